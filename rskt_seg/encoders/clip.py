@@ -1,0 +1,206 @@
+"""CLIP (Radford et al. 2021) image and text towers, with a dense image path.
+
+Parameter names are OpenAI's, except that each attention keeps its query, key and value matrices
+apart (`q_proj_weight`, `k_proj_weight`, `v_proj_weight`; the bias stays packed), because RSKT-Seg
+trains queries and values only. Shapes: B image or prompt, L token, C channel, E embedding.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rskt_seg.encoders.features import EncoderFeatures, token_map
+from rskt_seg.encoders.presets import ClipPreset, VisionPreset
+from rskt_seg.errors import ConfigError
+from rskt_seg.layers.attention import attend
+from rskt_seg.layers.position import resize_to_grid
+
+
+class QuickGELU(nn.Module):
+    """x * sigmoid(1.702 x), the activation of OpenAI's CLIP."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(1.702 * x)
+
+
+class SplitAttention(nn.Module):
+    """Multi-head self-attention whose q, k and v matrices are separate parameters.
+
+    `in_proj_bias` (3 C) holds the biases of q, k and v in this order.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q_proj_weight = nn.Parameter(torch.empty(width, width))
+        self.k_proj_weight = nn.Parameter(torch.empty(width, width))
+        self.v_proj_weight = nn.Parameter(torch.empty(width, width))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
+        self.out_proj = nn.Linear(width, width)
+        for weight in (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight):
+            nn.init.normal_(weight, std=width**-0.5)
+
+    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
+        """(B, L, C) -> (B, L, C); `causal` hides later tokens."""
+        bias = self.in_proj_bias.chunk(3)
+        weights = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
+        q, k, v = (F.linear(x, w, b) for w, b in zip(weights, bias, strict=True))
+        return self.out_proj(attend(q, k, v, self.heads, causal=causal))
+
+    def values(self, x: Tensor) -> Tensor:
+        """Projected values of each token without any attention, (B, L, C) -> (B, L, C).
+
+        One matrix product: the output projection is multiplied into the value projection.
+        """
+        weight = self.out_proj.weight @ self.v_proj_weight
+        bias = F.linear(self.in_proj_bias.chunk(3)[2], self.out_proj.weight, self.out_proj.bias)
+        return F.linear(x, weight, bias)
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block of CLIP."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.attn = SplitAttention(width, heads)
+        self.ln_1 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential()
+        self.mlp.add_module("c_fc", nn.Linear(width, 4 * width))
+        self.mlp.add_module("gelu", QuickGELU())
+        self.mlp.add_module("c_proj", nn.Linear(4 * width, width))
+        self.ln_2 = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
+        """(B, L, C) -> (B, L, C)."""
+        x = x + self.attn(self.ln_1(x), causal=causal)
+        return x + self.mlp(self.ln_2(x))
+
+    def dense(self, x: Tensor) -> Tensor:
+        """The published dense last block: each patch's value plus the *class token* of the input.
+
+        (B, 1 + L, C) -> (B, L, C); nothing attends, and the patch's own residual is not added.
+        """
+        x = x[:, :1] + self.attn.values(self.ln_1(x[:, 1:]))
+        return x + self.mlp(self.ln_2(x))
+
+
+class Transformer(nn.Module):
+    """A stack of `Block`s under the key `resblocks`."""
+
+    def __init__(self, width: int, layers: int, heads: int) -> None:
+        super().__init__()
+        self.resblocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
+
+
+class VisionTrunk(nn.Module):
+    """Patches, positions and the first `layers` blocks of a CLIP vision transformer.
+
+    Enough where only intermediate blocks are used (RemoteCLIP in RSKT-Seg): no final norm, no
+    projection, no block behind the last one needed.
+    """
+
+    def __init__(self, preset: VisionPreset, layers: int | None = None) -> None:
+        super().__init__()
+        if preset.image_size % preset.patch_size:
+            raise ConfigError(f"image_size {preset.image_size} is no multiple of patch {preset.patch_size}")
+        width, grid = preset.width, preset.image_size // preset.patch_size
+        self.patch_size = preset.patch_size
+        self.class_embedding = nn.Parameter(width**-0.5 * torch.randn(width))
+        self.positional_embedding = nn.Parameter(width**-0.5 * torch.randn(grid * grid + 1, width))
+        self.conv1 = nn.Conv2d(3, width, preset.patch_size, preset.patch_size, bias=False)
+        self.ln_pre = nn.LayerNorm(width)
+        self.transformer = Transformer(width, preset.layers if layers is None else layers, preset.heads)
+
+    def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Normalised images (B, 3, S, S) -> tokens (B, 1 + H * W, C) and the grid (H, W).
+
+        Positions are resized bicubically where the grid is not the native one.
+        """
+        patches = self.conv1(images)
+        grid = (patches.shape[2], patches.shape[3])
+        tokens = patches.flatten(2).transpose(1, 2)
+        cls = self.class_embedding.to(tokens.dtype).expand(tokens.shape[0], 1, -1)
+        tokens = torch.cat([cls, tokens], dim=1) + resize_to_grid(self.positional_embedding, grid)
+        return self.ln_pre(tokens), grid
+
+    def tapped(self, images: Tensor, taps: Sequence[int]) -> EncoderFeatures:
+        """Outputs of the blocks in `taps` (0-based) for images (B, 3, S, S); `final` is None."""
+        tokens, grid = self.embed(images)
+        maps = {}
+        for index, block in enumerate(self.transformer.resblocks[: max(taps) + 1]):
+            tokens = block(tokens)
+            if index in taps:
+                maps[index] = token_map(tokens, grid)
+        return EncoderFeatures(None, maps)
+
+
+class VisionTower(VisionTrunk):
+    """The whole CLIP vision transformer: class-token embedding (`pool`) and dense features (`dense`)."""
+
+    def __init__(self, preset: VisionPreset, embed_dim: int) -> None:
+        super().__init__(preset)
+        self.ln_post = nn.LayerNorm(preset.width)
+        self.proj = nn.Parameter(preset.width**-0.5 * torch.randn(preset.width, embed_dim))
+
+    def pool(self, images: Tensor) -> Tensor:
+        """Standard CLIP image embedding of normalised images (B, 3, S, S) -> (B, E), not normalised."""
+        tokens, _ = self.embed(images)
+        for block in self.transformer.resblocks:
+            tokens = block(tokens)
+        return self.ln_post(tokens[:, 0]) @ self.proj
+
+    def dense(self, images: Tensor, taps: Sequence[int] = (), tapped: int | None = None) -> EncoderFeatures:
+        """Dense features of normalised images (B, 3, S, S): `final` (B, E, H, W), not normalised.
+
+        `taps`: indices of blocks before the last one whose outputs are returned, for the first `tapped`
+        images only (None: all): rotated copies behind them cost no memory.
+        """
+        tokens, grid = self.embed(images)
+        *blocks, last = self.transformer.resblocks
+        maps = {}
+        for index, block in enumerate(blocks):
+            tokens = block(tokens)
+            if index in taps:
+                maps[index] = token_map(tokens[:tapped], grid)
+        final = self.ln_post(last.dense(tokens)) @ self.proj
+        return EncoderFeatures(final.transpose(1, 2).unflatten(2, grid), maps)
+
+
+class CLIP(nn.Module):
+    """Image tower `visual` and text tower with a common embedding of E = `preset.embed_dim` channels.
+
+    `vocabulary_size` is the number of rows of the token table (49408 with CLIP's full byte-pair
+    vocabulary; see `rskt_seg.encoders.text.build_tokenizer`).
+    """
+
+    def __init__(self, preset: ClipPreset, vocabulary_size: int = 49408) -> None:
+        super().__init__()
+        text = preset.text
+        self.visual = VisionTower(preset.vision, preset.embed_dim)
+        self.transformer = Transformer(text.width, text.layers, text.heads)
+        self.token_embedding = nn.Embedding(vocabulary_size, text.width)
+        self.positional_embedding = nn.Parameter(0.01 * torch.randn(text.context_length, text.width))
+        self.ln_final = nn.LayerNorm(text.width)
+        self.text_projection = nn.Parameter(text.width**-0.5 * torch.randn(text.width, preset.embed_dim))
+        self.logit_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
+        nn.init.normal_(self.token_embedding.weight, std=0.02)
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """Token ids (n, context) int64, zero-padded behind the end token -> (n, E), not normalised.
+
+        The end token is the largest id of a row. Only the columns up to the longest prompt are
+        computed: the mask is causal, so later ones cannot matter.
+        """
+        end = tokens.argmax(dim=1)
+        tokens = tokens[:, : int(end.max()) + 1]
+        x = self.token_embedding(tokens) + self.positional_embedding[: tokens.shape[1]]
+        for block in self.transformer.resblocks:
+            x = block(x, causal=True)
+        x = self.ln_final(x)[torch.arange(len(x), device=x.device), end]
+        return x @ self.text_projection
+
+    def text_parameters(self) -> list[nn.Parameter]:
+        """Every parameter that `encode_text` depends on."""
+        return [p for name, p in self.named_parameters() if not name.startswith(("visual.", "logit_scale"))]

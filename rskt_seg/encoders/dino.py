@@ -1,0 +1,96 @@
+"""DINO (v1) vision transformer (Caron et al. 2021), as RS-DINO uses it; standard DINO key names."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from rskt_seg.encoders.features import EncoderFeatures, token_map
+from rskt_seg.encoders.presets import DinoPreset
+from rskt_seg.layers.attention import attend
+from rskt_seg.layers.position import rescale_to_grid
+
+_EPS = 1e-6  # DINO's LayerNorm epsilon; PyTorch's default of 1e-5 moves the logits visibly
+
+
+class FusedAttention(nn.Module):
+    """Multi-head self-attention with one packed `qkv` projection."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, C) -> (B, L, C)."""
+        q, k, v = self.qkv(x).chunk(3, dim=-1)
+        return self.proj(attend(q, k, v, self.heads))
+
+
+class Mlp(nn.Module):
+    """Linear, exact GELU, linear."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.act = nn.GELU()
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(self.act(self.fc1(x)))
+
+
+class DinoBlock(nn.Module):
+    """Pre-norm transformer block."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=_EPS)
+        self.attn = FusedAttention(width, heads)
+        self.norm2 = nn.LayerNorm(width, eps=_EPS)
+        self.mlp = Mlp(width, 4 * width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class PatchEmbed(nn.Module):
+    """Patch projection under DINO's key `patch_embed.proj`."""
+
+    def __init__(self, patch_size: int, width: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, width, patch_size, patch_size)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.proj(images)
+
+
+class DINO(nn.Module):
+    """DINO vision transformer that returns intermediate maps."""
+
+    def __init__(self, preset: DinoPreset) -> None:
+        super().__init__()
+        self.cls_token = nn.Parameter(0.02 * torch.randn(1, 1, preset.width))
+        self.pos_embed = nn.Parameter(0.02 * torch.randn(1, 1 + preset.native_grid**2, preset.width))
+        self.patch_embed = PatchEmbed(preset.patch_size, preset.width)
+        self.blocks = nn.ModuleList(DinoBlock(preset.width, preset.heads) for _ in range(preset.layers))
+        self.norm = nn.LayerNorm(preset.width, eps=_EPS)
+
+    def forward(self, images: Tensor, taps: Sequence[int]) -> EncoderFeatures:
+        """Maps of the blocks in `taps` (0-based) for normalised images (B, 3, S, S).
+
+        Each map (B, W, H, W) has passed the final norm, as in the published code; `final` is None.
+        """
+        patches = self.patch_embed(images)
+        grid = (patches.shape[2], patches.shape[3])
+        tokens = patches.flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
+        tokens = tokens + rescale_to_grid(self.pos_embed[0], grid)
+        maps = {}
+        for index, block in enumerate(self.blocks[: max(taps) + 1]):
+            tokens = block(tokens)
+            if index in taps:
+                maps[index] = token_map(self.norm(tokens), grid)
+        return EncoderFeatures(None, maps)

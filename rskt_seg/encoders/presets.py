@@ -1,0 +1,94 @@
+"""Sizes of the encoders, as data: nothing here computes.
+
+Sources: the published CLIP, RemoteCLIP and DINO architectures; working sides and tapped layers are
+those of the published RSKT-Seg code (layer indices are 0-based block outputs). The tiny preset is
+this project's own: the same code path at a size that two CPU cores train in minutes.
+"""
+
+from dataclasses import dataclass
+
+CLIP_PIXEL_MEAN = (122.7709383, 116.7460125, 104.09373615)
+"""Per-channel RGB mean on the 0..255 scale; the published code normalises for all encoders with it."""
+CLIP_PIXEL_STD = (68.5005327, 66.6321579, 70.3231630)
+"""Per-channel RGB standard deviation on the 0..255 scale."""
+
+
+@dataclass(frozen=True)
+class VisionPreset:
+    """A CLIP vision transformer. `image_size` (px) is the side its position table was trained at."""
+
+    image_size: int
+    patch_size: int
+    width: int
+    layers: int
+    heads: int
+
+
+@dataclass(frozen=True)
+class TextPreset:
+    """A CLIP text transformer. `words` names a word list that limits the token table (tiny only)."""
+
+    width: int
+    layers: int
+    heads: int
+    context_length: int = 77
+    words: str | None = None
+
+
+@dataclass(frozen=True)
+class ClipPreset:
+    """An image and a text tower with a common embedding of `embed_dim` channels."""
+
+    embed_dim: int
+    vision: VisionPreset
+    text: TextPreset
+
+
+@dataclass(frozen=True)
+class DinoPreset:
+    """A DINO (v1) vision transformer; `native_grid` is the side of its position table in tokens."""
+
+    native_grid: int
+    patch_size: int
+    width: int
+    layers: int
+    heads: int
+
+
+@dataclass(frozen=True)
+class EncoderSet:
+    """The three encoders of an RSKT-Seg model, the square sides (px) they see, and the tapped blocks.
+
+    All sides give grids that fit: CLIP and RemoteCLIP the same G x G, DINO 2G x 2G.
+    """
+
+    clip: ClipPreset
+    clip_side: int
+    clip_taps: tuple[int, int]
+    remote: VisionPreset
+    remote_side: int
+    remote_taps: tuple[int, int]
+    dino: DinoPreset
+    dino_side: int
+    dino_taps: tuple[int, int, int]
+
+
+CLIP_VITB16 = ClipPreset(512, VisionPreset(224, 16, 768, 12, 12), TextPreset(512, 12, 8))
+CLIP_VITL14_336 = ClipPreset(768, VisionPreset(336, 14, 1024, 24, 16), TextPreset(768, 12, 12))
+CLIP_VITB32 = ClipPreset(512, VisionPreset(224, 32, 768, 12, 12), TextPreset(512, 12, 8))
+CLIP_TINY = ClipPreset(
+    128, VisionPreset(32, 8, 128, 4, 2), TextPreset(128, 2, 2, context_length=24, words="tiny_words.txt")
+)
+DINO_VITB8 = DinoPreset(28, 8, 768, 12, 12)
+DINO_TINY = DinoPreset(14, 4, 64, 3, 1)
+
+ENCODER_SETS: dict[str, EncoderSet] = {
+    "vitb16": EncoderSet(
+        CLIP_VITB16, 384, (3, 7), CLIP_VITB32.vision, 768, (3, 7), DINO_VITB8, 384, (3, 7, 11)
+    ),
+    "vitl14": EncoderSet(
+        CLIP_VITL14_336, 336, (7, 15), CLIP_VITB32.vision, 768, (3, 7), DINO_VITB8, 384, (3, 7, 11)
+    ),
+    "tiny": EncoderSet(CLIP_TINY, 96, (1, 2), CLIP_TINY.vision, 96, (0, 2), DINO_TINY, 96, (0, 1, 2)),
+}
+"""Name of `RSKTSpec.encoder` -> its encoders."""

@@ -1,0 +1,141 @@
+"""From class names to text embeddings: prompts, open_clip's tokenizer, and a cache that knows what it holds.
+
+Shapes: T class, P prompt template, E embedding.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.resources import files
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rskt_seg.encoders.clip import CLIP
+from rskt_seg.encoders.presets import TextPreset
+from rskt_seg.errors import VocabularyError
+
+Tokenizer = Callable[[Sequence[str]], Tensor]
+_START, _END = 49406, 49407
+_FULL_VOCABULARY = 49408
+_CACHED_VOCABULARIES = 16
+
+
+@cache
+def _byte_pair_encoder() -> Callable[[str], list[int]]:
+    from open_clip.tokenizer import SimpleTokenizer
+
+    return SimpleTokenizer(clean="lower").encode
+
+
+@cache
+def _known_tokens(words: str) -> tuple[int, ...]:
+    """Sorted byte-pair ids of every line of a word list beside this module, with start and end."""
+    text = files("rskt_seg.encoders").joinpath(words).read_text(encoding="utf-8")
+    encode = _byte_pair_encoder()
+    ids = {token for line in text.splitlines() for token in encode(line.strip())}
+    return tuple(sorted(ids | {_START, _END}))
+
+
+def vocabulary_size(preset: TextPreset) -> int:
+    """Rows of the token table: 49408, or, with a word list, its tokens and one row for padding."""
+    return _FULL_VOCABULARY if preset.words is None else 1 + len(_known_tokens(preset.words))
+
+
+def build_tokenizer(preset: TextPreset) -> Tokenizer:
+    """A function from n texts to token ids (n, context_length) int64, zero-padded.
+
+    Texts are lower-cased and cleaned as CLIP's tokenizer does; start and end tokens are added. It raises
+    `VocabularyError` for a text over the context length (never truncates) and, where the preset has a
+    word list, for a word outside it.
+    """
+    encode = _byte_pair_encoder()
+    rows = None
+    if preset.words is not None:
+        rows = {token: row for row, token in enumerate(_known_tokens(preset.words), start=1)}
+
+    def tokenize(texts: Sequence[str]) -> Tensor:
+        table = torch.zeros(len(texts), preset.context_length, dtype=torch.long)
+        for row, text in zip(table, texts, strict=True):
+            ids = [_START, *encode(text), _END]
+            if len(ids) > preset.context_length:
+                raise VocabularyError(
+                    f"the text encoder reads at most {preset.context_length} tokens; {text!r} has "
+                    f"{len(ids)}: shorten the class name or the template"
+                )
+            if rows is not None:
+                ids = _to_rows(ids, rows, text)
+            row[: len(ids)] = torch.tensor(ids)
+        return table
+
+    return tokenize
+
+
+def _to_rows(ids: list[int], rows: dict[int, int], text: str) -> list[int]:
+    if any(token not in rows for token in ids):
+        raise VocabularyError(
+            f"the tiny text encoder never saw a word of {text!r}; it knows the words of "
+            "rskt_seg/encoders/tiny_words.txt: use those, or a full model"
+        )
+    return [rows[token] for token in ids]
+
+
+def check_vocabulary(vocabulary: Sequence[str]) -> tuple[str, ...]:
+    """The class names as a tuple, in their order.
+
+    Raises `VocabularyError` for a bare string, an empty list, an empty or non-string name, a name given
+    twice (upper and lower case are the same to CLIP).
+    """
+    if isinstance(vocabulary, str):
+        raise VocabularyError(f"a vocabulary is a list of class names; found the string {vocabulary!r}")
+    names = tuple(vocabulary)
+    if not names:
+        raise VocabularyError("a vocabulary needs at least one class name; found an empty list")
+    seen = set()
+    for index, name in enumerate(names):
+        if not isinstance(name, str) or not name.strip():
+            raise VocabularyError(f"class name {index} must be a non-empty string; found {name!r}")
+        if name.strip().lower() in seen:
+            raise VocabularyError(f"class name {name!r} is given twice (CLIP ignores case); keep one of them")
+        seen.add(name.strip().lower())
+    return names
+
+
+def prompts(vocabulary: Sequence[str], templates: Sequence[str]) -> list[str]:
+    """T * P prompts, class-major. Of a class `"a, b"` the first name is used, as published."""
+    return [template.format(name.split(", ")[0]) for name in vocabulary for template in templates]
+
+
+class TextBank:
+    """Text embeddings of vocabularies, kept while nothing they depend on has changed.
+
+    An entry is keyed by the class names and by the identity, version and place of every parameter of the
+    text tower, so an optimiser step, a loaded checkpoint or a move to another device makes it unreachable.
+    Nothing is kept while gradients are recorded.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, templates: Sequence[str]) -> None:
+        self.tokenizer = tokenizer
+        self.templates = tuple(templates)
+        self._entries: dict[tuple, Tensor] = {}
+
+    def __call__(self, clip: CLIP, vocabulary: Sequence[str]) -> Tensor:
+        """Embeddings (T, P, E), each of unit length; raises `VocabularyError` (see `check_vocabulary`)."""
+        names = check_vocabulary(vocabulary)
+        if torch.is_grad_enabled():
+            return self._encode(clip, names)
+        key = (names, tuple((p.data_ptr(), p._version, p.device, p.dtype) for p in clip.text_parameters()))
+        if key not in self._entries:
+            while len(self._entries) >= _CACHED_VOCABULARIES:
+                self._entries.pop(next(iter(self._entries)))
+            self._entries[key] = self._encode(clip, names)
+        return self._entries[key]
+
+    def clear(self) -> None:
+        """Forget every entry."""
+        self._entries.clear()
+
+    def _encode(self, clip: CLIP, names: tuple[str, ...]) -> Tensor:
+        tokens = self.tokenizer(prompts(names, self.templates)).to(clip.text_projection.device)
+        embeddings = F.normalize(clip.encode_text(tokens), dim=-1)
+        return embeddings.unflatten(0, (len(names), len(self.templates)))
