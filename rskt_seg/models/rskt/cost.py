@@ -1,0 +1,126 @@
+"""RS-CMA: cosine cost volumes of rotated CLIP features and of DINO features, fused to an embedding.
+
+Shapes: B image, R rotation, P prompt, T class, C channel of the embedding, E text channel, H W grid.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rskt_seg.encoders.clip import VisionTower
+from rskt_seg.encoders.features import EncoderFeatures
+from rskt_seg.models.rskt.spec import RSKTSpec
+
+
+def rotated_features(tower: VisionTower, images: Tensor, rotations: int, taps: tuple[int, ...]) -> EncoderFeatures:
+    """Dense CLIP features of the images turned by 0, 90, ... degrees, all in one batch, turned back.
+
+    Args: images (B, 3, S, S), normalised. Returns `final` (R, B, E, H, W), entry r upright again (the
+    features of the image rotated by r quarter turns), and the taps of the upright images only.
+    """
+    turned = torch.cat([torch.rot90(images, r, dims=(2, 3)) for r in range(rotations)])
+    features = tower.dense(turned, taps, tapped=len(images))
+    upright = [torch.rot90(f, -r, dims=(2, 3)) for r, f in enumerate(features.final.chunk(rotations))]
+    return EncoderFeatures(torch.stack(upright), features.taps)
+
+
+def cosine_cost(features: Tensor, text: Tensor) -> Tensor:
+    """Cosine of every pixel with every prompt (equations 1 and 2), no temperature.
+
+    Args: features (B, E, H, W), text (T, P, E). Returns (B, T, P, H, W) in -1..1.
+    """
+    pixels = F.normalize(features, dim=1)
+    return torch.einsum("behw,tpe->btphw", pixels, F.normalize(text, dim=-1))
+
+
+def rotated_cost(features: Tensor, text: Tensor) -> Tensor:
+    """Cost volumes of all rotations: features (R, B, E, H, W), text (T, P, E) -> (B, T, R * P, H, W)."""
+    return torch.cat([cosine_cost(rotation, text) for rotation in features], dim=2)
+
+
+def per_class(function: Callable[..., Tensor], chunk: int, *volumes: Tensor) -> Tensor:
+    """Apply `function` to (B * t, ...) slices of volumes (B, T, ...), `chunk` classes at a time.
+
+    For functions that treat classes independently: bounds the memory of their intermediates without
+    changing a value. Returns (B, T, ...).
+    """
+    parts = []
+    for slices in zip(*(volume.split(chunk, dim=1) for volume in volumes), strict=True):
+        folded = function(*(part.flatten(0, 1) for part in slices))
+        parts.append(folded.unflatten(0, slices[0].shape[:2]))
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+
+class SeparateFusion(nn.Module):
+    """f + a, where a, d embed the two cost volumes and f embeds both: the released configuration.
+
+    All three are 7x7 convolutions followed by a sigmoid.
+    """
+
+    def __init__(self, clip_maps: int, dino_maps: int, dim: int) -> None:
+        super().__init__()
+        self.clip = _conv7(clip_maps, dim)
+        self.dino = _conv7(dino_maps, dim)
+        self.both = _conv7(2 * dim, dim)
+
+    def forward(self, clip: Tensor, dino: Tensor) -> Tensor:
+        """clip (N, R * P, H, W), dino (N, P, H, W) -> (N, C, H, W)."""
+        a, d = self.clip(clip).sigmoid(), self.dino(dino).sigmoid()
+        return self.both(torch.cat([a, d], dim=1)).sigmoid() + a
+
+
+class ConcatFusion(nn.Module):
+    """One 7x7 convolution over all cost maps side by side."""
+
+    def __init__(self, clip_maps: int, dino_maps: int, dim: int) -> None:
+        super().__init__()
+        self.clip = _conv7(clip_maps + dino_maps, dim)
+
+    def forward(self, *maps: Tensor) -> Tensor:
+        """(N, R * P, H, W) and, with DINO, (N, P, H, W) -> (N, C, H, W)."""
+        return self.clip(torch.cat(maps, dim=1))
+
+
+class MeanFusion(nn.Module):
+    """One 7x7 convolution over the mean of all cost maps."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.clip = _conv7(1, dim)
+
+    def forward(self, clip: Tensor, dino: Tensor) -> Tensor:
+        """clip (N, R * P, H, W), dino (N, P, H, W) -> (N, C, H, W)."""
+        return self.clip(torch.cat([clip, dino], dim=1).mean(dim=1, keepdim=True))
+
+
+def _conv7(inputs: int, dim: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, dim, 7, padding=3)
+
+
+def build_fusion(spec: RSKTSpec) -> nn.Module:
+    """The fusion of `spec.fusion`; without DINO every kind is one convolution of CLIP's cost maps."""
+    prompts = len(spec.templates) if spec.prompt_mode == "channels" else 1
+    clip_maps = prompts * (4 if spec.rotations else 1)
+    if not spec.dino:
+        return ConcatFusion(clip_maps, 0, spec.hidden_dim)
+    if spec.fusion == "separate":
+        return SeparateFusion(clip_maps, prompts, spec.hidden_dim)
+    if spec.fusion == "concat":
+        return ConcatFusion(clip_maps, prompts, spec.hidden_dim)
+    return MeanFusion(spec.hidden_dim)
+
+
+class CostEmbedding(nn.Module):
+    """Fused cost volume (equation 3), with the paper's linear projection behind it as an option."""
+
+    def __init__(self, spec: RSKTSpec) -> None:
+        super().__init__()
+        self.chunk = spec.class_chunk
+        self.fusion = build_fusion(spec)
+        self.projection = nn.Conv2d(spec.hidden_dim, spec.hidden_dim, 1) if spec.cost_projection else nn.Identity()
+
+    def forward(self, *costs: Tensor) -> Tensor:
+        """clip (B, T, R * P, H, W) and, with DINO, dino (B, T, P, H, W) -> (B, T, C, H, W)."""
+        return per_class(lambda *maps: self.projection(self.fusion(*maps)), self.chunk, *costs)

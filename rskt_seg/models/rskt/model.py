@@ -1,0 +1,178 @@
+"""RSKT-Seg as one plain torch module.
+
+Source: "Exploring Efficient Open-Vocabulary Segmentation in the Remote Sensing" (AAAI 2026) and its
+published code. Shapes: B image, R rotation, P prompt, T class, C channel, H W grid.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rskt_seg.encoders.clip import CLIP, VisionTrunk
+from rskt_seg.encoders.dino import DINO
+from rskt_seg.encoders.presets import CLIP_PIXEL_MEAN, CLIP_PIXEL_STD, ENCODER_SETS
+from rskt_seg.encoders.text import TextBank, build_tokenizer, vocabulary_size
+from rskt_seg.losses.pixel import check_target, one_hot_bce, one_hot_cross_entropy
+from rskt_seg.models.rskt.cost import CostEmbedding, cosine_cost, rotated_cost, rotated_features
+from rskt_seg.models.rskt.decoder import Decoder, clip_guides, dino_guides
+from rskt_seg.models.rskt.finetune import set_trainable
+from rskt_seg.models.rskt.fusion import EfficientLayer
+from rskt_seg.models.rskt.original import OriginalLayer
+from rskt_seg.models.rskt.preprocess import prepare
+from rskt_seg.models.rskt.spec import RSKTSpec
+
+_LOSSES = {"bce": one_hot_bce, "cross_entropy": one_hot_cross_entropy}
+
+
+@dataclass(frozen=True)
+class RSKTOutput:
+    """`logits` (B, T, 4G, 4G) for a cost grid of G (96 for the full models).
+
+    `cost_maps`, if asked for: name -> (B, T, G, G), the mean cosine of CLIP's rotations ("clip"), of
+    DINO ("dino"), and the channel mean of the aggregated embedding ("aggregated"), as in figure 5.
+    """
+
+    logits: Tensor
+    cost_maps: dict[str, Tensor] | None = None
+
+
+class RSKT(nn.Module):
+    """Open-vocabulary segmentation: images and a list of class names in, one map a class out.
+
+    All weights start at random; see `rskt_seg.checkpoints` for loading encoders or a whole checkpoint.
+    """
+
+    def __init__(self, spec: RSKTSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.encoders = ENCODER_SETS[spec.encoder]
+        clip, dim = self.encoders.clip, spec.hidden_dim
+        self.register_buffer("pixel_mean", torch.tensor(CLIP_PIXEL_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(CLIP_PIXEL_STD).view(3, 1, 1), persistent=False)
+        self.clip = CLIP(clip, vocabulary_size(clip.text))
+        self.text_bank = TextBank(build_tokenizer(clip.text), spec.templates)
+        self.guides = nn.ModuleDict({"clip": clip_guides(clip.vision.width, dim)})
+        if spec.remote_clip:
+            self.remote_clip = VisionTrunk(self.encoders.remote, layers=max(self.encoders.remote_taps) + 1)
+            self.guides["remote_clip"] = clip_guides(self.encoders.remote.width, dim)
+        if spec.dino:
+            self.dino = DINO(self.encoders.dino)
+            self.guides["dino"] = dino_guides(self.encoders.dino.width, dim)
+            self.dino_to_text = nn.Conv2d(self.encoders.dino.width, clip.embed_dim, 2, stride=2)
+        self.cost = CostEmbedding(spec)
+        self.image_guidance = nn.Conv2d(clip.embed_dim, dim, 3, padding=1)
+        if spec.dino_in_set:
+            self.dino_guidance = nn.Conv2d(clip.embed_dim, dim, 3, padding=1)
+        self.text_guidance = nn.Linear(clip.embed_dim, dim)
+        self.layers = nn.ModuleList(self._layer() for _ in range(spec.num_layers))
+        self.decoder = Decoder(dim, len(self.guides), spec.class_chunk)
+        set_trainable(self, spec)
+
+    def _layer(self) -> nn.Module:
+        if self.spec.aggregator == "original":
+            return OriginalLayer(self.spec, self.spec.hidden_dim, self.grid_side)
+        return EfficientLayer(self.spec, self.spec.hidden_dim * (2 if self.spec.dino_in_set else 1))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.pixel_mean.device
+
+    @property
+    def working_side(self) -> int:
+        """Side in pixels of the square that CLIP sees (384, 336 or 96)."""
+        return self.encoders.clip_side
+
+    @property
+    def grid_side(self) -> int:
+        """Side of the cost volume in cells (24 for the full models)."""
+        return self.encoders.clip_side // self.encoders.clip.vision.patch_size
+
+    def train(self, mode: bool = True) -> "RSKT":
+        """Switch the mode; cached text embeddings are forgotten."""
+        self.text_bank.clear()
+        return super().train(mode)
+
+    def forward(
+        self,
+        images: Tensor | Sequence[Tensor],
+        vocabulary: Sequence[str],
+        padding: str | None = None,
+        return_cost_maps: bool = False,
+    ) -> RSKTOutput:
+        """Logits of every class of `vocabulary`, in its order.
+
+        Args:
+            images: RGB in 0..255, (B, 3, H, W) of any dtype, or a list of (3, H, W) of different sizes.
+            vocabulary: T class names; of a name `"a, b"` the first is used, as published.
+            padding: "published" or "aligned" for this call (see `RSKTSpec.padding`); None: the spec's.
+
+        Raises `VocabularyError` (see `rskt_seg.encoders.text`), `ConfigError` for images or a padding
+        that cannot be used.
+        """
+        sides = {"clip": self.encoders.clip_side}
+        if self.spec.remote_clip:
+            sides["remote_clip"] = self.encoders.remote_side
+        if self.spec.dino:
+            sides["dino"] = self.encoders.dino_side
+        squares = prepare(images, self.pixel_mean, self.pixel_std, sides, padding or self.spec.padding)
+        text = self.embed_text(vocabulary)
+
+        rotations = 4 if self.spec.rotations else 1
+        features = rotated_features(self.clip.visual, squares["clip"], rotations, self.encoders.clip_taps)
+        costs = {"clip": rotated_cost(features.final, text)}
+        taps = {"clip": [features.taps[i] for i in self.encoders.clip_taps]}
+        image_guidance = [F.relu(self.image_guidance(features.final[0]))]
+        if self.spec.remote_clip:
+            remote = self.remote_clip.tapped(squares["remote_clip"], self.encoders.remote_taps)
+            taps["remote_clip"] = [remote.taps[i] for i in self.encoders.remote_taps]
+        if self.spec.dino:
+            dino = self.dino(squares["dino"], self.encoders.dino_taps)
+            *taps["dino"], last = (dino.taps[i] for i in self.encoders.dino_taps)
+            dino_features = self.dino_to_text(last)
+            costs["dino"] = cosine_cost(dino_features, text)
+            if self.spec.dino_in_set:
+                image_guidance.append(F.relu(self.dino_guidance(dino_features)))
+
+        embedding = self._aggregate(self.cost(*costs.values()), torch.cat(image_guidance, dim=1), text)
+        logits = self.decoder(embedding, self._guidance(taps))
+        if not return_cost_maps:
+            return RSKTOutput(logits)
+        maps = {name: cost.mean(dim=2) for name, cost in costs.items()}
+        return RSKTOutput(logits, {**maps, "aggregated": embedding.mean(dim=2)})
+
+    def embed_text(self, vocabulary: Sequence[str]) -> Tensor:
+        """Embeddings (T, P, E) of unit length; P is 1 unless `prompt_mode` is "channels"."""
+        text = self.text_bank(self.clip, vocabulary)
+        if self.spec.prompt_mode == "average":
+            text = F.normalize(text.mean(dim=1, keepdim=True), dim=-1)
+        return text
+
+    def _aggregate(self, embedding: Tensor, image_guidance: Tensor, text: Tensor) -> Tensor:
+        text_guidance = F.relu(self.text_guidance(F.normalize(text.mean(dim=1), dim=-1)))
+        for layer in self.layers:
+            embedding = layer(embedding, image_guidance, text_guidance)
+        return embedding
+
+    def _guidance(self, taps: dict[str, list[Tensor]]) -> list[list[Tensor]]:
+        # The stage convolves guides in the order CLIP, RemoteCLIP, DINO: that of self.guides.
+        return [[guides[j](taps[name][j]) for name, guides in self.guides.items()] for j in range(2)]
+
+    def losses(self, output: RSKTOutput, target: Tensor, ignore_value: int = 255) -> dict[str, Tensor]:
+        """`{"loss_sem_seg": scalar}` for targets (B, H, W) int64 of any size.
+
+        Logits are resized bilinearly to H x W first, as published. Raises `LabelError` for an id outside
+        0..T-1 and `ignore_value`.
+        """
+        check_target(target, output.logits.shape[1], ignore_value)
+        logits = F.interpolate(output.logits, size=target.shape[1:], mode="bilinear", align_corners=False)
+        return {"loss_sem_seg": _LOSSES[self.spec.loss](logits, target, ignore_value, self.spec.mask_ignored)}
+
+    def scores(self, output: RSKTOutput) -> Tensor:
+        """Class scores (B, T, h, w) in 0..1: sigmoid after the published loss, softmax after cross-entropy."""
+        if self.spec.loss == "bce":
+            return output.logits.sigmoid()
+        return output.logits.softmax(dim=1)

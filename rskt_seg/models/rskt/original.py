@@ -1,0 +1,136 @@
+"""The "original" aggregator: window attention over space, padded attention over classes (CAT-Seg style).
+
+The baseline of the paper's RSF column (table 2). Shapes as in `rskt_seg.models.rskt.fusion`.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rskt_seg.errors import ConfigError
+from rskt_seg.layers.attention import attend, linear_attend, merge_heads, partition, shift_mask, split_heads, unpartition
+from rskt_seg.models.rskt.cost import per_class
+from rskt_seg.models.rskt.fusion import from_class_tokens, to_class_tokens, to_maps, to_tokens
+from rskt_seg.models.rskt.spec import RSKTSpec
+
+PADDED_CLASSES = 256
+"""The class axis is filled up to this number with learned tokens, so cost hardly depends on T."""
+
+
+class WindowAttention(nn.Module):
+    """Softmax attention inside windows; queries and keys see the guidance, no position bias."""
+
+    def __init__(self, dim: int, guidance_dim: int, heads: int) -> None:
+        super().__init__()
+        self.dim, self.heads = dim, heads
+        self.q = nn.Linear(dim + guidance_dim, dim)
+        self.k = nn.Linear(dim + guidance_dim, dim)
+        self.v = nn.Linear(dim, dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, both: Tensor, mask: Tensor | None) -> Tensor:
+        """both (N * W, L, C + G) window-major per image, mask (W, L, L) -> (N * W, L, C)."""
+        q, k, v = (split_heads(x, self.heads) for x in (self.q(both), self.k(both), self.v(both[..., : self.dim])))
+        if mask is None:
+            return self.proj(merge_heads(F.scaled_dot_product_attention(q, k, v)))
+        windows = len(mask)
+        q, k, v = (x.unflatten(0, (-1, windows)) for x in (q, k, v))
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[None, :, None].to(q.dtype))
+        return self.proj(merge_heads(out.flatten(0, 1)))
+
+
+class WindowBlock(nn.Module):
+    """Pre-norm window attention and MLP; `shift` > 0 cyclically shifts the windows."""
+
+    def __init__(self, dim: int, guidance_dim: int, heads: int, grid: int, window: int, shift: int) -> None:
+        super().__init__()
+        self.grid, self.window, self.shift = grid, window, shift
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = WindowAttention(dim, guidance_dim, heads)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+        mask = shift_mask(grid, grid, window, shift) if shift else None
+        self.register_buffer("attn_mask", mask, persistent=False)
+
+    def forward(self, tokens: Tensor, guidance: Tensor) -> Tensor:
+        """tokens (N, L, C), normalised guidance tokens (N, L, G) -> (N, L, C)."""
+        both = torch.cat([self.norm1(tokens), guidance], dim=-1).unflatten(1, (self.grid, self.grid))
+        shifts = (self.shift, self.shift)
+        windows = partition(torch.roll(both, (-self.shift, -self.shift), (1, 2)), self.window)
+        out = unpartition(self.attn(windows, self.attn_mask), self.window, self.grid, self.grid)
+        tokens = tokens + torch.roll(out, shifts, (1, 2)).flatten(1, 2)
+        return tokens + self.mlp(self.norm2(tokens))
+
+
+class WindowTransformer(nn.Module):
+    """Two window blocks on every class map, the second one shifted by half a window."""
+
+    def __init__(self, dim: int, guidance_dim: int, heads: int, grid: int, window: int) -> None:
+        super().__init__()
+        window = min(window, grid)
+        if grid % window:
+            raise ConfigError(f"window={window} must divide the {grid} x {grid} grid of the cost volume")
+        shift = 0 if window == grid else window // 2
+        self.block_1 = WindowBlock(dim, guidance_dim, heads, grid, window, 0)
+        self.block_2 = WindowBlock(dim, guidance_dim, heads, grid, window, shift)
+        self.guidance_norm = nn.LayerNorm(guidance_dim)
+
+    def forward(self, x: Tensor, guidance: Tensor) -> Tensor:
+        """x (N, C, H, W), guidance (N, G, H, W) -> (N, C, H, W)."""
+        guide = self.guidance_norm(to_tokens(guidance))
+        return to_maps(self.block_2(self.block_1(to_tokens(x), guide), guide), x.shape[2:])
+
+
+class PaddedClassTransformer(nn.Module):
+    """Attention over classes filled up with learned tokens, on a pooled grid."""
+
+    def __init__(
+        self,
+        dim: int,
+        text_dim: int,
+        heads: int,
+        pooling: int,
+        attention: str,
+        padded_classes: int = PADDED_CLASSES,
+    ) -> None:
+        super().__init__()
+        self.heads, self.pooling, self.padded_classes = heads, pooling, padded_classes
+        self.attend = linear_attend if attention == "linear" else attend
+        self.padding_tokens = nn.Parameter(torch.zeros(1, 1, dim))
+        self.padding_guidance = nn.Parameter(torch.zeros(1, 1, text_dim))
+        self.norm1 = nn.LayerNorm(dim)
+        self.q = nn.Linear(dim + text_dim, dim)
+        self.k = nn.Linear(dim + text_dim, dim)
+        self.v = nn.Linear(dim, dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.ReLU(), nn.Linear(4 * dim, dim))
+
+    def forward(self, x: Tensor, text: Tensor) -> Tensor:
+        """x (B, T, C, H, W), text (T, G) -> (B, T, C, H, W)."""
+        classes = x.shape[1]
+        tokens, grid = to_class_tokens(x, self.pooling)
+        text = text.expand(len(tokens), -1, -1)
+        missing = max(self.padded_classes - classes, 0)
+        tokens = torch.cat([tokens, self.padding_tokens.expand(len(tokens), missing, -1)], dim=1)
+        text = torch.cat([text, self.padding_guidance.expand(len(tokens), missing, -1)], dim=1)
+        normed = self.norm1(tokens)
+        both = torch.cat([normed, text], dim=-1)
+        tokens = tokens + self.attend(self.q(both), self.k(both), self.v(normed), self.heads)
+        tokens = (tokens + self.mlp(self.norm2(tokens)))[:, :classes]
+        return x + from_class_tokens(tokens, grid, x.shape)
+
+
+class OriginalLayer(nn.Module):
+    """Window attention over space, then padded attention over classes."""
+
+    def __init__(self, spec: RSKTSpec, guidance_dim: int, grid: int) -> None:
+        super().__init__()
+        dim, heads = spec.hidden_dim, spec.window_heads
+        self.chunk = spec.class_chunk
+        self.spatial = WindowTransformer(dim, guidance_dim, heads, grid, spec.window)
+        self.classes = PaddedClassTransformer(dim, dim, heads, spec.pooling, spec.attention)
+
+    def forward(self, x: Tensor, image: Tensor, text: Tensor) -> Tensor:
+        """x (B, T, C, H, W), image guidance (B, G, H, W), text guidance (T, C) -> (B, T, C, H, W)."""
+        repeated = image[:, None].expand(-1, x.shape[1], -1, -1, -1)
+        return self.classes(per_class(self.spatial, self.chunk, x, repeated), text)

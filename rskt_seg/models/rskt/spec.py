@@ -1,0 +1,124 @@
+"""The options of an RSKT-Seg model, all in one place.
+
+Every field is read once, in the constructor of one module; `MODEL.RSKT.<FIELD>` in a YAML file is
+the same field in upper case. Defaults are those of the published code ("published" below); the
+options that restore the paper's own wording name the equation.
+"""
+
+from dataclasses import dataclass, fields
+
+from rskt_seg.errors import ConfigError
+
+_CHOICES = {
+    "encoder": ("vitb16", "vitl14", "tiny"),
+    "fusion": ("separate", "concat", "mean"),
+    "aggregator": ("efficient", "original"),
+    "attention": ("linear", "full"),
+    "padding": ("published", "aligned"),
+    "prompt_mode": ("average", "channels"),
+    "loss": ("bce", "cross_entropy"),
+    "clip_finetune": ("attention", "full", "freezeIMG", "frozen"),
+    "dino_finetune": ("attention", "full", "frozen"),
+}
+_ORIGINAL_ONLY = ("pooling", "window", "attention", "window_heads")
+_EFFICIENT_ONLY = ("num_heads", "dino_in_set", "guided_values", "text_in_pooling")
+
+
+@dataclass(frozen=True)
+class RSKTSpec:
+    """Options of `rskt_seg.models.rskt.RSKT`.
+
+    Raises `ConfigError` on a value outside the choices, on an option that the chosen components do
+    not read (it would change nothing), and on combinations the published code cannot build.
+    """
+
+    encoder: str = "vitb16"
+    """CLIP image and text encoder: "vitb16" (384 px), "vitl14" (ViT-L/14@336px) or "tiny"."""
+    num_layers: int = 5
+    """SET + CET layers. Released checkpoints: 5 (DLRSD), 3 / 2 (iSAID, ViT-B / ViT-L)."""
+    hidden_dim: int = 128
+    """Channels C of the cost embedding (32 in the tiny preset)."""
+    num_heads: int = 8
+    """Attention heads of SET and CET ("efficient" aggregator)."""
+    fusion: str = "separate"
+    """How the cost volumes of CLIP and DINO meet: "separate" (published), "concat", "mean"."""
+    rotations: bool = True
+    """Encode the image in four rotations (R-I in table 2); False uses the upright image alone."""
+    dino: bool = True
+    """Use RS-DINO: its cost volume and its guidance of the upsampler."""
+    remote_clip: bool = True
+    """Use RemoteCLIP to guide the upsampler (RS-Transfer)."""
+    aggregator: str = "efficient"
+    """"efficient" (RS-Fusion: SET and CET) or "original" (CAT-Seg style windows, class padding)."""
+    pooling: int = 2
+    """Class-attention pooling of the "original" aggregator."""
+    window: int = 12
+    """Window side of the "original" aggregator."""
+    attention: str = "linear"
+    """Class attention of the "original" aggregator: "linear" or "full"."""
+    window_heads: int = 4
+    """Attention heads of the "original" aggregator."""
+    padding: str = "published"
+    """"published": zero-pad each image to a multiple of 32 before resizing it to the working square,
+    as the published evaluation does; "aligned": resize the image alone, nothing is shifted."""
+    templates: tuple[str, ...] = ("A photo of a {} in the scene",)
+    """Prompt templates, one `{}` each; their number is P."""
+    prompt_mode: str = "average"
+    """P templates: "average" their embeddings, or keep them as P "channels" of the cost volume
+    (the paper's H x W x N_t x P tensor); the same for one template."""
+    cost_projection: bool = False
+    """Linear layer after the fused cost volume (the paper, after equation 3)."""
+    dino_in_set: bool = False
+    """DINO features beside CLIP's in the SET guidance (equation 4)."""
+    guided_values: bool = False
+    """Values of SET and CET see the guidance and the text too (equations 5 and 7)."""
+    text_in_pooling: bool = False
+    """Concatenate cost and text before pooling and normalising in CET (equation 6)."""
+    loss: str = "bce"
+    """"bce": binary cross-entropy over one-hot targets (published); "cross_entropy" (equation 9)."""
+    mask_ignored: bool = False
+    """Leave ignored pixels out of the loss; published: they are negatives of every class."""
+    clip_finetune: str = "attention"
+    """What of CLIP trains: "attention" (q and v matrices, published), "full", "freezeIMG", "frozen"."""
+    dino_finetune: str = "frozen"
+    """What of DINO trains: "frozen" (published), "attention", "full"."""
+    class_chunk: int = 8
+    """Classes that SET and the decoder process at a time; bounds memory, changes no result."""
+
+    def __post_init__(self) -> None:
+        for name, allowed in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in allowed:
+                raise ConfigError(f"{name} must be one of {', '.join(allowed)}; found {value!r}")
+        for name in ("hidden_dim", "num_heads", "pooling", "window", "window_heads", "class_chunk"):
+            _positive_int(name, getattr(self, name))
+        if not isinstance(self.num_layers, int) or self.num_layers < 0:
+            raise ConfigError(f"num_layers must be an integer of at least 0; found {self.num_layers!r}")
+        object.__setattr__(self, "templates", _checked_templates(self.templates))
+        self._refuse_unread()
+
+    def _refuse_unread(self) -> None:
+        unread = _ORIGINAL_ONLY if self.aggregator == "efficient" else _EFFICIENT_ONLY
+        defaults = {f.name: f.default for f in fields(self)}
+        for name in unread:
+            if getattr(self, name) != defaults[name]:
+                raise ConfigError(
+                    f"{name}={getattr(self, name)!r} has no effect with aggregator={self.aggregator!r}; "
+                    f"leave it at {defaults[name]!r} or choose the other aggregator"
+                )
+        if self.dino_in_set and not self.dino:
+            raise ConfigError("dino_in_set=True needs dino=True")
+
+
+def _positive_int(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"{name} must be a positive integer; found {value!r}")
+
+
+def _checked_templates(templates: object) -> tuple[str, ...]:
+    if isinstance(templates, str) or not templates:
+        raise ConfigError(f"templates must be a non-empty list of strings; found {templates!r}")
+    for template in templates:
+        if template.count("{}") != 1:
+            raise ConfigError(f"each prompt template needs exactly one {{}}; found {template!r}")
+    return tuple(templates)
