@@ -1,0 +1,12 @@
+"""Open-vocabulary segmentation of aerial and satellite images.
+
+    model = rskt_seg.create_model("rskt_vitb16")
+    rskt_seg.load_checkpoint(model, "model_final.pth")
+    result = rskt_seg.Segmenter(model, ["building", "road", "tree"]).predict("scene.tif")
+"""
+
+from rskt_seg.checkpoints import LoadReport, load_checkpoint, load_encoder
+from rskt_seg.zoo import create_model
+
+__version__ = "0.1.0"
+__all__ = ["LoadReport", "create_model", "load_checkpoint", "load_encoder"]
