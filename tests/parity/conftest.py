@@ -1,0 +1,29 @@
+"""What the full-size parity cases share: models without random start, filled with the fixtures' weights."""
+
+from functools import lru_cache
+
+import pytest
+import torch
+from torch import nn
+
+from tests.parity.fill import published_state
+
+
+@pytest.fixture(scope="session")
+def no_random_start():
+    """Skip the random initialisation of big layers (12 s a model): strict loading overwrites all of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for layer in (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding):
+            patch.setattr(layer, "reset_parameters", lambda self: None)
+        yield
+
+
+@lru_cache(maxsize=1)
+def _state(manifest: str) -> dict[str, torch.Tensor]:
+    return published_state(manifest)
+
+
+@pytest.fixture
+def filled_state():
+    """The filled published state dict of a manifest (the last one is kept for the next test)."""
+    return _state
