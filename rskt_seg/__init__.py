@@ -1,8 +1,8 @@
 """Open-vocabulary segmentation of aerial and satellite images.
 
-    model = rskt_seg.create_model("rskt_vitb16")
-    rskt_seg.load_checkpoint(model, "model_final.pth")
-    result = rskt_seg.Segmenter(model, ["building", "road", "tree"]).predict("scene.tif")
+model = rskt_seg.create_model("rskt_vitb16")
+rskt_seg.load_checkpoint(model, "model_final.pth")
+result = rskt_seg.Segmenter(model, ["building", "road", "tree"]).predict("scene.tif")
 """
 
 from rskt_seg.checkpoints import LoadReport, load_checkpoint, load_encoder

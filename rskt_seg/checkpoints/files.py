@@ -25,7 +25,9 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, Tensor]:
     """
     path = Path(path)
     if path.suffix == ".pkl":
-        raise CheckpointError(f"{path}: .pkl files can run code when read; convert it to .pth or .safetensors")
+        raise CheckpointError(
+            f"{path}: .pkl files can run code when read; convert it to .pth or .safetensors"
+        )
     if not path.is_file():
         raise WeightsNotFoundError(f"weight file {path} does not exist; check the path")
     content = _read(path)
@@ -52,10 +54,10 @@ def _read(path: Path) -> object:
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).strip().splitlines()
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
-            f"{path}: cannot be read safely as weights ({reason[0] if reason else type(error).__name__}); it may be "
-            "truncated, or hold objects other than tensors: save its state dict alone"
+            f"{path}: cannot be read safely as weights ({reason}); it may be truncated, or hold objects "
+            "other than tensors: save its state dict alone"
         ) from error
 
 

@@ -62,7 +62,9 @@ def rules_for(model: nn.Module) -> list[Rule]:
         Rule(_HEAD + r"guidance_projection\.0\.", "image_guidance."),
         Rule(_HEAD + r"text_guidance_projection\.0\.", "text_guidance."),
         *_guides("clip", ("upsample1", "upsample2"), "CLIP_decoder_guidance_projection"),
-        *_guides("remote_clip", ("upsample1_remote", "upsample2_remote"), "CLIP_decoder_guidance_projection_remote"),
+        *_guides(
+            "remote_clip", ("upsample1_remote", "upsample2_remote"), "CLIP_decoder_guidance_projection_remote"
+        ),
         *_guides("dino", ("dino_decod_proj1", "dino_decod_proj2"), "DINO_decoder_guidance_projection"),
         *_stage(0),
         *_stage(1),
@@ -76,7 +78,11 @@ def _prefixed(rule: Rule) -> Rule:
     prefix = _ROOT + r"clip_model_remote\."
     to = None
     if rule.to is not None:
-        to = "remote_clip." + rule.to if isinstance(rule.to, str) else tuple("remote_clip." + t for t in rule.to)
+        to = (
+            "remote_clip." + rule.to
+            if isinstance(rule.to, str)
+            else tuple("remote_clip." + t for t in rule.to)
+        )
     return Rule(prefix + rule.pattern, to, rule.reason, rule.split)
 
 
@@ -90,4 +96,6 @@ def check_masks(model: nn.Module, state: Mapping[str, Tensor], source: str) -> N
         match = re.match(_MASK, key)
         own = buffers.get(f"layers.{match[1]}.spatial.block_2.attn_mask") if match else None
         if match and (own is None or own.shape != mask.shape or not torch.equal(own.cpu(), mask)):
-            raise CheckpointError(f"{source}: {key} belongs to another window size; set the option `window` to it")
+            raise CheckpointError(
+                f"{source}: {key} belongs to another window size; set the option `window` to it"
+            )

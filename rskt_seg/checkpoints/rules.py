@@ -45,7 +45,8 @@ class LoadReport:
         for reason in self.dropped.values():
             reasons[reason] = reasons.get(reason, 0) + 1
         dropped = "".join(f"\n  dropped {count}: {reason}" for reason, count in reasons.items())
-        return f"{self.source}: {len(self.loaded)} tensors loaded as named, {len(self.converted)} converted{dropped}"
+        counts = f"{len(self.loaded)} tensors loaded as named, {len(self.converted)} converted"
+        return f"{self.source}: {counts}{dropped}"
 
 
 def convert(state: Mapping[str, Tensor], rules: Sequence[Rule], report: LoadReport) -> dict[str, Tensor]:

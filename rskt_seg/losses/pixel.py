@@ -11,13 +11,16 @@ def check_target(target: Tensor, classes: int, ignore_value: int) -> None:
     """Raise `LabelError` unless every id of `target` is below `classes` or equal to `ignore_value`."""
     wrong = target[(target != ignore_value) & ((target < 0) | (target >= classes))]
     if wrong.numel():
+        found = sorted(set(wrong.tolist()))[:8]
         raise LabelError(
-            f"labels must be 0..{classes - 1} or {ignore_value} (ignored); found {sorted(set(wrong.tolist()))[:8]}: "
+            f"labels must be 0..{classes - 1} or {ignore_value} (ignored); found {found}: "
             "check that the labels and the vocabulary belong together"
         )
 
 
-def one_hot_bce(logits: Tensor, target: Tensor, ignore_value: int = 255, mask_ignored: bool = False) -> Tensor:
+def one_hot_bce(
+    logits: Tensor, target: Tensor, ignore_value: int = 255, mask_ignored: bool = False
+) -> Tensor:
     """Mean binary cross-entropy of every class map against the one-hot target (published RSKT-Seg).
 
     An ignored pixel has an all-zero target, so it is a negative of every class and counts in the mean;

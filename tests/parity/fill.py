@@ -15,7 +15,9 @@ FIXTURES = Path(__file__).parent / "rskt"
 
 def generator(text: str) -> np.random.Generator:
     """The generator that a key or a unit's name seeds."""
-    return np.random.Generator(np.random.PCG64(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") % 2**63))
+    return np.random.Generator(
+        np.random.PCG64(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") % 2**63)
+    )
 
 
 def fill(key: str, shape: tuple[int, ...], rule: str, gain: float = 1.0) -> torch.Tensor:
@@ -32,7 +34,9 @@ def fill(key: str, shape: tuple[int, ...], rule: str, gain: float = 1.0) -> torc
     return n * gain
 
 
-def published_state(manifest: str, shapes: dict[str, tuple[int, ...]] | None = None) -> dict[str, torch.Tensor]:
+def published_state(
+    manifest: str, shapes: dict[str, tuple[int, ...]] | None = None
+) -> dict[str, torch.Tensor]:
     """The filled state dict of a manifest; `shapes` replaces those that depend on a switch."""
     entries = json.loads((FIXTURES / f"manifest_{manifest}.json").read_text())["state_dict"]
     state = {}

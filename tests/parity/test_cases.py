@@ -6,6 +6,7 @@ of their standard deviation, final scores 1e-5.
 
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -13,11 +14,17 @@ import torch
 import torch.nn.functional as F
 
 import rskt_seg
-from rskt_seg.models.rskt.cost import rotated_cost, rotated_features
+from rskt_seg.checkpoints.rskt import rules_for
+from rskt_seg.checkpoints.rules import LoadReport, convert
+from rskt_seg.inference.predict import sliding_crops, sliding_scores
+from rskt_seg.models.rskt.cost import cosine_cost, rotated_cost, rotated_features
 from rskt_seg.models.rskt.preprocess import prepare
 from tests.parity.fill import FIXTURES, fill, make_image, make_target
 
 CASES = json.loads((FIXTURES / "index.json").read_text())["cases"]
+FROM_TEXT = 4e-5
+"""Bound in standard deviations for text embeddings and what sharp weights make of them: float64 is
+1.3e-5 (text_embed) to 2.1e-5 (text_guidance_projection) away from the stored float32 values."""
 FUSIONS = {"simple_separate": "separate", "simple_concatenation": "concat", "simple_mean": "mean"}
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_random_start")]
 
@@ -35,7 +42,11 @@ def options_of(case: dict) -> tuple[str, dict]:
     }
     if not opts.get("USE_EFFICIENT", True):
         pooling = opts.get("POOLING_SIZES", [2, 2])[0]
-        options |= {"aggregator": "original", "pooling": pooling, "attention": opts.get("ATTENTION_TYPE", "linear")}
+        options |= {
+            "aggregator": "original",
+            "pooling": pooling,
+            "attention": opts.get("ATTENTION_TYPE", "linear"),
+        }
     return ("rskt_vitl14" if large else "rskt_vitb16"), options
 
 
@@ -96,9 +107,11 @@ def check_logits(logits, arrays):
     else:
         expected, actual = arrays["logits_sub2"], logits[..., ::2, ::2]
     deviation = float((actual - torch.from_numpy(expected)).abs().max())
-    print(f"largest deviation of the logits: {deviation:.2e}")
+    sys.stdout.write(f"largest deviation of the logits: {deviation:.2e}\n")
     torch.testing.assert_close(actual, torch.from_numpy(expected), rtol=0, atol=3e-5)
-    stats = np.array([logits.mean(), logits.std(correction=0), logits.abs().mean(), logits.min(), logits.max()])
+    stats = np.array(
+        [logits.mean(), logits.std(correction=0), logits.abs().mean(), logits.min(), logits.max()]
+    )
     np.testing.assert_allclose(stats, arrays["logits_stats"], atol=3e-5)
 
 
@@ -120,3 +133,147 @@ def test_logits_and_scores_equal_the_published_code(name, build):
         output = model(image[None], case["classes"])
         check_logits(output.logits, arrays)
         check_scores(final_scores(model, output, *image.shape[1:]), arrays)
+
+
+def test_sliding_crops_and_scores_equal_the_published_code(build):
+    name = "vitb_L2_sliding_cliponly"
+    case = CASES[name]
+    model = build(case)
+    image = make_image(**case["image"])
+    with torch.inference_mode(), np.load(FIXTURES / f"{name}.npz") as arrays:
+        check_logits(model(sliding_crops(image), case["classes"]).logits, arrays)
+        scores = sliding_scores(model, image, case["classes"])
+        scores = F.interpolate(scores[None], size=image.shape[1:], mode="bilinear", align_corners=False)[0]
+        check_scores(scores, arrays)
+
+
+def published_gradient_norms(model, state) -> dict[str, float]:
+    """Gradient norms under the published names, found through the loading rules themselves."""
+    report = LoadReport("names")
+    convert(
+        {key: torch.empty(0) for key in state if not key.endswith("in_proj_weight")}, rules_for(model), report
+    )
+    names = {own: published for published, (own,) in report.converted.items()}
+    return {names[own]: float(p.grad.norm()) for own, p in model.named_parameters() if p.grad is not None}
+
+
+def test_training_loss_and_gradients_equal_the_published_code(build, filled_state):
+    name = "vitb_L2_train_loss"
+    case = CASES[name]
+    model = build(case).train()
+    for parameter in (*model.clip.parameters(), *model.dino.parameters()):
+        parameter.requires_grad_(False)
+    images = torch.stack([make_image(**image) for image in case["images"]])
+    targets = [
+        make_target(384, 384, 17, seed, case["targets"]["ignore"]) for seed in case["targets"]["seeds"]
+    ]
+    output = model(images, case["classes"])
+    loss = model.losses(output, torch.stack(targets))["loss_sem_seg"]
+    loss.backward()
+    with np.load(FIXTURES / f"{name}.npz") as arrays:
+        sub4 = torch.from_numpy(arrays["logits_sub4"])
+        torch.testing.assert_close(output.logits[..., ::4, ::4].detach(), sub4, rtol=0, atol=3e-5)
+        assert float(loss.detach()) == pytest.approx(float(arrays["loss"]), rel=1e-6)
+        actual = published_gradient_norms(model, state_for(*options_of(case), filled_state))
+        assert set(actual) == set(arrays["grad_names"].tolist())
+        for key, norm in zip(arrays["grad_names"].tolist(), arrays["grad_norms"], strict=True):
+            if key.endswith(("attention.k.bias", "norm_k.bias")):  # exactly zero but for float noise
+                assert actual[key] == pytest.approx(float(norm), abs=1e-8), key
+            else:
+                tolerance = 5e-3 if key.startswith("dino_down_sample") else 1e-4
+                assert actual[key] == pytest.approx(float(norm), rel=tolerance), key
+        total = sum(norm**2 for norm in actual.values()) ** 0.5
+        assert total == pytest.approx(float(arrays["grad_total_nonencoder"]), rel=1e-4)
+
+
+def cut(x: torch.Tensor) -> torch.Tensor:
+    """The slice rule of the fixtures' description."""
+    if x.ndim == 5:
+        return x[:, :8, :3, ::3, ::3]
+    if x.ndim == 3:
+        return x
+    rows = x if len(x) == 1 else x[[0, len(x) // 2, len(x) - 1]]
+    step = max(1, x.shape[-1] // 8)
+    return rows[:, :8, ::step, ::step]
+
+
+@pytest.mark.parametrize("name", ["vitb_L5_384_dlrsd", "vitl_L2_384_dlrsd"])
+def test_intermediates_equal_the_published_code(name, build):
+    case = CASES[name]
+    model = build(case)
+    with torch.inference_mode(), np.load(FIXTURES / f"{name}.npz") as arrays:
+        expected = {key: torch.from_numpy(arrays[key]) for key in arrays if arrays[key].ndim}
+        values = intermediates(model, make_image(**case["image"])[None], case["classes"], expected)
+    assert set(values) == {k.removesuffix(".slice") for k in expected if k.endswith(".slice")}
+    for key, value in values.items():
+        std = float(expected[f"{key}.stats"][1])
+        reference = expected[f"{key}.slice"]
+        if key.startswith("layers"):
+            reference = reference[1:]  # row 0 is the class token, which the package's maps leave out
+        bound = FROM_TEXT if key in ("text_guidance_projection", "conv1", "conv2", "fused_cost") else 1e-5
+        name_it = lambda message, key=key: f"{key}: {message}"  # noqa: E731
+        torch.testing.assert_close(value, reference, rtol=0, atol=bound * std, msg=name_it)
+
+
+def intermediates(model, images, classes, expected) -> dict[str, torch.Tensor]:
+    """The forward pass in steps; checks text and cost volumes, returns the slices of everything else."""
+    sets = model.encoders
+    sides = {"clip": sets.clip_side, "remote_clip": sets.remote_side, "dino": sets.dino_side}
+    squares = prepare(images, model.pixel_mean, model.pixel_std, sides, "published")
+    text = model.embed_text(classes)
+    atol = FROM_TEXT * float(text.std())
+    torch.testing.assert_close(text[:, 0], expected["text_embed"], rtol=0, atol=atol)
+    values = {}
+    for r in range(4):
+        turned = model.clip.visual.dense(torch.rot90(squares["clip"], r, (2, 3))).final
+        values[f"clip_dense_rot{r}"] = turned[0, :16, ::6, ::6]
+    features = rotated_features(model.clip.visual, squares["clip"], 4, sets.clip_taps)
+    remote = model.remote_clip.tapped(squares["remote_clip"], sets.remote_taps)
+    dino = model.dino(squares["dino"], sets.dino_taps)
+    for j, (a, b, d) in enumerate(zip(sets.clip_taps, sets.remote_taps, sets.dino_taps[:2], strict=True)):
+        for key, tap in ((f"layers{j}", features.taps[a]), (f"layers_remote{j}", remote.taps[b])):
+            values[key] = tap.flatten(2)[0].T[[0, 299, 575], :32]
+        guides = (
+            ("upsample{}", "clip", features.taps[a]),
+            ("upsample{}_remote", "remote_clip", remote.taps[b]),
+        )
+        for key, encoder, tap in (*guides, ("dino_decod_proj{}", "dino", dino.taps[d])):
+            guide = model.guides[encoder][j]
+            values[key.format(j + 1)] = cut(guide.side(tap))
+            short = encoder.removesuffix("_clip")
+            values[f"{short}_dec_proj{j}"] = cut(guide(tap))
+    down = model.dino_to_text(dino.taps[sets.dino_taps[2]])
+    values["dino_down_sample"] = cut(down)
+    clip_cost, dino_cost = rotated_cost(features.final, text), cosine_cost(down, text)
+    for key, cost in (("clip_corr", clip_cost), ("dino_corr", dino_cost)):
+        torch.testing.assert_close(cost.transpose(1, 2), expected[key], rtol=0, atol=1.5e-6)
+    return values | later_intermediates(model, features, dino, remote, text, (clip_cost, dino_cost))
+
+
+def later_intermediates(model, features, dino, remote, text, costs) -> dict[str, torch.Tensor]:
+    """From the cost volumes to the last upsampling stage."""
+    fusion, sets = model.cost.fusion, model.encoders
+    clip, other = (cost.flatten(0, 1) for cost in costs)
+    a, d = fusion.clip(clip), fusion.dino(other)
+    values = {"conv1": cut(a), "conv2": cut(d)}
+    values["fusion_corr"] = cut(fusion.both(torch.cat([a.sigmoid(), d.sigmoid()], dim=1)))
+    image = F.relu(model.image_guidance(features.final[0]))
+    words = F.relu(model.text_guidance(text[:, 0]))
+    values |= {"guidance_projection": cut(image), "text_guidance_projection": words[None]}
+    x = model.cost(*costs)
+    values["fused_cost"] = cut(x.transpose(1, 2))
+    for n, layer in enumerate(model.layers):
+        spatial = layer.spatial(x[0], image.expand(x.shape[1], -1, -1, -1))
+        x = layer.classes(spatial[None], words)
+        values |= {f"layer{n}.set": cut(spatial), f"layer{n}.cet": cut(x[0])}
+    taps = {
+        "clip": [features.taps[i] for i in sets.clip_taps],
+        "remote_clip": [remote.taps[i] for i in sets.remote_taps],
+        "dino": [dino.taps[i] for i in sets.dino_taps[:2]],
+    }
+    for j, (stage, maps) in enumerate(zip(model.decoder.stages, model._guidance(taps), strict=True)):
+        if j == 0:
+            values["up1.up"] = cut(stage.up(x[0]))
+        x = stage(x, stage.convolve_guidance(maps))
+        values[f"up{j + 1}"] = cut(x[0])
+    return values

@@ -16,7 +16,12 @@ from tests.parity.fill import generator, strip, unit
 
 TINY = ClipPreset(32, VisionPreset(32, 8, 128, 3, 2), TextPreset(64, 2, 1))
 SET_NAMES = ((r"^sa\.", ""), (r"^mlp\.dwconv\.dwconv\.", "dwconv."))
-ORIGINAL_NAMES = ((r"mlp\.fc1\.", "mlp.0."), (r"mlp\.fc2\.", "mlp.2."), (r"MLP\.", "mlp."), (r"^attention\.", ""))
+ORIGINAL_NAMES = (
+    (r"mlp\.fc1\.", "mlp.0."),
+    (r"mlp\.fc2\.", "mlp.2."),
+    (r"MLP\.", "mlp."),
+    (r"^attention\.", ""),
+)
 
 
 def assert_equal_to_fixture(actual, expected):
@@ -57,7 +62,9 @@ def test_cet_equals_the_published_block(name):
 
 def test_efficient_layer_equals_the_published_layer():
     state, arrays = unit("eff_layer")
-    own = strip(state, (r"^spatial_fusion\.sa\.mlp\.dwconv\.dwconv\.", "0.dwconv."), (r"^spatial_fusion\.sa\.", "0."))
+    own = strip(
+        state, (r"^spatial_fusion\.sa\.mlp\.dwconv\.dwconv\.", "0.dwconv."), (r"^spatial_fusion\.sa\.", "0.")
+    )
     layer = torch.nn.ModuleList([SpatialTransformer(32, 32), ClassTransformer(32, 32)])
     loaded(layer, strip(own, (r"^class_fusion\.sa\.", "1.")))
     for x, image, text, out in zip(*(arrays[k] for k in ("in_x", "in_img", "in_txt", "out")), strict=True):
@@ -132,8 +139,6 @@ def test_a_truncated_trunk_gives_the_taps_of_the_whole_tower():
     for index, tap in expected.items():
         assert torch.equal(actual[index], tap)
     assert any(key.startswith("visual.transformer.resblocks.2.") for key in report.dropped)
-
-
 
 
 def test_dino_equals_the_published_encoder():

@@ -14,7 +14,9 @@ from rskt_seg.encoders.features import EncoderFeatures
 from rskt_seg.models.rskt.spec import RSKTSpec
 
 
-def rotated_features(tower: VisionTower, images: Tensor, rotations: int, taps: tuple[int, ...]) -> EncoderFeatures:
+def rotated_features(
+    tower: VisionTower, images: Tensor, rotations: int, taps: tuple[int, ...]
+) -> EncoderFeatures:
     """Dense CLIP features of the images turned by 0, 90, ... degrees, all in one batch, turned back.
 
     Args: images (B, 3, S, S), normalised. Returns `final` (R, B, E, H, W), entry r upright again (the
@@ -119,7 +121,9 @@ class CostEmbedding(nn.Module):
         super().__init__()
         self.chunk = spec.class_chunk
         self.fusion = build_fusion(spec)
-        self.projection = nn.Conv2d(spec.hidden_dim, spec.hidden_dim, 1) if spec.cost_projection else nn.Identity()
+        self.projection = (
+            nn.Conv2d(spec.hidden_dim, spec.hidden_dim, 1) if spec.cost_projection else nn.Identity()
+        )
 
     def forward(self, *costs: Tensor) -> Tensor:
         """clip (B, T, R * P, H, W) and, with DINO, dino (B, T, P, H, W) -> (B, T, C, H, W)."""

@@ -25,7 +25,7 @@ def to_maps(tokens: Tensor, grid: torch.Size) -> Tensor:
 
 
 def to_class_tokens(x: Tensor, pooling: int) -> tuple[Tensor, torch.Size]:
-    """Average-pool (B, T, C, H, W) and make the classes of every cell a sequence: (B * h * w, T, C), (h, w)."""
+    """Average-pool (B, T, C, H, W); the classes of a cell become a sequence: (B * h * w, T, C), (h, w)."""
     pooled = F.avg_pool2d(x.flatten(0, 1), pooling)
     tokens = pooled.unflatten(0, x.shape[:2]).permute(0, 3, 4, 1, 2).flatten(0, 2)
     return tokens, pooled.shape[2:]
@@ -125,7 +125,12 @@ class ClassTransformer(nn.Module):
     """
 
     def __init__(
-        self, dim: int, text_dim: int, heads: int = 8, guided_values: bool = False, text_in_pooling: bool = False
+        self,
+        dim: int,
+        text_dim: int,
+        heads: int = 8,
+        guided_values: bool = False,
+        text_in_pooling: bool = False,
     ) -> None:
         super().__init__()
         self.text_in_pooling = text_in_pooling

@@ -172,7 +172,7 @@ class RSKT(nn.Module):
         return {"loss_sem_seg": _LOSSES[self.spec.loss](logits, target, ignore_value, self.spec.mask_ignored)}
 
     def scores(self, output: RSKTOutput) -> Tensor:
-        """Class scores (B, T, h, w) in 0..1: sigmoid after the published loss, softmax after cross-entropy."""
+        """Class scores (B, T, h, w) in 0..1: sigmoid for the published loss, softmax for cross-entropy."""
         if self.spec.loss == "bce":
             return output.logits.sigmoid()
         return output.logits.softmax(dim=1)

@@ -8,7 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rskt_seg.errors import ConfigError
-from rskt_seg.layers.attention import attend, linear_attend, merge_heads, partition, shift_mask, split_heads, unpartition
+from rskt_seg.layers.attention import (
+    attend,
+    linear_attend,
+    merge_heads,
+    partition,
+    shift_mask,
+    split_heads,
+    unpartition,
+)
 from rskt_seg.models.rskt.cost import per_class
 from rskt_seg.models.rskt.fusion import from_class_tokens, to_class_tokens, to_maps, to_tokens
 from rskt_seg.models.rskt.spec import RSKTSpec
@@ -30,7 +38,9 @@ class WindowAttention(nn.Module):
 
     def forward(self, both: Tensor, mask: Tensor | None) -> Tensor:
         """both (N * W, L, C + G) window-major per image, mask (W, L, L) -> (N * W, L, C)."""
-        q, k, v = (split_heads(x, self.heads) for x in (self.q(both), self.k(both), self.v(both[..., : self.dim])))
+        q, k, v = (
+            split_heads(x, self.heads) for x in (self.q(both), self.k(both), self.v(both[..., : self.dim]))
+        )
         if mask is None:
             return self.proj(merge_heads(F.scaled_dot_product_attention(q, k, v)))
         windows = len(mask)

@@ -1,0 +1,97 @@
+"""Class names become the published tokens, and cached embeddings never outlive what they depend on."""
+
+import json
+
+import pytest
+import torch
+
+from rskt_seg.encoders.clip import CLIP
+from rskt_seg.encoders.presets import CLIP_TINY, CLIP_VITB16, ClipPreset, TextPreset, VisionPreset
+from rskt_seg.encoders.text import TextBank, build_tokenizer, check_vocabulary, prompts, vocabulary_size
+from rskt_seg.errors import VocabularyError
+from tests.parity.fill import FIXTURES
+
+PUBLISHED = "A photo of a {} in the scene"
+SMALL = ClipPreset(16, VisionPreset(16, 8, 64, 1, 1), TextPreset(64, 1, 1))
+
+
+@pytest.fixture
+def bank():
+    torch.manual_seed(0)
+    return CLIP(SMALL).eval(), TextBank(build_tokenizer(SMALL.text), [PUBLISHED])
+
+
+def test_tokens_of_every_benchmark_class_equal_the_published_ones():
+    expected = json.loads((FIXTURES / "tokens.json").read_text())
+    names = list(expected["tokens"])
+    table = build_tokenizer(CLIP_VITB16.text)(prompts(names, [expected["template"]]))
+    assert table.shape == (len(names), 77)
+    for row, name in zip(table, names, strict=True):
+        ids = expected["tokens"][name]
+        assert row[: len(ids)].tolist() == ids and not row[len(ids) :].any()
+
+
+def test_a_prompt_over_the_context_length_is_refused_not_cut():
+    tokenize = build_tokenizer(CLIP_VITB16.text)
+    assert tokenize(["tree " * 75])[0, -1] == 49407
+    with pytest.raises(VocabularyError, match=r"at most 77 tokens.*has 78"):
+        tokenize(["tree " * 76])
+
+
+def test_the_tiny_encoder_refuses_words_it_never_saw_and_keeps_the_end_token_largest():
+    tokenize = build_tokenizer(CLIP_TINY.text)
+    tokens = tokenize(["a photo of a tree in the scene", "water"])
+    assert int(tokens.max()) == vocabulary_size(CLIP_TINY.text) - 1
+    assert (tokens == tokens.max()).sum(dim=1).tolist() == [1, 1]
+    with pytest.raises(VocabularyError, match=r"xylophone.*tiny_words\.txt"):
+        tokenize(["a xylophone"])
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ([], "at least one"),
+        ("tree", "found the string 'tree'"),
+        (["tree", " "], "class name 1 must be"),
+        (["tree", 3], "class name 1 must be"),
+        (["Tree", "road", "tree "], "'tree ' is given twice"),
+    ],
+)
+def test_a_vocabulary_that_cannot_be_meant_is_refused(names, message):
+    with pytest.raises(VocabularyError, match=message):
+        check_vocabulary(names)
+
+
+def test_of_synonyms_the_first_is_used_as_published(bank):
+    clip, embed = bank
+    with torch.no_grad():
+        assert torch.equal(embed(clip, ["plane, aircraft"]), embed(clip, ["plane"]))
+        # Without a blank behind the comma the published rule does not split.
+        assert not torch.equal(embed(clip, ["plane,aircraft"]), embed(clip, ["plane"]))
+
+
+def test_embeddings_have_unit_length_whatever_the_length_of_the_other_prompts(bank):
+    clip, embed = bank
+    with torch.no_grad():
+        alone = embed(clip, ["tree"])
+        together = embed(clip, ["tree", "an extraordinarily long description of a river"])
+    torch.testing.assert_close(together[:1], alone)
+    torch.testing.assert_close(together.norm(dim=-1), torch.ones(2, 1))
+
+
+def test_a_vocabulary_is_encoded_once_until_a_weight_changes(bank):
+    clip, embed = bank
+    calls = []
+    encode, clip.encode_text = clip.encode_text, lambda tokens: (calls.append(1), encode(tokens))[1]
+    with torch.no_grad():
+        first = embed(clip, ["tree"])
+        assert embed(clip, ["tree"]) is first and len(calls) == 1
+        embed(clip, ["road"])
+        assert embed(clip, ["tree"]) is first and len(calls) == 2
+        clip.text_projection.mul_(-1)
+        torch.testing.assert_close(embed(clip, ["tree"]), -first)
+        clip.load_state_dict({k: v.clone() for k, v in clip.state_dict().items()})
+        embed(clip, ["tree"])
+    assert len(calls) == 4
+    embed(clip, ["tree"])
+    assert len(calls) == 5, "nothing may be kept while gradients are recorded"
