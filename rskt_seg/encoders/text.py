@@ -14,6 +14,7 @@ from torch import Tensor
 from rskt_seg.encoders.clip import CLIP
 from rskt_seg.encoders.presets import TextPreset
 from rskt_seg.errors import VocabularyError
+from rskt_seg.vocabulary import check_names
 
 Tokenizer = Callable[[Sequence[str]], Tensor]
 _START, _END = 49406, 49407
@@ -80,27 +81,6 @@ def _to_rows(ids: list[int], rows: dict[int, int], text: str) -> list[int]:
     return [rows[token] for token in ids]
 
 
-def check_vocabulary(vocabulary: Sequence[str]) -> tuple[str, ...]:
-    """The class names as a tuple, in their order.
-
-    Raises `VocabularyError` for a bare string, an empty list, an empty or non-string name, a name given
-    twice (upper and lower case are the same to CLIP).
-    """
-    if isinstance(vocabulary, str):
-        raise VocabularyError(f"a vocabulary is a list of class names; found the string {vocabulary!r}")
-    names = tuple(vocabulary)
-    if not names:
-        raise VocabularyError("a vocabulary needs at least one class name; found an empty list")
-    seen = set()
-    for index, name in enumerate(names):
-        if not isinstance(name, str) or not name.strip():
-            raise VocabularyError(f"class name {index} must be a non-empty string; found {name!r}")
-        if name.strip().lower() in seen:
-            raise VocabularyError(f"class name {name!r} is given twice (CLIP ignores case); keep one of them")
-        seen.add(name.strip().lower())
-    return names
-
-
 def prompts(vocabulary: Sequence[str], templates: Sequence[str]) -> list[str]:
     """T * P prompts, class-major. Of a class `"a, b"` the first name is used, as published."""
     return [template.format(name.split(", ")[0]) for name in vocabulary for template in templates]
@@ -120,8 +100,8 @@ class TextBank:
         self._entries: dict[tuple, Tensor] = {}
 
     def __call__(self, clip: CLIP, vocabulary: Sequence[str]) -> Tensor:
-        """Embeddings (T, P, E), each of unit length; raises `VocabularyError` (see `check_vocabulary`)."""
-        names = check_vocabulary(vocabulary)
+        """Embeddings (T, P, E), each of unit length; raises `VocabularyError` (see `check_names`)."""
+        names = check_names(vocabulary)
         if torch.is_grad_enabled():
             return self._encode(clip, names)
         key = (names, tuple((p.data_ptr(), p._version, p.device, p.dtype) for p in clip.text_parameters()))

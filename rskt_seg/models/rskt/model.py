@@ -110,8 +110,8 @@ class RSKT(nn.Module):
             vocabulary: T class names; of a name `"a, b"` the first is used, as published.
             padding: "published" or "aligned" for this call (see `RSKTSpec.padding`); None: the spec's.
 
-        Raises `VocabularyError` (see `rskt_seg.encoders.text`), `ConfigError` for images or a padding
-        that cannot be used.
+        Raises `VocabularyError` (see `rskt_seg.vocabulary` and `rskt_seg.encoders.text`), `ConfigError`
+        for images or a padding that cannot be used.
         """
         sides = {"clip": self.encoders.clip_side}
         if self.spec.remote_clip:

@@ -1,0 +1,83 @@
+"""Weight files are read whatever their wrapping, and never run."""
+
+import argparse
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from rskt_seg.checkpoints.files import read_state_dict
+from rskt_seg.errors import CheckpointError, WeightsNotFoundError
+
+STATE = {"a": torch.arange(3.0), "b.c": torch.ones(2, 2)}
+
+
+def assert_state(path):
+    state = read_state_dict(path)
+    assert state.keys() == STATE.keys() and all(torch.equal(state[k], STATE[k]) for k in STATE)
+
+
+@pytest.mark.parametrize("wrap", [None, "model", "state_dict", "teacher"])
+def test_plain_and_wrapped_state_dicts_are_found(tmp_path, wrap):
+    torch.save(STATE if wrap is None else {wrap: STATE, "iteration": 3}, tmp_path / "w.pth")
+    assert_state(tmp_path / "w.pth")
+
+
+def test_safetensors_are_read(tmp_path):
+    save_file(STATE, tmp_path / "w.safetensors")
+    assert_state(tmp_path / "w.safetensors")
+
+
+def test_torchscript_archives_are_read_as_openai_publishes_them(tmp_path):
+    class Holder(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = torch.nn.Parameter(STATE["a"].clone())
+            self.b = torch.nn.Module()
+            self.b.c = torch.nn.Parameter(STATE["b.c"].clone())
+
+        def forward(self, x):
+            return x + self.a + self.b.c.sum()
+
+    torch.jit.script(Holder()).save(str(tmp_path / "w.pt"))
+    assert_state(tmp_path / "w.pt")
+
+
+def test_the_namespace_inside_dino_files_is_allowed(tmp_path):
+    torch.save({"teacher": STATE, "args": argparse.Namespace(arch="vit_base")}, tmp_path / "w.pth")
+    assert_state(tmp_path / "w.pth")
+
+
+class Malicious:
+    def __reduce__(self):
+        return (open, ("executed", "w"))
+
+
+def test_code_in_a_file_is_refused_and_does_not_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"model": STATE, "extra": Malicious()}, "w.pth")
+    with pytest.raises(CheckpointError, match="cannot be read safely"):
+        read_state_dict("w.pth")
+    assert not (tmp_path / "executed").exists()
+
+
+def test_pickles_are_refused_by_name(tmp_path):
+    (tmp_path / "w.pkl").write_bytes(pickle.dumps({"model": {}}))
+    with pytest.raises(CheckpointError, match=r"\.pkl files can run code"):
+        read_state_dict(tmp_path / "w.pkl")
+
+
+def test_missing_truncated_and_empty_files_are_named(tmp_path):
+    with pytest.raises(WeightsNotFoundError, match=r"absent\.pth does not exist"):
+        read_state_dict(tmp_path / "absent.pth")
+    torch.save(STATE, tmp_path / "w.pth")
+    (tmp_path / "cut.pth").write_bytes((tmp_path / "w.pth").read_bytes()[:300])
+    with pytest.raises(CheckpointError, match=r"cut\.pth.*truncated"):
+        read_state_dict(tmp_path / "cut.pth")
+    torch.save({"note": "nothing"}, tmp_path / "empty.pth")
+    with pytest.raises(CheckpointError, match=r"holds no tensors"):
+        read_state_dict(tmp_path / "empty.pth")
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(CheckpointError, match=r"found list"):
+        read_state_dict(tmp_path / "list.pth")

@@ -1,0 +1,166 @@
+"""Whole checkpoints load strictly under either naming; encoder files load as users have them."""
+
+import argparse
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import rskt_seg
+from rskt_seg.checkpoints.rskt import rules_for
+from rskt_seg.checkpoints.rules import LoadReport, Rule, convert
+from rskt_seg.encoders.clip import CLIP
+from rskt_seg.encoders.dino import DINO
+from rskt_seg.encoders.presets import CLIP_TINY, DINO_TINY
+from rskt_seg.encoders.text import vocabulary_size
+from rskt_seg.errors import CheckpointError, WeightsNotFoundError
+
+
+def tiny(seed=0, **options):
+    torch.manual_seed(seed)
+    return rskt_seg.create_model("rskt_tiny", **options)
+
+
+def assert_same_weights(a, b):
+    for (name, x), (_, y) in zip(a.state_dict().items(), b.state_dict().items(), strict=True):
+        assert torch.equal(x, y), name
+
+
+@pytest.mark.parametrize("prefix", ["", "sem_seg_head.model."])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_our_own_checkpoint_round_trips(tmp_path, prefix, suffix):
+    source, target = tiny(1), tiny(2)
+    state = {prefix + key: value for key, value in source.state_dict().items()}
+    path = tmp_path / f"w{suffix}"
+    save_file(state, path) if suffix == ".safetensors" else torch.save({"model": state, "iteration": 9}, path)
+    report = rskt_seg.load_checkpoint(target, path)
+    assert_same_weights(source, target)
+    assert len(report.loaded) == len(state) and not report.converted and not report.dropped
+
+
+def test_the_report_of_a_published_checkpoint_gives_every_dropped_key_a_reason():
+    model = tiny()
+    remote = "sem_seg_head.predictor.clip_model_remote."
+    unused = {
+        remote + "token_embedding.weight": "text tower",
+        remote + "visual.transformer.resblocks.3.ln_1.bias": "last tapped block",
+        remote + "visual.proj": "last tapped block",
+    }
+    report = LoadReport("published")
+    convert({key: torch.zeros(1) for key in unused}, rules_for(model), report)
+    assert report.dropped.keys() == unused.keys()
+    assert all(word in report.dropped[key] for key, word in unused.items())
+    assert "dropped 2: RemoteCLIP stops" in str(report)
+
+
+def test_a_partial_foreign_or_misshapen_checkpoint_changes_nothing_and_names_the_keys():
+    model = tiny()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    partial = dict(list(before.items())[:-12])
+    with pytest.raises(CheckpointError, match=r"12 missing: .*decoder.*, and 2 more"):
+        rskt_seg.load_checkpoint(model, partial)
+    with pytest.raises(CheckpointError, match=r"1 unexpected: backbone\.stem"):
+        rskt_seg.load_checkpoint(model, {**before, "backbone.stem": torch.zeros(1)})
+    with pytest.raises(
+        CheckpointError, match=r"of another shape: .*decoder\.head\.bias \(7,\), the model has \(1,\)"
+    ):
+        rskt_seg.load_checkpoint(model, {**before, "decoder.head.bias": torch.zeros(7)})
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key])
+
+
+def test_two_source_keys_for_one_target_are_refused():
+    with pytest.raises(CheckpointError, match="given twice"):
+        convert({"x.w": torch.ones(1), "y.w": torch.ones(1)}, [Rule(r"[xy]\.", "z.")], LoadReport("twins"))
+
+
+def test_a_mask_of_another_window_is_refused():
+    model = tiny(aggregator="original", window=6, num_layers=1)
+    key = "sem_seg_head.predictor.transformer.layers.0.swin_block.block_2.attn_mask"
+    with pytest.raises(CheckpointError, match="another window size"):
+        rskt_seg.load_checkpoint(model, {key: torch.zeros(9, 16, 16)})
+
+
+def packed(state):
+    """Our names -> those of an OpenAI or open_clip file, with packed q/k/v matrices and the sizes."""
+    out = {}
+    for key, value in state.items():
+        if key.endswith("q_proj_weight"):
+            parts = [state[key.replace("q_proj", f"{p}_proj")] for p in "qkv"]
+            out[key.replace("q_proj_weight", "in_proj_weight")] = torch.cat(parts)
+        elif not key.endswith(("k_proj_weight", "v_proj_weight")):
+            out[key] = value
+    sizes = {"input_resolution": 32, "context_length": 24, "vocab_size": 9}
+    return out | {key: torch.tensor(value) for key, value in sizes.items()}
+
+
+@pytest.fixture
+def clip_file(tmp_path):
+    torch.manual_seed(5)
+    clip = CLIP(CLIP_TINY, vocabulary_size(CLIP_TINY.text))
+    torch.save(packed(clip.state_dict()), tmp_path / "clip.pt")
+    return clip, tmp_path / "clip.pt"
+
+
+def test_clip_files_are_split_and_rounded_through_half_where_the_published_loader_rounds(clip_file):
+    clip, path = clip_file
+    model = tiny()
+    rskt_seg.load_encoder(model, "clip", path)
+    own = dict(clip.state_dict())
+    for key, value in model.clip.state_dict().items():
+        half = not any(part in key for part in ("ln_", "embedding", "logit_scale"))
+        expected = own[key].half().float() if half else own[key]
+        assert torch.equal(value, expected), key
+    assert not torch.equal(own["visual.proj"], model.clip.visual.proj)
+
+
+def test_remote_clip_takes_the_visual_trunk_and_drops_the_rest_with_reasons(clip_file):
+    clip, path = clip_file
+    model = tiny()
+    report = rskt_seg.load_encoder(model, "remote_clip", path)
+    trunk = model.remote_clip.state_dict()
+    assert torch.equal(trunk["positional_embedding"], clip.visual.positional_embedding)
+    assert torch.equal(
+        trunk["transformer.resblocks.2.attn.v_proj_weight"],
+        clip.visual.transformer.resblocks[2].attn.v_proj_weight.half().float(),
+    )
+    assert any("text tower" in reason for reason in report.dropped.values())
+
+
+def test_dino_files_are_found_under_their_teacher_and_prefixes(tmp_path):
+    torch.manual_seed(6)
+    dino = DINO(DINO_TINY)
+    teacher = {f"module.backbone.{key}": value for key, value in dino.state_dict().items()}
+    teacher["module.head.mlp.0.weight"] = torch.zeros(3)
+    args = argparse.Namespace(patch_size=8)
+    torch.save({"student": {}, "teacher": teacher, "args": args}, tmp_path / "RSIB.pth")
+    model = tiny()
+    report = rskt_seg.load_encoder(model, "dino", tmp_path / "RSIB.pth")
+    assert_same_weights(dino, model.dino)
+    assert list(report.dropped) == ["head.mlp.0.weight"]
+
+
+def test_wrong_encoder_requests_say_what_is_wrong(clip_file, tmp_path):
+    model = tiny(remote_clip=False)
+    with pytest.raises(CheckpointError, match="built without remote_clip"):
+        rskt_seg.load_encoder(model, "remote_clip", clip_file[1])
+    with pytest.raises(CheckpointError, match="role must be one of"):
+        rskt_seg.load_encoder(model, "vgg", clip_file[1])
+    with pytest.raises(WeightsNotFoundError, match="neither a file nor an open_clip name"):
+        rskt_seg.load_encoder(model, "clip", "pretrained/missing.pt")
+    with pytest.raises(WeightsNotFoundError, match="does not exist"):
+        rskt_seg.load_encoder(model, "dino", tmp_path / "missing.pth")
+    with pytest.raises(CheckpointError, match="does not fit this model"):
+        rskt_seg.load_encoder(model, "dino", clip_file[1])
+
+
+def test_a_model_is_built_and_loaded_without_reading_any_other_file(monkeypatch, tmp_path):
+    state = tiny(3).state_dict()
+    torch.save({"model": state}, tmp_path / "model_final.pth")
+    reads = []
+    load = torch.load
+    monkeypatch.setattr(
+        torch, "load", lambda path, *a, **k: (reads.append(str(path)), load(path, *a, **k))[1]
+    )
+    rskt_seg.load_checkpoint(rskt_seg.create_model("rskt_tiny"), tmp_path / "model_final.pth")
+    assert reads == [str(tmp_path / "model_final.pth")]

@@ -1,0 +1,112 @@
+import json
+
+import pytest
+
+from rskt_seg.errors import VocabularyError
+from rskt_seg.vocabulary import Vocabulary, check_names, make_vocabulary, parse_vocabulary
+
+
+def test_an_inline_list_is_split_at_commas_and_keeps_its_order():
+    assert parse_vocabulary(" building,road , tree").names == ("building", "road", "tree")
+
+
+def test_a_text_file_has_one_class_a_line_with_synonyms_after_commas(tmp_path):
+    file = tmp_path / "classes.txt"
+    file.write_text("\ufeff# land cover\n\ntree, forest,woods\n  water \n", encoding="utf-8")
+    vocabulary = parse_vocabulary(str(file))
+    assert vocabulary.names == ("tree", "water")
+    assert vocabulary.synonyms == (("tree", "forest", "woods"), ("water",))
+
+
+def test_a_json_file_is_a_list_in_which_comma_and_blank_separate_synonyms(tmp_path):
+    file = tmp_path / "classes.JSON"
+    file.write_text(json.dumps(["tree, forest", "a,b", "Straße"]), encoding="utf-8")
+    vocabulary = parse_vocabulary(file)
+    assert vocabulary.names == ("tree", "a,b", "Straße")
+    assert vocabulary.synonyms[0] == ("tree", "forest")
+
+
+def test_of_a_class_with_synonyms_the_first_name_is_used_and_a_notice_says_so():
+    vocabulary = make_vocabulary(["tree, forest", "water"])
+    assert vocabulary.prompts("first") == ("tree", "water")
+    (notice,) = vocabulary.notices
+    assert "tree, forest" in notice and "first name 'tree'" in notice
+
+
+@pytest.mark.parametrize("rule", ["mean", "max"])
+def test_merging_rules_ask_for_every_name(rule):
+    assert make_vocabulary(["tree, forest", "water"]).prompts(rule) == ("tree", "forest", "water")
+
+
+def test_a_vocabulary_passes_through_unchanged():
+    vocabulary = make_vocabulary(["tree, forest", "water"])
+    assert make_vocabulary(vocabulary) is vocabulary
+
+
+def test_one_class_is_enough():
+    assert parse_vocabulary("building").names == ("building",)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("building", "plain string"),
+        ([], "empty"),
+        (["a", "  "], "entry 2"),
+        (["Road", "tree", "road "], "twice"),
+        (["a", 3], "must be strings"),
+        (7, "must be a list"),
+    ],
+)
+def test_unusable_names_are_refused_with_the_reason(names, message):
+    with pytest.raises(VocabularyError, match=message):
+        check_names(names)
+
+
+@pytest.mark.parametrize("text", ["", "  ", "a,,b", "a, b,", "tree, Tree"])
+def test_unusable_inline_lists_are_refused(text):
+    with pytest.raises(VocabularyError):
+        parse_vocabulary(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("empty.txt", "# nothing\n", "empty"),
+        ("gap.txt", "tree,,forest\n", "entry 2"),
+        ("twice.txt", "tree\nTREE\n", "twice"),
+        ("object.json", '{"a": 1}', "JSON list of strings"),
+        ("numbers.json", "[1, 2]", "JSON list of strings"),
+        ("broken.json", "[", "not valid JSON"),
+        ("names.csv", "tree\n", ".txt or .json"),
+    ],
+)
+def test_an_unusable_file_is_named_in_the_message(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(VocabularyError, match=message) as caught:
+        parse_vocabulary(str(tmp_path / name))
+    assert name in str(caught.value)
+
+
+def test_a_missing_or_undecodable_file_is_named_in_the_message(tmp_path):
+    with pytest.raises(VocabularyError, match=r"none\.txt"):
+        parse_vocabulary(str(tmp_path / "none.txt"))
+    (tmp_path / "latin.txt").write_bytes("Stra\xdfe".encode("latin-1"))
+    with pytest.raises(VocabularyError, match="UTF-8"):
+        parse_vocabulary(tmp_path / "latin.txt")
+
+
+def test_merging_refuses_a_name_that_two_classes_share():
+    vocabulary = make_vocabulary(["tree, forest", "wood, Forest"])
+    assert vocabulary.prompts("first") == ("tree", "wood")
+    with pytest.raises(VocabularyError, match="twice"):
+        vocabulary.prompts("mean")
+
+
+def test_an_unknown_rule_and_an_inconsistent_vocabulary_are_refused():
+    with pytest.raises(VocabularyError, match="first, mean, max"):
+        make_vocabulary(["a"]).prompts("median")
+    with pytest.raises(VocabularyError, match="begin with it"):
+        Vocabulary(("a",), (("b", "a"),))
+    with pytest.raises(VocabularyError, match="2 groups"):
+        Vocabulary(("a",), (("a",), ("b",)))
