@@ -1,0 +1,259 @@
+"""Laws of the dataset table and of pairing images with labels."""
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from rskt_seg.data.catalog import (
+    DEEPGLOBE,
+    IGNORE_LABEL,
+    ISPRS,
+    ROOT_VARIABLE,
+    SPLITS,
+    ClassSet,
+    Pair,
+    Split,
+    find_split,
+    pairs,
+)
+from rskt_seg.data.labels import check_label, read_label
+from rskt_seg.errors import DatasetError, DatasetNotFoundError
+
+README = Path(__file__).resolve().parents[2] / "datasets" / "README.md"
+
+ISPRS_NAMES = "Impervious surfaces, Building, Low vegetation, Tree, Car, Clutter/background"
+PUBLISHED_VOCABULARIES = {
+    "DLRSD": "airplane, bare soil, buildings, cars, chaparral, court, dock, field, grass, mobile home, "
+    "pavement, sand, sea, ship, tanks, trees, water",
+    "iSAID": "ship, storage tank, baseball diamond, tennis court, basketball court, ground track field, "
+    "bridge, large vehicle, small vehicle, helicopter, swimming pool, roundabout, soccer ball field, "
+    "plane, harbor",
+    "LoveDA": "no-data, Background, Building, Road, Water, Barren, Forest, Agriculture",
+    "Potsdam": ISPRS_NAMES,
+    "Vaihingen": ISPRS_NAMES,
+    "UAVid": "Background clutter, Building, Road, Tree, Low vegetation, Moving car, Static car, Human",
+    "UDD5": "Vegetation, Building, Road, Vehicle, Other",
+    "VDD": "Other, Wall, Road, Vegetation, Vehicle, Roof, Water",
+}
+TWO = ClassSet("two", ("a", "b"), ((0, 0, 0), (1, 1, 1)))
+SPLIT = Split("own_sem_seg", "own", "all", "own/x", "own/y", ("jpg", "tif"), ("png",), TWO)
+
+
+def lay_out(root: Path, split: Split, images: list[str], labels: list[str]) -> None:
+    for folder, names in ((split.images, images), (split.labels, labels)):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        for name in names:
+            (root / folder / name).touch()
+
+
+def fabricate(root: Path, split: Split, extension: str) -> None:
+    """Three small images of different sizes, whose labels hold every class and ignored pixels."""
+    rng = np.random.default_rng(0)
+    (root / split.images).mkdir(parents=True)
+    (root / split.labels).mkdir(parents=True, exist_ok=True)
+    for stem, (height, width) in {"c_10": (20, 24), "a": (21, 25), "b.1": (30, 7)}.items():
+        Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).save(
+            root / split.images / f"{stem}.{extension}"
+        )
+        ids = rng.integers(0, len(split.class_set), (height, width)).astype(np.uint8)
+        ids[0, 0] = IGNORE_LABEL
+        Image.fromarray(ids).save(root / split.labels / f"{stem}.png")
+
+
+def test_the_table_holds_the_published_names_and_the_official_form_of_loveda():
+    assert {split.name for split in SPLITS} == {
+        "DLRSD_train_sem_seg", "DLRSD_val_sem_seg", "DLRSD_all_sem_seg",
+        "iSAID_train_sem_seg", "iSAID_val_sem_seg", "iSAID_all_sem_seg",
+        "LoveDA_all_sem_seg", "LoveDA_all_8c_sem_seg", "Potsdam_all_sem_seg", "Vaihingen_all_sem_seg",
+        "uavid_all_sem_seg", "UDD5_all_sem_seg", "VDD_all_sem_seg",
+    }  # fmt: skip
+    assert len({split.name for split in SPLITS}) == len(SPLITS)
+
+
+@pytest.mark.parametrize("split", SPLITS, ids=lambda s: s.name)
+def test_class_names_are_the_published_strings_in_their_order_and_case(split):
+    published = PUBLISHED_VOCABULARIES[split.dataset].split(", ")
+    if split.name == "LoveDA_all_sem_seg":
+        published.remove("no-data")
+    assert list(split.class_set.names) == published
+
+
+def test_splits_of_one_dataset_never_share_a_label_folder_with_another_meaning():
+    meanings = {}
+    for split in SPLITS:
+        assert meanings.setdefault(split.labels, split.class_set) == split.class_set
+    assert find_split("LoveDA_all_sem_seg").images == find_split("LoveDA_all_8c_sem_seg").images
+
+
+@pytest.mark.parametrize("split", SPLITS, ids=lambda s: s.name)
+def test_a_fabricated_dataset_of_each_row_pairs_reads_and_checks(split, tmp_path):
+    extension = split.image_extensions[0].upper()
+    fabricate(tmp_path, split, extension)
+    found = pairs(split, str(tmp_path))
+    assert [p.label.name for p in found] == ["a.png", "b.1.png", "c_10.png"]
+    assert [p.image.name for p in found] == [f"{s}.{extension}" for s in ("a", "b.1", "c_10")]
+    for pair in found:
+        with Image.open(pair.image) as image:
+            size = (image.height, image.width)
+        label = read_label(pair.label)
+        assert label.shape == size
+        check_label(label, len(split.class_set), IGNORE_LABEL, pair.label, size)
+        assert label.max() == IGNORE_LABEL
+
+
+stems = st.lists(st.text("abAB01._-", min_size=1, max_size=4).filter(lambda s: s[0] != "."), unique=True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(images=stems, labels=stems, same=st.booleans())
+def test_pairs_succeed_exactly_when_both_folders_hold_the_same_stems(images, labels, same):
+    labels = images[::-1] if same else labels
+    with tempfile.TemporaryDirectory() as folder:
+        lay_out(Path(folder), SPLIT, [f"{s}.jpg" for s in images], [f"{s}.png" for s in labels])
+        if images and set(images) == set(labels):
+            found = pairs(SPLIT, folder)
+            assert [p.image.stem for p in found] == [p.label.stem for p in found] == sorted(images)
+        else:
+            with pytest.raises(DatasetError):
+                pairs(SPLIT, folder)
+
+
+def test_files_pair_by_stem_and_not_by_position(tmp_path):
+    lay_out(tmp_path, SPLIT, ["a.jpg", "b.jpg"], ["b.png", "c.png"])
+    with pytest.raises(DatasetError) as error:
+        pairs(SPLIT, tmp_path)
+    assert "1 images" in str(error.value) and "no label: a.jpg" in str(error.value)
+    assert "no image: c.png" in str(error.value) and "b." not in str(error.value)
+
+
+def test_orphans_are_named_up_to_ten_and_the_rest_is_counted(tmp_path):
+    lay_out(tmp_path, SPLIT, [f"i{k:02}.jpg" for k in range(13)], ["i12.png"])
+    with pytest.raises(DatasetError, match=r"12 images .*i00.jpg.*i09.jpg and 2 more") as error:
+        pairs(SPLIT, tmp_path)
+    assert "i10.jpg" not in str(error.value)
+
+
+def test_stems_that_differ_in_case_alone_are_pointed_out(tmp_path):
+    lay_out(tmp_path, SPLIT, ["Airplane00.jpg"], ["airplane00.png"])
+    with pytest.raises(DatasetError, match="differ in case alone"):
+        pairs(SPLIT, tmp_path)
+
+
+def test_two_files_of_one_stem_are_refused(tmp_path):
+    lay_out(tmp_path, SPLIT, ["a.jpg", "a.TIF", "b.jpg"], ["a.png", "b.png"])
+    with pytest.raises(DatasetError, match=r"several files of one stem: a\.TIF, a\.jpg$"):
+        pairs(SPLIT, tmp_path)
+
+
+@pytest.mark.parametrize("missing", ["images", "labels"])
+def test_a_missing_folder_is_reported_with_the_layout_and_the_remedy(missing, tmp_path):
+    (tmp_path / (SPLIT.labels if missing == "images" else SPLIT.images)).mkdir(parents=True)
+    with pytest.raises(DatasetNotFoundError) as error:
+        pairs(SPLIT, tmp_path)
+    message = str(error.value)
+    assert str(tmp_path / getattr(SPLIT, missing)) in message.splitlines()[0]
+    assert str(tmp_path / "own/x/<name>.jpg|tif") in message
+    assert str(tmp_path / "own/y/<name>.png") in message
+    assert ROOT_VARIABLE == "DETECTRON2_DATASETS" and ROOT_VARIABLE in message
+    assert isinstance(error.value, FileNotFoundError)
+
+
+def test_a_folder_without_a_fitting_file_says_what_it_holds(tmp_path):
+    lay_out(tmp_path, SPLIT, ["a.bmp", "b.BMP", "notes"], ["a.png"])
+    (tmp_path / "own/x/sub.jpg").mkdir()
+    with pytest.raises(DatasetError, match=r"no file \*\.jpg\|tif .*2 \.bmp, 1 without extension"):
+        pairs(SPLIT, tmp_path)
+
+
+def test_hidden_files_and_folders_are_left_out_and_other_files_are_reported(tmp_path, caplog):
+    lay_out(tmp_path, SPLIT, ["a.jpg", "._a.jpg", ".DS_Store", "Thumbs.db"], ["a.png", "._a.png"])
+    (tmp_path / "own/y/deep").mkdir()
+    (tmp_path / "own/y/deep/b.png").touch()
+    expected = [Pair(tmp_path / "own/x/a.jpg", tmp_path / "own/y/a.png")]
+    assert pairs(SPLIT, tmp_path) == expected
+    assert "1 .db" in caplog.text and "DS_Store" not in caplog.text
+
+
+def test_extensions_match_in_any_case_and_with_or_without_a_dot(tmp_path):
+    split = Split("s", "s", "all", "x", "y", (".JpG",), ("PNG",), TWO)
+    lay_out(tmp_path, split, ["a.jpg", "b.JPG"], ["a.png", "b.Png"])
+    assert [p.image.name for p in pairs(split, tmp_path)] == ["a.jpg", "b.JPG"]
+
+
+def test_a_dataset_of_the_user_may_lie_in_absolute_folders(tmp_path):
+    images, labels = tmp_path / "x", tmp_path / "y"
+    split = Split("s", "s", "all", str(images), str(labels), ("jpg",), ("png",), TWO)
+    lay_out(Path("/"), split, ["a.jpg"], ["a.png"])
+    assert pairs(split, "/nowhere") == [Pair(images / "a.jpg", labels / "a.png")]
+    assert find_split("s", [*SPLITS, split]) is split
+
+
+@pytest.mark.parametrize("split", SPLITS, ids=lambda s: s.name)
+def test_a_row_is_found_by_its_name_and_suggested_for_a_near_one(split):
+    assert find_split(split.name) is split
+    for wrong in (split.name.upper(), split.name.removesuffix("_sem_seg"), split.name.replace("_", "-")):
+        with pytest.raises(DatasetError, match=f"did you mean .*{split.name}"):
+            find_split(wrong)
+
+
+def test_a_name_like_no_other_is_answered_with_all_names():
+    with pytest.raises(DatasetError) as error:
+        find_split("qqqq")
+    assert all(split.name in str(error.value) for split in SPLITS)
+
+
+@pytest.mark.parametrize(
+    ("names", "colors", "words"),
+    [
+        ("road", ((0, 0, 0),) * 4, "tuple of words"),
+        (["a"], ((0, 0, 0),), "tuple of words"),
+        (("a", " "), ((0, 0, 0), (1, 1, 1)), "tuple of words"),
+        ((), (), "found 0"),
+        (tuple(map(str, range(256))), tuple((k, 0, 0) for k in range(256)), "found 256"),
+        (("a", "b"), ((0, 0, 0),), "2 names and 1 colours"),
+        (("a", "a"), ((0, 0, 0), (1, 1, 1)), "repeated class name: a"),
+        (("a", "b"), ((0, 0, 0), (0, 0, 0)), "repeated colour"),
+        (("a",), ((0, 0, 256),), r"found \(0, 0, 256\)"),
+        (("a",), ((0, 0),), r"found \(0, 0\)"),
+        (("a",), ([0, 0, 0],), r"found \[0, 0, 0\]"),
+    ],
+)
+def test_a_faulty_class_list_is_refused(names, colors, words):
+    with pytest.raises(DatasetError, match=words):
+        ClassSet("own", names, colors)
+
+
+def test_an_extension_typed_as_one_string_is_refused():
+    with pytest.raises(DatasetError, match="tuple of words"):
+        Split("s", "s", "all", "x", "y", "jpg", ("png",), TWO)
+
+
+def test_the_deepglobe_and_isprs_colours_are_corners_of_the_colour_cube():
+    for classes in (DEEPGLOBE, ISPRS):
+        assert len(classes) == 6
+        assert {value for color in classes.colors for value in color} == {0, 255}
+
+
+def test_the_readme_names_every_dataset_and_its_folders():
+    text = README.read_text(encoding="utf-8")
+    assert [s.name for s in SPLITS if s.name not in text] == []
+    assert [s.dataset for s in SPLITS if s.dataset not in text] == []
+    assert ROOT_VARIABLE in text
+
+
+def test_the_check_shown_in_the_readme_runs_and_finds_a_fault(tmp_path, monkeypatch):
+    code = re.search(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)[1]
+    split = find_split("Potsdam_all_sem_seg")
+    fabricate(tmp_path, split, "png")
+    monkeypatch.setitem(os.environ, ROOT_VARIABLE, str(tmp_path))
+    exec(code, {})
+    Image.new("L", (25, 21), 6).save(tmp_path / split.labels / "a.png")
+    with pytest.raises(DatasetError, match="found ids 6"):
+        exec(code, {})

@@ -1,0 +1,156 @@
+"""Laws of the label converters, on arrays made here and on real sample files where they are at hand."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rskt_seg.data.catalog import IGNORE_LABEL
+from rskt_seg.data.convert import CONVERTERS, convert_label
+from rskt_seg.data.labels import check_label
+from rskt_seg.errors import DatasetError, LabelError
+
+SAMPLES = os.environ.get("RSKT_SEG_SAMPLES")
+LOWERED = ["potsdam_mmseg", "loveda"]
+COLOURED = ["isaid", "deepglobe"]
+BLACK = np.zeros(3, np.uint8)
+
+# Pixel counts published with the samples: official value or colour -> count, as project ids.
+REAL = {
+    "potsdam/2_10_0_0_512_512_label.png": (
+        "potsdam_mmseg",
+        {255: 24696, 0: 100557, 1: 64023, 2: 34357, 3: 30670, 4: 7841},
+    ),
+    "loveda/0_label.png": ("loveda", {0: 142441, 1: 14427, 2: 19208, 3: 3888, 6: 868612}),
+    "isaid/P0005_instance_color_RGB.png": ("isaid", {7: 135058, 8: 20325, 255: 884 * 977 - 155383}),
+    "isaid/P0002_instance_color_RGB_label_only.png": (
+        "isaid",
+        {7: 477127, 8: 21678, 255: 2557 * 2086 - 498805},
+    ),
+    "deepglobe/6399_mask.png": (
+        "deepglobe",
+        {2: 3013524, 1: 1491420, 4: 931980, 255: 432328, 3: 102792, 5: 20660},
+    ),
+}
+
+
+def official_ids(name: str) -> np.ndarray:
+    """(6, 2 K + 2) map of official ids 0..K."""
+    top = len(CONVERTERS[name].class_set)
+    return np.tile(np.arange(top + 1, dtype=np.uint8), (6, 2))
+
+
+def official_colors(name: str) -> np.ndarray:
+    """(6, K + 1, 3) map of black and every class colour."""
+    return np.tile(np.array([BLACK, *CONVERTERS[name].class_set.colors], np.uint8), (6, 1, 1))
+
+
+def histogram(ids: np.ndarray) -> dict[int, int]:
+    values, counts = np.unique(ids, return_counts=True)
+    return dict(zip(values.tolist(), counts.tolist(), strict=True))
+
+
+def save(folder: Path, pixels: np.ndarray, name: str = "x.png") -> Path:
+    Image.fromarray(pixels).save(folder / name)
+    return folder / name
+
+
+@pytest.mark.parametrize("name", LOWERED)
+@pytest.mark.parametrize("palette", [False, True])
+def test_official_ids_are_lowered_by_one_and_0_becomes_ignored(name, palette, tmp_path):
+    official = official_ids(name)
+    image = Image.fromarray(official)
+    if palette:
+        image.putpalette(list(range(255, -1, -1)) * 3)
+    image.save(tmp_path / "x.png")
+    ids = convert_label(name, tmp_path / "x.png")
+    assert ids.dtype == np.uint8
+    assert np.array_equal(ids[official == 0], np.full((official == 0).sum(), 255))
+    assert np.array_equal(ids[official > 0] + 1, official[official > 0])
+
+
+@pytest.mark.parametrize("name", COLOURED)
+def test_every_class_colour_becomes_its_id_and_black_becomes_ignored(name, tmp_path):
+    ids = convert_label(name, save(tmp_path, official_colors(name)))
+    assert ids.dtype == np.uint8
+    assert ids.tolist() == [[255, *range(len(CONVERTERS[name].class_set))]] * 6
+
+
+@pytest.mark.parametrize("name", CONVERTERS)
+def test_converted_ids_pass_the_check_of_their_class_set_and_are_refused_by_their_converter(name, tmp_path):
+    official = official_ids(name) if name in LOWERED else official_colors(name)
+    ids = convert_label(name, save(tmp_path, official))
+    classes = CONVERTERS[name].class_set
+    check_label(ids, len(classes), IGNORE_LABEL, "x.png", official.shape[:2], classes.names)
+    with pytest.raises(LabelError, match="already"):
+        convert_label(name, save(tmp_path, ids))
+
+
+@pytest.mark.parametrize("name", LOWERED)
+def test_an_id_above_the_official_ones_is_refused(name, tmp_path):
+    official = official_ids(name)
+    official[2, 3] = len(CONVERTERS[name].class_set) + 1
+    with pytest.raises(LabelError, match="found 1 pixels"):
+        convert_label(name, save(tmp_path, official))
+
+
+@pytest.mark.parametrize("name", COLOURED)
+def test_unknown_colours_fail_without_tolerance_and_are_ignored_and_reported_with_it(name, tmp_path, caplog):
+    rgb = official_colors(name)
+    rgb[0, 0] = (255, 0, 0)
+    path = save(tmp_path, rgb)
+    with pytest.raises(LabelError, match=r"\(255, 0, 0\) \(1 px\)"):
+        convert_label(name, path)
+    ids = convert_label(name, path, tolerance=1 / ids_in(rgb))
+    assert ids[0, 0] == 255 and histogram(ids)[255] == 6
+    assert str(path) in caplog.text and "(255, 0, 0): 1" in caplog.text
+
+
+def ids_in(rgb: np.ndarray) -> int:
+    return rgb.shape[0] * rgb.shape[1]
+
+
+def test_compressed_colours_are_recovered_for_deepglobe_and_unknown_for_isaid(tmp_path):
+    noise = np.random.default_rng(0).integers(-100, 101, (*official_colors("deepglobe").shape,))
+    rgb = np.clip(official_colors("deepglobe").astype(int) + noise, 0, 255).astype(np.uint8)
+    clean = convert_label("deepglobe", save(tmp_path, official_colors("deepglobe")))
+    assert np.array_equal(convert_label("deepglobe", save(tmp_path, rgb)), clean)
+    one_off = official_colors("isaid")
+    one_off[1, 1, 2] -= 1
+    with pytest.raises(LabelError, match=r"1 of 96 pixels"):
+        convert_label("isaid", save(tmp_path, one_off))
+
+
+def test_an_unknown_converter_is_refused_with_the_known_names(tmp_path):
+    with pytest.raises(DatasetError, match="potsdam_mmseg, loveda, isaid, deepglobe"):
+        convert_label("isprs", tmp_path / "x.png")
+
+
+needs_samples = pytest.mark.skipif(
+    not SAMPLES, reason="RSKT_SEG_SAMPLES does not name the folder of real sample files"
+)
+
+
+@needs_samples
+@pytest.mark.parametrize("file", REAL)
+def test_real_label_files_give_their_published_pixel_counts_and_no_unknown_colour(file):
+    name, counts = REAL[file]
+    converter = CONVERTERS[name]
+    converted = converter.function(Path(SAMPLES) / file, converter.class_set)
+    assert converted.unknown == {}
+    assert histogram(converted.ids) == counts
+
+
+@needs_samples
+def test_the_second_loveda_sample_holds_its_published_ids():
+    ids = convert_label("loveda", Path(SAMPLES) / "loveda/2_label_only.png")
+    assert set(histogram(ids)) == {0, 3, 5, 6}
+
+
+@needs_samples
+def test_a_real_mask_of_another_dataset_is_refused_with_its_colours():
+    path = Path(SAMPLES) / "udd/DJI_0627_mask_udd6_colours.png"
+    with pytest.raises(LabelError, match=r"\(70, 70, 70\) \(169434 px\)"):
+        convert_label("isaid", path)
