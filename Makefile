@@ -1,0 +1,31 @@
+# `make demo` and `make test` need Python 3.11 or newer and a Python package index, nothing else:
+# each makes .venv if it is missing and installs the pinned requirements once.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+# Two processes of one thread each: on two cores faster than one process of two threads.
+WORKERS ?= 2
+
+.PHONY: demo test lint clean
+
+demo: $(READY)
+	$(BIN)/python demo/quickstart.py --output output/demo
+
+test: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations 10
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+$(READY): requirements.txt requirements-detectron2.txt setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; found %d.%d: make PYTHON=/path/to/python3.11 ..." % sys.version_info[:2])'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q "pip==25.2" "setuptools==80.9.0" "wheel==0.45.1"
+	$(BIN)/python -m pip install -q -r requirements.txt
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation --require-hashes -r requirements-detectron2.txt
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	touch $(READY)
+
+clean:
+	rm -rf .venv build *.egg-info output

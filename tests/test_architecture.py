@@ -1,0 +1,108 @@
+"""The plan of the house: which room may import which, and what no room may do."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "rskt_seg"
+FILES = sorted(PACKAGE.rglob("*.py"))
+# Room -> rooms it may import. Modules at the top of the package are facades over the rooms; `errors` and
+# `vocabulary` stand below everything.
+ALLOWED = {
+    "layers": set(),
+    "encoders": {"layers"},
+    "models": {"layers", "encoders", "losses"},
+    "losses": {"layers"},
+    "metrics": set(),
+    "inference": set(),
+    "data": set(),
+    "geo": {"inference"},
+    "checkpoints": set(),
+    "d2": None,
+}
+BASE = {"errors", "vocabulary"}
+ONLY_IN = {
+    "detectron2": ("d2/",),
+    "rasterio": ("geo/",),
+    "open_clip": ("encoders/text.py", "checkpoints/load.py"),
+}
+
+
+def imports(path):
+    """Every module that a file imports, at any depth, as dotted names."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert all(alias.name != "*" for alias in node.names), f"{path}: star import"
+            yield node.module
+            if node.module == "rskt_seg":
+                yield from (f"rskt_seg.{alias.name}" for alias in node.names)
+
+
+def relative(path):
+    return path.relative_to(PACKAGE).as_posix()
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_imports_flow_one_way(path):
+    room = relative(path).split("/")[0]
+    if room not in ALLOWED or ALLOWED[room] is None:
+        return
+    for name in imports(path):
+        if name.startswith("rskt_seg."):
+            other = name.split(".")[1]
+            assert other in ALLOWED[room] | BASE | {room}, f"{relative(path)} imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_methods_never_import_each_other(path):
+    parts = relative(path).split("/")
+    if parts[0] == "models" and len(parts) > 2:
+        for name in imports(path):
+            if name.startswith("rskt_seg.models."):
+                assert name.split(".")[2] == parts[1], f"{relative(path)} imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_heavy_libraries_stay_in_their_rooms(path):
+    for name in imports(path):
+        rooms = ONLY_IN.get(name.split(".")[0])
+        assert rooms is None or relative(path).startswith(rooms), f"{relative(path)} imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_no_print_no_fixed_device_no_environment_write(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            function = node.func
+            assert not (isinstance(function, ast.Name) and function.id == "print"), f"{path}: print"
+            assert not (isinstance(function, ast.Attribute) and function.attr == "cuda"), f"{path}: .cuda("
+        if isinstance(node, ast.Constant):
+            assert node.value != "cuda", f"{path}:{node.lineno}: literal device"
+        if isinstance(node, ast.Assign | ast.Delete):
+            for target in node.targets:
+                text = ast.unparse(target)
+                assert not text.startswith("os.environ"), f"{path}:{node.lineno}: writes the environment"
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_files_and_functions_stay_small(path):
+    text = path.read_text()
+    assert text.count("\n") <= 400, f"{path} has over 400 lines"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < 60, f"{relative(path)}:{node.name} does not fit a screen"
+
+
+def test_importing_the_package_loads_no_heavy_library():
+    code = (
+        "import sys, rskt_seg; heavy = {'detectron2', 'rasterio', 'cv2', 'open_clip', 'matplotlib'} & set(sys.modules);"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
