@@ -6,7 +6,8 @@ result = rskt_seg.Segmenter(model, ["building", "road", "tree"]).predict("scene.
 """
 
 from rskt_seg.checkpoints import LoadReport, load_checkpoint, load_encoder
+from rskt_seg.segmenter import Segmentation, Segmenter
 from rskt_seg.zoo import create_model
 
 __version__ = "0.1.0"
-__all__ = ["LoadReport", "create_model", "load_checkpoint", "load_encoder"]
+__all__ = ["LoadReport", "Segmentation", "Segmenter", "create_model", "load_checkpoint", "load_encoder"]

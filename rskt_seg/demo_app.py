@@ -1,0 +1,219 @@
+"""What `demo/demo.py` does with a ready model: many image files in, a folder of results out."""
+
+import csv
+import glob
+import json
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from rskt_seg.data.labels import check_label, read_label
+from rskt_seg.errors import ConfigError, DatasetError, ImageReadError, LabelError
+from rskt_seg.geo import RasterImage, read_image, write_labels
+from rskt_seg.geo.stretch import parse_stretch
+from rskt_seg.inference.palette import palette
+from rskt_seg.inference.render import cost_picture, label_picture, legend, overlay
+from rskt_seg.segmenter import ClassArea, Segmentation, Segmenter
+
+logger = logging.getLogger(__name__)
+
+_ROW_NAMES = {"clip": "CLIP cost", "dino": "DINO cost", "aggregated": "Fused cost"}
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """How images are read and what is drawn beside the standard results.
+
+    `output` is the folder of the results; `bands` and `stretch` are those of `read_image`; `cost_maps`
+    adds a picture of the model's cost maps. Raises `ConfigError` for values that make no sense.
+    """
+
+    output: Path
+    bands: tuple[int, ...] | None = None
+    stretch: str = "auto"
+    cost_maps: bool = False
+
+    def __post_init__(self) -> None:
+        parse_stretch(self.stretch)
+
+
+def parse_bands(text: str | None) -> tuple[int, ...] | None:
+    """Band numbers of a command line: "4,3,2" or "1". Raises `ConfigError` for anything else."""
+    if text is None:
+        return None
+    if not re.fullmatch(r"\s*[1-9]\d*\s*(,\s*[1-9]\d*\s*,\s*[1-9]\d*\s*)?", text):
+        raise ConfigError(f"--bands expects one or three numbers from 1, such as 4,3,2; found {text!r}")
+    return tuple(int(number) for number in text.split(","))
+
+
+def expand(patterns: Sequence[str]) -> list[Path]:
+    """The files that a command line means: names as they are, patterns with * ? [ ] by what they match.
+
+    A name that does not exist stays in the list, to fail when its turn comes. Raises `ImageReadError`
+    for a pattern without a match.
+    """
+    files: list[Path] = []
+    for pattern in patterns:
+        if Path(pattern).exists() or not glob.has_magic(pattern):
+            files.append(Path(pattern))
+            continue
+        found = sorted(name for name in glob.glob(pattern, recursive=True) if Path(name).is_file())
+        if not found:
+            raise ImageReadError(f"no file matches {pattern!r}")
+        files.extend(Path(name) for name in found)
+    return list(dict.fromkeys(files))
+
+
+def pair_truths(images: Sequence[Path], truths: Sequence[Path]) -> dict[Path, Path]:
+    """The label file of each image: the one of the same stem, or of that stem followed by `_...`.
+
+    A single image goes with a single label whatever their names. A folder stands for its files. Raises
+    `DatasetError` unless every image has exactly one label.
+    """
+    truths = [file for path in truths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    if len(images) == len(truths) == 1:
+        return {images[0]: truths[0]}
+    pairs = {}
+    for image in images:
+        same = [truth for truth in truths if truth.stem == image.stem and truth != image]
+        longer = [truth for truth in truths if truth.stem.startswith(f"{image.stem}_") and truth != image]
+        found = same or longer
+        if len(found) != 1:
+            listed = ", ".join(map(str, found)) or "none"
+            raise DatasetError(
+                f"--gt: one label with the stem {image.stem} expected for {image}; found {listed}"
+            )
+        pairs[image] = found[0]
+    return pairs
+
+
+def segment_files(
+    segmenter: Segmenter, images: Sequence[Path], truths: dict[Path, Path], options: DemoOptions
+) -> int:
+    """Segment every image and write its results; a file that cannot be read does not stop the others.
+
+    Returns the exit status: 0, or 1 after listing the files that failed. Raises `ConfigError` when the
+    output folder cannot be made.
+    """
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot make the output folder {options.output}: {error.strerror}") from error
+    failures = []
+    with logging_redirect_tqdm():
+        for image, stem in tqdm(list(zip(images, _stems(images), strict=True)), unit="image"):
+            try:
+                _segment_file(segmenter, image, truths.get(image), options, stem)
+            except (ImageReadError, LabelError) as error:
+                logger.error("%s", error)
+                failures.append((image, error))
+    for image, error in failures:
+        logger.error("failed: %s (%s)", image, type(error).__name__)
+    if failures:
+        logger.error(
+            "%d of %d images failed; the others are in %s", len(failures), len(images), options.output
+        )
+    return 1 if failures else 0
+
+
+def _segment_file(
+    segmenter: Segmenter, path: Path, truth_path: Path | None, options: DemoOptions, stem: str
+) -> None:
+    image = read_image(path, options.bands, options.stretch)
+    truth = None if truth_path is None else _truth(truth_path, path, image, len(segmenter.vocabulary.names))
+    result = segmenter.predict(image)
+    for notice in result.notices:
+        logger.warning("%s: %s", path, notice)
+    colors = palette(len(result.class_names))
+    base = options.output / stem
+    _write_maps(base, image, result, colors)
+    _write_areas(base, path, result, colors)
+    if truth is not None:
+        picture = label_picture(result.labels, colors, result.class_names, image=image.pixels, truth=truth)
+        _save(base, "truth", picture)
+    if options.cost_maps and image.valid.any():
+        maps = segmenter.cost_maps(image)
+        rows = [_ROW_NAMES.get(name, name) for name in maps]
+        _save(base, "cost_maps", cost_picture(image.pixels, list(maps.values()), rows, segmenter.prompts))
+
+
+def _write_maps(base: Path, image: RasterImage, result: Segmentation, colors: np.ndarray) -> None:
+    names = result.class_names
+    _save(base, "overlay", overlay(image.pixels, result.labels, colors))
+    _save(base, "labels", label_picture(result.labels, colors, names, image=image.pixels))
+    _save(base, "legend", legend(names, colors))
+    _save(base, "ids", result.labels)
+    if image.georeference is not None or image.driver == "GTiff":
+        write_labels(_named(base, "ids", "tif"), result.labels, image.georeference, names, colors)
+
+
+def _write_areas(base: Path, path: Path, result: Segmentation, colors: np.ndarray) -> None:
+    areas = result.area()
+    logger.info("%s\n%s", path, area_table(areas))
+    rows = [
+        {"id": index, **asdict(area), "color": color}
+        for index, (area, color) in enumerate(zip(areas, colors.tolist(), strict=True))
+    ]
+    with _named(base, "area", "csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(
+            file, ("id", "name", "pixels", "share", "square_metres"), extrasaction="ignore"
+        )
+        writer.writeheader()
+        writer.writerows(rows)
+    height, width = result.labels.shape
+    summary = {
+        "image": str(path),
+        "height": height,
+        "width": width,
+        "valid_pixels": int(result.valid.sum()),
+        "ignore_label": result.ignore_label,
+        "classes": rows,
+        "notices": list(result.notices),
+    }
+    text = json.dumps(summary, indent=2, ensure_ascii=False)
+    _named(base, "area", "json").write_text(text + "\n", encoding="utf-8")
+
+
+def area_table(areas: Sequence[ClassArea]) -> str:
+    """Areas as lines of text, the largest class first."""
+    width = max(len(area.name) for area in areas)
+    lines = []
+    for area in sorted(areas, key=lambda area: -area.pixels):
+        metres = "" if area.square_metres is None else f"  {area.square_metres:14,.1f} m2"
+        lines.append(f"  {area.name:<{width}}  {area.pixels:>10} px  {area.share:7.2%}{metres}")
+    return "\n".join(lines)
+
+
+def _truth(path: Path, image_path: Path, image: RasterImage, classes: int) -> np.ndarray:
+    truth = read_label(path)
+    check_label(truth, classes, 255, f"{path} (ground truth of {image_path})", image.valid.shape)
+    return truth
+
+
+def _stems(images: Sequence[Path]) -> list[str]:
+    """A name for the results of each image: its stem, with a number where another has taken it."""
+    taken: set[str] = set()
+    stems = []
+    for image in images:
+        stem, number = image.stem, 1
+        while stem in taken:
+            number += 1
+            stem = f"{image.stem}-{number}"
+        taken.add(stem)
+        stems.append(stem)
+    return stems
+
+
+def _named(base: Path, kind: str, suffix: str) -> Path:
+    return base.with_name(f"{base.name}_{kind}.{suffix}")
+
+
+def _save(base: Path, kind: str, picture: np.ndarray) -> None:
+    Image.fromarray(picture).save(_named(base, kind, "png"))
