@@ -83,7 +83,7 @@ def result(folder: Path) -> dict:
 
 
 def colour_baseline(data: Path) -> float:
-    """mIoU of the best class of each colour: a table over 16 x 16 x 16 colours, fitted on the training set."""
+    """mIoU of the best class of each colour (16 x 16 x 16 of them), counted on the training set."""
     from PIL import Image
 
     from rskt_seg.data.catalog import find_split, pairs
