@@ -92,7 +92,7 @@ def write(name: str, args: argparse.Namespace) -> Split:
     classes: ClassSet = CONVERTERS[sample.converter].class_set
     row = f"sample_{name}_sem_seg"
     return Split(
-        row, name, "all", str(folder / "imgs"), str(folder / "labels"), (".png",), (".png",), classes
+        row, name, "all", str(folder / "imgs"), str(folder / "labels"), ("png",), ("png",), classes
     )
 
 
