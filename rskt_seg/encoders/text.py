@@ -13,13 +13,17 @@ from torch import Tensor
 
 from rskt_seg.encoders.clip import CLIP
 from rskt_seg.encoders.presets import TextPreset
-from rskt_seg.errors import VocabularyError
+from rskt_seg.errors import ConfigError, VocabularyError
 from rskt_seg.vocabulary import check_names
 
 Tokenizer = Callable[[Sequence[str]], Tensor]
 _START, _END = 49406, 49407
 _FULL_VOCABULARY = 49408
 _CACHED_VOCABULARIES = 16
+_TEMPLATE_SETS = {
+    "imagenet": "OPENAI_IMAGENET_TEMPLATES",
+    "imagenet_select": "SIMPLE_IMAGENET_TEMPLATES",
+}
 
 
 @cache
@@ -79,6 +83,30 @@ def _to_rows(ids: list[int], rows: dict[int, int], text: str) -> list[int]:
             "rskt_seg/encoders/tiny_words.txt: use those, or a full model"
         )
     return [rows[token] for token in ids]
+
+
+def expand_templates(templates: Sequence[str]) -> tuple[str, ...]:
+    """Prompt templates with one `{}` each; the names of open_clip's sets stand for their templates.
+
+    "imagenet" is the set of 80, "imagenet_select" the one of 7. Raises `ConfigError` for a plain string in
+    place of a list, an empty list, or an entry that is neither a template nor a name.
+    """
+    if isinstance(templates, str) or not templates:
+        raise ConfigError(f"templates must be a non-empty list of strings; found {templates!r}")
+    expanded: list[str] = []
+    for template in templates:
+        if template in _TEMPLATE_SETS:
+            import open_clip
+
+            expanded += [make("{}") for make in getattr(open_clip, _TEMPLATE_SETS[template])]
+        elif template.count("{}") == 1:
+            expanded.append(template)
+        else:
+            raise ConfigError(
+                f"each prompt template needs exactly one {{}}, or must be one of "
+                f"{', '.join(_TEMPLATE_SETS)}; found {template!r}"
+            )
+    return tuple(expanded)
 
 
 def prompts(vocabulary: Sequence[str], templates: Sequence[str]) -> list[str]:

@@ -7,8 +7,8 @@ import torch
 
 from rskt_seg.encoders.clip import CLIP
 from rskt_seg.encoders.presets import CLIP_TINY, CLIP_VITB16, ClipPreset, TextPreset, VisionPreset
-from rskt_seg.encoders.text import TextBank, build_tokenizer, prompts, vocabulary_size
-from rskt_seg.errors import VocabularyError
+from rskt_seg.encoders.text import TextBank, build_tokenizer, expand_templates, prompts, vocabulary_size
+from rskt_seg.errors import ConfigError, VocabularyError
 from tests.parity.fill import FIXTURES
 
 PUBLISHED = "A photo of a {} in the scene"
@@ -87,3 +87,16 @@ def test_a_vocabulary_is_encoded_once_until_a_weight_changes(bank):
     assert len(calls) == 4
     embed(clip, ["tree"])
     assert len(calls) == 5, "nothing may be kept while gradients are recorded"
+
+
+def test_names_of_template_sets_stand_for_open_clips_templates():
+    every = expand_templates(["imagenet", PUBLISHED, "imagenet_select"])
+    assert len(every) == 80 + 1 + 7 and every[80] == PUBLISHED
+    assert all(template.count("{}") == 1 for template in every) and "itap of a {}." in every[81:]
+    for templates, message in (
+        (["a photo"], "exactly one"),
+        (PUBLISHED, "non-empty list"),
+        ([], "non-empty list"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            expand_templates(templates)

@@ -7,6 +7,7 @@ options that restore the paper's own wording name the equation.
 
 from dataclasses import dataclass, fields
 
+from rskt_seg.encoders.text import expand_templates
 from rskt_seg.errors import ConfigError
 
 _CHOICES = {
@@ -62,7 +63,8 @@ class RSKTSpec:
     """"published": zero-pad each image to a multiple of 32 before resizing it to the working square,
     as the published evaluation does; "aligned": resize the image alone, nothing is shifted."""
     templates: tuple[str, ...] = ("A photo of a {} in the scene",)
-    """Prompt templates, one `{}` each; their number is P."""
+    """Prompt templates, one `{}` each; their number is P. "imagenet" and "imagenet_select" stand for
+    open_clip's sets of 80 and 7."""
     prompt_mode: str = "average"
     """P templates: "average" their embeddings, or keep them as P "channels" of the cost volume
     (the paper's H x W x N_t x P tensor); the same for one template."""
@@ -94,7 +96,7 @@ class RSKTSpec:
             _positive_int(name, getattr(self, name))
         if not isinstance(self.num_layers, int) or self.num_layers < 0:
             raise ConfigError(f"num_layers must be an integer of at least 0; found {self.num_layers!r}")
-        object.__setattr__(self, "templates", _checked_templates(self.templates))
+        object.__setattr__(self, "templates", expand_templates(self.templates))
         self._refuse_unread()
 
     def _refuse_unread(self) -> None:
@@ -113,12 +115,3 @@ class RSKTSpec:
 def _positive_int(name: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigError(f"{name} must be a positive integer; found {value!r}")
-
-
-def _checked_templates(templates: object) -> tuple[str, ...]:
-    if isinstance(templates, str) or not templates:
-        raise ConfigError(f"templates must be a non-empty list of strings; found {templates!r}")
-    for template in templates:
-        if template.count("{}") != 1:
-            raise ConfigError(f"each prompt template needs exactly one {{}}; found {template!r}")
-    return tuple(templates)
