@@ -1,0 +1,84 @@
+"""Checkpoints that are written whole or not at all, and read without running what is inside."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+
+from rskt_seg.errors import CheckpointError, WeightsNotFoundError
+
+_PARTIAL = ".partial"
+_TAG = "last_checkpoint"
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes the place of `path` once it is complete and on the disk."""
+    partial = path.with_name(path.name + _PARTIAL)
+    with open(partial, "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def last_checkpoint(folder: str | Path) -> Path | None:
+    """The last complete checkpoint of a run's output folder, None before the first.
+
+    Raises `WeightsNotFoundError` where the file that `last_checkpoint` names is gone.
+    """
+    tag = Path(folder, _TAG)
+    if not tag.is_file():
+        return None
+    path = tag.with_name(tag.read_text().strip())
+    if not path.is_file():
+        raise WeightsNotFoundError(
+            f"{tag} names {path}, which does not exist; put it back, or write the name of another checkpoint "
+            "of that folder there"
+        )
+    return path
+
+
+class AtomicCheckpointer(DetectionCheckpointer):
+    """Detectron2's checkpointer, of which a kill at any moment leaves the last complete checkpoint.
+
+    A checkpoint takes its name when it is complete on the disk, and only then does `last_checkpoint`
+    name it. Files are read by the safe loader; `.pkl` files are refused.
+    """
+
+    def save(self, name: str, **kwargs: object) -> None:
+        """Write `<save_dir>/<name>.pth` with the model, the trainer's state and `kwargs`."""
+        if not self.save_dir or not self.save_to_disk:
+            return
+        states = {key: part.state_dict() for key, part in self.checkpointables.items()}
+        path = Path(self.save_dir, f"{name}.pth")
+        self.logger.info("Saving checkpoint to %s", path)
+        with _replacing(path) as file:
+            torch.save({"model": self.model.state_dict(), **states, **kwargs}, file)
+        self.tag_last_checkpoint(path.name)
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Make `last_checkpoint` name a file that is complete."""
+        with _replacing(Path(self.save_dir, _TAG)) as file:
+            file.write(last_filename_basename.encode())
+
+    def _load_file(self, filename: str) -> dict:
+        if Path(filename).suffix in (".pkl", ".pyth"):
+            raise CheckpointError(f"{filename}: files that can run code when read are refused; use a .pth")
+        try:
+            content = torch.load(filename, map_location="cpu", weights_only=True)
+        except Exception as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise CheckpointError(f"{filename}: cannot be read safely as a checkpoint ({reason})") from error
+        if not isinstance(content, dict) or "model" not in content:
+            raise CheckpointError(f"{filename}: not a checkpoint of a training run (it has no entry 'model')")
+        return content

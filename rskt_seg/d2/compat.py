@@ -1,0 +1,161 @@
+"""What differs between the Detectron2 releases that the project runs on, and nothing else.
+
+Two are supported: the Python sources of v0.5, which a package index carries, and the official main
+branch. Each shim is applied only where the thing it stands for is missing.
+"""
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from types import ModuleType
+
+import numpy as np
+import PIL.Image
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from rskt_seg.errors import ConfigError, RSKTSegError
+
+_NUMPY_ALIASES = {"bool": bool, "int": int, "float": float, "object": object}
+
+
+class MissingDetectron2Error(RSKTSegError, ImportError):
+    """Detectron2 is not installed; the message names both ways to install it."""
+
+
+def prepare() -> None:
+    """Make `import detectron2.*` work with today's NumPy and Pillow, and without compiled operators.
+
+    To be called before the first import of a Detectron2 module; safe to repeat. Raises
+    `MissingDetectron2Error`.
+    """
+    if importlib.util.find_spec("detectron2") is None:
+        raise MissingDetectron2Error(
+            "Detectron2 is not installed: run `pip install --no-deps --no-build-isolation --require-hashes "
+            "-r requirements-detectron2.txt` (the Python sources of v0.5), or build the official main branch "
+            "from facebookresearch/detectron2 as its INSTALL.md says"
+        )
+    import detectron2  # the package alone; its modules need what follows
+
+    if detectron2.__version__ == "0.5":
+        _restore_removed_names()
+    if importlib.util.find_spec("detectron2._C") is None:
+        sys.modules["detectron2._C"] = _UncompiledOperators("detectron2._C")
+
+
+def _restore_removed_names() -> None:
+    for name, builtin in _NUMPY_ALIASES.items():
+        if name not in vars(np):
+            setattr(np, name, builtin)
+    if not hasattr(PIL.Image, "LINEAR"):
+        PIL.Image.LINEAR = PIL.Image.BILINEAR
+
+
+class _UncompiledOperators(ModuleType):
+    """Stands where the compiled extension of Detectron2 would be; this project uses none of it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, "Detectron2 was installed without its compiled operators.")
+        # A module without a spec makes importlib.util.find_spec raise on the second look.
+        self.__spec__ = importlib.util.spec_from_loader(name, loader=None)
+        self.get_compiler_version = self.get_cuda_version = lambda: "not compiled"
+        self.has_cuda = lambda: False
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise RSKTSegError(
+            f"detectron2._C.{name} is a compiled operator, and this Detectron2 was installed without them; "
+            "build the official main branch to use it"
+        )
+
+
+def launch(
+    main: Callable[..., None],
+    processes: int,
+    machines: int,
+    machine_rank: int,
+    dist_url: str,
+    args: tuple,
+    on_cpu: bool,
+) -> None:
+    """Call `main(*args)` in `processes` processes of this machine, one of `machines`.
+
+    One process in all runs in place. GPU processes are started by Detectron2 itself; processes on the
+    CPU talk through gloo, which v0.5 cannot start and main starts only where there is no GPU.
+    `dist_url` "auto" takes a free port (one machine only).
+    """
+    if processes * machines == 1:
+        main(*args)
+        return
+    if dist_url == "auto" and machines > 1:
+        raise ConfigError("--dist-url auto works on one machine; give tcp://HOST:PORT of machine 0")
+    if not on_cpu:
+        from detectron2.engine import launch as launch_on_gpus
+
+        launch_on_gpus(main, processes, machines, machine_rank, dist_url, args)
+        return
+    url = _free_url() if dist_url == "auto" else dist_url
+    torch.multiprocessing.spawn(
+        _cpu_process, nprocs=processes, args=(main, processes, machines, machine_rank, url, args)
+    )
+
+
+def _free_url() -> str:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
+def _cpu_process(
+    local_rank: int,
+    main: Callable[..., None],
+    processes: int,
+    machines: int,
+    machine: int,
+    url: str,
+    args: tuple,
+) -> None:
+    # Every process would otherwise start a thread on each core, and they would all wait for each other.
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
+    rank = machine * processes + local_rank
+    dist.init_process_group("gloo", init_method=url, world_size=machines * processes, rank=rank)
+    _make_local_group(processes, machines, machine)
+    main(*args)
+    dist.destroy_process_group()
+
+
+def _make_local_group(processes: int, machines: int, machine: int) -> None:
+    """Tell Detectron2 which processes share this machine; v0.5 has no function for it."""
+    from detectron2.utils import comm
+
+    if hasattr(comm, "create_local_process_group"):
+        comm.create_local_process_group(processes)
+        return
+    groups = [dist.new_group(range(m * processes, (m + 1) * processes)) for m in range(machines)]
+    comm._LOCAL_PROCESS_GROUP = groups[machine]
+
+
+def create_ddp_model(model: nn.Module) -> nn.Module:
+    """`model` as DistributedDataParallel if there is more than one process.
+
+    Unused parameters are looked for, because the query matrix of CLIP's last dense block is listed as
+    trainable and used by nothing. A model on the CPU must not be given device ids, which the function
+    of Detectron2's main branch always passes.
+    """
+    from detectron2.utils import comm
+
+    if comm.get_world_size() == 1:
+        return model
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    return nn.parallel.DistributedDataParallel(
+        model,
+        device_ids=None if on_cpu else [comm.get_local_rank()],
+        broadcast_buffers=False,
+        find_unused_parameters=True,
+    )

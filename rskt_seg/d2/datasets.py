@@ -1,0 +1,86 @@
+"""The dataset table in Detectron2's catalogs, and the loading of the datasets of a run."""
+
+import difflib
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
+
+from rskt_seg.data.catalog import IGNORE_LABEL, ROOT_VARIABLE, SPLITS, Split, pairs
+from rskt_seg.errors import ConfigError, DatasetError
+
+logger = logging.getLogger(__name__)
+
+
+def register_splits(splits: Iterable[Split] = SPLITS) -> None:
+    """Register datasets under their names; a name that is registered already is left as it is.
+
+    Nothing is read before a dataset is asked for. A user's own `Split` is registered the same way.
+    """
+    for split in splits:
+        if split.name in DatasetCatalog.list():
+            continue
+        DatasetCatalog.register(split.name, partial(load_split, split))
+        MetadataCatalog.get(split.name).set(
+            stuff_classes=list(split.class_set.names),
+            stuff_colors=[list(color) for color in split.class_set.colors],
+            ignore_label=IGNORE_LABEL,
+            evaluator_type="sem_seg",
+        )
+
+
+def load_split(split: Split) -> list[dict]:
+    """The image/label pairs of `split` in Detectron2's form, under the root of this moment.
+
+    The root is the environment variable `DETECTRON2_DATASETS`, or `datasets` in the working directory.
+    Each dict has `file_name`, `sem_seg_file_name` and `vocabulary` (tuple of class names). Raises as
+    `rskt_seg.data.catalog.pairs`.
+    """
+    root = os.environ.get(ROOT_VARIABLE, "datasets")
+    return [
+        {
+            "file_name": str(pair.image),
+            "sem_seg_file_name": str(pair.label),
+            "vocabulary": split.class_set.names,
+        }
+        for pair in pairs(split, root)
+    ]
+
+
+def load_datasets(names: Sequence[str]) -> list[dict]:
+    """The dicts of one or several registered datasets that share a vocabulary.
+
+    A dataset registered by someone else takes its vocabulary from its metadata (`stuff_classes`).
+    Raises `ConfigError` for an unknown name, `DatasetError` where the vocabulary and the metadata of a
+    dataset, or the vocabularies of two datasets, disagree.
+    """
+    vocabularies: dict[tuple[str, ...], str] = {}
+    dicts: list[dict] = []
+    for name in names:
+        _check_registered(name)
+        classes = tuple(MetadataCatalog.get(name).get("stuff_classes", ()))
+        for entry in get_detection_dataset_dicts(name):
+            vocabulary = tuple(entry.get("vocabulary", classes))
+            if not vocabulary or vocabulary != classes:
+                raise DatasetError(
+                    f"{name}: the vocabulary of {entry['file_name']} and stuff_classes of the metadata must "
+                    f"be the same names in the same order; found {vocabulary} and {classes}"
+                )
+            dicts.append({**entry, "vocabulary": vocabulary})
+        vocabularies.setdefault(classes, name)
+    if len(vocabularies) > 1:
+        raise DatasetError(
+            f"{' and '.join(vocabularies.values())} have different classes and so cannot be one dataset"
+        )
+    logger.info("%s: %d images, %d classes", ", ".join(names), len(dicts), len(next(iter(vocabularies), ())))
+    return dicts
+
+
+def _check_registered(name: str) -> None:
+    known = DatasetCatalog.list()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+        hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(sorted(known))}"
+        raise ConfigError(f"DATASETS: {name!r} is not registered; {hint}")

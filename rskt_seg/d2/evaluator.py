@@ -1,0 +1,80 @@
+"""Scores of a dataset: our confusion matrix behind Detectron2's evaluator interface."""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+from torch import Tensor
+
+from rskt_seg.data.labels import check_label, read_label
+from rskt_seg.errors import DatasetError
+from rskt_seg.metrics.confusion import ConfusionMatrix, Scores
+from rskt_seg.metrics.report import PER_CLASS, SUMMARY, class_table, to_json
+
+logger = logging.getLogger(__name__)
+
+
+class RSEvaluator(DatasetEvaluator):
+    """mIoU, fwIoU, mACC and pACC (percent) of the arg-max of score maps, merged over all processes.
+
+    After `evaluate`, `scores` holds the whole result in the main process.
+    """
+
+    def __init__(self, dataset_name: str, output_dir: str | Path | None = None, suffix: str = "") -> None:
+        """`output_dir`: where `<dataset><suffix>.json` goes; None writes nothing."""
+        metadata = MetadataCatalog.get(dataset_name)
+        self.name = dataset_name
+        self.classes = tuple(metadata.stuff_classes)
+        self.ignore = metadata.ignore_label
+        self.path = Path(output_dir, f"{dataset_name}{suffix}.json") if output_dir else None
+        self.scores: Scores | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all images."""
+        self.matrix = ConfusionMatrix(len(self.classes), self.ignore)
+
+    def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping[str, Tensor]]) -> None:
+        """Count the pixels of each image against its label file.
+
+        Raises `DatasetError` where the model's classes are not those of the dataset, and `LabelError` for
+        a label that cannot be scored.
+        """
+        for entry, output in zip(inputs, outputs, strict=True):
+            scores, path = output["sem_seg"], entry["sem_seg_file_name"]
+            classes = len(self.classes)
+            if scores.shape[0] != classes:
+                raise DatasetError(f"{self.name} has {classes} classes, the model scored {scores.shape[0]}")
+            label = read_label(path)
+            check_label(label, classes, self.ignore, path, tuple(scores.shape[1:]), self.classes)
+            self.matrix.update(scores.argmax(dim=0).cpu().numpy(), label)
+
+    def evaluate(self) -> OrderedDict | None:
+        """`{"sem_seg": {"mIoU": ..., "IoU-<class>": ...}}` in the main process, None in the others.
+
+        Classes without ground truth are left out.
+        """
+        matrices = comm.gather(self.matrix)
+        if not comm.is_main_process():
+            return None
+        total, *others = matrices
+        for other in others:
+            total.merge(other)
+        self.scores = total.scores()
+        logger.info("%s, class by class:\n%s", self.name, class_table(self.scores, self.classes))
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.write_text(to_json({self.name: self.scores}, {self.name: self.classes}))
+        return OrderedDict(sem_seg=self._flat(self.scores))
+
+    def _flat(self, scores: Scores) -> dict[str, float]:
+        results = {key: getattr(scores, key) for key in SUMMARY}
+        for key in PER_CLASS:
+            values = zip(self.classes, getattr(scores, key).tolist(), strict=True)
+            results |= {f"{key}-{name}": value for name, value in values if not np.isnan(value)}
+        return results

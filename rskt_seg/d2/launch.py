@@ -1,0 +1,90 @@
+"""Starting the processes of a run, and bringing a user's mistake in one of them back as one error."""
+
+import argparse
+import multiprocessing
+from collections.abc import Callable
+from multiprocessing.queues import SimpleQueue
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import DefaultTrainer, default_argument_parser, default_setup
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
+
+from rskt_seg.d2 import compat
+from rskt_seg.d2.checkpointer import last_checkpoint
+from rskt_seg.d2.config import load_config, names_key
+from rskt_seg.d2.devices import check_devices
+from rskt_seg.d2.loaders import check_datasets
+from rskt_seg.d2.weights import check_trained, check_weights
+from rskt_seg.errors import ConfigError, RSKTSegError
+
+
+def parse_args() -> argparse.Namespace:
+    """Detectron2's usual command line."""
+    return default_argument_parser().parse_args()
+
+
+def set_up(args: argparse.Namespace) -> CfgNode:
+    """The configuration of this process, with logging, seeds and the output folder set up."""
+    cfg = load_config(args.config_file, args.opts)
+    default_setup(cfg, args)
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="rskt_seg")
+    # As published: TF32 on GPUs that have it; on a CPU the same setting may round to bfloat16.
+    if torch.device(cfg.MODEL.DEVICE).type != "cpu":
+        torch.set_float32_matmul_precision("high")
+    return cfg
+
+
+def check_run(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Refuse a run that this machine, its datasets or its weight files do not allow, before it starts.
+
+    Raises `DeviceError`, `ConfigError`, `DatasetError`, `CheckpointError`.
+    """
+    asked = names_key(args.config_file, args.opts, "MODEL.DEVICE")
+    check_devices(cfg.MODEL.DEVICE, args.num_gpus, cfg.SOLVER.AMP.ENABLED, asked)
+    processes = args.num_gpus * args.num_machines
+    batch = DefaultTrainer.auto_scale_workers(cfg, processes).SOLVER.IMS_PER_BATCH
+    if batch % processes and not args.eval_only:
+        raise ConfigError(
+            f"SOLVER.IMS_PER_BATCH {batch} must be divisible by the number of processes, {processes}"
+        )
+    if not (args.resume and last_checkpoint(cfg.OUTPUT_DIR)):
+        (check_trained if args.eval_only else check_weights)(cfg)
+    check_datasets(cfg, training=not args.eval_only)
+
+
+def launch(main: Callable[[argparse.Namespace], object], args: argparse.Namespace, device: str) -> None:
+    """Call `main(args)` in `args.num_gpus` processes of each of `args.num_machines` machines.
+
+    `args` is that of Detectron2's `default_argument_parser`. With `device` "cpu" the processes run on
+    the CPU. Raises the first `RSKTSegError` of any process of this machine.
+    """
+    on_cpu = torch.device(device).type == "cpu"
+    queue = multiprocessing.get_context("spawn").SimpleQueue()
+    try:
+        compat.launch(
+            _reporting,
+            args.num_gpus,
+            args.num_machines,
+            args.machine_rank,
+            args.dist_url,
+            (queue, main, args),
+            on_cpu,
+        )
+    except (ProcessRaisedException, ProcessExitedException):
+        if queue.empty():
+            raise
+        raise queue.get() from None
+
+
+def _reporting(queue: SimpleQueue, main: Callable, args: argparse.Namespace) -> None:
+    if multiprocessing.parent_process() is not None:
+        # A spawned process would start its loader workers afresh too, each with all its imports.
+        multiprocessing.set_start_method(None, force=True)
+    try:
+        main(args)
+    except RSKTSegError as error:
+        queue.put(error)
+        raise

@@ -1,0 +1,153 @@
+"""Detectron2's default trainer with this project's model, data, optimiser and checkpoints."""
+
+import logging
+import os
+import weakref
+from collections import OrderedDict
+from collections.abc import Iterable
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, hooks
+from detectron2.engine.train_loop import TrainerBase
+from detectron2.modeling import build_model as build_segmentor
+from detectron2.utils import comm
+from torch import nn
+
+from rskt_seg.checkpoints import load_checkpoint
+from rskt_seg.d2 import loaders
+from rskt_seg.d2.checkpointer import AtomicCheckpointer, last_checkpoint
+from rskt_seg.d2.compat import create_ddp_model
+from rskt_seg.d2.evaluator import RSEvaluator
+from rskt_seg.d2.optimizer import build_optimizer
+from rskt_seg.d2.segmentor import plain_model
+from rskt_seg.d2.tta import SegmentorTTA
+from rskt_seg.d2.weights import check_trained, load_weights
+from rskt_seg.errors import RSKTSegError
+from rskt_seg.metrics.report import table
+
+logger = logging.getLogger(__name__)
+
+
+class Trainer(DefaultTrainer):
+    """Trains and evaluates any configuration of this project.
+
+    The constructor is our own: the default one wraps models for several processes in a way that neither
+    the CPU nor unused parameters bear.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        TrainerBase.__init__(self)
+        cfg = self.auto_scale_workers(cfg, comm.get_world_size())
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        step = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
+        self._trainer = step(create_ddp_model(model), self.build_train_loader(cfg), optimizer)
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = AtomicCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.start_iter, self.max_iter, self.cfg = 0, cfg.SOLVER.MAX_ITER, cfg
+        self.register_hooks(self.build_hooks())
+        if cfg.TEST.AUG.ENABLED:
+            self.register_hooks([hooks.EvalHook(0, lambda: self.test_with_tta(cfg, self.model))])
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """The meta-architecture with random weights on `MODEL.DEVICE`."""
+        model = build_segmentor(cfg)
+        sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+        trained = sum(n for n, trains in sizes if trains)
+        logger.info("%.2fM parameters, %.2fM of them train", sum(n for n, _ in sizes) / 1e6, trained / 1e6)
+        return model
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        """See `rskt_seg.d2.optimizer.build_optimizer`."""
+        return build_optimizer(cfg, plain_model(model))
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> Iterable:
+        """See `rskt_seg.d2.loaders.training_loader`."""
+        return loaders.training_loader(cfg)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable:
+        """See `rskt_seg.d2.loaders.evaluation_loader`."""
+        return loaders.evaluation_loader(cfg, dataset_name)
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str, suffix: str = "") -> RSEvaluator:
+        """The evaluator of one dataset; its results go to `OUTPUT_DIR/inference`."""
+        return RSEvaluator(dataset_name, os.path.join(cfg.OUTPUT_DIR, "inference"), suffix)
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module, evaluators: list[RSEvaluator] | None = None) -> OrderedDict:
+        """Results of every dataset of `DATASETS.TEST`, each with its own vocabulary; logs their table."""
+        if evaluators is None:
+            evaluators = [cls.build_evaluator(cfg, name) for name in cfg.DATASETS.TEST]
+        results = super().test(cfg, model, evaluators)
+        scores = {e.name: e.scores for e in evaluators if e.scores is not None}
+        if scores:
+            logger.info("Percent:\n%s", table(scores))
+        return results
+
+    @classmethod
+    def test_with_tta(cls, cfg: CfgNode, model: nn.Module) -> OrderedDict:
+        """`test` with test-time augmentation; every name of the results ends in `_TTA`."""
+        evaluators = [cls.build_evaluator(cfg, name, "_TTA") for name in cfg.DATASETS.TEST]
+        results = cls.test(cfg, SegmentorTTA(cfg, model), evaluators)
+        return OrderedDict((f"{name}_TTA", result) for name, result in results.items())
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Go on from the last checkpoint of `OUTPUT_DIR` if asked and there is one, else start anew.
+
+        A new run takes its weights as `rskt_seg.d2.weights.load_weights` says.
+        """
+        last = last_checkpoint(self.cfg.OUTPUT_DIR) if resume else None
+        if last is None:
+            load_weights(plain_model(self.model), self.cfg)
+        else:
+            self.checkpointer.load(str(last))
+            self.start_iter = self.iter + 1
+
+    def train(self) -> OrderedDict | None:
+        """Train to `SOLVER.MAX_ITER`, then evaluate `DATASETS.TEST`."""
+        log = logging.getLogger("detectron2.engine.train_loop")
+        log.addFilter(_unreported)
+        try:
+            return super().train()
+        finally:
+            log.removeFilter(_unreported)
+
+    # Detectron2 v0.5 leaves the optimiser out of the trainer's state; main has it under this name.
+    def state_dict(self) -> dict:
+        """Iteration, schedule and optimiser (and the gradient scaler of mixed precision)."""
+        return {**TrainerBase.state_dict(self), "_trainer": self._trainer.state_dict()}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """The inverse of `state_dict`."""
+        TrainerBase.load_state_dict(self, state_dict)
+        self._trainer.load_state_dict(state_dict["_trainer"])
+
+
+def _unreported(record: logging.LogRecord) -> bool:
+    # Detectron2 logs the traceback of whatever ends a training. A user's mistake needs one line alone; of
+    # several processes the launcher reports the one that failed, and the others merely lost it.
+    ended = record.exc_info is not None
+    return not ended or (comm.get_world_size() == 1 and not isinstance(record.exc_info[1], RSKTSegError))
+
+
+def evaluate(cfg: CfgNode, resume: bool = False) -> OrderedDict:
+    """Results of `DATASETS.TEST` for `MODEL.WEIGHTS`, or with `resume` for the last checkpoint of the run.
+
+    With `TEST.AUG.ENABLED` a second pass adds results that end in `_TTA`. Raises
+    `WeightsNotFoundError` where there is no trained checkpoint.
+    """
+    last = last_checkpoint(cfg.OUTPUT_DIR) if resume else None
+    if last is None:
+        check_trained(cfg)
+    model = Trainer.build_model(cfg)
+    logger.info("Loaded %s", load_checkpoint(plain_model(model), last or cfg.MODEL.WEIGHTS))
+    results = Trainer.test(cfg, model)
+    if cfg.TEST.AUG.ENABLED:
+        results.update(Trainer.test_with_tta(cfg, model))
+    return results

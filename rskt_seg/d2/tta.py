@@ -1,0 +1,45 @@
+"""Test-time augmentation as the published evaluation does it."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import DatasetMapperTTA
+from fvcore.transforms import HFlipTransform
+from torch import Tensor, nn
+
+from rskt_seg.d2.segmentor import RSSegmentor
+
+
+class SegmentorTTA(nn.Module):
+    """An `RSSegmentor` whose score maps are the plain mean over resized and mirrored views.
+
+    The views are those of `TEST.AUG`: every size of `MIN_SIZES`, each also mirrored with `FLIP`. They go
+    through the model one at a time.
+    """
+
+    @configurable
+    def __init__(self, segmentor: RSSegmentor, *, views: DatasetMapperTTA) -> None:
+        super().__init__()
+        self.segmentor = segmentor
+        self.views = views
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, segmentor: nn.Module) -> dict:
+        """Arguments from a configuration; `segmentor` may be wrapped for distributed training."""
+        return {"segmentor": getattr(segmentor, "module", segmentor), "views": DatasetMapperTTA(cfg)}
+
+    def forward(self, batched_inputs: Sequence[Mapping]) -> list[dict[str, Tensor]]:
+        """Inputs and outputs as `RSSegmentor` in evaluation; `image` must be on the CPU."""
+        return [{"sem_seg": self._mean_scores(entry)} for entry in batched_inputs]
+
+    def _mean_scores(self, entry: Mapping) -> Tensor:
+        height, width = entry["image"].shape[1:]
+        views = self.views({"height": height, "width": width, **entry})
+        total: Tensor | None = None
+        for view in views:
+            mirrored = any(isinstance(step, HFlipTransform) for step in view.pop("transforms").transforms)
+            scores = self.segmentor([view])[0]["sem_seg"]
+            scores = torch.flip(scores, dims=[2]) if mirrored else scores
+            total = scores if total is None else total + scores
+        return total / len(views)

@@ -1,0 +1,211 @@
+"""Configuration: keys, their readers, and what is refused."""
+
+import ast
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from detectron2.config import CfgNode, get_cfg
+
+from rskt_seg.d2 import add_rskt_seg_config, load_config
+from rskt_seg.d2.authors_keys import AUTHORS_KEYS, advice
+from rskt_seg.d2.config import names_key
+from rskt_seg.d2.devices import check_devices, default_device
+from rskt_seg.d2.specs import rskt_spec
+from rskt_seg.errors import ConfigError, DeviceError
+from rskt_seg.models.rskt import RSKTSpec
+from tests.d2.conftest import CONFIGS
+
+BASE = str(CONFIGS / "vitb_dlrsd.yaml")
+ROOM = Path(add_rskt_seg_config.__code__.co_filename).parent
+
+
+def leaves(node: dict, prefix: str = "") -> dict[str, object]:
+    found = {}
+    for key, value in node.items():
+        found |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
+
+
+def our_config() -> CfgNode:
+    cfg = get_cfg()
+    add_rskt_seg_config(cfg)
+    return cfg
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text)
+    return str(path)
+
+
+def test_the_keys_of_the_model_are_exactly_the_fields_of_its_spec():
+    keys = {key: our_config().MODEL.RSKT[key] for key in our_config().MODEL.RSKT}
+    assert keys == {field.name.upper(): field.default for field in fields(RSKTSpec)}
+
+
+OTHER_VALUES = {
+    "encoder": "tiny",
+    "fusion": "mean",
+    "padding": "aligned",
+    "prompt_mode": "channels",
+    "loss": "cross_entropy",
+    "clip_finetune": "full",
+    "dino_finetune": "full",
+    "attention": "full",
+    "templates": ("{} seen from above",),
+    "aggregator": "original",
+}
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(RSKTSpec)])
+def test_every_key_of_the_model_reaches_its_field_of_the_spec(name):
+    cfg = our_config()
+    if name in ("pooling", "window", "attention", "window_heads"):
+        cfg.MODEL.RSKT.AGGREGATOR = "original"
+    default = cfg.MODEL.RSKT[name.upper()]
+    value = OTHER_VALUES.get(name, not default if isinstance(default, bool) else 3)
+    cfg.MODEL.RSKT[name.upper()] = value
+    assert value != default
+    assert getattr(rskt_spec(cfg), name) == value
+
+
+def test_every_key_that_the_project_adds_is_read_by_its_code():
+    added = leaves(our_config()).keys() - leaves(get_cfg()).keys()
+    read = set()
+    for file in ROOM.glob("*.py"):
+        if file.name != "config.py":
+            read |= {n.attr for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Attribute)}
+    # MODEL.RSKT and MODEL.ENCODERS are read by computed names, which other tests pin.
+    plain = {key for key in added if not key.startswith(("MODEL.RSKT.", "MODEL.ENCODERS."))}
+    assert plain
+    assert {key for key in plain if key.rpartition(".")[2] not in read} == set()
+
+
+def test_a_dumped_configuration_loads_to_the_same(tmp_path):
+    cfg = load_config(BASE, ["SOLVER.MAX_ITER", "7"])
+    again = load_config(write(tmp_path / "config.yaml", cfg.dump()))
+    assert yaml.safe_load(again.dump()) == yaml.safe_load(cfg.dump())
+    assert again.SOLVER.MAX_ITER == 7
+    assert again.is_frozen()
+
+
+def test_an_unknown_key_is_refused_with_near_matches(tmp_path):
+    with pytest.raises(ConfigError, match=r"unknown key MODEL\.RSKT\.NUM_LAYER; did you mean .*NUM_LAYERS"):
+        load_config(BASE, ["MODEL.RSKT.NUM_LAYER", "3"])
+    file = write(tmp_path / "c.yaml", f"_BASE_: {BASE}\nSLOVER:\n  MAX_ITER: 3\n")
+    with pytest.raises(ConfigError, match=r"unknown key SLOVER\.MAX_ITER; did you mean SOLVER\.MAX_ITER"):
+        load_config(file)
+
+
+@pytest.mark.parametrize("key", [*AUTHORS_KEYS, "MODEL.SWIN.EMBED_DIM"])
+def test_a_key_of_the_authors_is_answered_in_one_line_with_ours_or_the_reason(key):
+    with pytest.raises(ConfigError) as caught:
+        load_config(BASE, [key, "7"])
+    message = str(caught.value)
+    assert key in message and advice(key) in message and "\n" not in message
+
+
+def test_every_key_that_is_offered_for_one_of_the_authors_exists():
+    ours = leaves(our_config())
+    offered = {key for text in AUTHORS_KEYS.values() for key in re.findall(r"[A-Z]+(?:\.[A-Z_]+)+", text)}
+    assert offered and offered <= ours.keys() | {"DATASETS.TRAIN", "DATASETS.TEST"}
+
+
+def test_all_keys_of_the_authors_in_a_file_are_named_at_once(tmp_path):
+    head = {"NUM_LAYERS": 5, "USE_ROTATE": True, "TRAIN_CLASS_JSON": "datasets/DLRSD.json"}
+    text = yaml.safe_dump({"_BASE_": BASE, "MODEL": {"SEM_SEG_HEAD": head}})
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path / "c.yaml", text))
+    assert all(f"MODEL.SEM_SEG_HEAD.{key}" in str(caught.value) for key in head)
+
+
+@pytest.mark.parametrize(
+    ("opts", "words"),
+    [
+        (["MODEL.RSKT.FUSION", "concate"], "fusion must be one of"),
+        (["MODEL.RSKT.NUM_LAYERS", "many"], "NUM_LAYERS"),
+        (["MODEL.RSKT.WINDOW", "6"], "no effect with aggregator='efficient'"),
+        (["SOLVER.MAX_ITER"], "KEY VALUE pairs"),
+        (["SOLVER.MAX_ITER", "3", "--num-gpus", "2"], "--num-gpus must stand before"),
+        (["MODEL.META_ARCHITECTURE", "RSKT_Seg"], "must be RSSegmentor"),
+        (["VERSION", "three"], "VERSION"),
+    ],
+)
+def test_an_override_that_cannot_be_used_is_refused(opts, words):
+    with pytest.raises(ConfigError, match=words):
+        load_config(BASE, opts)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("_BASE_: nowhere.yaml\n", "_BASE_"),
+        ("MODEL: [", "cannot be read"),
+        ("", "cannot be read"),
+        ("VERSION: 1\n", "VERSION must be 2"),
+        ("MODEL:\n  RSKT: 3\n", "MODEL.RSKT"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_refused(tmp_path, text, words):
+    with pytest.raises(ConfigError, match=words):
+        load_config(write(tmp_path / "c.yaml", text))
+
+
+def test_a_missing_file_is_refused():
+    with pytest.raises(ConfigError, match="does not exist"):
+        load_config("configs/nowhere.yaml")
+
+
+def test_a_configuration_cannot_run_code(tmp_path):
+    trace = tmp_path / "ran"
+    text = f"OUTPUT_DIR: !!python/object/apply:builtins.open ['{trace}', 'w']\n"
+    with pytest.raises(ConfigError):
+        load_config(write(tmp_path / "c.yaml", text))
+    assert not trace.exists()
+
+
+def test_whether_the_user_named_a_key_is_seen_in_the_file_its_bases_and_the_overrides(tmp_path):
+    base = write(tmp_path / "base.yaml", f"_BASE_: {BASE}\nMODEL:\n  DEVICE: cpu\n")
+    leaf = write(tmp_path / "leaf.yaml", f"_BASE_: {base}\n")
+    assert names_key(leaf, [], "MODEL.DEVICE")
+    assert names_key(BASE, ["MODEL.DEVICE", "cpu"], "MODEL.DEVICE")
+    assert not names_key(BASE, [], "MODEL.DEVICE")
+
+
+def test_the_default_device_is_the_accelerator_where_there_is_one(monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    assert default_device() == "cpu"
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("mps"))
+    assert default_device() == "mps"
+
+
+def test_devices_that_the_machine_lacks_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    with pytest.raises(DeviceError, match="no such device"):
+        check_devices("cuda")
+    with pytest.raises(DeviceError, match="needs a CUDA GPU"):
+        check_devices("cpu", amp=True)
+    with pytest.raises(DeviceError, match=r"give MODEL\.DEVICE cpu"):
+        check_devices("cpu", processes=2, asked=False)
+    with pytest.raises(ConfigError, match="no device"):
+        check_devices("gpu")
+    with pytest.raises(ConfigError, match="at least 1"):
+        check_devices("cpu", processes=0)
+    check_devices("cpu", processes=2, asked=True)
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    check_devices("cuda", processes=2)
+    with pytest.raises(DeviceError, match=r"--num-gpus 3 .* has 2"):
+        check_devices("cuda", processes=3)
+    with pytest.raises(DeviceError, match="cuda:5"):
+        check_devices("cuda:5")
+    with pytest.raises(ConfigError, match="leave the number"):
+        check_devices("cuda:1", processes=2)

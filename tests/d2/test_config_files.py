@@ -1,0 +1,123 @@
+"""The files under configs/ are the published experiments, and each says only what it changes."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import yaml
+from detectron2.config import CfgNode
+
+from rskt_seg.d2 import load_config
+from rskt_seg.d2.specs import rskt_spec
+from rskt_seg.data.catalog import find_split
+from rskt_seg.models.rskt import RSKT
+from tests.d2.conftest import CONFIGS
+from tests.d2.test_config import leaves
+
+FILES = sorted(CONFIGS.glob("*.yaml"))
+ROWS = {2: 14, 3: 7, 4: 3, 5: 10, 6: 4}
+
+
+def spec_of(name: str) -> dict:
+    return asdict(rskt_spec(load_config(str(CONFIGS / f"{name}.yaml"))))
+
+
+def difference(name: str, base: str) -> dict:
+    ours, theirs = spec_of(name), spec_of(base)
+    return {key: value for key, value in ours.items() if value != theirs[key]}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_every_file_loads_and_names_known_datasets(file):
+    cfg = load_config(str(file))
+    rskt_spec(cfg)
+    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+        find_split(name)
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f.stem != "Base"], ids=lambda f: f.stem)
+def test_no_file_repeats_its_base(file):
+    own = yaml.safe_load(file.read_text())
+    base = leaves(CfgNode.load_yaml_with_base(str(file.with_name(own.pop("_BASE_")))))
+    repeated = {key for key, value in leaves(own).items() if key in base and base[key] == value}
+    assert repeated == set()
+
+
+def test_every_distinct_model_of_the_files_builds_at_a_small_size():
+    specs = set()
+    for file in FILES:
+        spec = replace(rskt_spec(load_config(str(file))), encoder="tiny", hidden_dim=16)
+        specs.add(replace(spec, num_layers=min(spec.num_layers, 1)))
+    for spec in specs:
+        assert RSKT(spec).spec == spec
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder", "layers", "dataset"),
+    [
+        ("vitb_dlrsd", "vitb16", 5, "DLRSD"),
+        ("vitb_isaid", "vitb16", 3, "iSAID"),
+        ("vitl_dlrsd", "vitl14", 5, "DLRSD"),
+        ("vitl_isaid", "vitl14", 2, "iSAID"),
+    ],
+)
+def test_the_main_files_are_the_published_experiments(name, encoder, layers, dataset):
+    cfg = load_config(str(CONFIGS / f"{name}.yaml"))
+    spec, data = rskt_spec(cfg), cfg.DATASETS
+    assert (spec.encoder, spec.num_layers) == (encoder, layers)
+    assert [*data.TRAIN, *data.TEST] == [f"{dataset}_{split}_sem_seg" for split in ("train", "val")]
+    assert set(difference(name, "Base")) <= {"encoder", "num_layers"}
+    solver, images = cfg.SOLVER, cfg.INPUT
+    assert (solver.OPTIMIZER, solver.BASE_LR, solver.CLIP_MULTIPLIER) == ("ADAMW", 2e-4, 0.01)
+    assert (solver.WEIGHT_DECAY, solver.WEIGHT_DECAY_NORM, solver.WEIGHT_DECAY_EMBED) == (1e-4, 0, 0)
+    assert (solver.MAX_ITER, solver.IMS_PER_BATCH, solver.CHECKPOINT_PERIOD) == (30000, 8, 5000)
+    assert (solver.LR_SCHEDULER_NAME, solver.WARMUP_ITERS) == ("WarmupCosineLR", 0)
+    clipping = solver.CLIP_GRADIENTS
+    assert (clipping.ENABLED, clipping.CLIP_TYPE, clipping.CLIP_VALUE) == (True, "full_model", 0.01)
+    assert (images.MIN_SIZE_TRAIN, images.SIZE_DIVISIBILITY) == ((384,), 384)
+    assert (images.CROP.ENABLED, images.CROP.TYPE, tuple(images.CROP.SIZE)) == (True, "absolute", (384, 384))
+    assert (images.MIN_SIZE_TEST, images.MAX_SIZE_TEST, images.FORMAT) == (640, 2560, "RGB")
+    assert (images.COLOR_AUG_SSD, images.RANDOM_FLIP) == (True, "horizontal")
+    assert (cfg.TEST.EVAL_PERIOD, cfg.TEST.SLIDING_WINDOW, cfg.TEST.AUG.ENABLED) == (5000, False, False)
+    assert not solver.AMP.ENABLED
+
+
+@pytest.mark.parametrize("table", ROWS)
+def test_there_is_a_file_for_every_row_of_the_tables(table):
+    assert len(list(CONFIGS.glob(f"ablation_table{table}_*.yaml"))) == ROWS[table]
+
+
+def test_the_first_row_of_table_2_has_no_component_and_the_last_has_all():
+    bare = {"rotations": False, "dino": False, "remote_clip": False, "aggregator": "original"}
+    for dataset in ("dlrsd", "isaid"):
+        assert difference(f"ablation_table2_{dataset}_none", f"vitb_{dataset}") == bare
+        assert difference(f"ablation_table2_{dataset}_ri_dino_rst_rsf", f"vitb_{dataset}") == {}
+        without = {k: v for k, v in bare.items() if k != "rotations"}
+        assert difference(f"ablation_table2_{dataset}_ri", f"vitb_{dataset}") == without
+
+
+def test_table_3_changes_the_dino_file_and_nothing_else_for_natural_images():
+    natural, remote = (
+        load_config(str(CONFIGS / f"ablation_table3_rotate_{kind}_rclip.yaml"))
+        for kind in ("ndino", "rsdino")
+    )
+    assert natural.MODEL.ENCODERS.DINO != remote.MODEL.ENCODERS.DINO
+    assert natural.MODEL.RSKT == remote.MODEL.RSKT
+
+
+def test_tables_4_5_and_6_vary_what_they_say():
+    fusions = [spec_of(f"ablation_table4_{name}")["fusion"] for name in ("mean", "concat", "separate")]
+    assert fusions == ["mean", "concat", "separate"]
+    for dataset in ("dlrsd", "isaid"):
+        layers = [spec_of(f"ablation_table5_{dataset}_n{n}")["num_layers"] for n in range(2, 7)]
+        assert layers == [2, 3, 4, 5, 6]
+    for clip in ("frozen", "attention"):
+        for dino in ("frozen", "attention"):
+            spec = spec_of(f"ablation_table6_clip_{clip}_dino_{dino}")
+            assert (spec["clip_finetune"], spec["dino_finetune"]) == (clip, dino)
+
+
+def test_every_ablation_says_which_row_it_is():
+    for file in CONFIGS.glob("ablation_*.yaml"):
+        table = file.stem.split("_")[1].removeprefix("table")
+        assert Path(file).read_text().startswith(f"# Table {table}, ")

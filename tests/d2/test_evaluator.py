@@ -1,0 +1,112 @@
+"""Scores of a dataset through Detectron2's evaluator interface."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from detectron2.utils import comm
+from PIL import Image
+
+from rskt_seg.d2 import compat
+from rskt_seg.d2.evaluator import RSEvaluator
+from rskt_seg.data.catalog import UDD5
+from rskt_seg.errors import DatasetError, LabelError
+from rskt_seg.metrics.confusion import ConfusionMatrix
+
+NAME = "UDD5_all_sem_seg"
+COUNT, SIZE = 5, (12, 9)
+
+
+def images(folder) -> list[tuple[dict, dict, np.ndarray, np.ndarray]]:
+    """Inputs, outputs, predicted ids and labels of a few images; the last class is never labelled."""
+    rng = np.random.default_rng(0)
+    found = []
+    for i in range(COUNT):
+        label = rng.integers(0, len(UDD5) - 1, SIZE, dtype=np.uint8)
+        label[0] = 255
+        scores = rng.random((len(UDD5), *SIZE), dtype=np.float32)
+        path = folder / f"{i}.png"
+        Image.fromarray(label).save(path)
+        fed = {"sem_seg_file_name": str(path)}
+        found.append((fed, {"sem_seg": torch.from_numpy(scores)}, scores.argmax(0), label))
+    return found
+
+
+def evaluated(evaluator: RSEvaluator, parts) -> dict | None:
+    for fed, output, _, _ in parts:
+        evaluator.process([fed], [output])
+    return evaluator.evaluate()
+
+
+def test_results_are_those_of_the_confusion_matrix(tmp_path):
+    parts = images(tmp_path)
+    matrix = ConfusionMatrix(len(UDD5))
+    for _, _, prediction, label in parts:
+        matrix.update(prediction, label)
+    expected = matrix.scores()
+    results = evaluated(RSEvaluator(NAME), parts)["sem_seg"]
+    for key in ("mIoU", "fwIoU", "mACC", "pACC"):
+        assert results[key] == getattr(expected, key)
+    for k, name in enumerate(UDD5.names[:-1]):
+        assert results[f"IoU-{name}"] == expected.IoU[k]
+    assert f"IoU-{UDD5.names[-1]}" not in results
+
+
+def test_a_perfect_prediction_scores_100(tmp_path):
+    evaluator = RSEvaluator(NAME)
+    for fed, _, _, label in images(tmp_path):
+        one_hot = np.eye(len(UDD5), dtype=np.float32)[np.where(label == 255, 0, label)]
+        evaluator.process([fed], [{"sem_seg": torch.from_numpy(one_hot.transpose(2, 0, 1))}])
+    results = evaluator.evaluate()["sem_seg"]
+    assert [results[key] for key in ("mIoU", "fwIoU", "mACC", "pACC")] == [100] * 4
+
+
+def test_results_are_written_as_json_beside_each_other(tmp_path):
+    parts = images(tmp_path)
+    for suffix in ("", "_TTA"):
+        results = evaluated(RSEvaluator(NAME, tmp_path / "inference", suffix), parts)["sem_seg"]
+        written = json.loads((tmp_path / "inference" / f"{NAME}{suffix}.json").read_text())
+        assert written["datasets"][NAME]["mIoU"] == results["mIoU"]
+        assert written["datasets"][NAME]["classes"].keys() == set(UDD5.names)
+
+
+def test_a_reset_forgets_all_images(tmp_path):
+    parts = images(tmp_path)
+    evaluator = RSEvaluator(NAME)
+    once = evaluated(evaluator, parts[:2])
+    evaluator.reset()
+    assert evaluated(evaluator, parts[:2]) == once
+    assert evaluator.matrix.counts.sum() == 2 * (SIZE[0] - 1) * SIZE[1]
+
+
+def test_a_model_of_other_classes_is_refused(tmp_path):
+    fed, output, _, _ = images(tmp_path)[0]
+    with pytest.raises(DatasetError, match="has 5 classes, the model scored 4"):
+        RSEvaluator(NAME).process([fed], [{"sem_seg": output["sem_seg"][:4]}])
+
+
+def test_a_label_that_cannot_be_scored_is_told_with_its_file(tmp_path):
+    fed, output, _, label = images(tmp_path)[0]
+    Image.fromarray(np.where(label == 1, 7, label).astype(np.uint8)).save(fed["sem_seg_file_name"])
+    with pytest.raises(LabelError, match=r"0\.png: found ids 7"):
+        RSEvaluator(NAME).process([fed], [output])
+    Image.fromarray(label.T.copy()).save(fed["sem_seg_file_name"])
+    with pytest.raises(LabelError, match=r"9x12.*12x9"):
+        RSEvaluator(NAME).process([fed], [output])
+
+
+def evaluate_a_share(folder) -> None:
+    rank, size = comm.get_rank(), comm.get_world_size()
+    assert (comm.get_local_rank(), comm.get_local_size()) == (rank, size)
+    results = evaluated(RSEvaluator(NAME), images(folder)[rank::size])
+    if rank == 0:
+        (folder / "results.json").write_text(json.dumps(results))
+    else:
+        assert results is None
+
+
+def test_two_processes_score_as_one(tmp_path):
+    compat.launch(evaluate_a_share, 2, 1, 0, "auto", (tmp_path,), on_cpu=True)
+    together = json.loads((tmp_path / "results.json").read_text())
+    assert together == evaluated(RSEvaluator(NAME), images(tmp_path))

@@ -1,0 +1,230 @@
+"""`train_net.py` as a user runs it: training, evaluation, resuming, and mistakes."""
+
+import json
+import multiprocessing
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from rskt_seg.cli import run
+from rskt_seg.d2.checkpointer import last_checkpoint
+from rskt_seg.d2.loaders import PlainErrors, evaluation_loader
+from rskt_seg.errors import LabelError, RSKTSegError
+from tests.d2.conftest import CONFIGS, TINY, tiny_config
+from train_net import command_line
+
+ROOT = CONFIGS.parents[1]
+
+
+def command(out: Path, *flags: str, opts: tuple[str, ...] = ()) -> list[str]:
+    config = ["--config-file", str(CONFIGS / "tiny_dlrsd.yaml"), "--dist-url", "auto"]
+    return [*config, *flags, *TINY, "SOLVER.CHECKPOINT_PERIOD", "1", "OUTPUT_DIR", str(out), *opts]
+
+
+def start(arguments: list[str], **options) -> subprocess.Popen:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "train_net.py", *arguments], cwd=ROOT, env=environment, **options
+    )
+
+
+def finish(arguments: list[str]) -> tuple[int, str, str]:
+    process = start(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    out, err = process.communicate()
+    return process.returncode, out, err
+
+
+def results(out: Path, name: str) -> dict:
+    return json.loads((out / "inference" / f"{name}.json").read_text())["datasets"][name]
+
+
+def test_two_processes_train_and_evaluate_and_one_evaluates_the_same(data_root, tmp_path):
+    two, one = tmp_path / "two", tmp_path / "one"
+    status, out, err = finish(command(two, "--num-gpus", "2", opts=("SOLVER.MAX_ITER", "3")))
+    assert status == 0, err
+    assert "Rank of current process: 0. World size: 2" in out
+    together = results(two, "DLRSD_val_sem_seg")
+    assert np.isfinite(together["mIoU"])
+    assert last_checkpoint(two).name == "model_final.pth"
+
+    tests = ("DATASETS.TEST", "('UDD5_all_sem_seg','DLRSD_val_sem_seg')", "TEST.AUG.ENABLED", "True",
+             "TEST.AUG.MIN_SIZES", "(96,)", "MODEL.WEIGHTS", str(two / "model_final.pth"))  # fmt: skip
+    status, out, err = finish(command(one, "--eval-only", opts=tests))
+    assert status == 0, err
+    alone = results(one, "DLRSD_val_sem_seg")
+    assert alone["mIoU"] == pytest.approx(together["mIoU"], abs=0.05)
+    assert alone["labelled_pixels"] == together["labelled_pixels"]
+    assert len(results(one, "UDD5_all_sem_seg")["classes"]) == 5
+    assert {f.name for f in (one / "inference").iterdir()} == {
+        f"{name}{suffix}.json"
+        for name in ("UDD5_all_sem_seg", "DLRSD_val_sem_seg")
+        for suffix in ("", "_TTA")
+    }
+    assert "mean of 2" in out
+
+
+def test_a_killed_training_resumes_from_its_last_complete_checkpoint(data_root, tmp_path):
+    endless = command(tmp_path, opts=("SOLVER.MAX_ITER", "100000"))
+    with start(endless, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "model_0000002.pth").exists() and time.monotonic() < deadline:
+            assert process.poll() is None
+            time.sleep(0.02)
+        time.sleep(random.random())
+        process.send_signal(signal.SIGKILL)
+
+    done = torch.load(last_checkpoint(tmp_path), weights_only=True)["iteration"] + 1
+    assert done >= 2
+    resumed = command(tmp_path, "--resume", opts=("SOLVER.MAX_ITER", str(done + 2)))
+    status, out, err = finish(resumed)
+    assert status == 0, err
+    assert f"Starting training from iteration {done}" in out
+    final = torch.load(tmp_path / "model_final.pth", weights_only=True)
+    steps = {int(s["step"]) for s in final["trainer"]["_trainer"]["optimizer"]["state"].values()}
+    # A parameter that nothing uses has no step at all; all others took every one.
+    assert steps == {done + 2}
+    assert final["trainer"]["hooks"]["LRScheduler"]["last_epoch"] == done + 2
+
+
+def one_line(err: str) -> str:
+    """The message of a mistake, of which there is one line, after whatever libraries had to say."""
+    assert "Traceback" not in err, err
+    lines = [line for line in err.splitlines() if "error:" in line]
+    assert len(lines) == 1 and err.endswith(lines[0] + "\n"), err
+    return lines[0]
+
+
+def test_a_bad_label_in_one_of_two_processes_is_one_line(data_root, tmp_path):
+    for path in (data_root / "DLRSD_split/train/D2masks").iterdir():
+        label = np.array(Image.open(path))
+        label[5, 5] = 99
+        Image.fromarray(label).save(path)
+    opts = ("SOLVER.MAX_ITER", "9", "DATALOADER.NUM_WORKERS", "1")
+    status, out, err = finish(command(tmp_path / "out", "--num-gpus", "2", opts=opts))
+    assert status == 2
+    assert re.search(r"DLRSD_split/train/D2masks/scene\d\.png: found ids 99 \(1 px\)", one_line(err))
+    assert "Traceback" not in out
+
+
+def test_a_checkpoint_of_another_model_is_one_line(data_root, tmp_path):
+    torch.save({"model": {"weight": torch.zeros(2)}}, tmp_path / "other.pth")
+    weights = ("MODEL.WEIGHTS", str(tmp_path / "other.pth"))
+    status, out, err = finish(command(tmp_path / "out", "--eval-only", opts=weights))
+    assert status == 2
+    assert "other.pth does not fit this model" in one_line(err)
+    assert "Traceback" not in out
+
+
+def orphan(root: Path) -> None:
+    (root / "DLRSD_split/train/D2masks/scene0.png").unlink()
+
+
+def nothing(root: Path) -> None:
+    """The data stay as they are."""
+
+
+@pytest.mark.parametrize(
+    ("flags", "opts", "damage", "words"),
+    [
+        ([], ["MODEL.RSKT.NUM_LAYER", "3"], nothing, r"did you mean MODEL\.RSKT\.NUM_LAYERS"),
+        ([], ["MODEL.SEM_SEG_HEAD.USE_ROTATE", "True"], nothing, r"use MODEL\.RSKT\.ROTATIONS"),
+        ([], ["DATASETS.TEST", "('VDD_all_sem_seg',)"], nothing, "Expected layout"),
+        ([], ["DATASETS.TRAIN", "('DLRSD_trian_sem_seg',)"], nothing, "did you mean DLRSD_train_sem_seg"),
+        ([], [], orphan, r"1 images in .* have no label: scene0\.jpg"),
+        ([], ["MODEL.DEVICE", "cuda"], nothing, "this machine has no such device"),
+        ([], ["SOLVER.AMP.ENABLED", "True"], nothing, "needs a CUDA GPU"),
+        (["--num-gpus", "2"], ["MODEL.DEVICE", "cuda"], nothing, "this machine has no such device"),
+        (["--num-gpus", "0"], [], nothing, "at least 1"),
+        (["--num-gpus", "2"], ["SOLVER.IMS_PER_BATCH", "3"], nothing, "divisible"),
+        (["--num-machines", "2"], [], nothing, "--dist-url auto works on one machine"),
+        ([], ["MODEL.ENCODERS.CLIP", ""], nothing, "does not start from noise unasked"),
+        ([], ["MODEL.WEIGHTS", "gone.pth"], nothing, r"gone\.pth"),
+        (["--eval-only"], [], nothing, "MODEL.WEIGHTS is empty"),
+        (["--config-file", "gone.yaml"], [], nothing, r"gone\.yaml"),
+    ],
+)
+def test_a_mistake_is_one_line_and_an_exit_status(
+    data_root, tmp_path, monkeypatch, capsys, flags, opts, damage, words
+):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    damage(data_root)
+    arguments = command(tmp_path / "out", *flags, opts=tuple(opts))
+    monkeypatch.setattr(sys, "argv", ["train_net.py", *arguments])
+    assert run(command_line) == 2
+    assert re.search(words, one_line(capsys.readouterr().err))
+    assert not (tmp_path / "out").exists()
+
+
+def test_several_cpu_processes_are_started_only_when_the_cpu_was_asked_for(
+    data_root, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    arguments = command(tmp_path / "out", "--num-gpus", "2")
+    position = arguments.index("MODEL.DEVICE")
+    monkeypatch.setattr(sys, "argv", ["train_net.py", *arguments[:position], *arguments[position + 2 :]])
+    assert run(command_line) == 2
+    assert "give MODEL.DEVICE cpu" in one_line(capsys.readouterr().err)
+
+
+class Broken(torch.utils.data.Dataset):
+    """Raises on its second item."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> int:
+        if index:
+            raise LabelError("b.png: found ids 9\nexpected 0..4")
+        return index
+
+
+def test_an_error_of_a_worker_process_reads_as_if_raised_here():
+    loader = PlainErrors(DataLoader(Broken(), num_workers=1))
+    assert len(loader) == 2
+    with pytest.raises(LabelError) as caught:
+        list(loader)
+    assert str(caught.value) == "b.png: found ids 9\nexpected 0..4"
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_worker_processes_load_data_however_they_are_started(data_root, monkeypatch, method):
+    context = multiprocessing.get_context(method)
+    monkeypatch.setattr(DataLoader, "multiprocessing_context", context)
+    (batch, *_) = list(evaluation_loader(tiny_config("DATALOADER.NUM_WORKERS", "1"), "UDD5_all_sem_seg"))
+    assert batch[0]["image"].shape[0] == 3
+
+
+def test_a_missing_detectron2_is_one_line_that_names_both_ways_to_install_it(monkeypatch, capsys):
+    import importlib.util
+
+    from rskt_seg.d2 import compat
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert run(compat.prepare) == 2
+    line = one_line(capsys.readouterr().err)
+    assert "requirements-detectron2.txt" in line and "official main branch" in line
+    assert issubclass(compat.MissingDetectron2Error, (RSKTSegError, ImportError))
+
+
+def test_a_compiled_operator_that_is_absent_says_so():
+    import detectron2
+
+    from rskt_seg.d2.compat import _UncompiledOperators
+
+    operators = _UncompiledOperators("detectron2._C")
+    assert operators.get_compiler_version() == operators.get_cuda_version() == "not compiled"
+    assert not operators.has_cuda()
+    with pytest.raises(RSKTSegError, match=r"_C\.nms_rotated"):
+        _ = operators.nms_rotated
+    assert detectron2.__version__
