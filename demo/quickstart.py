@@ -11,6 +11,7 @@ clearly learned. Repeating it keeps what is complete.
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -44,7 +45,8 @@ def arguments() -> argparse.Namespace:
 def call(script: str, *words: object, data: Path) -> None:
     """Run one of the repository's commands, shown as a user would type it."""
     command = [sys.executable, str(REPOSITORY / script), *map(str, words)]
-    print(f"\n$ DETECTRON2_DATASETS={data} python {script} {' '.join(map(str, words))}", flush=True)
+    shown = shlex.join(["python", script, *map(str, words)])
+    print(f"\n$ DETECTRON2_DATASETS={data} {shown}", flush=True)
     done = subprocess.run(command, env={**os.environ, "DETECTRON2_DATASETS": str(data)}, check=False)
     if done.returncode:
         raise RSKTSegError(f"{script} ended with status {done.returncode}")

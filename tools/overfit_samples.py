@@ -91,9 +91,7 @@ def write(name: str, args: argparse.Namespace) -> Split:
         Image.fromarray(labels).save(folder / "labels" / f"{name}{index}.png")
     classes: ClassSet = CONVERTERS[sample.converter].class_set
     row = f"sample_{name}_sem_seg"
-    return Split(
-        row, name, "all", str(folder / "imgs"), str(folder / "labels"), ("png",), ("png",), classes
-    )
+    return Split(row, name, "all", str(folder / "imgs"), str(folder / "labels"), ("png",), ("png",), classes)
 
 
 def train(split: Split, args: argparse.Namespace) -> tuple[float, float]:

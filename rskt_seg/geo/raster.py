@@ -80,7 +80,7 @@ def _assemble(path: Path, source: Source, bands: tuple[int, ...], rule: Stretch)
     finite = np.ones(pixels.shape[:2], bool)
     scaling: list[str] = []
     for channel, index in enumerate(bands):
-        values, known = source.band(index), source.known(bands, index)
+        values, known = source.band(index), source.known(index)
         # Any band is enough: true black survives where only some bands equal the nodata value.
         valid |= known
         if values.dtype.kind == "f":

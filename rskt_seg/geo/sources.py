@@ -40,8 +40,8 @@ class Source(Protocol):
     def band(self, index: int) -> np.ndarray:
         """Values (H, W) of a band, in the dtype of the file."""
 
-    def known(self, bands: tuple[int, ...], index: int) -> np.ndarray:
-        """(H, W) bool: where band `index` holds data, for an image made of `bands`."""
+    def known(self, index: int) -> np.ndarray:
+        """(H, W) bool: where band `index` holds data."""
 
     def why_absent(self, index: int) -> str:
         """What to tell a user who asked for a band that is not there."""
@@ -67,8 +67,7 @@ def _raster(path: Path, refusal: str):
     import rasterio
     from rasterio.errors import RasterioError
 
-    # GDAL would paint the missing part of a truncated JPEG grey and say nothing.
-    with rasterio.Env(GDAL_ERROR_ON_LIBJPEG_WARNING=True), without_georeference_warnings():
+    with without_georeference_warnings():
         try:
             dataset = rasterio.open(path)
         except RasterioError as error:
@@ -118,7 +117,7 @@ class PillowSource:
     def band(self, index: int) -> np.ndarray:
         return self._values[:, :, index - 1]
 
-    def known(self, bands: tuple[int, ...], index: int) -> np.ndarray:
+    def known(self, index: int) -> np.ndarray:
         if self._alpha is None:
             return np.ones((self.height, self.width), bool)
         return self._alpha > 0
@@ -182,11 +181,9 @@ class RasterioSource:
             values = (values.astype(np.uint16) * 255 // (2**bits - 1)).astype(np.uint8)
         return values
 
-    def known(self, bands: tuple[int, ...], index: int) -> np.ndarray:
+    def known(self, index: int) -> np.ndarray:
         if self._palette is not None:
             return (self._dataset.read_masks(1) > 0) & (self._palette[self._dataset.read(1), 3] > 0)
-        if self._alpha.intersection(bands):  # the user says that this band is no alpha
-            return np.ones((self.height, self.width), bool)
         return self._dataset.read_masks(index) > 0
 
     def why_absent(self, index: int) -> str:

@@ -1,0 +1,137 @@
+import numpy as np
+import pytest
+import rasterio
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.rpc import RPC
+from rasterio.transform import Affine
+
+from rskt_seg.errors import LabelError
+from rskt_seg.geo import Georeference, read_image, write_labels
+from rskt_seg.inference.palette import palette
+
+pytestmark = pytest.mark.filterwarnings("ignore", category=NotGeoreferencedWarning)
+
+NAMES = ("building", "low vegetation", "Straße")
+UTM = Georeference(CRS.from_epsg(32632), Affine(0.5, 0, 300000, 0, -0.5, 5600000))
+ROTATED = Georeference(None, Affine(17.5, 5, 100, 10, -8.75, 200))
+POINTS = Georeference(
+    gcps=tuple(
+        GroundControlPoint(r, c, 7 + c / 100, 50 - r / 100, 0, str(i))
+        for i, (r, c) in enumerate(((0, 0), (0, 9), (9, 0)))
+    ),
+    gcps_crs=CRS.from_epsg(4326),
+)
+POLYNOMIALS = Georeference(
+    rpcs=RPC(
+        height_off=100.0,
+        height_scale=500.0,
+        lat_off=50.0,
+        lat_scale=1.0,
+        line_den_coeff=[1.0] * 20,
+        line_num_coeff=[2.0] * 20,
+        line_off=200.0,
+        line_scale=100.0,
+        long_off=7.0,
+        long_scale=1.0,
+        samp_den_coeff=[3.0] * 20,
+        samp_num_coeff=[4.0] * 20,
+        samp_off=300.0,
+        samp_scale=150.0,
+        err_bias=0.5,
+        err_rand=0.5,
+    )
+)
+
+
+def labels(height=40, width=30, classes=3, nodata=255):
+    values = np.random.default_rng(0).integers(0, classes, (height, width))
+    values[0] = nodata
+    return values
+
+
+@pytest.mark.parametrize("georeference", [None, UTM, ROTATED, POINTS, POLYNOMIALS, Georeference(UTM.crs)])
+def test_labels_lie_where_their_image_does(tmp_path, georeference):
+    write_labels(tmp_path / "a.tif", labels(), georeference, NAMES, palette(3))
+    with rasterio.open(tmp_path / "a.tif") as dataset:
+        found = Georeference.of(dataset)
+    if georeference in (POINTS, POLYNOMIALS):
+        assert found.gcps_crs == georeference.gcps_crs and found.transform is None
+        assert [(p.row, p.col, p.x, p.y) for p in found.gcps] == [
+            (p.row, p.col, p.x, p.y) for p in georeference.gcps
+        ]
+        assert (found.rpcs and found.rpcs.to_dict()) == (georeference.rpcs and georeference.rpcs.to_dict())
+    else:
+        assert found == georeference
+
+
+@pytest.mark.parametrize("shape", [(40, 30), (1, 1), (1, 700), (1100, 600)])
+def test_ids_colours_and_names_are_read_back(tmp_path, shape):
+    original = labels(*shape)
+    write_labels(tmp_path / "a.tif", original, UTM, NAMES, palette(3))
+    with rasterio.open(tmp_path / "a.tif") as dataset:
+        assert np.array_equal(dataset.read(1), original)
+        assert (dataset.count, dataset.dtypes[0], dataset.nodata) == (1, "uint8", 255)
+        assert dataset.colorinterp == (ColorInterp.palette,)
+        table = dataset.colormap(1)
+        assert [table[k] for k in range(3)] == [(*color, 255) for color in palette(3).tolist()]
+        assert dataset.descriptions == ("class id",)
+        assert [dataset.tags(1)[f"CLASS_{k}"] for k in range(3)] == list(NAMES)
+        assert dataset.profile["compress"] == "deflate"
+        assert dataset.tags(ns="IMAGE_STRUCTURE").get("PREDICTOR") == "2"
+        if min(shape) >= 512:
+            assert dataset.profile["tiled"] and dataset.block_shapes == [(512, 512)]
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.tif"]
+
+
+def test_more_than_255_classes_take_16_bits(tmp_path):
+    original = labels(classes=300, nodata=65535)
+    write_labels(tmp_path / "a.tif", original, UTM, [str(k) for k in range(300)], palette(300))
+    with rasterio.open(tmp_path / "a.tif") as dataset:
+        assert (dataset.dtypes[0], dataset.nodata) == ("uint16", 65535)
+        assert np.array_equal(dataset.read(1), original)
+        assert dataset.colormap(1)[299] == (*palette(300)[299].tolist(), 255)
+
+
+def test_written_labels_are_an_image_of_their_colours(tmp_path):
+    original = labels()
+    write_labels(tmp_path / "a.tif", original, UTM, NAMES, palette(3))
+    image = read_image(tmp_path / "a.tif")
+    assert np.array_equal(image.valid, original != 255) and image.georeference == UTM
+    assert np.array_equal(image.pixels[image.valid], palette(3)[original[image.valid]])
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "message"),
+    [
+        (np.array([[0, 3]]), {}, r"must be 0\.\.2 or 255; found 3 in 1 pixels"),
+        (np.array([[-1, 0]]), {}, "found -1"),
+        (np.zeros((2, 2), np.float32), {}, "integers"),
+        (np.zeros((2, 2, 1), np.uint8), {}, r"\(H, W\)"),
+        (np.zeros((0, 2), np.uint8), {}, "non-empty"),
+        (np.array([[0]]), {"nodata": 2}, "outside the class ids"),
+        (np.array([[0]]), {"nodata": 256}, "outside the class ids"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused_and_nothing_is_written(tmp_path, values, options, message):
+    with pytest.raises(LabelError, match=message):
+        write_labels(tmp_path / "a.tif", values, None, NAMES, palette(3), **options)
+    with pytest.raises(LabelError, match="one colour for each class"):
+        write_labels(tmp_path / "a.tif", np.array([[0]]), None, NAMES, palette(2))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_write_leaves_the_former_file(tmp_path, monkeypatch):
+    write_labels(tmp_path / "a.tif", labels(), UTM, NAMES, palette(3))
+    former = (tmp_path / "a.tif").read_bytes()
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Georeference, "write_points", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_labels(tmp_path / "a.tif", np.zeros_like(labels()), UTM, NAMES, palette(3))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
+    assert (tmp_path / "a.tif").read_bytes() == former
