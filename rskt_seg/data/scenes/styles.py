@@ -1,0 +1,57 @@
+"""How a set of scenes looks as a photograph: scale, colour, sharpness and noise, as ranges to draw from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+Range = tuple[float, float]
+_TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], np.float32)
+
+
+@dataclass(frozen=True)
+class Style:
+    """Ranges of a set. `scale`: px per px of the drawings; `hue`: degrees; `saturation`, `brightness`,
+    `contrast`: factors; `tint`: largest relative change of one channel; `blur`: standard deviation in px;
+    `noise`: standard deviation in grey levels of 0..255."""
+
+    name: str
+    scale: Range
+    hue: Range
+    saturation: Range
+    brightness: Range
+    contrast: Range
+    tint: float
+    blur: Range
+    noise: Range
+
+    def develop(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Apply one draw of the style: image (H, W, 3) float32 0..255 -> uint8."""
+        image = ndimage.gaussian_filter(image, (*[rng.uniform(*self.blur)] * 2, 0), truncate=2.5)
+        matrix = _hue_and_saturation(rng.uniform(*self.hue), rng.uniform(*self.saturation))
+        gain = rng.uniform(*self.brightness) * (1 + rng.uniform(-self.tint, self.tint, 3))
+        matrix = (matrix.T * gain).astype(np.float32)
+        image = image @ matrix
+        image = (image - 118) * np.float32(rng.uniform(*self.contrast)) + 118
+        image += np.float32(rng.uniform(*self.noise)) * rng.standard_normal(image.shape, dtype=np.float32)
+        return np.clip(image + 0.5, 0, 255).astype(np.uint8)
+
+
+def _hue_and_saturation(degrees: float, saturation: float) -> np.ndarray:
+    """3 x 3 matrix on RGB columns that turns the chroma plane of YIQ and stretches it; grey stays grey."""
+    angle = np.deg2rad(degrees)
+    c, s = saturation * np.cos(angle), saturation * np.sin(angle)
+    turn = np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
+    return np.linalg.inv(_TO_YIQ) @ turn @ _TO_YIQ
+
+
+STYLES: dict[str, Style] = {
+    style.name: style
+    for style in (
+        Style("wild", (0.8, 1.9), (-24, 24), (0.5, 1.5), (0.82, 1.2), (0.85, 1.2), 0.1, (0.3, 0.8), (0, 6)),
+        Style(
+            "dlrsd", (1.15, 1.45), (-8, 8), (0.8, 1.15), (0.92, 1.08), (0.95, 1.1), 0.03, (0.35, 0.5), (1, 3)
+        ),
+    )
+}
+"""Name -> style: "wild" varies everything (pretraining), the others are the looks of miniature datasets."""

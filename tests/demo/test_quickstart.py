@@ -1,0 +1,49 @@
+"""The walk of `make demo` on a short schedule: every file is there, little training is not learning."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "demo"))
+
+
+@pytest.mark.slow
+def test_a_short_walk_leaves_pictures_and_metrics_and_admits_that_it_has_not_learned(tmp_path):
+    sizes = ["--train-scenes", "24", "--val-scenes", "8", "--iterations", "6"]
+    command = [sys.executable, ROOT / "demo/quickstart.py", "--output", tmp_path, *sizes]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    walk = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+    assert walk.returncode == 1, walk.stderr[-2000:]
+    assert "not learned: mIoU" in walk.stderr and "Traceback" not in walk.stderr
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert {"mIoU", "untrained_mIoU", "colour_baseline_mIoU", "per_class", "seconds"} <= metrics.keys()
+    assert len(metrics["per_class"]) == 17
+    for kind in ("overlay", "labels", "legend", "ids", "truth"):
+        assert (tmp_path / f"scene_{kind}.png").stat().st_size > 0
+    # Repeating it draws no scene again and goes on where training stopped.
+    checkpoint = tmp_path / "train" / "model_final.pth"
+    written = checkpoint.stat().st_mtime_ns
+    again = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+    assert again.returncode == 1 and checkpoint.stat().st_mtime_ns == written
+    assert json.loads((tmp_path / "metrics.json").read_text())["mIoU"] == metrics["mIoU"]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "fault"),
+    [
+        ({"mIoU": 50, "untrained_mIoU": 5, "colour_baseline_mIoU": 20}, None),
+        ({"mIoU": 44, "untrained_mIoU": 5, "colour_baseline_mIoU": 20}, "at least 45"),
+        ({"mIoU": 50, "untrained_mIoU": 17, "colour_baseline_mIoU": 20}, "untrained"),
+        ({"mIoU": 50, "untrained_mIoU": 5, "colour_baseline_mIoU": 26}, "colour"),
+    ],
+)
+def test_learned_means_all_three_bounds(metrics, fault):
+    from quickstart import judge
+
+    faults = judge({key: float(value) for key, value in metrics.items()})
+    assert (faults == []) if fault is None else (len(faults) == 1 and fault in faults[0])
