@@ -23,6 +23,7 @@ $(READY): requirements.txt requirements-detectron2.txt setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q "pip==25.2" "setuptools==80.9.0" "wheel==0.45.1"
 	$(BIN)/python -m pip install -q -r requirements.txt
+	$(BIN)/python -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("detectron2") is None)' || \
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation --require-hashes -r requirements-detectron2.txt
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
 	touch $(READY)

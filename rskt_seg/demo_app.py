@@ -114,6 +114,9 @@ def segment_files(
             except (ImageReadError, LabelError) as error:
                 logger.error("%s", error)
                 failures.append((image, error))
+            except OSError as error:
+                logger.error("%s: its results cannot be written: %s", image, error)
+                failures.append((image, error))
     for image, error in failures:
         logger.error("failed: %s (%s)", image, type(error).__name__)
     if failures:

@@ -18,7 +18,7 @@ MODELS: dict[str, dict[str, object]] = {
 
 
 def create_model(name: str, **options: object) -> nn.Module:
-    """Build a model with random weights; no file is read.
+    """Build a model with random weights, in evaluation mode; no file is read.
 
     Args:
         name: "rskt_vitb16", "rskt_vitl14" or "rskt_tiny".
@@ -35,4 +35,4 @@ def create_model(name: str, **options: object) -> nn.Module:
             near = get_close_matches(option, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"options are {', '.join(known)}"
             raise ConfigError(f"{name} has no option {option!r}; {hint}")
-    return RSKT(RSKTSpec(**{**MODELS[name], **options}))
+    return RSKT(RSKTSpec(**{**MODELS[name], **options})).eval()

@@ -11,7 +11,7 @@ _UNUSED = "RemoteCLIP stops after its last tapped block"
 _SPLIT = tuple(rf"\1{part}_proj_weight" for part in "qkv")
 
 RULES = (
-    Rule(r"(input_resolution|context_length|vocab_size)$", None, "a size, not a weight"),
+    Rule(r"(input_resolution|context_length|vocab_size|attn_mask)$", None, "a size or mask, not a weight"),
     Rule(r"(.*\.attn\.)in_proj_weight$", _SPLIT, split=lambda tensor: tensor.chunk(3)),
 )
 """Packed q/k/v matrices are cut into three; the sizes inside OpenAI's archives are dropped."""

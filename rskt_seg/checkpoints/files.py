@@ -1,8 +1,11 @@
 """Reading weight files without ever running what is inside them."""
 
 import argparse
+import json
 import os
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -10,15 +13,25 @@ from torch import Tensor
 
 from rskt_seg.errors import CheckpointError, WeightsNotFoundError
 
+OPTIONS = "options"
+"""Where a checkpoint states the options of its model: an entry, or JSON in the metadata of safetensors."""
 _WRAPPERS = ("model", "state_dict", "teacher")
 
 
-def read_state_dict(path: str | os.PathLike) -> dict[str, Tensor]:
+@dataclass(frozen=True)
+class WeightFile:
+    """What a weight file holds: its tensors, and the options of the model it was saved from, if stated."""
+
+    state: dict[str, Tensor]
+    options: dict[str, object] | None = None
+
+
+def read_weights(path: str | os.PathLike) -> WeightFile:
     """The tensors of a weight file, on the CPU, under the names they have there.
 
-    Accepts safetensors, `torch.save` files (bare, or wrapped as Detectron2's `model`, `state_dict`, or
-    DINO's `teacher`), and OpenAI's TorchScript archives. The safe loader is used throughout; the one
-    class it may build besides tensors is `argparse.Namespace`, which the published DINO files contain.
+    Accepts safetensors, `torch.save` files (see `unwrap`), and OpenAI's TorchScript archives. The safe
+    loader is used throughout; the one class it may build besides tensors is `argparse.Namespace`, which the
+    published DINO files contain.
 
     Raises `WeightsNotFoundError` for a missing file; `CheckpointError` for a `.pkl`, for a file the safe
     loader refuses, and for one without tensors.
@@ -29,36 +42,58 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, Tensor]:
             f"{path}: .pkl files can run code when read; convert it to .pth or .safetensors"
         )
     if not path.is_file():
-        raise WeightsNotFoundError(f"weight file {path} does not exist; check the path")
-    content = _read(path)
+        found = "is a folder, not a weight file" if path.is_dir() else "does not exist"
+        raise WeightsNotFoundError(f"weight file {path} {found}; check the path")
+    return unwrap(_read(path), str(path))
+
+
+def unwrap(content: object, source: str) -> WeightFile:
+    """The state dict inside what was saved: bare, or under Detectron2's `model`, `state_dict`, or DINO's
+    `teacher`; `options` beside it are those of the model.
+
+    Raises `CheckpointError` for anything without tensors.
+    """
+    options = content.get(OPTIONS) if isinstance(content, Mapping) else None
     for key in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
             break
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path}: expected a dictionary of tensors; found {type(content).__name__}")
+        raise CheckpointError(f"{source}: expected a dictionary of tensors; found {type(content).__name__}")
     tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise CheckpointError(f"{path}: holds no tensors; its entries are {sorted(map(str, content))[:10]}")
-    return tensors
+        raise CheckpointError(f"{source}: holds no tensors; its entries are {sorted(map(str, content))[:10]}")
+    return WeightFile(tensors, options if isinstance(options, dict) else None)
 
 
 def _read(path: Path) -> object:
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
+            return _read_safetensors(path)
         if _is_torchscript(path):
             return torch.jit.load(path, map_location="cpu").state_dict()
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
-            f"{path}: cannot be read safely as weights ({reason}); it may be truncated, or hold objects "
-            "other than tensors: save its state dict alone"
+            f"{path}: cannot be read safely as weights ({_reason(error)}); it may be truncated, or hold "
+            "objects other than tensors: save its state dict alone"
         ) from error
+
+
+def _read_safetensors(path: Path) -> dict:
+    from safetensors import safe_open
+    from safetensors.torch import load_file
+
+    with safe_open(path, framework="pt") as file:
+        stated = (file.metadata() or {}).get(OPTIONS)
+    return {"model": load_file(path), OPTIONS: None if stated is None else json.loads(stated)}
+
+
+def _reason(error: Exception) -> str:
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
+    refused = re.search(r"(Unsupported (?:global|class|operand)[^\n.]*\S*)", text)
+    return refused[1] if refused else (text.splitlines() or [type(error).__name__])[0]
 
 
 def _is_torchscript(path: Path) -> bool:

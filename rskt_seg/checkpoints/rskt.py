@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,8 @@ from rskt_seg.errors import CheckpointError
 
 _ROOT = r"sem_seg_head\.predictor\."
 _HEAD = _ROOT + r"transformer\."
+_WINDOWS = _HEAD + r"layers\.(\d+)\.swin_block\."
+_FREE = ("padding", "class_chunk", "clip_finetune", "dino_finetune", "mask_ignored")
 _MASK = _HEAD + r"layers\.(\d+)\.swin_block\.block_2\.attn_mask$"
 
 
@@ -87,15 +90,39 @@ def _prefixed(rule: Rule) -> Rule:
 
 
 def check_masks(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Raise `CheckpointError` where a stored window mask differs from the one this model computes.
+    """Raise `CheckpointError` where the window masks of a checkpoint are not those this model computes.
 
-    The mask is the only trace that the window size leaves in a checkpoint.
+    The mask of the shifted windows is the only trace that the window size leaves in a checkpoint. Layers
+    that one side lacks altogether are left to strict loading.
     """
-    buffers = dict(model.named_buffers())
-    for key, mask in state.items():
-        match = re.match(_MASK, key)
-        own = buffers.get(f"layers.{match[1]}.spatial.block_2.attn_mask") if match else None
-        if match and (own is None or own.shape != mask.shape or not torch.equal(own.cpu(), mask)):
+    stored = {match[1]: mask for key, mask in state.items() if (match := re.match(_MASK, key))}
+    layers = {match[1] for key in state if (match := re.match(_WINDOWS, key))}
+    for number, layer in enumerate(getattr(model, "layers", ())):
+        blocks = [block for block in layer.modules() if hasattr(block, "attn_mask")]
+        if not blocks or str(number) not in layers:
+            continue
+        own, mask = blocks[-1].attn_mask, stored.get(str(number))
+        same = mask is None if own is None else mask is not None and own.shape == mask.shape
+        if not same or (own is not None and not torch.equal(own.cpu(), mask)):
             raise CheckpointError(
-                f"{source}: {key} belongs to another window size; set the option `window` to it"
+                f"{source}: layer {number} was trained with another window size; set the option window to it"
             )
+
+
+def check_options(model: nn.Module, options: Mapping[str, object] | None, source: str) -> None:
+    """Raise `CheckpointError` where a checkpoint states other options than those of `model`.
+
+    Several options leave no trace in the weights (heads, templates, attention, loss); only those that
+    change what a trained model computes are compared.
+    """
+    spec = getattr(model, "spec", None)
+    if options is None or spec is None:
+        return
+    own = {key: value for key, value in asdict(spec).items() if key not in _FREE}
+    stated = {key: tuple(v) if isinstance(v, list) else v for key, v in options.items()}
+    other = {key: stated[key] for key, value in own.items() if key in stated and stated[key] != value}
+    if other:
+        listed = ", ".join(f"{key}={value!r} (this model: {own[key]!r})" for key, value in other.items())
+        raise CheckpointError(
+            f"{source} was saved from a model with {listed}; build the model with these options"
+        )

@@ -81,10 +81,10 @@ def _targets(key: str, match: re.Match | None, rule: Rule | None) -> tuple[str, 
     return tuple(match.expand(template) + key[match.end() :] for template in templates)
 
 
-def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str, remedy: str) -> None:
     """Copy `state` into `module`; nothing is copied unless every key and every shape fits.
 
-    Raises `CheckpointError` that lists up to ten missing, unexpected and misshapen keys.
+    Raises `CheckpointError` that lists up to ten missing, unexpected and misshapen keys, and `remedy`.
     """
     own = module.state_dict()
     faults = {
@@ -98,10 +98,7 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str) -> 
     }
     if any(faults.values()):
         lists = [f"{len(keys)} {what}: {_shorten(keys)}" for what, keys in faults.items() if keys]
-        raise CheckpointError(
-            f"{source} does not fit this model; {'; '.join(lists)}. Build the model with the options the "
-            "checkpoint was trained with (number of layers, components, aggregator)"
-        )
+        raise CheckpointError(f"{source} does not fit this model; {'; '.join(lists)}. {remedy}")
     module.load_state_dict(state, strict=True)
 
 

@@ -8,7 +8,9 @@ from typing import IO
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from torch import nn
 
+from rskt_seg.checkpoints.files import OPTIONS
 from rskt_seg.errors import CheckpointError, WeightsNotFoundError
 
 _PARTIAL = ".partial"
@@ -55,15 +57,22 @@ class AtomicCheckpointer(DetectionCheckpointer):
     name it. Files are read by the safe loader; `.pkl` files are refused.
     """
 
+    def __init__(
+        self, model: nn.Module, save_dir: str = "", *, options: dict | None = None, **checkpointables: object
+    ) -> None:
+        """`options`: those of the model, stated in every checkpoint so that loading can compare them."""
+        super().__init__(model, save_dir, **checkpointables)
+        self.options = options
+
     def save(self, name: str, **kwargs: object) -> None:
-        """Write `<save_dir>/<name>.pth` with the model, the trainer's state and `kwargs`."""
+        """Write `<save_dir>/<name>.pth` with the model, its options, the trainer's state and `kwargs`."""
         if not self.save_dir or not self.save_to_disk:
             return
         states = {key: part.state_dict() for key, part in self.checkpointables.items()}
         path = Path(self.save_dir, f"{name}.pth")
         self.logger.info("Saving checkpoint to %s", path)
         with _replacing(path) as file:
-            torch.save({"model": self.model.state_dict(), **states, **kwargs}, file)
+            torch.save({"model": self.model.state_dict(), OPTIONS: self.options, **states, **kwargs}, file)
         self.tag_last_checkpoint(path.name)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:

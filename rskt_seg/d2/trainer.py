@@ -5,6 +5,7 @@ import os
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterable
+from dataclasses import asdict
 
 import torch
 from detectron2.config import CfgNode
@@ -44,7 +45,9 @@ class Trainer(DefaultTrainer):
         step = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
         self._trainer = step(create_ddp_model(model), self.build_train_loader(cfg), optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = AtomicCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        options = asdict(plain_model(model).spec)
+        states = {"trainer": weakref.proxy(self)}
+        self.checkpointer = AtomicCheckpointer(model, cfg.OUTPUT_DIR, options=options, **states)
         self.start_iter, self.max_iter, self.cfg = 0, cfg.SOLVER.MAX_ITER, cfg
         self.register_hooks(self.build_hooks())
         if cfg.TEST.AUG.ENABLED:

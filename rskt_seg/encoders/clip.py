@@ -163,7 +163,8 @@ class VisionTower(VisionTrunk):
         for index, block in enumerate(blocks):
             tokens = block(tokens)
             if index in taps:
-                maps[index] = token_map(tokens[:tapped], grid)
+                # A copy: a view would keep the tokens of every rotated image alive.
+                maps[index] = token_map(tokens[:tapped], grid).contiguous()
         final = self.ln_post(last.dense(tokens)) @ self.proj
         return EncoderFeatures(final.transpose(1, 2).unflatten(2, grid), maps)
 

@@ -16,7 +16,6 @@ from rskt_seg.encoders.presets import TextPreset
 from rskt_seg.errors import ConfigError, VocabularyError
 from rskt_seg.vocabulary import check_names
 
-Tokenizer = Callable[[Sequence[str]], Tensor]
 _START, _END = 49406, 49407
 _FULL_VOCABULARY = 49408
 _CACHED_VOCABULARIES = 16
@@ -47,33 +46,39 @@ def vocabulary_size(preset: TextPreset) -> int:
     return _FULL_VOCABULARY if preset.words is None else 1 + len(_known_tokens(preset.words))
 
 
-def build_tokenizer(preset: TextPreset) -> Tokenizer:
-    """A function from n texts to token ids (n, context_length) int64, zero-padded.
+class Tokenizer:
+    """From n texts to token ids (n, context_length) int64, zero-padded.
 
-    Texts are lower-cased and cleaned as CLIP's tokenizer does; start and end tokens are added. It raises
-    `VocabularyError` for a text over the context length (never truncates) and, where the preset has a
+    Texts are lower-cased and cleaned as CLIP's tokenizer does; start and end tokens are added. A call raises
+    `VocabularyError` for a text over the context length (it never truncates) and, where the preset has a
     word list, for a word outside it.
     """
-    encode = _byte_pair_encoder()
-    rows = None
-    if preset.words is not None:
-        rows = {token: row for row, token in enumerate(_known_tokens(preset.words), start=1)}
 
-    def tokenize(texts: Sequence[str]) -> Tensor:
-        table = torch.zeros(len(texts), preset.context_length, dtype=torch.long)
+    def __init__(self, preset: TextPreset) -> None:
+        self.context_length = preset.context_length
+        self.rows = None
+        if preset.words is not None:
+            self.rows = {token: row for row, token in enumerate(_known_tokens(preset.words), start=1)}
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        encode = _byte_pair_encoder()
+        table = torch.zeros(len(texts), self.context_length, dtype=torch.long)
         for row, text in zip(table, texts, strict=True):
             ids = [_START, *encode(text), _END]
-            if len(ids) > preset.context_length:
+            if len(ids) > self.context_length:
                 raise VocabularyError(
-                    f"the text encoder reads at most {preset.context_length} tokens; {text!r} has "
+                    f"the text encoder reads at most {self.context_length} tokens; {text!r} has "
                     f"{len(ids)}: shorten the class name or the template"
                 )
-            if rows is not None:
-                ids = _to_rows(ids, rows, text)
+            if self.rows is not None:
+                ids = _to_rows(ids, self.rows, text)
             row[: len(ids)] = torch.tensor(ids)
         return table
 
-    return tokenize
+
+def build_tokenizer(preset: TextPreset) -> Tokenizer:
+    """The tokenizer that belongs to a text tower."""
+    return Tokenizer(preset)
 
 
 def _to_rows(ids: list[int], rows: dict[int, int], text: str) -> list[int]:
@@ -109,17 +114,27 @@ def expand_templates(templates: Sequence[str]) -> tuple[str, ...]:
     return tuple(expanded)
 
 
-def prompts(vocabulary: Sequence[str], templates: Sequence[str]) -> list[str]:
-    """T * P prompts, class-major. Of a class `"a, b"` the first name is used, as published."""
-    return [template.format(name.split(", ")[0]) for name in vocabulary for template in templates]
+def first_names(vocabulary: Sequence[str]) -> tuple[str, ...]:
+    """The names that are encoded: of a class `"a, b"` the first, as published.
+
+    Raises `VocabularyError` (see `check_names`) for a list that cannot be used, also where two classes
+    have the same first name.
+    """
+    return check_names([name.split(", ")[0] for name in check_names(vocabulary)])
+
+
+def prompts(names: Sequence[str], templates: Sequence[str]) -> list[str]:
+    """T * P prompts, class-major: every name in every template."""
+    return [template.replace("{}", name) for name in names for template in templates]
 
 
 class TextBank:
     """Text embeddings of vocabularies, kept while nothing they depend on has changed.
 
-    An entry is keyed by the class names and by the identity, version and place of every parameter of the
-    text tower, so an optimiser step, a loaded checkpoint or a move to another device makes it unreachable.
-    Nothing is kept while gradients are recorded.
+    An entry is keyed by the class names, by the identity, version and place of every parameter of the
+    text tower, and by the precision in force, so an optimiser step, a loaded checkpoint or a move to
+    another device makes it unreachable. What PyTorch does not count as a change does not: after writing
+    through `parameter.data`, call `clear`. Nothing is kept while the text tower learns.
     """
 
     def __init__(self, tokenizer: Tokenizer, templates: Sequence[str]) -> None:
@@ -128,11 +143,12 @@ class TextBank:
         self._entries: dict[tuple, Tensor] = {}
 
     def __call__(self, clip: CLIP, vocabulary: Sequence[str]) -> Tensor:
-        """Embeddings (T, P, E), each of unit length; raises `VocabularyError` (see `check_names`)."""
-        names = check_names(vocabulary)
-        if torch.is_grad_enabled():
+        """Embeddings (T, P, E), each of unit length; raises `VocabularyError` (see `first_names`)."""
+        names, parameters = first_names(vocabulary), clip.text_parameters()
+        learning = torch.is_grad_enabled() and any(p.requires_grad for p in parameters)
+        if learning or any(p.is_inference() for p in parameters):
             return self._encode(clip, names)
-        key = (names, tuple((p.data_ptr(), p._version, p.device, p.dtype) for p in clip.text_parameters()))
+        key = (names, _mode(parameters[0].device.type), *((p.data_ptr(), p._version) for p in parameters))
         if key not in self._entries:
             while len(self._entries) >= _CACHED_VOCABULARIES:
                 self._entries.pop(next(iter(self._entries)))
@@ -147,3 +163,9 @@ class TextBank:
         tokens = self.tokenizer(prompts(names, self.templates)).to(clip.text_projection.device)
         embeddings = F.normalize(clip.encode_text(tokens), dim=-1)
         return embeddings.unflatten(0, (len(names), len(self.templates)))
+
+
+def _mode(device: str) -> tuple:
+    """What besides the weights decides which tensor an encoding gives."""
+    autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    return device, torch.is_inference_mode_enabled(), autocast

@@ -38,6 +38,7 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def image_tensor(image: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
     """(H, W, 3) uint8 as (3, H, W) float32 in 0..255."""
+    image = np.ascontiguousarray(image)  # torch takes no negative strides, such as of BGR turned to RGB
     return torch.tensor(image, dtype=torch.float32, device=device).permute(2, 0, 1).contiguous()
 
 

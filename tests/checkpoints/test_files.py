@@ -7,14 +7,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from rskt_seg.checkpoints.files import read_state_dict
+from rskt_seg.checkpoints.files import read_weights
 from rskt_seg.errors import CheckpointError, WeightsNotFoundError
 
 STATE = {"a": torch.arange(3.0), "b.c": torch.ones(2, 2)}
 
 
 def assert_state(path):
-    state = read_state_dict(path)
+    state = read_weights(path).state
     assert state.keys() == STATE.keys() and all(torch.equal(state[k], STATE[k]) for k in STATE)
 
 
@@ -58,26 +58,28 @@ def test_code_in_a_file_is_refused_and_does_not_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"model": STATE, "extra": Malicious()}, "w.pth")
     with pytest.raises(CheckpointError, match="cannot be read safely"):
-        read_state_dict("w.pth")
+        read_weights("w.pth")
     assert not (tmp_path / "executed").exists()
 
 
 def test_pickles_are_refused_by_name(tmp_path):
     (tmp_path / "w.pkl").write_bytes(pickle.dumps({"model": {}}))
     with pytest.raises(CheckpointError, match=r"\.pkl files can run code"):
-        read_state_dict(tmp_path / "w.pkl")
+        read_weights(tmp_path / "w.pkl")
 
 
 def test_missing_truncated_and_empty_files_are_named(tmp_path):
     with pytest.raises(WeightsNotFoundError, match=r"absent\.pth does not exist"):
-        read_state_dict(tmp_path / "absent.pth")
+        read_weights(tmp_path / "absent.pth")
     torch.save(STATE, tmp_path / "w.pth")
     (tmp_path / "cut.pth").write_bytes((tmp_path / "w.pth").read_bytes()[:300])
     with pytest.raises(CheckpointError, match=r"cut\.pth.*truncated"):
-        read_state_dict(tmp_path / "cut.pth")
+        read_weights(tmp_path / "cut.pth")
     torch.save({"note": "nothing"}, tmp_path / "empty.pth")
     with pytest.raises(CheckpointError, match=r"holds no tensors"):
-        read_state_dict(tmp_path / "empty.pth")
+        read_weights(tmp_path / "empty.pth")
+    with pytest.raises(WeightsNotFoundError, match="is a folder"):
+        read_weights(tmp_path)
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(CheckpointError, match=r"found list"):
-        read_state_dict(tmp_path / "list.pth")
+        read_weights(tmp_path / "list.pth")

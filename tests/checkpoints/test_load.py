@@ -1,6 +1,8 @@
 """Whole checkpoints load strictly under either naming; encoder files load as users have them."""
 
 import argparse
+import json
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -26,7 +28,7 @@ def assert_same_weights(a, b):
         assert torch.equal(x, y), name
 
 
-@pytest.mark.parametrize("prefix", ["", "sem_seg_head.model."])
+@pytest.mark.parametrize("prefix", ["", "sem_seg_head.model.", "module.sem_seg_head.model."])
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_our_own_checkpoint_round_trips(tmp_path, prefix, suffix):
     source, target = tiny(1), tiny(2)
@@ -35,7 +37,7 @@ def test_our_own_checkpoint_round_trips(tmp_path, prefix, suffix):
     save_file(state, path) if suffix == ".safetensors" else torch.save({"model": state, "iteration": 9}, path)
     report = rskt_seg.load_checkpoint(target, path)
     assert_same_weights(source, target)
-    assert len(report.loaded) == len(state) and not report.converted and not report.dropped
+    assert len(report.converted if prefix else report.loaded) == len(state) and not report.dropped
 
 
 def test_the_report_of_a_published_checkpoint_gives_every_dropped_key_a_reason():
@@ -74,11 +76,49 @@ def test_two_source_keys_for_one_target_are_refused():
         convert({"x.w": torch.ones(1), "y.w": torch.ones(1)}, [Rule(r"[xy]\.", "z.")], LoadReport("twins"))
 
 
-def test_a_mask_of_another_window_is_refused():
+def test_a_checkpoint_in_memory_is_unwrapped_like_a_file():
+    source, target = tiny(1), tiny(2)
+    rskt_seg.load_checkpoint(target, {"model": source.state_dict(), "iteration": 3})
+    assert_same_weights(source, target)
+
+
+def test_a_tensor_given_under_two_names_is_refused():
+    model = tiny()
+    state = model.state_dict()
+    twin = {"sem_seg_head.model.decoder.head.bias": torch.zeros(1)}
+    with pytest.raises(CheckpointError, match=r"decoder\.head\.bias is given twice"):
+        rskt_seg.load_checkpoint(model, {**state, **twin})
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_options_that_leave_no_trace_in_the_weights_are_compared_where_the_checkpoint_states_them(
+    tmp_path, suffix
+):
+    trained = tiny(1, num_heads=4, loss="cross_entropy")
+    options, path = asdict(trained.spec), tmp_path / f"w{suffix}"
+    if suffix == ".pth":
+        torch.save({"model": trained.state_dict(), "options": options}, path)
+    else:
+        save_file(trained.state_dict(), path, metadata={"options": json.dumps(options)})
+    with pytest.raises(CheckpointError, match=r"num_heads=4 \(this model: 8\), loss='cross_entropy'"):
+        rskt_seg.load_checkpoint(tiny(), path)
+    rskt_seg.load_checkpoint(tiny(num_heads=4, loss="cross_entropy", padding="aligned"), path)
+
+
+HEAD = "sem_seg_head.predictor.transformer.layers.0."
+
+
+def test_window_masks_must_be_those_of_the_model():
     model = tiny(aggregator="original", window=6, num_layers=1)
-    key = "sem_seg_head.predictor.transformer.layers.0.swin_block.block_2.attn_mask"
+    norm = {HEAD + "swin_block.guidance_norm.bias": torch.zeros(32)}
+    for mask in ({HEAD + "swin_block.block_2.attn_mask": torch.zeros(9, 16, 16)}, {}):
+        with pytest.raises(CheckpointError, match="another window size"):
+            rskt_seg.load_checkpoint(model, {**norm, **mask})
+    whole = tiny(aggregator="original", num_layers=1)
     with pytest.raises(CheckpointError, match="another window size"):
-        rskt_seg.load_checkpoint(model, {key: torch.zeros(9, 16, 16)})
+        rskt_seg.load_checkpoint(whole, {HEAD + "swin_block.block_2.attn_mask": torch.zeros(9, 16, 16)})
+    with pytest.raises(CheckpointError, match="missing"):
+        rskt_seg.load_checkpoint(tiny(), {HEAD + "swin_block.block_2.attn_mask": torch.zeros(9, 16, 16)})
 
 
 def packed(state):
@@ -152,6 +192,28 @@ def test_wrong_encoder_requests_say_what_is_wrong(clip_file, tmp_path):
         rskt_seg.load_encoder(model, "dino", tmp_path / "missing.pth")
     with pytest.raises(CheckpointError, match="does not fit this model"):
         rskt_seg.load_encoder(model, "dino", clip_file[1])
+
+
+def test_names_of_weights_trained_with_another_activation_are_refused(monkeypatch, tmp_path):
+    import huggingface_hub
+
+    config = tmp_path / "open_clip_config.json"
+    config.write_text('{"model_cfg": {"embed_dim": 512}}')
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *names: str(config))
+    for name in ("ViT-B-16/laion2b_s34b_b88k", "hf-hub:laion/CLIP-ViT-B-16-laion2B-s34B-b88K"):
+        with pytest.raises(CheckpointError, match="trained with GELU"):
+            rskt_seg.load_encoder(tiny(), "clip", name)
+
+
+def test_a_name_that_cannot_be_fetched_says_what_to_do(monkeypatch):
+    import open_clip.pretrained
+
+    def fail(config):
+        raise ConnectionError
+
+    monkeypatch.setattr(open_clip.pretrained, "download_pretrained", fail)
+    with pytest.raises(WeightsNotFoundError, match=r"could not be fetched.*give its path"):
+        rskt_seg.load_encoder(tiny(), "clip", "ViT-B-16/openai")
 
 
 def test_a_model_is_built_and_loaded_without_reading_any_other_file(monkeypatch, tmp_path):

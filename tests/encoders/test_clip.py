@@ -24,7 +24,7 @@ def towers():
         for parameter in reference.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     own = CLIP(PRESET).eval()
-    load_strict(own, convert(reference.state_dict(), RULES, LoadReport("open_clip")), "open_clip")
+    load_strict(own, convert(reference.state_dict(), RULES, LoadReport("open_clip")), "open_clip", "")
     return reference, own
 
 

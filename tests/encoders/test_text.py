@@ -49,7 +49,7 @@ def test_the_tiny_encoder_refuses_words_it_never_saw_and_keeps_the_end_token_lar
 
 def test_a_vocabulary_that_cannot_be_meant_is_refused(bank):
     clip, embed = bank
-    for names in ([], "tree", ["tree", " "], ["Tree", "road", "tree "]):
+    for names in ([], "tree", ["tree", " "], ["Tree", "road", "tree "], ["plane, jet", "plane"], [", plane"]):
         with pytest.raises(VocabularyError):
             embed(clip, names)
 
@@ -86,7 +86,11 @@ def test_a_vocabulary_is_encoded_once_until_a_weight_changes(bank):
         embed(clip, ["tree"])
     assert len(calls) == 4
     embed(clip, ["tree"])
-    assert len(calls) == 5, "nothing may be kept while gradients are recorded"
+    embed(clip, ["tree"])
+    assert len(calls) == 6, "nothing may be kept while the text tower learns"
+    clip.requires_grad_(False)
+    embed(clip, ["tree"])
+    assert len(calls) == 6, "a frozen text tower is not run again"
 
 
 def test_names_of_template_sets_stand_for_open_clips_templates():

@@ -102,7 +102,7 @@ def test_turning_the_image_turns_the_cost_volume_and_cycles_its_rotations(model)
 
     def cost(x):
         with torch.no_grad():
-            return rotated_cost(rotated_features(model.clip.visual, x, 4, ()).final, text)
+            return rotated_cost(rotated_features(model.clip.visual, x, 4, ())[0], text)
 
     upright, turned = cost(square), cost(torch.rot90(square, 1, (2, 3)))
     # Rotation r of the turned image is rotation r + 1 of the upright one, seen in the turned frame.
@@ -179,14 +179,15 @@ def test_every_option_changes_parameters_or_output(option):
     assert not (same and torch.allclose(before[2], after[2], atol=1e-7))
 
 
-def test_the_encoder_option_chooses_the_encoders():
+@pytest.mark.parametrize(
+    ("encoder", "side", "grid", "width"),
+    [("vitb16", 384, 24, 768), ("vitl14", 336, 24, 1024), ("tiny", 96, 12, 128)],
+)
+def test_the_encoder_option_chooses_the_encoders(encoder, side, grid, width):
     with torch.device("meta"):
-        sides = {name: RSKTSpec(encoder=name) for name in ("vitb16", "vitl14", "tiny")}
-    assert [rskt_seg.models.rskt.model.ENCODER_SETS[s.encoder].clip_side for s in sides.values()] == [
-        384,
-        336,
-        96,
-    ]
+        model = rskt_seg.models.rskt.RSKT(RSKTSpec(encoder=encoder, num_layers=0))
+    assert (model.working_side, model.grid_side) == (side, grid)
+    assert model.clip.visual.ln_post.weight.shape == (width,)
 
 
 def test_class_chunk_bounds_the_classes_processed_at_a_time():
@@ -198,9 +199,12 @@ def test_class_chunk_bounds_the_classes_processed_at_a_time():
     assert seen == [2, 2, 1]
 
 
-@pytest.mark.parametrize("aggregator", ["efficient", "original"])
-def test_a_finite_loss_reaches_every_trainable_parameter_and_no_frozen_one(aggregator):
-    model = build(aggregator=aggregator, clip_finetune="attention").train()
+PAPER_FORMS = ("cost_projection", "dino_in_set", "guided_values", "text_in_pooling")
+
+
+@pytest.mark.parametrize("options", [{"aggregator": "original"}, {}, *({name: True} for name in PAPER_FORMS)])
+def test_a_finite_loss_reaches_every_trainable_parameter_and_no_frozen_one(options):
+    model = build(**options, clip_finetune="attention").train()
     target = torch.randint(0, 5, (2, 80, 80))
     images = torch.cat([image(1), image(2)])
     loss = model.losses(model(images, NAMES), target)["loss_sem_seg"]
@@ -261,7 +265,12 @@ def test_cost_maps_are_returned_on_request_one_per_class(model):
         ({"num_layers": -1}, "num_layers"),
         ({"pooling": 1}, "pooling=1 has no effect with aggregator='efficient'"),
         ({"aggregator": "original", "window": 5}, r"window=5 must divide the 12 x 12 grid"),
-        ({"dino": False, "dino_in_set": True}, "needs dino=True"),
+        ({"dino": False, "dino_in_set": True}, "dino_in_set=True has no effect with dino=False"),
+        ({"rotations": "False"}, "rotations must be of type bool; found 'False'"),
+        ({"num_layers": True}, "num_layers must be of type int"),
+        ({"num_heads": 5}, "num_heads=5 must divide hidden_dim=32"),
+        ({"hidden_dim": 100}, "32 or a multiple of 64"),
+        ({"aggregator": "original", "pooling": 13}, "pooling=13 exceeds the 12 x 12 grid"),
         ({"templates": ("a photo",)}, "exactly one"),
         ({"num_layer": 2}, "did you mean 'num_layers'"),
     ],
@@ -274,6 +283,29 @@ def test_options_that_cannot_be_meant_are_refused(options, message):
 def test_an_unknown_model_is_refused_with_the_known_ones():
     with pytest.raises(ConfigError, match="rskt_vitb16"):
         rskt_seg.create_model("rskt_huge")
+
+
+def test_the_model_computes_in_the_precision_it_is_given(model):
+    reference = logits(model, image(), padding="aligned")
+    half = build().bfloat16()
+    with torch.no_grad():
+        actual = half(image(), NAMES, padding="aligned").logits
+    assert actual.dtype == torch.bfloat16
+    assert float((actual.float() - reference).abs().mean()) < 0.1 * float(reference.std())
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        model(image(), NAMES)
+    close(logits(model, image(), padding="aligned"), reference)
+
+
+def test_a_model_built_without_autograd_runs():
+    with torch.inference_mode():
+        assert build()(image(), NAMES).logits.shape[1] == 5
+
+
+def test_a_whole_model_survives_pickling(model, tmp_path):
+    torch.save(model, tmp_path / "model.pt")
+    again = torch.load(tmp_path / "model.pt", weights_only=False)
+    assert torch.equal(logits(again, image()), logits(model, image()))
 
 
 def test_bad_calls_are_refused(model):

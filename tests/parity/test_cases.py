@@ -227,14 +227,14 @@ def intermediates(model, images, classes, expected) -> dict[str, torch.Tensor]:
     for r in range(4):
         turned = model.clip.visual.dense(torch.rot90(squares["clip"], r, (2, 3))).final
         values[f"clip_dense_rot{r}"] = turned[0, :16, ::6, ::6]
-    features = rotated_features(model.clip.visual, squares["clip"], 4, sets.clip_taps)
+    features, clip_maps = rotated_features(model.clip.visual, squares["clip"], 4, sets.clip_taps)
     remote = model.remote_clip.tapped(squares["remote_clip"], sets.remote_taps)
     dino = model.dino(squares["dino"], sets.dino_taps)
     for j, (a, b, d) in enumerate(zip(sets.clip_taps, sets.remote_taps, sets.dino_taps[:2], strict=True)):
-        for key, tap in ((f"layers{j}", features.taps[a]), (f"layers_remote{j}", remote.taps[b])):
+        for key, tap in ((f"layers{j}", clip_maps[a]), (f"layers_remote{j}", remote.taps[b])):
             values[key] = tap.flatten(2)[0].T[[0, 299, 575], :32]
         guides = (
-            ("upsample{}", "clip", features.taps[a]),
+            ("upsample{}", "clip", clip_maps[a]),
             ("upsample{}_remote", "remote_clip", remote.taps[b]),
         )
         for key, encoder, tap in (*guides, ("dino_decod_proj{}", "dino", dino.taps[d])):
@@ -244,20 +244,22 @@ def intermediates(model, images, classes, expected) -> dict[str, torch.Tensor]:
             values[f"{short}_dec_proj{j}"] = cut(guide(tap))
     down = model.dino_to_text(dino.taps[sets.dino_taps[2]])
     values["dino_down_sample"] = cut(down)
-    clip_cost, dino_cost = rotated_cost(features.final, text), cosine_cost(down, text)
+    clip_cost, dino_cost = rotated_cost(features, text), cosine_cost(down, text)
     for key, cost in (("clip_corr", clip_cost), ("dino_corr", dino_cost)):
         torch.testing.assert_close(cost.transpose(1, 2), expected[key], rtol=0, atol=1.5e-6)
-    return values | later_intermediates(model, features, dino, remote, text, (clip_cost, dino_cost))
+    return values | later_intermediates(
+        model, features, clip_maps, dino, remote, text, (clip_cost, dino_cost)
+    )
 
 
-def later_intermediates(model, features, dino, remote, text, costs) -> dict[str, torch.Tensor]:
+def later_intermediates(model, features, clip_maps, dino, remote, text, costs) -> dict[str, torch.Tensor]:
     """From the cost volumes to the last upsampling stage."""
     fusion, sets = model.cost.fusion, model.encoders
     clip, other = (cost.flatten(0, 1) for cost in costs)
     a, d = fusion.clip(clip), fusion.dino(other)
     values = {"conv1": cut(a), "conv2": cut(d)}
     values["fusion_corr"] = cut(fusion.both(torch.cat([a.sigmoid(), d.sigmoid()], dim=1)))
-    image = F.relu(model.image_guidance(features.final[0]))
+    image = F.relu(model.image_guidance(features[0]))
     words = F.relu(model.text_guidance(text[:, 0]))
     values |= {"guidance_projection": cut(image), "text_guidance_projection": words[None]}
     x = model.cost(*costs)
@@ -267,7 +269,7 @@ def later_intermediates(model, features, dino, remote, text, costs) -> dict[str,
         x = layer.classes(spatial[None], words)
         values |= {f"layer{n}.set": cut(spatial), f"layer{n}.cet": cut(x[0])}
     taps = {
-        "clip": [features.taps[i] for i in sets.clip_taps],
+        "clip": [clip_maps[i] for i in sets.clip_taps],
         "remote_clip": [remote.taps[i] for i in sets.remote_taps],
         "dino": [dino.taps[i] for i in sets.dino_taps[:2]],
     }

@@ -10,22 +10,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rskt_seg.encoders.clip import VisionTower
-from rskt_seg.encoders.features import EncoderFeatures
 from rskt_seg.models.rskt.spec import RSKTSpec
 
 
 def rotated_features(
     tower: VisionTower, images: Tensor, rotations: int, taps: tuple[int, ...]
-) -> EncoderFeatures:
+) -> tuple[Tensor, dict[int, Tensor]]:
     """Dense CLIP features of the images turned by 0, 90, ... degrees, all in one batch, turned back.
 
-    Args: images (B, 3, S, S), normalised. Returns `final` (R, B, E, H, W), entry r upright again (the
-    features of the image rotated by r quarter turns), and the taps of the upright images only.
+    Args: images (B, 3, S, S), normalised. Returns features (R, B, E, H, W), entry r upright again (the
+    features of the image rotated by r quarter turns), and the taps of the upright images, by block.
     """
     turned = torch.cat([torch.rot90(images, r, dims=(2, 3)) for r in range(rotations)])
     features = tower.dense(turned, taps, tapped=len(images))
     upright = [torch.rot90(f, -r, dims=(2, 3)) for r, f in enumerate(features.final.chunk(rotations))]
-    return EncoderFeatures(torch.stack(upright), features.taps)
+    return torch.stack(upright), features.taps
 
 
 def cosine_cost(features: Tensor, text: Tensor) -> Tensor:

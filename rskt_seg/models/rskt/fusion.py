@@ -153,20 +153,25 @@ class ClassTransformer(nn.Module):
         return torch.cat([self.norm1(tokens), text], dim=-1)
 
 
-class EfficientLayer(nn.Module):
-    """One SET and one CET."""
+class AggregationLayer(nn.Module):
+    """One block over space, a few classes at a time, then one over classes."""
 
-    def __init__(self, spec: RSKTSpec, guidance_dim: int) -> None:
+    def __init__(self, spatial: nn.Module, classes: nn.Module, chunk: int) -> None:
         super().__init__()
-        dim, heads = spec.hidden_dim, spec.num_heads
-        self.chunk = spec.class_chunk
-        self.spatial = SpatialTransformer(dim, guidance_dim, heads, spec.guided_values)
-        self.classes = ClassTransformer(dim, dim, heads, spec.guided_values, spec.text_in_pooling)
+        self.spatial, self.classes, self.chunk = spatial, classes, chunk
 
     def forward(self, x: Tensor, image: Tensor, text: Tensor) -> Tensor:
         """x (B, T, C, H, W), image guidance (B, G, H, W), text guidance (T, C) -> (B, T, C, H, W)."""
         repeated = image[:, None].expand(-1, x.shape[1], -1, -1, -1)
         return self.classes(per_class(self.spatial, self.chunk, x, repeated), text)
+
+
+def efficient_layer(spec: RSKTSpec, guidance_dim: int) -> AggregationLayer:
+    """One SET and one CET."""
+    dim, heads = spec.hidden_dim, spec.num_heads
+    spatial = SpatialTransformer(dim, guidance_dim, heads, spec.guided_values)
+    classes = ClassTransformer(dim, dim, heads, spec.guided_values, spec.text_in_pooling)
+    return AggregationLayer(spatial, classes, spec.class_chunk)
 
 
 def _init(module: nn.Module) -> None:

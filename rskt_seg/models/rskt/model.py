@@ -19,8 +19,8 @@ from rskt_seg.losses.pixel import check_target, one_hot_bce, one_hot_cross_entro
 from rskt_seg.models.rskt.cost import CostEmbedding, cosine_cost, rotated_cost, rotated_features
 from rskt_seg.models.rskt.decoder import Decoder, clip_guides, dino_guides
 from rskt_seg.models.rskt.finetune import set_trainable
-from rskt_seg.models.rskt.fusion import EfficientLayer
-from rskt_seg.models.rskt.original import OriginalLayer
+from rskt_seg.models.rskt.fusion import efficient_layer
+from rskt_seg.models.rskt.original import original_layer
 from rskt_seg.models.rskt.preprocess import prepare
 from rskt_seg.models.rskt.spec import RSKTSpec
 
@@ -73,8 +73,8 @@ class RSKT(nn.Module):
 
     def _layer(self) -> nn.Module:
         if self.spec.aggregator == "original":
-            return OriginalLayer(self.spec, self.spec.hidden_dim, self.grid_side)
-        return EfficientLayer(self.spec, self.spec.hidden_dim * (2 if self.spec.dino_in_set else 1))
+            return original_layer(self.spec, self.spec.hidden_dim, self.grid_side)
+        return efficient_layer(self.spec, self.spec.hidden_dim * (2 if self.spec.dino_in_set else 1))
 
     @property
     def device(self) -> torch.device:
@@ -122,10 +122,11 @@ class RSKT(nn.Module):
         text = self.embed_text(vocabulary)
 
         rotations = 4 if self.spec.rotations else 1
-        features = rotated_features(self.clip.visual, squares["clip"], rotations, self.encoders.clip_taps)
-        costs = {"clip": rotated_cost(features.final, text)}
-        taps = {"clip": [features.taps[i] for i in self.encoders.clip_taps]}
-        image_guidance = [F.relu(self.image_guidance(features.final[0]))]
+        tapped = self.encoders.clip_taps
+        features, maps = rotated_features(self.clip.visual, squares["clip"], rotations, tapped)
+        costs = {"clip": rotated_cost(features, text)}
+        taps = {"clip": [maps[i] for i in tapped]}
+        image_guidance = [F.relu(self.image_guidance(features[0]))]
         if self.spec.remote_clip:
             remote = self.remote_clip.tapped(squares["remote_clip"], self.encoders.remote_taps)
             taps["remote_clip"] = [remote.taps[i] for i in self.encoders.remote_taps]

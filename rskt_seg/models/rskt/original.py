@@ -17,8 +17,13 @@ from rskt_seg.layers.attention import (
     split_heads,
     unpartition,
 )
-from rskt_seg.models.rskt.cost import per_class
-from rskt_seg.models.rskt.fusion import from_class_tokens, to_class_tokens, to_maps, to_tokens
+from rskt_seg.models.rskt.fusion import (
+    AggregationLayer,
+    from_class_tokens,
+    to_class_tokens,
+    to_maps,
+    to_tokens,
+)
 from rskt_seg.models.rskt.spec import RSKTSpec
 
 PADDED_CLASSES = 256
@@ -130,17 +135,11 @@ class PaddedClassTransformer(nn.Module):
         return x + from_class_tokens(tokens, grid, x.shape)
 
 
-class OriginalLayer(nn.Module):
+def original_layer(spec: RSKTSpec, guidance_dim: int, grid: int) -> AggregationLayer:
     """Window attention over space, then padded attention over classes."""
-
-    def __init__(self, spec: RSKTSpec, guidance_dim: int, grid: int) -> None:
-        super().__init__()
-        dim, heads = spec.hidden_dim, spec.window_heads
-        self.chunk = spec.class_chunk
-        self.spatial = WindowTransformer(dim, guidance_dim, heads, grid, spec.window)
-        self.classes = PaddedClassTransformer(dim, dim, heads, spec.pooling, spec.attention)
-
-    def forward(self, x: Tensor, image: Tensor, text: Tensor) -> Tensor:
-        """x (B, T, C, H, W), image guidance (B, G, H, W), text guidance (T, C) -> (B, T, C, H, W)."""
-        repeated = image[:, None].expand(-1, x.shape[1], -1, -1, -1)
-        return self.classes(per_class(self.spatial, self.chunk, x, repeated), text)
+    dim, heads = spec.hidden_dim, spec.window_heads
+    if spec.pooling > grid:
+        raise ConfigError(f"pooling={spec.pooling} exceeds the {grid} x {grid} grid of the cost volume")
+    spatial = WindowTransformer(dim, guidance_dim, heads, grid, spec.window)
+    classes = PaddedClassTransformer(dim, dim, heads, spec.pooling, spec.attention)
+    return AggregationLayer(spatial, classes, spec.class_chunk)

@@ -31,12 +31,13 @@ def prepare(
         raise ConfigError(f"images must be (B, 3, H, W) or a list of (3, H, W), not empty; found {shapes}")
     squares: dict[str, list[Tensor]] = {name: [] for name in sides}
     for batch in batches:
-        batch = (batch.to(mean) - mean) / std
+        # In float32 whatever the model's precision, which the squares take at the end.
+        batch = (batch.to(mean.device, torch.float32) - mean.float()) / std.float()
         if padding == "published":
             batch = F.pad(batch, (0, -batch.shape[3] % _DIVISOR, 0, -batch.shape[2] % _DIVISOR))
         for name, side in sides.items():
             squares[name].append(_resize(batch, side, antialias=padding == "aligned"))
-    return {name: torch.cat(parts) for name, parts in squares.items()}
+    return {name: torch.cat(parts).to(mean.dtype) for name, parts in squares.items()}
 
 
 def _resize(batch: Tensor, side: int, antialias: bool) -> Tensor:

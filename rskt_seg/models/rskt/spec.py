@@ -1,8 +1,7 @@
 """The options of an RSKT-Seg model, all in one place.
 
-Every field is read once, in the constructor of one module; `MODEL.RSKT.<FIELD>` in a YAML file is
-the same field in upper case. Defaults are those of the published code ("published" below); the
-options that restore the paper's own wording name the equation.
+`MODEL.RSKT.<FIELD>` in a YAML file is the field of that name in upper case. Defaults are those of the
+published code ("published" below); the options that restore the paper's own wording name the equation.
 """
 
 from dataclasses import dataclass, fields
@@ -23,6 +22,7 @@ _CHOICES = {
 }
 _ORIGINAL_ONLY = ("pooling", "window", "attention", "window_heads")
 _EFFICIENT_ONLY = ("num_heads", "dino_in_set", "guided_values", "text_in_pooling")
+_DINO_ONLY = ("fusion", "dino_in_set", "dino_finetune")
 
 
 @dataclass(frozen=True)
@@ -88,30 +88,37 @@ class RSKTSpec:
     """Classes that SET and the decoder process at a time; bounds memory, changes no result."""
 
     def __post_init__(self) -> None:
-        for name, allowed in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in allowed:
-                raise ConfigError(f"{name} must be one of {', '.join(allowed)}; found {value!r}")
-        for name in ("hidden_dim", "num_heads", "pooling", "window", "window_heads", "class_chunk"):
-            _positive_int(name, getattr(self, name))
-        if not isinstance(self.num_layers, int) or self.num_layers < 0:
-            raise ConfigError(f"num_layers must be an integer of at least 0; found {self.num_layers!r}")
+        for field in fields(self):
+            if field.name != "templates":
+                _check_value(field.name, getattr(self, field.name), type(field.default))
         object.__setattr__(self, "templates", expand_templates(self.templates))
-        self._refuse_unread()
+        if self.hidden_dim != 32 and self.hidden_dim % 64:
+            raise ConfigError(f"hidden_dim must be 32 or a multiple of 64; found {self.hidden_dim}")
+        heads = "num_heads" if self.aggregator == "efficient" else "window_heads"
+        if self.hidden_dim % getattr(self, heads):
+            raise ConfigError(f"{heads}={getattr(self, heads)} must divide hidden_dim={self.hidden_dim}")
+        if self.aggregator == "efficient":
+            self._refuse(_ORIGINAL_ONLY, "aggregator='efficient'")
+        else:
+            self._refuse(_EFFICIENT_ONLY, "aggregator='original'")
+        if not self.dino:
+            self._refuse(_DINO_ONLY, "dino=False")
 
-    def _refuse_unread(self) -> None:
-        unread = _ORIGINAL_ONLY if self.aggregator == "efficient" else _EFFICIENT_ONLY
+    def _refuse(self, unread: tuple[str, ...], choice: str) -> None:
         defaults = {f.name: f.default for f in fields(self)}
         for name in unread:
             if getattr(self, name) != defaults[name]:
                 raise ConfigError(
-                    f"{name}={getattr(self, name)!r} has no effect with aggregator={self.aggregator!r}; "
-                    f"leave it at {defaults[name]!r} or choose the other aggregator"
+                    f"{name}={getattr(self, name)!r} has no effect with {choice}; leave it at "
+                    f"{defaults[name]!r} or choose otherwise"
                 )
-        if self.dino_in_set and not self.dino:
-            raise ConfigError("dino_in_set=True needs dino=True")
 
 
-def _positive_int(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigError(f"{name} must be a positive integer; found {value!r}")
+def _check_value(name: str, value: object, kind: type) -> None:
+    if name in _CHOICES:
+        if value not in _CHOICES[name]:
+            raise ConfigError(f"{name} must be one of {', '.join(_CHOICES[name])}; found {value!r}")
+    elif type(value) is not kind:
+        raise ConfigError(f"{name} must be of type {kind.__name__}; found {value!r}")
+    elif kind is int and value < (0 if name == "num_layers" else 1):
+        raise ConfigError(f"{name} must be at least {0 if name == 'num_layers' else 1}; found {value}")

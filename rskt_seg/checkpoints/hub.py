@@ -1,0 +1,67 @@
+"""From the name of pretrained CLIP weights to a file on this machine."""
+
+import json
+import os
+from importlib.resources import files
+
+from rskt_seg.errors import CheckpointError, WeightsNotFoundError
+
+BUNDLED = "tiny"
+"""The name of the tiny CLIP that comes with the package."""
+_HUB = "hf-hub:"
+
+
+def locate(source: str) -> str:
+    """The file of a path, of "tiny", of an open_clip name "MODEL/TAG" or of "hf-hub:ORGANISATION/NAME".
+
+    Weights that are not on this machine are fetched and kept by open_clip and huggingface_hub. Raises
+    `WeightsNotFoundError` where there is no such name or no network, `CheckpointError` for weights that were
+    trained with another activation than QuickGELU.
+    """
+    if source == BUNDLED:
+        return str(files("rskt_seg.encoders").joinpath("tiny_clip.safetensors"))
+    if os.path.exists(source):
+        return source
+    try:
+        return _from_repository(source) if source.startswith(_HUB) else _from_open_clip(source)
+    except (WeightsNotFoundError, CheckpointError):
+        raise
+    except Exception as error:  # each of the libraries below has its own ways to say that it failed
+        raise WeightsNotFoundError(
+            f"{source} could not be fetched ({type(error).__name__}); download the file on a machine with a "
+            "network connection and give its path"
+        ) from error
+
+
+def _from_open_clip(source: str) -> str:
+    from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
+
+    model, _, tag = source.partition("/")
+    tags = list_pretrained_tags_by_model(model)
+    if tag not in tags:
+        hint = f"the tags of {model} are {', '.join(tags)}" if tags else "see open_clip.list_pretrained()"
+        raise WeightsNotFoundError(
+            f"{source} is neither a file nor an open_clip name (MODEL/TAG or hf-hub:GROUP/NAME); {hint}"
+        )
+    config = get_pretrained_cfg(model, tag)
+    _check_activation(source, config.get("quick_gelu"))
+    return download_pretrained(config)
+
+
+def _from_repository(source: str) -> str:
+    from huggingface_hub import hf_hub_download
+    from open_clip.pretrained import download_pretrained_from_hf
+
+    repository = source.removeprefix(_HUB)
+    with open(hf_hub_download(repository, "open_clip_config.json"), encoding="utf-8") as file:
+        config = json.load(file)
+    _check_activation(source, config.get("model_cfg", {}).get("quick_gelu"))
+    return download_pretrained_from_hf(repository)
+
+
+def _check_activation(source: str, quick_gelu: bool | None) -> None:
+    if not quick_gelu:
+        raise CheckpointError(
+            f"{source} was trained with GELU, the towers of RSKT-Seg compute QuickGELU: use weights trained "
+            "with it, such as ViT-B-16/openai"
+        )
