@@ -110,7 +110,7 @@ def parse_vocabulary(text_or_path: str | os.PathLike) -> Vocabulary:
     suffix = Path(text).suffix.lower()
     if suffix in _READERS:
         return _READERS[suffix](Path(text))
-    if not isinstance(text_or_path, str) or Path(text).is_file():
+    if not isinstance(text_or_path, str) or Path(text).is_file() or suffix in _OTHER_FILES:
         raise VocabularyError(f"a vocabulary file must end in .txt or .json; found {text}")
     if not text.strip():
         raise VocabularyError("the vocabulary is empty; give at least one class name")
@@ -133,6 +133,7 @@ def _read_json(path: Path) -> Vocabulary:
     return _in_file(path, [entry.split(", ") for entry in entries])
 
 
+_OTHER_FILES = {".csv", ".tsv", ".yaml", ".yml", ".xlsx", ".md"}
 _READERS = {".txt": _read_lines, ".json": _read_json}
 
 

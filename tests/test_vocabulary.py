@@ -110,3 +110,8 @@ def test_an_unknown_rule_and_an_inconsistent_vocabulary_are_refused():
         Vocabulary(("a",), (("b", "a"),))
     with pytest.raises(VocabularyError, match="2 groups"):
         Vocabulary(("a",), (("a",), ("b",)))
+
+
+def test_the_name_of_a_missing_table_is_not_taken_for_a_class():
+    with pytest.raises(VocabularyError, match=r"must end in \.txt or \.json; found classes\.csv"):
+        parse_vocabulary("classes.csv")

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from rskt_seg.errors import ConfigError
 from rskt_seg.inference.blend import blend, blend_bands
-from rskt_seg.inference.views import VIEWS
 from rskt_seg.inference.windows import Window, sliding_sizes, sliding_stride, window_grid, window_starts
 
 SIDES = st.integers(1, 40)
@@ -114,12 +113,3 @@ def test_a_band_is_not_changed_by_the_windows_after_it():
 def test_windows_with_gaps_or_out_of_order_are_refused(windows):
     with pytest.raises(ValueError, match=r"uncovered|row by row"):
         blend([(w, torch.ones(1, w.height, w.width)) for w in windows], 4)
-
-
-def test_the_eight_views_are_distinct_and_their_inverses_restore_the_image():
-    x = torch.arange(2 * 3 * 4).view(2, 3, 4)
-    seen = [view.apply(x) for view in VIEWS]
-    assert torch.equal(seen[0], x)
-    assert len({(tuple(y.shape), tuple(y.flatten().tolist())) for y in seen}) == 8
-    for view, y in zip(VIEWS, seen, strict=True):
-        assert torch.equal(view.undo(y), x)
