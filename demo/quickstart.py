@@ -3,9 +3,9 @@
     python demo/quickstart.py --output output/demo
 
 Draws a miniature DLRSD, trains `configs/ovrsis/tiny_dlrsd.yaml` on it, evaluates the result beside the
-untrained model and a classifier of single pixel colours, and segments a larger scene that was in neither
-set. Every step is a command that users type, shown before it runs. Exits with status 1 unless the model
-clearly learned. Repeating it keeps what is complete.
+untrained model, its CLIP alone and a classifier of single pixel colours, and segments scenes that
+were in neither set. Every step is a command that users type, shown before it runs. Exits with status 1
+unless the model clearly learned. Repeating it keeps what is complete.
 """
 
 import argparse
@@ -15,18 +15,29 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from rskt_seg.cli import run  # noqa: E402
+from rskt_seg.data.catalog import find_split, pairs  # noqa: E402
+from rskt_seg.data.labels import read_label  # noqa: E402
+from rskt_seg.data.scenes import MINIATURES, render_scene, write_dlrsd  # noqa: E402
 from rskt_seg.errors import RSKTSegError  # noqa: E402
+from rskt_seg.metrics.confusion import ConfusionMatrix  # noqa: E402
+
+if TYPE_CHECKING:
+    from rskt_seg.models.rskt import RSKT
 
 CONFIG = REPOSITORY / "configs/ovrsis/tiny_dlrsd.yaml"
 SPLIT = "DLRSD_{}_sem_seg"
+UNSEEN = 4
 GOAL, TIMES_UNTRAINED, TIMES_COLOUR = 45.0, 3.0, 2.0
 
 
@@ -61,8 +72,8 @@ def train(args: argparse.Namespace, data: Path) -> dict:
     return result(folder)
 
 
-def evaluate_untrained(args: argparse.Namespace, data: Path) -> dict:
-    """Scores of the same model with its pretrained encoder and nothing learned on top."""
+def evaluate_untrained(args: argparse.Namespace, data: Path) -> tuple[float, float]:
+    """mIoU of the model with its pretrained encoders and nothing learned on top, and of CLIP alone."""
     import torch
     from safetensors.torch import save_file
 
@@ -75,7 +86,29 @@ def evaluate_untrained(args: argparse.Namespace, data: Path) -> dict:
     save_file(model.state_dict(), folder / "model.safetensors")
     options = ("MODEL.WEIGHTS", folder / "model.safetensors", "OUTPUT_DIR", folder)
     call("train_net.py", "--config-file", CONFIG.relative_to(REPOSITORY), "--eval-only", *options, data=data)
-    return result(folder)
+    return result(folder)["mIoU"], clip_alone(model, data)
+
+
+def clip_alone(model: "RSKT", data: Path) -> float:
+    """mIoU of the cosine between each pixel's CLIP features and each class name: no segmenter at all."""
+    import torch
+
+    from rskt_seg.inference.resize import label_map
+
+    split = find_split(SPLIT.format("val"))
+    matrix = ConfusionMatrix(len(split.class_set.names))
+    for image, label in samples("val", data):
+        batch = torch.from_numpy(image).permute(2, 0, 1)[None]
+        with torch.inference_mode():
+            output = model(batch, split.class_set.names, return_cost_maps=True)
+        matrix.update(label_map(output.cost_maps["clip"][0], label.shape), label)
+    return matrix.scores().mIoU
+
+
+def samples(name: str, data: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Image (H, W, 3) uint8 and class ids (H, W) of every scene of "train" or "val"."""
+    for pair in pairs(find_split(SPLIT.format(name)), data):
+        yield np.array(Image.open(pair.image).convert("RGB")), read_label(pair.label)
 
 
 def result(folder: Path) -> dict:
@@ -86,52 +119,40 @@ def result(folder: Path) -> dict:
 
 def colour_baseline(data: Path) -> float:
     """mIoU of the best class of each colour (16 x 16 x 16 of them), counted on the training set."""
-    from PIL import Image
-
-    from rskt_seg.data.catalog import find_split, pairs
-    from rskt_seg.data.labels import read_label
-    from rskt_seg.metrics.confusion import ConfusionMatrix
-
-    def samples(name: str):
-        for pair in pairs(find_split(SPLIT.format(name)), data):
-            pixels = np.asarray(Image.open(pair.image).convert("RGB")) // 16
-            yield pixels @ np.array([256, 16, 1]), read_label(pair.label)
-
     classes = len(find_split(SPLIT.format("train")).class_set.names)
     counts = np.zeros((4096, classes), np.int64)
-    for colours, labels in samples("train"):
+    for image, labels in samples("train", data):
         known = labels < classes
-        np.add.at(counts, (colours[known], labels[known]), 1)
+        np.add.at(counts, (colour_index(image)[known], labels[known]), 1)
     # A colour never seen in training gets the most frequent class.
     best = np.where(counts.any(axis=1), counts.argmax(axis=1), counts.sum(axis=0).argmax())
     table = best.astype(np.uint8)
     matrix = ConfusionMatrix(classes)
-    for colours, labels in samples("val"):
-        matrix.update(table[colours], labels)
+    for image, labels in samples("val", data):
+        matrix.update(table[colour_index(image)], labels)
     return matrix.scores().mIoU
 
 
+def colour_index(image: np.ndarray) -> np.ndarray:
+    """Which of 4096 colours each pixel has."""
+    return (image // 16).astype(np.int64) @ np.array([256, 16, 1])
+
+
 def segment_unseen(args: argparse.Namespace, data: Path) -> None:
-    """Draw a scene larger than any of the sets and segment it with `demo/demo.py`."""
-    from PIL import Image
-
-    from rskt_seg.data.catalog import find_split
-    from rskt_seg.data.scenes import MINIATURES, STYLES, render_scene
-
+    """Draw scenes that are in neither set and segment them with `demo/demo.py`."""
     row = MINIATURES["DLRSD"]
-    rng = np.random.default_rng([args.seed, 20_000_000])  # never drawn for the two sets
-    scene = render_scene(rng, 192, STYLES[row.style], row.concepts)
-    folder = args.output / "unseen"
-    folder.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(scene.image).save(folder / "scene.png")
-    Image.fromarray(row.label_table()[scene.concept_map]).save(folder / "scene_truth.png")
+    images, truths = args.output / "unseen" / "images", args.output / "unseen" / "truth"
+    for index in range(UNSEEN):
+        rng = np.random.default_rng([args.seed, 20_000_000 + index])  # no scene of the sets has this index
+        scene = render_scene(rng, 96, row.style, row.concepts)
+        for folder, pixels in ((images, scene.image), (truths, row.label_table()[scene.concept_map])):
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / f"scene{index}.png")
     words = ", ".join(find_split(row.train).class_set.names)
     weights = ("MODEL.WEIGHTS", args.output / "train" / "model_final.pth")
-    inputs = ("--input", folder / "scene.png", "--gt", folder / "scene_truth.png", "--vocabulary", words)
+    inputs = ("--input", f"{images}/*.png", "--gt", truths, "--vocabulary", words)
     config = ("--config-file", CONFIG.relative_to(REPOSITORY))
-    call(
-        "demo/demo.py", *config, *inputs, "--sliding", "--output", args.output, "--opts", *weights, data=data
-    )
+    call("demo/demo.py", *config, *inputs, "--output", args.output, "--opts", *weights, data=data)
 
 
 def judge(metrics: dict) -> list[str]:
@@ -152,24 +173,22 @@ def main() -> int:
     args = arguments()
     started = time.monotonic()
     data = args.output / "datasets"
-    from rskt_seg.data.scenes import write_dlrsd
-
     write_dlrsd(data, args.train_scenes, args.val_scenes, args.seed)
     trained = train(args, data)
-    untrained = evaluate_untrained(args, data)
+    untrained, clip = evaluate_untrained(args, data)
     colour = colour_baseline(data)
     segment_unseen(args, data)
     metrics = {
         "mIoU": trained["mIoU"],
-        "untrained_mIoU": untrained["mIoU"],
+        "untrained_mIoU": untrained,
+        "clip_alone_mIoU": clip,
         "colour_baseline_mIoU": colour,
         "per_class": {name: scores["IoU"] for name, scores in trained["classes"].items()},
         "seconds": round(time.monotonic() - started, 1),
     }
     (args.output / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
-    print(
-        f"\nmIoU {metrics['mIoU']:.1f}; untrained {metrics['untrained_mIoU']:.1f}; colour alone {colour:.1f}"
-    )
+    scores = {"mIoU": metrics["mIoU"], "untrained": untrained, "CLIP alone": clip, "colour alone": colour}
+    print("\n" + "; ".join(f"{name} {score:.1f}" for name, score in scores.items()))
     print(f"{metrics['seconds']:.0f} s; pictures and metrics.json are in {args.output}")
     faults = judge(metrics)
     for fault in faults:

@@ -112,6 +112,7 @@ def train(split: Split, args: argparse.Namespace) -> tuple[float, float]:
         "INPUT.RANDOM_FLIP": "none",
         "SEED": "1",
     }
+    Path(overrides["OUTPUT_DIR"]).mkdir(parents=True, exist_ok=True)
     words = [word for pair in overrides.items() for word in pair]
     cfg = load_config(str(REPOSITORY / CONFIG), words)
     trainer = Trainer(cfg)

@@ -22,6 +22,9 @@ TINY = [
     "DATALOADER.NUM_WORKERS", "0",
     "CUDNN_BENCHMARK", "False",
     "SEED", "1",
+    "MODEL.RSKT.LOSS", "bce",
+    "MODEL.RSKT.CLIP_FINETUNE", "attention",
+    "SOLVER.CLIP_GRADIENTS.ENABLED", "True",
 ]  # fmt: skip
 """Overrides that make `tiny_dlrsd.yaml` as small as it gets, whatever it says itself."""
 

@@ -47,6 +47,9 @@ def test_the_keys_of_the_model_are_exactly_the_fields_of_its_spec():
 
 
 OTHER_VALUES = {
+    "hidden_dim": 64,
+    "num_heads": 4,
+    "window_heads": 2,
     "encoder": "tiny",
     "fusion": "mean",
     "padding": "aligned",

@@ -21,10 +21,17 @@ def test_a_short_walk_leaves_pictures_and_metrics_and_admits_that_it_has_not_lea
     assert walk.returncode == 1, walk.stderr[-2000:]
     assert "not learned: mIoU" in walk.stderr and "Traceback" not in walk.stderr
     metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert {"mIoU", "untrained_mIoU", "colour_baseline_mIoU", "per_class", "seconds"} <= metrics.keys()
+    assert {
+        "mIoU",
+        "untrained_mIoU",
+        "clip_alone_mIoU",
+        "colour_baseline_mIoU",
+        "per_class",
+        "seconds",
+    } <= metrics.keys()
     assert len(metrics["per_class"]) == 17
     for kind in ("overlay", "labels", "legend", "ids", "truth"):
-        assert (tmp_path / f"scene_{kind}.png").stat().st_size > 0
+        assert (tmp_path / f"scene0_{kind}.png").stat().st_size > 0
     # Repeating it draws no scene again and goes on where training stopped.
     checkpoint = tmp_path / "train" / "model_final.pth"
     written = checkpoint.stat().st_mtime_ns

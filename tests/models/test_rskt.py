@@ -269,7 +269,7 @@ def test_cost_maps_are_returned_on_request_one_per_class(model):
         ({"rotations": "False"}, "rotations must be of type bool; found 'False'"),
         ({"num_layers": True}, "num_layers must be of type int"),
         ({"num_heads": 5}, "num_heads=5 must divide hidden_dim=32"),
-        ({"hidden_dim": 100}, "32 or a multiple of 64"),
+        ({"hidden_dim": 100}, "32 or a multiple of 64; found 100"),
         ({"aggregator": "original", "pooling": 13}, "pooling=13 exceeds the 12 x 12 grid"),
         ({"templates": ("a photo",)}, "exactly one"),
         ({"num_layer": 2}, "did you mean 'num_layers'"),

@@ -92,8 +92,8 @@ class RSKTSpec:
             if field.name != "templates":
                 _check_value(field.name, getattr(self, field.name), type(field.default))
         object.__setattr__(self, "templates", expand_templates(self.templates))
-        if self.hidden_dim != 32 and self.hidden_dim % 64:
-            raise ConfigError(f"hidden_dim must be 32 or a multiple of 64; found {self.hidden_dim}")
+        if self.hidden_dim not in (8, 16, 32) and self.hidden_dim % 64:
+            raise ConfigError(f"hidden_dim must be 8, 16, 32 or a multiple of 64; found {self.hidden_dim}")
         heads = "num_heads" if self.aggregator == "efficient" else "window_heads"
         if self.hidden_dim % getattr(self, heads):
             raise ConfigError(f"{heads}={getattr(self, heads)} must divide hidden_dim={self.hidden_dim}")
