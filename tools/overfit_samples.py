@@ -97,7 +97,10 @@ def write(name: str, args: argparse.Namespace) -> Split:
 def train(split: Split, args: argparse.Namespace) -> tuple[float, float]:
     """Pixel accuracy and mIoU (percent) after training on the crops."""
     from rskt_seg.d2 import load_config, register_splits
-    from rskt_seg.d2.trainer import Trainer
+    from rskt_seg.d2.trainer import Trainer  # isort: split
+    from detectron2.utils.logger import setup_logger
+
+    setup_logger()
 
     register_splits([split])
     quoted = f"('{split.name}',)"
