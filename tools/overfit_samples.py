@@ -57,7 +57,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--samples", type=Path, required=True, help="folder of the real samples")
     parser.add_argument("--output", type=Path, default=Path("output/samples"))
     parser.add_argument("--only", choices=tuple(SAMPLES), nargs="+", default=tuple(SAMPLES))
-    parser.add_argument("--iterations", type=int, default=400)
+    parser.add_argument("--iterations", type=int, default=250)
     return parser.parse_args()
 
 
@@ -111,6 +111,8 @@ def train(split: Split, args: argparse.Namespace) -> tuple[float, float]:
         "SOLVER.MAX_ITER": str(args.iterations),
         "SOLVER.IMS_PER_BATCH": str(CROPS),
         "SOLVER.CHECKPOINT_PERIOD": str(args.iterations),
+        "SOLVER.BASE_LR": "0.001",
+        "MODEL.RSKT.MASK_IGNORED": "True",
         "INPUT.COLOR_AUG_SSD": "False",
         "INPUT.RANDOM_FLIP": "none",
         "SEED": "1",

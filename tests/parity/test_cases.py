@@ -23,8 +23,22 @@ from tests.parity.fill import FIXTURES, fill, make_image, make_target
 
 CASES = json.loads((FIXTURES / "index.json").read_text())["cases"]
 FROM_TEXT = 4e-5
-"""Bound in standard deviations for text embeddings and what sharp weights make of them: float64 is
-1.3e-5 (text_embed) to 2.1e-5 (text_guidance_projection) away from the stored float32 values."""
+"""Bound in standard deviations for text embeddings and what follows from them: float64 is 1.3e-5
+(text_embed) to 2.7e-5 (up2 of ViT-L) away from the stored float32 values. The logits are held to 3e-5."""
+AFTER_TEXT = (
+    "text_guidance",
+    "conv1",
+    "conv2",
+    "fusion_corr",
+    "fused_cost",
+    "layer0.",
+    "layer1.",
+    "layer2.",
+    "layer3.",
+    "layer4.",
+    "up1",
+    "up2",
+)
 FUSIONS = {"simple_separate": "separate", "simple_concatenation": "concat", "simple_mean": "mean"}
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_random_start")]
 
@@ -210,7 +224,7 @@ def test_intermediates_equal_the_published_code(name, build):
         reference = expected[f"{key}.slice"]
         if key.startswith("layers"):
             reference = reference[1:]  # row 0 is the class token, which the package's maps leave out
-        bound = FROM_TEXT if key in ("text_guidance_projection", "conv1", "conv2", "fused_cost") else 1e-5
+        bound = FROM_TEXT if key.startswith(AFTER_TEXT) else 1e-5
         name_it = lambda message, key=key: f"{key}: {message}"  # noqa: E731
         torch.testing.assert_close(value, reference, rtol=0, atol=bound * std, msg=name_it)
 
