@@ -4,6 +4,7 @@ Two are supported: the Python sources of v0.5, which a package index carries, an
 branch. Each shim is applied only where the thing it stands for is missing.
 """
 
+import gc
 import importlib
 import importlib.util
 import os
@@ -127,6 +128,20 @@ def _cpu_process(
     dist.init_process_group("gloo", init_method=url, world_size=machines * processes, rank=rank)
     _make_local_group(processes, machines, machine)
     main(*args)
+    _leave_group()
+
+
+def _leave_group() -> None:
+    """End this process's gloo threads.
+
+    Detectron2 keeps references to the groups, with which `destroy_process_group` leaves their threads
+    running; one that gives back a tensor while the interpreter shuts down aborts the process.
+    """
+    from detectron2.utils import comm
+
+    comm._LOCAL_PROCESS_GROUP = None
+    comm._get_global_gloo_group.cache_clear()
+    gc.collect()  # a trainer is a cycle, and holds a model that holds the group
     dist.destroy_process_group()
 
 
