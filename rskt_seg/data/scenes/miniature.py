@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 from tqdm import tqdm
 
 from rskt_seg.data.catalog import IGNORE_LABEL, find_split
@@ -22,42 +23,95 @@ _JPEG = {"quality": 95, "subsampling": 0}
 
 @dataclass(frozen=True)
 class Miniature:
-    """One miniature dataset. `train`, `val`, `both`: names in the data table (both: train and val again).
-    `style`: a name in `STYLES`; `concepts`: what its scenes may contain; what no class names is ignored."""
+    """One miniature dataset.
+
+    `both`: the name in the data table of all its scenes; `train`, `val`: names of its two parts, None for
+    a set that is only tested on. `style`: a name in `STYLES`; `concepts`: what its scenes may contain; what
+    no class names is ignored. `border`: px on either side of a border between classes that are ignored.
+    """
 
     name: str
-    train: str
-    val: str
     both: str
     style: str
     concepts: tuple[str, ...]
+    train: str | None = None
+    val: str | None = None
+    border: int = 0
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names of the data table."""
+        return find_split(self.both).class_set.names
 
     def label_table(self) -> np.ndarray:
         """(256,) uint8: concept -> class id, 255 where no class is true of the concept.
 
-        The classes are those of `train`; where two are true of a concept, the earlier one counts.
+        Where two classes are true of a concept, the earlier one counts.
         """
         table = np.full(256, IGNORE_LABEL, np.uint8)
-        for label, name in reversed(list(enumerate(find_split(self.train).class_set.names))):
+        for label, name in reversed(list(enumerate(self.classes))):
             for concept in NAMES[name.lower()]:
                 table[INDEX[concept]] = label
         return table
 
+    def labels(self, scene: Scene) -> np.ndarray:
+        """The class ids of a scene of this set: (H, W) uint8, 255 ignored."""
+        ids = self.label_table()[scene.concept_map]
+        if not self.border:
+            return ids
+        size = 2 * self.border + 1
+        uniform = ndimage.minimum_filter(ids, size) == ndimage.maximum_filter(ids, size)
+        return np.where(uniform, ids, np.uint8(IGNORE_LABEL))
 
-MINIATURES: dict[str, Miniature] = {
-    row.name: row
-    for row in (
-        Miniature(
-            "DLRSD",
-            "DLRSD_train_sem_seg",
-            "DLRSD_val_sem_seg",
-            "DLRSD_all_sem_seg",
-            "dlrsd",
-            tuple(name for name in CONCEPTS if name not in UNSEEN),
+    def undrawn(self) -> tuple[str, ...]:
+        """The classes of which no scene of the miniature DLRSD contains anything."""
+        return tuple(name for name in self.classes if set(NAMES[name.lower()]) <= UNSEEN)
+
+    def parts(self, num_train: int, num_val: int) -> dict[str, range]:
+        """Name in the data table -> the scenes that it holds."""
+        total = num_train + num_val
+        halves = {self.train: range(num_train), self.val: range(num_train, total)} if self.train else {}
+        return halves | {self.both: range(total)}
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(","))
+
+
+_TOWN = "buildings, pavement, road, grass, bare soil, trees, cars, clutter"
+_ROWS = (
+    Miniature(
+        "DLRSD",
+        "DLRSD_all_sem_seg",
+        "dlrsd",
+        tuple(name for name in CONCEPTS if name not in UNSEEN),
+        train="DLRSD_train_sem_seg",
+        val="DLRSD_val_sem_seg",
+    ),
+    Miniature(
+        "iSAID",
+        "iSAID_all_sem_seg",
+        "isaid",
+        _words(
+            "ship, tanks, baseball diamond, court, basketball court, ground track field, bridge, "
+            "large vehicle, cars, helicopter, swimming pool, roundabout, soccer ball field, airplane, dock, "
+            "buildings, grass, bare soil, pavement, road, water, sea"
         ),
-    )
-}
-"""Name -> miniature dataset."""
+    ),
+    Miniature(
+        "LoveDA",
+        "LoveDA_all_sem_seg",
+        "loveda",
+        _words("clutter, buildings, road, water, bare soil, sand, forest, field, grass"),
+    ),
+    Miniature("Potsdam", "Potsdam_all_sem_seg", "potsdam", _words(_TOWN), border=1),
+    Miniature("UAVid", "uavid_all_sem_seg", "uavid", _words(_TOWN + ", human")),
+    Miniature("UDD5", "UDD5_all_sem_seg", "udd5", _words(_TOWN + ", large vehicle, field, forest")),
+    Miniature("Vaihingen", "Vaihingen_all_sem_seg", "vaihingen", _words(_TOWN), border=1),
+    Miniature("VDD", "VDD_all_sem_seg", "vdd", _words(_TOWN + ", wall, water, field, large vehicle")),
+)
+MINIATURES: dict[str, Miniature] = {row.name: row for row in _ROWS}
+"""Name -> miniature dataset, in the order of the published tables."""
 
 
 def write_dlrsd(root: str | Path, num_train: int, num_val: int, seed: int, side: int = 96) -> int:
@@ -68,58 +122,60 @@ def write_dlrsd(root: str | Path, num_train: int, num_val: int, seed: int, side:
 def write_miniature(
     row: Miniature, root: str | Path, num_train: int, num_val: int, seed: int, side: int
 ) -> int:
-    """Write `num_train` + `num_val` scenes of `side` px, JPEG images and 8-bit label PNGs; returns how many
-    scenes were drawn.
+    """Write `num_train` + `num_val` scenes of `side` px, images as the data table has them (JPEG or PNG) and
+    8-bit label PNGs; returns how many scenes were drawn.
 
-    Scene i depends on `seed` and i alone. A complete set with the same parameters is kept (0 is returned),
-    an interrupted one is completed. Raises `DatasetError`, and changes nothing, where the folders hold
-    a set with other parameters or files that this function did not write.
+    Scene i of a set depends on `seed` and i alone; a set that is only tested on has `num_train` 0. A
+    complete set with the same parameters is kept (0 is returned), an interrupted one is completed. Raises
+    `DatasetError`, and changes nothing, where the folders hold a set with other parameters or files that
+    this function did not write.
     """
-    if min(num_train, num_val) < 1:
-        raise DatasetError(f"a dataset needs at least one scene to train and one to validate; "
-                           f"found {num_train} and {num_val}")  # fmt: skip
+    if num_val < 1 or (num_train < 1) == (row.train is not None):
+        wanted = "at least one scene to train and one" if row.train else "no scene to train and at least one"
+        raise DatasetError(f"{row.name}: {wanted} to validate expected; found {num_train} and {num_val}")
     root = Path(root)
-    folders = _folders(row, root)
     parameters = {
         "dataset": row.name, "generator": _GENERATOR, "seed": seed, "side": side,
         "num_train": num_train, "num_val": num_val,
     }  # fmt: skip
-    stems = [f"scene{index:05d}" for index in range(num_train + num_val)]
-    parts = {"train": stems[:num_train], "val": stems[num_train:], "both": stems}
+    parts = row.parts(num_train, num_val)
     manifest = root / f"{row.name}_miniature.json"
-    _refuse_others(manifest, parameters, folders, parts)
-    for folder in (folder for pair in folders.values() for folder in pair):
+    _refuse_others(manifest, parameters, root, parts)
+    for folder in (folder for name in parts for folder in _folders(root, name)):
         folder.mkdir(parents=True, exist_ok=True)
     _write(manifest, json.dumps(parameters, indent=1).encode())
+    stream = list(MINIATURES).index(row.name)
     missing = [
-        i for i in range(len(stems)) if not all(p.exists() for p in _paths(folders, i, num_train, stems[i]))
+        i for i in parts[row.both] if not all(p.exists() for pair in _files(root, parts, i) for p in pair)
     ]
-    table = row.label_table()
     for index in tqdm(missing, desc=f"drawing {row.name}", unit="scene", disable=not missing):
-        rng = np.random.default_rng([seed, index])
+        rng = np.random.default_rng([seed, index, stream])
         scene = render_scene(rng, side, row.style, row.concepts)
-        _write_scene(scene, table, _paths(folders, index, num_train, stems[index]))
+        _write_scene(scene.image, row.labels(scene), _files(root, parts, index))
     return len(missing)
 
 
-def _folders(row: Miniature, root: Path) -> dict[str, tuple[Path, Path]]:
-    splits = {part: find_split(getattr(row, part)) for part in ("train", "val", "both")}
-    return {part: (root / split.images, root / split.labels) for part, split in splits.items()}
+def _folders(root: Path, name: str) -> tuple[Path, Path]:
+    split = find_split(name)
+    return root / split.images, root / split.labels
 
 
-def _paths(folders: dict[str, tuple[Path, Path]], index: int, num_train: int, stem: str) -> list[Path]:
-    """Image, label, image, label: where scene `index` goes."""
-    parts = ("train" if index < num_train else "val", "both")
-    return [
-        folder / f"{stem}{ext}"
-        for part in parts
-        for folder, ext in zip(folders[part], (".jpg", ".png"), strict=True)
-    ]
+def _files(root: Path, parts: dict[str, range], index: int) -> list[tuple[Path, Path]]:
+    """Image and label of scene `index`, in every part that holds it."""
+    files = []
+    for name, scenes in parts.items():
+        if index in scenes:
+            images, labels = _folders(root, name)
+            extension = find_split(name).image_extensions[0]
+            files.append((images / f"{_stem(index)}.{extension}", labels / f"{_stem(index)}.png"))
+    return files
 
 
-def _refuse_others(
-    manifest: Path, parameters: dict, folders: dict[str, tuple[Path, Path]], parts: dict[str, list[str]]
-) -> None:
+def _stem(index: int) -> str:
+    return f"scene{index:05d}"
+
+
+def _refuse_others(manifest: Path, parameters: dict, root: Path, parts: dict[str, range]) -> None:
     if manifest.exists():
         found = json.loads(manifest.read_text(encoding="utf-8"))
         if found != parameters:
@@ -127,9 +183,9 @@ def _refuse_others(
                 f"{manifest} describes another set: {found}, asked for {parameters}; choose another root, "
                 f"or delete that file and the folders beside it"
             )
-    for part, pair in folders.items():
-        known = set(parts[part]) if manifest.exists() else set()
-        for folder in pair:
+    for name, scenes in parts.items():
+        known = {_stem(index) for index in scenes} if manifest.exists() else set()
+        for folder in _folders(root, name):
             found = {p.stem for p in folder.glob("[!.]*")} if folder.is_dir() else set()
             if foreign := sorted(found - known):
                 raise DatasetError(
@@ -138,14 +194,13 @@ def _refuse_others(
                 )
 
 
-def _write_scene(scene: Scene, table: np.ndarray, paths: list[Path]) -> None:
-    encoded = []
-    for array, kind, options in ((scene.image, "JPEG", _JPEG), (table[scene.concept_map], "PNG", {})):
-        buffer = io.BytesIO()
-        Image.fromarray(array).save(buffer, kind, **options)
-        encoded.append(buffer.getvalue())
-    for path, data in zip(paths, encoded * 2, strict=True):
-        _write(path, data)
+def _write_scene(image: np.ndarray, labels: np.ndarray, files: list[tuple[Path, Path]]) -> None:
+    for pair in files:
+        for array, path in zip((image, labels), pair, strict=True):
+            kind, options = ("JPEG", _JPEG) if path.suffix == ".jpg" else ("PNG", {})
+            buffer = io.BytesIO()
+            Image.fromarray(array).save(buffer, kind, **options)
+            _write(path, buffer.getvalue())
 
 
 def _write(path: Path, data: bytes) -> None:
