@@ -98,6 +98,31 @@ def make_vocabulary(names: "Sequence[str] | Vocabulary") -> Vocabulary:
     return _grouped([entry.split(", ") for entry in check_names(names)])
 
 
+def seen_names(names: Sequence[str], trained: Iterable[str]) -> tuple[bool, ...]:
+    """Which of `names` are among the `trained` class names, case and plural aside.
+
+    The rule behind "seen" and "unseen" classes in reports: `Building` is seen where `buildings` was
+    trained; other words for the same thing (`plane`, `airplane`) are not.
+    """
+    known = {_singular(name) for name in trained}
+    return tuple(_singular(name) in known for name in names)
+
+
+def _singular(name: str) -> str:
+    word = name.strip().casefold()
+    for ending, instead in (
+        ("ies", "y"),
+        ("ches", "ch"),
+        ("shes", "sh"),
+        ("xes", "x"),
+        ("ss", "ss"),
+        ("s", ""),
+    ):
+        if word.endswith(ending):
+            return word.removesuffix(ending) + instead
+    return word
+
+
 def parse_vocabulary(text_or_path: str | os.PathLike) -> Vocabulary:
     """A vocabulary from what a user typed.
 

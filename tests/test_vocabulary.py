@@ -2,8 +2,9 @@ import json
 
 import pytest
 
+from rskt_seg.data import catalog
 from rskt_seg.errors import VocabularyError
-from rskt_seg.vocabulary import Vocabulary, check_names, make_vocabulary, parse_vocabulary
+from rskt_seg.vocabulary import Vocabulary, check_names, make_vocabulary, parse_vocabulary, seen_names
 
 
 def test_an_inline_list_is_split_at_commas_and_keeps_its_order():
@@ -115,3 +116,37 @@ def test_an_unknown_rule_and_an_inconsistent_vocabulary_are_refused():
 def test_the_name_of_a_missing_table_is_not_taken_for_a_class():
     with pytest.raises(VocabularyError, match=r"must end in \.txt or \.json; found classes\.csv"):
         parse_vocabulary("classes.csv")
+
+
+OVERLAP = {
+    ("DLRSD", "DLRSD"): catalog.DLRSD.names,
+    ("DLRSD", "iSAID"): ("ship",),
+    ("DLRSD", "LoveDA"): ("Building", "Water"),
+    ("DLRSD", "ISPRS"): ("Building", "Tree", "Car"),
+    ("DLRSD", "UAVid"): ("Building", "Tree"),
+    ("DLRSD", "UDD5"): ("Building",),
+    ("DLRSD", "VDD"): ("Water",),
+    ("iSAID", "DLRSD"): ("ship",),
+    ("iSAID", "LoveDA"): (),
+    ("iSAID", "ISPRS"): (),
+    ("iSAID", "UAVid"): (),
+    ("iSAID", "UDD5"): (),
+    ("iSAID", "VDD"): (),
+}
+SETS = {
+    name: getattr(catalog, name.upper())
+    for name in ("DLRSD", "iSAID", "LoveDA", "ISPRS", "UAVid", "UDD5", "VDD")
+}
+
+
+@pytest.mark.parametrize(("trained", "tested"), OVERLAP)
+def test_the_classes_that_a_training_set_names_are_those_of_the_published_count(trained, tested):
+    names = SETS[tested].names
+    seen = seen_names(names, SETS[trained].names)
+    assert tuple(n for n, is_seen in zip(names, seen, strict=True) if is_seen) == OVERLAP[trained, tested]
+
+
+def test_case_and_plural_do_not_make_a_word_unseen_and_synonyms_do():
+    trained = ("Trees", "grass", "beach", "city", "box")
+    asked = ("tree", "Grass", "beaches", "cities", "boxes", "gras", "plane")
+    assert seen_names(asked, trained) == (True, True, True, True, True, False, False)

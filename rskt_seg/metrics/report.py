@@ -36,7 +36,7 @@ def table(results: Mapping[str, Scores], style: str = "plain", digits: int = 2) 
     average = means(results)
     if len(results) > 1:
         rows.append([f"mean of {len(results)}", *average.values()])
-    return _render(("dataset", *SUMMARY), rows, style, digits)
+    return render(("dataset", *SUMMARY), rows, style, digits)
 
 
 def class_table(scores: Scores, class_names: Sequence[str], style: str = "plain", digits: int = 2) -> str:
@@ -47,7 +47,7 @@ def class_table(scores: Scores, class_names: Sequence[str], style: str = "plain"
     _check_names(scores, class_names)
     columns = [getattr(scores, key).tolist() for key in PER_CLASS]
     rows = [list(row) for row in zip(class_names, *columns, scores.pixels.tolist(), strict=True)]
-    return _render(("class", *PER_CLASS, "pixels"), rows, style, digits)
+    return render(("class", *PER_CLASS, "pixels"), rows, style, digits)
 
 
 def to_json(results: Mapping[str, Scores], class_names: Mapping[str, Sequence[str]]) -> str:
@@ -60,13 +60,17 @@ def to_json(results: Mapping[str, Scores], class_names: Mapping[str, Sequence[st
     if missing := [name for name in results if name not in class_names]:
         raise DatasetError(f"class names are missing for {', '.join(missing)}")
     report = {
-        "datasets": {name: _as_dict(scores, class_names[name]) for name, scores in results.items()},
+        "datasets": {name: scores_as_dict(scores, class_names[name]) for name, scores in results.items()},
         "mean": means(results),
     }
     return json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
 
 
-def _as_dict(scores: Scores, class_names: Sequence[str]) -> dict[str, Any]:
+def scores_as_dict(scores: Scores, class_names: Sequence[str]) -> dict[str, Any]:
+    """The summary, mF1 and pixel counts of one dataset, and under "classes" those of each class, for JSON.
+
+    Absent classes are None. Raises `DatasetError` unless there is one name for each class.
+    """
     _check_names(scores, class_names)
     classes = {
         name: {key: _or_null(float(getattr(scores, key)[k])) for key in PER_CLASS}
@@ -89,7 +93,11 @@ def _or_null(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _render(headers: Sequence[str], rows: list[list[Any]], style: str, digits: int) -> str:
+def render(headers: Sequence[str], rows: list[list[Any]], style: str = "plain", digits: int = 2) -> str:
+    """A table whose first column is words and whose others are numbers; NaN is `-`.
+
+    Raises `DatasetError` for a style other than "plain" and "markdown".
+    """
     if style not in _FORMATS:
         raise DatasetError(f"unknown table style {style!r}; known: {', '.join(_FORMATS)}")
     cells = [[_cell(value, digits) for value in row] for row in rows]

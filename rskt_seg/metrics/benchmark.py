@@ -1,0 +1,249 @@
+"""The table of a benchmark: every test set with its scores, beside chance and what was published.
+
+All numbers are percent. A mean runs over exactly the sets of the report, and says how many they are.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from rskt_seg.errors import DatasetError
+from rskt_seg.metrics.confusion import Scores
+from rskt_seg.metrics.published import COLUMNS, PROTOCOL, Published
+from rskt_seg.metrics.report import PER_CLASS, SUMMARY, class_table, means, render, scores_as_dict
+
+_IN_DOMAIN = " *"
+
+
+@dataclass(frozen=True, eq=False)
+class SetResult:
+    """What was measured on one test set.
+
+    `seen`: for each class, whether its name was trained; `fingerprint`: of images and labels;
+    `in_domain`: whether the set contains images that the model was trained on.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    seen: tuple[bool, ...]
+    scores: Scores
+    images: int
+    fingerprint: str
+    in_domain: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What was evaluated and with what.
+
+    `trained_on`: names of the training sets, which decide what is seen; `published`: the row of the paper
+    to print beside the results; `rotated`: by how many places the class names were exchanged (0: not).
+    """
+
+    weights: str
+    weights_sha256: str
+    trained_on: tuple[str, ...]
+    config: Mapping[str, Any]
+    versions: Mapping[str, str]
+    published: Published | None = None
+    rotated: int = 0
+
+
+def chance(pixels: np.ndarray) -> np.ndarray:
+    """Expected IoU (percent) of each class if each pixel's class is guessed uniformly; (K,), NaN if absent.
+
+    `pixels`: ground-truth counts (K,). From the expected counts: a class with share p of the labelled
+    pixels is hit on p / K of them, and its union is p + 1 / K - p / K. Raises `DatasetError` where no
+    pixel is labelled.
+    """
+    if not pixels.any():
+        raise DatasetError("chance is undefined without labelled pixels")
+    share, guess = np.asarray(pixels) / np.sum(pixels), 1 / len(pixels)
+    expected = 100 * share * guess / (share + guess - share * guess)
+    return np.where(share > 0, expected, np.nan)
+
+
+def part(result: SetResult, seen: bool) -> tuple[float, int]:
+    """Mean IoU of the seen or of the unseen classes with ground truth (NaN if none), and their number."""
+    iou = result.scores.IoU[np.array(result.seen) == seen]
+    iou = iou[~np.isnan(iou)]
+    return (float(iou.mean()) if len(iou) else math.nan), len(iou)
+
+
+def text(results: Sequence[SetResult], run: Run) -> str:
+    """The table and what one must know to read it, for a terminal or a text file."""
+    return (
+        "\n".join([summary(results, run), "", *_notes(results, run), "", *_provenance(results, run)]) + "\n"
+    )
+
+
+def markdown(results: Sequence[SetResult], run: Run) -> str:
+    """As `text`, and a table of the classes of each set."""
+    lines = [summary(results, run, "markdown"), ""]
+    lines += [f"- {line}" for line in _notes(results, run)]
+    for result in results:
+        names = [
+            name + (" (unseen)" if not seen else "")
+            for name, seen in zip(result.classes, result.seen, strict=True)
+        ]
+        lines += ["", f"### {result.name}", "", class_table(result.scores, names, "markdown")]
+    lines += ["", "### What was run", ""]
+    return "\n".join(lines + [f"- {line}" for line in _provenance(results, run)]) + "\n"
+
+
+def summary(results: Sequence[SetResult], run: Run, style: str = "plain") -> str:
+    """A row for each set and one of means: images, the four scores, seen and unseen classes, chance, paper.
+
+    `style` is "plain" or "markdown". Raises `DatasetError` when there is no result.
+    """
+    average = means({result.name: result.scores for result in results})
+    headers = ["dataset", "images", *SUMMARY, "seen", "unseen", "chance"]
+    rows = [_row(result) for result in results]
+    if len(results) > 1:
+        guesses = [_guessing(result) for result in results]
+        parts = [_mean_of_parts(results, seen) for seen in (True, False)]
+        total = sum(result.images for result in results)
+        rows.append([f"mean of {len(results)}", total, *average.values(), *parts, float(np.mean(guesses))])
+    if run.published is not None:
+        headers += ["paper mIoU", "paper mACC"]
+        for row, cells in zip(rows, _paper(results, run.published), strict=True):
+            row += cells
+    return render(headers, rows, style)
+
+
+def table_csv(results: Sequence[SetResult]) -> str:
+    """One line for each set, no means; empty where a set has no such class."""
+    columns = ("dataset", "images", *SUMMARY, "mF1", "seen_mIoU", "seen_classes", "unseen_mIoU",
+               "unseen_classes", "chance_mIoU", "contains_training_images", "fingerprint")  # fmt: skip
+    rows = []
+    for result in results:
+        scores = [getattr(result.scores, key) for key in (*SUMMARY, "mF1")]
+        parts = [value for seen in (True, False) for value in part(result, seen)]
+        guess = _guessing(result)
+        rows.append(
+            [result.name, result.images, *scores, *parts, guess, result.in_domain, result.fingerprint]
+        )
+    return _csv(columns, rows)
+
+
+def classes_csv(results: Sequence[SetResult]) -> str:
+    """One line for each class of each set; scores are empty where it has no ground truth."""
+    rows = []
+    for result in results:
+        values = zip(*(getattr(result.scores, key).tolist() for key in PER_CLASS), strict=True)
+        for k, numbers in enumerate(values):
+            row = [result.name, k, result.classes[k], result.seen[k], *numbers]
+            rows.append([*row, int(result.scores.pixels[k])])
+    return _csv(("dataset", "id", "class", "seen", *PER_CLASS, "pixels"), rows)
+
+
+def as_json(results: Sequence[SetResult], run: Run) -> str:
+    """Everything of the report, indented; what is undefined is null."""
+    report = {
+        "datasets": {result.name: _set_as_dict(result, run) for result in results},
+        "mean": means({result.name: result.scores for result in results}) | {"datasets": len(results)},
+        "weights": {"path": run.weights, "sha256": run.weights_sha256},
+        "trained_on": list(run.trained_on),
+        "rotated_names": run.rotated,
+        "published": asdict(run.published) if run.published else None,
+        "versions": dict(run.versions),
+        "config": run.config,
+    }
+    return json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _guessing(result: SetResult) -> float:
+    """mIoU of guessing."""
+    return float(np.nanmean(chance(result.scores.pixels)))
+
+
+def _row(result: SetResult) -> list[Any]:
+    name = result.name + _IN_DOMAIN * result.in_domain
+    scores = [getattr(result.scores, key) for key in SUMMARY]
+    parts = [_counted(*part(result, seen)) for seen in (True, False)]
+    return [name, result.images, *scores, *parts, _guessing(result)]
+
+
+def _counted(value: float, count: int) -> str:
+    return f"{value:.2f} ({count})" if count else "-"
+
+
+def _mean_of_parts(results: Sequence[SetResult], seen: bool) -> str:
+    values = [part(result, seen)[0] for result in results]
+    values = [value for value in values if not math.isnan(value)]
+    return f"{np.mean(values):.2f} ({len(values)} sets)" if values else "-"
+
+
+def _paper(results: Sequence[SetResult], row: Published) -> list[list[Any]]:
+    """Cells of the paper's two columns for each set, and for the means if all its columns are there."""
+    columns = [PROTOCOL.get(result.name) for result in results]
+    cells: list[list[Any]] = [[row.mIoU[c], row.mACC[c]] if c else ["-", "-"] for c in columns]
+    if len(results) > 1:
+        comparable = sorted(column or "" for column in columns) == sorted(COLUMNS)
+        cells.append([row.mean_mIoU, row.mean_mACC] if comparable else ["-", "-"])
+    return cells
+
+
+def _notes(results: Sequence[SetResult], run: Run) -> list[str]:
+    notes = []
+    if run.rotated:
+        notes.append(
+            f"CONTROL, not a result: each class was asked for by the name of the one {run.rotated} places on"
+        )
+    if any(result.in_domain for result in results):
+        notes.append("*: the set contains images the model was trained on; its score is mostly on those")
+    trained = ", ".join(run.trained_on) or "no dataset (DATASETS.TRAIN is empty)"
+    notes += [
+        f"seen, unseen: mean IoU of the classes whose names, case and plural aside, are or are not those of "
+        f"{trained} (number of classes with ground truth)",
+        "chance: expected mIoU of guessing each pixel's class uniformly",
+    ]
+    if run.published is not None:
+        notes.append(
+            f"paper: {run.published.method} {run.published.backbone} trained on {run.published.trained_on}, "
+            "table 1; - where the set is not the registration that the paper scored"
+        )
+    return notes + [f"{result.name}: {result.note}" for result in results if result.note]
+
+
+def _provenance(results: Sequence[SetResult], run: Run) -> list[str]:
+    versions = ", ".join(f"{name} {version}" for name, version in run.versions.items())
+    prints = [f"{result.name}: {result.images} images, {result.fingerprint}" for result in results]
+    return [f"weights: {run.weights} (sha256 {run.weights_sha256})", f"versions: {versions}", *prints]
+
+
+def _set_as_dict(result: SetResult, run: Run) -> dict[str, Any]:
+    values = scores_as_dict(result.scores, result.classes)
+    for name, seen in zip(result.classes, result.seen, strict=True):
+        values["classes"][name]["seen"] = seen
+    column = PROTOCOL.get(result.name) if run.published else None
+    parts = {}
+    for key, seen in (("seen", True), ("unseen", False)):
+        value, count = part(result, seen)
+        parts[key] = {"mIoU": value if count else None, "classes": count}
+    return {
+        "images": result.images,
+        "fingerprint": result.fingerprint,
+        "contains_training_images": result.in_domain,
+        "note": result.note,
+        "chance_mIoU": _guessing(result),
+        **parts,
+        "paper": {"mIoU": run.published.mIoU[column], "mACC": run.published.mACC[column]} if column else None,
+        **values,
+    }
+
+
+def _csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow(["" if isinstance(v, float) and math.isnan(v) else v for v in row])
+    return buffer.getvalue()

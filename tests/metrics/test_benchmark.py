@@ -1,0 +1,145 @@
+"""Laws of the benchmark's report."""
+
+import csv
+import io
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rskt_seg.errors import DatasetError
+from rskt_seg.metrics.benchmark import (
+    Run,
+    SetResult,
+    as_json,
+    chance,
+    classes_csv,
+    markdown,
+    part,
+    summary,
+    table_csv,
+    text,
+)
+from rskt_seg.metrics.confusion import ConfusionMatrix
+from rskt_seg.metrics.published import PROTOCOL, published
+from rskt_seg.metrics.report import SUMMARY
+
+CLASSES = ("building", "road", "water", "sand")
+SEEN = (True, False, False, True)
+RUN = Run(
+    "model_final.pth", "ab" * 32, ("DLRSD_train_sem_seg",), {"MODEL": {"DEVICE": "cpu"}}, {"torch": "2"}
+)
+
+
+def result(name: str, seed: int = 0, present: int = 3, **changes) -> SetResult:
+    rng = np.random.default_rng([len(name), seed])
+    matrix = ConfusionMatrix(4)
+    matrix.update(rng.integers(0, 4, (9, 9)), rng.integers(0, present, (9, 9)))
+    return SetResult(name, CLASSES, SEEN, matrix.scores(), 9, "images 0 labels 1", **changes)
+
+
+RESULTS = [result("DLRSD_all_sem_seg", in_domain=True), result("VDD_all_sem_seg", note="as is")]
+
+
+def table_of(output: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in output.splitlines()]
+
+
+@given(st.lists(st.integers(0, 400), min_size=1, max_size=6).filter(any))
+def test_chance_is_the_score_of_expected_counts(pixels):
+    total, classes = sum(pixels), len(pixels)
+    for count, expected in zip(pixels, chance(np.array(pixels)), strict=True):
+        hit, predicted = count / classes, total / classes
+        if count:
+            assert expected == pytest.approx(100 * hit / (count + predicted - hit))
+        else:
+            assert math.isnan(expected)
+
+
+def test_chance_agrees_with_guessing():
+    label = np.repeat([0, 0, 0, 1, 2], 40_000)
+    matrix = ConfusionMatrix(4)
+    matrix.update(np.random.default_rng(0).integers(0, 4, label.shape), label)
+    scores = matrix.scores()
+    assert scores.IoU == pytest.approx(chance(scores.pixels), abs=0.3, nan_ok=True)
+    with pytest.raises(DatasetError, match="without labelled pixels"):
+        chance(np.zeros(3, int))
+
+
+def test_seen_and_unseen_are_means_over_their_classes_with_ground_truth():
+    one = result("a", present=3)
+    iou = one.scores.IoU
+    assert part(one, True) == (pytest.approx(iou[0]), 1)  # sand is seen, but has no ground truth
+    assert part(one, False) == (pytest.approx((iou[1] + iou[2]) / 2), 2)
+    none, count = part(replace(one, seen=(True,) * 4), False)
+    assert math.isnan(none) and count == 0
+
+
+def test_the_table_has_a_row_for_each_set_and_means_over_those():
+    header, _, first, second, mean = table_of(summary(RESULTS, RUN, "markdown"))
+    assert header == ["dataset", "images", *SUMMARY, "seen", "unseen", "chance"]
+    assert first[0] == "DLRSD_all_sem_seg *" and second[0] == "VDD_all_sem_seg"
+    assert mean[0] == "mean of 2" and mean[1] == "18"
+    for k, key in enumerate(SUMMARY, start=2):
+        values = [getattr(r.scores, key) for r in RESULTS]
+        assert [first[k], second[k], mean[k]] == [f"{v:.2f}" for v in (*values, sum(values) / 2)]
+    assert first[6] == f"{RESULTS[0].scores.IoU[0]:.2f} (1)"
+    unseen = [part(r, False)[0] for r in RESULTS]
+    assert mean[7] == f"{sum(unseen) / 2:.2f} (2 sets)"
+    assert len(table_of(summary(RESULTS[:1], RUN, "markdown"))) == 3
+    with pytest.raises(DatasetError, match="no result"):
+        summary([], RUN)
+
+
+def test_the_papers_numbers_stand_beside_the_registrations_it_scored_and_its_mean_beside_all_eight():
+    row = published("DLRSD", "ViT-B")
+    run = replace(RUN, published=row)
+    names = list(PROTOCOL)
+    whole = table_of(summary([result(name) for name in names], run, "markdown"))
+    assert [line[-2:] for line in whole[2:-1]] == [
+        [f"{row.mIoU[c]:.2f}", f"{row.mACC[c]:.2f}"] for c in PROTOCOL.values()
+    ]
+    assert whole[-1][-2:] == ["43.90", "59.51"]
+    names[names.index("LoveDA_all_8c_sem_seg")] = "LoveDA_all_sem_seg"
+    seven = table_of(summary([result(name) for name in names], run, "markdown"))
+    assert seven[4][0] == "LoveDA_all_sem_seg" and seven[4][-2:] == ["-", "-"]
+    assert seven[-1][-2:] == ["-", "-"]
+    assert "table 1" in text(RESULTS, run) and "table 1" not in text(RESULTS, RUN)
+
+
+def test_the_text_says_what_one_must_know():
+    output = text(RESULTS, RUN)
+    assert "*: the set contains images the model was trained on" in output
+    assert "VDD_all_sem_seg: as is" in output
+    assert "ab" * 32 in output and "torch 2" in output and "images 0 labels 1" in output
+    assert "CONTROL" not in output
+    assert "CONTROL, not a result" in text(RESULTS, replace(RUN, rotated=1))
+    assert "*: the set" not in text(RESULTS[1:], RUN)
+
+
+def test_markdown_has_the_classes_of_each_set_and_marks_the_unseen():
+    output = markdown(RESULTS, RUN)
+    assert output.count("### DLRSD_all_sem_seg") == output.count("### VDD_all_sem_seg") == 1
+    assert "| road (unseen) " in output and "| building " in output
+
+
+def test_csv_and_json_hold_the_exact_numbers():
+    rows = list(csv.DictReader(io.StringIO(table_csv(RESULTS))))
+    classes = list(csv.DictReader(io.StringIO(classes_csv(RESULTS))))
+    content = json.loads(as_json(RESULTS, replace(RUN, published=published("iSAID", "ViT-L"))))
+    assert [row["dataset"] for row in rows] == [r.name for r in RESULTS] == list(content["datasets"])
+    for row, one in zip(rows, RESULTS, strict=True):
+        stored = content["datasets"][one.name]
+        assert float(row["mIoU"]) == stored["mIoU"] == one.scores.mIoU
+        assert float(row["unseen_mIoU"]) == stored["unseen"]["mIoU"] == part(one, False)[0]
+        assert row["contains_training_images"] == str(one.in_domain)
+        assert stored["classes"]["sand"] == {"IoU": None, "ACC": None, "F1": None, "pixels": 0, "seen": True}
+    assert len(classes) == 8
+    assert classes[3]["IoU"] == "" and float(classes[1]["IoU"]) == RESULTS[0].scores.IoU[1]
+    assert content["mean"]["datasets"] == 2
+    assert content["datasets"]["DLRSD_all_sem_seg"]["paper"] == {"mIoU": 31.57, "mACC": 61.66}
+    assert content["weights"]["sha256"] == "ab" * 32
