@@ -8,6 +8,7 @@ from detectron2.config import CfgNode
 from torch import nn
 
 from rskt_seg.checkpoints import load_checkpoint, load_encoder
+from rskt_seg.checkpoints.manifest import fetch_command
 from rskt_seg.d2.specs import rskt_spec
 from rskt_seg.errors import WeightsNotFoundError
 from rskt_seg.models.rskt import RSKT
@@ -50,8 +51,10 @@ def check_weights(cfg: CfgNode) -> None:
             )
         named = role != "dino" and (source == "tiny" or _HUB_NAME.match(source))
         if source != RANDOM and not named and not os.path.isfile(source):
+            command = fetch_command(source)
+            get = f"Run `{command}`, or get" if command else "Get"
             raise WeightsNotFoundError(
-                f"{key}: the file {source} does not exist. Get {_GET[role]}; put it there or set {key}, or "
+                f"{key}: the file {source} does not exist. {get} {_GET[role]}; put it there or set {key}, or "
                 "set MODEL.WEIGHTS to a whole checkpoint"
             )
 

@@ -22,8 +22,16 @@ def elsewhere(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", FULL)
 def test_a_full_configuration_without_its_encoder_files_is_refused_with_the_way_to_get_them(elsewhere, name):
-    with pytest.raises(WeightsNotFoundError, match=r"MODEL\.ENCODERS\.CLIP: the file .*Get CLIP: OpenAI"):
+    command = f"python tools/weights.py fetch clip-{'vitl14-336' if 'vitl' in name else 'vitb16'}"
+    with pytest.raises(
+        WeightsNotFoundError, match=rf"MODEL\.ENCODERS\.CLIP: the file .*Run `{command}`, or get CLIP: OpenAI"
+    ):
         check_weights(load_config(str(CONFIGS / f"{name}.yaml")))
+
+
+def test_a_file_that_the_manifest_does_not_know_is_refused_without_a_command(elsewhere):
+    with pytest.raises(WeightsNotFoundError, match=r"the file own/dino\.pth does not exist\. Get RS-DINO"):
+        check_weights(tiny_config("MODEL.ENCODERS.DINO", "own/dino.pth"))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,220 @@
+"""The weight files of the manifest: what there is, getting it, checking it, converting it.
+
+    python tools/weights.py list [NAME ...]
+    python tools/weights.py fetch NAME ... [--to pretrained]
+    python tools/weights.py fetch --all-for configs/ovrsis/vitb_dlrsd.yaml
+    python tools/weights.py verify [NAME | FILE ...]
+    python tools/weights.py convert SOURCE TARGET.safetensors [--model NAME --options KEY=VALUE ...]
+
+Exit status: 0 if all is well, 1 if a file could not be had or is not what it should be, 2 for a wrong
+call or a file that cannot be converted.
+docs/weights.md explains the rest.
+"""
+
+import argparse
+import ast
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tabulate import tabulate
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from rskt_seg.checkpoints.export import check_target, export_encoder, export_model, kind_of  # noqa: E402
+from rskt_seg.checkpoints.fetch import UNKNOWN, Finding, fetch, sha256_of, verify  # noqa: E402
+from rskt_seg.checkpoints.files import read_weights  # noqa: E402
+from rskt_seg.checkpoints.manifest import FOLDER, KEYS, MANIFEST, Weights, by_file, by_name  # noqa: E402
+from rskt_seg.cli import run  # noqa: E402
+from rskt_seg.errors import CheckpointError, ConfigError, WeightsNotFoundError  # noqa: E402
+from rskt_seg.models.rskt import RSKT  # noqa: E402
+from rskt_seg.zoo import MODELS, create_model  # noqa: E402
+
+
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    listing = commands.add_parser("list", help="the manifest, and which of its files are here")
+    listing.add_argument("names", nargs="*", help="print all that is known of these")
+    fetching = commands.add_parser("fetch", help="download; a file that is here is verified instead")
+    fetching.add_argument("names", nargs="*")
+    fetching.add_argument("--all-for", metavar="CONFIG", help="whatever this configuration starts from")
+    verifying = commands.add_parser("verify", help="compare sha256; by default of every file that is here")
+    verifying.add_argument("names", nargs="*", metavar="NAME|FILE")
+    for command in (listing, fetching, verifying):
+        command.add_argument(
+            "--to", default=FOLDER, metavar="FOLDER", help="where the files are; default: %(default)s"
+        )
+    converting = commands.add_parser("convert", help="to safetensors, without running what a file contains")
+    converting.add_argument("source")
+    converting.add_argument("target", help="a .safetensors that does not exist yet")
+    converting.add_argument("--model", help="of a whole checkpoint that does not state it: rskt_vitb16, ...")
+    converting.add_argument(
+        "--options", nargs="+", default=[], metavar="KEY=VALUE", help="for example num_layers=5"
+    )
+    return parser.parse_args(argv)
+
+
+def list_weights(args: argparse.Namespace, rows: Sequence[Weights]) -> int:
+    chosen = [by_name(name, rows) for name in args.names]
+    found = {row.name: verify(row, Path(args.to, row.file)) for row in chosen or rows}
+    if chosen:
+        print("\n\n".join(_details(row, found[row.name]) for row in chosen))
+        return 0
+    table = [
+        (
+            row.name,
+            row.role,
+            "unknown" if row.size is None else f"{row.size:,}",
+            "unknown"
+            if row.sha256 is None
+            else f"{row.sha256[:8]}{'' if len(row.sha256) == 64 else ' only'}",
+            (row.licence or "unknown").split(" (")[0],
+            row.where,
+            {"absent": "-", "unknown": "here"}.get(found[row.name].state, found[row.name].state),
+        )
+        for row in rows
+    ]
+    print(tabulate(table, headers=("name", "role", "bytes", "sha256", "licence", "from", args.to)))
+    print(
+        "\nhere: present, with no digest to compare it with. `list NAME` prints all that is known of a file."
+    )
+    return 0
+
+
+def _details(row: Weights, found: Finding) -> str:
+    def known(value: object, field: str) -> str:
+        return str(value) if value is not None else f"unknown: {row.unknown[field]}"
+
+    lines = {
+        "role": f"{row.role} ({KEYS[row.role] or 'no configuration uses it yet'})",
+        "file": f"{found.path}: {found.text}",
+        "source": row.url or (f"{row.file} of the hub repository {row.hub}" if row.hub else row.by_hand),
+        "page": row.page,
+        "bytes": known(row.size, "size"),
+        "sha256": known(row.sha256, "sha256")
+        + ("" if row.sha256 is None or len(row.sha256) == 64 else " (no more digits are published)"),
+        "licence": known(row.licence, "licence"),
+        "facts": row.facts,
+        "instead": row.instead or "-",
+        "note": row.note or "-",
+    }
+    return "\n".join([row.name, *(f"  {key:8} {text}" for key, text in lines.items())])
+
+
+def fetch_weights(args: argparse.Namespace, rows: Sequence[Weights]) -> int:
+    if not args.names and not args.all_for:
+        raise ConfigError("nothing to fetch: give names (see `list`) or --all-for CONFIG")
+    if args.all_for and args.to != FOLDER:
+        raise ConfigError("--all-for puts every file where the configuration looks for it; leave --to out")
+    wanted = [(by_name(name, rows), Path(args.to)) for name in args.names]
+    wanted += _of_configuration(args.all_for, rows) if args.all_for else []
+    failed = False
+    for row, folder in dict.fromkeys(wanted):
+        print(f"{row.name}: licence {row.licence or 'unknown'}; {row.page}", flush=True)
+        try:
+            found = fetch(row, folder)
+            print(f"{found.path}: {found.text}", flush=True)
+        except CheckpointError as error:
+            failed = True
+            sys.stderr.write(f"{error}\n")
+    return int(failed)
+
+
+def _of_configuration(config: str, rows: Sequence[Weights]) -> list[tuple[Weights, Path]]:
+    """The files that a configuration starts from, and the folders where it looks for them."""
+    from rskt_seg.d2 import load_config
+    from rskt_seg.d2.weights import encoder_sources
+
+    cfg = load_config(config)
+    encoders = {KEYS[role]: source for role, source in encoder_sources(cfg).items()}
+    wanted = []
+    for key, source in ({KEYS["model"]: cfg.MODEL.WEIGHTS} if cfg.MODEL.WEIGHTS else encoders).items():
+        row = by_file(source, rows)
+        if row is None:
+            print(f"{key} {source or '(empty)'}: not a file of the manifest, nothing to fetch")
+        else:
+            wanted.append((row, Path(source).parent))
+    return wanted
+
+
+def verify_weights(args: argparse.Namespace, rows: Sequence[Weights]) -> int:
+    here = [row.name for row in rows if Path(args.to, row.file).is_file()]
+    if not args.names and not here:
+        raise WeightsNotFoundError(f"no file of the manifest is in {args.to}; see `list` and `fetch`")
+    failed = False
+    for name in args.names or here:
+        path = Path(name)
+        row = by_file(path, rows) if path.is_file() else by_name(name, rows)
+        if row is not None and not path.is_file():
+            path = Path(args.to, row.file)
+        found = _unlisted(path) if row is None else verify(row, path)
+        print(f"{found.path}: {found.state}: {found.text}")
+        failed |= found.state in ("absent", "wrong")
+    return int(failed)
+
+
+def _unlisted(path: Path) -> Finding:
+    """A file of a name that the manifest does not know: its digest, for the user to compare."""
+    digest = sha256_of(path)
+    return Finding(path, UNKNOWN, digest, f"no file of this name is in the manifest; found sha256 {digest}")
+
+
+def convert_weights(args: argparse.Namespace, rows: Sequence[Weights]) -> int:
+    check_target(args.target)
+    weights = read_weights(args.source)
+    if kind_of(weights, args.source) == "model":
+        report = export_model(_model_of(args, weights.options), args.source, args.target)
+    elif args.model or args.options:
+        raise ConfigError(f"{args.source} is one encoder; --model and --options are for whole checkpoints")
+    else:
+        report = export_encoder(args.source, args.target)
+    print(f"{report}\nwritten: {args.target}")
+    return 0
+
+
+def _model_of(args: argparse.Namespace, stated: dict | None) -> RSKT:
+    """The model that a checkpoint belongs to: as asked for, else as it states itself."""
+    if args.model:
+        return create_model(args.model, **dict(map(_option, args.options)))
+    if args.options:
+        raise ConfigError(f"--options needs --model, one of {', '.join(MODELS)}")
+    if stated is None:
+        raise ConfigError(
+            f"{args.source} does not state the options of its model: give --model ({', '.join(MODELS)}) and "
+            "--options; those of the published ones are in `list rskt-vitb-dlrsd` and its neighbours"
+        )
+    # Every option is stated, that of the encoder too: the name no longer matters.
+    return create_model(
+        next(iter(MODELS)), **{k: tuple(v) if isinstance(v, list) else v for k, v in stated.items()}
+    )
+
+
+def _option(text: str) -> tuple[str, object]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"--options takes KEY=VALUE; found {text!r}")
+    try:
+        return key, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return key, value
+
+
+COMMANDS = {
+    "list": list_weights,
+    "fetch": fetch_weights,
+    "verify": verify_weights,
+    "convert": convert_weights,
+}
+
+
+def main(argv: Sequence[str] | None = None, rows: Sequence[Weights] = MANIFEST) -> int:
+    args = arguments(argv)
+    return COMMANDS[args.command](args, rows)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
