@@ -1,23 +1,48 @@
 """Converters: one official label file -> class ids 0..K-1 with 255 ignored.
 
 One function for each style of label; `CONVERTERS` says which dataset uses which style. Running a
-converter on its own output is refused where that can be seen from one file: a colour converter
-refuses gray files, and `lowered_ids` refuses the 255 that its output holds where pixels are ignored.
+converter on its own output is refused where that can be seen from one file: colour converters and
+`lowered_indices` refuse gray files, and `lowered_ids` refuses the 255 that its output holds where
+pixels are ignored.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
+from PIL import Image, UnidentifiedImageError
 
-from rskt_seg.data.catalog import DEEPGLOBE, IGNORE_LABEL, ISAID, ISPRS, LOVEDA, RGB, ClassSet
-from rskt_seg.data.labels import read_colors, read_label, refuse_unknown, remap_colors, threshold_colors
+from rskt_seg.data.catalog import (
+    DEEPGLOBE,
+    DLRSD,
+    IGNORE_LABEL,
+    ISAID,
+    ISPRS,
+    LOVEDA,
+    LOVEDA_8C,
+    RGB,
+    UAVID,
+    UDD5,
+    VDD,
+    ClassSet,
+)
+from rskt_seg.data.labels import (
+    check_label,
+    read_colors,
+    read_label,
+    refuse_unknown,
+    remap_colors,
+    threshold_colors,
+)
 from rskt_seg.errors import DatasetError, LabelError
 
 logger = logging.getLogger(__name__)
 
+LabelFile = str | Path | BinaryIO
+"""The path of a label file, or the open file, whose `str()` then is the name that errors give."""
 _BLACK: RGB = (0, 0, 0)
 
 
@@ -33,43 +58,100 @@ class Converted:
 class Converter:
     """How the official labels of a dataset become ids of `class_set`."""
 
-    function: Callable[[str | Path, ClassSet], Converted]
+    function: Callable[[LabelFile, ClassSet], Converted]
     class_set: ClassSet
 
+    def __call__(self, file: LabelFile) -> Converted:
+        return self.function(file, self.class_set)
 
-def lowered_ids(path: str | Path, class_set: ClassSet) -> Converted:
+
+def lowered_ids(file: LabelFile, class_set: ClassSet) -> Converted:
     """Ids 0..K, 0 for unlabelled and k + 1 for class k (gray or palette indices) -> 0..K-1, 0 -> 255.
 
     Raises `LabelError` when the file cannot be read as ids or holds an id above K. A file that is
     converted already and has no ignored pixel cannot be told from an official one.
     """
-    raw = read_label(path)
+    raw = read_label(file)
     highest, above = len(class_set), int((raw > len(class_set)).sum())
     if above:
         raise LabelError(
-            f"{path}: official ids 0..{highest} of {class_set.name} were expected, found {above} pixels of "
+            f"{file}: official ids 0..{highest} of {class_set.name} were expected, found {above} pixels of "
             f"{highest + 1}..{raw.max()}; is the file converted already, or from another dataset?"
         )
     return Converted(np.where(raw == 0, IGNORE_LABEL, raw - 1).astype(np.uint8), {})
 
 
-def exact_colors(path: str | Path, class_set: ClassSet) -> Converted:
+def lowered_indices(file: LabelFile, class_set: ClassSet) -> Converted:
+    """As `lowered_ids`, for official files with a palette; the indices count, never the colours.
+
+    Raises `LabelError` for a gray file too: ids that were converted already are gray.
+    """
+    mode = _mode(file)
+    if mode == "L":
+        raise LabelError(
+            f"{file}: a palette file of {class_set.name} was expected, found gray; is the file converted "
+            "already, or did a conversion to gray destroy its indices? Take the official file"
+        )
+    return lowered_ids(file, class_set)
+
+
+def same_ids(file: LabelFile, class_set: ClassSet) -> Converted:
+    """Ids 0..K-1 or 255 (gray or palette indices) as they are, after a check.
+
+    Raises `LabelError` as `labels.read_label` and `labels.check_label`.
+    """
+    ids = read_label(file)
+    check_label(ids, len(class_set), IGNORE_LABEL, file, class_names=class_set.names)
+    return Converted(ids.astype(np.uint8), {})
+
+
+def ids_or_colors(file: LabelFile, class_set: ClassSet) -> Converted:
+    """Ids as `same_ids`; or, from a file without palette and in colour, colours as `colors_only`."""
+    is_color = _mode(file) in ("RGB", "RGBA")
+    return colors_only(file, class_set) if is_color else same_ids(file, class_set)
+
+
+def colors_only(file: LabelFile, class_set: ClassSet) -> Converted:
+    """Colours of `class_set` -> its ids, where black is a class like every other; others unknown."""
+    return _from_colors(read_colors(file), class_set, ())
+
+
+def exact_colors(file: LabelFile, class_set: ClassSet) -> Converted:
     """Colours of `class_set` -> its ids; black, which stands for unlabelled -> 255; others unknown."""
-    return _from_colors(read_colors(path), class_set)
+    return _from_colors(read_colors(file), class_set, (_BLACK,))
 
 
-def thresholded_colors(path: str | Path, class_set: ClassSet) -> Converted:
+def thresholded_colors(file: LabelFile, class_set: ClassSet) -> Converted:
     """As `exact_colors`, after a threshold of each channel (see `labels.threshold_colors`)."""
-    return _from_colors(threshold_colors(read_colors(path)), class_set)
+    return _from_colors(threshold_colors(read_colors(file)), class_set, (_BLACK,))
 
 
 CONVERTERS: dict[str, Converter] = {
-    "potsdam_mmseg": Converter(lowered_ids, ISPRS),
-    "loveda": Converter(lowered_ids, LOVEDA),
+    "dlrsd": Converter(lowered_indices, DLRSD),
     "isaid": Converter(exact_colors, ISAID),
+    "loveda": Converter(lowered_ids, LOVEDA),
+    "isprs": Converter(exact_colors, ISPRS),
+    "uavid": Converter(colors_only, UAVID),
+    "udd5": Converter(ids_or_colors, UDD5),
+    "vdd": Converter(same_ids, VDD),
     "deepglobe": Converter(thresholded_colors, DEEPGLOBE),
+    "potsdam_mmseg": Converter(lowered_ids, ISPRS),
+    "loveda_8c": Converter(same_ids, LOVEDA_8C),
+    "dlrsd_ids": Converter(same_ids, DLRSD),
+    "isaid_ids": Converter(same_ids, ISAID),
+    "isprs_ids": Converter(same_ids, ISPRS),
+    "uavid_ids": Converter(same_ids, UAVID),
+    "udd5_ids": Converter(same_ids, UDD5),
 }
-"""`potsdam_mmseg`: id masks written by mmsegmentation; the others: official files."""
+"""The official files of each dataset; `potsdam_mmseg`: id masks written by mmsegmentation; `loveda_8c`:
+official LoveDA files with no-data as class 0; `..._ids`: files that hold the ids of the table already."""
+
+
+def find_converter(name: str) -> Converter:
+    """The converter called `name`. Raises `DatasetError` with the known names when there is none."""
+    if name not in CONVERTERS:
+        raise DatasetError(f"unknown label converter {name!r}; known: {', '.join(CONVERTERS)}")
+    return CONVERTERS[name]
 
 
 def convert_label(name: str, path: str | Path, tolerance: float = 0.0) -> np.ndarray:
@@ -78,16 +160,22 @@ def convert_label(name: str, path: str | Path, tolerance: float = 0.0) -> np.nda
     Up to a share `tolerance` (0..1) of pixels may have colours of no class; they become 255 and are
     reported as a warning, more raise `LabelError`. Raises `DatasetError` for an unknown `name`.
     """
-    if name not in CONVERTERS:
-        raise DatasetError(f"unknown label converter {name!r}; known: {', '.join(CONVERTERS)}")
-    converter = CONVERTERS[name]
-    converted = converter.function(path, converter.class_set)
+    converted = find_converter(name)(path)
     refuse_unknown(converted.unknown, converted.ids.size, tolerance, path)
     if converted.unknown:
         logger.warning("%s: colours of no class became %d: %s", path, IGNORE_LABEL, converted.unknown)
     return converted.ids
 
 
-def _from_colors(rgb: np.ndarray, class_set: ClassSet) -> Converted:
+def _from_colors(rgb: np.ndarray, class_set: ClassSet, ignored: Iterable[RGB]) -> Converted:
     table = {color: k for k, color in enumerate(class_set.colors)}
-    return Converted(*remap_colors(rgb, table, ignore_colors=(_BLACK,)))
+    return Converted(*remap_colors(rgb, table, ignore_colors=ignored))
+
+
+def _mode(file: LabelFile) -> str | None:
+    """Pillow's mode of an image file, by its header; None where the readers will say what is wrong."""
+    try:
+        with Image.open(file) as image:
+            return image.mode
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError):
+        return None

@@ -1,12 +1,14 @@
 """Laws of the label converters, on arrays made here and on real sample files where they are at hand."""
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from rskt_seg.data import catalog
 from rskt_seg.data.catalog import IGNORE_LABEL
 from rskt_seg.data.convert import CONVERTERS, convert_label
 from rskt_seg.data.labels import check_label
@@ -14,7 +16,8 @@ from rskt_seg.errors import DatasetError, LabelError
 
 SAMPLES = os.environ.get("RSKT_SEG_SAMPLES")
 LOWERED = ["potsdam_mmseg", "loveda"]
-COLOURED = ["isaid", "deepglobe"]
+COLOURED = ["isaid", "isprs", "deepglobe"]  # with black as unlabelled
+AS_THEY_ARE = ["vdd", "udd5", "loveda_8c", "dlrsd_ids", "isaid_ids", "isprs_ids", "uavid_ids", "udd5_ids"]
 BLACK = np.zeros(3, np.uint8)
 
 # Pixel counts published with the samples: official value or colour -> count, as project ids.
@@ -78,7 +81,7 @@ def test_every_class_colour_becomes_its_id_and_black_becomes_ignored(name, tmp_p
     assert ids.tolist() == [[255, *range(len(CONVERTERS[name].class_set))]] * 6
 
 
-@pytest.mark.parametrize("name", CONVERTERS)
+@pytest.mark.parametrize("name", LOWERED + COLOURED)
 def test_converted_ids_pass_the_check_of_their_class_set_and_are_refused_by_their_converter(name, tmp_path):
     official = official_ids(name) if name in LOWERED else official_colors(name)
     ids = convert_label(name, save(tmp_path, official))
@@ -99,13 +102,14 @@ def test_an_id_above_the_official_ones_is_refused(name, tmp_path):
 @pytest.mark.parametrize("name", COLOURED)
 def test_unknown_colours_fail_without_tolerance_and_are_ignored_and_reported_with_it(name, tmp_path, caplog):
     rgb = official_colors(name)
-    rgb[0, 0] = (255, 0, 0)
+    stray = next(c for c in ((255, 0, 0), (255, 0, 255)) if c not in CONVERTERS[name].class_set.colors)
+    rgb[0, 0] = stray
     path = save(tmp_path, rgb)
-    with pytest.raises(LabelError, match=r"\(255, 0, 0\) \(1 px\)"):
+    with pytest.raises(LabelError, match=re.escape(f"{stray} (1 px)")):
         convert_label(name, path)
     ids = convert_label(name, path, tolerance=1 / ids_in(rgb))
     assert ids[0, 0] == 255 and histogram(ids)[255] == 6
-    assert str(path) in caplog.text and "(255, 0, 0): 1" in caplog.text
+    assert str(path) in caplog.text and f"{stray}: 1" in caplog.text
 
 
 def ids_in(rgb: np.ndarray) -> int:
@@ -124,8 +128,36 @@ def test_compressed_colours_are_recovered_for_deepglobe_and_unknown_for_isaid(tm
 
 
 def test_an_unknown_converter_is_refused_with_the_known_names(tmp_path):
-    with pytest.raises(DatasetError, match="potsdam_mmseg, loveda, isaid, deepglobe"):
-        convert_label("isprs", tmp_path / "x.png")
+    with pytest.raises(DatasetError, match="dlrsd, isaid, loveda, isprs"):
+        convert_label("vaihingen", tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("name", AS_THEY_ARE)
+def test_ids_stay_what_they_are_and_others_are_refused(name, tmp_path):
+    top = len(CONVERTERS[name].class_set)
+    ids = np.tile(np.arange(top, dtype=np.uint8), (4, 2))
+    ids[0, 0] = 255
+    assert np.array_equal(convert_label(name, save(tmp_path, ids)), ids)
+    ids[1, 1] = top
+    with pytest.raises(LabelError, match=rf"found ids {top} \(1 px\)"):
+        convert_label(name, save(tmp_path, ids))
+
+
+def test_black_is_a_class_of_uavid_and_of_coloured_udd5(tmp_path):
+    for name, split in (("uavid", "UAVID"), ("udd5", "UDD5")):
+        colors = getattr(catalog, split).colors
+        ids = convert_label(name, save(tmp_path, np.tile(np.array(colors, np.uint8), (3, 1, 1))))
+        assert ids.tolist() == [list(range(len(colors)))] * 3
+        assert BLACK.tolist() in [list(color) for color in colors]
+
+
+def test_dlrsd_counts_palette_indices_and_refuses_gray(tmp_path):
+    image = Image.fromarray(np.arange(18, dtype=np.uint8)[None])
+    image.putpalette([channel for color in [(9, 9, 9), *catalog.DLRSD.colors] for channel in color])
+    image.save(tmp_path / "x.png")
+    assert convert_label("dlrsd", tmp_path / "x.png").tolist() == [[255, *range(17)]]
+    with pytest.raises(LabelError, match="a palette file of DLRSD was expected, found gray"):
+        convert_label("dlrsd", save(tmp_path, np.arange(1, 18, dtype=np.uint8)[None]))
 
 
 needs_samples = pytest.mark.skipif(

@@ -1,0 +1,207 @@
+"""From the files of a download to a list of jobs: which image belongs to which label, part and target."""
+
+import hashlib
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rskt_seg.data.prepare.download import Member
+from rskt_seg.data.prepare.recipes import Layout, Part, Recipe
+from rskt_seg.errors import DatasetError
+
+logger = logging.getLogger(__name__)
+
+_SHOWN = 10
+_PACKAGE = "package"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One official image with its label. `targets`: (split of the catalog, converter)."""
+
+    stem: str
+    part: str
+    image: Member
+    label: Member
+    targets: tuple[tuple[str, str], ...]
+    layout: Layout
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All jobs of a dataset; `notes` tell people what was found and left out."""
+
+    recipe: Recipe
+    jobs: tuple[Job, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """Name of an official part -> number of its images."""
+        return dict(Counter(job.part for job in self.jobs))
+
+    @property
+    def absent(self) -> list[str]:
+        """The labelled parts of the layout of which nothing was found."""
+        parts = [part for layout in dict.fromkeys(job.layout for job in self.jobs) for part in layout.parts]
+        return [part.name for part in parts if part.labelled and part.name not in self.parts]
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders of images and labels that are written, relative to the root."""
+        splits = self.recipe.splits
+        names = dict.fromkeys(name for job in self.jobs for name, _ in job.targets)
+        return tuple(dict.fromkeys(f for name in names for f in (splits[name].images, splits[name].labels)))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over what is to be done: a plan of other files, sizes or targets has another one."""
+        facts = [(j.stem, j.part, j.image.size, j.label.size, j.targets, j.layout.rules) for j in self.jobs]
+        return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
+def make_plan(recipe: Recipe, members: Sequence[Member], allow_missing: bool = False) -> Plan:
+    """The jobs for the files of a download.
+
+    The official layout is taken where it is found, else the folders of the published package. With
+    `allow_missing` images and labels without a partner are left out, which a note tells.
+
+    Raises `DatasetError` where nothing fits (with what to download), both layouts are there, a part cannot be
+    told, two different files stand for one image, or a partner is missing.
+    """
+    found = {layout.name: _pairs(layout, members, allow_missing) for layout in recipe.layouts}
+    found = {name: result for name, result in found.items() if result[0]}
+    if not found:
+        raise DatasetError(
+            f"{recipe.dataset}: none of the {len(members)} files found has a name of this dataset. Download "
+            f"{recipe.advice}; give the folder that holds them, zipped or unpacked"
+        )
+    package = [name for name in found if name.startswith(_PACKAGE)]
+    if 0 < len(package) < len(found):
+        raise DatasetError(
+            f"{recipe.dataset}: the source holds official files and folders of the published package; give "
+            "only one of the two"
+        )
+    jobs = [job for jobs, _ in found.values() for job in jobs]
+    notes = [note for _, notes in found.values() for note in notes]
+    return Plan(recipe, tuple(jobs), (f"layout: {', '.join(found)}", *notes))
+
+
+def _pairs(layout: Layout, members: Sequence[Member], allow_missing: bool) -> tuple[list[Job], list[str]]:
+    notes: list[str] = []
+    images, labels = (
+        _matching(layout, pattern, members, notes) for pattern in (layout.images, layout.labels)
+    )
+    for key in [key for key in labels if key[1] in layout.unused]:
+        del labels[key]
+        notes.append(f"{key[1]}: the owners publish this label without an image; left out")
+    unlabelled = {part.name for part in layout.parts if not part.labelled}
+    without = [key for key in images if key not in labels]
+    for part in unlabelled:
+        if count := sum(key[0] == part for key in without):
+            notes.append(f"{part}: {count} images without labels left out")
+    lonely = {
+        "images without a label": [key for key in without if key[0] not in unlabelled],
+        "labels without an image": [key for key in labels if key not in images],
+    }
+    if any(lonely.values()):
+        text = "; ".join(f"{len(keys)} {what}: {_listed(keys)}" for what, keys in lonely.items() if keys)
+        if not allow_missing:
+            raise DatasetError(
+                f"{text}. Is an archive missing, or cut off? --allow-missing prepares what is complete"
+            )
+        notes.append(f"left out: {text}")
+    both = sorted(key for key in images if key in labels)
+    notes += _counts(layout, both)
+    sides = _sides(layout, both, images)
+    jobs = []
+    for key in both:
+        part, stem = key
+        targets = tuple((split.format(part=sides.get(key, part)), name) for split, name in layout.targets)
+        jobs.append(Job(stem, part, images[key][0], labels[key][0], targets, layout))
+    return jobs, notes
+
+
+Key = tuple[str, str]
+Found = dict[Key, tuple[Member, dict[str, str]]]
+
+
+def _matching(layout: Layout, pattern: str, members: Iterable[Member], notes: list[str]) -> Found:
+    """(part, stem) -> the file and the groups of its path."""
+    expression = re.compile(pattern, re.IGNORECASE)
+    found: Found = {}
+    for member in members:
+        match = expression.search(member.path)
+        if match is None:
+            continue
+        groups = match.groupdict()
+        stem = layout.stem.format(**groups)
+        stem = stem.capitalize() if layout.capital else stem
+        key = (_part(layout, member, stem), stem)
+        if key not in found:
+            found[key] = member, groups
+        elif found[key][0].size == member.size:
+            notes.append(f"{member.path}: taken for the same file as {found[key][0].path}")
+        else:
+            raise DatasetError(
+                f"{member.path} and {found[key][0].path} would both become {stem}, and differ; remove one"
+            )
+    return found
+
+
+def _part(layout: Layout, member: Member, stem: str) -> str:
+    """The part that a folder or archive of the path names, the innermost one; or the one that lists it."""
+    if len(layout.parts) == 1 or stem in layout.unused:
+        return layout.parts[0].name
+    for part in layout.parts:
+        if stem in part.stems:
+            return part.name
+    for word in reversed(member.path.lower().split("/")[:-1]):
+        named = [part for part in layout.parts if _names(word, part)]
+        if len(named) == 1:
+            return named[0].name
+    parts = ", ".join(part.name for part in layout.parts)
+    raise DatasetError(
+        f"{member.path}: no folder or archive above it says which part it belongs to ({parts}); keep the "
+        "folders of the official download, such as train/ and val/"
+    )
+
+
+def _names(word: str, part: Part) -> bool:
+    return part.name.lower() in re.split(r"[^a-z]+", word)
+
+
+def _sides(layout: Layout, keys: Sequence[Key], images: Found) -> dict[Key, str]:
+    """Which side of the holdout each image is on."""
+    holdout = layout.holdout
+    if holdout is None:
+        return {}
+    groups: dict[str, list[Key]] = {}
+    for key in keys:
+        groups.setdefault(images[key][1][holdout.group].lower(), []).append(key)
+    sides = dict.fromkeys(keys, holdout.kept)
+    for group, members in groups.items():
+        # Of the group's name alone, so that a group is split alike whatever else is there.
+        rng = np.random.default_rng([holdout.seed, *group.encode()])
+        chosen = rng.permutation(len(members))[: max(1, len(members) // holdout.one_in)]
+        sides |= {members[i]: holdout.held for i in chosen}
+    return sides
+
+
+def _counts(layout: Layout, keys: Sequence[Key]) -> list[str]:
+    found = Counter(part for part, _ in keys)
+    return [
+        f"part {part.name}: {found[part.name]} labelled images"
+        + (f" of {part.count} official ones" if part.count not in (None, found[part.name]) else "")
+        for part in layout.parts
+        if found[part.name]
+    ]
+
+
+def _listed(keys: Sequence[Key]) -> str:
+    shown = ", ".join(f"{part}/{stem}" for part, stem in keys[:_SHOWN])
+    return shown + (f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else "")

@@ -1,0 +1,155 @@
+"""Miniature copies of the official downloads of every dataset, small but in their own layout."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from rskt_seg.data.catalog import DLRSD, ISAID, ISPRS, UAVID, UDD5, VDD, ClassSet
+
+BLACK = (0, 0, 0)
+
+
+def photograph(path: Path, size: tuple[int, int], seed: int = 0) -> None:
+    """An RGB image of noise, height x width."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng([seed, *path.name.encode()]).integers(0, 256, (*size, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def ids_of(path: Path, classes: int, size: tuple[int, int], ignored: bool) -> np.ndarray:
+    """Project ids of a label: blocks of 5 px, the first row of blocks ignored if asked."""
+    rng = np.random.default_rng([1, *path.name.encode()])
+    blocks = rng.integers(0, classes, (size[0] // 5 + 1, size[1] // 5 + 1), np.uint8)
+    blocks[-1, :2] = classes - 1
+    if ignored:
+        blocks[0] = 255
+    return blocks.repeat(5, 0).repeat(5, 1)[: size[0], : size[1]]
+
+
+def colors(path: Path, classes: ClassSet, size: tuple[int, int], ignored: bool = True) -> np.ndarray:
+    """A colour mask; black is what is ignored. Returns the project ids."""
+    ids = ids_of(path, len(classes), size, ignored)
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(classes)] = classes.colors
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(table[ids]).save(path)
+    return ids
+
+
+def numbers(path: Path, classes: int, size: tuple[int, int], shift: int = 0, palette: bool = False):
+    """A mask of ids, raised by `shift` (then 0 is what is ignored). Returns the project ids."""
+    ids = ids_of(path, classes, size, ignored=shift > 0)
+    raw = np.where(ids == 255, 0, ids + shift).astype(np.uint8)
+    image = Image.fromarray(raw)
+    if palette:
+        image.putpalette(sum(DLRSD.colors, BLACK) + (0,) * 3 * 238)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
+    return ids
+
+
+def dlrsd(root: Path) -> dict[str, np.ndarray]:
+    ids = {}
+    for scene in ("airplane", "mobilehomepark"):
+        for number in range(10):
+            name = f"{scene}{number:02d}"
+            photograph(root / f"UCMerced_LandUse/Images/{scene}/{name}.tif", (32, 32))
+            label = root / f"DLRSD/Images/{scene}/{name}.png"
+            ids[name.capitalize()] = numbers(label, 17, (32, 32), shift=1, palette=True)
+    return ids
+
+
+def isaid(root: Path) -> dict[str, np.ndarray]:
+    ids = {}
+    sizes = {("train", "P0002"): (300, 470), ("train", "P0100"): (256, 256), ("val", "P0003"): (200, 300)}
+    for (part, name), size in sizes.items():
+        photograph(root / f"{part}/images/images/{name}.png", size)
+        label = root / f"{part}/Semantic_masks/images/{name}_instance_color_RGB.png"
+        ids[name] = colors(label, ISAID, size)
+        photograph(root / f"{part}/Instance_masks/images/{name}_instance_id_RGB.png", size)
+    photograph(root / "test/images/images/P0005.png", (64, 64))
+    return ids
+
+
+def loveda(root: Path) -> dict[str, np.ndarray]:
+    ids = {}
+    places = [("Train", "Rural", 0), ("Train", "Urban", 1366), ("Val", "Urban", 3514)]
+    for part, land, number in places:
+        photograph(root / f"{part}/{land}/images_png/{number}.png", (40, 40))
+        ids[str(number)] = numbers(root / f"{part}/{land}/masks_png/{number}.png", 7, (40, 40), shift=1)
+    photograph(root / "Test/Urban/images_png/4191.png", (40, 40))
+    return ids
+
+
+def potsdam(root: Path) -> dict[str, np.ndarray]:
+    ids = {}
+    for tile in ("2_10", "7_7", "6_15"):
+        photograph(root / f"2_Ortho_RGB/top_potsdam_{tile}_RGB.tif", (600, 512))
+        label = root / f"5_Labels_all_noBoundary/top_potsdam_{tile}_label_noBoundary.tif"
+        ids[f"top_potsdam_{tile}"] = colors(label, ISPRS, (600, 512))
+    return ids
+
+
+def vaihingen(root: Path) -> dict[str, np.ndarray]:
+    ids = {}
+    for area, size in ((1, (530, 520)), (38, (512, 600))):
+        photograph(root / f"top/top_mosaic_09cm_area{area}.tif", size)
+        label = root / f"gts_eroded/top_mosaic_09cm_area{area}_noBoundary.tif"
+        ids[f"top_mosaic_09cm_area{area}"] = colors(label, ISPRS, size)
+    colors(root / "gts_eroded/top_mosaic_09cm_area9_noBoundary.tif", ISPRS, (50, 50))
+    return ids
+
+
+def uavid(root: Path) -> dict[str, np.ndarray]:
+    ids = {}
+    for part, sequence in (("train", "seq1"), ("train", "seq2"), ("val", "seq16")):
+        for frame in ("000000", "000100"):
+            folder = root / f"uavid_{part}/{sequence}"
+            photograph(folder / f"Images/{frame}.png", (36, 64), seed=len(ids))
+            label = folder / f"Labels/{frame}.png"
+            ids[f"{sequence}_{frame}"] = colors(label, UAVID, (36, 64), ignored=False)
+    photograph(root / "uavid_test/seq21/Images/000000.png", (36, 64))
+    return ids
+
+
+def _drone(root: Path, classes: ClassSet, parts: tuple[str, ...]) -> dict[str, np.ndarray]:
+    ids = {}
+    for number, part in enumerate(parts):
+        name = f"DJI_{number:04d}"
+        photograph(root / f"{part}/src/{name}.JPG", (30, 40))
+        ids[name] = numbers(root / f"{part}/gt/{name}.png", len(classes), (30, 40))
+    return ids
+
+
+def udd5(root: Path) -> dict[str, np.ndarray]:
+    colors(root / "UDD/UDD6/train/gt/DJI_0900.png", UDD5, (30, 40))
+    photograph(root / "UDD/UDD6/train/src/DJI_0900.JPG", (30, 40))
+    return _drone(root / "UDD/UDD5", UDD5, ("train", "train", "val"))
+
+
+def vdd(root: Path) -> dict[str, np.ndarray]:
+    return _drone(root / "VDD", VDD, ("train", "val", "test"))
+
+
+OFFICIAL = {
+    "DLRSD": dlrsd,
+    "iSAID": isaid,
+    "LoveDA": loveda,
+    "Potsdam": potsdam,
+    "Vaihingen": vaihingen,
+    "UAVid": uavid,
+    "UDD5": udd5,
+    "VDD": vdd,
+}
+"""Dataset -> a function that writes its download below a folder and returns stem -> project ids."""
+
+
+def zipped(folder: Path, archive: Path, prefix: str = "") -> Path:
+    """All files below `folder` in one archive."""
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(archive, "w") as out:
+        for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+            out.write(file, prefix + file.relative_to(folder).as_posix())
+    return archive
