@@ -17,7 +17,7 @@ from rskt_seg.errors import LabelError
 
 _LOSSLESS_FORMATS = ("PNG", "TIFF", "BMP", "GIF", "PPM")
 _LOSSY_COMPRESSIONS = ("jpeg", "tiff_jpeg", "webp")
-_CONVERT = "run the converter of its dataset first (rskt_seg.data.convert)"
+_CONVERT = "prepare the official files with datasets/prepare.py"
 _REFUSED_MODES = {
     "1": "1 bit a pixel (its polarity is ambiguous); save 8-bit ids",
     "I": "32-bit integers; save ids as 8-bit gray",
@@ -113,9 +113,9 @@ def check_label(
     values, counts = np.unique(label[wrong], return_counts=True)
     names = f": {', '.join(class_names)}" if class_names else ""
     raise LabelError(
-        f"{path}: found ids {_counted(dict(zip(values.tolist(), counts.tolist(), strict=True)))}; "
+        f"{path}: found ids {pixel_counts(dict(zip(values.tolist(), counts.tolist(), strict=True)))}; "
         f"expected 0..{num_classes - 1} ({num_classes} classes{names}) or {ignore} (ignored)"
-        f"{_hint(set(np.unique(label).tolist()), num_classes, ignore)}"
+        f"{likely_mistake(set(np.unique(label).tolist()), num_classes, ignore)}"
     )
 
 
@@ -171,7 +171,7 @@ def refuse_unknown(unknown: Mapping[RGB, int], pixels: int, tolerance: float, pa
     if total > tolerance * pixels:
         raise LabelError(
             f"{path}: {total} of {pixels} pixels ({total / pixels:.3%}) have colours of no class: "
-            f"{_counted(unknown)}; at most {tolerance:.3%} is tolerated. Is this the mask of another "
+            f"{pixel_counts(unknown)}; at most {tolerance:.3%} is tolerated. Is this the mask of another "
             "dataset or version?"
         )
 
@@ -180,7 +180,7 @@ def _decode(path: str | Path) -> _Decoded:
     """The decoded file, with the sample layout that it had on disk (Pillow forgets it on loading)."""
     try:
         with Image.open(path) as image:
-            stored = _stored_mode(image)
+            stored = stored_mode(image)
             compression = image.info.get("compression")
             if image.format not in _LOSSLESS_FORMATS or compression in _LOSSY_COMPRESSIONS:
                 raise LabelError(
@@ -199,7 +199,7 @@ def _decode(path: str | Path) -> _Decoded:
         raise LabelError(f"{path}: the label cannot be read, copy or unpack it again: {error}") from error
 
 
-def _stored_mode(image: Image.Image) -> str:
+def stored_mode(image: Image.Image) -> str:
     """Pillow's name of the sample layout in the file, such as `L`, or `L;2` for 2-bit gray."""
     arguments = image.tile[0].args if image.tile else image.mode
     first = arguments if isinstance(arguments, str) else arguments[0]
@@ -212,7 +212,11 @@ def _packed(pixels: np.ndarray) -> np.ndarray:
     return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
 
 
-def _hint(values: set[int], num_classes: int, ignore: int) -> str:
+def likely_mistake(values: set[int], num_classes: int, ignore: int) -> str:
+    """A hint, after ". ", at the usual mistake that leads to `values` in labels of ids; else "".
+
+    `values` come from one label or from a whole set, and some of them are no id.
+    """
     seen = values - {ignore}
     if seen <= {0, 255}:
         return ". It looks like a 0/255 mask of one class: convert it to ids"
@@ -225,7 +229,7 @@ def _hint(values: set[int], num_classes: int, ignore: int) -> str:
     return ""
 
 
-def _counted(counts: Mapping) -> str:
+def pixel_counts(counts: Mapping) -> str:
     """The ten most frequent values with their pixel counts, and how many more values there are."""
     ranked = sorted(counts.items(), key=lambda item: -item[1])
     shown = ", ".join(f"{value} ({count} px)" for value, count in ranked[:_SHOWN])

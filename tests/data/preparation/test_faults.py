@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from rskt_seg.cli import run as run_command
-from rskt_seg.data.prepare import Options, prepare
-from rskt_seg.data.prepare.windows import Tiling, tile_stem, untiled_stem
+from rskt_seg.data.preparation import Options, prepare
+from rskt_seg.data.preparation.windows import Tiling, tile_stem, untiled_stem
 from rskt_seg.errors import DatasetError, LabelError, RSKTSegError
-from tests.data.prepare.official import OFFICIAL, numbers, photograph, zipped
+from tests.data.preparation.official import OFFICIAL, numbers, photograph, zipped
 
 SAMPLES = os.environ.get("RSKT_SEG_SAMPLES")
 

@@ -14,9 +14,9 @@ from PIL import Image
 from rskt_seg.data.catalog import IGNORE_LABEL, RGB, Split
 from rskt_seg.data.convert import find_converter
 from rskt_seg.data.labels import refuse_unknown
-from rskt_seg.data.prepare.download import Download
-from rskt_seg.data.prepare.plan import Job
-from rskt_seg.data.prepare.windows import Window, tile_stem
+from rskt_seg.data.preparation.download import Download
+from rskt_seg.data.preparation.plan import Job
+from rskt_seg.data.preparation.windows import Window, tile_stem
 from rskt_seg.errors import DatasetError
 
 _JPEG = {"quality": 95, "subsampling": 0}

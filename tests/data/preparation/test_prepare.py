@@ -11,10 +11,10 @@ from PIL import Image
 from rskt_seg.data.catalog import SPLITS, find_split, pairs
 from rskt_seg.data.labels import read_label
 from rskt_seg.data.parallel import over_files
-from rskt_seg.data.prepare import RECIPES, Options, plan_only, prepare, run
-from rskt_seg.data.prepare.windows import untiled_stem
+from rskt_seg.data.preparation import RECIPES, Options, plan_only, prepare, run
+from rskt_seg.data.preparation.windows import untiled_stem
 from rskt_seg.errors import DatasetError, LabelError
-from tests.data.prepare.official import OFFICIAL, numbers, photograph, zipped
+from tests.data.preparation.official import OFFICIAL, numbers, photograph, zipped
 
 WINDOW = re.compile(r"_(\d+)_(\d+)_(\d+)_(\d+)$")
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rskt_seg.data.prepare.download import Member
-from rskt_seg.data.prepare.recipes import Layout, Part, Recipe
+from rskt_seg.data.preparation.download import Member
+from rskt_seg.data.preparation.recipes import Layout, Part, Recipe
 from rskt_seg.errors import DatasetError
 
 logger = logging.getLogger(__name__)

@@ -9,11 +9,11 @@ from pathlib import Path
 from rskt_seg.data.convert import find_converter, lowered_ids
 from rskt_seg.data.labels import read_label
 from rskt_seg.data.parallel import over_files
-from rskt_seg.data.prepare.download import Download
-from rskt_seg.data.prepare.job import NamedBytes, do
-from rskt_seg.data.prepare.plan import Job, Plan, make_plan
-from rskt_seg.data.prepare.recipes import Recipe, find_recipe
-from rskt_seg.data.prepare.record import DEFAULTS, Options, Record, Summary
+from rskt_seg.data.preparation.download import Download
+from rskt_seg.data.preparation.job import NamedBytes, do
+from rskt_seg.data.preparation.plan import Job, Plan, make_plan
+from rskt_seg.data.preparation.recipes import Recipe, find_recipe
+from rskt_seg.data.preparation.record import DEFAULTS, Options, Record, Summary
 from rskt_seg.errors import DatasetError
 
 _SAMPLED, _TELLING = 32, 20

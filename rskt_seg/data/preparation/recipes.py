@@ -9,7 +9,7 @@ import difflib
 from dataclasses import dataclass
 
 from rskt_seg.data.catalog import SPLITS, Split
-from rskt_seg.data.prepare.windows import Tiling
+from rskt_seg.data.preparation.windows import Tiling
 from rskt_seg.errors import DatasetError
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rskt_seg.data.catalog import IGNORE_LABEL, RGB
 from rskt_seg.data.labels import pixel_counts
-from rskt_seg.data.prepare.job import Done
-from rskt_seg.data.prepare.plan import Plan
+from rskt_seg.data.preparation.job import Done
+from rskt_seg.data.preparation.plan import Plan
 from rskt_seg.errors import DatasetError
 
 _FORMAT = 1
