@@ -32,6 +32,7 @@ setup(
         "iopath",
         "safetensors",
         "huggingface_hub",
+        "pyyaml",
         "tabulate",
         "matplotlib",
         "tqdm",

@@ -31,6 +31,9 @@ def add_rskt_seg_config(cfg: CfgNode) -> None:
     # The RS-DINO file (RSIB.pth), or any DINO ViT-B/8.
     cfg.MODEL.ENCODERS.DINO = ""
 
+    # YAML files of datasets of your own (datasets/README.md), relative to the working directory.
+    cfg.DATASETS.OWN = ()
+
     # Change brightness, contrast, saturation and hue of training images.
     cfg.INPUT.COLOR_AUG_SSD = False
     # Largest share of a training crop that one class may cover; 1.0 takes any crop.
@@ -47,6 +50,9 @@ def add_rskt_seg_config(cfg: CfgNode) -> None:
 
     # Evaluate overlapping windows and one global view instead of the whole image at once.
     cfg.TEST.SLIDING_WINDOW = False
+    # A control, never a result: ask for class k by the name of class k + this many. A model that reads its
+    # vocabulary falls to chance.
+    cfg.TEST.ROTATE_NAMES = 0
 
 
 def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:

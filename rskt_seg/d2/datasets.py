@@ -9,7 +9,9 @@ from functools import partial
 from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 
 from rskt_seg.data.catalog import IGNORE_LABEL, ROOT_VARIABLE, SPLITS, Split, pairs
+from rskt_seg.data.own import read_own
 from rskt_seg.errors import ConfigError, DatasetError
+from rskt_seg.inference.palette import palette
 
 logger = logging.getLogger(__name__)
 
@@ -26,9 +28,38 @@ def register_splits(splits: Iterable[Split] = SPLITS) -> None:
         MetadataCatalog.get(split.name).set(
             stuff_classes=list(split.class_set.names),
             stuff_colors=[list(color) for color in split.class_set.colors],
-            ignore_label=IGNORE_LABEL,
+            ignore_label=split.ignore,
             evaluator_type="sem_seg",
+            dataset=split.dataset,
+            split=split.split,
+            note=split.note,
         )
+
+
+def register_own(files: Sequence[str]) -> dict[str, str]:
+    """Register the datasets of a user's YAML files (`DATASETS.OWN`); the file of each name.
+
+    To be called in every process of a run. Again, it takes the files as they are then. Raises
+    `DatasetError` as `read_own`, and for a name that another file or other code has taken.
+    """
+    sources: dict[str, str] = {}
+    for file in files:
+        for split in read_own(file, palette):
+            if split.name in sources:
+                raise DatasetError(f"{file}: name: {split.name} is in {sources[split.name]} too")
+            sources[split.name] = file
+            _forget_own(split.name, file)
+            register_splits([split])
+    return sources
+
+
+def _forget_own(name: str, file: str) -> None:
+    if name in DatasetCatalog.list():
+        loader = DatasetCatalog[name]
+        if not (isinstance(loader, partial) and loader.func is load_split):
+            raise DatasetError(f"{file}: name: {name} is registered by other code; choose another name")
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
 
 
 def load_split(split: Split) -> list[dict]:
@@ -52,15 +83,18 @@ def load_split(split: Split) -> list[dict]:
 def load_datasets(names: Sequence[str]) -> list[dict]:
     """The dicts of one or several registered datasets that share a vocabulary.
 
-    A dataset registered by someone else takes its vocabulary from its metadata (`stuff_classes`).
-    Raises `ConfigError` for an unknown name, `DatasetError` where the vocabulary and the metadata of a
-    dataset, or the vocabularies of two datasets, disagree.
+    Each dict has `vocabulary` and `ignore`, the id that its label file ignores; a dataset registered by
+    someone else takes them from its metadata (`stuff_classes`, `ignore_label`). Raises `ConfigError` for
+    an unknown name, `DatasetError` where the vocabulary and the metadata of a dataset, or the
+    vocabularies of two datasets, disagree.
     """
     vocabularies: dict[tuple[str, ...], str] = {}
     dicts: list[dict] = []
     for name in names:
         _check_registered(name)
-        classes = tuple(MetadataCatalog.get(name).get("stuff_classes", ()))
+        metadata = MetadataCatalog.get(name)
+        classes = tuple(metadata.get("stuff_classes", ()))
+        ignore = metadata.get("ignore_label", IGNORE_LABEL)
         for entry in get_detection_dataset_dicts(name):
             vocabulary = tuple(entry.get("vocabulary", classes))
             if not vocabulary or vocabulary != classes:
@@ -68,7 +102,7 @@ def load_datasets(names: Sequence[str]) -> list[dict]:
                     f"{name}: the vocabulary of {entry['file_name']} and stuff_classes of the metadata must "
                     f"be the same names in the same order; found {vocabulary} and {classes}"
                 )
-            dicts.append({**entry, "vocabulary": vocabulary})
+            dicts.append({**entry, "vocabulary": vocabulary, "ignore": ignore})
         vocabularies.setdefault(classes, name)
     if len(vocabularies) > 1:
         raise DatasetError(
@@ -83,4 +117,5 @@ def _check_registered(name: str) -> None:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
         hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(sorted(known))}"
+        hint += " (one of your own is known by its YAML file in DATASETS.OWN)"
         raise ConfigError(f"DATASETS: {name!r} is not registered; {hint}")

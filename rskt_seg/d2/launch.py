@@ -15,6 +15,7 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from rskt_seg.d2 import compat
 from rskt_seg.d2.checkpointer import last_checkpoint
 from rskt_seg.d2.config import load_config, names_key
+from rskt_seg.d2.datasets import register_own
 from rskt_seg.d2.devices import check_devices
 from rskt_seg.d2.loaders import check_datasets
 from rskt_seg.d2.weights import check_trained, check_weights
@@ -27,8 +28,9 @@ def parse_args() -> argparse.Namespace:
 
 
 def set_up(args: argparse.Namespace) -> CfgNode:
-    """The configuration of this process, with logging, seeds and the output folder set up."""
+    """The configuration of this process, with own datasets, logging, seeds and the output folder set up."""
     cfg = load_config(args.config_file, args.opts)
+    register_own(cfg.DATASETS.OWN)
     default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="rskt_seg")
     # As published: TF32 on GPUs that have it; on a CPU the same setting may round to bfloat16.

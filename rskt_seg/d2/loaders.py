@@ -1,14 +1,20 @@
 """Loaders of training and test data."""
 
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetFromList, build_detection_test_loader, build_detection_train_loader
 from torch.utils.data import Dataset
 
-from rskt_seg.d2.datasets import load_datasets
+from rskt_seg.d2.datasets import load_datasets, register_own
 from rskt_seg.d2.mapper import RSDatasetMapper
-from rskt_seg.errors import ConfigError, RSKTSegError
+from rskt_seg.data.catalog import Pair
+from rskt_seg.data.quick import quick_check
+from rskt_seg.errors import ConfigError, DatasetError, RSKTSegError
+
+logger = logging.getLogger(__name__)
 
 
 class PlainErrors:
@@ -33,15 +39,46 @@ class PlainErrors:
 
 
 def check_datasets(cfg: CfgNode, training: bool) -> None:
-    """Look for every dataset of a run before anything long begins. Raises as `load_datasets`."""
+    """Look for every dataset of a run, and quickly through it, before anything long begins.
+
+    Datasets of `DATASETS.OWN` are registered first. What is remarkable is logged as a warning. Raises as
+    `register_own` and `load_datasets`; `DatasetError` for what `quick_check` finds wrong; `ConfigError`
+    where `MODEL.SEM_SEG_HEAD.IGNORE_VALUE` is the id of a class.
+    """
     if training and not cfg.DATASETS.TRAIN:
         raise ConfigError("DATASETS.TRAIN is empty; name a dataset, for example DLRSD_train_sem_seg")
     if not training and not cfg.DATASETS.TEST:
         raise ConfigError("DATASETS.TEST is empty; name a dataset, for example DLRSD_val_sem_seg")
+    own = register_own(cfg.DATASETS.OWN)
     if training:
         load_datasets(cfg.DATASETS.TRAIN)
-    for name in cfg.DATASETS.TEST:
-        load_datasets([name])
+    trained = cfg.DATASETS.TRAIN if training else ()
+    dicts = {name: load_datasets([name]) for name in (*trained, *cfg.DATASETS.TEST)}
+    for name in trained:
+        _check_ignore(cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE, name, dicts[name])
+    for name, entries in dicts.items():
+        _check_files(name, entries, own.get(name, name))
+
+
+def _check_ignore(value: int, name: str, entries: Sequence[dict]) -> None:
+    for entry in entries[:1]:
+        classes = len(entry["vocabulary"])
+        if value != entry["ignore"] and not classes <= value <= 255:
+            raise ConfigError(
+                f"MODEL.SEM_SEG_HEAD.IGNORE_VALUE {value} would ignore a class of {name}, which has "
+                f"{classes}; take 255 (what its label files ignore, {entry['ignore']}, is translated)"
+            )
+
+
+def _check_files(name: str, entries: Sequence[dict], known_as: str) -> None:
+    pairs = [Pair(Path(entry["file_name"]), Path(entry["sem_seg_file_name"])) for entry in entries]
+    findings = quick_check(name, pairs, entries[0]["vocabulary"], entries[0]["ignore"]) if pairs else []
+    for finding in findings:
+        if finding.is_error:
+            raise DatasetError(
+                f"{name}: {finding.line()}. `python datasets/check.py {known_as}` gives the complete list"
+            )
+        logger.warning("%s: %s", name, finding.line())
 
 
 class MappedDataset(Dataset):
@@ -77,8 +114,24 @@ def training_loader(cfg: CfgNode) -> PlainErrors:
 
 
 def evaluation_loader(cfg: CfgNode, dataset_name: str) -> PlainErrors:
-    """Every image of a dataset once, in batches of one, this process's share of them."""
-    dataset = MappedDataset(load_datasets([dataset_name]), RSDatasetMapper(cfg, is_train=False))
+    """Every image of a dataset once, in batches of one, this process's share of them.
+
+    With `TEST.ROTATE_NAMES` their vocabulary is not that of the dataset.
+    """
+    dicts = load_datasets([dataset_name])
+    if cfg.TEST.ROTATE_NAMES:
+        dicts = [entry | {"vocabulary": _rotated(cfg, entry["vocabulary"])} for entry in dicts]
+    dataset = MappedDataset(dicts, RSDatasetMapper(cfg, is_train=False))
     return PlainErrors(
         build_detection_test_loader(dataset, mapper=None, num_workers=cfg.DATALOADER.NUM_WORKERS)
     )
+
+
+def _rotated(cfg: CfgNode, names: tuple[str, ...]) -> tuple[str, ...]:
+    places = cfg.TEST.ROTATE_NAMES % len(names)
+    if places == 0:
+        raise ConfigError(
+            f"TEST.ROTATE_NAMES {cfg.TEST.ROTATE_NAMES} leaves a dataset of {len(names)} classes as it is; "
+            "choose a number that is no multiple of any number of classes"
+        )
+    return names[places:] + names[:places]

@@ -45,7 +45,8 @@ class RSDatasetMapper:
         """The dict with `image` (3, H, W) uint8 RGB and the source `height` and `width`.
 
         In training also `sem_seg` (H, W) int64; there the dict must have `sem_seg_file_name` and
-        `vocabulary`. Raises `ImageReadError`, and `LabelError` or `DatasetError` as
+        `vocabulary`, and pixels of its `ignore` (if it has none, the ignored id of the configuration)
+        become that of the configuration. Raises `ImageReadError`, and `LabelError` or `DatasetError` as
         `rskt_seg.data.labels`, naming the file.
         """
         result = dict(dataset_dict)
@@ -61,8 +62,10 @@ class RSDatasetMapper:
 
     def _read_label(self, entry: dict, image: np.ndarray) -> np.ndarray:
         path, classes = entry["sem_seg_file_name"], entry["vocabulary"]
+        ignore = entry.get("ignore", self.ignore)
         label = read_label(path)
-        check_label(label, len(classes), self.ignore, path, image_size=image.shape[:2], class_names=classes)
+        check_label(label, len(classes), ignore, path, image_size=image.shape[:2], class_names=classes)
+        label[label == ignore] = self.ignore
         # Nearest-neighbour resizing is centred on pixels, as that of the image is, for 8-bit maps only.
         return label.astype(np.uint8)
 

@@ -10,7 +10,7 @@ import difflib
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rskt_seg.errors import DatasetError, DatasetNotFoundError
@@ -80,8 +80,9 @@ class Split:
     """One registered name: two folders of files that belong together by stem, and their classes.
 
     `images` and `labels` are folders relative to the root (an absolute folder stands for itself, as
-    with `pathlib`). Extensions are without a dot and match in any case. A user's own dataset is a
-    `Split` like every row of the table.
+    with `pathlib`). Extensions are without a dot, in the case of the published files, and match in any
+    case. `ignore` (0..255) is the id in the files that is neither trained nor scored. With `stems` the
+    split is those files alone. A user's own dataset is a `Split` like every row of the table.
     """
 
     name: str
@@ -93,8 +94,12 @@ class Split:
     label_extensions: tuple[str, ...]
     class_set: ClassSet
     note: str = ""
+    ignore: int = IGNORE_LABEL
+    stems: tuple[str, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
+        if type(self.ignore) is not int or not 0 <= self.ignore <= 255:
+            raise DatasetError(f"{self.name}: ignore must be a number 0..255, found {self.ignore!r}")
         for extensions in (self.image_extensions, self.label_extensions):
             if isinstance(extensions, str) or not extensions:
                 raise DatasetError(f"{self.name}: extensions must be a tuple of words, found {extensions!r}")
@@ -106,6 +111,31 @@ class Pair:
 
     image: Path
     label: Path
+
+
+@dataclass(frozen=True)
+class Files:
+    """The image and label files of a split in the order of stems; `passed_over` tells what lies beside."""
+
+    images: dict[str, Path]
+    labels: dict[str, Path]
+    passed_over: tuple[str, ...] = ()
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """Every image that has a label, in the order of stems."""
+        return [Pair(image, self.labels[stem]) for stem, image in self.images.items() if stem in self.labels]
+
+    @property
+    def alone(self) -> tuple[list[Path], list[Path]]:
+        """The images without a label, and the labels without an image."""
+        return _without(self.images, self.labels), _without(self.labels, self.images)
+
+    @property
+    def alone_by_case(self) -> bool:
+        """Whether some of `alone` would have a partner if case did not matter."""
+        images, labels = ({path.stem.casefold() for path in paths} for paths in self.alone)
+        return bool(images & labels)
 
 
 def _class_set(name: str, classes: Mapping[str, RGB]) -> ClassSet:
@@ -237,8 +267,7 @@ DEEPGLOBE = _class_set(
     },
 )
 
-_JPG, _PNG = ("jpg",), ("png",)
-_IN_ALL = "holds the training images too: an in-domain score on it is mostly on seen images"
+_JPG, _PNG, _UPPER_JPG = ("jpg",), ("png",), ("JPG",)
 _OFFICIAL = "every officially labelled image"
 
 SPLITS: tuple[Split, ...] = (
@@ -246,12 +275,12 @@ SPLITS: tuple[Split, ...] = (
           _JPG, _PNG, DLRSD),
     Split("DLRSD_val_sem_seg", "DLRSD", "val", "DLRSD_split/val/imgs", "DLRSD_split/val/D2masks",
           _JPG, _PNG, DLRSD),
-    Split("DLRSD_all_sem_seg", "DLRSD", "all", "DLRSD/imgs", "DLRSD/D2masks", _JPG, _PNG, DLRSD, _IN_ALL),
+    Split("DLRSD_all_sem_seg", "DLRSD", "all", "DLRSD/imgs", "DLRSD/D2masks", _JPG, _PNG, DLRSD),
     Split("iSAID_train_sem_seg", "iSAID", "train", "iSAID_split/train/imgs", "iSAID_split/train/D2masks",
           _PNG, _PNG, ISAID),
     Split("iSAID_val_sem_seg", "iSAID", "val", "iSAID_split/val/imgs", "iSAID_split/val/D2masks",
           _PNG, _PNG, ISAID),
-    Split("iSAID_all_sem_seg", "iSAID", "all", "iSAID/imgs", "iSAID/D2masks", _PNG, _PNG, ISAID, _IN_ALL),
+    Split("iSAID_all_sem_seg", "iSAID", "all", "iSAID/imgs", "iSAID/D2masks", _PNG, _PNG, ISAID),
     Split("LoveDA_all_sem_seg", "LoveDA", "all", "LoveDA/images_png", "LoveDA/D2masks", _PNG, _PNG, LOVEDA,
           "official meaning: 7 classes, no-data ignored"),
     Split("LoveDA_all_8c_sem_seg", "LoveDA", "all_8c", "LoveDA/images_png", "LoveDA/masks_png", _PNG, _PNG,
@@ -261,8 +290,9 @@ SPLITS: tuple[Split, ...] = (
     Split("Vaihingen_all_sem_seg", "Vaihingen", "all", "Vaihingen/imgs", "Vaihingen/D2masks", _PNG, _PNG,
           ISPRS, "channels are near infrared, red, green, fed in that order"),
     Split("uavid_all_sem_seg", "UAVid", "all", "uavid/Images", "uavid/Labels", _PNG, _PNG, UAVID, _OFFICIAL),
-    Split("UDD5_all_sem_seg", "UDD5", "all", "UDD5/all/src", "UDD5/all/gt", _JPG, _PNG, UDD5, _OFFICIAL),
-    Split("VDD_all_sem_seg", "VDD", "all", "VDD/src", "VDD/gt", _JPG, _PNG, VDD, _OFFICIAL),
+    Split("UDD5_all_sem_seg", "UDD5", "all", "UDD5/all/src", "UDD5/all/gt", _UPPER_JPG, _PNG, UDD5,
+          _OFFICIAL),
+    Split("VDD_all_sem_seg", "VDD", "all", "VDD/src", "VDD/gt", _UPPER_JPG, _PNG, VDD, _OFFICIAL),
 )  # fmt: skip
 """Every row of OVRSISBench in the layout of the published registrations."""
 
@@ -282,9 +312,22 @@ def pairs(split: Split, root: str | Path) -> list[Pair]:
     """All images of `split` under `root`, each with its label, in the order of their stems.
 
     Files pair by stem (never by position), extensions match in any case, sub-folders are not
-    entered, hidden files are left out. Raises `DatasetNotFoundError` with the expected layout when a
-    folder is missing; `DatasetError` naming the first ten files when a folder holds no fitting file,
-    when two files share a stem, or when an image or a label is left alone.
+    entered, hidden files are left out. Raises as `find_files`, and `DatasetError` naming the first ten
+    files when an image or a label is left alone.
+    """
+    files = find_files(split, root)
+    for folder in files.passed_over:
+        logger.warning("%s: passed over in %s", split.name, folder)
+    if files.images.keys() != files.labels.keys():
+        raise DatasetError(_describe_orphans(split, root, files))
+    return files.pairs
+
+
+def find_files(split: Split, root: str | Path) -> Files:
+    """The files of `split` under `root`, found as `pairs` says, before partners are looked for.
+
+    Raises `DatasetNotFoundError` with the expected layout when a folder is missing; `DatasetError` naming
+    the first ten when a folder holds no fitting file, two files share a stem, or a listed stem is absent.
     """
     folders = [Path(root) / split.images, Path(root) / split.labels]
     for folder in folders:
@@ -292,11 +335,13 @@ def pairs(split: Split, root: str | Path) -> list[Pair]:
             raise DatasetNotFoundError(
                 f"{split.name}: the folder {folder} does not exist.\n{expected_layout(split, root)}"
             )
-    images = _by_stem(split, folders[0], split.image_extensions)
-    labels = _by_stem(split, folders[1], split.label_extensions)
-    if images.keys() != labels.keys():
-        raise DatasetError(_describe_orphans(split, folders, images, labels))
-    return [Pair(images[stem], labels[stem]) for stem in sorted(images)]
+    images, over_images = _by_stem(split, folders[0], split.image_extensions)
+    labels, over_labels = _by_stem(split, folders[1], split.label_extensions)
+    passed_over = [f"{f}: {o}" for f, o in zip(folders, (over_images, over_labels), strict=True) if o]
+    if split.stems:
+        images = _of_stems(split, images, folders[0])
+        labels = _of_stems(split, labels, folders[1])
+    return Files(images, labels, tuple(passed_over))
 
 
 def expected_layout(split: Split, root: str | Path) -> str:
@@ -308,7 +353,7 @@ def expected_layout(split: Split, root: str | Path) -> str:
     return "\n".join(["Expected layout:", *lines, f"{advice} (see datasets/README.md)."])
 
 
-def _by_stem(split: Split, folder: Path, extensions: tuple[str, ...]) -> dict[str, Path]:
+def _by_stem(split: Split, folder: Path, extensions: tuple[str, ...]) -> tuple[dict[str, Path], str]:
     accepted = {"." + extension.lstrip(".").lower() for extension in extensions}
     files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
     fitting = [p for p in files if p.suffix.lower() in accepted]
@@ -324,25 +369,28 @@ def _by_stem(split: Split, folder: Path, extensions: tuple[str, ...]) -> dict[st
     if repeated := _repeated(p.stem for p in fitting):
         names = [p.name for p in fitting if p.stem in set(repeated)]
         raise DatasetError(f"{split.name}: {folder} has several files of one stem: {_listed(names)}")
-    if others:
-        logger.warning("%s: passed over in %s: %s", split.name, folder, passed_over)
-    return {p.stem: p for p in fitting}
+    return {p.stem: p for p in sorted(fitting, key=lambda p: p.stem)}, passed_over
 
 
-def _describe_orphans(
-    split: Split, folders: list[Path], images: Mapping[str, Path], labels: Mapping[str, Path]
-) -> str:
-    alone = [
-        [files[stem].name for stem in sorted(files.keys() - others.keys())]
-        for files, others in ((images, labels), (labels, images))
-    ]
+def _of_stems(split: Split, files: Mapping[str, Path], folder: Path) -> dict[str, Path]:
+    if missing := [stem for stem in split.stems if stem not in files]:
+        hint = "; a stem is a name without its extension" if Path(missing[0]).stem in files else ""
+        raise DatasetError(
+            f"{split.name}: {len(missing)} listed stems have no file in {folder}: {_listed(missing)}{hint}"
+        )
+    return {stem: files[stem] for stem in sorted(split.stems)}
+
+
+def _without(files: Mapping[str, Path], others: Mapping[str, Path]) -> list[Path]:
+    return [path for stem, path in files.items() if stem not in others]
+
+
+def _describe_orphans(split: Split, root: str | Path, files: Files) -> str:
     parts = []
-    if alone[0]:
-        parts.append(f"{len(alone[0])} images in {folders[0]} have no label: {_listed(alone[0])}")
-    if alone[1]:
-        parts.append(f"{len(alone[1])} labels in {folders[1]} have no image: {_listed(alone[1])}")
+    kinds = ("images", split.images, "label"), ("labels", split.labels, "image")
+    for paths, (kind, folder, missing) in zip(files.alone, kinds, strict=True):
+        if paths:
+            names = _listed(path.name for path in paths)
+            parts.append(f"{len(paths)} {kind} in {Path(root) / folder} have no {missing}: {names}")
     text = f"{split.name}: {'; '.join(parts)}. Images and labels pair by equal stems; add or remove the rest"
-    folded = [{Path(name).stem.casefold() for name in names} for names in alone]
-    if folded[0] & folded[1]:
-        text += " (some stems differ in case alone: rename them)"
-    return text
+    return text + (" (some stems differ in case alone: rename them)" if files.alone_by_case else "")

@@ -197,7 +197,7 @@ def _refuse_others(manifest: Path, parameters: dict, root: Path, parts: dict[str
 def _write_scene(image: np.ndarray, labels: np.ndarray, files: list[tuple[Path, Path]]) -> None:
     for pair in files:
         for array, path in zip((image, labels), pair, strict=True):
-            kind, options = ("JPEG", _JPEG) if path.suffix == ".jpg" else ("PNG", {})
+            kind, options = ("JPEG", _JPEG) if path.suffix.lower() == ".jpg" else ("PNG", {})
             buffer = io.BytesIO()
             Image.fromarray(array).save(buffer, kind, **options)
             _write(path, buffer.getvalue())

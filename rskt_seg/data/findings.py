@@ -1,0 +1,207 @@
+"""What a check of a dataset found, as text for people and as plain values for JSON."""
+
+import os
+import textwrap
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from tabulate import tabulate
+
+from rskt_seg.data.fingerprint import Fingerprint
+
+ERROR, NOTE = "error", "note"
+_SHOWN = 10
+_WIDTH = 110
+_INDENT = " " * 7
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of fault: `level` is "error" (training or scores would be wrong) or "note"."""
+
+    level: str
+    what: str
+    cure: str
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One file with a fault, and what exactly was found in it."""
+
+    kind: Kind
+    path: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """All faults of one kind; `files` are (path, detail), none where the whole set is meant."""
+
+    kind: Kind
+    files: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_error(self) -> bool:
+        """Whether the dataset should not be trained on or scored before this is cured."""
+        return self.kind.level == ERROR
+
+    def line(self) -> str:
+        """Everything on one line, with at most ten files: for an exception or a log."""
+        files = [f"{path} ({detail})" if detail else path for path, detail in self.files[:_SHOWN]]
+        where = f": {', '.join(files)}{_more(self.files)}" if files else ""
+        return f"{self.kind.what}{where} -> {self.kind.cure}"
+
+    def render(self, folder: str = "") -> str:
+        """Several indented lines; paths below `folder` are shown relative to it."""
+        number = f": {_files(len(self.files))}" if self.files else ""
+        label = "ERROR" if self.is_error else "note "
+        lines = _wrapped(f"{self.kind.what}{number}", f"{label}  ")
+        shown = [(_below(folder, path), detail) for path, detail in self.files[:_SHOWN]]
+        if any(detail for _, detail in shown):
+            width = max(len(path) for path, _ in shown)
+            lines += [f"{_INDENT}  {path:<{width}}  {detail}" for path, detail in shown]
+            lines += [f"{_INDENT}  {_more(self.files).strip()}"] if len(self.files) > _SHOWN else []
+        elif shown:
+            lines += _wrapped(", ".join(path for path, _ in shown) + _more(self.files), _INDENT + "  ")
+        return "\n".join([*lines, *_wrapped(f"-> {self.kind.cure}", _INDENT)])
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, with every file."""
+        files = [{"path": path, "detail": detail} for path, detail in self.files]
+        return {"level": self.kind.level, "what": self.kind.what, "cure": self.kind.cure, "files": files}
+
+
+def collect(faults: Iterable[Fault]) -> list[Finding]:
+    """One finding for each kind, errors first, kinds and files in the order of their first fault."""
+    grouped: dict[Kind, list[tuple[str, str]]] = {}
+    for fault in faults:
+        files = grouped.setdefault(fault.kind, [])
+        if fault.path:
+            files.append((fault.path, fault.detail))
+    return errors_first(Finding(kind, tuple(files)) for kind, files in grouped.items())
+
+
+def errors_first(findings: Iterable[Finding]) -> list[Finding]:
+    """The errors, then the notes, each in their order."""
+    return sorted(findings, key=lambda finding: not finding.is_error)
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of checking one split of K classes.
+
+    `folders`: of images and of labels; `count`: pairs; `histogram`: pixels of ids 0..K-1 and, last, of
+    the ignored id; `files_per_class`: in how many labels each of them occurs; `strays`: pixels of other
+    ids; `fingerprint`: None unless every file could be read; `digests`: of the content of each image.
+    """
+
+    name: str
+    folders: tuple[str, str]
+    classes: tuple[str, ...]
+    ignore: int
+    findings: tuple[Finding, ...]
+    count: int = 0
+    histogram: tuple[int, ...] = ()
+    files_per_class: tuple[int, ...] = ()
+    strays: int = 0
+    fingerprint: Fingerprint | None = None
+    digests: dict[str, bytes] = field(default_factory=dict, repr=False)
+
+    @property
+    def errors(self) -> int:
+        """How many kinds of error were found."""
+        return sum(finding.is_error for finding in self.findings)
+
+    @property
+    def ok(self) -> bool:
+        """Whether no error was found; notes are allowed."""
+        return not self.errors
+
+    def render(self) -> str:
+        """The report as text: errors, notes, the histogram and the fingerprint."""
+        notes = len(self.findings) - self.errors
+        below = os.path.commonpath([os.path.abspath(folder) for folder in self.folders])
+        shown = os.path.relpath(below)
+        head = (
+            f"{self.name}: {self.count} pairs, {len(self.classes)} classes, "
+            f"{_number(self.errors, 'kind of error', 'kinds of error')}, {_number(notes, 'note', 'notes')}"
+        )
+        lines = [head, *_wrapped(f"in {below if shown.startswith('..') else shown}", "")]
+        lines += [finding.render(below) for finding in errors_first(self.findings)]
+        if self.histogram:
+            lines += [
+                "",
+                self._table(),
+                "",
+                f"fingerprint  {self.fingerprint or 'none: not all is readable'}",
+            ]
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain values for `json`, with every file of every finding."""
+        mark = self.fingerprint
+        return {
+            "name": self.name,
+            "ok": self.ok,
+            "folders": list(self.folders),
+            "pairs": self.count,
+            "fingerprint": mark and {"images": mark.images, "labels": mark.labels, "count": mark.count},
+            "histogram": [
+                {"id": k, "name": name, "pixels": pixels, "files": files}
+                for k, name, pixels, files in self._rows()
+            ],
+            "other_pixels": self.strays,
+            "findings": [finding.to_json() for finding in errors_first(self.findings)],
+        }
+
+    def _rows(self) -> Iterator[tuple[int, str, int, int]]:
+        if self.histogram:
+            ids = [*range(len(self.classes)), self.ignore]
+            names = [*self.classes, "(ignored)"]
+            yield from zip(ids, names, self.histogram, self.files_per_class, strict=True)
+
+    def _table(self) -> str:
+        total = max(1, sum(self.histogram) + self.strays)
+        rows = [[k, name, f"{pixels / total:.3%}", pixels, files] for k, name, pixels, files in self._rows()]
+        if self.strays:
+            rows.append(["", "(other ids)", f"{self.strays / total:.3%}", self.strays, ""])
+        align = ("right", "left", "right", "right", "right")
+        head = ("id", "class", "share", "pixels", "files")
+        return tabulate(rows, head, colalign=align, disable_numparse=True)
+
+
+def summary(reports: Iterable[Report]) -> str:
+    """A line for each report: its name, pairs, kinds of error, notes and fingerprint."""
+    rows = [(r.name, r.count, r.errors, len(r.findings) - r.errors, r.fingerprint or "none") for r in reports]
+    return tabulate(rows, ("split", "pairs", "errors", "notes", "fingerprint"), disable_numparse=True)
+
+
+def _below(folder: str, path: str) -> str:
+    shown = os.path.relpath(path, folder) if folder else path
+    return path if shown.startswith("..") else shown
+
+
+def _number(count: int, one: str, several: str) -> str:
+    if count == 0:
+        return f"no {one.removeprefix('kind of ')}"
+    return f"{count} {one if count == 1 else several}"
+
+
+def _files(count: int) -> str:
+    return _number(count, "file", "files")
+
+
+def _more(files: tuple) -> str:
+    return f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent=indent,
+        subsequent_indent=" " * (len(indent) + 3 * text.startswith("-> ")),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -1,0 +1,179 @@
+"""A user's own dataset, described by a small YAML file (datasets/README.md, "Your own data")."""
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rskt_seg.data.catalog import IGNORE_LABEL, SPLITS, ClassSet, Split, find_files
+from rskt_seg.errors import DatasetError, VocabularyError
+from rskt_seg.vocabulary import check_names
+
+IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "tif", "tiff", "bmp")
+LABEL_EXTENSIONS = ("png", "tif", "tiff")
+"""What is looked for where a file does not say; in any case of letters."""
+
+_KEYS = {"name": True, "classes": True, "palette": False, "ignore": False, "splits": True}
+_SPLIT_KEYS = {
+    "images": True,
+    "labels": True,
+    "list": False,
+    "image_extensions": False,
+    "label_extensions": False,
+}
+_WORD = re.compile(r"[A-Za-z0-9]\w*(-\w+)*", re.ASCII)
+
+Colors = Callable[[int], Iterable[Sequence[int]]]
+"""Makes a number of distinct colours (R, G, B), for a file without a palette."""
+
+
+def read_own(path: str | Path, colors: Colors) -> tuple[Split, ...]:
+    """The splits of the dataset that the YAML file at `path` describes, called `<name>_<split>_sem_seg`.
+
+    Folders are relative to the file and must exist; the splits hold them as absolute ones. Raises
+    `DatasetError`, in one line that begins with the file and the key, for anything that cannot be used:
+    unknown, missing or repeated keys, class names that are no words or repeat themselves, colours, an
+    ignored id outside 0..255, a missing folder, a list that is faulty or names stems without a file, and
+    a name that a dataset of the table has.
+    """
+    path = Path(path)
+    tree = _read_yaml(path)
+    _check_keys(tree, _KEYS, f"{path}")
+    name = _word(tree["name"], f"{path}: name")
+    classes = _class_set(tree, path, name, colors)
+    ignore = tree.get("ignore", IGNORE_LABEL)
+    if type(ignore) is not int or not 0 <= ignore <= 255:
+        raise DatasetError(f"{path}: ignore must be an id 0..255; found {ignore!r}")
+    parts = tree["splits"]
+    if not isinstance(parts, dict) or not parts:
+        raise DatasetError(f"{path}: splits must name at least one split, such as train; found {parts!r}")
+    return tuple(_split(part, values, path, name, classes, ignore) for part, values in parts.items())
+
+
+def _split(part: object, values: object, path: Path, name: str, classes: ClassSet, ignore: int) -> Split:
+    where = f"{path}: splits.{part}"
+    part = _word(part, where)
+    _check_keys(values, _SPLIT_KEYS, where)
+    full_name = f"{name}_{part}_sem_seg"
+    if full_name in {split.name for split in SPLITS}:
+        raise DatasetError(f"{path}: name: {full_name} is a dataset of the table; choose another name")
+    split = Split(
+        full_name,
+        name,
+        part,
+        _folder(values["images"], path, f"{where}.images"),
+        _folder(values["labels"], path, f"{where}.labels"),
+        _extensions(values, "image_extensions", IMAGE_EXTENSIONS, where),
+        _extensions(values, "label_extensions", LABEL_EXTENSIONS, where),
+        classes,
+        ignore=ignore,
+        stems=_stems(values["list"], path, f"{where}.list") if "list" in values else (),
+    )
+    if split.stems:
+        try:
+            find_files(split, path.parent)
+        except DatasetError as error:
+            raise DatasetError(f"{where}.list: {error}") from error
+    return split
+
+
+def _class_set(tree: Mapping[str, Any], path: Path, name: str, colors: Colors) -> ClassSet:
+    if not isinstance(tree["classes"], list):
+        raise DatasetError(f"{path}: classes must be a list of names; found {tree['classes']!r}")
+    try:
+        names = check_names(tree["classes"])
+    except VocabularyError as error:
+        raise DatasetError(f"{path}: classes: {error}; quote names such as 'no' or '1'") from error
+    palette = tree.get("palette")
+    if palette is None:
+        palette = [[int(value) for value in color] for color in colors(len(names))]
+    if not isinstance(palette, list) or not all(isinstance(color, list) for color in palette):
+        raise DatasetError(f"{path}: palette must be a list of [R, G, B], one a class; found {palette!r}")
+    try:
+        return ClassSet(name, names, tuple(tuple(color) for color in palette))
+    except DatasetError as error:
+        key = "palette" if "colour" in str(error) else "classes"
+        raise DatasetError(f"{path}: {key}: {str(error).removeprefix(f'{name}: ')}") from error
+
+
+def _folder(value: object, path: Path, where: str) -> str:
+    folder = (path.parent / Path(_text(value, where)).expanduser()).absolute()
+    if not folder.is_dir():
+        raise DatasetError(
+            f"{where}: the folder {folder} does not exist (paths are relative to the YAML file)"
+        )
+    return str(folder)
+
+
+def _stems(value: object, path: Path, where: str) -> tuple[str, ...]:
+    file = path.parent / Path(_text(value, where)).expanduser()
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{where}: the list {file} cannot be read: {error}") from error
+    stems = [line for line in lines if line]
+    repeated = [stem for stem, count in Counter(stems).items() if count > 1]
+    if repeated or not stems:
+        fault = f"repeats {', '.join(repeated[:10])}" if repeated else "is empty"
+        raise DatasetError(f"{where}: the list {file} {fault}; it must hold one stem a line, each once")
+    return tuple(stems)
+
+
+def _extensions(values: Mapping[str, Any], key: str, default: tuple[str, ...], where: str) -> tuple[str, ...]:
+    given = values.get(key, list(default))
+    if not isinstance(given, list) or not given or not all(isinstance(e, str) and e for e in given):
+        raise DatasetError(f"{where}.{key} must be a list such as [jpg, png]; found {given!r}")
+    return tuple(extension.lstrip(".") for extension in given)
+
+
+def _word(value: object, where: str) -> str:
+    if not isinstance(value, str) or not _WORD.fullmatch(value):
+        raise DatasetError(f"{where} must be a word of letters, digits, - and _; found {value!r}")
+    return value
+
+
+def _text(value: object, where: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise DatasetError(f"{where} must be a path; found {value!r}")
+    return value
+
+
+def _check_keys(tree: object, known: Mapping[str, bool], where: str) -> None:
+    if not isinstance(tree, dict):
+        raise DatasetError(f"{where} must hold the keys {', '.join(known)}; found {tree!r}")
+    for key in tree:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+            raise DatasetError(f"{where}: unknown key {key!r}; {hint}")
+    if missing := [key for key, needed in known.items() if needed and key not in tree]:
+        raise DatasetError(f"{where}: missing key {', '.join(missing)}")
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """The safe loader, which would keep the last of two equal keys and drop the first without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [key.value for key, _ in node.value]
+        for (key, _), name in zip(node.value, keys, strict=True):
+            if keys.count(name) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {name} repeats", key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(path: Path) -> dict:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise DatasetError(f'{path} does not exist; see datasets/README.md, "Your own data"') from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path} cannot be read: {error}") from error
+    try:
+        # A subclass of the safe loader, which builds plain values only.
+        return yaml.load(text, _UniqueKeys)
+    except yaml.YAMLError as error:
+        raise DatasetError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error

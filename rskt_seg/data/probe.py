@@ -1,0 +1,218 @@
+"""What one image and its label file are: from their headers, or from reading both to the end.
+
+An image is seen as the training and test mappers see it, that is turned as its EXIF orientation says; a
+label is never turned.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from rskt_seg.data.catalog import Pair
+from rskt_seg.data.findings import ERROR, NOTE, Fault, Kind
+from rskt_seg.data.fingerprint import Digests, image_digest, label_digest
+from rskt_seg.data.labels import read_label, stored_mode
+from rskt_seg.errors import LabelError
+
+BROKEN_IMAGE = Kind(
+    ERROR,
+    "image cannot be read",
+    "copy or unpack the file again; a raster of another kind than 8-bit gray or RGB, such as one of 16-bit "
+    "or more than four bands, is to be saved as 8-bit RGB first",
+)
+BROKEN_LABEL = Kind(ERROR, "label cannot be read", "copy or unpack the file again, or remove the pair")
+SIZES = Kind(
+    ERROR,
+    "label and image differ in size (height x width)",
+    "nothing is resized: find the image or the label that belongs here",
+)
+TURNED = Kind(
+    ERROR,
+    "label has the size of its image before the EXIF rotation that every reader applies",
+    "if the label lies right on the stored pixels, remove the EXIF orientation from the image (exiftool "
+    "-Orientation= FILE); else turn the label like the image",
+)
+UNCERTAIN = Kind(
+    ERROR,
+    "image has an EXIF orientation, and sizes do not tell whether its label follows",
+    "look at both: if the label fits the image as viewers show it, save the image upright (PIL.ImageOps."
+    "exif_transpose); if it fits the stored pixels, remove the EXIF orientation",
+)
+PALETTE = Kind(NOTE, "palette labels", "nothing to do: the index is the class id, its colour plays no role")
+DEEP = Kind(
+    NOTE,
+    "images with more than 8 bits a sample",
+    "save them as 8 bit by a rule of your own; the reader cuts values above 255 or drops the low byte",
+)
+BANDS = Kind(
+    NOTE,
+    "images that are neither RGB nor gray",
+    "nothing to do if this is meant: they are converted to RGB, and alpha is dropped",
+)
+_REFUSED_CURE = (
+    "labels hold one class id a pixel, best as 8-bit gray PNG; official archives are converted by "
+    "datasets/prepare.py (datasets/README.md)"
+)
+
+_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+_LOSSLESS_FILES = ("PNG", "BMP", "GIF")
+_LOSSLESS_TIFFS = ("raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate")
+_CHUNK = 1 << 22
+
+
+@dataclass(frozen=True)
+class Header:
+    """An image file as its header describes it; sizes are (height, width)."""
+
+    size: tuple[int, int]
+    stored_size: tuple[int, int]
+    orientation: int
+    format: str
+    mode: str
+    stored_mode: str
+    compression: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Faults of one pair, and where its files could be read their digests and the pixels of each id."""
+
+    pair: Pair
+    faults: tuple[Fault, ...]
+    digests: Digests | None = None
+    image: bytes | None = None
+    counts: dict[int, int] = field(default_factory=dict)
+
+
+def read_header(source: str | Path | BinaryIO, decode: bool = False) -> Header:
+    """The header of an image file; with `decode` all its pixels are read too, and what follows them.
+
+    Raises what Pillow raises for a file that is missing, truncated or no image (`OSError`, `SyntaxError`,
+    `ValueError`, `EOFError`, `DecompressionBombError`).
+    """
+    with Image.open(source) as image:
+        stored = stored_mode(image)
+        compression = str(image.info.get("compression", ""))
+        # Pillow reads a PNG to its end to find the orientation; a TIFF forgets it when it is read.
+        if decode and image.format == "PNG":
+            image.load()
+        orientation = _orientation(image)
+        height, width = image.height, image.width
+        if decode:
+            image.load()
+        turned = 5 <= orientation <= 8 and image.format != "TIFF"
+        size = (width, height) if turned else (height, width)
+        return Header(size, (height, width), orientation, image.format or "", image.mode, stored, compression)
+
+
+def header_faults(pair: Pair) -> list[Fault]:
+    """What the headers of a pair tell: unreadable files, labels of another kind than ids, sizes, notes."""
+    try:
+        image = read_header(pair.image)
+    except _UNREADABLE as error:
+        return [_unreadable(BROKEN_IMAGE, pair.image, error)]
+    try:
+        label = read_header(pair.label)
+        if not _holds_ids(label):
+            # Anything unusual is left to the reader of labels, which knows what is refused and why.
+            read_label(pair.label)
+    except LabelError as error:
+        return [refused(pair.label, error)]
+    except _UNREADABLE as error:
+        return [_unreadable(BROKEN_LABEL, pair.label, error)]
+    return [
+        *_size_faults(pair, image, label.stored_size),
+        *_image_notes(pair, image),
+        *_label_notes(pair, label),
+    ]
+
+
+def read_pair(pair: Pair) -> Facts:
+    """Everything that reading both files of a pair to the end tells, except what its ids mean."""
+    faults: list[Fault] = []
+    image = content = None
+    try:
+        content = image_digest(data := pair.image.read_bytes())
+        image = read_header(BytesIO(data), decode=True)
+    except _UNREADABLE as error:
+        faults.append(_unreadable(BROKEN_IMAGE, pair.image, error))
+    try:
+        ids = read_label(pair.label)
+    except LabelError as error:
+        return Facts(pair, (*faults, refused(pair.label, error)), image=content)
+    if image is not None:
+        faults += [*_size_faults(pair, image, ids.shape), *_image_notes(pair, image)]
+    faults += _label_notes(pair, read_header(pair.label))
+    digests = Digests(pair.image.stem, content, label_digest(ids)) if image is not None else None
+    return Facts(pair, tuple(faults), digests, content, id_counts(ids))
+
+
+def id_counts(ids: np.ndarray) -> dict[int, int]:
+    """The ids of a label (H, W) uint8 or uint16 that occur, each with its number of pixels."""
+    flat = ids.reshape(-1)
+    counts = np.zeros(int(np.iinfo(ids.dtype).max) + 1, np.int64)
+    for start in range(0, len(flat), _CHUNK):
+        counts += np.bincount(flat[start : start + _CHUNK], minlength=len(counts))
+    return {int(k): int(counts[k]) for k in np.flatnonzero(counts)}
+
+
+def refused(path: Path, error: LabelError) -> Fault:
+    """The fault of a label that `read_label` refuses."""
+    message = str(error).removeprefix(f"{path}: ")
+    if error.__cause__ is not None:
+        return _unreadable(BROKEN_LABEL, path, error.__cause__)
+    return Fault(Kind(ERROR, message, _REFUSED_CURE), str(path))
+
+
+def _unreadable(kind: Kind, path: Path, error: BaseException) -> Fault:
+    if isinstance(error, FileNotFoundError):
+        return Fault(kind, str(path), "does not exist")
+    # Pillow names the file, which is named already, or the buffer that it was read into.
+    what = "no image of a known format" if type(error).__name__ == "UnidentifiedImageError" else str(error)
+    return Fault(kind, str(path), what)
+
+
+def _size_faults(pair: Pair, image: Header, label: tuple[int, int]) -> Iterator[Fault]:
+    oriented = 2 <= image.orientation <= 8
+    detail = f"label {label[0]}x{label[1]}, image {image.size[0]}x{image.size[1]}"
+    if oriented and label in (image.size, image.stored_size):
+        telling = image.orientation >= 5 and image.size != image.stored_size
+        if not telling:
+            yield Fault(UNCERTAIN, str(pair.image), f"EXIF orientation {image.orientation}")
+        elif label == image.stored_size:
+            yield Fault(TURNED, str(pair.label), f"{detail} with EXIF orientation {image.orientation}")
+    elif label != image.size:
+        yield Fault(SIZES, str(pair.label), f"{detail} ({pair.image.name})")
+
+
+def _label_notes(pair: Pair, label: Header) -> Iterator[Fault]:
+    if label.mode == "P":
+        yield Fault(PALETTE, str(pair.label))
+
+
+def _image_notes(pair: Pair, image: Header) -> Iterator[Fault]:
+    if "16" in image.stored_mode or image.mode[0] in "IF":
+        yield Fault(DEEP, str(pair.image), image.stored_mode)
+    elif image.mode not in ("RGB", "L", "P"):
+        yield Fault(BANDS, str(pair.image), image.mode)
+
+
+def _holds_ids(label: Header) -> bool:
+    plain = label.mode == label.stored_mode == "L" or label.mode == "P"
+    tiff = label.format == "TIFF" and label.compression in _LOSSLESS_TIFFS
+    return plain and (label.format in _LOSSLESS_FILES or tiff)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        # The base class, because PngImageFile would read the whole file first.
+        value = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+    except Exception:
+        # As the readers of the mappers: an EXIF block that cannot be parsed turns nothing.
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
