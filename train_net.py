@@ -19,8 +19,9 @@ from rskt_seg.cli import run
 
 def main(args: argparse.Namespace) -> dict | None:
     """What each process does. Returns the results of the evaluation."""
+    from rskt_seg.d2.benchmark import evaluate
     from rskt_seg.d2.launch import set_up
-    from rskt_seg.d2.trainer import Trainer, evaluate
+    from rskt_seg.d2.trainer import Trainer
 
     cfg = set_up(args)
     if args.eval_only:

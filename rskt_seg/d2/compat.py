@@ -123,7 +123,8 @@ def _cpu_process(
     args: tuple,
 ) -> None:
     # Every process would otherwise start a thread on each core, and they would all wait for each other.
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
+    share = max(1, (os.cpu_count() or 1) // processes)
+    torch.set_num_threads(min(share, torch.get_num_threads()))
     rank = machine * processes + local_rank
     dist.init_process_group("gloo", init_method=url, world_size=machines * processes, rank=rank)
     _make_local_group(processes, machines, machine)

@@ -11,6 +11,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from torch import Tensor
 
+from rskt_seg.data.fingerprint import Digests, Fingerprint, combine, image_digest, label_digest
 from rskt_seg.data.labels import check_label, read_label
 from rskt_seg.errors import DatasetError
 from rskt_seg.metrics.confusion import ConfusionMatrix, Scores
@@ -22,7 +23,8 @@ logger = logging.getLogger(__name__)
 class RSEvaluator(DatasetEvaluator):
     """mIoU, fwIoU, mACC and pACC (percent) of the arg-max of score maps, merged over all processes.
 
-    After `evaluate`, `scores` holds the whole result in the main process.
+    After `evaluate` or `restore` the main process has `scores`, the number of `images`, and the
+    `fingerprint` of the images and labels that were read.
     """
 
     def __init__(self, dataset_name: str, output_dir: str | Path | None = None, suffix: str = "") -> None:
@@ -38,6 +40,17 @@ class RSEvaluator(DatasetEvaluator):
     def reset(self) -> None:
         """Forget all images."""
         self.matrix = ConfusionMatrix(len(self.classes), self.ignore)
+        self.digests: list[Digests] = []
+
+    @property
+    def images(self) -> int:
+        """How many images were counted."""
+        return len(self.digests)
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """Of the images and labels that were counted."""
+        return combine(self.digests)
 
     def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping[str, Tensor]]) -> None:
         """Count the pixels of each image against its label file.
@@ -53,24 +66,44 @@ class RSEvaluator(DatasetEvaluator):
             label = read_label(path)
             check_label(label, classes, self.ignore, path, tuple(scores.shape[1:]), self.classes)
             self.matrix.update(scores.argmax(dim=0).cpu().numpy(), label)
+            image = Path(entry["file_name"])
+            self.digests.append(Digests(image.stem, image_digest(image.read_bytes()), label_digest(label)))
 
     def evaluate(self) -> OrderedDict | None:
-        """`{"sem_seg": {"mIoU": ..., "IoU-<class>": ...}}` in the main process, None in the others.
+        """`results()` of all processes together in the main process, None in the others."""
+        parts = comm.gather((self.matrix, self.digests))
+        if not comm.is_main_process():
+            return None
+        self.reset()
+        for matrix, digests in parts:
+            self.matrix.merge(matrix)
+            self.digests += digests
+        return self.results()
+
+    def results(self) -> OrderedDict:
+        """`{"sem_seg": {"mIoU": ..., "IoU-<class>": ...}}`; also logs and writes them.
 
         Classes without ground truth are left out.
         """
-        matrices = comm.gather(self.matrix)
-        if not comm.is_main_process():
-            return None
-        total, *others = matrices
-        for other in others:
-            total.merge(other)
-        self.scores = total.scores()
+        self.scores = self.matrix.scores()
         logger.info("%s, class by class:\n%s", self.name, class_table(self.scores, self.classes))
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.write_text(to_json({self.name: self.scores}, {self.name: self.classes}))
         return OrderedDict(sem_seg=self._flat(self.scores))
+
+    def state(self) -> dict:
+        """Everything counted, exact, ready for JSON."""
+        digests = [(part.stem, part.image.hex(), part.label.hex()) for part in self.digests]
+        return {"matrix": self.matrix.state(), "digests": digests}
+
+    def restore(self, state: Mapping) -> None:
+        """Take up what `state` returned. Raises `DatasetError` unless it counts this dataset's classes."""
+        matrix = ConfusionMatrix.from_state(state["matrix"])
+        self.reset()
+        self.matrix.merge(matrix)
+        digests = state["digests"]
+        self.digests = [Digests(stem, *map(bytes.fromhex, pair)) for stem, *pair in digests]
 
     def _flat(self, scores: Scores) -> dict[str, float]:
         results = {key: getattr(scores, key) for key in SUMMARY}

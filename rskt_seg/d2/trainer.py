@@ -15,7 +15,6 @@ from detectron2.modeling import build_model as build_segmentor
 from detectron2.utils import comm
 from torch import nn
 
-from rskt_seg.checkpoints import load_checkpoint
 from rskt_seg.d2 import loaders
 from rskt_seg.d2.checkpointer import AtomicCheckpointer, last_checkpoint
 from rskt_seg.d2.compat import create_ddp_model
@@ -23,7 +22,7 @@ from rskt_seg.d2.evaluator import RSEvaluator
 from rskt_seg.d2.optimizer import build_optimizer
 from rskt_seg.d2.segmentor import plain_model
 from rskt_seg.d2.tta import SegmentorTTA
-from rskt_seg.d2.weights import check_trained, load_weights
+from rskt_seg.d2.weights import load_weights
 from rskt_seg.errors import RSKTSegError
 from rskt_seg.metrics.report import table
 
@@ -137,20 +136,3 @@ def _unreported(record: logging.LogRecord) -> bool:
     # several processes the launcher reports the one that failed, and the others merely lost it.
     ended = record.exc_info is not None
     return not ended or (comm.get_world_size() == 1 and not isinstance(record.exc_info[1], RSKTSegError))
-
-
-def evaluate(cfg: CfgNode, resume: bool = False) -> OrderedDict:
-    """Results of `DATASETS.TEST` for `MODEL.WEIGHTS`, or with `resume` for the last checkpoint of the run.
-
-    With `TEST.AUG.ENABLED` a second pass adds results that end in `_TTA`. Raises
-    `WeightsNotFoundError` where there is no trained checkpoint.
-    """
-    last = last_checkpoint(cfg.OUTPUT_DIR) if resume else None
-    if last is None:
-        check_trained(cfg)
-    model = Trainer.build_model(cfg)
-    logger.info("Loaded %s", load_checkpoint(plain_model(model), last or cfg.MODEL.WEIGHTS))
-    results = Trainer.test(cfg, model)
-    if cfg.TEST.AUG.ENABLED:
-        results.update(Trainer.test_with_tta(cfg, model))
-    return results

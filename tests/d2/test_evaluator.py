@@ -10,7 +10,8 @@ from PIL import Image
 
 from rskt_seg.d2 import compat
 from rskt_seg.d2.evaluator import RSEvaluator
-from rskt_seg.data.catalog import UDD5
+from rskt_seg.data.catalog import UDD5, Pair
+from rskt_seg.data.fingerprint import fingerprint
 from rskt_seg.errors import DatasetError, LabelError
 from rskt_seg.metrics.confusion import ConfusionMatrix
 
@@ -28,7 +29,8 @@ def images(folder) -> list[tuple[dict, dict, np.ndarray, np.ndarray]]:
         scores = rng.random((len(UDD5), *SIZE), dtype=np.float32)
         path = folder / f"{i}.png"
         Image.fromarray(label).save(path)
-        fed = {"sem_seg_file_name": str(path)}
+        Image.fromarray(label).save(path.with_suffix(".bmp"))
+        fed = {"file_name": str(path.with_suffix(".bmp")), "sem_seg_file_name": str(path)}
         found.append((fed, {"sem_seg": torch.from_numpy(scores)}, scores.argmax(0), label))
     return found
 
@@ -78,6 +80,24 @@ def test_a_reset_forgets_all_images(tmp_path):
     evaluator.reset()
     assert evaluated(evaluator, parts[:2]) == once
     assert evaluator.matrix.counts.sum() == 2 * (SIZE[0] - 1) * SIZE[1]
+
+
+def test_what_was_counted_can_be_written_down_and_taken_up_again(tmp_path):
+    parts = images(tmp_path)
+    evaluator, other = RSEvaluator(NAME), RSEvaluator(NAME)
+    results = evaluated(evaluator, parts)
+    other.restore(json.loads(json.dumps(evaluator.state())))
+    assert other.results() == results
+    assert (other.images, other.fingerprint) == (COUNT, evaluator.fingerprint)
+    with pytest.raises(DatasetError, match=r"of 5 classes.* and of 4"):
+        other.restore({"matrix": ConfusionMatrix(4).state(), "digests": []})
+
+
+def test_the_fingerprint_is_that_of_the_files_that_were_read(tmp_path):
+    evaluator = RSEvaluator(NAME)
+    evaluated(evaluator, images(tmp_path)[::-1])
+    files = [Pair(path, path.with_suffix(".png")) for path in tmp_path.glob("*.bmp")]
+    assert evaluator.fingerprint == fingerprint(files)
 
 
 def test_a_model_of_other_classes_is_refused(tmp_path):

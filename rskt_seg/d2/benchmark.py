@@ -1,0 +1,193 @@
+"""Evaluation of trained weights on all of `DATASETS.TEST`: resumable, and reported as one table.
+
+Files in `OUTPUT_DIR`: `benchmark.txt`, `.md`, `.csv`, `.json` and `benchmark_classes.csv` once every set is
+done; in `inference/`, for each set, its scores and the counts from which an interrupted run goes on. Counts
+are taken up only where weights, settings, data, code and versions are those of the run that left them.
+"""
+
+import json
+import logging
+import os
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import inference_on_dataset
+from detectron2.utils import comm
+from torch import nn
+
+from rskt_seg.checkpoints import load_checkpoint
+from rskt_seg.checkpoints.fetch import sha256_of
+from rskt_seg.d2 import provenance
+from rskt_seg.d2.checkpointer import last_checkpoint
+from rskt_seg.d2.datasets import load_datasets
+from rskt_seg.d2.evaluator import RSEvaluator
+from rskt_seg.d2.segmentor import plain_model
+from rskt_seg.d2.trainer import Trainer
+from rskt_seg.d2.tta import SegmentorTTA
+from rskt_seg.d2.weights import check_trained
+from rskt_seg.errors import DatasetError
+from rskt_seg.metrics import benchmark as report
+from rskt_seg.metrics.published import published
+from rskt_seg.vocabulary import seen_names
+
+logger = logging.getLogger(__name__)
+
+_BACKBONES = {"vitb16": "ViT-B", "vitl14": "ViT-L"}
+
+
+def evaluate(cfg: CfgNode, resume: bool = False) -> OrderedDict:
+    """Results of `DATASETS.TEST` for `MODEL.WEIGHTS`, or with `resume` for the last checkpoint of the run.
+
+    With `TEST.AUG.ENABLED` a second pass adds results that end in `_TTA`; with `TEST.ROTATE_NAMES` N all
+    names end in `_rotatedN`, so that a control never takes the place of a result.
+
+    Raises `WeightsNotFoundError` where there is no trained checkpoint; the error of a set that cannot be
+    evaluated, after which the sets done before it are kept.
+    """
+    last = last_checkpoint(cfg.OUTPUT_DIR) if resume else None
+    if last is None:
+        check_trained(cfg)
+    weights = str(last or cfg.MODEL.WEIGHTS)
+    model = Trainer.build_model(cfg)
+    logger.info("Loaded %s", load_checkpoint(plain_model(model), weights))
+    control = f"_rotated{cfg.TEST.ROTATE_NAMES}" if cfg.TEST.ROTATE_NAMES else ""
+    results = Benchmark(cfg, weights, control).run(model)
+    if cfg.TEST.AUG.ENABLED:
+        results.update(Benchmark(cfg, weights, f"{control}_TTA").run(SegmentorTTA(cfg, model)))
+    return results
+
+
+class Benchmark:
+    """One pass over `DATASETS.TEST` with the weights of the file `weights`.
+
+    `suffix` ends the names of its results and of its files.
+    """
+
+    def __init__(self, cfg: CfgNode, weights: str, suffix: str = "") -> None:
+        self.cfg = cfg
+        self.suffix = suffix
+        self.folder = Path(cfg.OUTPUT_DIR)
+        self.about = _describe(cfg, weights)
+        self.identity = {
+            "weights": self.about.weights_sha256,
+            "settings": provenance.scoring_digest(cfg),
+            "code": provenance.code_digest(),
+            "versions": self.about.versions,
+        }
+
+    def run(self, model: nn.Module) -> OrderedDict:
+        """Evaluate what is not done yet, report in the main process; `{name + suffix: {"sem_seg": ...}}`.
+
+        In the other processes the results are empty.
+        """
+        results, done = OrderedDict(), []
+        for name in self.cfg.DATASETS.TEST:
+            evaluator = Trainer.build_evaluator(self.cfg, name, self.suffix)
+            scores = self._evaluate(model, evaluator)
+            if comm.is_main_process():
+                results[name + self.suffix] = scores
+                done.append(self._result(evaluator))
+        if done:
+            self._report(done)
+        return results
+
+    def _evaluate(self, model: nn.Module, evaluator: RSEvaluator) -> Mapping:
+        files = [path for d in load_datasets([evaluator.name]) for path in _files(d)]
+        identity = self.identity | {"data": provenance.listing_digest(files)}
+        path = self.folder / "inference" / f"{evaluator.name}{self.suffix}.counts.json"
+        # The main process decides for all, because each of them has to take part in an evaluation.
+        if comm.all_gather(comm.is_main_process() and _take_up(evaluator, path, identity))[0]:
+            return evaluator.results() if comm.is_main_process() else {}
+        loader = Trainer.build_test_loader(self.cfg, evaluator.name)
+        results = inference_on_dataset(model, loader, evaluator)
+        if not comm.is_main_process():
+            return {}
+        if evaluator.images != len(files) // 2:
+            raise DatasetError(
+                f"{evaluator.name}: {evaluator.images} of {len(files) // 2} images were evaluated; evaluate "
+                "it again"
+            )
+        _write(path, json.dumps({"identity": identity, **evaluator.state()}))
+        return results
+
+    def _result(self, evaluator: RSEvaluator) -> report.SetResult:
+        metadata = MetadataCatalog.get(evaluator.name)
+        trained = [n for d in self.cfg.DATASETS.TRAIN for n in MetadataCatalog.get(d).stuff_classes]
+        return report.SetResult(
+            name=evaluator.name,
+            classes=evaluator.classes,
+            seen=seen_names(evaluator.classes, trained),
+            scores=evaluator.scores,
+            images=evaluator.images,
+            fingerprint=str(evaluator.fingerprint),
+            in_domain=any(_contains(evaluator.name, name) for name in self.cfg.DATASETS.TRAIN),
+            note=metadata.get("note", ""),
+        )
+
+    def _report(self, results: list[report.SetResult]) -> None:
+        text = report.text(results, self.about)
+        logger.info("Benchmark%s, in percent:\n%s", self.suffix, text)
+        stem = f"benchmark{self.suffix}"
+        for ending, content in (
+            (".txt", text),
+            (".md", report.markdown(results, self.about)),
+            (".csv", report.table_csv(results)),
+            ("_classes.csv", report.classes_csv(results)),
+            (".json", report.as_json(results, self.about)),
+        ):
+            _write(self.folder / f"{stem}{ending}", content)
+
+
+def _describe(cfg: CfgNode, weights: str) -> report.Run:
+    trained = {MetadataCatalog.get(name).get("dataset", name) for name in cfg.DATASETS.TRAIN}
+    backbone = _BACKBONES.get(cfg.MODEL.RSKT.ENCODER, "")
+    return report.Run(
+        weights=weights,
+        weights_sha256=sha256_of(weights),
+        trained_on=tuple(cfg.DATASETS.TRAIN),
+        config=provenance.settings(cfg),
+        versions=provenance.versions(cfg.MODEL.DEVICE),
+        published=published(trained.pop(), backbone) if len(trained) == 1 else None,
+        rotated=cfg.TEST.ROTATE_NAMES,
+    )
+
+
+def _contains(test: str, train: str) -> bool:
+    """Whether the set `test` holds images of the set `train`, going by what they are registered as."""
+    a, b = MetadataCatalog.get(test), MetadataCatalog.get(train)
+    same = a.get("dataset", test) == b.get("dataset", train)
+    return test == train or (same and a.get("split", "").startswith("all"))
+
+
+def _files(entry: dict) -> tuple[str, str]:
+    return entry["file_name"], entry["sem_seg_file_name"]
+
+
+def _take_up(evaluator: RSEvaluator, path: Path, identity: dict) -> bool:
+    """Give `evaluator` the counts of an earlier run with the same identity; whether there were any."""
+    if not path.is_file():
+        return False
+    try:
+        found = json.loads(path.read_text())
+        differing = [key for key, value in identity.items() if found["identity"].get(key) != value]
+        if not differing:
+            evaluator.restore(found)
+    except (ValueError, KeyError, TypeError, AttributeError, DatasetError) as error:
+        logger.warning("%s cannot be read as counts and is replaced: %r", path, error)
+        return False
+    if differing:
+        logger.info("%s: evaluated again, because other %s", evaluator.name, ", ".join(differing))
+        return False
+    logger.info("%s: taken from %s, where the same run left it", evaluator.name, path)
+    return True
+
+
+def _write(path: Path, content: str) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.part")
+    partial.write_text(content)
+    os.replace(partial, path)
