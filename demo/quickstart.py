@@ -2,17 +2,15 @@
 
     python demo/quickstart.py --output output/demo
 
-Draws a miniature DLRSD, trains `configs/ovrsis/tiny_dlrsd.yaml` on it, evaluates the result beside the
-untrained model, its CLIP alone and a classifier of single pixel colours, and segments scenes that
-were in neither set. Every step is a command that users type, shown before it runs. Exits with status 1
-unless the model clearly learned. Repeating it keeps what is complete.
+Draws miniatures of the eight benchmark sets, trains `configs/ovrsis/tiny_dlrsd.yaml` on that of DLRSD,
+evaluates the result beside the untrained model, its CLIP alone and a classifier of single pixel colours,
+segments scenes that were in no set, and runs the benchmark: all eight sets, seven of them never trained
+on, and the control with exchanged class names. Every step is a command that users type, shown before it
+runs. Exits with status 1 unless the model clearly learned. Repeating it keeps what is complete.
 """
 
 import argparse
 import json
-import os
-import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -23,19 +21,20 @@ import numpy as np
 from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPOSITORY))
+sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "demo")]
+
+from mini_benchmark import SIDE, TRAINING, benchmark, call, figures, write_sets  # noqa: E402
+from mini_benchmark import judge as judge_benchmark  # noqa: E402
 
 from rskt_seg.cli import run  # noqa: E402
 from rskt_seg.data.catalog import find_split, pairs  # noqa: E402
 from rskt_seg.data.labels import read_label  # noqa: E402
-from rskt_seg.data.scenes import MINIATURES, render_scene, write_dlrsd  # noqa: E402
-from rskt_seg.errors import RSKTSegError  # noqa: E402
+from rskt_seg.data.scenes import MINIATURES, render_scene  # noqa: E402
 from rskt_seg.metrics.confusion import ConfusionMatrix  # noqa: E402
 
 if TYPE_CHECKING:
     from rskt_seg.models.rskt import RSKT
 
-CONFIG = REPOSITORY / "configs/ovrsis/tiny_dlrsd.yaml"
 SPLIT = "DLRSD_{}_sem_seg"
 UNSEEN = 4
 GOAL, TIMES_UNTRAINED, TIMES_COLOUR = 45.0, 3.0, 2.0
@@ -53,22 +52,12 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def call(script: str, *words: object, data: Path) -> None:
-    """Run one of the repository's commands, shown as a user would type it."""
-    command = [sys.executable, str(REPOSITORY / script), *map(str, words)]
-    shown = shlex.join(["python", script, *map(str, words)])
-    print(f"\n$ DETECTRON2_DATASETS={data} {shown}", flush=True)
-    done = subprocess.run(command, env={**os.environ, "DETECTRON2_DATASETS": str(data)}, check=False)
-    if done.returncode:
-        raise RSKTSegError(f"{script} ended with status {done.returncode}")
-
-
 def train(args: argparse.Namespace, data: Path) -> dict:
     """Train (or go on with) the tiny model; the scores on the validation scenes."""
     folder = args.output / "train"
     iterations = () if args.iterations is None else ("SOLVER.MAX_ITER", args.iterations)
     options = ("OUTPUT_DIR", folder, "SEED", args.seed, *iterations)
-    call("train_net.py", "--config-file", CONFIG.relative_to(REPOSITORY), "--resume", *options, data=data)
+    call("train_net.py", "--config-file", TRAINING, "--resume", *options, data=data)
     return result(folder)
 
 
@@ -82,10 +71,10 @@ def evaluate_untrained(args: argparse.Namespace, data: Path) -> tuple[float, flo
     folder = args.output / "untrained"
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
-    model = build_model(load_config(str(CONFIG), []))
+    model = build_model(load_config(str(REPOSITORY / TRAINING), []))
     save_file(model.state_dict(), folder / "model.safetensors")
     options = ("MODEL.WEIGHTS", folder / "model.safetensors", "OUTPUT_DIR", folder)
-    call("train_net.py", "--config-file", CONFIG.relative_to(REPOSITORY), "--eval-only", *options, data=data)
+    call("train_net.py", "--config-file", TRAINING, "--eval-only", *options, data=data)
     return result(folder)["mIoU"], clip_alone(model, data)
 
 
@@ -144,14 +133,14 @@ def segment_unseen(args: argparse.Namespace, data: Path) -> None:
     images, truths = args.output / "unseen" / "images", args.output / "unseen" / "truth"
     for index in range(UNSEEN):
         rng = np.random.default_rng([args.seed, 20_000_000 + index])  # no scene of the sets has this index
-        scene = render_scene(rng, 96, row.style, row.concepts)
-        for folder, pixels in ((images, scene.image), (truths, row.label_table()[scene.concept_map])):
+        scene = render_scene(rng, SIDE, row.style, row.concepts)
+        for folder, pixels in ((images, scene.image), (truths, row.labels(scene))):
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(folder / f"scene{index}.png")
-    words = ", ".join(find_split(row.train).class_set.names)
+    words = ", ".join(row.classes)
     weights = ("MODEL.WEIGHTS", args.output / "train" / "model_final.pth")
     inputs = ("--input", f"{images}/*.png", "--gt", truths, "--vocabulary", words)
-    config = ("--config-file", CONFIG.relative_to(REPOSITORY))
+    config = ("--config-file", TRAINING)
     call("demo/demo.py", *config, *inputs, "--output", args.output, "--opts", *weights, data=data)
 
 
@@ -171,29 +160,45 @@ def judge(metrics: dict) -> list[str]:
 
 def main() -> int:
     args = arguments()
+    args.output = args.output.resolve()
     started = time.monotonic()
     data = args.output / "datasets"
-    write_dlrsd(data, args.train_scenes, args.val_scenes, args.seed)
+    write_sets(data, args.seed, args.train_scenes, args.val_scenes)
     trained = train(args, data)
     untrained, clip = evaluate_untrained(args, data)
     colour = colour_baseline(data)
     segment_unseen(args, data)
+    benchmark(args.output / "train" / "model_final.pth", data, args.output / "benchmark")
+    found = figures(args.output / "benchmark")
     metrics = {
         "mIoU": trained["mIoU"],
         "untrained_mIoU": untrained,
         "clip_alone_mIoU": clip,
         "colour_baseline_mIoU": colour,
         "per_class": {name: scores["IoU"] for name, scores in trained["classes"].items()},
+        "benchmark": found,
         "seconds": round(time.monotonic() - started, 1),
     }
     (args.output / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
-    scores = {"mIoU": metrics["mIoU"], "untrained": untrained, "CLIP alone": clip, "colour alone": colour}
-    print("\n" + "; ".join(f"{name} {score:.1f}" for name, score in scores.items()))
-    print(f"{metrics['seconds']:.0f} s; pictures and metrics.json are in {args.output}")
-    faults = judge(metrics)
+    report(metrics, args.output)
+    faults = judge(metrics) + judge_benchmark(found)
     for fault in faults:
         print(f"not learned: {fault}", file=sys.stderr)
     return 1 if faults else 0
+
+
+def report(metrics: dict, output: Path) -> None:
+    """Say in a few lines what came out, and where it lies."""
+    found = metrics["benchmark"]
+    print(
+        f"\nin-domain mIoU {metrics['mIoU']:.1f}; untrained {metrics['untrained_mIoU']:.1f}; "
+        f"CLIP alone {metrics['clip_alone_mIoU']:.1f}; colour alone {metrics['colour_baseline_mIoU']:.1f}\n"
+        f"seven sets never trained on {found['mean_of_others']:.1f}; iSAID's classes never drawn in training "
+        f"{found['isaid_undrawn']:.1f} (chance {found['isaid_undrawn_chance']:.1f}); "
+        f"class names exchanged {found['rotated_names']:.1f}\n"
+        f"{metrics['seconds']:.0f} s; pictures and metrics.json are in {output}, the table is "
+        f"{output / 'benchmark' / 'benchmark.md'}"
+    )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,11 +28,17 @@ def test_a_short_walk_leaves_pictures_and_metrics_and_admits_that_it_has_not_lea
         "clip_alone_mIoU",
         "colour_baseline_mIoU",
         "per_class",
+        "benchmark",
         "seconds",
     } <= metrics.keys()
     assert len(metrics["per_class"]) == 17
     for kind in ("overlay", "labels", "legend", "ids", "truth"):
         assert (tmp_path / f"scene0_{kind}.png").stat().st_size > 0
+    assert "names exchanged" in walk.stdout
+    assert len(metrics["benchmark"]["datasets"]) == 8
+    table = (tmp_path / "benchmark" / "benchmark.md").read_text()
+    assert "| VDD_all_sem_seg " in table and "| Wall (unseen) " in table
+    assert "CONTROL" in (tmp_path / "benchmark" / "benchmark_rotated1.txt").read_text()
     # Repeating it draws no scene again and goes on where training stopped.
     checkpoint = tmp_path / "train" / "model_final.pth"
     written = checkpoint.stat().st_mtime_ns
@@ -54,3 +61,30 @@ def test_learned_means_all_three_bounds(metrics, fault):
 
     faults = judge({key: float(value) for key, value in metrics.items()})
     assert (faults == []) if fault is None else (len(faults) == 1 and fault in faults[0])
+
+
+GOOD = {
+    "in_domain": 55,
+    "mean_of_others": 40,
+    "isaid_undrawn": 30,
+    "isaid_undrawn_chance": 3,
+    "rotated_names": 6,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({}, None),
+        ({"in_domain": 49}, "in-domain mIoU is 49.0"),
+        ({"mean_of_others": 24}, "seven other sets is 24.0"),
+        ({"isaid_undrawn": 19}, "score 19.0"),
+        ({"isaid_undrawn_chance": 7}, r"5 times chance \(7.0\)"),
+        ({"rotated_names": 11}, "still 11.0"),
+    ],
+)
+def test_segmenting_by_words_means_all_four_bounds(change, fault):
+    from mini_benchmark import judge
+
+    faults = judge({key: float(value) for key, value in (GOOD | change).items()})
+    assert (faults == []) if fault is None else (len(faults) == 1 and re.search(fault, faults[0]))
