@@ -9,9 +9,12 @@ from torch import nn
 from tests.parity.fill import published_state
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def no_random_start():
-    """Skip the random initialisation of big layers (12 s a model): strict loading overwrites all of it."""
+    """Skip the random initialisation of big layers (12 s a model): strict loading overwrites all of it.
+
+    For one module at a time: models of other tests must not start from whatever memory holds.
+    """
     with pytest.MonkeyPatch.context() as patch:
         for layer in (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding):
             patch.setattr(layer, "reset_parameters", lambda self: None)
