@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from rskt_seg.checkpoints import clip, dino, rskt
+from rskt_seg.checkpoints import bicor, clip, dino, rskt
 from rskt_seg.checkpoints.files import WeightFile, read_weights, unwrap
 from rskt_seg.checkpoints.hub import locate
 from rskt_seg.checkpoints.rules import LoadReport, Rule, convert, load_strict
@@ -15,40 +15,46 @@ from rskt_seg.errors import CheckpointError
 _PREFIX = r"(module\.)?(sem_seg_head\.model\.)?(?=.)"
 _BUILD = (
     "Build the model with the options the checkpoint was trained with "
-    "(number of layers, components, aggregator)"
+    "(number of classes, number of layers, components)"
 )
-_ROLES = ("clip", "remote_clip", "dino")
+_ROLES = ("clip", "remote_clip", "dino", "convnext")
 
 
 def load_checkpoint(model: nn.Module, source: str | os.PathLike | Mapping[str, object]) -> LoadReport:
     """Load a whole trained model, strictly.
 
     `source`: a file (see `rskt_seg.checkpoints.files.read_weights`), or a state dict or checkpoint in memory,
-    with this package's names (with or without Detectron2's prefix) or those of the published RSKT-Seg code.
-    The RemoteCLIP parts that nothing reads are dropped and listed.
+    with this package's names (with or without Detectron2's prefix) or those of the published RSKT-Seg or
+    BiCoR-Seg code. Parts that nothing reads are dropped and listed.
 
     Raises `CheckpointError` unless every tensor of the model is given once in its shape and nothing is
     left over, and where the checkpoint states other options than the model's; the model is then unchanged.
     """
     name, weights = _weights(source)
-    rskt.check_options(model, weights.options, name)
+    rskt.check_options(model, weights.options, name, (*rskt.FREE, *bicor.TRAINING_ONLY))
     rules = [Rule(_PREFIX, "")]
     if rskt.is_published(set(weights.state)):
         rskt.check_masks(model, weights.state, name)
         rules = rskt.rules_for(model)
+    elif bicor.is_published(set(weights.state)):
+        rules = bicor.rules_for(model)
     report = LoadReport(name)
-    load_strict(model, convert(weights.state, rules, report), name, _BUILD)
+    state = convert(weights.state, rules, report)
+    bicor.check_classes(model, state, name)
+    load_strict(model, state, name, _BUILD)
     return report
 
 
 def load_encoder(model: nn.Module, role: str, source: str | os.PathLike | Mapping[str, object]) -> LoadReport:
-    """Load one pretrained encoder of an RSKT model: `role` is "clip", "remote_clip" or "dino".
+    """Load one pretrained encoder: `role` is "clip", "remote_clip" or "dino" of an RSKT model, or "convnext"
+    of a BiCoR model.
 
     `source`: a file or a state dict; for the CLIP roles also an open_clip name "MODEL/TAG" such as
     "ViT-B-16/openai", a hub repository "hf-hub:ORGANISATION/NAME" in open_clip's layout, or "tiny", the small
     CLIP that comes with the package. The towers compute QuickGELU, as OpenAI's and RemoteCLIP's weights
     need; names whose weights were trained with GELU are refused, files cannot be told apart. CLIP
-    weights are rounded through half precision where the published loader does it.
+    weights are rounded through half precision where the published loader does it. ConvNeXt weights may have
+    torchvision's names or timm's; their classifier is dropped.
 
     Raises `CheckpointError` for an encoder of another architecture or an incomplete file,
     `WeightsNotFoundError` for a missing one.
@@ -58,12 +64,14 @@ def load_encoder(model: nn.Module, role: str, source: str | os.PathLike | Mappin
     module = getattr(model, role, None)
     if module is None:
         raise CheckpointError(f"this model was built without {role}; there is nothing to load {source} into")
-    if role != "dino" and not isinstance(source, Mapping):
+    if role in ("clip", "remote_clip") and not isinstance(source, Mapping):
         source = locate(str(source))
     name, weights = _weights(source)
     report = LoadReport(name)
     if role == "dino":
         state = convert(dino.normalise_names(weights.state), dino.RULES, report)
+    elif role == "convnext":
+        state = convert(weights.state, bicor.ENCODER_RULES, report)
     else:
         rules = clip.RULES if role == "clip" else clip.trunk_rules(len(module.transformer.resblocks))
         named = clip.normalise_names(weights.state)

@@ -1,7 +1,7 @@
 """The layout of the published RSKT-Seg checkpoints (`model_final.pth`) -> this package's names."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import torch
@@ -14,7 +14,7 @@ from rskt_seg.errors import CheckpointError
 _ROOT = r"sem_seg_head\.predictor\."
 _HEAD = _ROOT + r"transformer\."
 _WINDOWS = _HEAD + r"layers\.(\d+)\.swin_block\."
-_FREE = ("padding", "class_chunk", "clip_finetune", "dino_finetune", "mask_ignored")
+FREE = ("padding", "class_chunk", "clip_finetune", "dino_finetune", "mask_ignored")
 _MASK = _HEAD + r"layers\.(\d+)\.swin_block\.block_2\.attn_mask$"
 
 
@@ -109,16 +109,18 @@ def check_masks(model: nn.Module, state: Mapping[str, Tensor], source: str) -> N
             )
 
 
-def check_options(model: nn.Module, options: Mapping[str, object] | None, source: str) -> None:
+def check_options(
+    model: nn.Module, options: Mapping[str, object] | None, source: str, free: Sequence[str] = FREE
+) -> None:
     """Raise `CheckpointError` where a checkpoint states other options than those of `model`.
 
     Several options leave no trace in the weights (heads, templates, attention, loss); only those that
-    change what a trained model computes are compared.
+    change what a trained model computes are compared, not those named in `free`.
     """
     spec = getattr(model, "spec", None)
     if options is None or spec is None:
         return
-    own = {key: value for key, value in asdict(spec).items() if key not in _FREE}
+    own = {key: value for key, value in asdict(spec).items() if key not in free}
     stated = {key: tuple(v) if isinstance(v, list) else v for key, v in options.items()}
     other = {key: stated[key] for key, value in own.items() if key in stated and stated[key] != value}
     if other:

@@ -36,15 +36,26 @@ def one_hot_bce(
 
 
 def one_hot_cross_entropy(
-    logits: Tensor, target: Tensor, ignore_value: int = 255, mask_ignored: bool = False
+    logits: Tensor,
+    target: Tensor,
+    ignore_value: int = 255,
+    mask_ignored: bool = False,
+    label_smoothing: float = 0.0,
 ) -> Tensor:
     """Softmax cross-entropy against the one-hot target (RSKT-Seg, equation 9); arguments as `one_hot_bce`.
 
     An ignored pixel has an all-zero target and so no loss of its own; without `mask_ignored` it still
-    counts in the mean.
+    counts in the mean. `label_smoothing` spreads that share of a labelled pixel's target evenly over all
+    classes (BiCoR-Seg: 0.05).
     """
     valid = target != ignore_value
-    per_pixel = F.cross_entropy(logits, target.where(valid, -100), ignore_index=-100, reduction="none")
+    per_pixel = F.cross_entropy(
+        logits,
+        target.where(valid, -100),
+        ignore_index=-100,
+        reduction="none",
+        label_smoothing=label_smoothing,
+    )
     return _mean(per_pixel, valid if mask_ignored else torch.ones_like(valid))
 
 

@@ -45,6 +45,18 @@ def test_cross_entropy_equals_the_one_hot_sum(shape, seed, masked):
     torch.testing.assert_close(one_hot_cross_entropy(logits, target, 255, masked), expected)
 
 
+@settings(max_examples=25, deadline=None)
+@given(shapes, st.integers(0, 10**6), st.booleans(), st.floats(0, 0.9))
+def test_label_smoothing_spreads_its_share_over_all_classes_of_labelled_pixels(shape, seed, masked, share):
+    logits, target = draw(shape, seed)
+    planes = one_hot(target, shape[1])
+    soft = ((1 - share) * planes + share / shape[1]) * planes.sum(dim=1, keepdim=True)
+    per_pixel = -(soft * logits.log_softmax(dim=1)).sum(dim=1)
+    keep = target != 255 if masked else torch.ones_like(target, dtype=torch.bool)
+    expected = per_pixel[keep].mean() if keep.any() else torch.tensor(0.0)
+    torch.testing.assert_close(one_hot_cross_entropy(logits, target, 255, masked, share), expected)
+
+
 def test_nothing_labelled_gives_zero_and_a_zero_gradient_when_ignored_pixels_are_masked():
     logits = torch.randn(1, 3, 2, 2, requires_grad=True)
     loss = one_hot_bce(logits, torch.full((1, 2, 2), 255), 255, mask_ignored=True)

@@ -1,0 +1,103 @@
+"""The layout of the published BiCoR-Seg checkpoints (Lightning `.ckpt`) -> this package's names, and weights
+of its ConvNeXt encoder as torchvision and timm name them."""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from rskt_seg.checkpoints.rules import Rule
+from rskt_seg.errors import CheckpointError
+
+TRAINING_ONLY = (
+    "stochastic_depth",
+    "label_smoothing",
+    "mask_ignored",
+    "aux_weight",
+    "heat_weight",
+    "heat_loss",
+    "fisher_weight",
+    "final_fisher_weight",
+    "between",
+)
+"""Options that change nothing of what a trained model computes, so that a checkpoint may differ in them
+(whether there is an auxiliary head shows in its weights)."""
+_NET = r"(net\.)?"
+_LAYER = _NET + r"decoder\.bicor_stack\.layers\.(\d+)\."
+_TABLE = "decoder.class_embeddings"
+_PARTS = {
+    "dict_to_feat": "query",
+    "gate_mlp": "gate",
+    "cand_mlp": "candidate",
+    "gamma_proj": "gamma",
+    "beta_proj": "beta",
+    "feat_ln": "pixel_norm",
+    "dict_ln": "class_norm",
+}
+
+
+def _as_matrix(weight: Tensor) -> tuple[Tensor]:
+    return (weight.flatten(1),)
+
+
+def is_published(keys: set[str]) -> bool:
+    """Whether these are key names of the published code, with or without Lightning's prefix."""
+    return any(key.removeprefix("net.").startswith("decoder.bicor_stack.") for key in keys)
+
+
+def rules_for(model: nn.Module) -> list[Rule]:
+    """Rules for one model: without an auxiliary head, that of the checkpoint is dropped."""
+    auxiliary = any(key.endswith("head.auxiliary.weight") for key in model.state_dict())
+    unused = "the auxiliary head serves training only, and this model is built without (aux_weight=0)"
+    static = _NET + r"decoder\.static_classifier\."
+    return [
+        Rule(_NET + r"encoder\.0\.", "convnext.features."),
+        Rule(_NET + r"proj_layers\.(\d)\.proj\.", r"aggregation.project.\2."),
+        Rule(_NET + r"feature_aggregator\.weight$", "aggregation.mix.weight", split=_as_matrix),
+        Rule(_NET + r"decoder\.class_dict\.class_embed\.weight$", _TABLE),
+        *(Rule(rf"{_LAYER}{old}\.", rf"decoder.layers.\2.{new}.") for old, new in _PARTS.items()),
+        Rule(_LAYER + r"feat_to_dict\.weight$", r"decoder.layers.\2.value.weight", split=_as_matrix),
+        Rule(_NET + r"decoder\.upsampler\.1\.", "decoder.head.norm."),
+        Rule(_NET + r"decoder\.classifier_proj\.", "decoder.head.classifier."),
+        Rule(static, "decoder.head.auxiliary.") if auxiliary else Rule(static, None, unused),
+    ]
+
+
+def check_classes(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Raise `CheckpointError` where `state`, under this package's names, has another number of classes."""
+    own = model.state_dict().get(_TABLE)
+    table = state.get(_TABLE)
+    if own is not None and table is not None and len(own) != len(table):
+        raise CheckpointError(
+            f"{source} was trained on {len(table)} classes, this model has {len(own)}; build it with "
+            f"num_classes={len(table)}, or choose the checkpoint of its data set"
+        )
+
+
+_CLASSIFIER = "the ImageNet classifier; the stages are taken as they are"
+_TIMM_PARTS = {"conv_dw": 0, "norm": 2, "mlp.fc1": 3, "mlp.fc2": 5}
+
+
+def _timm_stage(stage: int) -> list[Rule]:
+    """timm counts stages, torchvision the entries of a sequence in which downsampling has its own."""
+    blocks, old = f"features.{2 * stage + 1}.", rf"stages\.{stage}\."
+    return [
+        Rule(rf"{old}downsample\.", f"features.{2 * stage}."),
+        Rule(
+            rf"{old}blocks\.(\d+)\.gamma$",
+            blocks + r"\1.layer_scale",
+            split=lambda scale: (scale[:, None, None],),
+        ),
+        *(
+            Rule(rf"{old}blocks\.(\d+)\.{name}\.", rf"{blocks}\1.block.{number}.")
+            for name, number in _TIMM_PARTS.items()
+        ),
+    ]
+
+
+ENCODER_RULES = [
+    Rule(r"classifier\.", None, _CLASSIFIER),
+    Rule(r"head\.(norm|fc)\.", None, _CLASSIFIER),
+    Rule(r"stem\.", "features.0."),
+    *(rule for stage in range(4) for rule in _timm_stage(stage)),
+]
+"""torchvision's names (`features.*`, kept) or timm's -> the names inside the encoder."""

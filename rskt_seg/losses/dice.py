@@ -1,0 +1,26 @@
+"""Overlap losses on (B, N, H, W) logits against (B, H, W) class ids."""
+
+import torch
+from torch import Tensor
+
+
+def dice_loss(logits: Tensor, target: Tensor, ignore_value: int = 255, smoothing: float = 0.05) -> Tensor:
+    """1 - Dice of softmax probabilities, averaged over classes (BiCoR-Seg's published form).
+
+    Sums run over the batch and all labelled pixels: (2 I + smoothing) / (P + T + smoothing) for intersection
+    I, probability mass P and label pixels T of a class. A class without a label pixel in the batch has loss 0
+    and counts in the mean, so fewer classes give a smaller loss.
+
+    Args: logits (B, N, H, W) float, target (B, H, W) int64 with ids 0..N-1 or `ignore_value`. Returns a
+    scalar in 0..1.
+    """
+    probabilities = logits.softmax(dim=1, dtype=torch.promote_types(logits.dtype, torch.float32))
+    ids = torch.arange(logits.shape[1], device=target.device).view(1, -1, 1, 1)
+    labelled = (target != ignore_value)[:, None]
+    own = (target[:, None] == ids) & labelled
+    over = (0, 2, 3)
+    intersection = probabilities.where(own, 0).sum(over)
+    mass = probabilities.where(labelled, 0).sum(over)
+    pixels = own.sum(over)
+    dice = (2 * intersection + smoothing) / (mass + pixels + smoothing).clamp(min=1e-7)
+    return (1 - dice).where(pixels > 0, 0).mean()

@@ -1,0 +1,189 @@
+"""The options of a BiCoR-Seg model, all in one place.
+
+Defaults are those of the published code in its LoveDA configuration; the options that restore the paper's
+own wording name the equation. The Vaihingen and Potsdam configurations set `topk_ratio=1.0` (all pixels),
+`final_fisher_weight=0.0`, and Potsdam `num_layers=3`.
+
+Two differences between paper and code have no option. The paper lets the initial class embeddings come
+out of the encoder, without saying how: they are a learned table, as in the code. It aggregates by "MLPs":
+one linear layer a scale, as in the code (and as SegFormer calls it).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+from rskt_seg.errors import ConfigError
+
+_CHOICES = {
+    "encoder": ("convnextb", "tiny"),
+    "padding": ("published", "aligned"),
+    "interaction": ("hbis", "cross_attention"),
+    "pooling": ("topk", "threshold", "percentile", "all"),
+    "heatmap_inputs": ("normalized", "raw"),
+    "pooled_inputs": ("normalized", "raw"),
+    "gate": ("channel", "class"),
+    "candidate": ("mlp", "context"),
+    "assignment": ("scores", "heatmap"),
+    "mixing": ("fixed", "learned"),
+    "head": ("shuffle", "product"),
+    "heat_loss": ("logits", "heatmap"),
+    "between": ("pairs", "center"),
+}
+_POOLING = {"topk": ("topk_ratio", "min_pixels"), "threshold": ("threshold",), "percentile": ("percentile",)}
+_HBIS_ONLY = (
+    "pooling",
+    *(name for names in _POOLING.values() for name in names),
+    "inner_steps",
+    "temperature",
+    "film_weight",
+    "heatmap_inputs",
+    "pooled_inputs",
+    "gate",
+    "candidate",
+    "assignment",
+    "mixing",
+    "heat_weight",
+    "heat_loss",
+)
+_RANGES = {
+    "num_classes": (2, 255),
+    "num_layers": (1, None),
+    "width": (16, None),
+    "min_pixels": (1, None),
+    "inner_steps": (1, None),
+    "attention_heads": (1, None),
+    "topk_ratio": (1e-6, 1.0),
+    "threshold": (0.0, 1.0),
+    "percentile": (0.0, 1.0),
+    "temperature": (1e-3, None),
+    "film_weight": (1e-3, 1.0),
+    "stochastic_depth": (0.0, 0.99),
+    "label_smoothing": (0.0, 0.99),
+}
+
+
+@dataclass(frozen=True)
+class BiCoRSpec:
+    """Options of `rskt_seg.models.bicor.BiCoR`.
+
+    Raises `ConfigError` on a value outside its choices or range, and on an option that the chosen
+    components do not read (it would change nothing).
+    """
+
+    num_classes: int
+    """Classes N; the model knows no others."""
+    encoder: str = "convnextb"
+    """"convnextb" (ConvNeXt-B) or "tiny"."""
+    num_layers: int = 2
+    """Interaction layers L (table 5); published: 2, for Potsdam 3."""
+    width: int = 256
+    """Channels C of pixel features and class embeddings; a multiple of 16."""
+    stochastic_depth: float = 0.5
+    """Probability of dropping the encoder's last residual branch in training."""
+    padding: str = "published"
+    """Images are padded with the mean colour at the right and bottom to multiples of 4 ("published": deeper
+    stages round down, and their maps are stretched over the image) or of 32 ("aligned": every cell lies
+    where its pixels are). The same for multiples of 32; at least 32 px in either case."""
+    interaction: str = "hbis"
+    """"hbis", or "cross_attention": the baseline of table 4. It has no heatmaps and so no heatmap loss."""
+    attention_heads: int = 8
+    """Heads of "cross_attention"."""
+    pooling: str = "topk"
+    """Pixels whose features update a class: "topk" responses, those above a "threshold" or a "percentile"
+    of the class's own heatmap, or "all"."""
+    topk_ratio: float = 0.02
+    """Share of the pixels that "topk" keeps (figure 3); 1.0 for Vaihingen and Potsdam."""
+    min_pixels: int = 64
+    """Pixels that "topk" keeps at least."""
+    threshold: float = 0.5
+    """Least heatmap value that "threshold" keeps."""
+    percentile: float = 0.98
+    """Quantile of the heatmap from which on "percentile" keeps a pixel."""
+    inner_steps: int = 1
+    """How often a layer applies its weights."""
+    temperature: float = 1.0
+    """Divides the scores of the heatmap logits and of the class assignment, not those of the pooling."""
+    film_weight: float = 0.5
+    """Weight of the modulated features, 1 - alpha of equation 10; with `mixing="learned"` its start."""
+    heatmap_inputs: str = "normalized"
+    """Equation 1: dot products of layer-"normalized" embeddings and features, divided by sqrt(C)
+    (published), or of the "raw" ones, not divided (paper)."""
+    pooled_inputs: str = "normalized"
+    """Equation 3: features are pooled layer-"normalized" (published) or "raw" (paper)."""
+    gate: str = "channel"
+    """Equation 4: a two-layer MLP gives a gate a "channel" from normalised embeddings and context
+    (published); one linear layer gives a gate a "class" from the raw ones (paper)."""
+    candidate: str = "mlp"
+    """Equation 5: the gate mixes in an "mlp" of the context (published) or the "context" (paper)."""
+    assignment: str = "scores"
+    """Equation 9: softmax over classes of the "scores" (published) or of the sigmoid "heatmap" (paper)."""
+    mixing: str = "fixed"
+    """Equation 10: `film_weight` is "fixed" (published) or "learned", one scalar a layer (paper)."""
+    head: str = "shuffle"
+    """"shuffle": pixel shuffle to full resolution, then the product with projected embeddings (published);
+    "product": product at stride 4, then bilinear upsampling (paper, section 3.1)."""
+    label_smoothing: float = 0.05
+    """Smoothing of every cross-entropy; 0 restores equation 13."""
+    mask_ignored: bool = False
+    """Average cross-entropy over labelled pixels; published: over all, ignored ones count as 0."""
+    aux_weight: float = 0.4
+    """Weight of the cross-entropy of an auxiliary head before the layers; 0 (equation 12): no such head."""
+    heat_weight: float = 0.1
+    """Weight of the hierarchical heatmap loss, lambda_1 of equation 12."""
+    heat_loss: str = "logits"
+    """Equation 11: the heatmap loss takes the heatmap's "logits" (published) or the sigmoid "heatmap" in
+    their place (paper), under the softmax in either case."""
+    fisher_weight: float = 0.1
+    """Weight of the Fisher loss summed over layers, lambda_2 of equation 12."""
+    final_fisher_weight: float = 1.0
+    """Additional weight of the last layer's Fisher loss: published 1 for LoveDA, else 0, as in the paper."""
+    between: str = "pairs"
+    """Equation 15: between-class scatter as mean squared distance of "pairs" of class means, at least 1e-4
+    (published), or of class means to their "center" (paper)."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, _checked(field.name, getattr(self, field.name), field.type))
+        if self.width % 16:
+            raise ConfigError(f"width must be a multiple of 16; found {self.width}")
+        if self.interaction == "cross_attention" and self.width % self.attention_heads:
+            raise ConfigError(f"attention_heads={self.attention_heads} must divide width={self.width}")
+        defaults = {field.name: field.default for field in fields(self)}
+        for names, choice in self._unread():
+            for name in names:
+                if getattr(self, name) != defaults[name]:
+                    raise ConfigError(
+                        f"{name}={getattr(self, name)!r} has no effect with {choice}; leave it at "
+                        f"{defaults[name]!r} or choose otherwise"
+                    )
+
+    def _unread(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Options that the chosen components do not read, and the choice that makes them so."""
+        if self.interaction == "cross_attention":
+            yield _HBIS_ONLY, "interaction='cross_attention'"
+        else:
+            yield ("attention_heads",), "interaction='hbis'"
+        for pooling, names in _POOLING.items():
+            if pooling != self.pooling:
+                yield names, f"pooling={self.pooling!r}"
+        if self.topk_ratio == 1:
+            yield ("min_pixels",), "topk_ratio=1.0"
+        if self.heat_weight == 0:
+            yield ("heat_loss",), "heat_weight=0.0"
+        if self.fisher_weight == self.final_fisher_weight == 0:
+            yield ("between",), "no Fisher loss"
+
+
+def _checked(name: str, value: object, kind: type) -> object:
+    """`value` as `kind` (an int may stand for a float); raises `ConfigError` where it cannot be used."""
+    if name in _CHOICES:
+        if value not in _CHOICES[name]:
+            raise ConfigError(f"{name} must be one of {', '.join(_CHOICES[name])}; found {value!r}")
+        return value
+    if type(value) is not kind and not (kind is float and type(value) is int):
+        raise ConfigError(f"{name} must be of type {kind.__name__}; found {value!r}")
+    least, most = _RANGES.get(name, (0, None))
+    if not (value >= least and (most is None or value <= most)):
+        span = f"at least {least}" if most is None else f"between {least} and {most}"
+        raise ConfigError(f"{name} must be {span}; found {value!r}")
+    return kind(value)
