@@ -19,6 +19,8 @@ import sys
 import warnings
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from rskt_seg.cli import run
 from rskt_seg.data.catalog import ROOT_VARIABLE
 from rskt_seg.data.check import check_split, select_splits, shared_images

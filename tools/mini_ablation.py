@@ -65,12 +65,23 @@ def measure(args: argparse.Namespace, variant: str, seed: int) -> dict:
     weights = folder / "model_final.pth"
     options = VARIANTS[variant]
     write_sets(data, seed, args.train_scenes, args.val_scenes)
+    _refuse_others(folder, {"options": options, "iterations": args.iterations})
     if not weights.exists():
         limit = () if args.iterations is None else ("SOLVER.MAX_ITER", args.iterations)
         own = ("OUTPUT_DIR", folder, "SEED", seed, *limit, *options)
         call("train_net.py", "--config-file", TRAINING, "--resume", *own, data=data)
     benchmark(weights, data, folder, *options)
     return figures(folder)
+
+
+def _refuse_others(folder: Path, asked: dict) -> None:
+    """Runs of another length or of other options must not enter one table."""
+    path, asked = folder / "ablation_run.json", json.loads(json.dumps(asked))
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asked))
+    elif (found := json.loads(path.read_text())) != asked:
+        raise RSKTSegError(f"{folder} was run with {found}, asked for {asked}; choose another --output")
 
 
 def complete(args: argparse.Namespace) -> dict[str, dict[int, dict]]:

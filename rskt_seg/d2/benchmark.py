@@ -83,6 +83,9 @@ class Benchmark:
 
         In the other processes the results are empty.
         """
+        if comm.is_main_process():
+            for path in self._reports():  # of an earlier run: it must not be taken for this one's
+                path.unlink(missing_ok=True)
         results, done = OrderedDict(), []
         for name in self.cfg.DATASETS.TEST:
             evaluator = Trainer.build_evaluator(self.cfg, name, self.suffix)
@@ -96,7 +99,8 @@ class Benchmark:
 
     def _evaluate(self, model: nn.Module, evaluator: RSEvaluator) -> Mapping:
         files = [path for d in load_datasets([evaluator.name]) for path in _files(d)]
-        identity = self.identity | {"data": provenance.listing_digest(files)}
+        classes = [list(evaluator.classes), evaluator.ignore]
+        identity = self.identity | {"data": provenance.listing_digest(files), "classes": classes}
         path = self.folder / "inference" / f"{evaluator.name}{self.suffix}.counts.json"
         # The main process decides for all, because each of them has to take part in an evaluation.
         if comm.all_gather(comm.is_main_process() and _take_up(evaluator, path, identity))[0]:
@@ -130,15 +134,19 @@ class Benchmark:
     def _report(self, results: list[report.SetResult]) -> None:
         text = report.text(results, self.about)
         logger.info("Benchmark%s, in percent:\n%s", self.suffix, text)
+        contents = (
+            text,
+            report.markdown(results, self.about),
+            report.table_csv(results),
+            report.classes_csv(results),
+            report.as_json(results, self.about),
+        )
+        for path, content in zip(self._reports(), contents, strict=True):
+            _write(path, content)
+
+    def _reports(self) -> list[Path]:
         stem = f"benchmark{self.suffix}"
-        for ending, content in (
-            (".txt", text),
-            (".md", report.markdown(results, self.about)),
-            (".csv", report.table_csv(results)),
-            ("_classes.csv", report.classes_csv(results)),
-            (".json", report.as_json(results, self.about)),
-        ):
-            _write(self.folder / f"{stem}{ending}", content)
+        return [self.folder / f"{stem}{end}" for end in (".txt", ".md", ".csv", "_classes.csv", ".json")]
 
 
 def _describe(cfg: CfgNode, weights: str) -> report.Run:
@@ -159,7 +167,7 @@ def _contains(test: str, train: str) -> bool:
     """Whether the set `test` holds images of the set `train`, going by what they are registered as."""
     a, b = MetadataCatalog.get(test), MetadataCatalog.get(train)
     same = a.get("dataset", test) == b.get("dataset", train)
-    return test == train or (same and a.get("split", "").startswith("all"))
+    return test == train or (same and any(m.get("split", "").startswith("all") for m in (a, b)))
 
 
 def _files(entry: dict) -> tuple[str, str]:

@@ -91,7 +91,7 @@ def load_datasets(names: Sequence[str]) -> list[dict]:
     vocabularies: dict[tuple[str, ...], str] = {}
     dicts: list[dict] = []
     for name in names:
-        _check_registered(name)
+        check_registered(name)
         metadata = MetadataCatalog.get(name)
         classes = tuple(metadata.get("stuff_classes", ()))
         ignore = metadata.get("ignore_label", IGNORE_LABEL)
@@ -112,7 +112,8 @@ def load_datasets(names: Sequence[str]) -> list[dict]:
     return dicts
 
 
-def _check_registered(name: str) -> None:
+def check_registered(name: str) -> None:
+    """Raise `ConfigError` with near names unless a dataset is registered under `name`."""
     known = DatasetCatalog.list()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)

@@ -8,7 +8,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetFromList, build_detection_test_loader, build_detection_train_loader
 from torch.utils.data import Dataset
 
-from rskt_seg.d2.datasets import load_datasets, register_own
+from rskt_seg.d2.datasets import check_registered, load_datasets, register_own
 from rskt_seg.d2.mapper import RSDatasetMapper
 from rskt_seg.data.catalog import Pair
 from rskt_seg.data.quick import quick_check
@@ -50,6 +50,8 @@ def check_datasets(cfg: CfgNode, training: bool) -> None:
     if not training and not cfg.DATASETS.TEST:
         raise ConfigError("DATASETS.TEST is empty; name a dataset, for example DLRSD_val_sem_seg")
     own = register_own(cfg.DATASETS.OWN)
+    for name in cfg.DATASETS.TRAIN:  # an evaluation tells seen classes by them, and reads nothing of them
+        check_registered(name)
     if training:
         load_datasets(cfg.DATASETS.TRAIN)
     trained = cfg.DATASETS.TRAIN if training else ()

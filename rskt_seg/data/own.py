@@ -44,6 +44,8 @@ def read_own(path: str | Path, colors: Colors) -> tuple[Split, ...]:
     tree = _read_yaml(path)
     _check_keys(tree, _KEYS, f"{path}")
     name = _word(tree["name"], f"{path}: name")
+    if name.casefold() in {split.dataset.casefold() for split in SPLITS}:
+        raise DatasetError(f"{path}: name: {name} is a dataset of the table; choose another name")
     classes = _class_set(tree, path, name, colors)
     ignore = tree.get("ignore", IGNORE_LABEL)
     if type(ignore) is not int or not 0 <= ignore <= 255:
@@ -59,8 +61,6 @@ def _split(part: object, values: object, path: Path, name: str, classes: ClassSe
     part = _word(part, where)
     _check_keys(values, _SPLIT_KEYS, where)
     full_name = f"{name}_{part}_sem_seg"
-    if full_name in {split.name for split in SPLITS}:
-        raise DatasetError(f"{path}: name: {full_name} is a dataset of the table; choose another name")
     split = Split(
         full_name,
         name,

@@ -199,10 +199,10 @@ def _notes(results: Sequence[SetResult], run: Run) -> list[str]:
         )
     if any(result.in_domain for result in results):
         notes.append("*: the set contains images the model was trained on; its score is mostly on those")
-    trained = ", ".join(run.trained_on) or "no dataset (DATASETS.TRAIN is empty)"
+    trained = ", ".join(run.trained_on) or "which is empty"
     notes += [
         f"seen, unseen: mean IoU of the classes whose names, case and plural aside, are or are not those of "
-        f"{trained} (number of classes with ground truth)",
+        f"DATASETS.TRAIN, {trained} (number of classes with ground truth)",
         "chance: expected mIoU of guessing each pixel's class uniformly",
     ]
     if run.published is not None:

@@ -3,17 +3,20 @@
 import csv
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 from safetensors.torch import save_file
 
 from rskt_seg.checkpoints.fetch import sha256_of
 from rskt_seg.d2 import benchmark
 from rskt_seg.d2.benchmark import evaluate
+from rskt_seg.d2.datasets import register_splits
 from rskt_seg.d2.loaders import evaluation_loader
 from rskt_seg.d2.trainer import Trainer
 from rskt_seg.data.catalog import UDD5, find_split, pairs
@@ -122,6 +125,37 @@ def test_counts_of_other_data_weights_settings_or_code_are_not_taken_up(
     monkeypatch.setattr(benchmark.provenance, "code_digest", lambda: "changed")
     evaluate(cfg("INPUT.MIN_SIZE_TEST", "64", path=weights(tmp_path, seed=2)))
     assert passes == [*SETS, SETS[1], *SETS, *SETS, *SETS]
+
+
+@pytest.fixture
+def register():
+    """Registers a split in place of the one of its name, until the test ends."""
+
+    def replace_split(split):
+        DatasetCatalog.remove(split.name)
+        MetadataCatalog.remove(split.name)
+        register_splits([split])
+
+    yield replace_split
+    replace_split(find_split(SETS[1]))
+
+
+def test_counts_of_other_class_names_are_not_taken_up(cfg, passes, register):
+    before = evaluate(cfg())[SETS[1]]["sem_seg"]
+    row = find_split(SETS[1])
+    turned = replace(row.class_set, names=(*UDD5.names[1:], UDD5.names[0]))
+    register(replace(row, class_set=turned))
+    after = evaluate(cfg())[SETS[1]]["sem_seg"]
+    assert passes == [*SETS, SETS[1]]
+    assert before != after
+
+
+def test_a_set_of_which_all_was_trained_on_is_in_domain():
+    assert benchmark._contains("DLRSD_all_sem_seg", "DLRSD_train_sem_seg")
+    assert benchmark._contains("DLRSD_val_sem_seg", "DLRSD_all_sem_seg")
+    assert benchmark._contains("DLRSD_val_sem_seg", "DLRSD_val_sem_seg")
+    assert not benchmark._contains("DLRSD_val_sem_seg", "DLRSD_train_sem_seg")
+    assert not benchmark._contains("iSAID_all_sem_seg", "DLRSD_all_sem_seg")
 
 
 def test_damaged_counts_are_replaced(cfg, tmp_path, passes, caplog):

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from rskt_seg.data.catalog import SPLITS, Split, pairs
+from rskt_seg.data.catalog import Split, pairs
 from rskt_seg.data.own import read_own
 from rskt_seg.errors import DatasetError
 from rskt_seg.inference.palette import palette
@@ -150,16 +150,16 @@ def test_a_stem_without_label_and_a_missing_list_are_refused(folder):
         ({"splits": {"train": PART | {"labels": 3}}}, "splits.train.labels must be a path; found 3"),
         ({"splits": {"my val": PART}}, "splits.my val must be a word"),
         ({"splits": {"v": PART | {"image_extensions": "jpg"}}}, "splits.v.image_extensions must be a list"),
-        ({"name": "DLRSD"}, "name: DLRSD_train_sem_seg is a dataset of the table; choose another name"),
+        ({"name": "DLRSD"}, "name: DLRSD is a dataset of the table; choose another name"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line_that_names_the_file_and_the_key(folder, changes, words):
     assert message(folder, **changes).startswith(words)
 
 
-def test_a_class_list_of_the_table_under_another_name_is_fine(folder):
-    (split,) = read(folder, name="DLRSD", splits={"mine": PART})
-    assert split.name == "DLRSD_mine_sem_seg" not in {row.name for row in SPLITS}
+def test_a_split_of_another_name_is_no_split_of_a_dataset_of_the_table_either(folder):
+    with pytest.raises(DatasetError, match=r"name: dlrsd is a dataset of the table"):
+        read(folder, name="dlrsd", splits={"mine": PART})
 
 
 @pytest.mark.parametrize(

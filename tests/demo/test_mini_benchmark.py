@@ -69,3 +69,11 @@ def test_the_ablation_tabulates_complete_runs_with_their_spread(tmp_path):
     assert head[:3] == ["variant", "seeds", "in-domain"] and len(head) == 14
     assert full[:3] == ["full", "2", "12.0 ± 2.8"]
     assert bce[:3] == ["bce", "1", "5.0"]
+
+
+def test_a_run_of_another_length_does_not_enter_the_table(tmp_path):
+    run = {"options": ("SOLVER.BASE_LR", 0.1), "iterations": None}
+    for _ in range(2):
+        mini_ablation._refuse_others(tmp_path / "full_seed1", run)
+    with pytest.raises(RSKTSegError, match="choose another --output"):
+        mini_ablation._refuse_others(tmp_path / "full_seed1", run | {"iterations": 10})

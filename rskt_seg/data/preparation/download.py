@@ -11,6 +11,7 @@ import shutil
 import stat
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,26 +25,33 @@ logger = logging.getLogger(__name__)
 
 _VOLUME = re.compile(r"\.zip\.0*1$", re.IGNORECASE)
 _LATER_VOLUME = re.compile(r"\.zip\.\d+$|\.z\d\d$", re.IGNORECASE)
+_DAMAGED = (OSError, zipfile.BadZipFile, EOFError, RuntimeError, zlib.error)
 _OTHER_ARCHIVE = re.compile(r"\.(rar|7z|tar|tgz|tar\.\w+)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Member:
     """One file of a download. `path`: its place with `/`, through folders and archives, from the name of
-    the source on; `size` in bytes; `file`: the file on the disk, `inner`: its name in that archive if any."""
+    the source on; `size` in bytes; `stamp` changes with the content (checksum in an archive, time of change
+    on the disk); `file`: the file on the disk, `inner`: its name in that archive if any."""
 
     path: str
     size: int
+    stamp: int
     file: Path
     inner: str = ""
+
+    def checksum(self) -> int:
+        """CRC-32 of the content."""
+        return self.stamp if self.inner else zlib.crc32(self.file.read_bytes())
 
 
 class Download:
     """The files below one or several sources: folders, zip archives, or both.
 
     To be used as a context; `members` are the files, in the order of their paths. Raises `DatasetError` for
-    a source that is missing or no zip archive, an archive that cannot be read, is encrypted, lacks volumes
-    or names a file outside itself, and for an archive of another kind.
+    a source that is missing or no zip archive, and for an archive that cannot be read, is encrypted, lacks
+    volumes or names a file outside itself. Archives of another kind are left in `unread`.
     """
 
     def __init__(self, sources: Sequence[str | os.PathLike], skip: str = "") -> None:
@@ -54,6 +62,7 @@ class Download:
         self._stack = ExitStack()
         self._scratch: Path | None = None
         self.members: list[Member] = []
+        self.unread: list[str] = []
 
     def __enter__(self) -> "Download":
         try:
@@ -73,7 +82,11 @@ class Download:
             if not member.inner:
                 return member.file.read_bytes()
             return self._archives[member.file].read(member.inner)
-        except (OSError, zipfile.BadZipFile, EOFError, RuntimeError, zipfile.zlib.error) as error:
+        except NotImplementedError as error:
+            raise DatasetError(
+                f"{member.path}: {error}; unpack its archive with 7z, give the folder"
+            ) from error
+        except _DAMAGED as error:
             raise DatasetError(f"{member.path} cannot be read, download it again: {error}") from error
 
     def _in_source(self, source: Path) -> Iterator[Member]:
@@ -102,20 +115,27 @@ class Download:
         elif path.lower().endswith(".zip"):
             yield from self._in_archive(file, path)
         elif _OTHER_ARCHIVE.search(path):
-            raise DatasetError(f"{path}: only zip archives are read; unpack this one beside it and delete it")
+            self.unread.append(path)
         else:
-            yield Member(path, file.stat().st_size, file)
+            try:
+                facts = file.stat()
+            except OSError as error:
+                raise DatasetError(f"{file} cannot be read, is it a broken link? {error}") from error
+            yield Member(path, facts.st_size, facts.st_mtime_ns, file)
 
     def _in_archive(self, file: Path, path: str) -> Iterator[Member]:
         for info in self._opened(file, path).infolist():
-            inside = f"{path}/{info.filename}"
+            # Old Windows tools write backslashes, which zipfile leaves as they are.
+            inside = f"{path}/{info.filename}".replace("\\", "/")
             _refuse_unsafe(info, path)
             if info.is_dir() or self._skipped(inside):
                 continue
             if inside.lower().endswith(".zip"):
                 yield from self._in_archive(self._extracted(file, info, inside), inside)
+            elif _OTHER_ARCHIVE.search(inside) or _LATER_VOLUME.search(inside):
+                self.unread.append(inside)
             else:
-                yield Member(inside, info.file_size, file, info.filename)
+                yield Member(inside, info.file_size, info.CRC, file, info.filename)
 
     def _opened(self, file: Path, path: str) -> zipfile.ZipFile:
         if file not in self._archives:
@@ -152,10 +172,15 @@ class Download:
     def _extracted(self, file: Path, info: zipfile.ZipInfo, inside: str) -> Path:
         target = self._new_file()
         bar = tqdm(total=info.file_size, desc=f"unpacking {inside}", unit="B", unit_scale=True, delay=2)
-        with self._archives[file].open(info) as source, open(target, "wb") as out, bar:
-            while chunk := source.read(1 << 22):
-                out.write(chunk)
-                bar.update(len(chunk))
+        try:
+            with self._archives[file].open(info) as source, open(target, "wb") as out, bar:
+                while chunk := source.read(1 << 22):
+                    out.write(chunk)
+                    bar.update(len(chunk))
+        except (*_DAMAGED, NotImplementedError) as error:
+            raise DatasetError(
+                f"{inside} cannot be unpacked below {target.parent} (TMPDIR names another place): {error}"
+            ) from error
         return target
 
     def _new_file(self) -> Path:

@@ -4,20 +4,24 @@ import io
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from rskt_seg.data.catalog import IGNORE_LABEL, RGB, Split
-from rskt_seg.data.convert import find_converter
+from rskt_seg.data.convert import Converted, find_converter
 from rskt_seg.data.labels import refuse_unknown
 from rskt_seg.data.preparation.download import Download
 from rskt_seg.data.preparation.plan import Job
 from rskt_seg.data.preparation.windows import Window, tile_stem
 from rskt_seg.errors import DatasetError
+
+if TYPE_CHECKING:
+    from rskt_seg.data.preparation.record import Record
 
 _JPEG = {"quality": 95, "subsampling": 0}
 _PLAIN_MODES = ("RGB", "L", "P", "RGBA", "1", "LA")
@@ -25,16 +29,19 @@ _PLAIN_MODES = ("RGB", "L", "P", "RGBA", "1", "LA")
 
 @dataclass(frozen=True)
 class Done:
-    """What became of a job. `outputs`: files, relative to the root; `windows` written and `empty` ones left
-    out; `pixels`: id -> count in the labels of the first target; `unknown`: colours of no class."""
+    """What became of a job. `source`: digest of the job; `outputs`: files, relative to the root; `windows`
+    written and `empty` ones left out; `pixels`: id -> count in the labels of the first target; `unknown`:
+    colours of no class, and their share (0..1) of the label."""
 
     stem: str
     part: str
+    source: str
     outputs: tuple[str, ...]
     windows: int
     empty: int
     pixels: dict[int, int]
     unknown: dict[RGB, int]
+    unknown_share: float
 
     def to_row(self) -> dict:
         """Plain values for JSON."""
@@ -65,49 +72,61 @@ class NamedBytes(io.BytesIO):
         return self._name
 
 
-def do(job: Job, splits: Mapping[str, Split], download: Download, root: Path, tolerance: float) -> Done:
-    """Write the images and labels of one job below `root`; whatever is there already must be the same.
+def do(job: Job, record: "Record", download: Download) -> None:
+    """Write the images and labels of one job, and have it noted down when it is begun and when it is done.
 
-    Raises `LabelError` for a label that is not what its converter reads or has more than a share `tolerance`
-    of unknown colours; `DatasetError` for an image that cannot be read, sizes that differ by more than the
-    recipe allows, and for a different file at the place of an output.
+    Raises `LabelError` for a label that is not what its converter reads or has too many unknown colours;
+    `DatasetError` for an image that cannot be read, sizes that differ by more than the recipe allows, and for
+    a file of somebody else at the place of an output.
     """
-    content = download.read(job.image)
-    label_file = download.read(job.label)
-    converted = {}
-    for name in dict.fromkeys(name for _, name in job.targets):
-        converted[name] = find_converter(name)(NamedBytes(label_file, job.label.path))
-        refuse_unknown(converted[name].unknown, converted[name].ids.size, tolerance, job.label.path)
+    content, label_file = download.read(job.image), download.read(job.label)
+    converted = {name: _converted(job, name, label_file, record) for _, name in job.targets}
     pixels = _decoded(content, job.image.path)
-    ids = {name: result.ids for name, result in converted.items()}
-    first = job.targets[0][1]
-    height, width = _common_size(job, pixels.shape[:2], ids[first].shape)
-    whole = (height, width) == pixels.shape[:2]
-    outputs: list[str] = []
-    counts: Counter[int] = Counter()
+    first = converted[job.targets[0][1]]
+    height, width = _common_size(job, pixels.shape[:2], first.ids.shape)
     windows = _windows(job, height, width)
-    empty = 0
-    for stem, window in windows:
-        part = {name: label[window.slices] for name, label in ids.items()}
-        tiling = job.layout.rules.tiling
-        if tiling is not None and tiling.drop_empty and (part[first] == IGNORE_LABEL).all():
-            empty += 1
-            continue
-        kept = content if whole and not job.layout.rules.encode else None
-        image = kept or _encoded(pixels[window.slices], job.layout.rules.encode or "png")
-        outputs += _write(job, splits, root, stem, image, part)
-        counts.update(
-            dict(zip(*(a.tolist() for a in np.unique(part[first], return_counts=True)), strict=True))
-        )
-    return Done(
-        job.stem,
-        job.part,
-        tuple(outputs),
-        len(windows) - empty,
-        empty,
-        dict(counts),
-        converted[first].unknown,
+    kept = [(stem, window) for stem, window in windows if not _dropped(job, first.ids[window.slices])]
+    places = {stem: _places(job, record.plan.recipe.splits, stem) for stem, _ in kept}
+    outputs = tuple(dict.fromkeys(path for pair in places.values() for path, _ in pair))
+    record.begin(job, outputs)
+    as_it_is = (height, width) == pixels.shape[:2] and not job.layout.rules.encode
+    counts: Counter[int] = Counter()
+    for stem, window in kept:
+        image = content if as_it_is else _encoded(pixels[window.slices], job.layout.rules.encode or "png")
+        twin = None
+        for path, converter in places[stem]:
+            if converter is None:
+                twin = place(record.root / path, image, twin)
+            else:
+                place(record.root / path, _encoded(converted[converter].ids[window.slices], "png"))
+        ids, numbers = np.unique(first.ids[window.slices], return_counts=True)
+        counts.update(dict(zip(ids.tolist(), numbers.tolist(), strict=True)))
+    share = sum(first.unknown.values()) / first.ids.size
+    empty = len(windows) - len(kept)
+    record.add(
+        Done(job.stem, job.part, job.digest, outputs, len(kept), empty, dict(counts), first.unknown, share)
     )
+
+
+def _converted(job: Job, name: str, content: bytes, record: "Record") -> Converted:
+    result = find_converter(name)(NamedBytes(content, job.label.path))
+    refuse_unknown(result.unknown, result.ids.size, record.options.tolerance, job.label.path)
+    return result
+
+
+def _dropped(job: Job, ids: np.ndarray) -> bool:
+    tiling = job.layout.rules.tiling
+    return tiling is not None and tiling.drop_empty and bool((ids == IGNORE_LABEL).all())
+
+
+def _places(job: Job, splits: Mapping[str, Split], stem: str) -> list[tuple[str, str | None]]:
+    """Where the files of one window go, relative to the root: (path, converter; None for the image)."""
+    found: dict[str, str | None] = {}
+    for name, converter in job.targets:
+        split = splits[name]
+        found[f"{split.images}/{stem}.{split.image_extensions[0]}"] = None
+        found[f"{split.labels}/{stem}.{split.label_extensions[0]}"] = converter
+    return list(found.items())
 
 
 def _windows(job: Job, height: int, width: int) -> list[tuple[str, Window]]:
@@ -117,51 +136,30 @@ def _windows(job: Job, height: int, width: int) -> list[tuple[str, Window]]:
     return [(tile_stem(job.stem, window), window) for window in tiling.windows(height, width)]
 
 
-def _write(
-    job: Job,
-    splits: Mapping[str, Split],
-    root: Path,
-    stem: str,
-    image: bytes,
-    ids: Mapping[str, np.ndarray],
-) -> Iterator[str]:
-    written: Path | None = None
-    for name, converter in job.targets:
-        split = splits[name]
-        target = root / split.images / f"{stem}.{split.image_extensions[0]}"
-        if target != written:
-            place(target, image, twin=written)
-            written = written or target
-            yield target.relative_to(root).as_posix()
-        label = root / split.labels / f"{stem}.{split.label_extensions[0]}"
-        place(label, _encoded(ids[converter], "png"))
-        yield label.relative_to(root).as_posix()
-
-
-def place(path: Path, content: bytes, twin: Path | None = None) -> None:
+def place(path: Path, content: bytes, twin: Path | None = None) -> Path:
     """Write a file whole or not at all; `twin`: a file of the same content to link instead of writing again.
 
-    Raises `DatasetError` where another file is there already.
+    Returns `path`. What is there is replaced: only files that the record lists are ever written.
     """
-    if path.exists():
-        if path.stat().st_size == len(content) and path.read_bytes() == content:
-            return
-        raise DatasetError(
-            f"{path} is there already and differs from what would be written; nothing is overwritten: move "
-            "it away, choose another root, or use --overwrite for what this tool has written"
-        )
+    if path.exists() and path.stat().st_size == len(content) and path.read_bytes() == content:
+        return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{threading.get_ident()}.part")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
-        if twin is not None:
-            os.link(twin, partial)
-        else:
+        if twin is None or not _linked(twin, partial):
             partial.write_bytes(content)
-    except OSError:
-        if twin is None:
-            raise
-        partial.write_bytes(content)  # file systems without hard links
-    os.replace(partial, path)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _linked(twin: Path, path: Path) -> bool:
+    try:
+        os.link(twin, path)
+    except OSError:  # file systems without hard links
+        return False
+    return True
 
 
 def _decoded(content: bytes, name: str) -> np.ndarray:
@@ -170,7 +168,7 @@ def _decoded(content: bytes, name: str) -> np.ndarray:
         with Image.open(io.BytesIO(content)) as image:
             if image.mode not in _PLAIN_MODES:
                 raise DatasetError(f"{name}: an 8-bit image was expected, found {image.mode}")
-            return np.asarray(image.convert("RGB"))
+            return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise DatasetError(f"{name} cannot be read as an image, download it again: {error}") from error
 

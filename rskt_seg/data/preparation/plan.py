@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from rskt_seg.data.preparation.download import Member
 from rskt_seg.data.preparation.recipes import Layout, Part, Recipe
 from rskt_seg.errors import DatasetError
@@ -17,6 +15,10 @@ logger = logging.getLogger(__name__)
 
 _SHOWN = 10
 _PACKAGE = "package"
+
+
+Key = tuple[str, str]
+"""Part and stem of an image."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,12 @@ class Job:
     label: Member
     targets: tuple[tuple[str, str], ...]
     layout: Layout
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over what it is made of and what is made of it: another one means, to be done again."""
+        sources = [(member.size, member.stamp) for member in (self.image, self.label)]
+        return hashlib.sha256(repr((sources, self.targets, self.layout.rules)).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -57,12 +65,6 @@ class Plan:
         names = dict.fromkeys(name for job in self.jobs for name, _ in job.targets)
         return tuple(dict.fromkeys(f for name in names for f in (splits[name].images, splits[name].labels)))
 
-    @property
-    def digest(self) -> str:
-        """SHA-256 over what is to be done: a plan of other files, sizes or targets has another one."""
-        facts = [(j.stem, j.part, j.image.size, j.label.size, j.targets, j.layout.rules) for j in self.jobs]
-        return hashlib.sha256(repr(facts).encode()).hexdigest()
-
 
 def make_plan(recipe: Recipe, members: Sequence[Member], allow_missing: bool = False) -> Plan:
     """The jobs for the files of a download.
@@ -71,7 +73,7 @@ def make_plan(recipe: Recipe, members: Sequence[Member], allow_missing: bool = F
     `allow_missing` images and labels without a partner are left out, which a note tells.
 
     Raises `DatasetError` where nothing fits (with what to download), both layouts are there, a part cannot be
-    told, two different files stand for one image, or a partner is missing.
+    told, two different files stand for one image, two images would get one name, or a partner is missing.
     """
     found = {layout.name: _pairs(layout, members, allow_missing) for layout in recipe.layouts}
     found = {name: result for name, result in found.items() if result[0]}
@@ -87,6 +89,7 @@ def make_plan(recipe: Recipe, members: Sequence[Member], allow_missing: bool = F
             "only one of the two"
         )
     jobs = [job for jobs, _ in found.values() for job in jobs]
+    _refuse_twins(jobs)
     notes = [note for _, notes in found.values() for note in notes]
     return Plan(recipe, tuple(jobs), (f"layout: {', '.join(found)}", *notes))
 
@@ -126,7 +129,19 @@ def _pairs(layout: Layout, members: Sequence[Member], allow_missing: bool) -> tu
     return jobs, notes
 
 
-Key = tuple[str, str]
+def _refuse_twins(jobs: Sequence[Job]) -> None:
+    """Raise `DatasetError` where two images would go to one place."""
+    places: dict[tuple[str, str], Job] = {}
+    for job in jobs:
+        for split, _ in job.targets:
+            other = places.setdefault((split, job.stem), job)
+            if other is not job:
+                raise DatasetError(
+                    f"{other.image.path} and {job.image.path} would both become {job.stem} of {split}; their "
+                    "names must differ across the parts: rename image and label of one"
+                )
+
+
 Found = dict[Key, tuple[Member, dict[str, str]]]
 
 
@@ -134,6 +149,7 @@ def _matching(layout: Layout, pattern: str, members: Iterable[Member], notes: li
     """(part, stem) -> the file and the groups of its path."""
     expression = re.compile(pattern, re.IGNORECASE)
     found: Found = {}
+    copies: list[Member] = []
     for member in members:
         match = expression.search(member.path)
         if match is None:
@@ -144,12 +160,14 @@ def _matching(layout: Layout, pattern: str, members: Iterable[Member], notes: li
         key = (_part(layout, member, stem), stem)
         if key not in found:
             found[key] = member, groups
-        elif found[key][0].size == member.size:
-            notes.append(f"{member.path}: taken for the same file as {found[key][0].path}")
+        elif found[key][0].size == member.size and found[key][0].checksum() == member.checksum():
+            copies.append(member)
         else:
             raise DatasetError(
                 f"{member.path} and {found[key][0].path} would both become {stem}, and differ; remove one"
             )
+    if copies:
+        notes.append(f"{len(copies)} files are there twice, such as {copies[0].path}; one of each is used")
     return found
 
 
@@ -184,12 +202,15 @@ def _sides(layout: Layout, keys: Sequence[Key], images: Found) -> dict[Key, str]
     for key in keys:
         groups.setdefault(images[key][1][holdout.group].lower(), []).append(key)
     sides = dict.fromkeys(keys, holdout.kept)
-    for group, members in groups.items():
-        # Of the group's name alone, so that a group is split alike whatever else is there.
-        rng = np.random.default_rng([holdout.seed, *group.encode()])
-        chosen = rng.permutation(len(members))[: max(1, len(members) // holdout.one_in)]
-        sides |= {members[i]: holdout.held for i in chosen}
+    for members in groups.values():
+        # Ranked by a digest, which is the same everywhere and whatever other scenes there are.
+        ranked = sorted(members, key=lambda key: _rank(holdout.seed, key[1]))
+        sides |= dict.fromkeys(ranked[: max(1, len(ranked) // holdout.one_in)], holdout.held)
     return sides
+
+
+def _rank(seed: int, stem: str) -> str:
+    return hashlib.sha256(f"{seed} {stem}".encode()).hexdigest()
 
 
 def _counts(layout: Layout, keys: Sequence[Key]) -> list[str]:

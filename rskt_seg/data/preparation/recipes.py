@@ -89,6 +89,12 @@ class Recipe:
         return {row.split: row for row in SPLITS if row.dataset == self.dataset}
 
     @property
+    def folders(self) -> tuple[str, ...]:
+        """Every folder that may be written, relative to the root."""
+        rows = self.splits.values()
+        return tuple(dict.fromkeys(folder for row in rows for folder in (row.images, row.labels)))
+
+    @property
     def folder(self) -> str:
         """The folder, relative to the root, that holds `all` and the manifest."""
         return self.splits["all"].images.split("/")[0]
@@ -123,9 +129,9 @@ def _tiles(prefix: str, train: str, test: str) -> tuple[Part, ...]:
     return tuple(Part(name, len(ids), frozenset(prefix + i for i in ids)) for name, ids in words.items())
 
 
-def _frames(extension: str, kind: str, other: str = "") -> str:
-    """`train/src/x.JPG` and the like, anywhere but below folders that belong to `other`."""
-    away = rf"^(?!.*{other})" if other else ""
+def _frames(extension: str, kind: str, other: str) -> str:
+    """`train/src/x.JPG` and the like, anywhere but below a folder or archive called `other`."""
+    away = rf"^(?!(?:.*/)?(?:{other})(?:\.zip)?/)"
     return rf"{away}(?:.*/)?[^/]*(?:train|val|test)[^/]*/{kind}/(?P<stem>[^/]+)\.{extension}$"
 
 
@@ -245,23 +251,23 @@ RECIPES: dict[str, Recipe] = {
             (
                 Layout(
                     "official",
-                    _frames("jpe?g", "src", other="UDD-?6"),
-                    _frames("png", "gt", other="UDD-?6"),
+                    _frames("jpe?g", "src", other="UDD-?6|VDD"),
+                    _frames("png", "gt", other="UDD-?6|VDD"),
                     (("all", "udd5"),),
                     parts=(Part("train"), Part("val")),
                 ),
                 *_package("UDD5", "udd5_ids"),
             ),
             "the UDD archive or its folder UDD5 (UDD5/train/src/*.JPG, UDD5/train/gt/*.png; not UDD6)",
-            skip="UDD-?6",
+            skip=r"(?:^|/)UDD-?6(?:/|\.zip$)",
         ),
         Recipe(
             "VDD",
             (
                 Layout(
                     "official",
-                    _frames("jpe?g", "src", other="UDD"),
-                    _frames("png", "gt", other="UDD"),
+                    _frames("jpe?g", "src", other="UDD(?:-?[56])?"),
+                    _frames("png", "gt", other="UDD(?:-?[56])?"),
                     (("all", "vdd"),),
                     parts=(Part("train"), Part("val"), Part("test")),
                 ),

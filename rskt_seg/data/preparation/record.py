@@ -1,16 +1,20 @@
 """The record of a preparation: a line for each image as it is done, and a manifest of the complete set."""
 
+import fcntl
 import json
 import os
+import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from rskt_seg.data.catalog import IGNORE_LABEL, RGB
 from rskt_seg.data.labels import pixel_counts
 from rskt_seg.data.preparation.job import Done
-from rskt_seg.data.preparation.plan import Plan
+from rskt_seg.data.preparation.plan import Job, Key, Plan
+from rskt_seg.data.preparation.recipes import Recipe
 from rskt_seg.errors import DatasetError
 
 _FORMAT = 1
@@ -68,49 +72,64 @@ class Summary:
 
 
 class Record:
-    """The journal of a run, a line for each image, and the manifest that a complete run leaves."""
+    """The journal of a run: a line when an image is begun, with the files it will write, and one when it is
+    done. What it lists may be written again or deleted, nothing else. To be used as a context by one process
+    at a time; `begin` and `add` may be called from any thread."""
 
     def __init__(self, plan: Plan, root: Path, options: Options) -> None:
         self.plan, self.root, self.options = plan, root, options
         self.journal = root / plan.recipe.folder / _JOURNAL
-        self.head = {
-            "format": _FORMAT,
-            "dataset": plan.recipe.dataset,
-            "source": plan.digest,
-            "tolerance": options.tolerance,
-        }
-        self.done: dict[tuple[str, str], Done] = {}
+        self.head = {"format": _FORMAT, "dataset": plan.recipe.dataset}
+        self.done: dict[Key, Done] = {}
+        self.files: dict[Key, tuple[str, ...]] = {}
+        self._lock = threading.Lock()
+        self._file: TextIO | None = None
 
-    def open(self) -> None:
+    @staticmethod
+    def exists(recipe: Recipe, root: Path) -> bool:
+        """Whether an earlier run has left its journal."""
+        return (root / recipe.folder / _JOURNAL).exists()
+
+    def __enter__(self) -> "Record":
         """Take up what earlier runs have done, or begin anew."""
-        rows = _rows(self.journal)
-        head = next(rows, None)
-        if head is not None and self.options.overwrite:
-            self._delete(rows)
-            head = None
-        if head is None:
+        if self.root.exists() and not self.root.is_dir():
+            raise DatasetError(f"{self.root} is no folder; give the root of all datasets")
+        if not self.journal.exists():
             self._refuse_foreign()
-            self.journal.parent.mkdir(parents=True, exist_ok=True)
-            self._append(self.head)
-        elif differing := [key for key, value in self.head.items() if head.get(key) != value]:
-            raise DatasetError(
-                f"{self.journal} says that the set was prepared with another {', '.join(differing)}; use "
-                "--overwrite to delete it and begin anew, or choose another root"
-            )
-        else:
-            for row in rows:
-                done = Done.from_row(row)
-                self.done[done.part, done.stem] = done
+        self.journal.parent.mkdir(parents=True, exist_ok=True)
+        self._file = _locked(self.journal)
+        try:
+            self._take_up()
+        except BaseException:
+            self._file.close()
+            raise
+        return self
 
-    def holds(self, part: str, stem: str) -> bool:
-        """Whether an image is done and all its files are there."""
-        done = self.done.get((part, stem))
-        return done is not None and all((self.root / output).exists() for output in done.outputs)
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def holds(self, job: Job) -> bool:
+        """Whether an image is done, of the same files in the same way, and all its files are there."""
+        done = self.done.get((job.part, job.stem))
+        if done is None or done.source != job.digest or done.unknown_share > self.options.tolerance:
+            return False
+        return all((self.root / output).exists() for output in done.outputs)
+
+    def begin(self, job: Job, outputs: tuple[str, ...]) -> None:
+        """Note down what will be written for an image; files of it that will not be written again go."""
+        key = job.part, job.stem
+        with self._lock:
+            for stale in set(self.files.get(key, ())) - set(outputs):
+                (self.root / stale).unlink(missing_ok=True)
+            self.files[key] = outputs
+            self.done.pop(key, None)
+            self._append({"part": job.part, "stem": job.stem, "begun": outputs})
 
     def add(self, done: Done) -> None:
-        """Note down one image, at once."""
-        self.done[done.part, done.stem] = done
-        self._append(done.to_row())
+        """Note down an image that is complete."""
+        with self._lock:
+            self.done[done.part, done.stem] = done
+            self._append(done.to_row())
 
     def close(self, fresh: int) -> Summary:
         """Compare the folders with what was written, write lists and manifest."""
@@ -129,10 +148,59 @@ class Record:
             "windows": summary.windows, "empty_windows": summary.empty,
             "pixels": {str(k): n for k, n in sorted(summary.pixels.items())},
             "unknown_colours": [[*color, n] for color, n in summary.unknown.items()],
-            "keep_empty": self.options.keep_empty,
+            "tolerance": self.options.tolerance,
+            "sources": sorted({job.image.file.name for job in self.plan.jobs if job.image.inner}
+                              | {job.label.file.name for job in self.plan.jobs if job.label.inner}),
         }  # fmt: skip
         _replace(self.journal.with_name(_MANIFEST), json.dumps(manifest, indent=1) + "\n")
         return summary
+
+    def _take_up(self) -> None:
+        rows = _rows(self.journal)
+        if rows and self.options.overwrite:
+            self._note(rows[1:])
+            self._delete()
+            rows = []
+        if not rows:
+            self._file.truncate(0)
+            self._append(self.head)
+            return
+        if rows[0] != self.head:
+            raise DatasetError(
+                f"{self.journal} belongs to {rows[0]}, not to {self.head}; choose another root"
+            )
+        self._note(rows[1:])
+        planned = {(job.part, job.stem) for job in self.plan.jobs}
+        if gone := sorted(self.files.keys() - planned):
+            raise DatasetError(
+                f"{self.journal} tells of {len(gone)} images that are not in the source, "
+                f"{'/'.join(gone[0])} the first; give all sources at once (--also), choose another root, or "
+                "delete what was prepared with --overwrite"
+            )
+
+    def _note(self, rows: Sequence[Mapping]) -> None:
+        try:
+            for row in rows:
+                key = row["part"], row["stem"]
+                if "begun" in row:
+                    self.files[key] = tuple(row["begun"])
+                    self.done.pop(key, None)
+                else:
+                    self.done[key] = Done.from_row(row)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DatasetError(f"{self.journal} cannot be read ({error!r}); choose another root") from error
+        folders = set(self.plan.recipe.folders)
+        for output in (output for outputs in self.files.values() for output in outputs):
+            if output.rpartition("/")[0] not in folders:
+                raise DatasetError(f"{self.journal} lists {output!r}, which is no file of this set")
+
+    def _delete(self) -> None:
+        for outputs in self.files.values():
+            for output in outputs:
+                (self.root / output).unlink(missing_ok=True)
+        self.journal.with_name(_MANIFEST).unlink(missing_ok=True)
+        self.files.clear()
+        self.done.clear()
 
     def _summary(self, fresh: int) -> Summary:
         pixels, unknown = Counter(), Counter()
@@ -165,13 +233,6 @@ class Record:
             path = (self.root / splits[side].images).parent.with_suffix(".txt")
             _replace(path, "".join(f"{stem}\n" for stem in sorted(stems)))
 
-    def _delete(self, rows: Iterator[Mapping]) -> None:
-        for row in rows:
-            for output in row["outputs"]:
-                (self.root / output).unlink(missing_ok=True)
-        self.journal.with_name(_MANIFEST).unlink(missing_ok=True)
-        self.journal.unlink()
-
     def _refuse_foreign(self) -> None:
         for folder in self.plan.folders:
             if present := sorted((self.root / folder).glob("[!.]*")):
@@ -182,20 +243,31 @@ class Record:
                 )
 
     def _append(self, row: Mapping) -> None:
-        with open(self.journal, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
 
 
-def _rows(journal: Path) -> Iterator[Mapping]:
-    """The complete lines of a journal; a line that a kill cut off is as if it were not there."""
-    if not journal.exists():
-        return
-    lines = journal.read_bytes().splitlines(keepends=True)
-    if lines and not lines[-1].endswith(b"\n"):
-        journal.write_bytes(b"".join(lines[:-1]))
-    for line in lines:
-        if line.endswith(b"\n"):
-            yield json.loads(line)
+def _locked(journal: Path) -> TextIO:
+    """The journal, open for appending, which no other process has."""
+    file = open(journal, "a", encoding="utf-8")  # noqa: SIM115, closed by the record
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise DatasetError(f"{journal} is in use: another process prepares this set; wait for it") from error
+    return file
+
+
+def _rows(journal: Path) -> list[Mapping]:
+    """The complete lines of a journal; a line that a kill cut off is removed."""
+    content = journal.read_bytes()
+    if content and not content.endswith(b"\n"):
+        content = content[: content.rfind(b"\n") + 1]
+        os.truncate(journal, len(content))
+    try:
+        return [json.loads(line) for line in content.splitlines()]
+    except ValueError as error:
+        raise DatasetError(f"{journal} is damaged ({error}); choose another root") from error
 
 
 def _replace(path: Path, content: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from rskt_seg.data.convert import find_converter, lowered_ids
 from rskt_seg.data.labels import read_label
 from rskt_seg.data.parallel import over_files
-from rskt_seg.data.preparation.download import Download
+from rskt_seg.data.preparation.download import Download, Member
 from rskt_seg.data.preparation.job import NamedBytes, do
 from rskt_seg.data.preparation.plan import Job, Plan, make_plan
 from rskt_seg.data.preparation.recipes import Recipe, find_recipe
@@ -37,17 +37,45 @@ def prepare(
     if options.keep_empty:
         recipe = _keeping_empty(recipe)
     root = Path(root)
+    if workers is not None and workers < 1:
+        raise DatasetError(f"at least one worker is needed; found {workers}")
     with Download(sources, recipe.skip) as download:
-        plan = make_plan(recipe, download.members, options.allow_missing)
+        plan = _plan(recipe, download, root, options)
         _refuse_own_output(plan, root)
         _refuse_converted(plan, download)
-        record = Record(plan, root, options)
-        record.open()
-        todo = [job for job in plan.jobs if not record.holds(job.part, job.stem)]
-        work = partial(do, splits=recipe.splits, download=download, root=root, tolerance=options.tolerance)
-        for done in over_files(work, todo, f"preparing {recipe.dataset}", workers, progress):
-            record.add(done)
-    return record.close(len(todo))
+        try:
+            with Record(plan, root, options) as record:
+                todo = [job for job in plan.jobs if not record.holds(job)]
+                work = partial(do, record=record, download=download)
+                for _ in over_files(work, todo, f"preparing {recipe.dataset}", workers, progress):
+                    pass
+                return record.close(len(todo))
+        except OSError as error:
+            raise DatasetError(f"{root} cannot be written: {error}") from error
+
+
+def _plan(recipe: Recipe, download: Download, root: Path, options: Options) -> Plan:
+    members = _not_written_here(download.members, recipe, root)
+    notes = _unread(download)
+    if dropped := len(download.members) - len(members):
+        notes.append(f"{dropped} files in the source were prepared from it before, and are in place already")
+    try:
+        plan = make_plan(recipe, members, options.allow_missing)
+    except DatasetError as error:
+        raise DatasetError(". ".join([str(error), *notes])) from error
+    return replace(plan, notes=(*plan.notes, *notes))
+
+
+def _not_written_here(members: Sequence[Member], recipe: Recipe, root: Path) -> list[Member]:
+    """Without the files that an earlier run has put under `root`, which may lie in the source."""
+    if not Record.exists(recipe, root):
+        return list(members)
+    own = {(root / folder).resolve() for folder in recipe.folders}
+    return [m for m in members if m.inner or m.file.parent.resolve() not in own]
+
+
+def _unread(download: Download) -> list[str]:
+    return [f"not read, because only zip archives are: {path}" for path in download.unread]
 
 
 def plan_only(
@@ -58,7 +86,8 @@ def plan_only(
     with Download(sources, recipe.skip) as download:
         plan = make_plan(recipe, download.members, options.allow_missing)
         folders = [f"would write {folder}" for folder in plan.folders]
-        return (f"{recipe.dataset}: {len(plan.jobs)} images", *plan.notes, *folders)
+        notes = (*plan.notes, *_unread(download))
+        return (f"{recipe.dataset}: {len(plan.jobs)} images", *notes, *folders)
 
 
 def _keeping_empty(recipe: Recipe) -> Recipe:

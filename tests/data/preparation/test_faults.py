@@ -1,6 +1,8 @@
 """One broken download for each known fault: what is said, and that nothing wrong is written."""
 
+import fcntl
 import os
+import re
 import struct
 import zipfile
 from pathlib import Path
@@ -34,6 +36,19 @@ def gray_label(src: Path) -> None:
 
 def palette_lost(src: Path) -> None:
     numbers(src / "DLRSD/Images/airplane/airplane03.png", 17, (32, 32), shift=1)
+
+
+def twins(src: Path) -> None:
+    (src / "VDD/val/src/DJI_0001.JPG").rename(src / "VDD/val/src/DJI_0000.JPG")
+    (src / "VDD/val/gt/DJI_0001.png").rename(src / "VDD/val/gt/DJI_0000.png")
+
+
+def same_size_other_content(src: Path) -> None:
+    original = src / "2_Ortho_RGB/top_potsdam_2_10_RGB.tif"
+    content = bytearray(original.read_bytes())
+    content[len(content) // 2] ^= 255
+    (src / "again").mkdir()
+    (src / "again/top_potsdam_2_10_RGB.tif").write_bytes(content)
 
 
 def lowered_before(src: Path) -> None:
@@ -117,6 +132,13 @@ FAULTS = {
     "two files for one image": (
         "Potsdam",
         twice,
+        DatasetError,
+        "would both become top_potsdam_2_10, and differ",
+    ),
+    "one name in two parts": ("VDD", twins, DatasetError, "would both become DJI_0000 of all"),
+    "two versions of one size": (
+        "Potsdam",
+        same_size_other_content,
         DatasetError,
         "would both become top_potsdam_2_10, and differ",
     ),
@@ -227,8 +249,8 @@ def test_archives_that_cannot_be_read_are_named(tmp_path):
         go("LoveDA", tmp_path / "zips", tmp_path / "out")
     archive.write_bytes(whole)
     (tmp_path / "zips/Val.rar").write_bytes(b"Rar!")
-    with pytest.raises(DatasetError, match=r"Val\.rar: only zip archives are read"):
-        go("LoveDA", tmp_path / "zips", tmp_path / "out")
+    summary = go("LoveDA", tmp_path / "zips", tmp_path / "out")
+    assert any(re.search(r"not read.*Val\.rar", note) for note in summary.notes)
     (tmp_path / "zips/Val.rar").rename(tmp_path / "zips/Train.z01")
     with pytest.raises(DatasetError, match=r"several volumes .*zip -s 0 Train\.zip"):
         go("LoveDA", tmp_path / "zips", tmp_path / "out")
@@ -271,6 +293,44 @@ def command(monkeypatch, *words: str) -> int:
     spec.loader.exec_module(module)
     monkeypatch.setattr("sys.argv", ["prepare.py", *words])
     return run_command(module.main)
+
+
+def test_names_of_other_sets_beside_it_do_not_hide_a_set(tmp_path):
+    OFFICIAL["VDD"](tmp_path / "UDD_and_VDD")
+    OFFICIAL["UDD5"](tmp_path / "UDD_and_VDD")
+    for name, count in (("VDD", 3), ("UDD5", 3)):
+        assert go(name, tmp_path / "UDD_and_VDD", tmp_path / "out").images == count
+    archive = zipped(tmp_path / "UDD_and_VDD/UDD", tmp_path / "UDD5_UDD6.zip", prefix="UDD/")
+    assert go("UDD5", archive, tmp_path / "other").images == 3
+
+
+def test_a_set_is_prepared_by_one_process_at_a_time_into_a_folder(tmp_path):
+    OFFICIAL["VDD"](tmp_path / "src")
+    go("VDD", tmp_path / "src", tmp_path / "out")
+    with open(tmp_path / "out/VDD/prepare.jsonl", "a") as journal:
+        fcntl.flock(journal, fcntl.LOCK_EX)
+        with pytest.raises(DatasetError, match="is in use"):
+            go("VDD", tmp_path / "src", tmp_path / "out")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DatasetError, match="is no folder"):
+        go("VDD", tmp_path / "src", tmp_path / "file")
+    with pytest.raises(DatasetError, match="at least one worker"):
+        prepare("VDD", [tmp_path / "src"], tmp_path / "out", workers=0)
+    (tmp_path / "src/VDD/train/src/link.JPG").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(DatasetError, match="broken link"):
+        go("VDD", tmp_path / "src", tmp_path / "out")
+
+
+def test_a_journal_never_reaches_out_of_the_folders_of_its_set(tmp_path):
+    OFFICIAL["VDD"](tmp_path / "src")
+    go("VDD", tmp_path / "src", tmp_path / "out")
+    theirs = tmp_path / "precious"
+    theirs.write_text("mine")
+    with open(tmp_path / "out/VDD/prepare.jsonl", "a") as journal:
+        journal.write('{"part": "train", "stem": "x", "begun": ["VDD/src/../../../precious"]}\n')
+    with pytest.raises(DatasetError, match="which is no file of this set"):
+        go("VDD", tmp_path / "src", tmp_path / "out", overwrite=True)
+    assert theirs.read_text() == "mine"
 
 
 def test_the_command_prepares_below_the_root_of_the_environment(tmp_path, monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """From miniature copies of every official download to the layout of the data table."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -10,8 +11,8 @@ from PIL import Image
 
 from rskt_seg.data.catalog import SPLITS, find_split, pairs
 from rskt_seg.data.labels import read_label
-from rskt_seg.data.parallel import over_files
 from rskt_seg.data.preparation import RECIPES, Options, plan_only, prepare, run
+from rskt_seg.data.preparation.job import do
 from rskt_seg.data.preparation.windows import untiled_stem
 from rskt_seg.errors import DatasetError, LabelError
 from tests.data.preparation.official import OFFICIAL, numbers, photograph, zipped
@@ -19,8 +20,8 @@ from tests.data.preparation.official import OFFICIAL, numbers, photograph, zippe
 WINDOW = re.compile(r"_(\d+)_(\d+)_(\d+)_(\d+)$")
 
 
-def files_of(root: Path) -> dict[str, bytes]:
-    return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+def files_of(root: Path, kind: str = "*") -> dict[str, bytes]:
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob(kind) if p.is_file()}
 
 
 def go(name: str, source: Path, root: Path, **options):
@@ -122,10 +123,10 @@ def test_zipped_nested_and_cut_downloads_give_the_same_files_as_unpacked_ones(tm
         third = -(-len(whole) // 3)
         (tmp_path / f"cut/all.zip.00{i + 1}").write_bytes(whole[i * third : (i + 1) * third])
     go("LoveDA", tmp_path / "cut", tmp_path / "d")
-    first = {k: v for k, v in files_of(tmp_path / "a").items() if k.endswith(".png")}
+    first = files_of(tmp_path / "a", "*.png")
     assert len(first) == 9
     for other in "bcd":
-        assert {k: v for k, v in files_of(tmp_path / other).items() if k.endswith(".png")} == first
+        assert files_of(tmp_path / other, "*.png") == first
     (tmp_path / "cut/all.zip.002").unlink()
     with pytest.raises(DatasetError, match=r"volumes 1\.\.3 are needed, found \[1, 3\]"):
         go("LoveDA", tmp_path / "cut", tmp_path / "e")
@@ -159,27 +160,84 @@ def test_a_second_run_touches_nothing(name, tmp_path):
 
 
 @pytest.mark.parametrize("done", [0, 1, 2])
-def test_an_interrupted_run_goes_on_to_the_same_files(done, tmp_path, monkeypatch):
+@pytest.mark.parametrize("workers", [1, 4])
+def test_an_interrupted_run_goes_on_to_the_same_files(done, workers, tmp_path, monkeypatch):
     OFFICIAL["iSAID"](tmp_path / "src")
     go("iSAID", tmp_path / "src", tmp_path / "whole")
+    count = []
 
-    def stopped(function, items, *_):
-        for i, result in enumerate(over_files(function, items, "", 1, False)):
-            if i == done:
-                raise KeyboardInterrupt
-            yield result
+    def stopped(job, **rest):
+        count.append(job)
+        if len(count) > done:
+            raise KeyboardInterrupt
+        do(job, **rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run, "over_files", stopped)
+        patch.setattr(run, "do", stopped)
         with pytest.raises(KeyboardInterrupt):
-            go("iSAID", tmp_path / "src", tmp_path / "out")
+            prepare("iSAID", [tmp_path / "src"], tmp_path / "out", workers=workers, progress=False)
     journal = tmp_path / "out/iSAID/prepare.jsonl"
     with open(journal, "a") as file:
         file.write('{"stem": "cut o')
     assert not (tmp_path / "out/iSAID/prepare.json").exists()
     resumed = go("iSAID", tmp_path / "src", tmp_path / "out")
     assert resumed.fresh == 3 - done
-    assert files_of(tmp_path / "out") == files_of(tmp_path / "whole")
+    pictures = [
+        {k: v for k, v in files_of(tmp_path / root).items() if k.endswith(".png")}
+        for root in ("out", "whole")
+    ]
+    assert pictures[0] == pictures[1]
+
+
+def test_a_mended_download_goes_on_and_what_was_half_written_is_written_anew(tmp_path):
+    OFFICIAL["VDD"](tmp_path / "src")
+    label = tmp_path / "src/VDD/val/gt/DJI_0001.png"
+    good = label.read_bytes()
+    Image.fromarray(np.full((30, 40), 9, np.uint8)).save(label)
+    with pytest.raises(LabelError, match="found ids 9"):
+        prepare("VDD", [tmp_path / "src"], tmp_path / "out", workers=1, progress=False)
+    label.write_bytes(good)
+    half = tmp_path / "out/VDD/gt/DJI_0000.png"
+    assert half.exists()
+    half.write_bytes(b"half")
+    journal = tmp_path / "out/VDD/prepare.jsonl"
+    rows = [json.loads(line) for line in journal.read_text().splitlines()]
+    begun = [row for row in rows if row.get("stem") != "DJI_0000" or "begun" in row]
+    journal.write_text("".join(json.dumps(row) + "\n" for row in begun))
+    go("VDD", tmp_path / "src", tmp_path / "out")
+    go("VDD", tmp_path / "src", tmp_path / "fresh")
+    for kind in ("src", "gt"):
+        assert files_of(tmp_path / f"out/VDD/{kind}") == files_of(tmp_path / f"fresh/VDD/{kind}")
+
+
+def test_what_changed_in_the_source_is_done_again_and_a_part_may_come_later(tmp_path):
+    OFFICIAL["LoveDA"](tmp_path / "src")
+    (tmp_path / "src/Val").rename(tmp_path / "later")
+    go("LoveDA", tmp_path / "src", tmp_path / "out")
+    (tmp_path / "later").rename(tmp_path / "src/Val")
+    assert go("LoveDA", tmp_path / "src", tmp_path / "out").fresh == 1
+    numbers(tmp_path / "src/Train/Rural/masks_png/0.png", 3, (40, 40), shift=1)
+    assert go("LoveDA", tmp_path / "src", tmp_path / "out").fresh == 1
+    assert read_label(tmp_path / "out/LoveDA/masks_png/0.png").max() == 3
+
+
+def test_windows_that_are_no_longer_wanted_go(tmp_path):
+    OFFICIAL["iSAID"](tmp_path / "src")
+    mask = tmp_path / "src/val/Semantic_masks/images/P0003_instance_color_RGB.png"
+    pixels = np.asarray(Image.open(mask)).copy()
+    pixels[:, 40:] = 0
+    Image.fromarray(pixels).save(mask)
+    all_ = go("iSAID", tmp_path / "src", tmp_path / "out", keep_empty=True)
+    few = go("iSAID", tmp_path / "src", tmp_path / "out")
+    assert (all_.windows, few.windows, few.empty, few.fresh) == (9, 8, 1, 3)
+    assert len(pairs(find_split("iSAID_val_sem_seg"), tmp_path / "out")) == 1
+
+
+def test_downloads_may_lie_where_the_set_goes(tmp_path):
+    OFFICIAL["LoveDA"](tmp_path / "root/LoveDA")
+    go("LoveDA", tmp_path / "root/LoveDA", tmp_path / "root")
+    again = go("LoveDA", tmp_path / "root/LoveDA", tmp_path / "root")
+    assert again.fresh == 0 and any("in place already" in note for note in again.notes)
 
 
 def test_a_lost_file_is_made_again(tmp_path):
@@ -195,15 +253,15 @@ def test_one_worker_writes_what_several_write(tmp_path):
     OFFICIAL["Vaihingen"](tmp_path / "src")
     for workers in (1, 4):
         prepare("vaihingen", [tmp_path / "src"], tmp_path / str(workers), workers=workers, progress=False)
-    assert files_of(tmp_path / "1") == files_of(tmp_path / "4")
+    assert files_of(tmp_path / "1", "*.png") == files_of(tmp_path / "4", "*.png")
 
 
-def test_a_set_prepared_otherwise_is_kept_unless_it_may_be_overwritten(tmp_path):
+def test_images_that_left_the_source_are_kept_unless_they_may_be_overwritten(tmp_path):
     OFFICIAL["LoveDA"](tmp_path / "src")
     go("LoveDA", tmp_path / "src", tmp_path / "out")
     shutil.rmtree(tmp_path / "src/Val")
     before = files_of(tmp_path / "out")
-    with pytest.raises(DatasetError, match="prepared with another source; use --overwrite"):
+    with pytest.raises(DatasetError, match=r"1 images that are not in the source, Val/3514 the first"):
         go("LoveDA", tmp_path / "src", tmp_path / "out")
     assert files_of(tmp_path / "out") == before
     summary = go("LoveDA", tmp_path / "src", tmp_path / "out", overwrite=True)
