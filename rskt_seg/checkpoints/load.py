@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from rskt_seg.checkpoints import bicor, clip, dino, rskt
+from rskt_seg.checkpoints import bicor, clip, dino, fctl, rskt
 from rskt_seg.checkpoints.files import WeightFile, read_weights, unwrap
 from rskt_seg.checkpoints.hub import locate
 from rskt_seg.checkpoints.rules import LoadReport, Rule, convert, load_strict
@@ -20,18 +20,30 @@ _BUILD = (
 _ROLES = ("clip", "remote_clip", "dino", "convnext")
 
 
-def load_checkpoint(model: nn.Module, source: str | os.PathLike | Mapping[str, object]) -> LoadReport:
+def load_checkpoint(
+    model: nn.Module,
+    source: str | os.PathLike | Mapping[str, object],
+    contexts: Mapping[str, str | os.PathLike | Mapping[str, object]] | None = None,
+) -> LoadReport:
     """Load a whole trained model, strictly.
 
     `source`: a file (see `rskt_seg.checkpoints.files.read_weights`), or a state dict or checkpoint in memory,
-    with this package's names (with or without Detectron2's prefix) or those of the published RSKT-Seg or
-    BiCoR-Seg code. Parts that nothing reads are dropped and listed.
+    with this package's names (with or without Detectron2's prefix) or those of the published RSKT-Seg,
+    BiCoR-Seg or FCtL code. Parts that nothing reads are dropped and listed. `contexts`: the files of a
+    published FCtL's context encoders by name (see `rskt_seg.checkpoints.fctl.load_published`).
 
     Raises `CheckpointError` unless every tensor of the model is given once in its shape and nothing is
     left over, and where the checkpoint states other options than the model's; the model is then unchanged.
     """
     name, weights = _weights(source)
-    rskt.check_options(model, weights.options, name, (*rskt.FREE, *bicor.TRAINING_ONLY))
+    free = (*rskt.FREE, *bicor.TRAINING_ONLY, *fctl.TRAINING_ONLY)
+    rskt.check_options(model, weights.options, name, free)
+    if fctl.is_published(set(weights.state)):
+        return fctl.load_published(model, weights.state, contexts, name)
+    if contexts:
+        raise CheckpointError(
+            f"{name} is no published FCtL checkpoint, so contexts have no place; leave them out"
+        )
     rules = [Rule(_PREFIX, "")]
     if rskt.is_published(set(weights.state)):
         rskt.check_masks(model, weights.state, name)
@@ -41,13 +53,14 @@ def load_checkpoint(model: nn.Module, source: str | os.PathLike | Mapping[str, o
     report = LoadReport(name)
     state = convert(weights.state, rules, report)
     bicor.check_classes(model, state, name)
+    fctl.check_classes(model, state, name)
     load_strict(model, state, name, _BUILD)
     return report
 
 
 def load_encoder(model: nn.Module, role: str, source: str | os.PathLike | Mapping[str, object]) -> LoadReport:
-    """Load one pretrained encoder: `role` is "clip", "remote_clip" or "dino" of an RSKT model, or "convnext"
-    of a BiCoR model.
+    """Load one pretrained encoder: `role` is "clip", "remote_clip" or "dino" of an RSKT model, "convnext" of
+    a BiCoR model, or "local", "medium" or "large" of an FCtL (see `rskt_seg.checkpoints.fctl.load_encoder`).
 
     `source`: a file or a state dict; for the CLIP roles also an open_clip name "MODEL/TAG" such as
     "ViT-B-16/openai", a hub repository "hf-hub:ORGANISATION/NAME" in open_clip's layout, or "tiny", the small
@@ -59,6 +72,8 @@ def load_encoder(model: nn.Module, role: str, source: str | os.PathLike | Mappin
     Raises `CheckpointError` for an encoder of another architecture or an incomplete file,
     `WeightsNotFoundError` for a missing one.
     """
+    if hasattr(model, "context_encoders"):
+        return fctl.load_encoder(model, role, source)
     if role not in _ROLES:
         raise CheckpointError(f"role must be one of {', '.join(_ROLES)}; found {role!r}")
     module = getattr(model, role, None)

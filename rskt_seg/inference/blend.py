@@ -50,3 +50,25 @@ def _mean(total: Tensor, count: Tensor) -> Tensor:
     if bool((count == 0).any()):
         raise ValueError("the windows leave pixels uncovered")
     return total / count
+
+
+def sum_bands(tiles: Iterable[tuple[Window, Tensor]], width: int) -> Iterator[tuple[int, Tensor]]:
+    """Bands of finished rows of the sum of all tiles: pairs (first row, (T, rows, width)).
+
+    For methods that add up what overlapping windows say (FCtL adds logits). `tiles` yields (window, scores
+    of that window) row by row, all windows of one height; memory is that of one row of windows. Raises
+    `ValueError` when windows go back up or leave rows uncovered.
+    """
+    top, total = 0, None
+    for window, scores in tiles:
+        if total is None:
+            total = scores.new_zeros(scores.shape[0], window.height, width)
+        done = window.top - top
+        if not 0 <= done <= window.height:
+            raise ValueError(f"windows must come row by row without gaps; row {window.top} follows row {top}")
+        if done:
+            yield top, total[:, :done]
+            total, top = _scrolled(total, done), window.top
+        total[:, :, window.columns] += scores
+    if total is not None:
+        yield top, total

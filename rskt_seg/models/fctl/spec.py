@@ -1,0 +1,204 @@
+"""The options of an FCtL model, all in one place.
+
+`MODEL.FCTL.<FIELD>` in a YAML file is the field of that name in upper case. Defaults are those of the
+published code, which has neither gated positional embeddings nor alternating local enhancement; the
+paper's own model is `gpe=True, ale="d"`. Sections, equations and tables are those of "Ultra-high Resolution
+Image Segmentation via Locality-aware Context Fusion and Alternating Local Enhancement".
+"""
+
+from dataclasses import MISSING, dataclass, fields
+from math import isfinite
+
+from rskt_seg.errors import ConfigError
+
+CONTEXTS = ("medium", "large")
+"""The contexts there are, from the smaller to the larger."""
+WHOLE_IMAGE = 0.0
+"""The factor of a context that is the whole image instead of a window around the patch."""
+_PUBLISHED = {
+    "main": {"medium": 2.0, "large": 3.0},
+    "deepglobe": {"medium": 3.0, "large": WHOLE_IMAGE},
+}
+_CHOICES = {
+    "encoder": ("vgg16", "mitb2", "mitb5", "vgg_tiny", "mit_tiny"),
+    "context_encoder": ("frozen", "trained", "shared"),
+    "branch": ("main", "deepglobe"),
+    "geometry": ("grid", "image"),
+    "mcf": ("code", "squeeze", "average", "weighted"),
+    "ale": ("none", "a", "b", "c", "d", "e", "concat"),
+    "ale_context": CONTEXTS,
+    "ale_residual": ("full", "delta"),
+    "ale_activation": ("none", "sigmoid", "tanh"),
+    "view": ("patches", "whole"),
+}
+_LCF_ONLY = ("self_context", "branch", "qk_scale", "gpe", "geometry", "mcf")
+_LFI_ONLY = ("ale_residual", "ale_windows", "ale_activation")
+
+
+@dataclass(frozen=True)
+class FCtLSpec:
+    """Options of `rskt_seg.models.fctl.FCtL`.
+
+    The baselines of the tables are the same model with less: `contexts=(), lcf=False` is FCN-8s (or
+    SegFormer, by the encoder), with `view="whole"` trained and used on whole images ("global inference").
+
+    Raises `ConfigError` on a value outside the choices, and on an option that the chosen components do
+    not read (it would change nothing).
+    """
+
+    num_classes: int
+    """Classes T of the logits, at least 2."""
+    encoder: str = "vgg16"
+    """"vgg16" (FCN-8s), "mitb2" or "mitb5" (SegFormer); "vgg_tiny" and "mit_tiny" for tests and examples."""
+    contexts: tuple[str, ...] = CONTEXTS
+    """Which of "medium" and "large" are seen besides the patch, in this order."""
+    factors: tuple[float, ...] = ()
+    """Side of each context in patch sides, 0 for the whole image. (): published for the branch, 2 and 3
+    ("main") or 3 and 0 ("deepglobe")."""
+    context_encoder: str = "frozen"
+    """Encoders of the contexts: "frozen" (own and not trained: the published last stage), "trained" (own),
+    "shared" (the patch's own, as the published stages with a single context do)."""
+    lcf: bool = True
+    """Locality-aware context fusion; False leaves the contexts to ALE ("ALE only" in table 7)."""
+    self_context: bool = True
+    """Correlate the patch with itself too ("Local" in table 4)."""
+    branch: str = "main"
+    """Published form of the correlation: "main" (equation 1), or "deepglobe", which subtracts the mean of
+    queries and keys first."""
+    qk_scale: float = 1.0
+    """Scale of queries times keys; the published code has none."""
+    gpe: bool = False
+    """Gated positional embeddings (equation 2)."""
+    geometry: str = "grid"
+    """Distances of the embeddings: "grid" takes every context for a patch (equation 2 read literally),
+    "image" measures where the cells of a context really are."""
+    mcf: str = "code"
+    """Weights of the correlated contexts: "code" (published layers), "squeeze" (equation 3), "average",
+    "weighted" (learned scalars; both table 6)."""
+    ale: str = "none"
+    """Alternating local enhancement: structures "a" to "e" of figure 13 ("d" is the paper's), "concat" (table
+    7), "none"."""
+    ale_context: str = "medium"
+    """The one context that structures "a" and "b" read."""
+    ale_residual: str = "full"
+    """"full" adds the enhanced features as written; "delta" adds what the enhancement changed, which starts
+    a head trained without it where it was."""
+    ale_windows: tuple[int, ...] = (3, 5, 7, 9)
+    """Window sides of the groups of channels (equation 6)."""
+    ale_activation: str = "none"
+    """Function on the attention map E: "none" (equation 7), "sigmoid", "tanh"."""
+    fcn_decoder: bool = False
+    """MiT encoders: the decoder of FCN-8s in place of SegFormer's."""
+    learn_upsampling: bool = False
+    """Train the transposed convolutions of FCN-8s; published: fixed at bilinear interpolation."""
+    focal_gamma: float = 3.0
+    """Exponent of the focal loss."""
+    view: str = "patches"
+    """"patches", or "whole": the model sees each image as a whole, resized to `input_side`."""
+    patch_side: int = 508
+    """Side of a patch in pixels of the image (table 5 also has 762 and 1016)."""
+    input_side: int = 508
+    """Side (px) that patches and contexts are resized to before the network."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            self._check(field.name, getattr(self, field.name), field.default)
+        self._check_contexts()
+        self._check_fusion()
+        self._check_enhancement()
+        if self.encoder.startswith("vgg"):
+            self._refuse(("fcn_decoder",), f"encoder={self.encoder!r}, whose decoder is FCN-8s anyway")
+        elif not self.fcn_decoder:
+            self._refuse(("learn_upsampling",), "SegFormer's decoder")
+        if self.view == "whole":
+            self._refuse(("patch_side",), "view='whole'")
+            if self.contexts:
+                raise ConfigError(
+                    f"view='whole' leaves no contexts {self.contexts} around it; use contexts=()"
+                )
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """What LCF correlates the patch with, in the paper's order: of "local", "medium", "large"."""
+        if not self.lcf:
+            return ()
+        return (*(("local",) if self.self_context else ()), *self.contexts)
+
+    @property
+    def context_factors(self) -> dict[str, float]:
+        """Context -> its side in patch sides, 0 for the whole image."""
+        return dict(zip(self.contexts, self.factors, strict=True))
+
+    @property
+    def enhanced(self) -> tuple[str, ...]:
+        """The contexts that ALE reads."""
+        if self.ale == "none":
+            return ()
+        return (self.ale_context,) if self.ale in ("a", "b") else CONTEXTS
+
+    def _check(self, name: str, value: object, default: object) -> None:
+        kind = int if default is MISSING else type(default)
+        if name in _CHOICES and value not in _CHOICES[name]:
+            raise ConfigError(f"{name} must be one of {', '.join(_CHOICES[name])}; found {value!r}")
+        if kind is tuple:
+            if not isinstance(value, tuple | list):
+                raise ConfigError(f"{name} must be a tuple; found {value!r}")
+            object.__setattr__(self, name, tuple(value))
+        elif kind is float and type(value) is int:
+            object.__setattr__(self, name, float(value))
+        elif type(value) is not kind:
+            raise ConfigError(f"{name} must be of type {kind.__name__}; found {value!r}")
+        lowest = {"num_classes": 2, "patch_side": 1, "input_side": 1, "focal_gamma": 0}.get(name)
+        if lowest is not None and value < lowest:
+            raise ConfigError(f"{name} must be at least {lowest}; found {value}")
+
+    def _check_contexts(self) -> None:
+        if self.contexts != tuple(name for name in CONTEXTS if name in self.contexts):
+            raise ConfigError(f"contexts must be some of {CONTEXTS} in this order; found {self.contexts}")
+        published = tuple(_PUBLISHED[self.branch][name] for name in self.contexts)
+        factors = tuple(float(factor) for factor in self.factors) or published
+        if len(factors) != len(self.contexts):
+            raise ConfigError(f"factors must give one for each of {self.contexts}; found {self.factors}")
+        if any(factor != WHOLE_IMAGE and not (factor >= 1 and isfinite(factor)) for factor in factors):
+            raise ConfigError(f"factors must be at least 1, or 0 for the whole image; found {self.factors}")
+        object.__setattr__(self, "factors", factors)
+        if not self.contexts:
+            self._refuse(("context_encoder",), "contexts=()")
+
+    def _check_fusion(self) -> None:
+        if not self.lcf:
+            self._refuse(_LCF_ONLY, "lcf=False")
+        elif not self.terms:
+            raise ConfigError("nothing to correlate: with contexts=() and self_context=False use lcf=False")
+        elif len(self.terms) == 1:
+            self._refuse(("mcf",), f"the single context {self.terms[0]!r}, which is taken as it is")
+        if not self.gpe:
+            self._refuse(("geometry",), "gpe=False")
+        if self.geometry == "image" and not self.contexts:
+            self._refuse(("geometry",), "contexts=(), where both geometries are the same")
+
+    def _check_enhancement(self) -> None:
+        missing = [name for name in self.enhanced if name not in self.contexts]
+        if missing:
+            raise ConfigError(
+                f"ale={self.ale!r} reads {', '.join(missing)}, not among contexts {self.contexts}"
+            )
+        if self.ale not in ("a", "b"):
+            self._refuse(("ale_context",), f"ale={self.ale!r}")
+        if self.ale in ("none", "concat"):
+            self._refuse(_LFI_ONLY, f"ale={self.ale!r}")
+        if not self.lcf and set(self.contexts) != set(self.enhanced):
+            unread = ", ".join(name for name in self.contexts if name not in self.enhanced)
+            raise ConfigError(f"nothing reads the context {unread} with lcf=False and ale={self.ale!r}")
+        sides = self.ale_windows
+        if not sides or any(type(side) is not int or side < 1 or side % 2 == 0 for side in sides):
+            raise ConfigError(f"ale_windows must be odd numbers; found {sides}")
+
+    def _refuse(self, unread: tuple[str, ...], choice: str) -> None:
+        defaults = {field.name: field.default for field in fields(self)}
+        for name in unread:
+            if getattr(self, name) != defaults[name]:
+                raise ConfigError(
+                    f"{name}={getattr(self, name)!r} has no effect with {choice}; leave it at "
+                    f"{defaults[name]!r} or choose otherwise"
+                )
