@@ -116,9 +116,18 @@ class Record:
         return all((self.root / output).exists() for output in done.outputs)
 
     def begin(self, job: Job, outputs: tuple[str, ...]) -> None:
-        """Note down what will be written for an image; files of it that will not be written again go."""
+        """Note down what will be written for an image; files of it that will not be written again go.
+
+        Raises `DatasetError` where a file that no run has written is in the way.
+        """
         key = job.part, job.stem
         with self._lock:
+            for output in set(outputs) - set(self.files.get(key, ())):
+                if (self.root / output).exists():
+                    raise DatasetError(
+                        f"{self.root / output} is there and was not written here; nothing is overwritten: "
+                        "move it away"
+                    )
             for stale in set(self.files.get(key, ())) - set(outputs):
                 (self.root / stale).unlink(missing_ok=True)
             self.files[key] = outputs

@@ -221,6 +221,18 @@ def test_what_changed_in_the_source_is_done_again_and_a_part_may_come_later(tmp_
     assert read_label(tmp_path / "out/LoveDA/masks_png/0.png").max() == 3
 
 
+def test_a_file_of_somebody_else_is_not_overwritten_by_a_part_that_comes_later(tmp_path):
+    OFFICIAL["LoveDA"](tmp_path / "src")
+    (tmp_path / "src/Val").rename(tmp_path / "later")
+    go("LoveDA", tmp_path / "src", tmp_path / "out")
+    (tmp_path / "later").rename(tmp_path / "src/Val")
+    theirs = tmp_path / "out/LoveDA/D2masks/3514.png"
+    theirs.write_bytes(b"precious")
+    with pytest.raises(DatasetError, match=r"3514\.png is there and was not written here"):
+        go("LoveDA", tmp_path / "src", tmp_path / "out")
+    assert theirs.read_bytes() == b"precious"
+
+
 def test_windows_that_are_no_longer_wanted_go(tmp_path):
     OFFICIAL["iSAID"](tmp_path / "src")
     mask = tmp_path / "src/val/Semantic_masks/images/P0003_instance_color_RGB.png"
