@@ -17,7 +17,10 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["rskt_seg", "rskt_seg.*"]),
-    package_data={"rskt_seg.encoders": ["*.txt", "*.safetensors", "*.sha256"]},
+    package_data={
+        "rskt_seg.data": ["splits/*.txt"],
+        "rskt_seg.encoders": ["*.txt", "*.safetensors", "*.sha256"],
+    },
     install_requires=[
         "torch>=2.6",
         "torchvision",
@@ -39,6 +42,6 @@ setup(
     ],
     extras_require={
         "detectron2-deps": ["omegaconf", "hydra-core", "yacs", "cloudpickle", "termcolor", "tensorboard"],
-        "dev": ["pytest", "pytest-xdist", "hypothesis", "torchmetrics", "ruff"],
+        "dev": ["pytest", "pytest-xdist", "hypothesis", "torchmetrics", "transformers", "ruff"],
     },
 )

@@ -4,10 +4,12 @@
     python datasets/prepare.py LoveDA downloads/LoveDA
     python datasets/prepare.py Potsdam 2_Ortho_RGB.zip --also 5_Labels_all_noBoundary.zip
     python datasets/prepare.py iSAID downloads/iSAID /data/segmentation --dry-run
+    python datasets/prepare.py Vaihingen_geoseg downloads/Vaihingen
 
 SRC is a folder with the downloads, zipped (also zips in zips and volumes .zip.001 ...), unpacked or both, or
 one archive; DST the root of all datasets (default: $DETECTRON2_DATASETS, or datasets). Interrupted, the same
-command goes on; once complete it has nothing to do. datasets/README.md tells what to download.
+command goes on; once complete it has nothing to do. datasets/README.md tells what to download. The last four
+names are the layouts of the closed-set methods; LoveDA writes that of LoveDA_geoseg too.
 """
 
 import argparse

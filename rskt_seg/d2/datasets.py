@@ -33,6 +33,7 @@ def register_splits(splits: Iterable[Split] = SPLITS) -> None:
             dataset=split.dataset,
             split=split.split,
             note=split.note,
+            protocol=split.protocol,
         )
 
 

@@ -1,9 +1,7 @@
-"""The one table of datasets: class names, colours, folders; and the pairing of images with labels.
+"""The one table of datasets: names, classes, folders; and the pairing of images with labels.
 
 Nothing here touches the disk before `pairs` is called, and nothing reads the environment: folders
-are relative to a root that the caller passes. Class names are exactly the published OVRSISBench
-vocabularies (their order is the label id, their case is kept); colours are those of the official
-label files where there are any, so that converters and drawings share them.
+are relative to a root that the caller passes. The classes are those of `rskt_seg.data.class_sets`.
 """
 
 import difflib
@@ -13,66 +11,29 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rskt_seg.data.class_sets import (
+    DEEPGLOBE,
+    DEEPGLOBE_FCTL,
+    DLRSD,
+    IGNORE_LABEL,
+    INRIA,
+    ISAID,
+    ISPRS,
+    LOVEDA,
+    LOVEDA_8C,
+    UAVID,
+    UDD5,
+    VDD,
+    ClassSet,
+    listed,
+    repeated,
+)
 from rskt_seg.errors import DatasetError, DatasetNotFoundError
 
 logger = logging.getLogger(__name__)
 
-RGB = tuple[int, int, int]
-
-IGNORE_LABEL = 255
-"""The label id that is neither trained nor scored, in every dataset of the table."""
 ROOT_VARIABLE = "DETECTRON2_DATASETS"
 """Environment variable that names the root of all datasets; read by the entry points, never here."""
-_SHOWN = 10
-
-
-def _repeated(values: Iterable) -> list:
-    return [value for value, count in Counter(values).items() if count > 1]
-
-
-def _listed(values: Iterable) -> str:
-    """The first ten values, and how many more there are."""
-    values = [str(value) for value in values]
-    rest = f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else ""
-    return ", ".join(values[:_SHOWN]) + rest
-
-
-def _is_rgb(color: object) -> bool:
-    values = color if isinstance(color, tuple) else ()
-    return len(values) == 3 and all(isinstance(v, int) and 0 <= v <= 255 for v in values)
-
-
-@dataclass(frozen=True)
-class ClassSet:
-    """The classes of a dataset: label id k is `names[k]`, drawn in `colors[k]` (R, G, B of 0..255).
-
-    At most 255 classes, because ids are 8 bit and 255 is ignored. Raises `DatasetError` for a class
-    list that is empty, typed as one string, repeats a name or a colour, or has a colour too few.
-    """
-
-    name: str
-    names: tuple[str, ...]
-    colors: tuple[RGB, ...]
-
-    def __post_init__(self) -> None:
-        words = isinstance(self.names, tuple) and all(isinstance(n, str) and n.strip() for n in self.names)
-        if not words:
-            raise DatasetError(f"{self.name}: class names must be a tuple of words, found {self.names!r}")
-        if not 1 <= len(self.names) <= IGNORE_LABEL:
-            raise DatasetError(f"{self.name}: 1..{IGNORE_LABEL} classes expected, found {len(self.names)}")
-        if len(self.names) != len(self.colors):
-            raise DatasetError(
-                f"{self.name}: one colour for each class expected, found {len(self.names)} names "
-                f"and {len(self.colors)} colours"
-            )
-        if bad := [color for color in self.colors if not _is_rgb(color)]:
-            raise DatasetError(f"{self.name}: colours must be (R, G, B) of 0..255, found {_listed(bad)}")
-        for kind, values in (("class name", self.names), ("colour", self.colors)):
-            if repeated := _repeated(values):
-                raise DatasetError(f"{self.name}: repeated {kind}: {_listed(repeated)}")
-
-    def __len__(self) -> int:
-        return len(self.names)
 
 
 @dataclass(frozen=True)
@@ -82,7 +43,8 @@ class Split:
     `images` and `labels` are folders relative to the root (an absolute folder stands for itself, as
     with `pathlib`). Extensions are without a dot, in the case of the published files, and match in any
     case. `ignore` (0..255) is the id in the files that is neither trained nor scored. With `stems` the
-    split is those files alone. A user's own dataset is a `Split` like every row of the table.
+    split is those files alone. `protocol`: name of the published rule by which it is scored beside the common
+    one, if there is one. A user's own dataset is a `Split` like every row of the table.
     """
 
     name: str
@@ -96,6 +58,7 @@ class Split:
     note: str = ""
     ignore: int = IGNORE_LABEL
     stems: tuple[str, ...] = field(default=(), repr=False)
+    protocol: str = ""
 
     def __post_init__(self) -> None:
         if type(self.ignore) is not int or not 0 <= self.ignore <= 255:
@@ -138,137 +101,44 @@ class Files:
         return bool(images & labels)
 
 
-def _class_set(name: str, classes: Mapping[str, RGB]) -> ClassSet:
-    return ClassSet(name, tuple(classes), tuple(classes.values()))
-
-
-DLRSD = _class_set(
-    "DLRSD",
-    {
-        "airplane": (166, 202, 240),
-        "bare soil": (128, 128, 0),
-        "buildings": (0, 0, 128),
-        "cars": (255, 0, 0),
-        "chaparral": (0, 128, 0),
-        "court": (128, 0, 0),
-        "dock": (255, 233, 233),
-        "field": (160, 160, 164),
-        "grass": (0, 128, 128),
-        "mobile home": (90, 87, 255),
-        "pavement": (255, 255, 0),
-        "sand": (255, 192, 0),
-        "sea": (0, 0, 255),
-        "ship": (255, 0, 192),
-        "tanks": (128, 0, 128),
-        "trees": (0, 255, 0),
-        "water": (0, 255, 255),
-    },
-)
-ISAID = _class_set(
-    "iSAID",
-    {
-        "ship": (0, 0, 63),
-        "storage tank": (0, 63, 63),
-        "baseball diamond": (0, 63, 0),
-        "tennis court": (0, 63, 127),
-        "basketball court": (0, 63, 191),
-        "ground track field": (0, 63, 255),
-        "bridge": (0, 127, 63),
-        "large vehicle": (0, 127, 127),
-        "small vehicle": (0, 0, 127),
-        "helicopter": (0, 0, 191),
-        "swimming pool": (0, 0, 255),
-        "roundabout": (0, 191, 127),
-        "soccer ball field": (0, 127, 191),
-        "plane": (0, 127, 255),
-        "harbor": (0, 100, 155),
-    },
-)
-LOVEDA = _class_set(
-    "LoveDA",
-    {
-        "Background": (255, 255, 255),
-        "Building": (255, 0, 0),
-        "Road": (255, 255, 0),
-        "Water": (0, 0, 255),
-        "Barren": (159, 129, 183),
-        "Forest": (0, 255, 0),
-        "Agriculture": (255, 195, 128),
-    },
-)
-LOVEDA_8C = _class_set(
-    "LoveDA_8c",
-    {
-        "no-data": (255, 255, 255),
-        "Background": (255, 248, 220),
-        "Building": (100, 149, 237),
-        "Road": (102, 205, 170),
-        "Water": (205, 133, 63),
-        "Barren": (160, 32, 240),
-        "Forest": (255, 64, 64),
-        "Agriculture": (139, 69, 19),
-    },
-)
-ISPRS = _class_set(
-    "ISPRS",
-    {
-        "Impervious surfaces": (255, 255, 255),
-        "Building": (0, 0, 255),
-        "Low vegetation": (0, 255, 255),
-        "Tree": (0, 255, 0),
-        "Car": (255, 255, 0),
-        "Clutter/background": (255, 0, 0),
-    },
-)
-UAVID = _class_set(
-    "UAVid",
-    {
-        "Background clutter": (0, 0, 0),
-        "Building": (128, 0, 0),
-        "Road": (128, 64, 128),
-        "Tree": (0, 128, 0),
-        "Low vegetation": (128, 128, 0),
-        "Moving car": (64, 0, 128),
-        "Static car": (192, 0, 192),
-        "Human": (64, 64, 0),
-    },
-)
-UDD5 = _class_set(
-    "UDD5",
-    {
-        "Vegetation": (107, 142, 35),
-        "Building": (102, 102, 156),
-        "Road": (128, 64, 128),
-        "Vehicle": (0, 0, 142),
-        "Other": (0, 0, 0),
-    },
-)
-VDD = _class_set(
-    "VDD",
-    {
-        "Other": (0, 0, 0),
-        "Wall": (128, 0, 0),
-        "Road": (128, 64, 128),
-        "Vegetation": (0, 128, 0),
-        "Vehicle": (64, 0, 128),
-        "Roof": (192, 192, 128),
-        "Water": (0, 0, 128),
-    },
-)
-DEEPGLOBE = _class_set(
-    "DeepGlobe",
-    {
-        "urban": (0, 255, 255),
-        "agriculture": (255, 255, 0),
-        "rangeland": (255, 0, 255),
-        "forest": (0, 255, 0),
-        "water": (0, 0, 255),
-        "barren": (255, 255, 255),
-    },
-)
-
 _JPG, _PNG, _UPPER_JPG = ("jpg",), ("png",), ("JPG",)
 _OFFICIAL = "every officially labelled image"
+_ISPRS = ("Vaihingen", "Potsdam")
+_PADDED = "published form: the black padding of the patches is labelled class 0"
+
+
+def _geoseg_loveda(split: str, first: int, last: int) -> Split:
+    """File numbers do not repeat across the official parts: Train holds 0..2521, Val 2522..4190."""
+    return Split(
+        f"LoveDA_geoseg_{split}_sem_seg", "LoveDA_geoseg", split, "LoveDA/images_png", "LoveDA/D2masks", _PNG,
+        _PNG, LOVEDA, stems=tuple(map(str, range(first, last + 1))), protocol="geoseg_loveda",
+    )  # fmt: skip
+
+
+def _geoseg_isprs(place: str, split: str, padded: bool = False) -> Split:
+    name, kind = ("padded_", "labels_padded") if padded else ("", "labels")
+    folder = f"{place}_geoseg/{split}"
+    return Split(
+        f"{place}_geoseg_{name}{split}_sem_seg", f"{place}_geoseg", name + split, f"{folder}/images",
+        f"{folder}/{kind}", _PNG, _PNG, ISPRS, _PADDED if padded else "", protocol="geoseg_isprs",
+    )  # fmt: skip
+
+
+def _deepglobe(split: str) -> tuple[Split, Split]:
+    images, labels = f"deepglobe/{split}/images", f"deepglobe/{split}/labels"
+    return (
+        Split(f"deepglobe_{split}_sem_seg", "deepglobe", split, images, labels, _JPG, _PNG, DEEPGLOBE,
+              "unknown is ignored", protocol="deepglobe"),
+        Split(f"deepglobe_fctl_{split}_sem_seg", "deepglobe", f"fctl_{split}", images, f"{labels}_fctl", _JPG,
+              _PNG, DEEPGLOBE_FCTL, "published form: unknown is class 0", protocol="fctl_deepglobe"),
+    )  # fmt: skip
+
+
+def _inria(split: str) -> Split:
+    folder = f"inria/{split}"
+    return Split(f"inria_{split}_sem_seg", "inria", split, f"{folder}/images", f"{folder}/labels", ("tif",),
+                 _PNG, INRIA, protocol="fctl_inria")  # fmt: skip
+
 
 SPLITS: tuple[Split, ...] = (
     Split("DLRSD_train_sem_seg", "DLRSD", "train", "DLRSD_split/train/imgs", "DLRSD_split/train/D2masks",
@@ -293,8 +163,16 @@ SPLITS: tuple[Split, ...] = (
     Split("UDD5_all_sem_seg", "UDD5", "all", "UDD5/all/src", "UDD5/all/gt", _UPPER_JPG, _PNG, UDD5,
           _OFFICIAL),
     Split("VDD_all_sem_seg", "VDD", "all", "VDD/src", "VDD/gt", _UPPER_JPG, _PNG, VDD, _OFFICIAL),
+    _geoseg_loveda("train", 0, 2521),
+    _geoseg_loveda("val", 2522, 4190),
+    _geoseg_loveda("train_val", 0, 4190),
+    *(_geoseg_isprs(place, split) for place in _ISPRS for split in ("train", "val", "test")),
+    *(_geoseg_isprs(place, split, padded=True) for place in _ISPRS for split in ("train", "test")),
+    *(row for split in ("train", "val", "test") for row in _deepglobe(split)),
+    *(_inria(split) for split in ("train", "val", "test")),
 )  # fmt: skip
-"""Every row of OVRSISBench in the layout of the published registrations."""
+"""Every row of OVRSISBench in the layout of the published registrations, and those of the closed-set methods:
+GeoSeg's and BiCoR-Seg's (`*_geoseg_*`), FCtL's (`deepglobe_*`, `inria_*`)."""
 
 
 def find_split(name: str, splits: Iterable[Split] = SPLITS) -> Split:
@@ -304,7 +182,7 @@ def find_split(name: str, splits: Iterable[Split] = SPLITS) -> Split:
         return by_name[name]
     folded = {known.casefold(): known for known in by_name}
     near = [folded[n] for n in difflib.get_close_matches(name.casefold(), folded, n=5, cutoff=0.5)]
-    advice = f"did you mean {_listed(near)}?" if near else f"known names: {', '.join(by_name)}"
+    advice = f"did you mean {listed(near)}?" if near else f"known names: {', '.join(by_name)}"
     raise DatasetError(f"unknown dataset {name!r}; {advice}")
 
 
@@ -366,9 +244,9 @@ def _by_stem(split: Split, folder: Path, extensions: tuple[str, ...]) -> tuple[d
             f"{split.name}: no file *.{'|'.join(extensions)} (any case) in {folder}, "
             f"which holds {passed_over or 'no file'}; sub-folders are not searched"
         )
-    if repeated := _repeated(p.stem for p in fitting):
-        names = [p.name for p in fitting if p.stem in set(repeated)]
-        raise DatasetError(f"{split.name}: {folder} has several files of one stem: {_listed(names)}")
+    if twice := repeated(p.stem for p in fitting):
+        names = [p.name for p in fitting if p.stem in set(twice)]
+        raise DatasetError(f"{split.name}: {folder} has several files of one stem: {listed(names)}")
     return {p.stem: p for p in sorted(fitting, key=lambda p: p.stem)}, passed_over
 
 
@@ -376,7 +254,7 @@ def _of_stems(split: Split, files: Mapping[str, Path], folder: Path) -> dict[str
     if missing := [stem for stem in split.stems if stem not in files]:
         hint = "; a stem is a name without its extension" if Path(missing[0]).stem in files else ""
         raise DatasetError(
-            f"{split.name}: {len(missing)} listed stems have no file in {folder}: {_listed(missing)}{hint}"
+            f"{split.name}: {len(missing)} listed stems have no file in {folder}: {listed(missing)}{hint}"
         )
     return {stem: files[stem] for stem in sorted(split.stems)}
 
@@ -390,7 +268,7 @@ def _describe_orphans(split: Split, root: str | Path, files: Files) -> str:
     kinds = ("images", split.images, "label"), ("labels", split.labels, "image")
     for paths, (kind, folder, missing) in zip(files.alone, kinds, strict=True):
         if paths:
-            names = _listed(path.name for path in paths)
+            names = listed(path.name for path in paths)
             parts.append(f"{len(paths)} {kind} in {Path(root) / folder} have no {missing}: {names}")
     text = f"{split.name}: {'; '.join(parts)}. Images and labels pair by equal stems; add or remove the rest"
     return text + (" (some stems differ in case alone: rename them)" if files.alone_by_case else "")

@@ -16,6 +16,7 @@ from rskt_seg.data.whole import absent_classes, collapsed, stray_faults, strays,
 from rskt_seg.errors import DatasetError, DatasetNotFoundError
 
 ALL = "all"
+_WHOLE = (ALL, "train_val")
 _PASSED_OVER = Kind(NOTE, "other files lie in the folders", "they are passed over")
 _OTHER_CASE = Kind(
     NOTE,
@@ -41,11 +42,20 @@ def select_splits(name: str, root: str | Path, colors: Colors) -> tuple[Split, .
     rows = [s for s in SPLITS if name == ALL or s.dataset.casefold() == name.casefold()]
     if not rows:
         raise DatasetError(f"unknown dataset {name!r}; {_advice(name)}")
-    present = tuple(s for s in rows if (Path(root) / s.images).is_dir() or (Path(root) / s.labels).is_dir())
+    present = tuple(split for split in rows if _is_there(split, Path(root)))
     if not present:
         what = "no dataset of the table" if name == ALL else f"no split of {name}"
         raise DatasetNotFoundError(f"{what} lies under {root}. {expected_layout(rows[0], root)}")
     return present
+
+
+def _is_there(split: Split, root: Path) -> bool:
+    """Whether one of the folders is there, and for a list over shared folders its first and last image."""
+    images = root / split.images
+    ends = split.stems[:1] + split.stems[-1:]
+    if not all(any((images / f"{stem}.{e}").exists() for e in split.image_extensions) for stem in ends):
+        return False
+    return images.is_dir() or (root / split.labels).is_dir()
 
 
 def _advice(name: str) -> str:
@@ -95,11 +105,16 @@ def check_split(split: Split, root: str | Path, workers: int | None = None, prog
 def shared_images(reports: Mapping[Split, Report]) -> list[Finding]:
     """A note for every two parts of a dataset, as train and val, that have images of the same content.
 
-    `all`, which is meant to hold the other parts, is left out.
+    `all` and `train_val`, which are meant to hold other parts, are left out; of several forms of the labels
+    of one part of the table the first counts.
     """
     found = []
-    parts = [(split, report) for split, report in reports.items() if not split.split.startswith(ALL)]
-    for (first, one), (second, two) in combinations(parts, 2):
+    parts: dict[tuple, tuple[Split, Report]] = {}
+    for split, report in reports.items():
+        if not split.split.startswith(_WHOLE):
+            part = (split.dataset, split.images, split.stems) if split in SPLITS else (split.name,)
+            parts.setdefault(part, (split, report))
+    for (first, one), (second, two) in combinations(parts.values(), 2):
         if first.dataset != second.dataset:
             continue
         known = {digest: path for path, digest in one.digests.items()}

@@ -15,10 +15,12 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from rskt_seg.data.catalog import (
+from rskt_seg.data.class_sets import (
     DEEPGLOBE,
+    DEEPGLOBE_FCTL,
     DLRSD,
     IGNORE_LABEL,
+    INRIA,
     ISAID,
     ISPRS,
     LOVEDA,
@@ -31,6 +33,7 @@ from rskt_seg.data.catalog import (
 )
 from rskt_seg.data.labels import (
     check_label,
+    pixel_counts,
     read_colors,
     read_label,
     refuse_unknown,
@@ -126,6 +129,28 @@ def thresholded_colors(file: LabelFile, class_set: ClassSet) -> Converted:
     return _from_colors(threshold_colors(read_colors(file)), class_set, (_BLACK,))
 
 
+def thresholded_classes(file: LabelFile, class_set: ClassSet) -> Converted:
+    """As `colors_only`, black being a class, after a threshold of each channel."""
+    return _from_colors(threshold_colors(read_colors(file)), class_set, ())
+
+
+def binary(file: LabelFile, class_set: ClassSet) -> Converted:
+    """0 and 255 (gray or palette indices) -> 0 and 1.
+
+    Raises `LabelError` for any other value, and so for a file of 0 and 1, which is converted already.
+    """
+    raw = read_label(file)
+    other = raw[(raw != 0) & (raw != 255)]
+    if other.size:
+        counts = dict(zip(*(part.tolist() for part in np.unique(other, return_counts=True)), strict=True))
+        converted = "; is the file converted already?" if counts.keys() == {1} else ""
+        raise LabelError(
+            f"{file}: a mask of {class_set.name} holds 0 ({class_set.names[0]}) and 255 "
+            f"({class_set.names[1]}) alone; found {pixel_counts(counts)}{converted}"
+        )
+    return Converted((raw == 255).astype(np.uint8), {})
+
+
 CONVERTERS: dict[str, Converter] = {
     "dlrsd": Converter(lowered_indices, DLRSD),
     "isaid": Converter(exact_colors, ISAID),
@@ -135,6 +160,8 @@ CONVERTERS: dict[str, Converter] = {
     "udd5": Converter(ids_or_colors, UDD5),
     "vdd": Converter(same_ids, VDD),
     "deepglobe": Converter(thresholded_colors, DEEPGLOBE),
+    "deepglobe_fctl": Converter(thresholded_classes, DEEPGLOBE_FCTL),
+    "inria": Converter(binary, INRIA),
     "potsdam_mmseg": Converter(lowered_ids, ISPRS),
     "loveda_8c": Converter(same_ids, LOVEDA_8C),
     "dlrsd_ids": Converter(same_ids, DLRSD),
@@ -142,9 +169,11 @@ CONVERTERS: dict[str, Converter] = {
     "isprs_ids": Converter(same_ids, ISPRS),
     "uavid_ids": Converter(same_ids, UAVID),
     "udd5_ids": Converter(same_ids, UDD5),
+    "inria_ids": Converter(same_ids, INRIA),
 }
 """The official files of each dataset; `potsdam_mmseg`: id masks written by mmsegmentation; `loveda_8c`:
-official LoveDA files with no-data as class 0; `..._ids`: files that hold the ids of the table already."""
+official LoveDA files with no-data as class 0; `deepglobe_fctl`: unknown as class 0; `..._ids`: files that
+hold the ids of the table already."""
 
 
 def find_converter(name: str) -> Converter:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from rskt_seg.data.catalog import IGNORE_LABEL, RGB
+from rskt_seg.data.class_sets import IGNORE_LABEL, RGB
 from rskt_seg.errors import LabelError
 
 _LOSSLESS_FORMATS = ("PNG", "TIFF", "BMP", "GIF", "PPM")

@@ -1,6 +1,8 @@
 """Laws of the dataset table and of pairing images with labels."""
 
+import re
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from rskt_seg.data.catalog import (
 )
 from rskt_seg.data.labels import check_label, read_label
 from rskt_seg.errors import DatasetError, DatasetNotFoundError
+from rskt_seg.metrics.protocols import find_protocol
 
 README = Path(__file__).resolve().parents[2] / "datasets" / "README.md"
 
@@ -39,6 +42,11 @@ PUBLISHED_VOCABULARIES = {
     "UAVid": "Background clutter, Building, Road, Tree, Low vegetation, Moving car, Static car, Human",
     "UDD5": "Vegetation, Building, Road, Vehicle, Other",
     "VDD": "Other, Wall, Road, Vegetation, Vehicle, Roof, Water",
+    "LoveDA_geoseg": "Background, Building, Road, Water, Barren, Forest, Agriculture",
+    "Potsdam_geoseg": ISPRS_NAMES,
+    "Vaihingen_geoseg": ISPRS_NAMES,
+    "deepglobe": "unknown, urban, agriculture, rangeland, forest, water, barren",
+    "inria": "not building, building",
 }
 TWO = ClassSet("two", ("a", "b"), ((0, 0, 0), (1, 1, 1)))
 SPLIT = Split("own_sem_seg", "own", "all", "own/x", "own/y", ("jpg", "tif"), ("png",), TWO)
@@ -71,6 +79,14 @@ def test_the_table_holds_the_published_names_and_the_official_form_of_loveda():
         "iSAID_train_sem_seg", "iSAID_val_sem_seg", "iSAID_all_sem_seg",
         "LoveDA_all_sem_seg", "LoveDA_all_8c_sem_seg", "Potsdam_all_sem_seg", "Vaihingen_all_sem_seg",
         "uavid_all_sem_seg", "UDD5_all_sem_seg", "VDD_all_sem_seg",
+        "LoveDA_geoseg_train_sem_seg", "LoveDA_geoseg_val_sem_seg", "LoveDA_geoseg_train_val_sem_seg",
+        "Vaihingen_geoseg_train_sem_seg", "Vaihingen_geoseg_val_sem_seg", "Vaihingen_geoseg_test_sem_seg",
+        "Vaihingen_geoseg_padded_train_sem_seg", "Vaihingen_geoseg_padded_test_sem_seg",
+        "Potsdam_geoseg_train_sem_seg", "Potsdam_geoseg_val_sem_seg", "Potsdam_geoseg_test_sem_seg",
+        "Potsdam_geoseg_padded_train_sem_seg", "Potsdam_geoseg_padded_test_sem_seg",
+        "deepglobe_train_sem_seg", "deepglobe_val_sem_seg", "deepglobe_test_sem_seg",
+        "deepglobe_fctl_train_sem_seg", "deepglobe_fctl_val_sem_seg", "deepglobe_fctl_test_sem_seg",
+        "inria_train_sem_seg", "inria_val_sem_seg", "inria_test_sem_seg",
     }  # fmt: skip
     assert len({split.name for split in SPLITS}) == len(SPLITS)
 
@@ -80,7 +96,34 @@ def test_class_names_are_the_published_strings_in_their_order_and_case(split):
     published = PUBLISHED_VOCABULARIES[split.dataset].split(", ")
     if split.name == "LoveDA_all_sem_seg":
         published.remove("no-data")
+    if split.protocol == "deepglobe":
+        published.remove("unknown")
     assert list(split.class_set.names) == published
+
+
+def test_the_protocol_of_each_row_exists_and_is_of_as_many_classes():
+    for split in SPLITS:
+        closed = "geoseg" in split.name or split.dataset in ("deepglobe", "inria")
+        assert bool(split.protocol) == closed
+        if split.protocol:
+            assert find_protocol(split.protocol).num_classes == len(split.class_set)
+
+
+def test_the_loveda_parts_of_the_closed_set_methods_are_numbers_that_never_meet():
+    train, val, both = (find_split(f"LoveDA_geoseg_{part}_sem_seg") for part in ("train", "val", "train_val"))
+    assert (len(train.stems), len(val.stems), len(both.stems)) == (2522, 1669, 4191)
+    assert both.stems == (*train.stems, *val.stems) and len(set(both.stems)) == 4191
+    # Val/Rural begins at 2522 and Val/Urban ends at 4190; the test images follow.
+    assert (train.stems[-1], val.stems[0], val.stems[-1]) == ("2521", "2522", "4190")
+
+
+def test_a_list_of_the_table_that_names_absent_files_is_told_with_the_first_ten(tmp_path):
+    val = find_split("LoveDA_geoseg_val_sem_seg")
+    lay_out(tmp_path, val, [f"{stem}.png" for stem in val.stems[12:]], [f"{s}.png" for s in val.stems])
+    with pytest.raises(DatasetError, match=r"12 listed stems have no file.*2522, .*2531 and 2 more"):
+        pairs(val, tmp_path)
+    lay_out(tmp_path, val, [f"{stem}.png" for stem in val.stems[:12]], [])
+    assert len(pairs(val, tmp_path)) == 1669
 
 
 def test_splits_of_one_dataset_never_share_a_label_folder_with_another_meaning():
@@ -92,6 +135,7 @@ def test_splits_of_one_dataset_never_share_a_label_folder_with_another_meaning()
 
 @pytest.mark.parametrize("split", SPLITS, ids=lambda s: s.name)
 def test_a_fabricated_dataset_of_each_row_pairs_reads_and_checks(split, tmp_path):
+    split = replace(split, stems=())
     extension = split.image_extensions[0].upper()
     fabricate(tmp_path, split, extension)
     found = pairs(split, str(tmp_path))
@@ -241,6 +285,11 @@ def test_the_deepglobe_and_isprs_colours_are_corners_of_the_colour_cube():
 
 def test_the_readme_names_every_dataset_and_its_folders():
     text = README.read_text(encoding="utf-8")
-    assert [s.name for s in SPLITS if s.name not in text] == []
+    named = set(re.findall(r"\w+_sem_seg", text))
+    for head, parts, tail in re.findall(r"(\w*)\{([\w,]+)\}(_sem_seg)", text):
+        named |= {head + part + tail for part in parts.split(",")}
+    # The layout says that Potsdam's closed-set rows are like Vaihingen's.
+    named |= {name.replace("Vaihingen", "Potsdam") for name in named if "geoseg" in name}
+    assert {s.name for s in SPLITS} - named == set()
     assert [s.dataset for s in SPLITS if s.dataset not in text] == []
     assert ROOT_VARIABLE in text

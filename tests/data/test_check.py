@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,7 @@ def cut(path: Path) -> None:
 
 @pytest.mark.parametrize("split", SPLITS, ids=lambda s: s.name)
 def test_a_clean_set_of_each_row_has_no_finding(split, tmp_path):
+    split = replace(split, stems=())
     lay_out(tmp_path, split)
     report = check(tmp_path, split)
     assert report.findings == () and report.ok and report.count == len(STEMS)
@@ -495,6 +497,44 @@ def test_images_of_train_that_are_in_val_too_are_a_note_and_those_of_all_are_not
     assert found.files == ((str(tmp_path / splits[1].images / "s3.jpg"), "= s1.jpg"),)
 
 
+def test_a_part_is_compared_with_others_once_whatever_its_labels_and_never_with_what_holds_it(tmp_path):
+    loveda = [find_split(f"LoveDA_geoseg_{part}_sem_seg") for part in ("train", "val", "train_val")]
+    loveda = [
+        replace(s, stems=stems)
+        for s, stems in zip(loveda, map(tuple, (STEMS[:3], STEMS[3:], STEMS)), strict=True)
+    ]
+    lay_out(tmp_path, loveda[2])
+    fctl = [find_split(f"deepglobe_{part}_sem_seg") for part in ("train", "fctl_train", "val", "fctl_val")]
+    for split in fctl:
+        lay_out(tmp_path, split)
+    shutil.copy(tmp_path / fctl[0].images / "s1.jpg", tmp_path / fctl[2].images / "s3.jpg")
+    (found,) = shared_images({split: check(tmp_path, split) for split in (*loveda, *fctl)})
+    assert found.kind.what == "images of deepglobe_val_sem_seg that are in deepglobe_train_sem_seg too"
+    shutil.copy(tmp_path / loveda[0].images / "s0.png", tmp_path / loveda[0].images / "s5.png")
+    (found,) = shared_images({split: check(tmp_path, split) for split in loveda})
+    own = [replace(SPLIT, name=f"own_{part}_sem_seg", split=part) for part in ("train", "val")]
+    lay_out(tmp_path)
+    assert len(shared_images({split: check(tmp_path, split) for split in own})[0].files) == len(STEMS)
+    assert (
+        found.kind.what == "images of LoveDA_geoseg_val_sem_seg that are in LoveDA_geoseg_train_sem_seg too"
+    )
+
+
+def test_a_list_of_the_table_is_there_where_its_first_and_last_image_are(tmp_path):
+    def there(name: str) -> list[str]:
+        return [split.split for split in select_splits(name, tmp_path, palette)]
+
+    train, val, _ = (find_split(f"LoveDA_geoseg_{part}_sem_seg") for part in ("train", "val", "train_val"))
+    lay_out(tmp_path, val, [val.stems[0], val.stems[-1]])
+    assert there("LoveDA_geoseg") == ["val"]
+    assert there("all") == ["all", "all_8c", "val"]
+    lay_out(tmp_path, train, [train.stems[0]])
+    assert there("LoveDA_geoseg") == ["val", "train_val"]
+    shutil.rmtree(tmp_path / val.images)
+    with pytest.raises(DatasetNotFoundError, match=r"no split of loveda_geoseg lies under"):
+        there("loveda_geoseg")
+
+
 @pytest.fixture
 def command(monkeypatch, capsys):
     """Runs datasets/check.py with some arguments: exit status, output, errors."""
@@ -542,8 +582,9 @@ def test_every_command_that_the_readme_shows_is_understood(command, tmp_path, mo
         r"^python datasets/check\.py (.*?)(?: +#.*)?$", README.read_text(encoding="utf-8"), re.M
     )
     assert len(lines) >= 4
-    for name in ("Potsdam_all_sem_seg", "DLRSD_train_sem_seg"):
-        lay_out(tmp_path, find_split(name))
+    for split in SPLITS:
+        if split.dataset in ("Potsdam", "Vaihingen_geoseg", "deepglobe", "inria") or "DLRSD_tr" in split.name:
+            lay_out(tmp_path, split)
     lay_out(tmp_path / "farm/train", SPLIT)
     text = "{name: farm, classes: [a, b, c, d], splits: {train: {images: train/x, labels: train/y}}}"
     (tmp_path / "farm/farm.yaml").write_text(text)

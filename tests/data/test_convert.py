@@ -17,7 +17,9 @@ from rskt_seg.errors import DatasetError, LabelError
 SAMPLES = os.environ.get("RSKT_SEG_SAMPLES")
 LOWERED = ["potsdam_mmseg", "loveda"]
 COLOURED = ["isaid", "isprs", "deepglobe"]  # with black as unlabelled
-AS_THEY_ARE = ["vdd", "udd5", "loveda_8c", "dlrsd_ids", "isaid_ids", "isprs_ids", "uavid_ids", "udd5_ids"]
+AS_THEY_ARE = [
+    "vdd", "udd5", "loveda_8c", "dlrsd_ids", "isaid_ids", "isprs_ids", "uavid_ids", "udd5_ids", "inria_ids"
+]  # fmt: skip
 BLACK = np.zeros(3, np.uint8)
 
 # Pixel counts published with the samples: official value or colour -> count, as project ids.
@@ -37,6 +39,7 @@ REAL = {
         {2: 3013524, 1: 1491420, 4: 931980, 255: 432328, 3: 102792, 5: 20660},
     ),
 }
+REAL_FCTL = {3: 3013524, 2: 1491420, 5: 931980, 0: 432328, 4: 102792, 6: 20660}
 
 
 def official_ids(name: str) -> np.ndarray:
@@ -127,6 +130,33 @@ def test_compressed_colours_are_recovered_for_deepglobe_and_unknown_for_isaid(tm
         convert_label("isaid", save(tmp_path, one_off))
 
 
+def test_channels_of_deepglobe_are_cut_between_127_and_128(tmp_path):
+    rgb = np.array([[(127, 128, 128), (128, 127, 127), (127, 127, 127), (128, 128, 255)]], np.uint8)
+    with pytest.raises(LabelError, match=r"1 of 4 pixels .*\(255, 0, 0\) \(1 px\)"):
+        convert_label("deepglobe", save(tmp_path, rgb))
+    path = save(tmp_path, rgb[:, [0, 2, 3]])
+    assert convert_label("deepglobe", path).tolist() == [[0, 255, 5]]
+    assert convert_label("deepglobe_fctl", path).tolist() == [[1, 0, 6]]
+
+
+def test_the_two_forms_of_deepglobe_differ_by_one_and_in_what_unknown_is(tmp_path):
+    path = save(tmp_path, official_colors("deepglobe"))
+    ids, raised = (convert_label(name, path).astype(int) for name in ("deepglobe", "deepglobe_fctl"))
+    assert np.array_equal(raised, np.where(ids == 255, 0, ids + 1))
+    assert set(histogram(raised)) == set(range(7))
+
+
+def test_binary_masks_become_0_and_1_and_hold_nothing_else(tmp_path):
+    mask = np.array([[0, 255, 255]], np.uint8)
+    assert convert_label("inria", save(tmp_path, mask)).tolist() == [[0, 1, 1]]
+    with pytest.raises(LabelError, match=r"255 \(building\) alone; found 1 \(2 px\); is .* already\?"):
+        convert_label("inria", save(tmp_path, mask // 255))
+    with pytest.raises(LabelError, match=r"found 128 \(1 px\), 254 \(1 px\)$"):
+        convert_label("inria", save(tmp_path, np.array([[0, 128, 254]], np.uint8)))
+    with pytest.raises(LabelError, match="a colour image"):
+        convert_label("inria", save(tmp_path, np.stack([mask] * 3, -1)))
+
+
 def test_an_unknown_converter_is_refused_with_the_known_names(tmp_path):
     with pytest.raises(DatasetError, match="dlrsd, isaid, loveda, isprs"):
         convert_label("vaihingen", tmp_path / "x.png")
@@ -173,6 +203,12 @@ def test_real_label_files_give_their_published_pixel_counts_and_no_unknown_colou
     converted = converter.function(Path(SAMPLES) / file, converter.class_set)
     assert converted.unknown == {}
     assert histogram(converted.ids) == counts
+
+
+@needs_samples
+def test_the_published_form_of_the_real_deepglobe_label_has_unknown_as_class_0():
+    converted = CONVERTERS["deepglobe_fctl"](Path(SAMPLES) / "deepglobe/6399_mask.png")
+    assert converted.unknown == {} and histogram(converted.ids) == REAL_FCTL
 
 
 @needs_samples

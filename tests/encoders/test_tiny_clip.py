@@ -47,7 +47,8 @@ def test_the_file_has_its_digest_and_stays_small():
 
 def test_every_caption_of_every_name_can_be_read(script):
     tokenize = build_tokenizer(CLIP_TINY.text)
-    names = {*NAMES, *DEEPGLOBE.names, *(name for split in SPLITS for name in split.class_set.names)}
+    asked = (split.class_set for split in SPLITS if not split.protocol)
+    names = {*NAMES, *DEEPGLOBE.names, *(name for classes in asked for name in classes.names)}
     captions = [template.format(name) for template in script.TEMPLATES for name in names]
     tokens = tokenize(captions)
     assert tokens.shape == (len(captions), CLIP_TINY.text.context_length)

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from rskt_seg.data.catalog import IGNORE_LABEL, RGB, Split
+from rskt_seg.data.catalog import Split
+from rskt_seg.data.class_sets import IGNORE_LABEL, RGB
 from rskt_seg.data.convert import Converted, find_converter
 from rskt_seg.data.labels import refuse_unknown
 from rskt_seg.data.preparation.download import Download
+from rskt_seg.data.preparation.layouts import Target
 from rskt_seg.data.preparation.plan import Job
-from rskt_seg.data.preparation.windows import Window, tile_stem
 from rskt_seg.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -80,29 +81,34 @@ def do(job: Job, record: "Record", download: Download) -> None:
     a file of somebody else at the place of an output.
     """
     content, label_file = download.read(job.image), download.read(job.label)
-    converted = {name: _converted(job, name, label_file, record) for _, name in job.targets}
+    names = dict.fromkeys(target.converter for target in job.targets)
+    converted = {name: _converted(job, name, label_file, record) for name in names}
     pixels = _decoded(content, job.image.path)
-    first = converted[job.targets[0][1]]
-    height, width = _common_size(job, pixels.shape[:2], first.ids.shape)
-    windows = _windows(job, height, width)
-    kept = [(stem, window) for stem, window in windows if not _dropped(job, first.ids[window.slices])]
-    places = {stem: _places(job, record.plan.recipe.splits, stem) for stem, _ in kept}
-    outputs = tuple(dict.fromkeys(path for pair in places.values() for path, _ in pair))
+    target, rules = job.targets[0], job.layout.rules
+    first = converted[target.converter]
+    common = tuple(map(slice, _common_size(job, pixels.shape[:2], first.ids.shape)))
+    whole = {name: result.ids[common] for name, result in converted.items()}
+    cuts = rules.cuts(job.stem, whole[target.converter])
+    kept = [c for c in cuts if not (rules.drop_empty and _is_empty(c.label(whole[target.converter])))]
+    places = {cut: _places(job, record.plan.recipe.splits, cut.stem) for cut in kept}
+    outputs = tuple(dict.fromkeys(path for of_cut in places.values() for path in of_cut))
     record.begin(job, outputs)
-    as_it_is = (height, width) == pixels.shape[:2] and not job.layout.rules.encode
+    cut_off = pixels.shape[:2] != whole[target.converter].shape
     counts: Counter[int] = Counter()
-    for stem, window in kept:
-        image = content if as_it_is else _encoded(pixels[window.slices], job.layout.rules.encode or "png")
+    for cut in kept:
+        encode = rules.encode or ("png" if cut_off else "")
+        image = _encoded(cut.image(pixels[common]), encode) if encode else content
         twin = None
-        for path, converter in places[stem]:
-            if converter is None:
+        for path, made in places[cut].items():
+            if made is None:
                 twin = place(record.root / path, image, twin)
             else:
-                place(record.root / path, _encoded(converted[converter].ids[window.slices], "png"))
-        ids, numbers = np.unique(first.ids[window.slices], return_counts=True)
+                ids = cut.label(whole[made.converter], made.padding)
+                place(record.root / path, _encoded(ids, "png"))
+        ids, numbers = np.unique(cut.label(whole[target.converter], target.padding), return_counts=True)
         counts.update(dict(zip(ids.tolist(), numbers.tolist(), strict=True)))
     share = sum(first.unknown.values()) / first.ids.size
-    empty = len(windows) - len(kept)
+    empty = len(cuts) - len(kept)
     record.add(
         Done(job.stem, job.part, job.digest, outputs, len(kept), empty, dict(counts), first.unknown, share)
     )
@@ -114,26 +120,18 @@ def _converted(job: Job, name: str, content: bytes, record: "Record") -> Convert
     return result
 
 
-def _dropped(job: Job, ids: np.ndarray) -> bool:
-    tiling = job.layout.rules.tiling
-    return tiling is not None and tiling.drop_empty and bool((ids == IGNORE_LABEL).all())
+def _is_empty(ids: np.ndarray) -> bool:
+    return bool((ids == IGNORE_LABEL).all())
 
 
-def _places(job: Job, splits: Mapping[str, Split], stem: str) -> list[tuple[str, str | None]]:
-    """Where the files of one window go, relative to the root: (path, converter; None for the image)."""
-    found: dict[str, str | None] = {}
-    for name, converter in job.targets:
-        split = splits[name]
+def _places(job: Job, splits: Mapping[str, Split], stem: str) -> dict[str, Target | None]:
+    """Where the files of one piece go, relative to the root: path -> target; None for the image."""
+    found: dict[str, Target | None] = {}
+    for target in job.targets:
+        split = splits[target.split]
         found[f"{split.images}/{stem}.{split.image_extensions[0]}"] = None
-        found[f"{split.labels}/{stem}.{split.label_extensions[0]}"] = converter
-    return list(found.items())
-
-
-def _windows(job: Job, height: int, width: int) -> list[tuple[str, Window]]:
-    tiling = job.layout.rules.tiling
-    if tiling is None:
-        return [(job.stem, Window(0, height, 0, width))]
-    return [(tile_stem(job.stem, window), window) for window in tiling.windows(height, width)]
+        found[f"{split.labels}/{stem}.{split.label_extensions[0]}"] = target
+    return found
 
 
 def place(path: Path, content: bytes, twin: Path | None = None) -> Path:

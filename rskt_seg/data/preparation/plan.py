@@ -5,15 +5,16 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from rskt_seg.data.class_sets import listed
 from rskt_seg.data.preparation.download import Member
-from rskt_seg.data.preparation.recipes import Layout, Part, Recipe
+from rskt_seg.data.preparation.layouts import UNLISTED, Layout, Part, Recipe, Target
+from rskt_seg.data.split_lists import read_list
 from rskt_seg.errors import DatasetError
 
 logger = logging.getLogger(__name__)
 
-_SHOWN = 10
 _PACKAGE = "package"
 
 
@@ -23,13 +24,13 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Job:
-    """One official image with its label. `targets`: (split of the catalog, converter)."""
+    """One official image with its label, and what is made of it."""
 
     stem: str
     part: str
     image: Member
     label: Member
-    targets: tuple[tuple[str, str], ...]
+    targets: tuple[Target, ...]
     layout: Layout
 
     @property
@@ -62,7 +63,7 @@ class Plan:
     def folders(self) -> tuple[str, ...]:
         """The folders of images and labels that are written, relative to the root."""
         splits = self.recipe.splits
-        names = dict.fromkeys(name for job in self.jobs for name, _ in job.targets)
+        names = dict.fromkeys(target.split for job in self.jobs for target in job.targets)
         return tuple(dict.fromkeys(f for name in names for f in (splits[name].images, splits[name].labels)))
 
 
@@ -73,9 +74,11 @@ def make_plan(recipe: Recipe, members: Sequence[Member], allow_missing: bool = F
     `allow_missing` images and labels without a partner are left out, which a note tells.
 
     Raises `DatasetError` where nothing fits (with what to download), both layouts are there, a part cannot be
-    told, two different files stand for one image, two images would get one name, or a partner is missing.
+    told, two different files stand for one image, two images would get one name, a partner is missing, or
+    an image that a published list names.
     """
-    found = {layout.name: _pairs(layout, members, allow_missing) for layout in recipe.layouts}
+    layouts = [_with_lists(layout) for layout in recipe.layouts]
+    found = {layout.name: _pairs(layout, members, allow_missing) for layout in layouts}
     found = {name: result for name, result in found.items() if result[0]}
     if not found:
         raise DatasetError(
@@ -91,7 +94,17 @@ def make_plan(recipe: Recipe, members: Sequence[Member], allow_missing: bool = F
     jobs = [job for jobs, _ in found.values() for job in jobs]
     _refuse_twins(jobs)
     notes = [note for _, notes in found.values() for note in notes]
-    return Plan(recipe, tuple(jobs), (f"layout: {', '.join(found)}", *notes))
+    remark = [recipe.remark] if recipe.remark else []
+    return Plan(recipe, tuple(jobs), (f"layout: {', '.join(found)}", *notes, *remark))
+
+
+def _with_lists(layout: Layout) -> Layout:
+    """The layout with the stems of those parts that a list makes up."""
+    parts = (
+        replace(part, stems=frozenset(read_list(part.listed))) if part.listed else part
+        for part in layout.parts
+    )
+    return replace(layout, parts=tuple(parts))
 
 
 def _pairs(layout: Layout, members: Sequence[Member], allow_missing: bool) -> tuple[list[Job], list[str]]:
@@ -102,7 +115,7 @@ def _pairs(layout: Layout, members: Sequence[Member], allow_missing: bool) -> tu
     for key in [key for key in labels if key[1] in layout.unused]:
         del labels[key]
         notes.append(f"{key[1]}: the owners publish this label without an image; left out")
-    unlabelled = {part.name for part in layout.parts if not part.labelled}
+    unlabelled = {part.name for part in layout.parts if not part.labelled} | {UNLISTED}
     without = [key for key in images if key not in labels]
     for part in unlabelled:
         if count := sum(key[0] == part for key in without):
@@ -118,13 +131,16 @@ def _pairs(layout: Layout, members: Sequence[Member], allow_missing: bool) -> tu
                 f"{text}. Is an archive missing, or cut off? --allow-missing prepares what is complete"
             )
         notes.append(f"left out: {text}")
-    both = sorted(key for key in images if key in labels)
+    both = sorted(key for key in images if key in labels and key[0] != UNLISTED)
+    if both:
+        notes += _lists(layout, images, labels, allow_missing)
     notes += _counts(layout, both)
     sides = _sides(layout, both, images)
     jobs = []
     for key in both:
         part, stem = key
-        targets = tuple((split.format(part=sides.get(key, part)), name) for split, name in layout.targets)
+        side = sides.get(key, part)
+        targets = tuple(target._replace(split=target.split.format(part=side)) for target in layout.targets)
         jobs.append(Job(stem, part, images[key][0], labels[key][0], targets, layout))
     return jobs, notes
 
@@ -133,12 +149,12 @@ def _refuse_twins(jobs: Sequence[Job]) -> None:
     """Raise `DatasetError` where two images would go to one place."""
     places: dict[tuple[str, str], Job] = {}
     for job in jobs:
-        for split, _ in job.targets:
-            other = places.setdefault((split, job.stem), job)
+        for target in job.targets:
+            other = places.setdefault((target.split, job.stem), job)
             if other is not job:
                 raise DatasetError(
-                    f"{other.image.path} and {job.image.path} would both become {job.stem} of {split}; their "
-                    "names must differ across the parts: rename image and label of one"
+                    f"{other.image.path} and {job.image.path} would both become {job.stem} of "
+                    f"{target.split}; their names must differ across the parts: rename image and label of one"
                 )
 
 
@@ -178,6 +194,8 @@ def _part(layout: Layout, member: Member, stem: str) -> str:
     for part in layout.parts:
         if stem in part.stems:
             return part.name
+    if any(part.listed for part in layout.parts):
+        return UNLISTED
     for word in reversed(member.path.lower().split("/")[:-1]):
         named = [part for part in layout.parts if _names(word, part)]
         if len(named) == 1:
@@ -191,6 +209,28 @@ def _part(layout: Layout, member: Member, stem: str) -> str:
 
 def _names(word: str, part: Part) -> bool:
     return part.name.lower() in re.split(r"[^a-z]+", word)
+
+
+def _lists(layout: Layout, images: Found, labels: Found, allow_missing: bool) -> list[str]:
+    """Notes on where the published lists and the files differ.
+
+    Raises `DatasetError` for a list that names absent images, unless they may be missing.
+    """
+    notes = []
+    for part in layout.parts:
+        absent = sorted(part.stems - {stem for _, stem in images}) if part.listed else []
+        if not absent:
+            continue
+        text = (
+            f"the published list {part.listed}.txt names {len(part.stems)} images; {len(absent)} of them are "
+            f"not in the download: {listed(absent)}"
+        )
+        if not allow_missing:
+            raise DatasetError(f"{text}. --allow-missing prepares what is there")
+        notes.append(f"left out: {text}")
+    if strange := sorted(stem for part, stem in images if part == UNLISTED and (part, stem) in labels):
+        notes.append(f"left out: {len(strange)} labelled images that are in no list: {listed(strange)}")
+    return notes
 
 
 def _sides(layout: Layout, keys: Sequence[Key], images: Found) -> dict[Key, str]:
@@ -224,5 +264,4 @@ def _counts(layout: Layout, keys: Sequence[Key]) -> list[str]:
 
 
 def _listed(keys: Sequence[Key]) -> str:
-    shown = ", ".join(f"{part}/{stem}" for part, stem in keys[:_SHOWN])
-    return shown + (f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else "")
+    return listed(f"{part}/{stem}" for part, stem in keys)

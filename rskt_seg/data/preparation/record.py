@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from rskt_seg.data.catalog import IGNORE_LABEL, RGB
+from rskt_seg.data.class_sets import IGNORE_LABEL, RGB
 from rskt_seg.data.labels import pixel_counts
 from rskt_seg.data.preparation.job import Done
+from rskt_seg.data.preparation.layouts import Recipe
 from rskt_seg.data.preparation.plan import Job, Key, Plan
-from rskt_seg.data.preparation.recipes import Recipe
 from rskt_seg.errors import DatasetError
 
 _FORMAT = 1

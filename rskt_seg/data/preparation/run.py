@@ -11,8 +11,9 @@ from rskt_seg.data.labels import read_label
 from rskt_seg.data.parallel import over_files
 from rskt_seg.data.preparation.download import Download, Member
 from rskt_seg.data.preparation.job import NamedBytes, do
+from rskt_seg.data.preparation.layouts import Recipe
 from rskt_seg.data.preparation.plan import Job, Plan, make_plan
-from rskt_seg.data.preparation.recipes import Recipe, find_recipe
+from rskt_seg.data.preparation.recipes import find_recipe
 from rskt_seg.data.preparation.record import DEFAULTS, Options, Record, Summary
 from rskt_seg.errors import DatasetError
 
@@ -91,11 +92,7 @@ def plan_only(
 
 
 def _keeping_empty(recipe: Recipe) -> Recipe:
-    layouts = []
-    for layout in recipe.layouts:
-        rules = layout.rules
-        tiling = rules.tiling and rules.tiling._replace(drop_empty=False)
-        layouts.append(replace(layout, rules=replace(rules, tiling=tiling)))
+    layouts = (replace(row, rules=replace(row.rules, drop_empty=False)) for row in recipe.layouts)
     return replace(recipe, layouts=tuple(layouts))
 
 
@@ -113,7 +110,7 @@ def _refuse_converted(plan: Plan, download: Download) -> None:
     """Raise `DatasetError` where ids to be lowered by one look as if they had been lowered before."""
     jobs: dict[str, list[Job]] = {}
     for job in plan.jobs:
-        for _, name in job.targets:
+        for name in dict.fromkeys(target.converter for target in job.targets):
             if find_converter(name).function is lowered_ids:
                 jobs.setdefault(name, []).append(job)
     for name, those in jobs.items():

@@ -1,6 +1,23 @@
-"""Windows of an official image: integer geometry alone."""
+"""Windows of an official image, and what is cut out there: integer geometry alone."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from rskt_seg.data.class_sets import IGNORE_LABEL
+
+TURNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "": lambda array: array,
+    "hflip": lambda array: array[:, ::-1],
+    "vflip": lambda array: array[::-1],
+    "rot90": lambda array: np.rot90(array, 1),
+    "rot180": lambda array: np.rot90(array, 2),
+    "rot270": lambda array: np.rot90(array, 3),
+}
+"""Flips (left to right, upside down) and rotations (counter-clockwise) of an array (H, W, ...)."""
 
 
 class Window(NamedTuple):
@@ -16,15 +33,52 @@ class Window(NamedTuple):
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
 
-class Tiling(NamedTuple):
-    """Windows of `size` px every `stride` px, 1 <= stride <= size.
+@dataclass(frozen=True)
+class Cut:
+    """One piece of a scene, called `stem`, that is cut out of image and label alike.
 
-    With `drop_empty`, windows of which every label pixel is ignored are not written.
+    The scene is flipped (`flip`, a name in `TURNS`), gets `padding` rows at its top and columns at its left,
+    and is cut at `window`; what `crop`, if any, shows of that is enlarged to the size of the window, and the
+    whole turned (`turn`).
     """
+
+    stem: str
+    window: Window
+    flip: str = ""
+    padding: tuple[int, int] = (0, 0)
+    crop: Window | None = None
+    turn: str = ""
+
+    def image(self, pixels: np.ndarray) -> np.ndarray:
+        """The piece of (H, W, 3) uint8; padding is black, enlarging bilinear."""
+        return self._piece(pixels, 0, Image.Resampling.BILINEAR)
+
+    def label(self, ids: np.ndarray, padding: int = IGNORE_LABEL) -> np.ndarray:
+        """The piece of (H, W) uint8 ids, in which padded pixels have the id `padding`."""
+        return self._piece(ids, padding, Image.Resampling.NEAREST)
+
+    def _piece(self, scene: np.ndarray, fill: int, resampling: Image.Resampling) -> np.ndarray:
+        scene, (top, left), window = TURNS[self.flip](scene), self.padding, self.window
+        inner = scene[max(window.top - top, 0) : window.bottom - top]
+        inner = inner[:, max(window.left - left, 0) : window.right - left]
+        size = window.bottom - window.top, window.right - window.left
+        piece = np.full((*size, *scene.shape[2:]), fill, scene.dtype)
+        piece[size[0] - inner.shape[0] :, size[1] - inner.shape[1] :] = inner
+        if self.crop is not None:
+            small = Image.fromarray(np.ascontiguousarray(piece[self.crop.slices]))
+            piece = np.asarray(small.resize(size[::-1], resampling))
+        return np.ascontiguousarray(TURNS[self.turn](piece))
+
+
+class Tiling(NamedTuple):
+    """Windows of `size` px every `stride` px, 1 <= stride <= size."""
 
     size: int
     stride: int
-    drop_empty: bool = False
+
+    def cuts(self, stem: str, ids: np.ndarray) -> list[Cut]:
+        """All windows over the scene whose label is `ids`."""
+        return [Cut(tile_stem(stem, window), window) for window in self.windows(*ids.shape)]
 
     def windows(self, height: int, width: int) -> list[Window]:
         """All windows over height x width, row by row.

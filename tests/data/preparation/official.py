@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from rskt_seg.data.catalog import DLRSD, ISAID, ISPRS, UAVID, UDD5, VDD, ClassSet
+from rskt_seg.data.class_sets import DEEPGLOBE_FCTL, DLRSD, ISAID, ISPRS, UAVID, UDD5, VDD, ClassSet
+from rskt_seg.data.split_lists import LISTS, read_list
 
 BLACK = (0, 0, 0)
 
@@ -144,6 +145,72 @@ OFFICIAL = {
     "VDD": vdd,
 }
 """Dataset -> a function that writes its download below a folder and returns stem -> project ids."""
+
+
+VAIHINGEN_AREAS = {1: (30, 40), 13: (40, 25), 30: (20, 20), 38: (35, 50)}
+"""Area -> height and width of its miniature: two to train on, the one held out, one of the test."""
+
+
+def vaihingen_geoseg(root: Path) -> dict[str, np.ndarray]:
+    """Returns the ids of what is read: full labels of 1 and 13, eroded ones of 30 and 38."""
+    ids = {}
+    for area, size in VAIHINGEN_AREAS.items():
+        name = f"top_mosaic_09cm_area{area}"
+        photograph(root / f"vaihingen/top/{name}.tif", size)
+        full = colors(root / f"complete/{name}.tif", ISPRS, size, ignored=False)
+        eroded = colors(root / f"eroded/{name}_noBoundary.tif", ISPRS, size)
+        ids[name] = full if area in (1, 13) else eroded
+    colors(root / "vaihingen/gts_for_participants/top_mosaic_09cm_area1.tif", ISPRS, (9, 9))
+    colors(root / "eroded/top_mosaic_09cm_area9_noBoundary.tif", ISPRS, (50, 50))
+    return ids
+
+
+def potsdam_geoseg(root: Path) -> dict[str, np.ndarray]:
+    """7_10 is there too, and read by nobody."""
+    ids = {}
+    for tile in ("2_10", "6_7", "7_10", "7_13"):
+        name, size = f"top_potsdam_{tile}", (40, 40)
+        photograph(root / f"2_Ortho_RGB/{name}_RGB.tif", size)
+        photograph(root / f"3_Ortho_IRRG/{name}_IRRG.tif", size)
+        full = colors(root / f"5_Labels_all/{name}_label.tif", ISPRS, size, ignored=False)
+        eroded = colors(root / f"5_Labels_all_noBoundary/{name}_label_noBoundary.tif", ISPRS, size)
+        ids[name] = full if tile == "6_7" else eroded
+    del ids["top_potsdam_7_10"]
+    return ids
+
+
+def deepglobe(root: Path) -> dict[str, np.ndarray]:
+    """The first two images of each published list, and images without labels. Ids with 0 for unknown."""
+    ids = {}
+    for part in LISTS["deepglobe"]:
+        for stem in read_list(f"deepglobe_{part}")[:2]:
+            photograph(root / f"train/{stem}_sat.jpg", (24, 24))
+            ids[stem] = colors(root / f"train/{stem}_mask.png", DEEPGLOBE_FCTL, (24, 24), ignored=False)
+    photograph(root / "valid/1_sat.jpg", (24, 24))
+    return ids
+
+
+def inria(root: Path) -> dict[str, np.ndarray]:
+    """Every image of the published lists, and one of the test, which has no label."""
+    ids = {}
+    for part in LISTS["inria"]:
+        for stem in read_list(f"inria_{part}"):
+            photograph(root / f"AerialImageDataset/train/images/{stem}.tif", (10, 15))
+            label = root / f"AerialImageDataset/train/gt/{stem}.tif"
+            label.parent.mkdir(parents=True, exist_ok=True)
+            ids[stem] = ids_of(label, 2, (10, 15), ignored=False)
+            Image.fromarray(ids[stem] * np.uint8(255)).save(label)
+    photograph(root / "AerialImageDataset/test/images/bellingham1.tif", (10, 15))
+    return ids
+
+
+CLOSED_SET = {
+    "Vaihingen_geoseg": vaihingen_geoseg,
+    "Potsdam_geoseg": potsdam_geoseg,
+    "deepglobe": deepglobe,
+    "inria": inria,
+}
+"""The same for the layouts of the closed-set methods."""
 
 
 def zipped(folder: Path, archive: Path, prefix: str = "") -> Path:
