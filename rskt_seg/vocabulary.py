@@ -87,6 +87,59 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
     return stripped
 
 
+def fixed_names(names: Sequence[str] | None, num_classes: int) -> tuple[str, ...] | None:
+    """The class names of a closed-set model of `num_classes`, or None where they are not known.
+
+    Raises `VocabularyError` for another number of names, and as `check_names`.
+    """
+    if names is None:
+        return None
+    checked = check_names(names)
+    if len(checked) != num_classes:
+        raise VocabularyError(
+            f"a model of {num_classes} classes needs as many names; found {len(checked)}: "
+            f"{', '.join(checked)}"
+        )
+    return checked
+
+
+def fixed_vocabulary(
+    names: Sequence[str] | None, num_classes: int, given: "Sequence[str] | Vocabulary | None" = None
+) -> Vocabulary:
+    """The vocabulary of a closed-set model, whose class `names` may not be known.
+
+    `given`: None, or what a user names the classes. It may only repeat names that are known, blanks and
+    case aside. No entry is split: nothing reads synonyms. Raises `VocabularyError` for other names, for
+    another number of them, and where there are none at all.
+    """
+    listed = None if given is None else _unsplit(given)
+    chosen = listed if names is None else tuple(names)
+    if chosen is None:
+        raise VocabularyError(
+            f"this model does not know what its {num_classes} classes are called: give their names, in order"
+        )
+    if len(chosen) != num_classes:
+        raise VocabularyError(
+            f"this model has {num_classes} classes; found {len(chosen)} names: {_quoted(chosen)}"
+        )
+    if listed is not None and [n.casefold() for n in listed] != [n.casefold() for n in chosen]:
+        raise VocabularyError(
+            "the classes of this model are fixed, it cannot be asked for others: leave the vocabulary out. "
+            f"Its classes are {_quoted(chosen)}; found {_quoted(listed)}"
+        )
+    return Vocabulary(chosen, tuple((name,) for name in chosen))
+
+
+def _unsplit(given: "Sequence[str] | Vocabulary") -> tuple[str, ...]:
+    if isinstance(given, Vocabulary):
+        return tuple(", ".join(group) for group in given.synonyms)
+    return check_names(given)
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names))
+
+
 def make_vocabulary(names: "Sequence[str] | Vocabulary") -> Vocabulary:
     """The vocabulary of a list in which an entry `"a, b"` has the synonyms a and b.
 

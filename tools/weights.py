@@ -5,6 +5,8 @@
     python tools/weights.py fetch --all-for configs/ovrsis/vitb_dlrsd.yaml
     python tools/weights.py verify [NAME | FILE ...]
     python tools/weights.py convert SOURCE TARGET.safetensors [--model NAME --options KEY=VALUE ...]
+    python tools/weights.py convert all.pth TARGET.safetensors --contexts medium=B10.pth large=B15.pth \\
+        --model fctl_vgg16 --options num_classes=2
 
 Exit status: 0 if all is well, 1 if a file could not be had or is not what it should be, 2 for a wrong
 call or a file that cannot be converted.
@@ -18,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tabulate import tabulate
+from torch import nn
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
@@ -28,7 +31,6 @@ from rskt_seg.checkpoints.files import read_weights  # noqa: E402
 from rskt_seg.checkpoints.manifest import FOLDER, KEYS, MANIFEST, Weights, by_file, by_name  # noqa: E402
 from rskt_seg.cli import run  # noqa: E402
 from rskt_seg.errors import CheckpointError, ConfigError, WeightsNotFoundError  # noqa: E402
-from rskt_seg.models.rskt import RSKT  # noqa: E402
 from rskt_seg.zoo import MODELS, create_model  # noqa: E402
 
 
@@ -54,6 +56,13 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     converting.add_argument("--model", help="of a whole checkpoint that does not state it: rskt_vitb16, ...")
     converting.add_argument(
         "--options", nargs="+", default=[], metavar="KEY=VALUE", help="for example num_layers=5"
+    )
+    converting.add_argument(
+        "--contexts",
+        nargs="+",
+        default=[],
+        metavar="NAME=FILE",
+        help="of a published FCtL: the files of its context encoders",
     )
     return parser.parse_args(argv)
 
@@ -167,16 +176,19 @@ def convert_weights(args: argparse.Namespace, rows: Sequence[Weights]) -> int:
     check_target(args.target)
     weights = read_weights(args.source)
     if kind_of(weights, args.source) == "model":
-        report = export_model(_model_of(args, weights.options), args.source, args.target)
-    elif args.model or args.options:
-        raise ConfigError(f"{args.source} is one encoder; --model and --options are for whole checkpoints")
+        contexts = dict(_pair("--contexts", text) for text in args.contexts)
+        report = export_model(_model_of(args, weights.options), args.source, args.target, contexts)
+    elif args.model or args.options or args.contexts:
+        raise ConfigError(
+            f"{args.source} is one encoder; --model, --options and --contexts are for whole checkpoints"
+        )
     else:
         report = export_encoder(args.source, args.target)
     print(f"{report}\nwritten: {args.target}")
     return 0
 
 
-def _model_of(args: argparse.Namespace, stated: dict | None) -> RSKT:
+def _model_of(args: argparse.Namespace, stated: dict | None) -> nn.Module:
     """The model that a checkpoint belongs to: as asked for, else as it states itself."""
     if args.model:
         return create_model(args.model, **dict(map(_option, args.options)))
@@ -187,16 +199,22 @@ def _model_of(args: argparse.Namespace, stated: dict | None) -> RSKT:
             f"{args.source} does not state the options of its model: give --model ({', '.join(MODELS)}) and "
             "--options; those of the published ones are in `list rskt-vitb-dlrsd` and its neighbours"
         )
-    # Every option is stated, that of the encoder too: the name no longer matters.
-    return create_model(
-        next(iter(MODELS)), **{k: tuple(v) if isinstance(v, list) else v for k, v in stated.items()}
-    )
+    # Every option is stated, that of the encoder too: any name of the method will do.
+    names = [name for name, entry in MODELS.items() if set(stated) == set(entry.known)]
+    if not names:
+        raise ConfigError(f"{args.source} states options that no model has: {', '.join(stated)}")
+    return create_model(names[0], **{k: tuple(v) if isinstance(v, list) else v for k, v in stated.items()})
+
+
+def _pair(flag: str, text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"{flag} takes NAME=VALUE; found {text!r}")
+    return key, value
 
 
 def _option(text: str) -> tuple[str, object]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise ConfigError(f"--options takes KEY=VALUE; found {text!r}")
+    key, value = _pair("--options", text)
     try:
         return key, ast.literal_eval(value)
     except (ValueError, SyntaxError):

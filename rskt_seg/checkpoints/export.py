@@ -3,19 +3,22 @@ their authors, which `load_encoder` takes in every role."""
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from rskt_seg.checkpoints import clip, dino, rskt
+from rskt_seg.checkpoints import bicor, clip, dino, fctl, rskt
 from rskt_seg.checkpoints.fetch import sha256_of
-from rskt_seg.checkpoints.files import OPTIONS, WeightFile, read_weights
+from rskt_seg.checkpoints.files import CLASS_NAMES, OPTIONS, WeightFile, read_weights
 from rskt_seg.checkpoints.load import load_checkpoint
 from rskt_seg.checkpoints.rules import LoadReport, convert
 from rskt_seg.errors import CheckpointError
 
 _SUFFIX = ".safetensors"
+# The last layer of each model under this package's names: RSKT-Seg, BiCoR-Seg, FCtL.
+_HEADS = ("decoder.head.weight", "decoder.head.classifier.weight", "decoder.score.weight")
 
 
 def kind_of(weights: WeightFile, source: str) -> str:
@@ -24,14 +27,16 @@ def kind_of(weights: WeightFile, source: str) -> str:
     Raises `CheckpointError` for any other.
     """
     keys = set(weights.state)
-    if rskt.is_published(keys) or any(key.endswith("decoder.head.weight") for key in keys):
+    published = any(layout.is_published(keys) for layout in (rskt, bicor, fctl))
+    if published or any(key.endswith(_HEADS) for key in keys):
         return "model"
     if "visual.conv1.weight" in clip.normalise_names(weights.state):
         return "clip"
     if "patch_embed.proj.weight" in dino.normalise_names(weights.state):
         return "dino"
     raise CheckpointError(
-        f"{source} is none of: a whole RSKT-Seg checkpoint, CLIP weights under OpenAI's names, DINO weights; "
+        f"{source} is none of: a whole checkpoint of this package or of the published codes, CLIP weights "
+        "under OpenAI's names, DINO weights; "
         f"its keys begin with {', '.join(sorted(keys)[:3])}"
     )
 
@@ -57,15 +62,24 @@ def export_encoder(source: str | os.PathLike, target: str | os.PathLike) -> Load
     return report
 
 
-def export_model(model: nn.Module, source: str | os.PathLike, target: str | os.PathLike) -> LoadReport:
+def export_model(
+    model: nn.Module,
+    source: str | os.PathLike,
+    target: str | os.PathLike,
+    contexts: Mapping[str, str | os.PathLike] | None = None,
+) -> LoadReport:
     """Load a whole checkpoint into `model`, strictly, and write it under this package's names.
 
-    The file states the options of `model`, so that loading it into another one is refused. Raises
-    `CheckpointError` as `load_checkpoint`, and where `target` exists or is no .safetensors.
+    `contexts` as for `load_checkpoint`. The file states the options of `model`, and its class names if it has
+    any, so that loading it into another one is refused. Raises `CheckpointError` as `load_checkpoint`, and
+    where `target` exists or is no .safetensors.
     """
     check_target(target)
-    report = load_checkpoint(model, source)
-    _write(model.state_dict(), source, target, {OPTIONS: json.dumps(asdict(model.spec))})
+    report = load_checkpoint(model, source, contexts)
+    stated = {OPTIONS: json.dumps(asdict(model.spec))}
+    if getattr(model, "class_names", None) is not None:
+        stated[CLASS_NAMES] = json.dumps(model.class_names)
+    _write(model.state_dict(), source, target, stated)
     return report
 
 

@@ -15,15 +15,19 @@ from rskt_seg.errors import CheckpointError, WeightsNotFoundError
 
 OPTIONS = "options"
 """Where a checkpoint states the options of its model: an entry, or JSON in the metadata of safetensors."""
+CLASS_NAMES = "class_names"
+"""Where it states, in the same way, what the classes of a closed-set model are called."""
 _WRAPPERS = ("model", "state_dict", "teacher")
 
 
 @dataclass(frozen=True)
 class WeightFile:
-    """What a weight file holds: its tensors, and the options of the model it was saved from, if stated."""
+    """What a weight file holds: its tensors, and if stated the options and the class names of the model it
+    was saved from."""
 
     state: dict[str, Tensor]
     options: dict[str, object] | None = None
+    class_names: tuple[str, ...] | None = None
 
 
 def read_weights(path: str | os.PathLike) -> WeightFile:
@@ -49,11 +53,12 @@ def read_weights(path: str | os.PathLike) -> WeightFile:
 
 def unwrap(content: object, source: str) -> WeightFile:
     """The state dict inside what was saved: bare, or under Detectron2's `model`, `state_dict`, or DINO's
-    `teacher`; `options` beside it are those of the model.
+    `teacher`; `options` and `class_names` beside it are those of the model.
 
     Raises `CheckpointError` for anything without tensors.
     """
-    options = content.get(OPTIONS) if isinstance(content, Mapping) else None
+    beside = content if isinstance(content, Mapping) else {}
+    options, names = beside.get(OPTIONS), beside.get(CLASS_NAMES)
     for key in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -63,7 +68,11 @@ def unwrap(content: object, source: str) -> WeightFile:
     tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
         raise CheckpointError(f"{source}: holds no tensors; its entries are {sorted(map(str, content))[:10]}")
-    return WeightFile(tensors, options if isinstance(options, dict) else None)
+    return WeightFile(
+        tensors,
+        options if isinstance(options, dict) else None,
+        tuple(map(str, names)) if isinstance(names, list | tuple) else None,
+    )
 
 
 def _read(path: Path) -> object:
@@ -86,8 +95,9 @@ def _read_safetensors(path: Path) -> dict:
     from safetensors.torch import load_file
 
     with safe_open(path, framework="pt") as file:
-        stated = (file.metadata() or {}).get(OPTIONS)
-    return {"model": load_file(path), OPTIONS: None if stated is None else json.loads(stated)}
+        metadata = file.metadata() or {}
+    stated = {key: json.loads(metadata[key]) for key in (OPTIONS, CLASS_NAMES) if key in metadata}
+    return {"model": load_file(path), **stated}
 
 
 def _reason(error: Exception) -> str:

@@ -30,14 +30,36 @@ def load_checkpoint(
     `source`: a file (see `rskt_seg.checkpoints.files.read_weights`), or a state dict or checkpoint in memory,
     with this package's names (with or without Detectron2's prefix) or those of the published RSKT-Seg,
     BiCoR-Seg or FCtL code. Parts that nothing reads are dropped and listed. `contexts`: the files of a
-    published FCtL's context encoders by name (see `rskt_seg.checkpoints.fctl.load_published`).
+    published FCtL's context encoders by name (see `rskt_seg.checkpoints.fctl.load_published`). A closed-set
+    model without class names takes those that the checkpoint states.
 
     Raises `CheckpointError` unless every tensor of the model is given once in its shape and nothing is
-    left over, and where the checkpoint states other options than the model's; the model is then unchanged.
+    left over, and where the checkpoint states other options or class names than the model's; the model is
+    then unchanged.
     """
     name, weights = _weights(source)
     free = (*rskt.FREE, *bicor.TRAINING_ONLY, *fctl.TRAINING_ONLY)
     rskt.check_options(model, weights.options, name, free)
+    _check_class_names(model, weights.class_names, name)
+    report = _load(model, weights, name, contexts)
+    if getattr(model, "class_names", ()) is None:
+        model.class_names = weights.class_names
+    return report
+
+
+def _check_class_names(model: nn.Module, stated: tuple[str, ...] | None, source: str) -> None:
+    own = getattr(model, "class_names", None)
+    # Another number of names is another number of classes, of which the loading below says more.
+    if own is not None and stated is not None and len(own) == len(stated) and own != stated:
+        raise CheckpointError(
+            f"{source} was trained on the classes {', '.join(stated)}; this model was built for "
+            f"{', '.join(own)}"
+        )
+
+
+def _load(
+    model: nn.Module, weights: WeightFile, name: str, contexts: Mapping[str, object] | None
+) -> LoadReport:
     if fctl.is_published(set(weights.state)):
         return fctl.load_published(model, weights.state, contexts, name)
     if contexts:

@@ -19,6 +19,8 @@ KEYS = {
     "remote_clip": "MODEL.ENCODERS.REMOTE_CLIP",
     "dino": "MODEL.ENCODERS.DINO",
     "model": "MODEL.WEIGHTS",
+    "convnext": "MODEL.ENCODERS.CONVNEXT",
+    "local": "MODEL.ENCODERS.LOCAL",
     "backbone": None,
 }
 """Role -> the configuration key that takes such a file; None where no configuration uses it yet."""
@@ -102,10 +104,10 @@ def _meta(name: str, role: str, model: str, folder: str, note: str) -> Weights:
     )
 
 
-def _torchvision(name: str, file: str, mebibytes: float, note: str) -> Weights:
+def _torchvision(name: str, role: str, file: str, mebibytes: float, note: str) -> Weights:
     return Weights(
         name,
-        "backbone",
+        role,
         file,
         page="https://docs.pytorch.org/vision/stable/models.html",
         facts="torchvision 0.26.0 lists the address; the file name ends in the first 8 digits of the digest",
@@ -122,7 +124,7 @@ def _torchvision(name: str, file: str, mebibytes: float, note: str) -> Weights:
 def _mit(name: str, note: str = "") -> Weights:
     return Weights(
         name.replace("_", "-"),
-        "backbone",
+        "local",
         f"{name}.pth",
         page="https://github.com/NVlabs/SegFormer",
         facts="the licence is that of the SegFormer repository; the address of the file was never at hand",
@@ -215,15 +217,17 @@ MANIFEST: tuple[Weights, ...] = (
     ),
     _torchvision(
         "convnext-base",
+        "convnext",
         "convnext_base-6075fbad.pth",
         338.064,
-        "ConvNeXt-B on ImageNet-1K (IMAGENET1K_V1), the encoder of BiCoR-Seg; no configuration uses it yet",
+        "ConvNeXt-B on ImageNet-1K (IMAGENET1K_V1), the encoder of BiCoR-Seg",
     ),
     _torchvision(
         "vgg16",
+        "local",
         "vgg16-397923af.pth",
         527.796,
-        "VGG16 on ImageNet-1K (IMAGENET1K_V1), the encoder of FCtL; no configuration uses it yet",
+        "VGG16 on ImageNet-1K (IMAGENET1K_V1), the encoder of FCtL",
     ),
     _mit("mit_b2", "The hub repository smp-hub/mit_b2.imagenet holds a copy in another layout"),
     _mit("mit_b5"),

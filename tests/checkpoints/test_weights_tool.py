@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -244,6 +245,39 @@ def test_the_options_of_the_model_are_given_or_stated_by_the_checkpoint(call, tm
         model = tiny(2, num_layers=1, loss="cross_entropy")
         rskt_seg.load_checkpoint(model, f"{name}.safetensors")
         assert_same_weights(model, trained)
+
+
+CLOSED = {
+    "bicor_tiny": {"width": 16, "num_layers": 1},
+    "fctl_tiny": {"patch_side": 64, "input_side": 64, "gpe": True},
+}
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_a_closed_set_checkpoint_converts_with_its_options_and_class_names(call, tmp_path, name):
+    words = ("field", "road", "roof")
+    trained = rskt_seg.create_model(name, class_names=words, **CLOSED[name])
+    stated = {"options": asdict(trained.spec), "class_names": words}
+    torch.save({"model": trained.state_dict(), **stated}, tmp_path / "w.pth")
+    status, _, err = call("convert", "w.pth", "w.safetensors")
+    assert (status, err) == (0, ""), err
+    model = rskt_seg.create_model(name, 3, **CLOSED[name])
+    rskt_seg.load_checkpoint(model, "w.safetensors")
+    assert_same_weights(model, trained)
+    assert model.class_names == words
+    other = rskt_seg.create_model(name, class_names=words[::-1], **CLOSED[name])
+    with pytest.raises(rskt_seg.errors.CheckpointError, match="trained on the classes field, road, roof"):
+        rskt_seg.load_checkpoint(other, "w.safetensors")
+
+
+def test_the_files_of_context_encoders_are_given_by_name(call, tmp_path):
+    torch.save({"vgg.features.0.weight": torch.zeros(1)}, tmp_path / "all.pth")
+    given = ("--model", "fctl_tiny", "--options", "num_classes=2", "--contexts")
+    assert "--contexts takes NAME=VALUE" in call("convert", "all.pth", "a.safetensors", *given, "medium")[2]
+    status, _, err = call("convert", "all.pth", "a.safetensors", *given, "medium=B10.pth")
+    assert status == 2 and "['medium', 'large']" in err and "found ['medium']" in err
+    torch.save({"options": {"depth": 3}, "model": {"decoder.head.weight": torch.ones(1)}}, "odd.pth")
+    assert "states options that no model has: depth" in call("convert", "odd.pth", "b.safetensors")[2]
 
 
 @pytest.fixture

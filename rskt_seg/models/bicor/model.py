@@ -18,6 +18,7 @@ from rskt_seg.losses.pixel import check_target, one_hot_cross_entropy
 from rskt_seg.losses.separation import fisher_loss
 from rskt_seg.models.bicor.decoder import STRIDE, Aggregation, Decoder, upsample_cells
 from rskt_seg.models.bicor.spec import BiCoRSpec
+from rskt_seg.vocabulary import fixed_names
 
 _LEAST_SIDE = 32  # stride of the encoder's last stage
 _MULTIPLES = {"published": STRIDE, "aligned": _LEAST_SIDE}
@@ -44,9 +45,11 @@ class BiCoR(nn.Module):
     All weights start at random; see `rskt_seg.checkpoints` for the encoder or a whole checkpoint.
     """
 
-    def __init__(self, spec: BiCoRSpec) -> None:
+    def __init__(self, spec: BiCoRSpec, class_names: Sequence[str] | None = None) -> None:
+        """`class_names`: what the N classes are called, None if unknown. Raises `VocabularyError`."""
         super().__init__()
         self.spec = spec
+        self.class_names = fixed_names(class_names, spec.num_classes)
         self.register_buffer("pixel_mean", torch.tensor(IMAGENET_PIXEL_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(IMAGENET_PIXEL_STD).view(3, 1, 1), persistent=False)
         self.convnext = ConvNeXt(CONVNEXT_PRESETS[spec.encoder], spec.stochastic_depth)

@@ -4,7 +4,7 @@ Source: "Ultra-high Resolution Image Segmentation via Locality-aware Context Fus
 Enhancement" and both branches of the published code. Shapes: B patch, T class, C channel, H W grid.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +22,7 @@ from rskt_seg.models.fctl.fcn import PADDED_VGG, UNPADDED, FcnDecoder
 from rskt_seg.models.fctl.geometry import PATCH, Grid, centred, crop_upsample
 from rskt_seg.models.fctl.segformer import SegFormerDecoder
 from rskt_seg.models.fctl.spec import WHOLE_IMAGE, FCtLSpec
+from rskt_seg.vocabulary import fixed_names
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,11 @@ class FCtL(nn.Module):
     All weights start at random; see `rskt_seg.checkpoints.fctl` for the published ones.
     """
 
-    def __init__(self, spec: FCtLSpec) -> None:
+    def __init__(self, spec: FCtLSpec, class_names: Sequence[str] | None = None) -> None:
+        """`class_names`: what the T classes are called, None if unknown. Raises `VocabularyError`."""
         super().__init__()
         self.spec = spec
+        self.class_names = fixed_names(class_names, spec.num_classes)
         self.encoder = _build_encoder(spec.encoder)
         width = self.encoder.widths[-1]
         for name in ("pixel_mean", "pixel_std"):
