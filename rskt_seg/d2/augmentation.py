@@ -1,11 +1,16 @@
-"""Photometric and size augmentation of training images, as Detectron2 augmentations."""
+"""Augmentations of colour, size and direction of training images, as Detectron2 has them.
 
+Chance comes from NumPy's global generator, which Detectron2 seeds in every worker process.
+"""
+
+from collections.abc import Sequence
 from functools import partial
 
 import cv2
 import numpy as np
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import PadTransform, Transform
+from PIL import Image
 
 PAD_IMAGE_VALUE = 128
 """What padding of a training image is filled with (0..255), as published."""
@@ -75,3 +80,69 @@ class PadToMultiple(T.Augmentation):
         return PadTransform(
             0, 0, right, bottom, width, height, pad_value=PAD_IMAGE_VALUE, seg_pad_value=self.ignore
         )
+
+
+def draw_below(count: int) -> int:
+    """An integer 0..`count` - 1, each equally likely."""
+    return int(np.random.randint(count))  # noqa: NPY002  (the generator that Detectron2 seeds)
+
+
+class RandomScale(T.Augmentation):
+    """Resize by one of some factors, each equally likely: image bicubic, label nearest, both by Pillow.
+
+    A side becomes int(factor side), at least 1 px (published in GeoSeg, whose code gives the height of an
+    image that is not square to its width; here each side keeps its own).
+    """
+
+    def __init__(self, factors: Sequence[float]) -> None:
+        super().__init__()
+        self.factors = tuple(factors)
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        """The resizing drawn for one image (H, W, 3) uint8."""
+        factor = self.factors[draw_below(len(self.factors))]
+        height, width = image.shape[:2]
+        if factor == 1:
+            return T.NoOpTransform()
+        size = (max(1, int(factor * side)) for side in (height, width))
+        return T.ResizeTransform(height, width, *size, Image.BICUBIC)
+
+
+class QuarterTurnTransform(Transform):
+    """A turn by `turns` times 90 degrees, counter-clockwise, of a `height` x `width` image; exact."""
+
+    def __init__(self, turns: int, height: int, width: int) -> None:
+        super().__init__()
+        self.turns, self.height, self.width = turns % 4, height, width
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        """An image (H, W) or (H, W, C), turned."""
+        return np.ascontiguousarray(np.rot90(img, self.turns))
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        """Points (N, 2) of x and y in pixels from the upper left corner, turned."""
+        width, height = self.width, self.height
+        for _ in range(self.turns):
+            coords = np.stack([coords[:, 1], width - coords[:, 0]], axis=1)
+            width, height = height, width
+        return coords
+
+    def inverse(self) -> Transform:
+        """The turn back."""
+        sides = (self.height, self.width) if self.turns % 2 == 0 else (self.width, self.height)
+        return QuarterTurnTransform(-self.turns, *sides)
+
+
+class RandomQuarterTurn(T.Augmentation):
+    """With `probability` a turn by one of `turns` times 90 degrees, each equally likely."""
+
+    def __init__(self, probability: float, turns: Sequence[int] = (1, 2, 3)) -> None:
+        super().__init__()
+        self.probability = probability
+        self.turns = tuple(turns)
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        """The turn drawn for one image (H, W, 3)."""
+        if self._rand_range() >= self.probability:
+            return T.NoOpTransform()
+        return QuarterTurnTransform(self.turns[draw_below(len(self.turns))], *image.shape[:2])

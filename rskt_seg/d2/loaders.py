@@ -90,8 +90,8 @@ class MappedDataset(Dataset):
     and so prepares Detectron2 before it meets a part of it.
     """
 
-    def __init__(self, dicts: list[dict], mapper: RSDatasetMapper) -> None:
-        self.dicts = DatasetFromList(dicts, copy=False)
+    def __init__(self, dicts: Sequence[dict], mapper: RSDatasetMapper) -> None:
+        self.dicts = dicts
         self.mapper = mapper
 
     def __len__(self) -> int:
@@ -103,10 +103,10 @@ class MappedDataset(Dataset):
 
 def training_loader(cfg: CfgNode) -> PlainErrors:
     """Endless batches of mapped dicts of `DATASETS.TRAIN`, shuffled; this process's share of them."""
-    mapper = RSDatasetMapper(cfg, is_train=True)
+    dicts = DatasetFromList(load_datasets(cfg.DATASETS.TRAIN), copy=False)
     return PlainErrors(
         build_detection_train_loader(
-            MappedDataset(load_datasets(cfg.DATASETS.TRAIN), mapper),
+            MappedDataset(dicts, RSDatasetMapper(cfg, is_train=True, samples=dicts)),
             mapper=None,
             total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
             aspect_ratio_grouping=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
@@ -123,7 +123,8 @@ def evaluation_loader(cfg: CfgNode, dataset_name: str) -> PlainErrors:
     dicts = load_datasets([dataset_name])
     if cfg.TEST.ROTATE_NAMES:
         dicts = [entry | {"vocabulary": _rotated(cfg, entry["vocabulary"])} for entry in dicts]
-    dataset = MappedDataset(dicts, RSDatasetMapper(cfg, is_train=False))
+    mapper = RSDatasetMapper(cfg, is_train=False)
+    dataset = MappedDataset(DatasetFromList(dicts, copy=False), mapper)
     return PlainErrors(
         build_detection_test_loader(dataset, mapper=None, num_workers=cfg.DATALOADER.NUM_WORKERS)
     )

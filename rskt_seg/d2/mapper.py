@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -9,7 +10,8 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 from detectron2.data.detection_utils import read_image
 
-from rskt_seg.d2.augmentation import PadToMultiple, RandomPhotometricDistortion
+from rskt_seg.d2.chains import evaluation_augmentations, training_augmentations
+from rskt_seg.d2.crops import Sample
 from rskt_seg.data.labels import check_label, read_label
 from rskt_seg.errors import ConfigError, ImageReadError
 
@@ -19,8 +21,8 @@ logger = logging.getLogger(__name__)
 class RSDatasetMapper:
     """Read an image (and in training its label), augment both, and hand them on as tensors.
 
-    Training, as published: short side to one of `INPUT.MIN_SIZE_TRAIN`, crop, colour, flip, padding.
-    Test: short side to `INPUT.MIN_SIZE_TEST`; the label stays on disk for the evaluator.
+    Training: the chain of `INPUT.AUGMENTATION` (`rskt_seg.d2.chains`).
+    Test: short side to `INPUT.MIN_SIZE_TEST` (0: as it is); the label stays on disk for the evaluator.
     """
 
     @configurable
@@ -31,14 +33,20 @@ class RSDatasetMapper:
         logger.info("Augmentations in %s: %s", "training" if is_train else "evaluation", list(augmentations))
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
-        """Arguments from a configuration. Raises `ConfigError` unless `INPUT.FORMAT` is RGB."""
+    def from_config(cls, cfg: CfgNode, is_train: bool = True, samples: Sequence[dict] = ()) -> dict:
+        """Arguments from a configuration; `samples` are the dataset, of which mosaics take parts.
+
+        Raises `ConfigError`, among others unless `INPUT.FORMAT` is RGB.
+        """
         if cfg.INPUT.FORMAT != "RGB":
             raise ConfigError(
                 f"INPUT.FORMAT must be RGB, which the encoders expect; found {cfg.INPUT.FORMAT!r}"
             )
         ignore = cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE
-        augmentations = _training(cfg, ignore) if is_train else _testing(cfg)
+        if is_train:
+            augmentations = training_augmentations(cfg, samples, partial(read_sample, ignore=ignore))
+        else:
+            augmentations = evaluation_augmentations(cfg)
         return {"is_train": is_train, "augmentations": augmentations, "ignore": ignore}
 
     def __call__(self, dataset_dict: dict) -> dict:
@@ -50,9 +58,11 @@ class RSDatasetMapper:
         `rskt_seg.data.labels`, naming the file.
         """
         result = dict(dataset_dict)
-        image = _read_image(result["file_name"])
+        if self.is_train:
+            image, label = read_sample(result, self.ignore)
+        else:
+            image, label = _read_image(result["file_name"]), None
         result["height"], result["width"] = image.shape[:2]
-        label = self._read_label(result, image) if self.is_train else None
         inputs = T.AugInput(image, sem_seg=label)
         self.augmentations(inputs)
         result["image"] = torch.from_numpy(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
@@ -60,14 +70,21 @@ class RSDatasetMapper:
             result["sem_seg"] = torch.from_numpy(inputs.sem_seg.astype(np.int64))
         return result
 
-    def _read_label(self, entry: dict, image: np.ndarray) -> np.ndarray:
-        path, classes = entry["sem_seg_file_name"], entry["vocabulary"]
-        ignore = entry.get("ignore", self.ignore)
-        label = read_label(path)
-        check_label(label, len(classes), ignore, path, image_size=image.shape[:2], class_names=classes)
-        label[label == ignore] = self.ignore
-        # Nearest-neighbour resizing is centred on pixels, as that of the image is, for 8-bit maps only.
-        return label.astype(np.uint8)
+
+def read_sample(entry: dict, ignore: int) -> Sample:
+    """The image (H, W, 3) uint8 RGB of a dataset dict and its label (H, W) uint8, checked.
+
+    Pixels of the id that the label file ignores (`ignore` of the dict; without one it is the same) become
+    `ignore`. Raises as `RSDatasetMapper`.
+    """
+    image = _read_image(entry["file_name"])
+    path, classes = entry["sem_seg_file_name"], entry["vocabulary"]
+    ignored = entry.get("ignore", ignore)
+    label = read_label(path)
+    check_label(label, len(classes), ignored, path, image_size=image.shape[:2], class_names=classes)
+    label[label == ignored] = ignore
+    # Nearest-neighbour resizing is centred on pixels, as that of the image is, for 8-bit maps only.
+    return image, label.astype(np.uint8)
 
 
 def _read_image(path: str) -> np.ndarray:
@@ -76,25 +93,3 @@ def _read_image(path: str) -> np.ndarray:
         return np.array(read_image(path, format="RGB"))
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageReadError(f"{path} cannot be read as an image: {error}; replace the file") from error
-
-
-def _testing(cfg: CfgNode) -> list[T.Augmentation]:
-    return [T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)]
-
-
-def _training(cfg: CfgNode, ignore: int) -> list[T.Augmentation]:
-    sizes, style = cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING
-    augmentations = [T.ResizeShortestEdge(sizes, cfg.INPUT.MAX_SIZE_TRAIN, style)]
-    crop = cfg.INPUT.CROP
-    if crop.ENABLED:
-        augmentations.append(
-            T.RandomCrop_CategoryAreaConstraint(crop.TYPE, crop.SIZE, crop.SINGLE_CATEGORY_MAX_AREA, ignore)
-        )
-    if cfg.INPUT.COLOR_AUG_SSD:
-        augmentations.append(RandomPhotometricDistortion())
-    if cfg.INPUT.RANDOM_FLIP != "none":
-        vertical = cfg.INPUT.RANDOM_FLIP == "vertical"
-        augmentations.append(T.RandomFlip(horizontal=not vertical, vertical=vertical))
-    if cfg.INPUT.SIZE_DIVISIBILITY > 0:
-        augmentations.append(PadToMultiple(cfg.INPUT.SIZE_DIVISIBILITY, ignore))
-    return augmentations

@@ -11,7 +11,7 @@ from rskt_seg.checkpoints import LoadReport
 from rskt_seg.checkpoints.rskt import rules_for
 from rskt_seg.checkpoints.rules import convert
 from rskt_seg.d2.optimizer import build_optimizer, learning_rate_factors, parameter_groups
-from rskt_seg.d2.specs import rskt_spec
+from rskt_seg.d2.specs import model_spec
 from rskt_seg.d2.trainer import Trainer
 from rskt_seg.errors import ConfigError
 from rskt_seg.models.rskt import RSKT
@@ -31,7 +31,7 @@ def test_learning_rate_and_decay_of_every_parameter_are_the_published_ones(case)
     name, opts = CASES[case]
     cfg = load_config(str(CONFIGS / f"{name}.yaml"), opts)
     with torch.device("meta"):
-        model = RSKT(rskt_spec(cfg))
+        model = RSKT(model_spec(cfg))
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     ours = {
         names[id(parameter)]: (group["lr"], group["weight_decay"])
@@ -53,7 +53,7 @@ def test_learning_rate_and_decay_of_every_parameter_are_the_published_ones(case)
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return RSKT(rskt_spec(tiny_config()))
+    return RSKT(model_spec(tiny_config()))
 
 
 def test_every_trainable_parameter_is_in_one_group_and_no_frozen_one(model):
@@ -65,7 +65,7 @@ def test_every_trainable_parameter_is_in_one_group_and_no_frozen_one(model):
 def test_the_keys_of_rates_and_decays_bite():
     rates = ("SOLVER.BASE_LR", "0.5", "SOLVER.CLIP_MULTIPLIER", "0.25", "MODEL.RSKT.CLIP_FINETUNE", "full")
     cfg = tiny_config(*rates, "SOLVER.WEIGHT_DECAY", "0.125", "SOLVER.WEIGHT_DECAY_NORM", "0.0625")
-    pairs = {(g["lr"], g["weight_decay"]) for g in parameter_groups(cfg, RSKT(rskt_spec(cfg)))}
+    pairs = {(g["lr"], g["weight_decay"]) for g in parameter_groups(cfg, RSKT(model_spec(cfg)))}
     assert pairs == {(0.5, 0.125), (0.5, 0.0625), (0.125, 0.125), (0.125, 0.0625)}
 
 
@@ -85,7 +85,10 @@ def test_the_optimizer_is_the_one_asked_for(model):
     assert isinstance(build_optimizer(tiny_config(), model), torch.optim.AdamW)
     sgd = build_optimizer(tiny_config("SOLVER.OPTIMIZER", "SGD", "SOLVER.MOMENTUM", "0.5"), model)
     assert isinstance(sgd, torch.optim.SGD) and sgd.defaults["momentum"] == 0.5
-    with pytest.raises(ConfigError, match="ADAMW or SGD"):
+    adam = build_optimizer(tiny_config("SOLVER.OPTIMIZER", "ADAM"), model)
+    assert type(adam) is torch.optim.Adam
+    assert (adam.defaults["betas"], adam.defaults["eps"]) == ((0.9, 0.999), 1e-8)
+    with pytest.raises(ConfigError, match="ADAMW, ADAM or SGD"):
         build_optimizer(tiny_config("SOLVER.OPTIMIZER", "LION"), model)
     with pytest.raises(ConfigError, match="CLIP_TYPE"):
         build_optimizer(tiny_config("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "whole"), model)
@@ -93,7 +96,7 @@ def test_the_optimizer_is_the_one_asked_for(model):
 
 def test_a_model_of_which_nothing_trains_is_refused():
     frozen = torch.nn.Linear(2, 2).requires_grad_(False)
-    with pytest.raises(ConfigError, match="no parameter"):
+    with pytest.raises(ConfigError, match=r"no parameter.*MODEL\.RSKT"):
         build_optimizer(tiny_config(), frozen)
 
 
@@ -118,6 +121,9 @@ def test_full_model_clipping_limits_the_norm_of_all_gradients_together():
 def test_other_clipping_is_by_parameter_and_none_leaves_gradients_alone():
     norm = ("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", "0.01", "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "norm")
     assert clipped_norms(tiny_config(*norm), scale=3.0) == pytest.approx([0.01, 0.01], rel=1e-3)
+    assert clipped_norms(tiny_config(*norm), scale=1e-3) == pytest.approx([1e-3, 2e-3])
+    value = ("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", "0.01", "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "value")
+    assert clipped_norms(tiny_config(*value), scale=0.03) == pytest.approx([0.03, 0.04])
     off = ("SOLVER.CLIP_GRADIENTS.ENABLED", "False")
     assert clipped_norms(tiny_config(*off), scale=3.0) == pytest.approx([3, 6])
 

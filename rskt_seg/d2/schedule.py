@@ -1,0 +1,106 @@
+"""Learning rates over a training: the published schedules of the closed-set methods, or Detectron2's."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.solver import build_lr_scheduler as build_detectron2_scheduler
+
+# Detectron2 0.5 saves the state of subclasses of this one only; its main branch of both.
+from torch.optim.lr_scheduler import _LRScheduler
+
+from rskt_seg.errors import ConfigError
+
+Rate = Callable[[float, int], float]
+"""(Learning rate of a group in the configuration, iterations done) -> its rate in the next iteration."""
+
+
+class IterationLR(_LRScheduler):
+    """Sets the learning rate of every group before every iteration, by a closed form.
+
+    `last_epoch` counts iterations, as in Detectron2. A resumed run needs the state and nothing else.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, rate: Rate) -> None:
+        self._rate = rate
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[float]:
+        """The rates of the groups in iteration `last_epoch`."""
+        return [self._rate(base, self.last_epoch) for base in self.base_lrs]
+
+    def state_dict(self) -> dict:
+        """The rates of the configuration, and the iterations done."""
+        return {"base_lrs": self.base_lrs, "last_epoch": self.last_epoch}
+
+
+def epoch_cosine(max_iter: int, epochs: int, floor: float) -> Rate:
+    """Cosine annealing from the base rate to `floor`, in `epochs` steps of equal length over `max_iter`.
+
+    In epoch e = floor(iteration epochs / max_iter) the rate is that of `CosineAnnealingLR` with
+    `T_max=epochs`, stepped once an epoch (published for BiCoR-Seg); `floor` is what comes after the last.
+    Fewer iterations than epochs skip some of them.
+    """
+
+    def rate(base: float, iteration: int) -> float:
+        epoch = min(iteration, max_iter) * epochs // max_iter
+        return floor + (base - floor) * (1 + math.cos(math.pi * epoch / epochs)) / 2
+
+    return rate
+
+
+def poly(max_iter: int, power: float, start: float) -> Rate:
+    """base (1 - t)^power, where t goes from `start` to 1 in `max_iter` iterations.
+
+    FCtL: power 0.9; the published code trains Inria in epochs 50 to 99 of 100, so from t = 0.5.
+    """
+
+    def rate(base: float, iteration: int) -> float:
+        left = (1 - start) * (max_iter - min(iteration, max_iter)) / max_iter
+        return base * left**power
+
+    return rate
+
+
+def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> _LRScheduler:
+    """The schedule of `SOLVER.LR_SCHEDULER_NAME`, to be stepped after every iteration.
+
+    "EpochCosineLR" (`EPOCHS`, `LR_FLOOR`) and "PolyLR" (`POLY_POWER`, `POLY_START`) warm nothing up, and
+    refuse `WARMUP_ITERS`; all other names are Detectron2's. Raises `ConfigError`.
+    """
+    solver = cfg.SOLVER
+    if solver.LR_SCHEDULER_NAME not in _RATES:
+        try:
+            return build_detectron2_scheduler(cfg, optimizer)
+        except ValueError as error:
+            raise ConfigError(f"SOLVER: {error}; this project adds {' and '.join(_RATES)}") from error
+    if solver.WARMUP_ITERS > 0:
+        raise ConfigError(
+            f"SOLVER.LR_SCHEDULER_NAME {solver.LR_SCHEDULER_NAME} has no warm-up: set SOLVER.WARMUP_ITERS to "
+            f"0; found {solver.WARMUP_ITERS}"
+        )
+    return IterationLR(optimizer, _RATES[solver.LR_SCHEDULER_NAME](solver, optimizer))
+
+
+def _epoch_cosine(solver: CfgNode, optimizer: torch.optim.Optimizer) -> Rate:
+    if solver.EPOCHS < 1:
+        raise ConfigError(f"SOLVER.EPOCHS must be at least 1; found {solver.EPOCHS}")
+    lowest = min(group["lr"] for group in optimizer.param_groups)
+    if not 0 <= solver.LR_FLOOR <= lowest:
+        raise ConfigError(
+            f"SOLVER.LR_FLOOR must be between 0 and the lowest learning rate, {lowest:g}; "
+            f"found {solver.LR_FLOOR:g}"
+        )
+    return epoch_cosine(solver.MAX_ITER, solver.EPOCHS, solver.LR_FLOOR)
+
+
+def _poly(solver: CfgNode, _: torch.optim.Optimizer) -> Rate:
+    if solver.POLY_POWER < 0:
+        raise ConfigError(f"SOLVER.POLY_POWER must be at least 0; found {solver.POLY_POWER}")
+    if not 0 <= solver.POLY_START < 1:
+        raise ConfigError(f"SOLVER.POLY_START must be at least 0 and below 1; found {solver.POLY_START}")
+    return poly(solver.MAX_ITER, solver.POLY_POWER, solver.POLY_START)
+
+
+_RATES = {"EpochCosineLR": _epoch_cosine, "PolyLR": _poly}
