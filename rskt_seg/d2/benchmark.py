@@ -18,16 +18,17 @@ from detectron2.evaluation import inference_on_dataset
 from detectron2.utils import comm
 from torch import nn
 
-from rskt_seg.checkpoints import load_checkpoint
 from rskt_seg.checkpoints.fetch import sha256_of
 from rskt_seg.d2 import provenance
 from rskt_seg.d2.checkpointer import last_checkpoint
 from rskt_seg.d2.datasets import load_datasets
 from rskt_seg.d2.evaluator import RSEvaluator
+from rskt_seg.d2.references import closed_set_reference
 from rskt_seg.d2.segmentor import plain_model
+from rskt_seg.d2.specs import method_of
 from rskt_seg.d2.trainer import Trainer
-from rskt_seg.d2.tta import SegmentorTTA
-from rskt_seg.d2.weights import check_trained
+from rskt_seg.d2.tta import with_augmentation
+from rskt_seg.d2.weights import check_trained, load_trained
 from rskt_seg.errors import DatasetError
 from rskt_seg.metrics import benchmark as report
 from rskt_seg.metrics.published import published
@@ -36,6 +37,8 @@ from rskt_seg.vocabulary import seen_names
 logger = logging.getLogger(__name__)
 
 _BACKBONES = {"vitb16": "ViT-B", "vitl14": "ViT-L"}
+_KINDS = {"", "8c", "padded", "fctl"}
+"""Words of a split's name that tell how its labels are written, not which images it has."""
 
 
 def evaluate(cfg: CfgNode, resume: bool = False) -> OrderedDict:
@@ -52,11 +55,11 @@ def evaluate(cfg: CfgNode, resume: bool = False) -> OrderedDict:
         check_trained(cfg)
     weights = str(last or cfg.MODEL.WEIGHTS)
     model = Trainer.build_model(cfg)
-    logger.info("Loaded %s", load_checkpoint(plain_model(model), weights))
+    load_trained(plain_model(model), cfg, weights)
     control = f"_rotated{cfg.TEST.ROTATE_NAMES}" if cfg.TEST.ROTATE_NAMES else ""
     results = Benchmark(cfg, weights, control).run(model)
     if cfg.TEST.AUG.ENABLED:
-        results.update(Benchmark(cfg, weights, f"{control}_TTA").run(SegmentorTTA(cfg, model)))
+        results.update(Benchmark(cfg, weights, f"{control}_TTA").run(with_augmentation(cfg, model)))
     return results
 
 
@@ -123,12 +126,14 @@ class Benchmark:
         return report.SetResult(
             name=evaluator.name,
             classes=evaluator.classes,
-            seen=seen_names(evaluator.classes, trained),
+            seen=None if method_of(self.cfg).closed_set else seen_names(evaluator.classes, trained),
             scores=evaluator.scores,
             images=evaluator.images,
             fingerprint=str(evaluator.fingerprint),
             in_domain=any(_contains(evaluator.name, name) for name in self.cfg.DATASETS.TRAIN),
             note=metadata.get("note", ""),
+            protocol=evaluator.protocol_scores,
+            paper=closed_set_reference(self.cfg, evaluator.name),
         )
 
     def _report(self, results: list[report.SetResult]) -> None:
@@ -151,7 +156,7 @@ class Benchmark:
 
 def _describe(cfg: CfgNode, weights: str) -> report.Run:
     trained = {MetadataCatalog.get(name).get("dataset", name) for name in cfg.DATASETS.TRAIN}
-    backbone = _BACKBONES.get(cfg.MODEL.RSKT.ENCODER, "")
+    backbone = "" if method_of(cfg).closed_set else _BACKBONES.get(cfg.MODEL.RSKT.ENCODER, "")
     return report.Run(
         weights=weights,
         weights_sha256=sha256_of(weights),
@@ -166,8 +171,14 @@ def _describe(cfg: CfgNode, weights: str) -> report.Run:
 def _contains(test: str, train: str) -> bool:
     """Whether the set `test` holds images of the set `train`, going by what they are registered as."""
     a, b = MetadataCatalog.get(test), MetadataCatalog.get(train)
-    same = a.get("dataset", test) == b.get("dataset", train)
-    return test == train or (same and any(m.get("split", "").startswith("all") for m in (a, b)))
+    same = _images(a.get("dataset", test)) == _images(b.get("dataset", train))
+    parts = [set(m.get("split", "").split("_")) - _KINDS for m in (a, b)]
+    return test == train or (same and ("all" in parts[0] | parts[1] or not parts[0].isdisjoint(parts[1])))
+
+
+def _images(dataset: str) -> str:
+    """The dataset whose images, perhaps cut otherwise, the dataset called `dataset` has."""
+    return dataset.removesuffix("_geoseg")
 
 
 def _files(entry: dict) -> tuple[str, str]:

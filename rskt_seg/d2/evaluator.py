@@ -15,6 +15,7 @@ from rskt_seg.data.fingerprint import Digests, Fingerprint, combine, image_diges
 from rskt_seg.data.labels import check_label, read_label
 from rskt_seg.errors import DatasetError
 from rskt_seg.metrics.confusion import ConfusionMatrix, Scores
+from rskt_seg.metrics.protocols import FIGURES, ProtocolScores, check_protocol, explain, protocol_scores
 from rskt_seg.metrics.report import PER_CLASS, SUMMARY, class_table, to_json
 
 logger = logging.getLogger(__name__)
@@ -23,18 +24,27 @@ logger = logging.getLogger(__name__)
 class RSEvaluator(DatasetEvaluator):
     """mIoU, fwIoU, mACC and pACC (percent) of the arg-max of score maps, merged over all processes.
 
-    After `evaluate` or `restore` the main process has `scores`, the number of `images`, and the
-    `fingerprint` of the images and labels that were read.
+    Where the metadata of the dataset names a `protocol` (`rskt_seg.metrics.protocols`), its mIoU, mF1 and OA
+    come beside them. After `evaluate` or `restore` the main process has `scores`, `protocol_scores` (None
+    without a protocol), the number of `images`, and the `fingerprint` of the images and labels that were
+    read.
     """
 
     def __init__(self, dataset_name: str, output_dir: str | Path | None = None, suffix: str = "") -> None:
-        """`output_dir`: where `<dataset><suffix>.json` goes; None writes nothing."""
+        """`output_dir`: where `<dataset><suffix>.json` goes; None writes nothing.
+
+        Raises `DatasetError` where the protocol of the dataset is unknown or for other classes.
+        """
         metadata = MetadataCatalog.get(dataset_name)
         self.name = dataset_name
         self.classes = tuple(metadata.stuff_classes)
         self.ignore = metadata.ignore_label
         self.path = Path(output_dir, f"{dataset_name}{suffix}.json") if output_dir else None
+        self.protocol = metadata.get("protocol", "")
+        if self.protocol:
+            check_protocol(self.protocol, len(self.classes))
         self.scores: Scores | None = None
+        self.protocol_scores: ProtocolScores | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -81,15 +91,19 @@ class RSEvaluator(DatasetEvaluator):
         return self.results()
 
     def results(self) -> OrderedDict:
-        """`{"sem_seg": {"mIoU": ..., "IoU-<class>": ...}}`; also logs and writes them.
+        """`{"sem_seg": {"mIoU": ..., "protocol/mIoU": ..., "IoU-<class>": ...}}`; also logs and writes them.
 
-        Classes without ground truth are left out.
+        Classes without ground truth and figures without a value are left out.
         """
         self.scores = self.matrix.scores()
         logger.info("%s, class by class:\n%s", self.name, class_table(self.scores, self.classes))
+        if self.protocol:
+            self.protocol_scores = protocol_scores(self.matrix, self.protocol)
+            logger.info("%s: %s", self.name, "; ".join(explain(self.protocol_scores, self.classes)))
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.write_text(to_json({self.name: self.scores}, {self.name: self.classes}))
+            protocols = {self.name: self.protocol_scores} if self.protocol else None
+            self.path.write_text(to_json({self.name: self.scores}, {self.name: self.classes}, protocols))
         return OrderedDict(sem_seg=self._flat(self.scores))
 
     def state(self) -> dict:
@@ -107,6 +121,9 @@ class RSEvaluator(DatasetEvaluator):
 
     def _flat(self, scores: Scores) -> dict[str, float]:
         results = {key: getattr(scores, key) for key in SUMMARY}
+        if self.protocol_scores is not None:
+            figures = {key: getattr(self.protocol_scores, key) for key in FIGURES}
+            results |= {f"protocol/{key}": value for key, value in figures.items() if not np.isnan(value)}
         for key in PER_CLASS:
             values = zip(self.classes, getattr(scores, key).tolist(), strict=True)
             results |= {f"{key}-{name}": value for name, value in values if not np.isnan(value)}

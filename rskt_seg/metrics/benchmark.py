@@ -15,36 +15,52 @@ import numpy as np
 
 from rskt_seg.errors import DatasetError
 from rskt_seg.metrics.confusion import Scores
+from rskt_seg.metrics.protocols import FIGURES, ProtocolScores, explain, protocol_as_dict
 from rskt_seg.metrics.published import COLUMNS, PROTOCOL, Published
 from rskt_seg.metrics.report import PER_CLASS, SUMMARY, class_table, means, render, scores_as_dict
 
 _IN_DOMAIN = " *"
+_Columns = tuple[list[str], list[list[Any]]]
+"""Titles of columns, and their cells for each set and, last, for the means; both may be empty."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a paper prints for a test set, in percent (None: not printed), and `source`, which row that is."""
+
+    source: str
+    mIoU: float
+    mF1: float | None = None
+    OA: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class SetResult:
     """What was measured on one test set.
 
-    `seen`: for each class, whether its name was trained; `fingerprint`: of images and labels;
-    `in_domain`: whether the set contains images that the model was trained on.
+    `seen`: for each class, whether its name was trained, None for a model whose classes are fixed;
+    `fingerprint`: of images and labels; `in_domain`: whether the set contains images that the model was
+    trained on; `protocol`: figures of the published protocol of the set; `paper`: what a paper prints for it.
     """
 
     name: str
     classes: tuple[str, ...]
-    seen: tuple[bool, ...]
+    seen: tuple[bool, ...] | None
     scores: Scores
     images: int
     fingerprint: str
     in_domain: bool = False
     note: str = ""
+    protocol: ProtocolScores | None = None
+    paper: Reference | None = None
 
 
 @dataclass(frozen=True)
 class Run:
     """What was evaluated and with what.
 
-    `trained_on`: names of the training sets, which decide what is seen; `published`: the row of the paper
-    to print beside the results; `rotated`: by how many places the class names were exchanged (0: not).
+    `trained_on`: names of the training sets, which decide what is seen; `published`: the row of RSKT-Seg's
+    paper to print beside the results; `rotated`: by how many places the class names were exchanged (0: not).
     """
 
     weights: str
@@ -72,6 +88,8 @@ def chance(pixels: np.ndarray) -> np.ndarray:
 
 def part(result: SetResult, seen: bool) -> tuple[float, int]:
     """Mean IoU of the seen or of the unseen classes with ground truth (NaN if none), and their number."""
+    if result.seen is None:
+        return math.nan, 0
     iou = result.scores.IoU[np.array(result.seen) == seen]
     iou = iou[~np.isnan(iou)]
     return (float(iou.mean()) if len(iou) else math.nan), len(iou)
@@ -90,8 +108,8 @@ def markdown(results: Sequence[SetResult], run: Run) -> str:
     lines += [f"- {line}" for line in _notes(results, run)]
     for result in results:
         names = [
-            name + (" (unseen)" if not seen else "")
-            for name, seen in zip(result.classes, result.seen, strict=True)
+            name + (" (unseen)" if seen is False else "")
+            for name, seen in zip(result.classes, _seen(result), strict=True)
         ]
         lines += ["", f"### {result.name}", "", class_table(result.scores, names, "markdown")]
     lines += ["", "### What was run", ""]
@@ -99,37 +117,39 @@ def markdown(results: Sequence[SetResult], run: Run) -> str:
 
 
 def summary(results: Sequence[SetResult], run: Run, style: str = "plain") -> str:
-    """A row for each set and one of means: images, the four scores, seen and unseen classes, chance, paper.
+    """A row for each set and one of means: images and the four scores.
 
-    `style` is "plain" or "markdown". Raises `DatasetError` when there is no result.
+    Further columns where there is something for them: seen and unseen classes and chance (not for models
+    whose classes are fixed), the figures of a set's protocol, the paper's. `style` is "plain" or "markdown".
+    Raises `DatasetError` when there is no result.
     """
     average = means({result.name: result.scores for result in results})
-    headers = ["dataset", "images", *SUMMARY, "seen", "unseen", "chance"]
+    headers = ["dataset", "images", *SUMMARY]
     rows = [_row(result) for result in results]
     if len(results) > 1:
-        guesses = [_guessing(result) for result in results]
-        parts = [_mean_of_parts(results, seen) for seen in (True, False)]
         total = sum(result.images for result in results)
-        rows.append([f"mean of {len(results)}", total, *average.values(), *parts, float(np.mean(guesses))])
-    if run.published is not None:
-        headers += ["paper mIoU", "paper mACC"]
-        for row, cells in zip(rows, _paper(results, run.published), strict=True):
-            row += cells
+        rows.append([f"mean of {len(results)}", total, *average.values()])
+    for titles, cells in (_vocabulary_columns(results), _protocol_columns(results), _paper(results, run)):
+        headers += titles
+        for row, added in zip(rows, cells, strict=False):  # cells end with those of the means
+            row += added
     return render(headers, rows, style)
 
 
 def table_csv(results: Sequence[SetResult]) -> str:
     """One line for each set, no means; empty where a set has no such class."""
     columns = ("dataset", "images", *SUMMARY, "mF1", "seen_mIoU", "seen_classes", "unseen_mIoU",
-               "unseen_classes", "chance_mIoU", "contains_training_images", "fingerprint")  # fmt: skip
+               "unseen_classes", "chance_mIoU", "contains_training_images", "fingerprint", "protocol",
+               *(f"protocol_{key}" for key in FIGURES))  # fmt: skip
     rows = []
     for result in results:
         scores = [getattr(result.scores, key) for key in (*SUMMARY, "mF1")]
         parts = [value for seen in (True, False) for value in part(result, seen)]
         guess = _guessing(result)
-        rows.append(
-            [result.name, result.images, *scores, *parts, guess, result.in_domain, result.fingerprint]
-        )
+        figures = _figures(result.protocol, math.nan)
+        name = result.protocol.protocol if result.protocol else ""
+        rows.append([result.name, result.images, *scores, *parts, guess, result.in_domain,
+                     result.fingerprint, name, *figures])  # fmt: skip
     return _csv(columns, rows)
 
 
@@ -139,7 +159,7 @@ def classes_csv(results: Sequence[SetResult]) -> str:
     for result in results:
         values = zip(*(getattr(result.scores, key).tolist() for key in PER_CLASS), strict=True)
         for k, numbers in enumerate(values):
-            row = [result.name, k, result.classes[k], result.seen[k], *numbers]
+            row = [result.name, k, result.classes[k], _seen(result)[k], *numbers]
             rows.append([*row, int(result.scores.pixels[k])])
     return _csv(("dataset", "id", "class", "seen", *PER_CLASS, "pixels"), rows)
 
@@ -166,9 +186,35 @@ def _guessing(result: SetResult) -> float:
 
 def _row(result: SetResult) -> list[Any]:
     name = result.name + _IN_DOMAIN * result.in_domain
-    scores = [getattr(result.scores, key) for key in SUMMARY]
-    parts = [_counted(*part(result, seen)) for seen in (True, False)]
-    return [name, result.images, *scores, *parts, _guessing(result)]
+    return [name, result.images, *(getattr(result.scores, key) for key in SUMMARY)]
+
+
+def _seen(result: SetResult) -> tuple[bool | None, ...]:
+    return (None,) * len(result.classes) if result.seen is None else result.seen
+
+
+def _figures(scores: ProtocolScores | Reference | None, missing: Any = "-") -> list[Any]:
+    values = [getattr(scores, key, None) for key in FIGURES]
+    return [missing if value is None else value for value in values]
+
+
+def _vocabulary_columns(results: Sequence[SetResult]) -> _Columns:
+    """What matters for models that are asked for classes by name."""
+    if all(result.seen is None for result in results):
+        return [], []
+    cells = [
+        [*(_counted(*part(result, seen)) for seen in (True, False)), _guessing(result)] for result in results
+    ]
+    parts = [_mean_of_parts(results, seen) for seen in (True, False)]
+    return ["seen", "unseen", "chance"], [*cells, [*parts, float(np.mean([row[-1] for row in cells]))]]
+
+
+def _protocol_columns(results: Sequence[SetResult]) -> _Columns:
+    """No means: the protocols of two sets differ."""
+    if all(result.protocol is None for result in results):
+        return [], []
+    cells = [_figures(result.protocol) for result in results]
+    return [f"protocol {key}" for key in FIGURES], [*cells, _figures(None)]
 
 
 def _counted(value: float, count: int) -> str:
@@ -181,14 +227,18 @@ def _mean_of_parts(results: Sequence[SetResult], seen: bool) -> str:
     return f"{np.mean(values):.2f} ({len(values)} sets)" if values else "-"
 
 
-def _paper(results: Sequence[SetResult], row: Published) -> list[list[Any]]:
-    """Cells of the paper's two columns for each set, and for the means if all its columns are there."""
-    columns = [PROTOCOL.get(result.name) for result in results]
-    cells: list[list[Any]] = [[row.mIoU[c], row.mACC[c]] if c else ["-", "-"] for c in columns]
-    if len(results) > 1:
-        comparable = sorted(column or "" for column in columns) == sorted(COLUMNS)
-        cells.append([row.mean_mIoU, row.mean_mACC] if comparable else ["-", "-"])
-    return cells
+def _paper(results: Sequence[SetResult], run: Run) -> _Columns:
+    """What was published: of a benchmark of RSKT-Seg, or by the references of the sets."""
+    if run.published is None:
+        if all(result.paper is None for result in results):
+            return [], []
+        cells = [_figures(result.paper) for result in results]
+        return [f"paper {key}" for key in FIGURES], [*cells, _figures(None)]
+    row, columns = run.published, [PROTOCOL.get(result.name) for result in results]
+    cells = [[row.mIoU[c], row.mACC[c]] if c else ["-", "-"] for c in columns]
+    comparable = sorted(column or "" for column in columns) == sorted(COLUMNS)
+    means_of_row = [row.mean_mIoU, row.mean_mACC] if comparable else ["-", "-"]
+    return ["paper mIoU", "paper mACC"], [*cells, means_of_row]
 
 
 def _notes(results: Sequence[SetResult], run: Run) -> list[str]:
@@ -199,17 +249,23 @@ def _notes(results: Sequence[SetResult], run: Run) -> list[str]:
         )
     if any(result.in_domain for result in results):
         notes.append("*: the set contains images the model was trained on; its score is mostly on those")
-    trained = ", ".join(run.trained_on) or "which is empty"
-    notes += [
-        f"seen, unseen: mean IoU of the classes whose names, case and plural aside, are or are not those of "
-        f"DATASETS.TRAIN, {trained} (number of classes with ground truth)",
-        "chance: expected mIoU of guessing each pixel's class uniformly",
-    ]
+    if any(result.seen is not None for result in results):
+        trained = ", ".join(run.trained_on) or "which is empty"
+        notes += [
+            f"seen, unseen: mean IoU of the classes whose names, case and plural aside, are or are not those "
+            f"of DATASETS.TRAIN, {trained} (number of classes with ground truth)",
+            "chance: expected mIoU of guessing each pixel's class uniformly",
+        ]
     if run.published is not None:
         notes.append(
             f"paper: {run.published.method} {run.published.backbone} trained on {run.published.trained_on}, "
             "table 1; - where the set is not the registration that the paper scored"
         )
+    for result in results:
+        if result.protocol is not None:
+            notes += [f"{result.name}: {line}" for line in explain(result.protocol, result.classes)[1:]]
+        if result.paper is not None:
+            notes.append(f"{result.name}: paper: {result.paper.source}")
     return notes + [f"{result.name}: {result.note}" for result in results if result.note]
 
 
@@ -221,23 +277,31 @@ def _provenance(results: Sequence[SetResult], run: Run) -> list[str]:
 
 def _set_as_dict(result: SetResult, run: Run) -> dict[str, Any]:
     values = scores_as_dict(result.scores, result.classes)
-    for name, seen in zip(result.classes, result.seen, strict=True):
+    for name, seen in zip(result.classes, _seen(result), strict=True):
         values["classes"][name]["seen"] = seen
-    column = PROTOCOL.get(result.name) if run.published else None
     parts = {}
     for key, seen in (("seen", True), ("unseen", False)):
         value, count = part(result, seen)
         parts[key] = {"mIoU": value if count else None, "classes": count}
+    protocol = protocol_as_dict(result.protocol, result.classes) if result.protocol else None
     return {
         "images": result.images,
         "fingerprint": result.fingerprint,
         "contains_training_images": result.in_domain,
         "note": result.note,
         "chance_mIoU": _guessing(result),
-        **parts,
-        "paper": {"mIoU": run.published.mIoU[column], "mACC": run.published.mACC[column]} if column else None,
+        **({} if result.seen is None else parts),
+        "protocol": protocol,
+        "paper": _paper_as_dict(result, run.published),
         **values,
     }
+
+
+def _paper_as_dict(result: SetResult, row: Published | None) -> dict[str, Any] | None:
+    if row is None:
+        return asdict(result.paper) if result.paper else None
+    column = PROTOCOL.get(result.name)
+    return {"mIoU": row.mIoU[column], "mACC": row.mACC[column]} if column else None
 
 
 def _csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -9,6 +9,7 @@ from tabulate import tabulate
 
 from rskt_seg.errors import DatasetError
 from rskt_seg.metrics.confusion import Scores
+from rskt_seg.metrics.protocols import ProtocolScores, protocol_as_dict
 
 SUMMARY = ("mIoU", "mACC", "fwIoU", "pACC")
 """The columns of the published tables, in percent."""
@@ -50,19 +51,24 @@ def class_table(scores: Scores, class_names: Sequence[str], style: str = "plain"
     return render(("class", *PER_CLASS, "pixels"), rows, style, digits)
 
 
-def to_json(results: Mapping[str, Scores], class_names: Mapping[str, Sequence[str]]) -> str:
+def to_json(
+    results: Mapping[str, Scores],
+    class_names: Mapping[str, Sequence[str]],
+    protocols: Mapping[str, ProtocolScores] | None = None,
+) -> str:
     """`{"datasets": {name: {...}}, "mean": {...}}`, indented; absent classes are null.
 
-    For each dataset: the summary and mF1 in percent, pixel counts, and for each class name of
-    `class_names[dataset]` its IoU, ACC, F1 and pixels. Raises `DatasetError` when there is no result or
+    For each dataset: the summary and mF1 in percent, pixel counts, for each class name of
+    `class_names[dataset]` its IoU, ACC, F1 and pixels, and under "protocol" the figures of its published
+    protocol where `protocols` has them. Raises `DatasetError` when there is no result or
     when the names of a dataset are missing or not one for each class.
     """
     if missing := [name for name in results if name not in class_names]:
         raise DatasetError(f"class names are missing for {', '.join(missing)}")
-    report = {
-        "datasets": {name: scores_as_dict(scores, class_names[name]) for name, scores in results.items()},
-        "mean": means(results),
-    }
+    datasets = {name: scores_as_dict(scores, class_names[name]) for name, scores in results.items()}
+    for name, scores in (protocols or {}).items():
+        datasets[name]["protocol"] = protocol_as_dict(scores, class_names[name])
+    report = {"datasets": datasets, "mean": means(results)}
     return json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from rskt_seg.checkpoints.fetch import sha256_of
-from rskt_seg.d2 import benchmark
+from rskt_seg.d2 import benchmark, load_config
 from rskt_seg.d2.benchmark import evaluate
 from rskt_seg.d2.datasets import register_splits
 from rskt_seg.d2.loaders import evaluation_loader
@@ -22,7 +22,9 @@ from rskt_seg.d2.trainer import Trainer
 from rskt_seg.data.catalog import UDD5, find_split, pairs
 from rskt_seg.data.fingerprint import fingerprint
 from rskt_seg.errors import ConfigError, DatasetError, LabelError
-from tests.d2.conftest import tiny_config
+from rskt_seg.metrics.confusion import ConfusionMatrix
+from rskt_seg.metrics.protocols import FIGURES, protocol_scores
+from tests.d2.conftest import tiny_config, write_split
 
 SETS = ("DLRSD_val_sem_seg", "UDD5_all_sem_seg")
 REPORTS = {f"benchmark{ending}" for ending in (".txt", ".md", ".csv", ".json", "_classes.csv")}
@@ -158,6 +160,23 @@ def test_a_set_of_which_all_was_trained_on_is_in_domain():
     assert not benchmark._contains("iSAID_all_sem_seg", "DLRSD_all_sem_seg")
 
 
+@pytest.mark.parametrize(
+    ("test", "train", "contained"),
+    [
+        ("LoveDA_geoseg_val_sem_seg", "LoveDA_geoseg_train_val_sem_seg", True),  # the released BiCoR-Seg does
+        ("LoveDA_geoseg_val_sem_seg", "LoveDA_geoseg_train_sem_seg", False),
+        ("LoveDA_all_sem_seg", "LoveDA_geoseg_train_sem_seg", True),
+        ("Potsdam_geoseg_padded_test_sem_seg", "Potsdam_geoseg_test_sem_seg", True),
+        ("Potsdam_geoseg_padded_test_sem_seg", "Potsdam_geoseg_padded_train_sem_seg", False),
+        ("Vaihingen_geoseg_test_sem_seg", "Potsdam_geoseg_test_sem_seg", False),
+        ("deepglobe_test_sem_seg", "deepglobe_fctl_test_sem_seg", True),
+        ("deepglobe_fctl_test_sem_seg", "deepglobe_fctl_train_sem_seg", False),
+    ],
+)
+def test_other_cuts_and_labels_of_the_same_images_are_the_same_images(test, train, contained):
+    assert benchmark._contains(test, train) is contained
+
+
 def test_damaged_counts_are_replaced(cfg, tmp_path, passes, caplog):
     evaluate(cfg())
     path = tmp_path / "out" / "inference" / f"{SETS[0]}.counts.json"
@@ -199,3 +218,44 @@ def test_a_control_is_marked_as_one_and_stands_beside_the_results(cfg, tmp_path,
     assert (tmp_path / "out" / "benchmark.json").read_text() == report
     evaluate(cfg())
     assert passes == [*SETS, *SETS]
+
+
+@pytest.fixture
+def closed(tmp_path, monkeypatch):
+    """A configuration of the smallest BiCoR-Seg with weights, for miniature patches."""
+    root = tmp_path / "closed"
+    for name in ("Vaihingen_geoseg_test_sem_seg", "Potsdam_geoseg_test_sem_seg"):
+        write_split(root, name)
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(root))
+    file = tmp_path / "closed.yaml"
+    file.write_text(
+        "MODEL: {META_ARCHITECTURE: RSSegmentor, DEVICE: cpu, SEM_SEG_HEAD: {NAME: BiCoRHead},"
+        " BICOR: {ENCODER: tiny, WIDTH: 16}}\n"
+        "INPUT: {FORMAT: RGB, MIN_SIZE_TEST: 0}\nDATALOADER: {NUM_WORKERS: 0}\n"
+        'DATASETS: {TRAIN: ["Vaihingen_geoseg_train_sem_seg"],'
+        ' TEST: ["Vaihingen_geoseg_test_sem_seg", "Potsdam_geoseg_test_sem_seg"]}\n'
+    )
+    torch.manual_seed(3)
+    path = tmp_path / "bicor.safetensors"
+    save_file(Trainer.build_model(load_config(str(file))).state_dict(), path)
+    return load_config(str(file), ["MODEL.WEIGHTS", str(path), "OUTPUT_DIR", str(tmp_path / "out")])
+
+
+def test_a_closed_set_run_reports_the_protocol_of_its_sets_and_nothing_about_unseen_classes(
+    closed, tmp_path, passes
+):
+    results = evaluate(closed)
+    report = json.loads((tmp_path / "out" / "benchmark.json").read_text())["datasets"]
+    for name in closed.DATASETS.TEST:
+        stored = json.loads((tmp_path / "out" / "inference" / f"{name}.counts.json").read_text())
+        matrix = ConfusionMatrix.from_state(stored["matrix"])
+        figures = protocol_scores(matrix, "geoseg_isprs")
+        found = [results[name]["sem_seg"][f"protocol/{key}"] for key in FIGURES]
+        assert found == [getattr(figures, key) for key in FIGURES]
+        assert report[name]["protocol"]["mF1"] == figures.mF1
+        assert "seen" not in report[name] and report[name]["contains_training_images"] is False
+    text = (tmp_path / "out" / "benchmark.txt").read_text()
+    assert "protocol mIoU" in text and "seen" not in text and "chance" not in text
+    again = evaluate(closed)
+    assert again == results and len(passes) == 2  # taken up, with the same figures of the protocol
+    assert (tmp_path / "out" / "benchmark.txt").read_text() == text

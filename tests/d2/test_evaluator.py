@@ -1,32 +1,38 @@
 """Scores of a dataset through Detectron2's evaluator interface."""
 
 import json
+import logging
 
 import numpy as np
 import pytest
 import torch
+from detectron2.data import MetadataCatalog
 from detectron2.utils import comm
 from PIL import Image
 
 from rskt_seg.d2 import compat
 from rskt_seg.d2.evaluator import RSEvaluator
-from rskt_seg.data.catalog import UDD5, Pair
+from rskt_seg.data.catalog import UDD5, Pair, find_split
 from rskt_seg.data.fingerprint import fingerprint
 from rskt_seg.errors import DatasetError, LabelError
 from rskt_seg.metrics.confusion import ConfusionMatrix
+from rskt_seg.metrics.protocols import FIGURES, protocol_scores
 
 NAME = "UDD5_all_sem_seg"
 COUNT, SIZE = 5, (12, 9)
+ISPRS = find_split("Potsdam_all_sem_seg").class_set
 
 
-def images(folder) -> list[tuple[dict, dict, np.ndarray, np.ndarray]]:
-    """Inputs, outputs, predicted ids and labels of a few images; the last class is never labelled."""
+def images(
+    folder, classes: int = len(UDD5), first: int = 0
+) -> list[tuple[dict, dict, np.ndarray, np.ndarray]]:
+    """Inputs, outputs, predicted ids and labels of a few images; one class is never labelled."""
     rng = np.random.default_rng(0)
     found = []
     for i in range(COUNT):
-        label = rng.integers(0, len(UDD5) - 1, SIZE, dtype=np.uint8)
+        label = rng.integers(first, first + classes - 1, SIZE, dtype=np.uint8)
         label[0] = 255
-        scores = rng.random((len(UDD5), *SIZE), dtype=np.float32)
+        scores = rng.random((classes, *SIZE), dtype=np.float32)
         path = folder / f"{i}.png"
         Image.fromarray(label).save(path)
         Image.fromarray(label).save(path.with_suffix(".bmp"))
@@ -114,6 +120,59 @@ def test_a_label_that_cannot_be_scored_is_told_with_its_file(tmp_path):
     Image.fromarray(label.T.copy()).save(fed["sem_seg_file_name"])
     with pytest.raises(LabelError, match=r"9x12.*12x9"):
         RSEvaluator(NAME).process([fed], [output])
+
+
+@pytest.fixture
+def patches():
+    """A registered set of six classes that is scored by GeoSeg's protocol as well."""
+    MetadataCatalog.get("patches").set(
+        stuff_classes=list(ISPRS.names), ignore_label=255, protocol="geoseg_isprs"
+    )
+    yield "patches"
+    MetadataCatalog.remove("patches")
+
+
+def test_a_protocol_of_the_dataset_is_scored_beside_the_common_figures(tmp_path, patches, caplog):
+    parts = images(tmp_path, len(ISPRS), first=1)
+    evaluator = RSEvaluator(patches, tmp_path)
+    with caplog.at_level(logging.INFO, "rskt_seg"):
+        results = evaluated(evaluator, parts)["sem_seg"]
+    expected = protocol_scores(evaluator.matrix, "geoseg_isprs")
+    found = {key: results[f"protocol/{key}"] for key in FIGURES}
+    assert found == {key: getattr(expected, key) for key in FIGURES}
+    assert results["protocol/OA"] == results["pACC"]
+    assert results["mIoU"] == evaluator.matrix.scores().mIoU
+    assert results["protocol/mIoU"] != results["mIoU"]  # class 0 is predicted and never labelled
+    assert "Clutter/background is trained, counted in OA and left out of the means" in caplog.text
+    assert f"mIoU {expected.mIoU:.2f}, mF1 {expected.mF1:.2f}" in caplog.text
+    written = json.loads((tmp_path / "patches.json").read_text())["datasets"]["patches"]["protocol"]
+    assert written["name"] == "geoseg_isprs" and written["mF1"] == expected.mF1
+    assert written["reported"] == list(ISPRS.names[:5])
+
+
+def test_counts_taken_up_again_have_the_same_protocol_figures(tmp_path, patches):
+    evaluator, other = RSEvaluator(patches), RSEvaluator(patches)
+    results = evaluated(evaluator, images(tmp_path, len(ISPRS)))
+    other.restore(json.loads(json.dumps(evaluator.state())))
+    assert other.protocol_scores is None
+    assert other.results() == results
+    assert other.protocol_scores == evaluator.protocol_scores
+
+
+def test_a_dataset_without_a_protocol_has_no_figures_of_one(tmp_path):
+    evaluator = RSEvaluator(NAME, tmp_path)
+    results = evaluated(evaluator, images(tmp_path))["sem_seg"]
+    assert not [key for key in results if key.startswith("protocol")]
+    assert evaluator.protocol_scores is None
+    assert "protocol" not in json.loads((tmp_path / f"{NAME}.json").read_text())["datasets"][NAME]
+
+
+def test_a_protocol_that_does_not_fit_the_dataset_is_refused_at_once(patches):
+    MetadataCatalog.remove(patches)
+    names = list(ISPRS.names)
+    MetadataCatalog.get(patches).set(stuff_classes=names, ignore_label=255, protocol="geoseg_loveda")
+    with pytest.raises(DatasetError, match="geoseg_loveda is for 7 classes; the dataset has 6"):
+        RSEvaluator(patches)
 
 
 def evaluate_a_share(folder) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from rskt_seg.errors import DatasetError
 from rskt_seg.metrics.benchmark import (
+    Reference,
     Run,
     SetResult,
     as_json,
@@ -25,6 +26,7 @@ from rskt_seg.metrics.benchmark import (
     text,
 )
 from rskt_seg.metrics.confusion import ConfusionMatrix
+from rskt_seg.metrics.protocols import FIGURES, PROTOCOLS, protocol_scores
 from rskt_seg.metrics.published import PROTOCOL, published
 from rskt_seg.metrics.report import SUMMARY
 
@@ -43,6 +45,24 @@ def result(name: str, seed: int = 0, present: int = 3, **changes) -> SetResult:
 
 
 RESULTS = [result("DLRSD_all_sem_seg", in_domain=True), result("VDD_all_sem_seg", note="as is")]
+
+
+def closed_result(name: str, protocol: str, **changes) -> SetResult:
+    """Of a model with fixed classes, on a set with a published protocol."""
+    classes = PROTOCOLS[protocol].num_classes
+    rng = np.random.default_rng([len(name), classes])
+    matrix = ConfusionMatrix(classes)
+    matrix.update(rng.integers(0, classes, (9, 9)), rng.integers(0, classes, (9, 9)))
+    names = tuple(f"class {k}" for k in range(classes))
+    figures = protocol_scores(matrix, protocol)
+    return SetResult(name, names, None, matrix.scores(), 9, "images 0 labels 1", protocol=figures, **changes)
+
+
+PAPER = Reference("BiCoR-Seg, table 2", 85.38, 91.94, 92.10)
+CLOSED = [
+    closed_result("Vaihingen_geoseg_padded_test_sem_seg", "geoseg_isprs", paper=PAPER),
+    closed_result("LoveDA_geoseg_val_sem_seg", "geoseg_loveda"),
+]
 
 
 def table_of(output: str) -> list[list[str]]:
@@ -143,3 +163,40 @@ def test_csv_and_json_hold_the_exact_numbers():
     assert content["mean"]["datasets"] == 2
     assert content["datasets"]["DLRSD_all_sem_seg"]["paper"] == {"mIoU": 31.57, "mACC": 61.66}
     assert content["weights"]["sha256"] == "ab" * 32
+
+
+def test_fixed_classes_have_no_seen_or_unseen_and_chance_is_not_drawn_beside_them():
+    header, _, first, second, mean = table_of(summary(CLOSED, RUN, "markdown"))
+    protocol, paper = ([f"{word} {key}" for key in FIGURES] for word in ("protocol", "paper"))
+    assert header == ["dataset", "images", *SUMMARY, *protocol, *paper]
+    figures = [f"{getattr(CLOSED[0].protocol, key):.2f}" for key in FIGURES]
+    assert first[6:] == [*figures, "85.38", "91.94", "92.10"]
+    assert second[9:] == ["-", "-", "-"] and mean[6:] == ["-"] * 6
+    notes = text(CLOSED, RUN)
+    assert "seen" not in notes and "chance" not in notes
+    assert "Vaihingen_geoseg_padded_test_sem_seg: paper: BiCoR-Seg, table 2" in notes
+    assert "mIoU and mF1 over class 0, class 1, class 2, class 3, class 4; class 5 is trained" in notes
+    assert "unseen" not in markdown(CLOSED, RUN)
+
+
+def test_an_open_vocabulary_model_keeps_its_columns_beside_those_of_a_protocol():
+    mixed = [RESULTS[0], replace(CLOSED[0], seen=(True,) * 6, paper=None)]
+    header, _, first, second, mean = table_of(summary(mixed, RUN, "markdown"))
+    assert header[6:] == ["seen", "unseen", "chance", *(f"protocol {key}" for key in FIGURES)]
+    assert first[9:] == mean[9:] == ["-"] * 3
+    assert second[9] == f"{CLOSED[0].protocol.mIoU:.2f}"
+    assert len(table_of(summary(RESULTS, RUN, "markdown"))[0]) == 9  # no protocol, no columns
+
+
+def test_csv_and_json_hold_the_protocol_and_what_the_paper_prints():
+    rows = list(csv.DictReader(io.StringIO(table_csv([*CLOSED, RESULTS[0]]))))
+    assert [row["protocol"] for row in rows] == ["geoseg_isprs", "geoseg_loveda", ""]
+    assert float(rows[0]["protocol_mF1"]) == CLOSED[0].protocol.mF1
+    assert rows[2]["protocol_OA"] == "" and rows[0]["seen_mIoU"] == "" and rows[0]["seen_classes"] == "0"
+    assert {row["seen"] for row in csv.DictReader(io.StringIO(classes_csv(CLOSED)))} == {""}
+    content = json.loads(as_json([*CLOSED, RESULTS[0]], RUN))["datasets"]
+    padded, val, other = content.values()
+    assert padded["protocol"]["mIoU"] == CLOSED[0].protocol.mIoU
+    assert padded["paper"]["OA"] == 92.10 and val["paper"] is None
+    assert "seen" not in padded and "seen" in other and other["protocol"] is None
+    assert padded["classes"]["class 0"]["seen"] is None

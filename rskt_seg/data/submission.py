@@ -1,0 +1,192 @@
+"""Predictions for the test server of LoveDA: the zip file that it takes, made image by image.
+
+The server scores the 1796 unlabelled test images (ids 4191 to 5986): single-channel 8-bit PNG of 1024 x 1024
+px with class ids 0..6 (background to agriculture), named after the images, in a zip without folders. A colour
+picture of the classes cannot be scored.
+"""
+
+import json
+import os
+import re
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from tqdm import tqdm
+
+from rskt_seg.data.class_sets import LOVEDA, listed
+from rskt_seg.errors import ConfigError, DatasetError, DatasetNotFoundError, ImageReadError, LabelError
+
+TEST_IDS = range(4191, 5987)
+"""The ids of the test images."""
+SIDE = 1024
+_ABOUT = "about.json"
+_SUBFOLDERS = ("Urban/images_png", "Rural/images_png", "images_png")
+
+
+def find_test_images(folder: str | Path, part: bool = False) -> dict[int, Path]:
+    """Image id -> file, in the order of the ids, of an official `LoveDA/Test` or a folder of its PNGs.
+
+    Raises `DatasetNotFoundError` where there is no such folder or no PNG in it; `DatasetError` for names that
+    are no ids of the test part, an id that occurs twice and, unless `part`, ids without an image.
+    """
+    folder = Path(folder)
+    places = [folder, *(folder / name for name in _SUBFOLDERS)]
+    files = [path for place in places if place.is_dir() for path in place.iterdir() if _is_png(path)]
+    if not files:
+        raise DatasetNotFoundError(
+            f"no PNG in {folder} nor in its {', '.join(_SUBFOLDERS)}; expected the unpacked LoveDA/Test or a "
+            "folder of its images"
+        )
+    strangers = [path.name for path in files if not _is_test_id(path.stem)]
+    if strangers:
+        raise DatasetError(
+            f"{folder}: test images are named {TEST_IDS[0]}.png to {TEST_IDS[-1]}.png; found "
+            f"{listed(sorted(strangers))}"
+        )
+    images = {int(path.stem): path for path in sorted(files)}
+    if len(images) < len(files):
+        twice = {int(path.stem) for path in files if images[int(path.stem)] != path}
+        raise DatasetError(f"{folder}: several images have one id: {listed(sorted(twice))}")
+    missing = [number for number in TEST_IDS if number not in images]
+    if missing and not part:
+        raise DatasetError(
+            f"{folder}: {len(missing)} of {len(TEST_IDS)} test images are missing: {listed(missing)}; the "
+            "server takes all or none (--part makes a file of those that are there, to look at)"
+        )
+    return dict(sorted(images.items()))
+
+
+def check_classes(names: Sequence[str]) -> None:
+    """Raise `ConfigError` unless `names` are the seven classes of LoveDA in the order of their ids."""
+    if tuple(names) != LOVEDA.names:
+        raise ConfigError(
+            f"a LoveDA submission needs a model of the classes {', '.join(LOVEDA.names)}, in this order; "
+            f"this one has {', '.join(names)}"
+        )
+
+
+def write_submission(
+    images: Mapping[int, Path],
+    predict: Callable[[Path], np.ndarray],
+    output: str | Path,
+    about: Mapping[str, object],
+    work: str | Path | None = None,
+) -> Path:
+    """Predict what is not predicted yet, then write the zip file `output`, whole or not at all.
+
+    Args:
+        images: as `find_test_images` returns them.
+        predict: image file -> class ids (1024, 1024), integers 0..6.
+        output: a file that does not exist yet, ending in `.zip`.
+        about: what the predictions depend on (weights, settings), plain values for JSON; an interrupted work
+            folder is taken up only where it is the same.
+        work: folder of the finished PNGs, which stays; None: beside `output`, `<stem>_parts`.
+
+    Returns the work folder. Raises `ConfigError` for an `output` that exists or is no zip, and a work folder
+    of other predictions; `ImageReadError` for an image of another size; `LabelError` for predictions that
+    the server cannot score.
+    """
+    output = Path(output)
+    check_output(output)
+    work = output.with_name(f"{output.stem}_parts") if work is None else Path(work)
+    _take_up(work, about)
+    # A PNG gets its name when it is complete.
+    todo = [number for number in images if not (work / f"{number}.png").is_file()]
+    done = len(images) - len(todo)
+    for number in tqdm(todo, "predicting", len(images), initial=done, unit=" images"):
+        _check_image(images[number])
+        _write_png(_checked(predict(images[number]), images[number]), work / f"{number}.png")
+    _write_zip([work / f"{number}.png" for number in images], output)
+    return work
+
+
+def check_output(output: str | Path) -> None:
+    """Raise `ConfigError` unless `output` ends in `.zip` and does not exist."""
+    if Path(output).suffix != ".zip":
+        raise ConfigError(f"the output must end in .zip; found {output}")
+    if os.path.lexists(output):
+        raise ConfigError(f"{output} exists and is not overwritten; remove it or choose another name")
+
+
+def _is_png(path: Path) -> bool:
+    return path.suffix.lower() == ".png" and not path.name.startswith(".")
+
+
+def _is_test_id(stem: str) -> bool:
+    return re.fullmatch(r"[1-9]\d*", stem) is not None and int(stem) in TEST_IDS
+
+
+def _take_up(work: Path, about: Mapping[str, object]) -> None:
+    """Make the work folder, or make sure that it is that of the same predictions."""
+    note, text = work / _ABOUT, json.dumps(about, sort_keys=True, indent=1)
+    if work.is_dir() and any(work.iterdir()):
+        if not note.is_file() or note.read_text() != text:
+            raise ConfigError(
+                f"{work} holds predictions of other weights or settings, or something else; remove it or "
+                "choose another work folder"
+            )
+        return
+    work.mkdir(parents=True, exist_ok=True)
+    note.write_text(text)
+
+
+def _check_image(path: Path) -> None:
+    try:
+        with Image.open(path) as image:
+            size = image.size
+    except (OSError, UnidentifiedImageError) as error:
+        raise ImageReadError(f"{path} cannot be read as an image: {error}") from error
+    if size != (SIDE, SIDE):
+        raise ImageReadError(f"{path}: test images have {SIDE} x {SIDE} px; found {size[0]} x {size[1]}")
+
+
+def _checked(labels: np.ndarray, path: Path) -> np.ndarray:
+    labels = np.asarray(labels)
+    if labels.shape != (SIDE, SIDE) or labels.dtype.kind not in "ui":
+        raise LabelError(
+            f"{path}: class ids ({SIDE}, {SIDE}) were expected of the model, found {labels.shape} "
+            f"{labels.dtype}"
+        )
+    wrong = np.unique(labels[(labels < 0) | (labels >= len(LOVEDA))])
+    if len(wrong):
+        raise LabelError(
+            f"{path}: the server takes ids 0..{len(LOVEDA) - 1}; predicted {listed(wrong.tolist())}"
+            + (" (255 is where an image has no data)" if 255 in wrong else "")
+        )
+    return labels.astype(np.uint8)
+
+
+def _write_png(labels: np.ndarray, path: Path) -> None:
+    partial = path.with_name(f".{path.name}.part")
+    Image.fromarray(labels).save(partial, format="PNG")
+    os.replace(partial, path)
+
+
+def _write_zip(files: Sequence[Path], output: Path) -> None:
+    partial = output.with_name(f".{output.name}.part")
+    try:
+        with zipfile.ZipFile(partial, "w") as archive:
+            for path in tqdm(files, "packing", unit=" images", leave=False):
+                # Without the dates of the files: the same predictions make the same bytes.
+                archive.writestr(zipfile.ZipInfo(path.name), _bytes_of(path))
+        check_output(output)  # prediction takes long, and a file may have come meanwhile
+        os.replace(partial, output)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _bytes_of(path: Path) -> bytes:
+    """The bytes of a finished PNG. Raises `LabelError` where it is not what the server takes."""
+    try:
+        with Image.open(path) as image:
+            fits = image.mode == "L" and image.size == (SIDE, SIDE) and image.getextrema()[1] < len(LOVEDA)
+    except (OSError, UnidentifiedImageError, SyntaxError):
+        fits = False
+    if not fits:
+        raise LabelError(
+            f"{path} is not a single-channel PNG of {SIDE} x {SIDE} ids; remove it to predict it anew"
+        )
+    return path.read_bytes()

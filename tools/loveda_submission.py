@@ -1,0 +1,94 @@
+#!/usr/bin/env python
+"""Predict the test images of LoveDA and pack them for its server.
+
+    python tools/loveda_submission.py --config-file configs/bicor/loveda.yaml --images LoveDA/Test \
+        --output submission.zip --tta d4_loveda MODEL.WEIGHTS output/bicor/loveda/model_final.pth
+
+The zip file has 1796 single-channel PNGs with class ids 0..6, named after the images, and no folder. Finished
+PNGs are kept in a work folder, so that the same command goes on where it was stopped. Nothing is overwritten.
+"""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from a checkout, installed or not
+
+from rskt_seg.cli import run
+from rskt_seg.data.class_sets import LOVEDA
+from rskt_seg.data.submission import TEST_IDS, check_classes, check_output, find_test_images, write_submission
+from rskt_seg.inference.views import VIEWS
+
+
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    add = parser.add_argument
+    add("--config-file", required=True, metavar="FILE", help="YAML file of a model of the LoveDA classes")
+    add("--images", required=True, type=Path, metavar="DIR", help="LoveDA/Test, or a folder of its PNGs")
+    add("--output", required=True, type=Path, metavar="FILE.zip", help="a file that does not exist yet")
+    add("--tta", choices=VIEWS, default="none", help="views to average; published: lr, d4_loveda")
+    add("--work", type=Path, metavar="DIR", help="folder of the finished PNGs (default: beside the output)")
+    add("--part", action="store_true", help="take the images that are there; the server wants all")
+    add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of the YAML file")
+    return parser.parse_args(argv)
+
+
+def segmenter_options(cfg: "CfgNode", section: str) -> dict[str, object]:
+    """How the models of a method see an image in an evaluation with this configuration."""
+    rskt, whole = cfg.MODEL.RSKT, cfg.MODEL.FCTL.VIEW == "whole"
+    sides = {"short_side": cfg.INPUT.MIN_SIZE_TEST, "max_side": cfg.INPUT.MAX_SIZE_TEST}
+    tiles = {"tile": cfg.TEST.TILE, "tile_overlap": cfg.TEST.TILE_OVERLAP}
+    return {
+        "RSKT": {**sides, "sliding": cfg.TEST.SLIDING_WINDOW, "padding": rskt.PADDING},
+        "BICOR": {**tiles, "padding": cfg.MODEL.BICOR.PADDING},
+        "FCTL": {} if whole else {"patch_overlap": cfg.INPUT.PATCH_OVERLAP},
+    }[section]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Look at everything that can be wrong, then build the model and predict. Returns the exit status."""
+    args = arguments(argv)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    check_output(args.output)
+    images = find_test_images(args.images, args.part)
+
+    from rskt_seg.checkpoints.fetch import sha256_of
+    from rskt_seg.d2 import build_model, load_config, provenance
+    from rskt_seg.d2.devices import check_devices
+    from rskt_seg.d2.specs import method_of
+    from rskt_seg.d2.weights import check_trained
+    from rskt_seg.segmenter import Segmenter
+
+    cfg = load_config(args.config_file, args.opts)
+    check_devices(cfg.MODEL.DEVICE)
+    check_trained(cfg)
+    method = method_of(cfg)
+    names, options = None if method.closed_set else LOVEDA.names, segmenter_options(cfg, method.section)
+    segmenter = Segmenter(build_model(cfg), names, views=args.tta, **options)
+    check_classes(segmenter.vocabulary.names)
+
+    def predict(path: Path) -> np.ndarray:
+        return segmenter.predict(path).labels
+
+    about = {
+        "weights": sha256_of(cfg.MODEL.WEIGHTS),
+        "settings": provenance.scoring_digest(cfg),
+        "tta": args.tta,
+    }
+    work = write_submission(images, predict, args.output, about, args.work)
+    counted = f"{len(images)} of {len(TEST_IDS)} images"
+    print(f"{args.output}: {counted}; the PNGs are in {work}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
