@@ -8,7 +8,7 @@ import yaml
 from detectron2.config import CfgNode
 
 from rskt_seg.d2 import load_config
-from rskt_seg.d2.specs import rskt_spec
+from rskt_seg.d2.specs import model_spec
 from rskt_seg.data.catalog import find_split
 from rskt_seg.models.rskt import RSKT
 from tests.d2.conftest import CONFIGS
@@ -19,7 +19,7 @@ ROWS = {2: 14, 3: 7, 4: 3, 5: 10, 6: 4}
 
 
 def spec_of(name: str) -> dict:
-    return asdict(rskt_spec(load_config(str(CONFIGS / f"{name}.yaml"))))
+    return asdict(model_spec(load_config(str(CONFIGS / f"{name}.yaml"))))
 
 
 def difference(name: str, base: str) -> dict:
@@ -30,7 +30,7 @@ def difference(name: str, base: str) -> dict:
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
 def test_every_file_loads_and_names_known_datasets(file):
     cfg = load_config(str(file))
-    rskt_spec(cfg)
+    model_spec(cfg)
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         find_split(name)
 
@@ -46,7 +46,7 @@ def test_no_file_repeats_its_base(file):
 def test_every_distinct_model_of_the_files_builds_at_a_small_size():
     specs = set()
     for file in FILES:
-        spec = replace(rskt_spec(load_config(str(file))), encoder="tiny", hidden_dim=16)
+        spec = replace(model_spec(load_config(str(file))), encoder="tiny", hidden_dim=16)
         specs.add(replace(spec, num_layers=min(spec.num_layers, 1)))
     for spec in specs:
         assert RSKT(spec).spec == spec
@@ -63,7 +63,7 @@ def test_every_distinct_model_of_the_files_builds_at_a_small_size():
 )
 def test_the_main_files_are_the_published_experiments(name, encoder, layers, dataset):
     cfg = load_config(str(CONFIGS / f"{name}.yaml"))
-    spec, data = rskt_spec(cfg), cfg.DATASETS
+    spec, data = model_spec(cfg), cfg.DATASETS
     assert (spec.encoder, spec.num_layers) == (encoder, layers)
     assert [*data.TRAIN, *data.TEST] == [f"{dataset}_{split}_sem_seg" for split in ("train", "val")]
     assert set(difference(name, "Base")) <= {"encoder", "num_layers"}
