@@ -1,7 +1,7 @@
 """Checkpoints that are written whole or not at all, and read without running what is inside."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -10,7 +10,6 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
-from rskt_seg.checkpoints.files import OPTIONS
 from rskt_seg.errors import CheckpointError, WeightsNotFoundError
 
 _PARTIAL = ".partial"
@@ -58,21 +57,26 @@ class AtomicCheckpointer(DetectionCheckpointer):
     """
 
     def __init__(
-        self, model: nn.Module, save_dir: str = "", *, options: dict | None = None, **checkpointables: object
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        stated: Mapping[str, object] | None = None,
+        **checkpointables: object,
     ) -> None:
-        """`options`: those of the model, stated in every checkpoint so that loading can compare them."""
+        """`stated`: facts about the model, written to every checkpoint so that loading can compare them."""
         super().__init__(model, save_dir, **checkpointables)
-        self.options = options
+        self.stated = dict(stated or {})
 
     def save(self, name: str, **kwargs: object) -> None:
-        """Write `<save_dir>/<name>.pth` with the model, its options, the trainer's state and `kwargs`."""
+        """Write `<save_dir>/<name>.pth` with the model, what it states, the trainer's state and `kwargs`."""
         if not self.save_dir or not self.save_to_disk:
             return
         states = {key: part.state_dict() for key, part in self.checkpointables.items()}
         path = Path(self.save_dir, f"{name}.pth")
         self.logger.info("Saving checkpoint to %s", path)
         with _replacing(path) as file:
-            torch.save({"model": self.model.state_dict(), OPTIONS: self.options, **states, **kwargs}, file)
+            torch.save({"model": self.model.state_dict(), **self.stated, **states, **kwargs}, file)
         self.tag_last_checkpoint(path.name)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:

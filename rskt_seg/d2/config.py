@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 
 import yaml
@@ -10,16 +9,27 @@ from detectron2.config import CfgNode, get_cfg
 
 from rskt_seg.d2.authors_keys import advice
 from rskt_seg.d2.devices import default_device
-from rskt_seg.d2.specs import rskt_spec
+from rskt_seg.d2.specs import METHODS, Method, method_of, model_spec
 from rskt_seg.errors import ConfigError
-from rskt_seg.models.rskt import RSKTSpec
+from rskt_seg.inference.views import VIEWS
 
 
 def add_rskt_seg_config(cfg: CfgNode) -> None:
     """Add this project's keys, with their defaults, to a Detectron2 configuration."""
+    # YAML files of datasets of your own (datasets/README.md), relative to the working directory.
+    cfg.DATASETS.OWN = ()
+    _add_model_keys(cfg)
+    _add_input_keys(cfg)
+    _add_solver_keys(cfg)
+    _add_test_keys(cfg)
+
+
+def _add_model_keys(cfg: CfgNode) -> None:
     cfg.MODEL.DEVICE = default_device()
-    # Options of the model; documented in rskt_seg/models/rskt/spec.py, one field a key.
-    cfg.MODEL.RSKT = CfgNode({field.name.upper(): field.default for field in fields(RSKTSpec)})
+    # MODEL.RSKT, MODEL.BICOR, MODEL.FCTL: options of the model behind MODEL.SEM_SEG_HEAD.NAME (RSKTSegHead,
+    # BiCoRHead, FCtLHead); documented in rskt_seg/models/*/spec.py, one field a key.
+    for method in METHODS.values():
+        cfg.MODEL[method.section] = CfgNode(_defaults(method))
 
     # Where the pretrained encoders come from, unless MODEL.WEIGHTS is a whole checkpoint. "random" asks
     # for noise on purpose; "" is refused.
@@ -30,26 +40,73 @@ def add_rskt_seg_config(cfg: CfgNode) -> None:
     cfg.MODEL.ENCODERS.REMOTE_CLIP = ""
     # The RS-DINO file (RSIB.pth), or any DINO ViT-B/8.
     cfg.MODEL.ENCODERS.DINO = ""
+    # BiCoR-Seg: ConvNeXt-B as torchvision or timm save it.
+    cfg.MODEL.ENCODERS.CONVNEXT = ""
+    # FCtL: ImageNet weights of the patch encoder (VGG16 of torchvision, or MiT).
+    cfg.MODEL.ENCODERS.LOCAL = ""
+    # FCtL with context encoders of its own: the checkpoint of the stage each was trained in, whose patch
+    # encoder is taken; without MODEL.START_FROM ImageNet weights.
+    cfg.MODEL.ENCODERS.MEDIUM = ""
+    cfg.MODEL.ENCODERS.LARGE = ""
+    # FCtL: the checkpoint of the stage before this one; what is new in this stage starts untrained.
+    cfg.MODEL.START_FROM = ""
 
-    # YAML files of datasets of your own (datasets/README.md), relative to the working directory.
-    cfg.DATASETS.OWN = ()
 
-    # Change brightness, contrast, saturation and hue of training images.
+def _add_input_keys(cfg: CfgNode) -> None:
+    # How training images are augmented: "ovrsis" (resize, crop, colour, flip), "geoseg" (BiCoR-Seg: mosaic,
+    # scale, crop, turn, flip), "fctl" (whole images mirrored and turned). Each reads the keys named for it.
+    cfg.INPUT.AUGMENTATION = "ovrsis"
+    # geoseg: one of these factors resizes the image before the crop (INPUT.CROP.SIZE).
+    cfg.INPUT.SCALES = (0.75, 1.0, 1.25, 1.5)
+    # geoseg, fctl: probability of a turn by 90, 180 or 270 degrees (geoseg: or by 0, as likely as each).
+    cfg.INPUT.ROTATE90 = 0.5
+    # geoseg, fctl: probability of mirroring left-right; geoseg: up-down.
+    cfg.INPUT.HFLIP = 0.5
+    cfg.INPUT.VFLIP = 0.5
+    # geoseg: probability that parts of four images are put together, and the side (px) of the result.
+    cfg.INPUT.MOSAIC = 0.25
+    cfg.INPUT.MOSAIC_SIDE = 1024
+    # FCtL: least overlap (px) of neighbouring patches, in training and evaluation.
+    cfg.INPUT.PATCH_OVERLAP = 50
+    # ovrsis: change brightness, contrast, saturation and hue of training images.
     cfg.INPUT.COLOR_AUG_SSD = False
     # Largest share of a training crop that one class may cover; 1.0 takes any crop.
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0
     # Pad training images (128) and labels (ignored) to multiples of this many pixels; -1 does not.
     cfg.INPUT.SIZE_DIVISIBILITY = -1
 
-    # "ADAMW" or "SGD".
+
+def _add_solver_keys(cfg: CfgNode) -> None:
+    # "ADAMW", "ADAM" (weight decay as L2 in the gradient) or "SGD".
     cfg.SOLVER.OPTIMIZER = "ADAMW"
+    # Lookahead around the optimiser: every so many steps (0: never) the weights go back to this share of the
+    # way from where they were then.
+    cfg.SOLVER.LOOKAHEAD_STEPS = 0
+    cfg.SOLVER.LOOKAHEAD_ALPHA = 0.5
+    # SOLVER.LR_SCHEDULER_NAME "EpochCosineLR": cosine to LR_FLOOR in EPOCHS equal steps over MAX_ITER.
+    cfg.SOLVER.EPOCHS = 1
+    cfg.SOLVER.LR_FLOOR = 1e-6
+    # SOLVER.LR_SCHEDULER_NAME "PolyLR": (1 - t) ** POLY_POWER, where t goes from POLY_START to 1.
+    cfg.SOLVER.POLY_POWER = 0.9
+    cfg.SOLVER.POLY_START = 0.0
+    # FCtL: patches of one image that go through the model at a time in training; the gradients of all of them
+    # and of all images are added up before the step, as published.
+    cfg.SOLVER.SUB_BATCH = 4
     # Learning rate of CLIP's trainable weights as a multiple of SOLVER.BASE_LR.
     cfg.SOLVER.CLIP_MULTIPLIER = 0.01
     # Weight decay of embedding tables (SOLVER.WEIGHT_DECAY_NORM is Detectron2's key for norms).
     cfg.SOLVER.WEIGHT_DECAY_EMBED = 0.0
 
+
+def _add_test_keys(cfg: CfgNode) -> None:
     # Evaluate overlapping windows and one global view instead of the whole image at once.
     cfg.TEST.SLIDING_WINDOW = False
+    # BiCoR-Seg: images larger than a tile of this side (px) are evaluated in tiles that overlap this much.
+    cfg.TEST.TILE = 1024
+    cfg.TEST.TILE_OVERLAP = 0
+    # Closed sets, with TEST.AUG.ENABLED: which views of an image are averaged (lr, dihedral, d4_loveda,
+    # d4_potsdam, d4_vaihingen; see rskt_seg/inference/views.py).
+    cfg.TEST.AUG.VIEWS = "lr"
     # A control, never a result: ask for class k by the name of class k + this many. A model that reads its
     # vocabulary falls to chance.
     cfg.TEST.ROTATE_NAMES = 0
@@ -79,9 +136,33 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
         raise ConfigError(
             f"MODEL.META_ARCHITECTURE must be RSSegmentor; found {cfg.MODEL.META_ARCHITECTURE!r}"
         )
-    rskt_spec(cfg)
+    _check_method(cfg)
     cfg.freeze()
     return cfg
+
+
+def _defaults(method: Method) -> dict[str, object]:
+    return {name.upper(): method.spec.__dataclass_fields__[name].default for name in method.fields}
+
+
+def _check_method(cfg: CfgNode) -> None:
+    """Raise `ConfigError` for options that the chosen method refuses or does not read."""
+    method = method_of(cfg)
+    model_spec(cfg)
+    for other in METHODS.values():
+        changed = [key for key, value in _defaults(other).items() if cfg.MODEL[other.section][key] != value]
+        if other is not method and changed:
+            raise ConfigError(
+                f"MODEL.{other.section}.{changed[0]} has no effect with {cfg.MODEL.SEM_SEG_HEAD.NAME}; its "
+                f"options are MODEL.{method.section}.*"
+            )
+    if cfg.TEST.AUG.VIEWS not in VIEWS:
+        raise ConfigError(f"TEST.AUG.VIEWS must be one of {', '.join(VIEWS)}; found {cfg.TEST.AUG.VIEWS!r}")
+    if method.closed_set and cfg.TEST.ROTATE_NAMES:
+        raise ConfigError(
+            f"TEST.ROTATE_NAMES is a control of models that read names; the classes of "
+            f"{cfg.MODEL.SEM_SEG_HEAD.NAME} are fixed"
+        )
 
 
 def names_key(config_file: str, opts: Sequence[str], key: str) -> bool:

@@ -1,4 +1,7 @@
-"""Which device a run may use. The only place of the package that asks for one."""
+"""Which device a run may use, and how much of its memory it took. The only place of the package that asks."""
+
+import resource
+import sys
 
 import torch
 
@@ -46,3 +49,11 @@ def check_devices(device: str, processes: int = 1, amp: bool = False, asked: boo
         )
     if amp and (wanted.type == "cpu" or not torch.cuda.is_available()):
         raise DeviceError(f"SOLVER.AMP.ENABLED True needs a CUDA GPU; MODEL.DEVICE is {device}")
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes at the fullest moment of this process so far: of the device, or on the CPU of the process."""
+    if device.type != "cpu":
+        return torch.get_device_module(device).max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

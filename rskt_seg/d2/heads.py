@@ -1,6 +1,6 @@
 """Adapters that put a plain model of this project in Detectron2's place for a segmentation head."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -9,63 +9,189 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 
-from rskt_seg.d2.specs import rskt_spec
+from rskt_seg.d2.specs import untrained_model
 from rskt_seg.errors import DatasetError
 from rskt_seg.inference.predict import sliding_scores
+from rskt_seg.inference.tiles import tile_logits
+from rskt_seg.inference.views import VIEWS, View
 from rskt_seg.inference.windows import sliding_sizes
+from rskt_seg.models.bicor import BiCoR
 from rskt_seg.models.rskt import RSKT
 
+Entries = Sequence[Mapping]
 
-@SEM_SEG_HEADS_REGISTRY.register()
-class RSKTSegHead(nn.Module):
-    """RSKT-Seg (`rskt_seg.models.rskt.RSKT`) built from a configuration; owns no parameters of its own."""
 
-    @configurable
-    def __init__(self, *, model: RSKT, ignore_value: int = 255, sliding_window: bool = False) -> None:
+class Head(nn.Module):
+    """What every head has; owns no parameters besides `model`.
+
+    Entries are those of `RSSegmentor`; their vocabulary comes apart.
+    """
+
+    splits_batches = False
+    """Whether a training batch goes through the model in several `parts`."""
+
+    def __init__(self, model: nn.Module, ignore_value: int) -> None:
         super().__init__()
         self.model = model
         self.ignore_value = ignore_value
-        self.sliding_window = sliding_window
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec] | None = None) -> dict:
         """Arguments from a configuration; `input_shape` is of no use, for there is no backbone."""
-        return {
-            "model": RSKT(rskt_spec(cfg)),
-            "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
-            "sliding_window": cfg.TEST.SLIDING_WINDOW,
-        }
+        return {"model": untrained_model(cfg), "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE}
 
-    def losses(
-        self, images: list[Tensor], targets: list[Tensor], vocabulary: Sequence[str]
-    ) -> dict[str, Tensor]:
-        """Named scalars for images (3, H, W) and targets (H, W) int64, all targets of one size."""
+    def parts(self, entries: Entries) -> Iterator[Entries]:
+        """A training batch in parts, whose gradients are to be added up before a step."""
+        yield entries
+
+    def losses(self, entries: Entries, vocabulary: Sequence[str]) -> dict[str, Tensor]:
+        """Named scalars for one part of a training batch, all targets of one size."""
+        raise NotImplementedError
+
+    def forward(self, entries: Entries, vocabulary: Sequence[str]) -> list[Tensor]:
+        """Scores (T, height, width) in 0..1 of each entry, at the size of its source image."""
+        raise NotImplementedError
+
+    def images(self, entries: Entries) -> list[Tensor]:
+        """The images (3, H, W) RGB 0..255, float32 where the model computes."""
+        return [entry["image"].to(self.model.device, torch.float32) for entry in entries]
+
+    def targets(self, entries: Entries) -> Tensor:
+        """The labels (B, H, W) int64 where the model computes. Raises `DatasetError` for several sizes."""
+        targets = [entry["sem_seg"] for entry in entries]
         if len({target.shape for target in targets}) > 1:
             raise DatasetError(
                 f"the labels of a batch must have one size, found {[tuple(t.shape) for t in targets]}; set "
                 "INPUT.CROP.ENABLED True and INPUT.SIZE_DIVISIBILITY to the crop's side"
             )
-        output = self.model(images, vocabulary)
-        return self.model.losses(output, torch.stack(targets), self.ignore_value)
+        return torch.stack(targets).to(self.model.device)
 
-    def forward(self, images: list[Tensor], vocabulary: Sequence[str]) -> list[Tensor]:
-        """Scores (T, h, w) in 0..1 of each image (3, H, W), at the model's own resolution.
 
-        With `sliding_window` each is the mean of overlapping windows and one global view.
-        """
+class ClosedSetHead(Head):
+    """A head whose model knows its classes, and no others.
+
+    `views`: what test-time augmentation averages, if it is asked for.
+    """
+
+    def __init__(self, model: nn.Module, ignore_value: int, views: Sequence[View]) -> None:
+        super().__init__(model, ignore_value)
+        self.views = tuple(views)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec] | None = None) -> dict:
+        """As `Head.from_config`, and the views of `TEST.AUG.VIEWS`. Raises `ConfigError`."""
+        return super().from_config(cfg, input_shape) | {"views": VIEWS[cfg.TEST.AUG.VIEWS]}
+
+    def check_classes(self, vocabulary: Sequence[str]) -> None:
+        """Raise `DatasetError` unless the classes of the data are those of the model, in their order."""
+        if self.model.class_names != tuple(vocabulary):
+            raise DatasetError(
+                f"the classes of this model are fixed: {', '.join(self.model.class_names)}; the dataset has "
+                f"{', '.join(vocabulary)}"
+            )
+
+    def scores(self, entries: Entries, vocabulary: Sequence[str], views: Sequence[View]) -> list[Tensor]:
+        """As `forward`, of the mean logits of several views of each image."""
+        self.check_classes(vocabulary)
+        maps = [self.probabilities(entry, views) for entry in entries]
+        return [
+            resized(scores, (entry.get("height", scores.shape[1]), entry.get("width", scores.shape[2])))
+            for scores, entry in zip(maps, entries, strict=True)
+        ]
+
+    def forward(self, entries: Entries, vocabulary: Sequence[str]) -> list[Tensor]:
+        """Scores (T, height, width) in 0..1 of each entry, at the size of its source image."""
+        return self.scores(entries, vocabulary, VIEWS["none"])
+
+    def probabilities(self, entry: Mapping, views: Sequence[View]) -> Tensor:
+        """Scores (T, H, W) in 0..1 of one image at the size at which it is given."""
+        raise NotImplementedError
+
+
+def resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps (T, h, w) at `size` (H, W), bilinearly; those of that size as they are."""
+    if tuple(maps.shape[1:]) == tuple(size):
+        return maps
+    return F.interpolate(maps[None], size=size, mode="bilinear", align_corners=False)[0]
+
+
+@SEM_SEG_HEADS_REGISTRY.register()
+class RSKTSegHead(Head):
+    """RSKT-Seg (`rskt_seg.models.rskt.RSKT`), with any vocabulary."""
+
+    @configurable
+    def __init__(self, *, model: RSKT, ignore_value: int = 255, sliding_window: bool = False) -> None:
+        super().__init__(model, ignore_value)
+        self.sliding_window = sliding_window
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec] | None = None) -> dict:
+        """As `Head.from_config`."""
+        return super().from_config(cfg, input_shape) | {"sliding_window": cfg.TEST.SLIDING_WINDOW}
+
+    def losses(self, entries: Entries, vocabulary: Sequence[str]) -> dict[str, Tensor]:
+        """Named scalars for images and targets, all targets of one size."""
+        targets = self.targets(entries)
+        output = self.model(self.images(entries), vocabulary)
+        return self.model.losses(output, targets, self.ignore_value)
+
+    def forward(self, entries: Entries, vocabulary: Sequence[str]) -> list[Tensor]:
+        """Scores (T, height, width) in 0..1 of each entry; with `sliding_window` the mean of overlapping
+        windows and one global view."""
+        images = self.images(entries)
         if self.sliding_window:
             tile, square = sliding_sizes(self.model.working_side)
-            return [sliding_scores(self.model, x, vocabulary, tile=tile, square=square) for x in images]
-        output = self.model(images, vocabulary)
-        return list(self.model.scores(output))
+            maps = [sliding_scores(self.model, x, vocabulary, tile=tile, square=square) for x in images]
+        else:
+            maps = self.model.scores(self.model(images, vocabulary))
+        return [self._at_source(*each) for each in zip(maps, images, entries, strict=True)]
 
-    def to_size(self, scores: Tensor, image_size: tuple[int, int], size: tuple[int, int]) -> Tensor:
-        """Scores (T, h, w) of an image that was fed at `image_size` (H, W), resized to `size` (H, W).
+    def _at_source(self, scores: Tensor, image: Tensor, entry: Mapping) -> Tensor:
+        """The score map at the size of the source image.
 
-        With published padding the score map itself is first cut to `image_size`, which bites only where
-        a side of the image is smaller than the map. The published evaluation does so, to remove a padding
-        that the map does not have.
+        With published padding the map itself is first cut to the size of the image fed, which bites only
+        where a side of the image is smaller than the map. The published evaluation does so, to remove a
+        padding that the map does not have.
         """
+        height, width = image.shape[1:]
         if self.model.spec.padding == "published" and not self.sliding_window:
-            scores = scores[:, : image_size[0], : image_size[1]]
-        return F.interpolate(scores[None], size=size, mode="bilinear", align_corners=False)[0]
+            scores = scores[:, :height, :width]
+        return resized(scores, (entry.get("height", height), entry.get("width", width)))
+
+
+@SEM_SEG_HEADS_REGISTRY.register()
+class BiCoRHead(ClosedSetHead):
+    """BiCoR-Seg (`rskt_seg.models.bicor.BiCoR`).
+
+    `tile` and `tile_overlap` (px): how images larger than a tile are evaluated; views are those of a tile.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        model: BiCoR,
+        ignore_value: int = 255,
+        views: Sequence[View] = VIEWS["lr"],
+        tile: int = 1024,
+        tile_overlap: int = 0,
+    ) -> None:
+        super().__init__(model, ignore_value, views)
+        self.tile, self.tile_overlap = tile, tile_overlap
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec] | None = None) -> dict:
+        """As `ClosedSetHead.from_config`."""
+        tiles = {"tile": cfg.TEST.TILE, "tile_overlap": cfg.TEST.TILE_OVERLAP}
+        return super().from_config(cfg, input_shape) | tiles
+
+    def losses(self, entries: Entries, vocabulary: Sequence[str]) -> dict[str, Tensor]:
+        """Named scalars for images and targets of one size."""
+        self.check_classes(vocabulary)
+        targets = self.targets(entries)
+        return self.model.losses(self.model(self.images(entries)), targets, self.ignore_value)
+
+    def probabilities(self, entry: Mapping, views: Sequence[View]) -> Tensor:
+        """Scores (T, H, W) in 0..1 of one image at the size at which it is given."""
+        options = {"tile": self.tile, "overlap": self.tile_overlap, "views": views}
+        return tile_logits(self.model, entry["image"], **options).softmax(dim=0)

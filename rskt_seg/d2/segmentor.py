@@ -1,25 +1,24 @@
 """`RSSegmentor`, the one meta-architecture: batches of dicts in, losses or score maps out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import MetadataCatalog
-from detectron2.modeling import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY, build_sem_seg_head
+from detectron2.modeling import META_ARCH_REGISTRY, build_sem_seg_head
 from torch import Tensor, nn
 from torch.nn.modules.module import _IncompatibleKeys
 
 from rskt_seg.checkpoints import load_checkpoint
-from rskt_seg.errors import ConfigError, DatasetError, VocabularyError
+from rskt_seg.errors import DatasetError, VocabularyError
 
 
 @META_ARCH_REGISTRY.register()
 class RSSegmentor(nn.Module):
     """Hosts a segmentation head of this project; owns no parameters besides the head's model.
 
-    The head has `model` (the plain model), `losses`, `forward` and `to_size` as
-    `rskt_seg.d2.heads.RSKTSegHead`.
+    The head is a `rskt_seg.d2.heads.Head`, with the plain model as `model`.
     """
 
     @configurable
@@ -31,13 +30,11 @@ class RSSegmentor(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
-        """Arguments from a configuration; the vocabulary is that of the first test dataset, if any."""
-        name = cfg.MODEL.SEM_SEG_HEAD.NAME
-        if name not in SEM_SEG_HEADS_REGISTRY:
-            raise ConfigError(f"MODEL.SEM_SEG_HEAD.NAME: {name!r} is not registered; use RSKTSegHead")
-        tests = cfg.DATASETS.TEST
+        """Arguments from a configuration; the vocabulary is that of the model, where its classes are fixed,
+        else of the first test dataset, if any."""
+        head, tests = build_sem_seg_head(cfg, None), cfg.DATASETS.TEST
         vocabulary = MetadataCatalog.get(tests[0]).get("stuff_classes") if tests else None
-        return {"sem_seg_head": build_sem_seg_head(cfg, None), "vocabulary": vocabulary}
+        return {"sem_seg_head": head, "vocabulary": getattr(head.model, "class_names", vocabulary)}
 
     @property
     def device(self) -> torch.device:
@@ -55,33 +52,29 @@ class RSSegmentor(nn.Module):
         with scores in 0..1. Raises `VocabularyError` where there is no vocabulary, `DatasetError` for a
         training batch of several.
         """
-        images = [entry["image"].to(self.device, torch.float32) for entry in batched_inputs]
-        vocabularies = [self._vocabulary(entry) for entry in batched_inputs]
         if self.training:
-            if len(set(vocabularies)) > 1:
+            vocabularies = {self._vocabulary(entry) for entry in batched_inputs}
+            if len(vocabularies) > 1:
                 raise DatasetError(
                     "a training batch must share one vocabulary; train on one class list at a time"
                 )
-            targets = [entry["sem_seg"].to(self.device) for entry in batched_inputs]
-            return self.sem_seg_head.losses(images, targets, vocabularies[0])
-        scores: list[Tensor] = []
-        for vocabulary, group in groupby(zip(vocabularies, images, strict=True), key=lambda pair: pair[0]):
-            scores += self.sem_seg_head([image for _, image in group], vocabulary)
-        return [
-            {"sem_seg": self._at_source_size(score, image, entry)}
-            for score, image, entry in zip(scores, images, batched_inputs, strict=True)
-        ]
+            return self.sem_seg_head.losses(batched_inputs, vocabularies.pop())
+        return self.predict(batched_inputs, self.sem_seg_head)
+
+    def predict(
+        self, batched_inputs: Sequence[Mapping], score: Callable[[list, tuple[str, ...]], list[Tensor]]
+    ) -> list[dict[str, Tensor]]:
+        """What `forward` returns in evaluation, where `score` stands for the head's own `forward`."""
+        maps: list[Tensor] = []
+        for vocabulary, group in groupby(batched_inputs, key=self._vocabulary):
+            maps += score(list(group), vocabulary)
+        return [{"sem_seg": scores} for scores in maps]
 
     def _vocabulary(self, entry: Mapping) -> tuple[str, ...]:
         vocabulary = entry.get("vocabulary", self.vocabulary)
         if vocabulary is None:
             raise VocabularyError("no vocabulary: give each input `vocabulary`, or RSSegmentor a default one")
         return tuple(vocabulary)
-
-    def _at_source_size(self, scores: Tensor, image: Tensor, entry: Mapping) -> Tensor:
-        fed = tuple(image.shape[1:])
-        size = entry.get("height", fed[0]), entry.get("width", fed[1])
-        return self.sem_seg_head.to_size(scores, fed, size)
 
     def load_state_dict(self, state_dict: Mapping[str, Tensor], strict: bool = True, assign: bool = False):
         """Load this model's names, those of the plain model, or those of the published checkpoints.

@@ -4,8 +4,9 @@ import logging
 import os
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from functools import partial
 
 import torch
 from detectron2.config import CfgNode
@@ -14,14 +15,18 @@ from detectron2.engine.train_loop import TrainerBase
 from detectron2.modeling import build_model as build_segmentor
 from detectron2.utils import comm
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
 
+from rskt_seg.checkpoints.files import CLASS_NAMES, OPTIONS
 from rskt_seg.d2 import loaders
 from rskt_seg.d2.checkpointer import AtomicCheckpointer, last_checkpoint
 from rskt_seg.d2.compat import create_ddp_model
 from rskt_seg.d2.evaluator import RSEvaluator
 from rskt_seg.d2.optimizer import build_optimizer
+from rskt_seg.d2.partwise import PartwiseTrainer
+from rskt_seg.d2.schedule import build_lr_scheduler
 from rskt_seg.d2.segmentor import plain_model
-from rskt_seg.d2.tta import SegmentorTTA
+from rskt_seg.d2.tta import with_augmentation
 from rskt_seg.d2.weights import load_weights
 from rskt_seg.errors import RSKTSegError
 from rskt_seg.metrics.report import table
@@ -41,12 +46,11 @@ class Trainer(DefaultTrainer):
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
-        step = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
+        step = _step(model, cfg.SOLVER.AMP.ENABLED)
         self._trainer = step(create_ddp_model(model), self.build_train_loader(cfg), optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        options = asdict(plain_model(model).spec)
-        states = {"trainer": weakref.proxy(self)}
-        self.checkpointer = AtomicCheckpointer(model, cfg.OUTPUT_DIR, options=options, **states)
+        stated, states = _stated(plain_model(model)), {"trainer": weakref.proxy(self)}
+        self.checkpointer = AtomicCheckpointer(model, cfg.OUTPUT_DIR, stated=stated, **states)
         self.start_iter, self.max_iter, self.cfg = 0, cfg.SOLVER.MAX_ITER, cfg
         self.register_hooks(self.build_hooks())
         if cfg.TEST.AUG.ENABLED:
@@ -65,6 +69,11 @@ class Trainer(DefaultTrainer):
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         """See `rskt_seg.d2.optimizer.build_optimizer`."""
         return build_optimizer(cfg, plain_model(model))
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRScheduler:
+        """See `rskt_seg.d2.schedule.build_lr_scheduler`."""
+        return build_lr_scheduler(cfg, optimizer)
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Iterable:
@@ -96,7 +105,7 @@ class Trainer(DefaultTrainer):
     def test_with_tta(cls, cfg: CfgNode, model: nn.Module) -> OrderedDict:
         """`test` with test-time augmentation; every name of the results ends in `_TTA`."""
         evaluators = [cls.build_evaluator(cfg, name, "_TTA") for name in cfg.DATASETS.TEST]
-        results = cls.test(cfg, SegmentorTTA(cfg, model), evaluators)
+        results = cls.test(cfg, with_augmentation(cfg, model), evaluators)
         return OrderedDict((f"{name}_TTA", result) for name, result in results.items())
 
     def resume_or_load(self, resume: bool = True) -> None:
@@ -129,6 +138,20 @@ class Trainer(DefaultTrainer):
         """The inverse of `state_dict`."""
         TrainerBase.load_state_dict(self, state_dict)
         self._trainer.load_state_dict(state_dict["_trainer"])
+
+
+def _step(model: nn.Module, amp: bool) -> Callable[..., SimpleTrainer]:
+    if model.sem_seg_head.splits_batches:
+        return partial(PartwiseTrainer, amp=amp)
+    return AMPTrainer if amp else SimpleTrainer
+
+
+def _stated(model: nn.Module) -> dict[str, object]:
+    """What a checkpoint states about a plain model."""
+    stated = {OPTIONS: asdict(model.spec)}
+    if hasattr(model, "class_names"):
+        stated[CLASS_NAMES] = model.class_names
+    return stated
 
 
 def _unreported(record: logging.LogRecord) -> bool:

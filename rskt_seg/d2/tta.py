@@ -1,6 +1,7 @@
-"""Test-time augmentation as the published evaluation does it."""
+"""Test-time augmentation as the published evaluations do it."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -9,6 +10,7 @@ from fvcore.transforms import HFlipTransform
 from torch import Tensor, nn
 
 from rskt_seg.d2.segmentor import RSSegmentor
+from rskt_seg.d2.specs import method_of
 
 
 class SegmentorTTA(nn.Module):
@@ -25,9 +27,9 @@ class SegmentorTTA(nn.Module):
         self.views = views
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, segmentor: nn.Module) -> dict:
-        """Arguments from a configuration; `segmentor` may be wrapped for distributed training."""
-        return {"segmentor": getattr(segmentor, "module", segmentor), "views": DatasetMapperTTA(cfg)}
+    def from_config(cls, cfg: CfgNode, segmentor: RSSegmentor) -> dict:
+        """Arguments from a configuration."""
+        return {"segmentor": segmentor, "views": DatasetMapperTTA(cfg)}
 
     def forward(self, batched_inputs: Sequence[Mapping]) -> list[dict[str, Tensor]]:
         """Inputs and outputs as `RSSegmentor` in evaluation; `image` must be on the CPU."""
@@ -43,3 +45,22 @@ class SegmentorTTA(nn.Module):
             scores = torch.flip(scores, dims=[2]) if mirrored else scores
             total = scores if total is None else total + scores
         return total / len(views)
+
+
+class SegmentorViews(nn.Module):
+    """An `RSSegmentor` with a closed-set head, which averages the logits of the views of `TEST.AUG.VIEWS`."""
+
+    def __init__(self, segmentor: RSSegmentor) -> None:
+        super().__init__()
+        self.segmentor = segmentor
+
+    def forward(self, batched_inputs: Sequence[Mapping]) -> list[dict[str, Tensor]]:
+        """Inputs and outputs as `RSSegmentor` in evaluation."""
+        head = self.segmentor.sem_seg_head
+        return self.segmentor.predict(batched_inputs, partial(head.scores, views=head.views))
+
+
+def with_augmentation(cfg: CfgNode, segmentor: nn.Module) -> nn.Module:
+    """`segmentor`, which may be wrapped for distributed training, with the augmentation of its method."""
+    segmentor = getattr(segmentor, "module", segmentor)
+    return SegmentorViews(segmentor) if method_of(cfg).closed_set else SegmentorTTA(cfg, segmentor)

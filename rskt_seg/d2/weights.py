@@ -7,30 +7,47 @@ import re
 from detectron2.config import CfgNode
 from torch import nn
 
-from rskt_seg.checkpoints import load_checkpoint, load_encoder
+from rskt_seg.checkpoints import fctl, load_checkpoint, load_encoder
+from rskt_seg.checkpoints.files import read_weights
 from rskt_seg.checkpoints.manifest import fetch_command
-from rskt_seg.d2.specs import rskt_spec
-from rskt_seg.errors import WeightsNotFoundError
-from rskt_seg.models.rskt import RSKT
+from rskt_seg.d2.datasets import register_own
+from rskt_seg.d2.specs import METHODS, method_of, model_spec, untrained_model
+from rskt_seg.errors import ConfigError, WeightsNotFoundError
 
 logger = logging.getLogger(__name__)
 
 RANDOM = "random"
 """Source name that asks for an encoder of random weights."""
 _HUB_NAME = re.compile(r"[\w-]+/[\w-]+$")
+_IMAGENET = "VGG16 of torchvision, or the MiT of the model's encoder, trained on ImageNet"
+_STAGE = "the checkpoint of the training stage whose patch encoder is to see this context"
 _GET = {
     "clip": "CLIP: OpenAI's ViT-B-16.pt or ViT-L-14-336px.pt, or an open_clip name such as ViT-B-16/openai, "
     "which is fetched",
     "remote_clip": "RemoteCLIP: RemoteCLIP-ViT-B-32.pt from the RemoteCLIP authors (chendelong/RemoteCLIP)",
     "dino": "RS-DINO: RSIB.pth from the GSNet authors (yecy749/GSNet)",
+    "convnext": "ConvNeXt-B of torchvision, trained on ImageNet",
+    "local": _IMAGENET,
+    "medium": f"{_STAGE} (with MODEL.START_FROM), or {_IMAGENET}",
+    "large": f"{_STAGE} (with MODEL.START_FROM), or {_IMAGENET}",
 }
+_NAMED = ("clip", "remote_clip")
+"""Roles whose source may be a name instead of a file."""
 
 
 def encoder_sources(cfg: CfgNode) -> dict[str, str]:
-    """`MODEL.ENCODERS.*` of the encoders that the model has: role -> source."""
-    spec = rskt_spec(cfg)
-    roles = ["clip"] + ["remote_clip"] * spec.remote_clip + ["dino"] * spec.dino
-    return {role: cfg.MODEL.ENCODERS[role.upper()] for role in roles}
+    """`MODEL.ENCODERS.*` of the encoders that the model starts with: role -> source."""
+    return {role: cfg.MODEL.ENCODERS[role.upper()] for role in _roles(cfg)}
+
+
+def _roles(cfg: CfgNode) -> list[str]:
+    method, spec = method_of(cfg), model_spec(cfg)
+    if method is METHODS["RSKTSegHead"]:
+        return ["clip"] + ["remote_clip"] * spec.remote_clip + ["dino"] * spec.dino
+    if method is METHODS["BiCoRHead"]:
+        return ["convnext"]
+    own = [] if spec.context_encoder == "shared" else list(spec.contexts)
+    return own if cfg.MODEL.START_FROM else ["local", *own]
 
 
 def check_weights(cfg: CfgNode) -> None:
@@ -38,25 +55,37 @@ def check_weights(cfg: CfgNode) -> None:
 
     Looks at names and files alone, so that it can come before anything large is built.
     """
+    if cfg.MODEL.START_FROM and method_of(cfg) is not METHODS["FCtLHead"]:
+        raise ConfigError("MODEL.START_FROM is for the training stages of FCtL; use MODEL.WEIGHTS")
     if cfg.MODEL.WEIGHTS:
-        if not os.path.isfile(cfg.MODEL.WEIGHTS):
-            raise WeightsNotFoundError(f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS!r} does not exist; check the path")
+        _check_file("MODEL.WEIGHTS", cfg.MODEL.WEIGHTS, "check the path")
         return
+    if cfg.MODEL.START_FROM:
+        _check_file("MODEL.START_FROM", cfg.MODEL.START_FROM, "train the stage that it names first")
     for role, source in encoder_sources(cfg).items():
-        key = f"MODEL.ENCODERS.{role.upper()}"
-        if not source:
-            raise WeightsNotFoundError(
-                f"{key} is empty, and training does not start from noise unasked. Get {_GET[role]}; set "
-                f"{key} to it, or MODEL.WEIGHTS to a whole checkpoint ({key} {RANDOM} asks for noise)"
-            )
-        named = role != "dino" and (source == "tiny" or _HUB_NAME.match(source))
-        if source != RANDOM and not named and not os.path.isfile(source):
-            command = fetch_command(source)
-            get = f"Run `{command}`, or get" if command else "Get"
-            raise WeightsNotFoundError(
-                f"{key}: the file {source} does not exist. {get} {_GET[role]}; put it there or set {key}, or "
-                "set MODEL.WEIGHTS to a whole checkpoint"
-            )
+        _check_encoder(role, source)
+
+
+def _check_file(key: str, path: str, advice: str) -> None:
+    if not os.path.isfile(path):
+        raise WeightsNotFoundError(f"{key} {path!r} does not exist; {advice}")
+
+
+def _check_encoder(role: str, source: str) -> None:
+    key = f"MODEL.ENCODERS.{role.upper()}"
+    if not source:
+        raise WeightsNotFoundError(
+            f"{key} is empty, and training does not start from noise unasked. Get {_GET[role]}; set "
+            f"{key} to it, or MODEL.WEIGHTS to a whole checkpoint ({key} {RANDOM} asks for noise)"
+        )
+    named = role in _NAMED and (source == "tiny" or _HUB_NAME.match(source))
+    if source != RANDOM and not named and not os.path.isfile(source):
+        command = fetch_command(source)
+        get = f"Run `{command}`, or get" if command else "Get"
+        raise WeightsNotFoundError(
+            f"{key}: the file {source} does not exist. {get} {_GET[role]}; put it there or set {key}, or "
+            "set MODEL.WEIGHTS to a whole checkpoint"
+        )
 
 
 def check_trained(cfg: CfgNode) -> None:
@@ -69,29 +98,47 @@ def check_trained(cfg: CfgNode) -> None:
     check_weights(cfg)
 
 
+def load_trained(model: nn.Module, cfg: CfgNode, path: str) -> None:
+    """Fill a plain model from a whole checkpoint, strictly; the report goes to the log.
+
+    The files of the context encoders of a published FCtL are those of `MODEL.ENCODERS`. Raises
+    `CheckpointError`.
+    """
+    contexts = None
+    if method_of(cfg) is METHODS["FCtLHead"] and fctl.is_published(set(read_weights(path).state)):
+        contexts = {role: cfg.MODEL.ENCODERS[role.upper()] for role in model.context_encoders}
+    logger.info("Loaded %s", load_checkpoint(model, path, contexts))
+
+
 def load_weights(model: nn.Module, cfg: CfgNode) -> None:
-    """Fill a plain model from `MODEL.WEIGHTS` if it is set, else its encoders from `MODEL.ENCODERS`.
+    """Fill a plain model from `MODEL.WEIGHTS` if it is set, else from `MODEL.START_FROM` and
+    `MODEL.ENCODERS`.
 
     Each load is strict and its report goes to the log. Raises `CheckpointError`.
     """
     check_weights(cfg)
     if cfg.MODEL.WEIGHTS:
-        logger.info("Loaded %s", load_checkpoint(model, cfg.MODEL.WEIGHTS))
+        load_trained(model, cfg, cfg.MODEL.WEIGHTS)
         return
-    for role, source in encoder_sources(cfg).items():
+    sources = encoder_sources(cfg)
+    if cfg.MODEL.START_FROM:
+        logger.info("Started from %s", fctl.start_from(model, cfg.MODEL.START_FROM, sources))
+        return
+    for role, source in sources.items():
         if source == RANDOM:
             logger.warning("MODEL.ENCODERS.%s random: this encoder starts from noise, as asked", role.upper())
         else:
             logger.info("Loaded %s from %s", role, load_encoder(model, role, source))
 
 
-def build_model(cfg: CfgNode) -> RSKT:
+def build_model(cfg: CfgNode) -> nn.Module:
     """The plain model of a configuration with its weights, in evaluation mode on `MODEL.DEVICE`.
 
     With `MODEL.WEIGHTS` it is whole; with encoders alone the rest is untrained. Raises as
     `load_weights`.
     """
     check_weights(cfg)
-    model = RSKT(rskt_spec(cfg))
+    register_own(cfg.DATASETS.OWN)  # the classes of a closed set are those of its data
+    model = untrained_model(cfg)
     load_weights(model, cfg)
     return model.to(cfg.MODEL.DEVICE).eval()

@@ -14,8 +14,10 @@ from rskt_seg.d2 import add_rskt_seg_config, load_config
 from rskt_seg.d2.authors_keys import AUTHORS_KEYS, advice
 from rskt_seg.d2.config import names_key
 from rskt_seg.d2.devices import check_devices, default_device
-from rskt_seg.d2.specs import rskt_spec
+from rskt_seg.d2.specs import METHODS, model_spec
 from rskt_seg.errors import ConfigError, DeviceError
+from rskt_seg.models.bicor import BiCoRSpec
+from rskt_seg.models.fctl import FCtLSpec
 from rskt_seg.models.rskt import RSKTSpec
 from tests.d2.conftest import CONFIGS
 
@@ -41,9 +43,15 @@ def write(path: Path, text: str) -> str:
     return str(path)
 
 
-def test_the_keys_of_the_model_are_exactly_the_fields_of_its_spec():
-    keys = {key: our_config().MODEL.RSKT[key] for key in our_config().MODEL.RSKT}
-    assert keys == {field.name.upper(): field.default for field in fields(RSKTSpec)}
+SPECS = {"RSKTSegHead": RSKTSpec, "BiCoRHead": BiCoRSpec, "FCtLHead": FCtLSpec}
+
+
+@pytest.mark.parametrize("head", SPECS)
+def test_the_keys_of_a_model_are_exactly_the_fields_of_its_spec(head):
+    section = our_config().MODEL[METHODS[head].section]
+    fields_of_data = {"num_classes"}
+    expected = {f.name.upper(): f.default for f in fields(SPECS[head]) if f.name not in fields_of_data}
+    assert dict(section) == expected
 
 
 OTHER_VALUES = {
@@ -66,13 +74,66 @@ OTHER_VALUES = {
 @pytest.mark.parametrize("name", [field.name for field in fields(RSKTSpec)])
 def test_every_key_of_the_model_reaches_its_field_of_the_spec(name):
     cfg = our_config()
+    cfg.MODEL.SEM_SEG_HEAD.NAME = "RSKTSegHead"
     if name in ("pooling", "window", "attention", "window_heads"):
         cfg.MODEL.RSKT.AGGREGATOR = "original"
     default = cfg.MODEL.RSKT[name.upper()]
     value = OTHER_VALUES.get(name, not default if isinstance(default, bool) else 3)
     cfg.MODEL.RSKT[name.upper()] = value
     assert value != default
-    assert getattr(rskt_spec(cfg), name) == value
+    assert getattr(model_spec(cfg), name) == value
+
+
+# Other values of the fields that go with the defaults, or with what stands beside them.
+CLOSED = {
+    "BiCoRHead": [
+        {"encoder": "tiny"}, {"num_layers": 3}, {"width": 64}, {"stochastic_depth": 0.25},
+        {"padding": "aligned"}, {"interaction": "cross_attention", "attention_heads": 4}, {"pooling": "all"},
+        {"topk_ratio": 0.5}, {"min_pixels": 9}, {"pooling": "threshold", "threshold": 0.25},
+        {"pooling": "percentile", "percentile": 0.5}, {"inner_steps": 2}, {"temperature": 2.0},
+        {"film_weight": 0.25}, {"heatmap_inputs": "raw"}, {"pooled_inputs": "raw"}, {"gate": "class"},
+        {"candidate": "context"}, {"assignment": "heatmap"}, {"mixing": "learned"}, {"head": "product"},
+        {"label_smoothing": 0.25}, {"mask_ignored": True}, {"aux_weight": 0.25}, {"heat_weight": 0.25},
+        {"heat_loss": "heatmap"}, {"fisher_weight": 0.25}, {"final_fisher_weight": 0.25},
+        {"between": "center"},
+    ],
+    "FCtLHead": [
+        {"encoder": "mitb2"}, {"contexts": ("large",)}, {"factors": (1.5, 2.5)},
+        {"context_encoder": "trained"}, {"lcf": False, "ale": "d"}, {"self_context": False},
+        {"branch": "deepglobe"}, {"qk_scale": 0.5}, {"gpe": True, "geometry": "image"}, {"mcf": "squeeze"},
+        {"ale": "a", "ale_context": "large"}, {"ale": "d", "ale_residual": "delta"},
+        {"ale": "d", "ale_windows": (3,)}, {"ale": "d", "ale_activation": "tanh"},
+        {"encoder": "mitb2", "fcn_decoder": True}, {"learn_upsampling": True}, {"focal_gamma": 2.0},
+        {"contexts": (), "lcf": False, "view": "whole"}, {"patch_side": 300}, {"input_side": 300},
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("head", CLOSED)
+def test_every_key_of_a_closed_set_model_reaches_its_field(head):
+    reached = set()
+    for options in CLOSED[head]:
+        cfg = our_config()
+        cfg.MODEL.SEM_SEG_HEAD.NAME = head
+        for name, value in options.items():
+            cfg.MODEL[METHODS[head].section][name.upper()] = value
+        spec = model_spec(cfg, 5)
+        assert {name: getattr(spec, name) for name in options} == options
+        assert spec.num_classes == 5
+        reached |= set(options)
+    assert reached == set(METHODS[head].fields)
+
+
+def test_options_of_another_method_than_the_chosen_one_are_refused():
+    with pytest.raises(ConfigError, match=r"MODEL\.BICOR\.NUM_LAYERS has no effect with RSKTSegHead"):
+        load_config(BASE, ["MODEL.BICOR.NUM_LAYERS", "3"])
+
+
+def test_an_unknown_head_and_views_are_refused_with_the_choices():
+    with pytest.raises(ConfigError, match="one of RSKTSegHead, BiCoRHead, FCtLHead; found 'PointRend'"):
+        load_config(BASE, ["MODEL.SEM_SEG_HEAD.NAME", "PointRend"])
+    with pytest.raises(ConfigError, match=r"TEST\.AUG\.VIEWS must be one of none, lr"):
+        load_config(BASE, ["TEST.AUG.VIEWS", "d8"])
 
 
 def test_every_key_that_the_project_adds_is_read_by_its_code():
@@ -81,8 +142,9 @@ def test_every_key_that_the_project_adds_is_read_by_its_code():
     for file in ROOM.glob("*.py"):
         if file.name != "config.py":
             read |= {n.attr for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Attribute)}
-    # MODEL.RSKT and MODEL.ENCODERS are read by computed names, which other tests pin.
-    plain = {key for key in added if not key.startswith(("MODEL.RSKT.", "MODEL.ENCODERS."))}
+    # Options of models and MODEL.ENCODERS are read by computed names, which other tests pin.
+    computed = (*(f"MODEL.{method.section}." for method in METHODS.values()), "MODEL.ENCODERS.")
+    plain = {key for key in added if not key.startswith(computed)}
     assert plain
     assert {key for key in plain if key.rpartition(".")[2] not in read} == set()
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rskt_seg.d2 import build_model, load_config
-from rskt_seg.d2.specs import rskt_spec
+from rskt_seg.d2.specs import model_spec
 from rskt_seg.d2.weights import check_trained, check_weights, encoder_sources
 from rskt_seg.errors import CheckpointError, WeightsNotFoundError
 from rskt_seg.models.rskt import RSKT
@@ -69,7 +69,7 @@ def test_evaluation_needs_a_trained_checkpoint():
 
 
 def test_a_built_model_has_the_weights_of_the_checkpoint_and_is_in_evaluation_mode(tmp_path):
-    model = RSKT(rskt_spec(tiny_config()))
+    model = RSKT(model_spec(tiny_config()))
     torch.save({"model": model.state_dict()}, tmp_path / "model.pth")
     built = build_model(tiny_config("MODEL.WEIGHTS", str(tmp_path / "model.pth")))
     assert not built.training
@@ -78,7 +78,7 @@ def test_a_built_model_has_the_weights_of_the_checkpoint_and_is_in_evaluation_mo
 
 
 def test_a_built_model_has_the_encoder_of_its_file(tmp_path):
-    model = RSKT(rskt_spec(tiny_config()))
+    model = RSKT(model_spec(tiny_config()))
     torch.save(model.dino.state_dict(), tmp_path / "dino.pth")
     built = build_model(tiny_config("MODEL.ENCODERS.DINO", str(tmp_path / "dino.pth")))
     assert torch.equal(built.dino.pos_embed, model.dino.pos_embed)
@@ -89,7 +89,7 @@ def test_a_built_model_has_the_encoder_of_its_file(tmp_path):
 def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path, damage):
     path = tmp_path / ("model.pkl" if damage == "pickle" else "model.pth")
     other = ("MODEL.RSKT.NUM_LAYERS", "2") if damage == "another model" else ()
-    state = RSKT(rskt_spec(tiny_config(*other))).state_dict()
+    state = RSKT(model_spec(tiny_config(*other))).state_dict()
     if damage == "partial":
         state.popitem()
     torch.save({"model": state}, path)
