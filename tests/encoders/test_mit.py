@@ -110,7 +110,7 @@ def test_the_mean_of_dropped_branches_is_the_branch():
 
 
 def test_encoders_equal_segformer_of_transformers(tmp_path):
-    transformers = pytest.importorskip("transformers")
+    import transformers
     from safetensors.torch import load_file
 
     config = transformers.SegformerConfig(
@@ -126,4 +126,4 @@ def test_encoders_equal_segformer_of_transformers(tmp_path):
         expected = reference(images, output_hidden_states=True).hidden_states
         features = ours(images)
     for actual, reference_map in zip([*features.taps.values(), features.final], expected, strict=True):
-        torch.testing.assert_close(actual, reference_map, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(actual, reference_map, rtol=0, atol=1e-4)
