@@ -15,6 +15,7 @@ from rskt_seg.checkpoints.files import CLASS_NAMES, OPTIONS, WeightFile, read_we
 from rskt_seg.checkpoints.load import load_checkpoint
 from rskt_seg.checkpoints.rules import LoadReport, convert
 from rskt_seg.errors import CheckpointError
+from rskt_seg.writing import replacing
 
 _SUFFIX = ".safetensors"
 # The last layer of each model under this package's names: RSKT-Seg, BiCoR-Seg, FCtL.
@@ -100,11 +101,6 @@ def _write(
     origin = {"format": "pt", "source": Path(source).name, "source_sha256": sha256_of(source)}
     # Views of one storage, which safetensors refuses, become tensors of their own.
     tensors = {key: tensor.detach().clone().contiguous() for key, tensor in state.items()}
-    part = Path(f"{target}.part")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        save_file(tensors, part, metadata=origin | metadata)
-        part.chmod(0o644)  # the library gives it to its owner alone
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(target) as partial:
+        save_file(tensors, partial, metadata=origin | metadata)
+        partial.chmod(0o644)  # the library gives it to its owner alone

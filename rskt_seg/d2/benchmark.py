@@ -7,7 +7,6 @@ are taken up only where weights, settings, data, code and versions are those of 
 
 import json
 import logging
-import os
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +32,7 @@ from rskt_seg.errors import DatasetError
 from rskt_seg.metrics import benchmark as report
 from rskt_seg.metrics.published import published
 from rskt_seg.vocabulary import seen_names
+from rskt_seg.writing import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -205,8 +205,5 @@ def _take_up(evaluator: RSEvaluator, path: Path, identity: dict) -> bool:
 
 
 def _write(path: Path, content: str) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.part")
-    partial.write_text(content)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        partial.write_text(content)

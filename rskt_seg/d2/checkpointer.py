@@ -11,20 +11,18 @@ from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
 from rskt_seg.errors import CheckpointError, WeightsNotFoundError
+from rskt_seg.writing import replacing
 
-_PARTIAL = ".partial"
 _TAG = "last_checkpoint"
 
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file that takes the place of `path` once it is complete and on the disk."""
-    partial = path.with_name(path.name + _PARTIAL)
-    with open(partial, "wb") as file:
+    with replacing(path) as partial, open(partial, "wb") as file:
         yield file
         file.flush()
         os.fsync(file.fileno())
-    os.replace(partial, path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from rskt_seg.data.class_sets import LOVEDA, listed
 from rskt_seg.errors import ConfigError, DatasetError, DatasetNotFoundError, ImageReadError, LabelError
+from rskt_seg.writing import replacing
 
 TEST_IDS = range(4191, 5987)
 """The ids of the test images."""
@@ -160,22 +161,17 @@ def _checked(labels: np.ndarray, path: Path) -> np.ndarray:
 
 
 def _write_png(labels: np.ndarray, path: Path) -> None:
-    partial = path.with_name(f".{path.name}.part")
-    Image.fromarray(labels).save(partial, format="PNG")
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        Image.fromarray(labels).save(partial, format="PNG")
 
 
 def _write_zip(files: Sequence[Path], output: Path) -> None:
-    partial = output.with_name(f".{output.name}.part")
-    try:
+    with replacing(output) as partial:
         with zipfile.ZipFile(partial, "w") as archive:
             for path in tqdm(files, "packing", unit=" images", leave=False):
                 # Without the dates of the files: the same predictions make the same bytes.
                 archive.writestr(zipfile.ZipInfo(path.name), _bytes_of(path))
         check_output(output)  # prediction takes long, and a file may have come meanwhile
-        os.replace(partial, output)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _bytes_of(path: Path) -> bytes:

@@ -9,6 +9,7 @@ import numpy as np
 from rskt_seg.errors import LabelError
 from rskt_seg.geo.georeference import Georeference, without_georeference_warnings
 from rskt_seg.inference.resize import ignore_label, label_dtype
+from rskt_seg.writing import replacing
 
 _LAYOUT = {
     "driver": "GTiff",
@@ -48,13 +49,8 @@ def write_labels(
     dtype = label_dtype(len(class_names))
     nodata = ignore_label(len(class_names)) if nodata is None else nodata
     _check(labels, len(class_names), len(colors), nodata, np.iinfo(dtype).max)
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with replacing(path) as partial:
         _write(partial, labels.astype(dtype), georeference, class_names, colors, nodata)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _write(

@@ -2,7 +2,6 @@
 
 import io
 import os
-import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from rskt_seg.data.preparation.download import Download
 from rskt_seg.data.preparation.layouts import Target
 from rskt_seg.data.preparation.plan import Job
 from rskt_seg.errors import DatasetError
+from rskt_seg.writing import replacing
 
 if TYPE_CHECKING:
     from rskt_seg.data.preparation.record import Record
@@ -141,14 +141,9 @@ def place(path: Path, content: bytes, twin: Path | None = None) -> Path:
     """
     if path.exists() and path.stat().st_size == len(content) and path.read_bytes() == content:
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
-    try:
+    with replacing(path) as partial:
         if twin is None or not _linked(twin, partial):
             partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

@@ -16,6 +16,7 @@ from rskt_seg.data.preparation.job import Done
 from rskt_seg.data.preparation.layouts import Recipe
 from rskt_seg.data.preparation.plan import Job, Key, Plan
 from rskt_seg.errors import DatasetError
+from rskt_seg.writing import replacing
 
 _FORMAT = 1
 """Raise it whenever the same download would give other files."""
@@ -280,7 +281,5 @@ def _rows(journal: Path) -> list[Mapping]:
 
 
 def _replace(path: Path, content: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial_file = path.with_name(f".{path.name}.part")
-    partial_file.write_text(content, encoding="utf-8")
-    os.replace(partial_file, path)
+    with replacing(path) as partial_file:
+        partial_file.write_text(content, encoding="utf-8")

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from rskt_seg.data.catalog import IGNORE_LABEL, find_split
 from rskt_seg.data.scenes.compose import Scene, render_scene
 from rskt_seg.data.scenes.concepts import CONCEPTS, INDEX, NAMES, UNSEEN
 from rskt_seg.errors import DatasetError
+from rskt_seg.writing import replacing
 
 _GENERATOR = 1
 """Raise it whenever the same parameters would draw other pictures."""
@@ -204,7 +204,5 @@ def _write_scene(image: np.ndarray, labels: np.ndarray, files: list[tuple[Path, 
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all: a killed run leaves a hidden file, never half an image."""
-    partial = path.with_name(f".{path.name}.part")
-    partial.write_bytes(data)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        partial.write_bytes(data)
