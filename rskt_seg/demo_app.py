@@ -18,8 +18,9 @@ from rskt_seg.data.labels import check_label, read_label
 from rskt_seg.errors import ConfigError, DatasetError, ImageReadError, LabelError
 from rskt_seg.geo import RasterImage, read_image, write_labels
 from rskt_seg.geo.stretch import parse_stretch
+from rskt_seg.inference.maps import context_picture, cost_picture, error_picture, heatmap_pictures
 from rskt_seg.inference.palette import palette
-from rskt_seg.inference.render import cost_picture, label_picture, legend, overlay
+from rskt_seg.inference.render import label_picture, legend, overlay
 from rskt_seg.segmenter import ClassArea, Segmentation, Segmenter
 
 logger = logging.getLogger(__name__)
@@ -31,17 +32,28 @@ _ROW_NAMES = {"clip": "CLIP cost", "dino": "DINO cost", "aggregated": "Fused cos
 class DemoOptions:
     """How images are read and what is drawn beside the standard results.
 
-    `output` is the folder of the results; `bands` and `stretch` are those of `read_image`; `cost_maps`
-    adds a picture of the model's cost maps. Raises `ConfigError` for values that make no sense.
+    `output` is the folder of the results; `bands` and `stretch` are those of `read_image`. Pictures of what
+    the model did, if it has such: `cost_maps`, `heatmaps`, and `context_maps` for the patch around the pixel
+    `at` (row, column; None the centre). Raises `ConfigError` for values that make no sense.
     """
 
     output: Path
     bands: tuple[int, ...] | None = None
     stretch: str = "auto"
     cost_maps: bool = False
+    heatmaps: bool = False
+    context_maps: bool = False
+    at: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         parse_stretch(self.stretch)
+        if self.at is not None and not self.context_maps:
+            raise ConfigError("--at chooses the pixel of --context-maps; give both or neither")
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Which of the pictures were asked for."""
+        return tuple(name for name in _SHOWN if getattr(self, name))
 
 
 def parse_bands(text: str | None) -> tuple[int, ...] | None:
@@ -51,6 +63,16 @@ def parse_bands(text: str | None) -> tuple[int, ...] | None:
     if not re.fullmatch(r"\s*[1-9]\d*\s*(,\s*[1-9]\d*\s*,\s*[1-9]\d*\s*)?", text):
         raise ConfigError(f"--bands expects one or three numbers from 1, such as 4,3,2; found {text!r}")
     return tuple(int(number) for number in text.split(","))
+
+
+def parse_point(text: str | None) -> tuple[int, int] | None:
+    """A pixel of a command line, "ROW,COLUMN" from 0. Raises `ConfigError` for anything else."""
+    if text is None:
+        return None
+    if not re.fullmatch(r"\s*\d+\s*,\s*\d+\s*", text):
+        raise ConfigError(f"--at expects ROW,COLUMN from 0, such as 120,80; found {text!r}")
+    row, column = map(int, text.split(","))
+    return row, column
 
 
 def expand(patterns: Sequence[str]) -> list[Path]:
@@ -99,9 +121,11 @@ def segment_files(
 ) -> int:
     """Segment every image and write its results; a file that cannot be read does not stop the others.
 
-    Returns the exit status: 0, or 1 after listing the files that failed. Raises `ConfigError` when the
-    output folder cannot be made.
+    Returns the exit status: 0, or 1 after listing the files that failed. Raises `ConfigError` when the model
+    has not what is to be drawn, or the output folder cannot be made.
     """
+    for name in options.shown:
+        segmenter.check_shows(name)
     try:
         options.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -113,6 +137,9 @@ def segment_files(
                 _segment_file(segmenter, image, truths.get(image), options, stem)
             except (ImageReadError, LabelError) as error:
                 logger.error("%s", error)
+                failures.append((image, error))
+            except ConfigError as error:  # the image is too small for a view, or lacks the pixel asked for
+                logger.error("%s: %s", image, error)
                 failures.append((image, error))
             except OSError as error:
                 logger.error("%s: its results cannot be written: %s", image, error)
@@ -141,10 +168,30 @@ def _segment_file(
     if truth is not None:
         picture = label_picture(result.labels, colors, result.class_names, image=image.pixels, truth=truth)
         _save(base, "truth", picture)
-    if options.cost_maps and image.valid.any():
-        maps = segmenter.cost_maps(image)
-        rows = [_ROW_NAMES.get(name, name) for name in maps]
-        _save(base, "cost_maps", cost_picture(image.pixels, list(maps.values()), rows, segmenter.prompts))
+        _save(base, "errors", error_picture(result.labels, truth, result.class_names, image.pixels))
+    if image.valid.any():
+        for name in options.shown:
+            _SHOWN[name](base, segmenter, image, options)
+
+
+def _write_cost_maps(base: Path, segmenter: Segmenter, image: RasterImage, options: DemoOptions) -> None:
+    maps = segmenter.cost_maps(image)
+    rows = [_ROW_NAMES.get(name, name) for name in maps]
+    _save(base, "cost_maps", cost_picture(image.pixels, list(maps.values()), rows, segmenter.prompts))
+
+
+def _write_heatmaps(base: Path, segmenter: Segmenter, image: RasterImage, options: DemoOptions) -> None:
+    pictures = heatmap_pictures(image.pixels, segmenter.heatmaps(image), segmenter.prompts)
+    for number, picture in enumerate(pictures, start=1):
+        _save(base, "heatmaps" if len(pictures) == 1 else f"heatmaps_{number}", picture)
+
+
+def _write_context_maps(base: Path, segmenter: Segmenter, image: RasterImage, options: DemoOptions) -> None:
+    maps = segmenter.context_maps(image, options.at)
+    _save(base, "context_maps", context_picture(image.pixels, maps))
+
+
+_SHOWN = {"cost_maps": _write_cost_maps, "heatmaps": _write_heatmaps, "context_maps": _write_context_maps}
 
 
 def _write_maps(base: Path, image: RasterImage, result: Segmentation, colors: np.ndarray) -> None:

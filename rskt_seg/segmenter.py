@@ -8,22 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rskt_seg.errors import ConfigError, DeviceError, ImageReadError
+from rskt_seg.errors import DeviceError, ImageReadError
 from rskt_seg.geo.georeference import Georeference
 from rskt_seg.geo.raster import RasterImage, read_image
-from rskt_seg.inference.predict import (
-    MAX_SIDE,
-    SHORT_SIDE,
-    evaluating,
-    predict_cost_maps,
-    predict_scores,
-    predict_sliding_scores,
-)
+from rskt_seg.inference.context_maps import PatchContexts
+from rskt_seg.inference.predict import evaluating
 from rskt_seg.inference.resize import ignore_label, label_map, upsample
-from rskt_seg.inference.windows import sliding_sizes
-from rskt_seg.vocabulary import Vocabulary, make_vocabulary
-
-_PADDINGS = ("aligned", "published")
+from rskt_seg.inference.strategies import Coarseness, make_strategy, show
+from rskt_seg.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -45,7 +37,8 @@ class Segmentation:
             than 255 classes).
         class_names: T names; id t is `class_names[t]`.
         valid: (H, W) bool, which pixels of the image are data.
-        score_map: (T, h, w) float32 on the CPU, scores in 0..1 at the resolution of the model.
+        score_map: (T, h, w) float32 on the CPU, scores in 0..1 at the resolution of the model: for
+            closed-set models that of the image.
         georeference: that of the image, or None.
         notices: one line for everything that was decided on the user's behalf.
     """
@@ -87,50 +80,60 @@ class Segmentation:
 
 
 class Segmenter:
-    """A model with a vocabulary, ready to segment images of any size.
+    """A model with its classes, ready to segment images of any size.
 
     Args:
-        model: see `rskt_seg.inference.predict` for what is expected of it.
-        vocabulary: class names; an entry `"a, b"` is one class with the synonyms a and b.
-        sliding: the published sliding window in place of the image as a whole; finer and about five
-            times slower.
-        padding: "aligned" (nothing is shifted) or "published" (the quirk of the benchmark evaluation).
-        short_side: length (px) of the shorter side that the image is resized to first (in sliding mode
-            at least that of the square which the windows are cut from).
-        max_side: upper limit (px) of the longer side.
-        synonyms: "first" asks for the first name of a class; "mean" and "max" ask for every name and
-            merge their scores.
+        model: see `rskt_seg.inference.predict`, `tiles` and `contexts` for what is expected of it.
+        vocabulary: class names. An open-vocabulary model needs them, and an entry `"a, b"` is one class with
+            the synonyms a and b. A closed-set model knows its classes: None takes them, names that are given
+            may only repeat them (or say them, where the model does not know what its classes are called).
         device: where to move the model; None leaves it where it is.
+        options: what the kind of model reads, all with defaults; any other must have its default.
+
+    Options of open-vocabulary models:
+        sliding: the published sliding window in place of the image as a whole; finer and about five times
+            slower (False).
+        short_side, max_side: length (px) of the shorter side that the image is resized to first (in sliding
+            mode at least that of the square which the windows are cut from), and limit of the longer (640,
+            2560).
+        synonyms: "first" asks for the first name of a class; "mean" and "max" ask for every name and merge
+            their scores ("first").
+        padding: "aligned" (nothing is shifted) or "published" (the quirk of the benchmark evaluation). BiCoR
+            reads it too, for images that are no multiples of 32 ("aligned").
+
+    Options of closed-set models, which see images at native resolution:
+        views: test-time augmentation, a name of `rskt_seg.inference.views.VIEWS` ("none").
+        tile, tile_overlap: of BiCoR, how images larger than a tile are seen (px; 1024, and a quarter of the
+            tile: layers that pool over a whole tile let neighbours disagree, and the mean of both makes the
+            seam fade; the published evaluation has no overlap).
+        patch_overlap: of FCtL, the least overlap (px) of neighbouring patches (50 as published, but at most a
+            quarter of a patch).
 
     `prompts` are the names that the model is asked for: one for each class, or all with "mean" and "max".
-    Raises `VocabularyError` for a vocabulary that cannot be used, `ConfigError` for an option that cannot,
-    `DeviceError` for a device that this machine lacks.
+    Raises `VocabularyError` for a vocabulary that cannot be used, `ConfigError` for an option that cannot or
+    that the model does not read, `DeviceError` for a device that this machine lacks.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        vocabulary: Sequence[str] | Vocabulary,
+        vocabulary: Sequence[str] | Vocabulary | None = None,
         *,
-        sliding: bool = False,
-        padding: str = "aligned",
-        short_side: int = SHORT_SIDE,
-        max_side: int = MAX_SIDE,
-        synonyms: str = "first",
         device: torch.device | str | None = None,
+        **options: object,
     ) -> None:
-        if padding not in _PADDINGS:
-            raise ConfigError(f"padding must be one of {', '.join(_PADDINGS)}; found {padding!r}")
-        if not 1 <= short_side <= max_side:
-            raise ConfigError(
-                f"1 <= short_side <= max_side expected; found short_side {short_side}, max_side {max_side}"
-            )
-        self.vocabulary = make_vocabulary(vocabulary)
-        self.synonyms = synonyms
-        self.prompts = self.vocabulary.prompts(synonyms)
         self.model = model if device is None else _moved(model, device)
-        self.sliding, self.padding = sliding, padding
-        self.short_side, self.max_side = short_side, max_side
+        self._strategy = make_strategy(self.model, vocabulary, options)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The classes of the results."""
+        return self._strategy.vocabulary
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The names that the model is asked for."""
+        return self._strategy.prompts
 
     def predict(self, source: str | os.PathLike | np.ndarray | RasterImage) -> Segmentation:
         """Segment an image file, an (H, W, 3) or (H, W) uint8 array, or what `read_image` returned.
@@ -141,11 +144,11 @@ class Segmenter:
         """
         image = _as_image(source)
         notices = [*image.notices, *(image.georeference.notices if image.georeference else ())]
-        if self.synonyms == "first":
-            notices += self.vocabulary.notices
+        notices += self._strategy.notices
         if image.valid.any():
-            score_map = self._score_map(image)
-            notices += self._coarseness(image, score_map)
+            with evaluating(self.model):
+                score_map = self._strategy.score_map(_without_invalid(image))
+            notices += _coarseness_notices(image, self._strategy.coarseness(image.valid.shape, score_map))
         else:
             score_map = torch.zeros(len(self.vocabulary.names), 1, 1)
         labels = label_map(score_map, image.valid.shape)
@@ -154,58 +157,49 @@ class Segmenter:
             labels, self.vocabulary.names, image.valid, score_map, image.georeference, tuple(notices)
         )
 
-    def cost_maps(self, source: str | os.PathLike | np.ndarray | RasterImage) -> dict[str, np.ndarray]:
-        """The model's cost maps of a whole image by name, each (len(prompts), h, w) float32.
+    def check_shows(self, maps: str) -> None:
+        """Raise `ConfigError` unless the model has "cost_maps", "heatmaps" or "context_maps"."""
+        show(self._strategy, maps)
 
-        Raises as `predict`.
+    def cost_maps(self, source: str | os.PathLike | np.ndarray | RasterImage) -> dict[str, np.ndarray]:
+        """The cost maps of a whole image by name, each (len(prompts), h, w) float32, of RSKT-Seg.
+
+        Raises as `predict`, and `ConfigError` for a model without them.
         """
+        return self._shown("cost_maps", source)
+
+    def heatmaps(self, source: str | os.PathLike | np.ndarray | RasterImage) -> np.ndarray:
+        """The class heatmaps of every layer of BiCoR, (L, T, h, w) float32 in 0..1, h = ceil(H / 4).
+
+        Raises as `predict`, and `ConfigError` for a model without them.
+        """
+        return self._shown("heatmaps", source)
+
+    def context_maps(
+        self, source: str | os.PathLike | np.ndarray | RasterImage, at: tuple[int, int] | None = None
+    ) -> PatchContexts:
+        """What the contexts of FCtL did for the patch around the pixel `at` (row, column), None the centre.
+
+        Raises as `predict`, and `ConfigError` for a pixel outside of the image and a model without contexts.
+        """
+        return self._shown("context_maps", source, at)
+
+    def _shown(self, maps: str, source: str | os.PathLike | np.ndarray | RasterImage, *options: object):
+        method = show(self._strategy, maps)
         pixels = _without_invalid(_as_image(source))
         with evaluating(self.model):
-            return predict_cost_maps(self.model, pixels, self.prompts, **self._options)
+            return method(pixels, *options)
 
-    @property
-    def _options(self) -> dict:
-        return {"short_side": self.short_side, "max_side": self.max_side, "padding": self.padding}
 
-    @property
-    def _sliding_options(self) -> dict:
-        tile, square = sliding_sizes(self.model.working_side)
-        # Resized to less than the square, an image would lose what the windows are to see.
-        sides = {"short_side": max(self.short_side, square), "max_side": max(self.max_side, square)}
-        return {**self._options, **sides, "tile": tile, "square": square}
-
-    def _score_map(self, image: RasterImage) -> Tensor:
-        pixels = _without_invalid(image)
-        with evaluating(self.model):
-            if self.sliding:
-                scores = predict_sliding_scores(self.model, pixels, self.prompts, **self._sliding_options)
-            else:
-                scores = predict_scores(self.model, pixels, self.prompts, **self._options)
-            return self._merged(scores.float().cpu())
-
-    def _merged(self, scores: Tensor) -> Tensor:
-        if self.synonyms == "first":
-            return scores
-        groups = scores.split([len(group) for group in self.vocabulary.synonyms])
-        if self.synonyms == "mean":
-            return torch.stack([group.mean(dim=0) for group in groups])
-        return torch.stack([group.amax(dim=0) for group in groups])
-
-    def _coarseness(self, image: RasterImage, score_map: Tensor) -> list[str]:
-        """A notice for an image of which the model sees much less than the file holds."""
-        height, width = image.valid.shape
-        side = score_map.shape[1] if self.sliding else self.model.working_side
-        if max(height, width) <= 2 * side:
-            return []
-        cell = _extent(image, height / score_map.shape[1], width / score_map.shape[2])
-        if self.sliding:
-            what, remedy = f"in sliding mode one pixel of the {side} px that the model sees", ""
-        else:
-            what, remedy = "one output cell", "use the sliding mode (sliding=True, --sliding) or "
-        return [
-            f"{width} x {height} px is over twice the working side of {side} px: {what} covers {cell}; "
-            f"for more detail {remedy}cut the image into parts"
-        ]
+def _coarseness_notices(image: RasterImage, found: Coarseness | None) -> list[str]:
+    """A notice for an image of which the model sees much less than the file holds."""
+    height, width = image.valid.shape
+    if found is None or max(height, width) <= 2 * found.side:
+        return []
+    return [
+        f"{width} x {height} px is over twice the working side of {found.side} px: {found.what} covers "
+        f"{_extent(image, *found.cell)}; for more detail {found.remedy}"
+    ]
 
 
 def _extent(image: RasterImage, rows: float, columns: float) -> str:

@@ -24,6 +24,7 @@ from rskt_seg.inference.windows import Window
 
 PATCH_OVERLAP = 50
 """Least overlap (px) of neighbouring patches in the published code, whatever their side."""
+_ROWS = 256
 
 
 def patch_starts(length: int, side: int, min_overlap: int = PATCH_OVERLAP) -> tuple[int, ...]:
@@ -45,6 +46,15 @@ def patch_starts(length: int, side: int, min_overlap: int = PATCH_OVERLAP) -> tu
         count += 1
     step = (length - side) / (count - 1)
     return (*(round(i * step) for i in range(count - 1)), length - side)
+
+
+def patch_counts(height: int, width: int, side: int, min_overlap: int = PATCH_OVERLAP) -> Tensor:
+    """How many of the patches of `patch_grid` hold each pixel: (H, W) float32, at least 1."""
+    rows, columns = (torch.zeros(max(length, side)) for length in (height, width))
+    for counts in (rows, columns):
+        for start in patch_starts(len(counts), side, min_overlap):
+            counts[start : start + side] += 1
+    return rows[:height, None] * columns[:width]
 
 
 def patch_grid(height: int, width: int, side: int, min_overlap: int = PATCH_OVERLAP) -> tuple[Window, ...]:
@@ -90,6 +100,46 @@ def resized(image: np.ndarray, side: int) -> np.ndarray:
     return resize_image(image, (side, side))
 
 
+class Surroundings:
+    """One image as FCtL reads it: each patch goes through the model with its contexts and where they lie.
+
+    `image` is at least a patch high and wide (see `padded`). A context that is the whole image is encoded
+    once, here; `whole` is that image at the model's working side, if it exists already.
+    """
+
+    def __init__(self, model: nn.Module, image: np.ndarray, whole: np.ndarray | None = None) -> None:
+        self.model, self.image = model, image
+        self.extent = Window(0, 0, *image.shape[:2])
+        self._encoded = {}
+        for name, factor in model.context_factors.items():
+            if factor == 0:
+                picture = resized(image, model.working_side) if whole is None else whole
+                self._encoded[name] = model.encode_context(name, image_tensor(picture, model.device)[None])
+
+    def window(self, name: str, patch: Window) -> Window:
+        """The pixels of context `name` of a patch."""
+        factor = self.model.context_factors[name]
+        return context_window(patch, factor) if factor else self.extent
+
+    def pixels(self, window: Window) -> np.ndarray:
+        """A window as the model sees it, black outside of the image: (side, side, 3) uint8."""
+        return resized(cut(self.image, window), self.model.working_side)
+
+    def read(self, patches: Sequence[Window], **options: object) -> object:
+        """The model's output for several patches; `options` are keywords of its call."""
+        areas = {name: [self.window(name, patch) for patch in patches] for name in self.model.context_factors}
+        contexts = {name: self._batch(areas[name]) for name in areas if name not in self._encoded}
+        return self.model(
+            self._batch(patches),
+            contexts={**contexts, **self._encoded},
+            windows={name: _places(windows, patches) for name, windows in areas.items()},
+            **options,
+        )
+
+    def _batch(self, windows: Sequence[Window]) -> Tensor:
+        return torch.stack([image_tensor(self.pixels(window), self.model.device) for window in windows])
+
+
 def patch_logits(
     model: nn.Module,
     image: np.ndarray,
@@ -106,32 +156,18 @@ def patch_logits(
     """
     side = model.patch_side
     image = padded(image, side)
-    extent = Window(0, 0, *image.shape[:2])
+    surroundings = Surroundings(model, image, whole)
     grid = patch_grid(*image.shape[:2], side, min_overlap)
-    cuts = {name: factor for name, factor in model.context_factors.items() if factor}
-    encoded = {}
-    for name in model.context_factors.keys() - cuts.keys():
-        picture = resized(image, model.working_side) if whole is None else whole
-        encoded[name] = model.encode_context(name, image_tensor(picture, model.device)[None])
     with tqdm(total=len(grid), desc="patches", unit="patch", leave=False, disable=None) as progress:
         for start in range(0, len(grid), batch_size):
             patches = grid[start : start + batch_size]
-            areas = {name: [context_window(patch, cuts[name]) for patch in patches] for name in cuts}
-            areas |= {name: [extent] * len(patches) for name in encoded}
-            places = {name: _places(members, patches) for name, members in areas.items()}
-            contexts = {name: _batch(model, image, areas[name]) for name in cuts}
-            output = model(_batch(model, image, patches), contexts={**contexts, **encoded}, windows=places)
-            yield from zip(patches, _at_side(output.logits.float().cpu(), side), strict=True)
+            logits = surroundings.read(patches).logits.float().cpu()
+            yield from zip(patches, _at_side(logits, side), strict=True)
             progress.update(len(patches))
 
 
 def _places(windows: Sequence[Window], patches: Sequence[Window]) -> Tensor:
     return torch.tensor([relative_window(w, p) for w, p in zip(windows, patches, strict=True)])
-
-
-def _batch(model: nn.Module, image: np.ndarray, windows: Sequence[Window]) -> Tensor:
-    squares = [resized(cut(image, window), model.working_side) for window in windows]
-    return torch.stack([image_tensor(square, model.device) for square in squares])
 
 
 def _at_side(logits: Tensor, side: int) -> Tensor:
@@ -203,6 +239,41 @@ def augmented_score_map(
         scores = view.undo(scores[None], image.shape[:2])[0]
         total = scores.clone() if total is None else total.add_(scores)
     return total[:, :height, :width]
+
+
+def probabilities(
+    model: nn.Module,
+    image: np.ndarray,
+    views: Sequence[View] = VIEWS["none"],
+    *,
+    min_overlap: int = PATCH_OVERLAP,
+    **options: object,
+) -> Tensor:
+    """Class probabilities (T, H, W) float32: softmax of the mean of all logits of a pixel.
+
+    The mean is that over the patches that hold the pixel, in all views: the sum of `augmented_score_map` by a
+    count that is the same for every class, so that the best class is the published one.
+    """
+    total = augmented_score_map(model, image, views, min_overlap=min_overlap, **options)
+    counts = _counts(model, image.shape[:2], views, min_overlap)
+    for start in range(0, total.shape[1], _ROWS):  # some rows at a time, for the copies that softmax makes
+        rows = slice(start, start + _ROWS)
+        total[:, rows] = (total[:, rows] / counts[rows]).softmax(dim=0)
+    return total
+
+
+def _counts(model: nn.Module, size: tuple[int, int], views: Sequence[View], min_overlap: int) -> Tensor:
+    """(H, W): how many logits of each class `augmented_score_map` adds up."""
+    if model.sees_whole:
+        return torch.full(size, float(len(views)))
+    padded_size = tuple(max(length, model.patch_side) for length in size)
+    total = torch.zeros(padded_size)
+    for view in views:
+        turned = padded_size if view.turns % 2 == 0 else padded_size[::-1]
+        seen = [int(length * view.scale) for length in turned]
+        counts = patch_counts(*seen, model.patch_side, min_overlap)
+        total += view.undo(counts[None, None], padded_size)[0, 0]
+    return total[: size[0], : size[1]]
 
 
 def _seen(view: View, image: np.ndarray) -> np.ndarray:

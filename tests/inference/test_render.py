@@ -5,8 +5,9 @@ import matplotlib
 import numpy as np
 import pytest
 
+from rskt_seg.inference.maps import cost_picture
 from rskt_seg.inference.palette import palette, to_lab
-from rskt_seg.inference.render import colorize, cost_picture, label_picture, legend, overlay
+from rskt_seg.inference.render import colorize, label_picture, legend, overlay
 
 NAMES = ("building", "low vegetation", "water")
 COLORS = palette(3)
