@@ -35,7 +35,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--config-file", required=True, metavar="FILE", help="YAML file of a model of the LoveDA classes")
     add("--images", required=True, type=Path, metavar="DIR", help="LoveDA/Test, or a folder of its PNGs")
     add("--output", required=True, type=Path, metavar="FILE.zip", help="a file that does not exist yet")
-    add("--tta", choices=VIEWS, default="none", help="views to average; published: lr, d4_loveda")
+    add("--tta", choices=VIEWS, help="views to average; default: TEST.AUG.VIEWS where TEST.AUG.ENABLED")
     add("--work", type=Path, metavar="DIR", help="folder of the finished PNGs (default: beside the output)")
     add("--part", action="store_true", help="take the images that are there; the server wants all")
     add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of the YAML file")
@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     from rskt_seg.d2 import build_model, load_config, provenance
     from rskt_seg.d2.devices import check_devices
     from rskt_seg.d2.specs import method_of
-    from rskt_seg.d2.weights import check_trained
+    from rskt_seg.d2.weights import check_trained, context_files
     from rskt_seg.segmenter import Segmenter
 
     cfg = load_config(args.config_file, args.opts)
@@ -73,16 +73,21 @@ def main(argv: list[str] | None = None) -> int:
     check_trained(cfg)
     method = method_of(cfg)
     names, options = None if method.closed_set else LOVEDA.names, segmenter_options(cfg, method.section)
-    segmenter = Segmenter(build_model(cfg), names, views=args.tta, **options)
+    views = args.tta or (cfg.TEST.AUG.VIEWS if cfg.TEST.AUG.ENABLED else "none")
+    segmenter = Segmenter(build_model(cfg), names, views=views, **options)
     check_classes(segmenter.vocabulary.names)
 
     def predict(path: Path) -> np.ndarray:
         return segmenter.predict(path).labels
 
+    files = [cfg.MODEL.WEIGHTS, *context_files(cfg, cfg.MODEL.WEIGHTS).values()]
     about = {
-        "weights": sha256_of(cfg.MODEL.WEIGHTS),
+        "weights": [sha256_of(file) for file in files],
         "settings": provenance.scoring_digest(cfg),
-        "tta": args.tta,
+        "code": provenance.code_digest(),
+        "versions": provenance.versions(cfg.MODEL.DEVICE),
+        "images": provenance.listing_digest(map(str, images.values())),
+        "tta": views,
     }
     work = write_submission(images, predict, args.output, about, args.work)
     counted = f"{len(images)} of {len(TEST_IDS)} images"

@@ -24,7 +24,7 @@ sys.path.insert(0, str(REPOSITORY))
 from rskt_seg.cli import run  # noqa: E402
 from rskt_seg.data.catalog import IGNORE_LABEL  # noqa: E402
 from rskt_seg.data.convert import CONVERTERS, convert_label  # noqa: E402
-from rskt_seg.errors import DatasetNotFoundError  # noqa: E402
+from rskt_seg.errors import ConfigError, DatasetNotFoundError  # noqa: E402
 
 CROPS = 6
 PIXEL_ACCURACY, MEAN_IOU = 95.0, 85.0
@@ -94,7 +94,8 @@ METHODS = {
             **_AS_THEY_ARE,
             "MODEL.FCTL.PATCH_SIDE": "408",
             "MODEL.FCTL.INPUT_SIDE": "128",
-            "SOLVER.SUB_BATCH": "9",
+            "INPUT.PATCH_OVERLAP": "0",
+            "SOLVER.SUB_BATCH": "12",
         },
     ),
 }
@@ -203,6 +204,8 @@ def draw(name: str, method: Method, folder: Path, words: list[str]) -> None:
 def main() -> int:
     args = arguments()
     results = {}
+    if not any(name in METHODS[key].rates for key in args.method for name in args.only):
+        raise ConfigError(f"{' and '.join(args.method)} have no settings for {' and '.join(args.only)}")
     for key in args.method:
         method = METHODS[key]
         for name in [name for name in args.only if name in method.rates]:

@@ -38,17 +38,21 @@ def load_checkpoint(
     then unchanged.
     """
     name, weights = _weights(source)
-    free = (*rskt.FREE, *bicor.TRAINING_ONLY, *fctl.TRAINING_ONLY)
-    rskt.check_options(model, weights.options, name, free)
-    _check_class_names(model, weights.class_names, name)
+    check_stated(model, weights, name)
     report = _load(model, weights, name, contexts)
     if getattr(model, "class_names", ()) is None:
         model.class_names = weights.class_names
     return report
 
 
-def _check_class_names(model: nn.Module, stated: tuple[str, ...] | None, source: str) -> None:
-    own = getattr(model, "class_names", None)
+def check_stated(model: nn.Module, weights: WeightFile, source: str) -> None:
+    """Raise `CheckpointError` where a checkpoint states other options or class names than the model's.
+
+    Options that change nothing of what a trained model computes may differ.
+    """
+    free = (*rskt.FREE, *bicor.TRAINING_ONLY, *fctl.TRAINING_ONLY)
+    rskt.check_options(model, weights.options, source, free)
+    own, stated = getattr(model, "class_names", None), weights.class_names
     # Another number of names is another number of classes, of which the loading below says more.
     if own is not None and stated is not None and len(own) == len(stated) and own != stated:
         raise CheckpointError(

@@ -27,7 +27,7 @@ from rskt_seg.d2.segmentor import plain_model
 from rskt_seg.d2.specs import method_of
 from rskt_seg.d2.trainer import Trainer
 from rskt_seg.d2.tta import with_augmentation
-from rskt_seg.d2.weights import check_trained, load_trained
+from rskt_seg.d2.weights import check_trained, context_files, load_trained
 from rskt_seg.errors import DatasetError
 from rskt_seg.metrics import benchmark as report
 from rskt_seg.metrics.published import published
@@ -75,7 +75,7 @@ class Benchmark:
         self.folder = Path(cfg.OUTPUT_DIR)
         self.about = _describe(cfg, weights)
         self.identity = {
-            "weights": self.about.weights_sha256,
+            "weights": [self.about.weights_sha256, *map(sha256_of, context_files(cfg, weights).values())],
             "settings": provenance.scoring_digest(cfg),
             "code": provenance.code_digest(),
             "versions": self.about.versions,

@@ -64,17 +64,17 @@ def _geoseg(cfg: CfgNode, samples: Sequence[dict], read: Reader | None) -> list[
         RandomScale(_scales(cfg)),
         *_smart_crop(cfg),
         # As albumentations has it, which GeoSeg uses: a turn by 0 degrees is one of the four.
-        RandomQuarterTurn(_probability(cfg, "ROTATE90"), turns=(0, 1, 2, 3)),
-        T.RandomFlip(_probability(cfg, "HFLIP"), horizontal=True, vertical=False),
-        T.RandomFlip(_probability(cfg, "VFLIP"), horizontal=False, vertical=True),
+        RandomQuarterTurn(_probability("ROTATE90", cfg.INPUT.ROTATE90), turns=(0, 1, 2, 3)),
+        T.RandomFlip(_probability("HFLIP", cfg.INPUT.HFLIP), horizontal=True, vertical=False),
+        T.RandomFlip(_probability("VFLIP", cfg.INPUT.VFLIP), horizontal=False, vertical=True),
     ]
 
 
 def _fctl(cfg: CfgNode, *_: object) -> list[T.Augmentation]:
     _refuse(cfg, "COLOR_AUG_SSD", "SIZE_DIVISIBILITY", "CROP.ENABLED")
     return [
-        T.RandomFlip(_probability(cfg, "HFLIP"), horizontal=True, vertical=False),
-        RandomQuarterTurn(_probability(cfg, "ROTATE90")),
+        T.RandomFlip(_probability("HFLIP", cfg.INPUT.HFLIP), horizontal=True, vertical=False),
+        RandomQuarterTurn(_probability("ROTATE90", cfg.INPUT.ROTATE90)),
     ]
 
 
@@ -87,8 +87,7 @@ def _refuse(cfg: CfgNode, *keys: str) -> None:
             raise ConfigError(f"INPUT.{key} has no effect with INPUT.AUGMENTATION {cfg.INPUT.AUGMENTATION}")
 
 
-def _probability(cfg: CfgNode, key: str) -> float:
-    value = cfg.INPUT[key]
+def _probability(key: str, value: float) -> float:
     if not 0 <= value <= 1:
         raise ConfigError(f"INPUT.{key} must be a probability, 0 to 1; found {value}")
     return value
@@ -102,7 +101,7 @@ def _scales(cfg: CfgNode) -> tuple[float, ...]:
 
 
 def _mosaic(cfg: CfgNode, samples: Sequence[dict], read: Reader | None) -> list[T.Augmentation]:
-    probability, side = _probability(cfg, "MOSAIC"), cfg.INPUT.MOSAIC_SIDE
+    probability, side = _probability("MOSAIC", cfg.INPUT.MOSAIC), cfg.INPUT.MOSAIC_SIDE
     if probability == 0:
         return []
     if side < 4:

@@ -65,6 +65,9 @@ class AtomicCheckpointer(DetectionCheckpointer):
         """`stated`: facts about the model, written to every checkpoint so that loading can compare them."""
         super().__init__(model, save_dir, **checkpointables)
         self.stated = dict(stated or {})
+        if self.save_dir and self.save_to_disk:
+            for unfinished in Path(self.save_dir).glob(".*.pth.*.part"):  # of a run that was killed
+                unfinished.unlink(missing_ok=True)
 
     def save(self, name: str, **kwargs: object) -> None:
         """Write `<save_dir>/<name>.pth` with the model, what it states, the trainer's state and `kwargs`."""

@@ -7,11 +7,11 @@ from pathlib import Path
 import yaml
 from detectron2.config import CfgNode, get_cfg
 
+from rskt_seg.d2.agreement import check_agreement, defaults_of
 from rskt_seg.d2.authors_keys import advice
 from rskt_seg.d2.devices import default_device
-from rskt_seg.d2.specs import METHODS, Method, method_of, model_spec
+from rskt_seg.d2.specs import METHODS
 from rskt_seg.errors import ConfigError
-from rskt_seg.inference.views import VIEWS
 
 
 def add_rskt_seg_config(cfg: CfgNode) -> None:
@@ -29,7 +29,7 @@ def _add_model_keys(cfg: CfgNode) -> None:
     # MODEL.RSKT, MODEL.BICOR, MODEL.FCTL: options of the model behind MODEL.SEM_SEG_HEAD.NAME (RSKTSegHead,
     # BiCoRHead, FCtLHead); documented in rskt_seg/models/*/spec.py, one field a key.
     for method in METHODS.values():
-        cfg.MODEL[method.section] = CfgNode(_defaults(method))
+        cfg.MODEL[method.section] = CfgNode(defaults_of(method))
 
     # Where the pretrained encoders come from, unless MODEL.WEIGHTS is a whole checkpoint. "random" asks
     # for noise on purpose; "" is refused.
@@ -107,6 +107,8 @@ def _add_test_keys(cfg: CfgNode) -> None:
     # Closed sets, with TEST.AUG.ENABLED: which views of an image are averaged (lr, dihedral, d4_loveda,
     # d4_potsdam, d4_vaihingen; see rskt_seg/inference/views.py).
     cfg.TEST.AUG.VIEWS = "lr"
+    # The protocol (docs/closed_set.md) in place of that of the dataset, such as fctl_deepglobe_known.
+    cfg.TEST.PROTOCOL = ""
     # A control, never a result: ask for class k by the name of class k + this many. A model that reads its
     # vocabulary falls to chance.
     cfg.TEST.ROTATE_NAMES = 0
@@ -121,6 +123,7 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
     """
     cfg = get_cfg()
     add_rskt_seg_config(cfg)
+    defaults = cfg.clone()
     tree = _read_yaml(config_file)
     _check_keys(tree, cfg, config_file)
     pairs = _pairs(opts)
@@ -136,33 +139,9 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
         raise ConfigError(
             f"MODEL.META_ARCHITECTURE must be RSSegmentor; found {cfg.MODEL.META_ARCHITECTURE!r}"
         )
-    _check_method(cfg)
+    check_agreement(cfg, defaults)
     cfg.freeze()
     return cfg
-
-
-def _defaults(method: Method) -> dict[str, object]:
-    return {name.upper(): method.spec.__dataclass_fields__[name].default for name in method.fields}
-
-
-def _check_method(cfg: CfgNode) -> None:
-    """Raise `ConfigError` for options that the chosen method refuses or does not read."""
-    method = method_of(cfg)
-    model_spec(cfg)
-    for other in METHODS.values():
-        changed = [key for key, value in _defaults(other).items() if cfg.MODEL[other.section][key] != value]
-        if other is not method and changed:
-            raise ConfigError(
-                f"MODEL.{other.section}.{changed[0]} has no effect with {cfg.MODEL.SEM_SEG_HEAD.NAME}; its "
-                f"options are MODEL.{method.section}.*"
-            )
-    if cfg.TEST.AUG.VIEWS not in VIEWS:
-        raise ConfigError(f"TEST.AUG.VIEWS must be one of {', '.join(VIEWS)}; found {cfg.TEST.AUG.VIEWS!r}")
-    if method.closed_set and cfg.TEST.ROTATE_NAMES:
-        raise ConfigError(
-            f"TEST.ROTATE_NAMES is a control of models that read names; the classes of "
-            f"{cfg.MODEL.SEM_SEG_HEAD.NAME} are fixed"
-        )
 
 
 def names_key(config_file: str, opts: Sequence[str], key: str) -> bool:

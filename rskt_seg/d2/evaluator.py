@@ -17,6 +17,7 @@ from rskt_seg.errors import DatasetError
 from rskt_seg.metrics.confusion import ConfusionMatrix, Scores
 from rskt_seg.metrics.protocols import FIGURES, ProtocolScores, check_protocol, explain, protocol_scores
 from rskt_seg.metrics.report import PER_CLASS, SUMMARY, class_table, to_json
+from rskt_seg.writing import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +31,11 @@ class RSEvaluator(DatasetEvaluator):
     read.
     """
 
-    def __init__(self, dataset_name: str, output_dir: str | Path | None = None, suffix: str = "") -> None:
-        """`output_dir`: where `<dataset><suffix>.json` goes; None writes nothing.
+    def __init__(
+        self, dataset_name: str, output_dir: str | Path | None = None, suffix: str = "", protocol: str = ""
+    ) -> None:
+        """`output_dir`: where `<dataset><suffix>.json` goes; None writes nothing. `protocol`: one in place of
+        that of the dataset.
 
         Raises `DatasetError` where the protocol of the dataset is unknown or for other classes.
         """
@@ -40,7 +44,7 @@ class RSEvaluator(DatasetEvaluator):
         self.classes = tuple(metadata.stuff_classes)
         self.ignore = metadata.ignore_label
         self.path = Path(output_dir, f"{dataset_name}{suffix}.json") if output_dir else None
-        self.protocol = metadata.get("protocol", "")
+        self.protocol = protocol or metadata.get("protocol", "")
         if self.protocol:
             check_protocol(self.protocol, len(self.classes))
         self.scores: Scores | None = None
@@ -101,9 +105,9 @@ class RSEvaluator(DatasetEvaluator):
             self.protocol_scores = protocol_scores(self.matrix, self.protocol)
             logger.info("%s: %s", self.name, "; ".join(explain(self.protocol_scores, self.classes)))
         if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             protocols = {self.name: self.protocol_scores} if self.protocol else None
-            self.path.write_text(to_json({self.name: self.scores}, {self.name: self.classes}, protocols))
+            with replacing(self.path) as partial:
+                partial.write_text(to_json({self.name: self.scores}, {self.name: self.classes}, protocols))
         return OrderedDict(sem_seg=self._flat(self.scores))
 
     def state(self) -> dict:

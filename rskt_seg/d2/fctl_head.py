@@ -25,7 +25,7 @@ from rskt_seg.inference.contexts import (
 )
 from rskt_seg.inference.views import VIEWS, View
 from rskt_seg.inference.windows import Window
-from rskt_seg.models.fctl import FCtL
+from rskt_seg.models.fctl import ContextFeatures, FCtL
 
 logger = logging.getLogger(__name__)
 
@@ -73,9 +73,12 @@ class FCtLHead(ClosedSetHead):
         self.check_classes(vocabulary)
         contexts, windows = {}, {}
         for name in self.model.context_factors:
-            contexts[name] = self._batch([entry["contexts"][name] for entry in entries])
+            # The whole image stands in the first entry of a part, for all of them.
+            given = [entry["contexts"][name] for entry in entries if name in entry["contexts"]]
+            encoded = isinstance(given[0], ContextFeatures)
+            contexts[name] = given[0] if encoded else self._on_device(given)
             windows[name] = torch.stack([entry["windows"][name] for entry in entries])
-        patches = torch.stack(self.images(entries))
+        patches = self._on_device([entry["image"] for entry in entries])
         output = self.model(patches, contexts=contexts, windows=windows)
         return self.model.losses(output, self.targets(entries), self.ignore_value)
 
@@ -100,10 +103,7 @@ class FCtLHead(ClosedSetHead):
             peak_memory(self.model.device) / 1e9,
         )
 
-    def _batch(self, images: Sequence[Tensor]) -> Tensor:
-        # The whole image is the same for all patches, and one copy serves them.
-        if all(image is images[0] for image in images):
-            images = images[:1]
+    def _on_device(self, images: Sequence[Tensor]) -> Tensor:
         return torch.stack(list(images)).to(self.model.device, torch.float32)
 
     def _whole(self, entry: Mapping) -> dict:
@@ -111,19 +111,33 @@ class FCtLHead(ClosedSetHead):
         label = _resized_label(entry["sem_seg"].numpy(), side)
         return {**entry, "image": _tensor(resized(_pixels(entry), side)), "sem_seg": torch.from_numpy(label)}
 
+    def _whole_contexts(self, image: np.ndarray) -> dict[str, Tensor | ContextFeatures]:
+        """The contexts that are the whole image; encoded already where the encoder does not train."""
+        names = [name for name, factor in self.model.context_factors.items() if not factor]
+        if not names:
+            return {}
+        whole = _tensor(resized(image, self.model.working_side))
+        if self.model.spec.context_encoder != "frozen":
+            return dict.fromkeys(names, whole)
+        with torch.no_grad():
+            return {name: self.model.encode_context(name, self._on_device([whole])) for name in names}
+
     def _patches(self, entry: Mapping) -> Iterator[list[dict]]:
         model, side = self.model, self.model.working_side
         image = padded(_pixels(entry), model.patch_side)
         label = _padded_label(entry["sem_seg"].numpy(), image.shape[:2], self.ignore_value)
         extent = Window(0, 0, *image.shape[:2])
-        whole = _tensor(resized(image, side)) if 0 in model.context_factors.values() else None
+        whole = self._whole_contexts(image)
         patches = []
         grid = patch_grid(*image.shape[:2], model.patch_side, self.overlap)
         for patch in grid:
             contexts, windows = {}, {}
             for name, factor in model.context_factors.items():
                 area = context_window(patch, factor) if factor else extent
-                contexts[name] = _tensor(resized(cut(image, area), side)) if factor else whole
+                if factor:
+                    contexts[name] = _tensor(resized(cut(image, area), side))
+                elif not patches:
+                    contexts[name] = whole[name]
                 windows[name] = torch.tensor(relative_window(area, patch))
             target = _resized_label(label[patch.rows, patch.columns], side)
             patches.append(

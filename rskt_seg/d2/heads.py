@@ -62,9 +62,10 @@ class Head(nn.Module):
         if len({target.shape for target in targets}) > 1:
             raise DatasetError(
                 f"the labels of a batch must have one size, found {[tuple(t.shape) for t in targets]}; set "
-                "INPUT.CROP.ENABLED True and INPUT.SIZE_DIVISIBILITY to the crop's side"
+                "INPUT.CROP.ENABLED True and, with INPUT.AUGMENTATION ovrsis, INPUT.SIZE_DIVISIBILITY to the "
+                "crop's side"
             )
-        return torch.stack(targets).to(self.model.device)
+        return torch.stack(targets).to(self.model.device, torch.int64)
 
 
 class ClosedSetHead(Head):

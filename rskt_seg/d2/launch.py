@@ -18,6 +18,7 @@ from rskt_seg.d2.config import load_config, names_key
 from rskt_seg.d2.datasets import register_own
 from rskt_seg.d2.devices import check_devices
 from rskt_seg.d2.loaders import check_datasets
+from rskt_seg.d2.specs import METHODS, method_of
 from rskt_seg.d2.weights import check_trained, check_weights
 from rskt_seg.errors import ConfigError, RSKTSegError
 
@@ -52,9 +53,23 @@ def check_run(cfg: CfgNode, args: argparse.Namespace) -> None:
         raise ConfigError(
             f"SOLVER.IMS_PER_BATCH {batch} must be divisible by the number of processes, {processes}"
         )
+    if not args.eval_only:
+        _check_share(cfg, batch // processes)
     if not (args.resume and last_checkpoint(cfg.OUTPUT_DIR)):
         (check_trained if args.eval_only else check_weights)(cfg)
     check_datasets(cfg, training=not args.eval_only)
+
+
+def _check_share(cfg: CfgNode, images: int) -> None:
+    """BiCoR-Seg compares the class embeddings of a process's images; those of one image say nothing."""
+    options = cfg.MODEL.BICOR
+    compares = method_of(cfg) is METHODS["BiCoRHead"] and options.FISHER_WEIGHT + options.FINAL_FISHER_WEIGHT
+    if compares and images < 2:
+        raise ConfigError(
+            "the Fisher losses of BiCoR-Seg need at least 2 images in every process, and are 0 for one: "
+            "raise SOLVER.IMS_PER_BATCH, use fewer processes, or set MODEL.BICOR.FISHER_WEIGHT and "
+            "FINAL_FISHER_WEIGHT to 0"
+        )
 
 
 def launch(main: Callable[[argparse.Namespace], object], args: argparse.Namespace, device: str) -> None:

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from rskt_seg.d2.datasets import check_registered, load_datasets, register_own
 from rskt_seg.d2.mapper import RSDatasetMapper
+from rskt_seg.d2.specs import class_names, method_of
 from rskt_seg.data.catalog import Pair
 from rskt_seg.data.quick import quick_check
 from rskt_seg.errors import ConfigError, DatasetError, RSKTSegError
@@ -56,10 +57,23 @@ def check_datasets(cfg: CfgNode, training: bool) -> None:
         load_datasets(cfg.DATASETS.TRAIN)
     trained = cfg.DATASETS.TRAIN if training else ()
     dicts = {name: load_datasets([name]) for name in (*trained, *cfg.DATASETS.TEST)}
+    if method_of(cfg).closed_set:
+        _check_classes(cfg, dicts)
     for name in trained:
         _check_ignore(cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE, name, dicts[name])
     for name, entries in dicts.items():
         _check_files(name, entries, own.get(name, name))
+
+
+def _check_classes(cfg: CfgNode, dicts: dict[str, list[dict]]) -> None:
+    """The classes of a closed-set model are those of its training data, in all of its data."""
+    known = class_names(cfg)
+    for name, entries in dicts.items():
+        if entries and entries[0]["vocabulary"] != known:
+            raise DatasetError(
+                f"{name} has the classes {', '.join(entries[0]['vocabulary'])}; those of the model are "
+                f"fixed: {', '.join(known)}"
+            )
 
 
 def _check_ignore(value: int, name: str, entries: Sequence[dict]) -> None:

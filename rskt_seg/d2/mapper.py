@@ -52,7 +52,7 @@ class RSDatasetMapper:
     def __call__(self, dataset_dict: dict) -> dict:
         """The dict with `image` (3, H, W) uint8 RGB and the source `height` and `width`.
 
-        In training also `sem_seg` (H, W) int64; there the dict must have `sem_seg_file_name` and
+        In training also `sem_seg` (H, W) uint8; there the dict must have `sem_seg_file_name` and
         `vocabulary`, and pixels of its `ignore` (if it has none, the ignored id of the configuration)
         become that of the configuration. Raises `ImageReadError`, and `LabelError` or `DatasetError` as
         `rskt_seg.data.labels`, naming the file.
@@ -67,7 +67,7 @@ class RSDatasetMapper:
         self.augmentations(inputs)
         result["image"] = torch.from_numpy(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
         if label is not None:
-            result["sem_seg"] = torch.from_numpy(inputs.sem_seg.astype(np.int64))
+            result["sem_seg"] = torch.from_numpy(np.ascontiguousarray(inputs.sem_seg))
         return result
 
 

@@ -6,9 +6,11 @@ from contextlib import nullcontext
 from itertools import chain, pairwise
 
 import torch
+import torch.distributed as dist
 from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class PartwiseTrainer(SimpleTrainer):
@@ -36,6 +38,8 @@ class PartwiseTrainer(SimpleTrainer):
         self._write_metrics(_mean(losses), data_time)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
+        if comm.get_world_size() > 1:
+            _share_statistics(self.head)
 
     def _backward(self, part: list, last: bool) -> dict[str, Tensor]:
         # Distributed training averages gradients over processes, once, at the last part.
@@ -54,7 +58,20 @@ class PartwiseTrainer(SimpleTrainer):
     def load_state_dict(self, state_dict: dict) -> None:
         """The inverse of `state_dict`."""
         super().load_state_dict(state_dict)
-        self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
+        if self.amp and state_dict["grad_scaler"]:
+            self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
+
+
+def _share_statistics(module: nn.Module) -> None:
+    """Give every process the mean of all running statistics, so that each evaluates what one of them saves.
+
+    Statistics cannot be shared within a step: processes have images with different numbers of parts.
+    """
+    for norm in module.modules():
+        if isinstance(norm, _BatchNorm):
+            for statistics in (norm.running_mean, norm.running_var):
+                dist.all_reduce(statistics)
+                statistics /= comm.get_world_size()
 
 
 def _marking_last(parts: Iterator) -> Iterator[tuple[object, bool]]:

@@ -1,13 +1,19 @@
 """The rows of the closed-set papers that a configuration repeats."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
+
 from detectron2.config import CfgNode
 
+from rskt_seg.checkpoints import bicor, fctl
 from rskt_seg.d2.specs import METHODS, method_of, model_spec
 from rskt_seg.metrics import published_bicor, published_fctl
 from rskt_seg.metrics.benchmark import Reference
 from rskt_seg.models.bicor import BiCoRSpec
 from rskt_seg.models.fctl import FCtLSpec
 
+_LAYERS = {"Vaihingen": 2, "Potsdam": 3}
+_FACTORS = {"DeepGlobe": (3.0, 0.0), "Inria Aerial": (2.0, 3.0)}
 _FCTL_BACKBONES = {"vgg16": "VGG16", "mitb2": "MiT-B2", "mitb5": "MiT-B5"}
 
 
@@ -25,26 +31,38 @@ def closed_set_reference(cfg: CfgNode, test_set: str) -> Reference | None:
 
 def _bicor(spec: BiCoRSpec, test_set: str) -> Reference | None:
     row = published_bicor.published(test_set)
-    if row is None or (spec.encoder, spec.interaction) != ("convnextb", "hbis"):
+    if row is None:
         return None
-    table = 2 if published_bicor.PROTOCOL[test_set] == "Vaihingen" else 3
+    area = published_bicor.PROTOCOL[test_set]
+    released = BiCoRSpec(spec.num_classes, num_layers=_LAYERS[area], topk_ratio=1.0)
+    if not _computes_as(spec, released, bicor.TRAINING_ONLY):
+        return None
+    table = 2 if area == "Vaihingen" else 3
     source = f"BiCoR-Seg, table {table}; its test-time augmentation is not stated"
     return Reference(source, row.mIoU, row.mF1, row.OA)
 
 
 def _fctl(spec: FCtLSpec, test_set: str) -> Reference | None:
-    model, backbone = _fctl_model(spec), _FCTL_BACKBONES.get(spec.encoder, "")
+    area = published_fctl.PROTOCOL.get(test_set, "")
+    model, backbone = _fctl_model(spec, area), _FCTL_BACKBONES.get(spec.encoder, "")
     row = published_fctl.published(test_set, model, backbone, spec.view)
     if row is None:
         return None
-    table = 1 if published_fctl.PROTOCOL[test_set] == "DeepGlobe" else 2
+    table = 1 if area == "DeepGlobe" else 2
     source = f"FCtL, table {table}: {model} {backbone}, with test-time augmentation over eight views"
     return Reference(source, row.mIoU, row.F1, row.Acc)
 
 
-def _fctl_model(spec: FCtLSpec) -> str:
+def _fctl_model(spec: FCtLSpec, area: str) -> str:
     """What the tables call a model, "" for the variants that stand in none of the main tables."""
-    if not spec.contexts and not spec.lcf and not spec.fcn_decoder:
+    own = {"num_classes": spec.num_classes, "encoder": spec.encoder}
+    if _computes_as(spec, FCtLSpec(**own, contexts=(), lcf=False, view=spec.view), fctl.TRAINING_ONLY):
         return "FCN-8s" if spec.encoder == "vgg16" else "Segformer"
-    full = spec.lcf and spec.self_context and len(spec.contexts) == 2 and spec.gpe and spec.ale == "d"
-    return "Ours" if full else ""
+    ours = area in _FACTORS and FCtLSpec(**own, factors=_FACTORS[area], gpe=True, ale="d")
+    return "Ours" if ours and _computes_as(spec, ours, fctl.TRAINING_ONLY) else ""
+
+
+def _computes_as(spec: object, other: object, free: Sequence[str]) -> bool:
+    """Whether two specifications differ in nothing but the options `free`."""
+    a, b = asdict(spec), asdict(other)
+    return all(a[name] == b[name] for name in a if name not in free)

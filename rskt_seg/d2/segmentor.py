@@ -44,7 +44,7 @@ class RSSegmentor(nn.Module):
     def forward(self, batched_inputs: Sequence[Mapping]) -> dict[str, Tensor] | list[dict[str, Tensor]]:
         """Losses in training, score maps otherwise.
 
-        Each input has `image` (3, H, W) RGB 0..255 of any size; in training `sem_seg` (H, W) int64;
+        Each input has `image` (3, H, W) RGB 0..255 of any size; in training `sem_seg` (H, W), integers;
         optionally `vocabulary` (class names, else those given to the constructor) and, for evaluation,
         `height` and `width` of the wanted map (else those of `image`).
 

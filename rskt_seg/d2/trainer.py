@@ -17,7 +17,8 @@ from detectron2.utils import comm
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from rskt_seg.checkpoints.files import CLASS_NAMES, OPTIONS
+from rskt_seg.checkpoints.files import CLASS_NAMES, OPTIONS, read_weights
+from rskt_seg.checkpoints.load import check_stated
 from rskt_seg.d2 import loaders
 from rskt_seg.d2.checkpointer import AtomicCheckpointer, last_checkpoint
 from rskt_seg.d2.compat import create_ddp_model
@@ -28,7 +29,7 @@ from rskt_seg.d2.schedule import build_lr_scheduler
 from rskt_seg.d2.segmentor import plain_model
 from rskt_seg.d2.tta import with_augmentation
 from rskt_seg.d2.weights import load_weights
-from rskt_seg.errors import RSKTSegError
+from rskt_seg.errors import CheckpointError, RSKTSegError
 from rskt_seg.metrics.report import table
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class Trainer(DefaultTrainer):
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
+        _check_epochs(cfg)
         step = _step(model, cfg.SOLVER.AMP.ENABLED)
         self._trainer = step(create_ddp_model(model), self.build_train_loader(cfg), optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
@@ -88,7 +90,8 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str, suffix: str = "") -> RSEvaluator:
         """The evaluator of one dataset; its results go to `OUTPUT_DIR/inference`."""
-        return RSEvaluator(dataset_name, os.path.join(cfg.OUTPUT_DIR, "inference"), suffix)
+        folder = os.path.join(cfg.OUTPUT_DIR, "inference")
+        return RSEvaluator(dataset_name, folder, suffix, cfg.TEST.PROTOCOL)
 
     @classmethod
     def test(cls, cfg: CfgNode, model: nn.Module, evaluators: list[RSEvaluator] | None = None) -> OrderedDict:
@@ -111,12 +114,14 @@ class Trainer(DefaultTrainer):
     def resume_or_load(self, resume: bool = True) -> None:
         """Go on from the last checkpoint of `OUTPUT_DIR` if asked and there is one, else start anew.
 
-        A new run takes its weights as `rskt_seg.d2.weights.load_weights` says.
+        A new run takes its weights as `rskt_seg.d2.weights.load_weights` says. Raises `CheckpointError` for a
+        checkpoint of another model or of another kind of optimiser.
         """
         last = last_checkpoint(self.cfg.OUTPUT_DIR) if resume else None
         if last is None:
             load_weights(plain_model(self.model), self.cfg)
         else:
+            check_stated(plain_model(self.model), read_weights(last), str(last))
             self.checkpointer.load(str(last))
             self.start_iter = self.iter + 1
 
@@ -137,13 +142,45 @@ class Trainer(DefaultTrainer):
     def load_state_dict(self, state_dict: dict) -> None:
         """The inverse of `state_dict`."""
         TrainerBase.load_state_dict(self, state_dict)
-        self._trainer.load_state_dict(state_dict["_trainer"])
+        try:
+            self._trainer.load_state_dict(state_dict["_trainer"])
+            _check_options(self._trainer.optimizer, state_dict["_trainer"]["optimizer"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise CheckpointError(
+                f"the checkpoint of this run holds the state of another optimiser or precision ({error!r}); "
+                "resume with the SOLVER settings it was saved with, or start anew in another OUTPUT_DIR with "
+                "MODEL.WEIGHTS"
+            ) from error
+
+
+def _check_epochs(cfg: CfgNode) -> None:
+    """Say so where the epochs of a schedule are none of the data: their number is a guess for some sets."""
+    if cfg.SOLVER.LR_SCHEDULER_NAME != "EpochCosineLR":
+        return
+    images = len(loaders.load_datasets(cfg.DATASETS.TRAIN))
+    iterations = cfg.SOLVER.EPOCHS * (images // cfg.SOLVER.IMS_PER_BATCH)
+    if iterations not in (0, cfg.SOLVER.MAX_ITER):
+        logger.warning(
+            "SOLVER.MAX_ITER %d is not %d epochs of %d images in batches of %d, which are %d iterations",
+            cfg.SOLVER.MAX_ITER,
+            cfg.SOLVER.EPOCHS,
+            images,
+            cfg.SOLVER.IMS_PER_BATCH,
+            iterations,
+        )
 
 
 def _step(model: nn.Module, amp: bool) -> Callable[..., SimpleTrainer]:
     if model.sem_seg_head.splits_batches:
         return partial(PartwiseTrainer, amp=amp)
     return AMPTrainer if amp else SimpleTrainer
+
+
+def _check_options(optimizer: torch.optim.Optimizer, state: dict) -> None:
+    """PyTorch loads the state of any optimiser, and fails at the first step."""
+    for group in state["param_groups"]:
+        if missing := optimizer.defaults.keys() - group.keys():
+            raise KeyError(*sorted(missing))
 
 
 def _stated(model: nn.Module) -> dict[str, object]:

@@ -55,14 +55,17 @@ def check_weights(cfg: CfgNode) -> None:
 
     Looks at names and files alone, so that it can come before anything large is built.
     """
-    if cfg.MODEL.START_FROM and method_of(cfg) is not METHODS["FCtLHead"]:
-        raise ConfigError("MODEL.START_FROM is for the training stages of FCtL; use MODEL.WEIGHTS")
     if cfg.MODEL.WEIGHTS:
         _check_file("MODEL.WEIGHTS", cfg.MODEL.WEIGHTS, "check the path")
         return
+    sources = encoder_sources(cfg)
     if cfg.MODEL.START_FROM:
         _check_file("MODEL.START_FROM", cfg.MODEL.START_FROM, "train the stage that it names first")
-    for role, source in encoder_sources(cfg).items():
+        if RANDOM in sources.values():
+            raise ConfigError(
+                f"with MODEL.START_FROM the encoders of contexts are those of stages; no {RANDOM}"
+            )
+    for role, source in sources.items():
         _check_encoder(role, source)
 
 
@@ -98,16 +101,33 @@ def check_trained(cfg: CfgNode) -> None:
     check_weights(cfg)
 
 
+def context_files(cfg: CfgNode, path: str) -> dict[str, str]:
+    """The files that a whole checkpoint needs besides itself: of a published FCtL, context -> file.
+
+    Raises `WeightsNotFoundError` where `MODEL.ENCODERS` names none that exists.
+    """
+    if method_of(cfg) is not METHODS["FCtLHead"] or not fctl.is_published(set(read_weights(path).state)):
+        return {}
+    spec = model_spec(cfg)
+    files = {
+        role: cfg.MODEL.ENCODERS[role.upper()] for role in spec.contexts if spec.context_encoder != "shared"
+    }
+    for role, file in files.items():
+        _check_file(
+            f"MODEL.ENCODERS.{role.upper()}",
+            file,
+            f"{path} is a published FCtL, whose context encoders are files of their own: name that of {role}",
+        )
+    return files
+
+
 def load_trained(model: nn.Module, cfg: CfgNode, path: str) -> None:
     """Fill a plain model from a whole checkpoint, strictly; the report goes to the log.
 
     The files of the context encoders of a published FCtL are those of `MODEL.ENCODERS`. Raises
     `CheckpointError`.
     """
-    contexts = None
-    if method_of(cfg) is METHODS["FCtLHead"] and fctl.is_published(set(read_weights(path).state)):
-        contexts = {role: cfg.MODEL.ENCODERS[role.upper()] for role in model.context_encoders}
-    logger.info("Loaded %s", load_checkpoint(model, path, contexts))
+    logger.info("Loaded %s", load_checkpoint(model, path, context_files(cfg, path) or None))
 
 
 def load_weights(model: nn.Module, cfg: CfgNode) -> None:

@@ -42,7 +42,9 @@ def select_splits(name: str, root: str | Path, colors: Colors) -> tuple[Split, .
     rows = [s for s in SPLITS if name == ALL or s.dataset.casefold() == name.casefold()]
     if not rows:
         raise DatasetError(f"unknown dataset {name!r}; {_advice(name)}")
-    present = tuple(split for split in rows if _is_there(split, Path(root)))
+    # A dataset asked for by name is looked into where its folders are, and what its lists lack is named.
+    there = _is_there if name == ALL else _has_folder
+    present = tuple(split for split in rows if there(split, Path(root)))
     if not present:
         what = "no dataset of the table" if name == ALL else f"no split of {name}"
         raise DatasetNotFoundError(f"{what} lies under {root}. {expected_layout(rows[0], root)}")
@@ -55,7 +57,11 @@ def _is_there(split: Split, root: Path) -> bool:
     ends = split.stems[:1] + split.stems[-1:]
     if not all(any((images / f"{stem}.{e}").exists() for e in split.image_extensions) for stem in ends):
         return False
-    return images.is_dir() or (root / split.labels).is_dir()
+    return _has_folder(split, root)
+
+
+def _has_folder(split: Split, root: Path) -> bool:
+    return (root / split.images).is_dir() or (root / split.labels).is_dir()
 
 
 def _advice(name: str) -> str:

@@ -86,13 +86,29 @@ def write_submission(
             folder is taken up only where it is the same.
         work: folder of the finished PNGs, which stays; None: beside `output`, `<stem>_parts`.
 
-    Returns the work folder. Raises `ConfigError` for an `output` that exists or is no zip, and a work folder
-    of other predictions; `ImageReadError` for an image of another size; `LabelError` for predictions that
-    the server cannot score.
+    Returns the work folder. Raises `ConfigError` for an `output` that exists or is no zip, a work folder of
+    other predictions, or a place that cannot be written; `ImageReadError` for an image of another size;
+    `LabelError` for predictions that the server cannot score.
     """
     output = Path(output)
     check_output(output)
     work = output.with_name(f"{output.stem}_parts") if work is None else Path(work)
+    try:
+        _predict(images, predict, about, work)
+        _write_zip([work / f"{number}.png" for number in images], output)
+    except OSError as error:
+        raise ConfigError(
+            f"{error.filename or output} cannot be written: {error.strerror or error}"
+        ) from error
+    return work
+
+
+def _predict(
+    images: Mapping[int, Path],
+    predict: Callable[[Path], np.ndarray],
+    about: Mapping[str, object],
+    work: Path,
+) -> None:
     _take_up(work, about)
     # A PNG gets its name when it is complete.
     todo = [number for number in images if not (work / f"{number}.png").is_file()]
@@ -100,16 +116,17 @@ def write_submission(
     for number in tqdm(todo, "predicting", len(images), initial=done, unit=" images"):
         _check_image(images[number])
         _write_png(_checked(predict(images[number]), images[number]), work / f"{number}.png")
-    _write_zip([work / f"{number}.png" for number in images], output)
-    return work
 
 
 def check_output(output: str | Path) -> None:
-    """Raise `ConfigError` unless `output` ends in `.zip` and does not exist."""
+    """Raise `ConfigError` unless `output` ends in `.zip`, does not exist and can be written."""
     if Path(output).suffix != ".zip":
         raise ConfigError(f"the output must end in .zip; found {output}")
     if os.path.lexists(output):
         raise ConfigError(f"{output} exists and is not overwritten; remove it or choose another name")
+    folder = next(path for path in Path(output).absolute().parents if path.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ConfigError(f"{output} cannot be written: {folder} is no folder that you may write to")
 
 
 def _is_png(path: Path) -> bool:

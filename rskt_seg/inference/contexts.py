@@ -237,7 +237,7 @@ def augmented_score_map(
         turned = None if whole is None else _seen(replace(view, scale=1.0), whole)
         scores = score_map(model, _seen(view, image), whole=turned, **options)
         scores = view.undo(scores[None], image.shape[:2])[0]
-        total = scores.clone() if total is None else total.add_(scores)
+        total = scores if total is None else total.add_(scores)
     return total[:, :height, :width]
 
 

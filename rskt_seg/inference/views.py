@@ -31,7 +31,7 @@ class View:
 
         Raises `ConfigError` where a side would shrink to nothing.
         """
-        images = torch.rot90(_flip(images, self.hflip, self.vflip), self.turns, (2, 3))
+        images = _turned(_flip(images, self.hflip, self.vflip), self.turns)
         if self.scale == 1:
             return images
         size = tuple(int(side * self.scale) for side in images.shape[2:])
@@ -42,11 +42,16 @@ class View:
     def undo(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
         """Maps (B, K, h, w) of the view -> those of the image of `size` (H, W), at that size."""
         turned = size if self.turns % 2 == 0 else size[::-1]
-        return _flip(torch.rot90(_resize(maps, turned), -self.turns, (2, 3)), self.hflip, self.vflip)
+        return _flip(_turned(_resize(maps, turned), -self.turns), self.hflip, self.vflip)
 
 
 def _flip(x: Tensor, hflip: bool, vflip: bool) -> Tensor:
-    return x.flip([dim for dim, flipped in ((3, hflip), (2, vflip)) if flipped])
+    dims = [dim for dim, flipped in ((3, hflip), (2, vflip)) if flipped]
+    return x.flip(dims) if dims else x  # no copy, which counts where maps are large
+
+
+def _turned(x: Tensor, turns: int) -> Tensor:
+    return torch.rot90(x, turns, (2, 3)) if turns % 4 else x
 
 
 def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:

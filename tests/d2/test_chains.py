@@ -65,7 +65,7 @@ def test_geoseg_gives_crops_of_the_size_in_which_image_and_label_agree(samples, 
     for seed in range(25):
         image, target = mapped(mapper, samples[seed % 5], seed)
         assert image.shape == (3, SIDE, SIDE) and image.dtype == torch.uint8
-        assert target.shape == (SIDE, SIDE) and target.dtype == torch.int64
+        assert target.shape == (SIDE, SIDE) and target.dtype == torch.uint8
         padded = target == 255
         assert (image[:, padded] == 0).all()
         assert set(target[~padded].tolist()) <= {0, 1, 2}

@@ -13,6 +13,7 @@ from PIL import Image
 
 import rskt_seg
 from rskt_seg.d2 import build_model, load_config
+from rskt_seg.d2.benchmark import Benchmark
 from rskt_seg.d2.devices import peak_memory
 from rskt_seg.d2.partwise import PartwiseTrainer
 from rskt_seg.d2.segmentor import plain_model
@@ -170,8 +171,30 @@ def test_the_parts_of_a_batch_are_all_patches_with_their_labels_and_contexts():
     shrunk = Image.fromarray(black.permute(1, 2, 0).numpy()).resize((64, 64), Image.BILINEAR)
     assert torch.equal(second["contexts"]["medium"].permute(1, 2, 0), torch.tensor(np.array(shrunk)))
     assert second["windows"]["medium"].tolist() == [-0.5, -0.5, 2.0, 2.0]
-    assert second["contexts"]["large"] is first["contexts"]["large"]
+    # The whole image stands in the first entry, once for all.
+    whole = Image.fromarray(data["image"].permute(1, 2, 0).numpy()).resize((64, 64), Image.BILINEAR)
+    assert torch.equal(first["contexts"]["large"].permute(1, 2, 0), torch.tensor(np.array(whole)))
+    assert "large" not in second["contexts"]
     assert second["windows"]["large"].tolist() == pytest.approx([-36 / 64, 0, 100 / 64, 1])
+
+
+def test_a_frozen_encoder_of_the_whole_image_is_asked_once_an_image():
+    model = without_chance(segmentor("fctl", "MODEL.FCTL.CONTEXT_ENCODER", "frozen"))
+    head, batch = model.sem_seg_head, [labelled(100, 64), labelled(40, 64, 1)]
+    once = [sum(model(part).values()) for part in head.parts(batch)]
+    asked, encode = [], head.model.encode_context
+    head.model.encode_context = lambda name, images: asked.append(name) or encode(name, images)
+    list(head.parts(batch))
+    assert asked == ["large", "large"]
+
+    # The same losses as with the image itself in every part.
+    def unencoded(image: np.ndarray) -> dict:
+        small = Image.fromarray(image).resize((64, 64), Image.BILINEAR)
+        return {"large": torch.tensor(np.array(small)).permute(2, 0, 1)}
+
+    head._whole_contexts = unencoded
+    for loss, part in zip(once, head.parts(batch), strict=True):
+        torch.testing.assert_close(sum(model(part).values()), loss)
 
 
 def test_whole_images_are_trained_at_the_working_side_with_the_nearest_label():
@@ -261,8 +284,8 @@ def test_stages_start_from_the_stage_before_and_contexts_from_theirs(tmp_path):
         build_model(config("fctl", *opts, "MODEL.START_FROM", str(tmp_path / "none.pth")))
     with pytest.raises(WeightsNotFoundError, match=r"MODEL\.ENCODERS\.LARGE is empty"):
         build_model(config("fctl", *opts[:-2]))
-    with pytest.raises(ConfigError, match="for the training stages of FCtL"):
-        build_model(config("bicor", "MODEL.START_FROM", str(paths["local"])))
+    with pytest.raises(ConfigError, match="encoders of contexts are those of stages; no random"):
+        build_model(config("fctl", *opts, "MODEL.ENCODERS.LARGE", "random"))
 
 
 def test_a_published_model_takes_the_files_of_its_contexts_from_the_configuration(tmp_path):
@@ -276,8 +299,12 @@ def test_a_published_model_takes_the_files_of_its_contexts_from_the_configuratio
     loaded = build_model(config("fctl", *opts)).state_dict()
     for key, value in trained.state_dict().items():
         assert torch.equal(loaded[key], value), key
-    with pytest.raises(WeightsNotFoundError):
+    with pytest.raises(WeightsNotFoundError, match=r"MODEL\.ENCODERS\.LARGE .*name that of large"):
         build_model(config("fctl", *opts, "MODEL.ENCODERS.LARGE", str(tmp_path / "none.pth")))
+    # Other context files are another model, whose counts must not be taken for this one's.
+    identity = Benchmark(config("fctl", *opts), str(tmp_path / "all.pth")).identity
+    swapped = [*opts[:-1], str(tmp_path / "medium.pth")]
+    assert Benchmark(config("fctl", *swapped), str(tmp_path / "all.pth")).identity != identity
 
 
 def test_the_memory_of_a_run_is_that_of_its_process():
@@ -296,22 +323,48 @@ def run_command(monkeypatch, *arguments: str) -> None:
         torch.set_num_threads(threads)
 
 
+SHORT = {"bicor": ("INPUT.CROP.SIZE", "[32,32]", "INPUT.MOSAIC_SIDE", "32", "SOLVER.EPOCHS", "1"), "fctl": ()}
+OTHER = {"bicor": ("MODEL.BICOR.MIN_PIXELS", "9"), "fctl": ("MODEL.FCTL.BRANCH", "deepglobe")}
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_train_net_trains_resumes_and_evaluates(method, data_root, tmp_path, monkeypatch):
     out = tmp_path / "out"
     common = ("--config-file", str(ROOT / f"configs/{method}/tiny.yaml"))
     opts = ("MODEL.DEVICE", "cpu", *SMALL[method], "SOLVER.IMS_PER_BATCH", "2", "OUTPUT_DIR", str(out),
-            "INPUT.CROP.SIZE", "[32,32]", "INPUT.MOSAIC_SIDE", "32", "SEED", "1")  # fmt: skip
-    run_command(monkeypatch, *common, *opts, "SOLVER.EPOCHS", "1", "SOLVER.MAX_ITER", "2")
-    run_command(monkeypatch, *common, "--resume", *opts, "SOLVER.EPOCHS", "1", "SOLVER.MAX_ITER", "3")
+            *SHORT[method], "SEED", "1")  # fmt: skip
+    run_command(monkeypatch, *common, *opts, "SOLVER.MAX_ITER", "2")
+    for changed, message in ((OTHER[method], "was saved from a model with"),
+                             (("SOLVER.OPTIMIZER", "SGD"), "state of another optimiser")):  # fmt: skip
+        with pytest.raises(CheckpointError, match=message):
+            run_command(monkeypatch, *common, "--resume", *opts, "SOLVER.MAX_ITER", "3", *changed)
+    run_command(monkeypatch, *common, "--resume", *opts, "SOLVER.MAX_ITER", "3")
     final = torch.load(out / "model_final.pth", weights_only=True)
     assert final["iteration"] == 2
     assert tuple(final["class_names"]) == names(method)
+    (group,) = final["trainer"]["_trainer"]["optimizer"]["param_groups"]
+    assert group.get("lookahead_count") == (3 if method == "bicor" else None)
     weights = ("MODEL.WEIGHTS", str(out / "model_final.pth"), "TEST.AUG.ENABLED", "True")
     run_command(monkeypatch, *common, "--eval-only", *opts, *weights)
     for suffix in ("", "_TTA"):
         found = json.loads((out / f"benchmark{suffix}.json").read_text())
         assert "DLRSD_val_sem_seg" in json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    ("opts", "error", "message"),
+    [
+        (("DATASETS.TEST", "('UDD5_all_sem_seg',)"), DatasetError, "of the model are fixed: airplane"),
+        (("SOLVER.IMS_PER_BATCH", "1"), ConfigError, "at least 2 images in every process"),
+    ],
+)
+def test_runs_that_cannot_end_well_are_refused_before_they_start(
+    data_root, tmp_path, monkeypatch, opts, error, message
+):
+    out = ("MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(tmp_path / "out"), "SOLVER.IMS_PER_BATCH", "2")
+    with pytest.raises(error, match=message):
+        run_command(monkeypatch, "--config-file", str(ROOT / "configs/bicor/tiny.yaml"), *out, *opts)
+    assert not (tmp_path / "out").exists()
 
 
 def train_for_gradients(arguments) -> None:
@@ -329,8 +382,8 @@ def train_for_gradients(arguments) -> None:
     )
     trainer._write_metrics = lambda losses, time: None
     trainer.run_step()
-    if comm.is_main_process():
-        torch.save(model.state_dict(), Path(folder, f"{comm.get_world_size()}.pth"))
+    name = f"{comm.get_world_size()}.pth" if comm.is_main_process() else "rank1.pth"
+    torch.save(model.state_dict(), Path(folder, name))
 
 
 def test_two_processes_step_as_one(tmp_path):
@@ -343,4 +396,10 @@ def test_two_processes_step_as_one(tmp_path):
     start = dict(segmentor("fctl").named_parameters())
     for key in start:
         torch.testing.assert_close(one[key], two[key], atol=5e-6, rtol=1e-4)
+    # Every process has the mean of the statistics of all, so that each scores the model that one saves.
+    other = torch.load(tmp_path / "rank1.pth", weights_only=True)
+    statistics = [key for key in two if "running_" in key]
+    assert statistics
+    for key in statistics:
+        assert torch.equal(two[key], other[key])
     assert any((one[key] - start[key]).abs().max() > 1e-3 for key in start)

@@ -11,6 +11,7 @@ import yaml
 from detectron2.config import CfgNode, get_cfg
 
 from rskt_seg.d2 import add_rskt_seg_config, load_config
+from rskt_seg.d2.agreement import READERS
 from rskt_seg.d2.authors_keys import AUTHORS_KEYS, advice
 from rskt_seg.d2.config import names_key
 from rskt_seg.d2.devices import check_devices, default_device
@@ -129,11 +130,75 @@ def test_options_of_another_method_than_the_chosen_one_are_refused():
         load_config(BASE, ["MODEL.BICOR.NUM_LAYERS", "3"])
 
 
+CLOSED_FILES = {name: str(CONFIGS.parent / name / "tiny.yaml") for name in ("bicor", "fctl")}
+UNREAD = {
+    "TEST.SLIDING_WINDOW": ("bicor", "True", "RSKTSegHead"),
+    "TEST.ROTATE_NAMES": ("fctl", "7", "RSKTSegHead"),
+    "SOLVER.CLIP_MULTIPLIER": ("fctl", "0.5", "RSKTSegHead"),
+    "MODEL.ENCODERS.CLIP": ("bicor", "tiny", "RSKTSegHead"),
+    "MODEL.ENCODERS.REMOTE_CLIP": ("bicor", "tiny", "RSKTSegHead"),
+    "MODEL.ENCODERS.DINO": ("bicor", "x.pth", "RSKTSegHead"),
+    "MODEL.ENCODERS.CONVNEXT": ("fctl", "x.pth", "BiCoRHead"),
+    "TEST.TILE": ("fctl", "512", "BiCoRHead"),
+    "TEST.TILE_OVERLAP": ("fctl", "64", "BiCoRHead"),
+    "MODEL.ENCODERS.LOCAL": ("bicor", "x.pth", "FCtLHead"),
+    "MODEL.ENCODERS.MEDIUM": ("bicor", "x.pth", "FCtLHead"),
+    "MODEL.ENCODERS.LARGE": ("bicor", "x.pth", "FCtLHead"),
+    "MODEL.START_FROM": ("bicor", "x.pth", "FCtLHead"),
+    "INPUT.PATCH_OVERLAP": ("bicor", "60", "FCtLHead"),
+    "SOLVER.SUB_BATCH": ("bicor", "2", "FCtLHead"),
+    "TEST.AUG.VIEWS": (None, "dihedral", "BiCoRHead and FCtLHead"),
+    "TEST.AUG.FLIP": ("fctl", "False", "RSKTSegHead"),
+    "TEST.AUG.MIN_SIZES": ("bicor", "(640,)", "RSKTSegHead"),
+    "TEST.AUG.MAX_SIZE": ("bicor", "640", "RSKTSegHead"),
+    "INPUT.RANDOM_FLIP": ("fctl", "vertical", "ovrsis"),
+    "INPUT.MIN_SIZE_TRAIN": ("bicor", "(512,)", "ovrsis"),
+    "INPUT.MAX_SIZE_TRAIN": ("bicor", "512", "ovrsis"),
+    "INPUT.SCALES": ("fctl", "(1.0,)", "geoseg"),
+    "INPUT.VFLIP": ("fctl", "0.0", "geoseg"),
+    "INPUT.MOSAIC": ("fctl", "0.0", "geoseg"),
+    "INPUT.MOSAIC_SIDE": ("fctl", "64", "geoseg"),
+    "INPUT.HFLIP": (None, "0.0", "geoseg and fctl"),
+    "INPUT.ROTATE90": (None, "0.0", "geoseg and fctl"),
+    "SOLVER.EPOCHS": ("fctl", "3", "EpochCosineLR"),
+    "SOLVER.LR_FLOOR": ("fctl", "0.0", "EpochCosineLR"),
+    "SOLVER.POLY_POWER": ("bicor", "1.0", "PolyLR"),
+    "SOLVER.POLY_START": ("bicor", "0.5", "PolyLR"),
+}
+
+
+def test_every_key_that_some_choices_leave_unread_is_tested():
+    assert UNREAD.keys() == READERS.keys()
+
+
+@pytest.mark.parametrize("key", UNREAD)
+def test_a_key_that_the_chosen_method_does_not_read_is_refused(key):
+    file, value, readers = UNREAD[key]
+    with pytest.raises(ConfigError, match=rf"{re.escape(key)} has no effect with .*read with {readers}$"):
+        load_config(CLOSED_FILES.get(file, BASE), [key, value])
+
+
+@pytest.mark.parametrize(
+    "file, opts, message",
+    [
+        ("fctl", ["SOLVER.SUB_BATCH", "0"], "SUB_BATCH must be at least 1"),
+        ("bicor", ["TEST.TILE", "0"], "TILE_OVERLAP < TEST.TILE expected; found 0 and 0"),
+        ("bicor", ["TEST.TILE_OVERLAP", "2000"], "found 2000 and 1024"),
+        ("bicor", ["INPUT.CROP.SINGLE_CATEGORY_MAX_AREA", "75.0"], "above 0, at most 1; found 75"),
+        ("fctl", ["TEST.PROTOCOL", "fctl"], "TEST.PROTOCOL must be one of geoseg_isprs"),
+        ("fctl", ["INPUT.PATCH_OVERLAP", "64"], "PATCH_SIDE expected; found 64 and 64"),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused(file, opts, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(CLOSED_FILES[file], opts)
+
+
 def test_an_unknown_head_and_views_are_refused_with_the_choices():
     with pytest.raises(ConfigError, match="one of RSKTSegHead, BiCoRHead, FCtLHead; found 'PointRend'"):
         load_config(BASE, ["MODEL.SEM_SEG_HEAD.NAME", "PointRend"])
     with pytest.raises(ConfigError, match=r"TEST\.AUG\.VIEWS must be one of none, lr"):
-        load_config(BASE, ["TEST.AUG.VIEWS", "d8"])
+        load_config(CLOSED_FILES["bicor"], ["TEST.AUG.VIEWS", "d8"])
 
 
 def test_every_key_that_the_project_adds_is_read_by_its_code():

@@ -55,7 +55,7 @@ def test_training_pairs_have_the_side_of_the_crop_and_stay_aligned(tmp_path_fact
     result = RSDatasetMapper(tiny_config(*SQUARE), is_train=True)(entry)
     image, target = result["image"], result["sem_seg"]
     assert image.shape == (3, SIDE, SIDE) and image.dtype == torch.uint8
-    assert target.shape == (SIDE, SIDE) and target.dtype == torch.int64
+    assert target.shape == (SIDE, SIDE) and target.dtype == torch.uint8
     padded = target == 255
     assert (image[:, padded] == 128).all()
     assert set(target[~padded].tolist()) <= {0, 1, 2}

@@ -11,6 +11,7 @@ VAIHINGEN, DEEPGLOBE, INRIA = (
     "inria_test_sem_seg",
 )
 OURS = ("MODEL.FCTL.GPE", "True", "MODEL.FCTL.ALE", "d")
+ISPRS = ("MODEL.BICOR.TOPK_RATIO", "1.0")
 BASELINE = ("MODEL.FCTL.CONTEXTS", "()", "MODEL.FCTL.LCF", "False")
 
 
@@ -27,21 +28,26 @@ def reference(tmp_path):
 
 
 def test_bicors_isprs_rows_stand_beside_the_padded_patches_alone(reference):
-    assert reference("BiCoRHead", VAIHINGEN).mF1 == 91.94
-    assert "table 3" in reference("BiCoRHead", "Potsdam_geoseg_padded_test_sem_seg").source
+    assert reference("BiCoRHead", VAIHINGEN, *ISPRS).mF1 == 91.94
+    potsdam = "Potsdam_geoseg_padded_test_sem_seg"
+    assert "table 3" in reference("BiCoRHead", potsdam, *ISPRS, "MODEL.BICOR.NUM_LAYERS", "3").source
     for name in ("Vaihingen_geoseg_test_sem_seg", "LoveDA_geoseg_val_sem_seg", DEEPGLOBE):
-        assert reference("BiCoRHead", name) is None
+        assert reference("BiCoRHead", name, *ISPRS) is None
+    # Rows of the ablations are none of the main tables; what serves training alone does not matter.
+    assert reference("BiCoRHead", VAIHINGEN, *ISPRS, "MODEL.BICOR.NUM_LAYERS", "1") is None
+    assert reference("BiCoRHead", potsdam, *ISPRS) is None
+    assert reference("BiCoRHead", VAIHINGEN, *ISPRS, "MODEL.BICOR.FINAL_FISHER_WEIGHT", "0.0") is not None
 
 
 def test_bicors_baseline_and_small_encoder_are_no_row_of_the_main_tables(reference):
-    assert reference("BiCoRHead", VAIHINGEN, "MODEL.BICOR.ENCODER", "tiny") is None
+    assert reference("BiCoRHead", VAIHINGEN, *ISPRS, "MODEL.BICOR.ENCODER", "tiny") is None
     assert reference("BiCoRHead", VAIHINGEN, "MODEL.BICOR.INTERACTION", "cross_attention") is None
 
 
 @pytest.mark.parametrize(
     ("opts", "test_set", "miou"),
     [
-        (OURS, DEEPGLOBE, 73.9),
+        ((*OURS, "MODEL.FCTL.FACTORS", "(3.0, 0.0)"), DEEPGLOBE, 73.9),
         (OURS, INRIA, 74.6),
         ((*OURS, "MODEL.FCTL.ENCODER", "mitb5"), INRIA, 78.7),
         (BASELINE, DEEPGLOBE, 71.8),
@@ -62,6 +68,8 @@ def test_fctls_row_is_found_by_what_the_model_has(reference, opts, test_set, mio
         (("MODEL.FCTL.ALE", "d"), INRIA),
         (("MODEL.FCTL.GPE", "True"), INRIA),
         ((*OURS, "MODEL.FCTL.SELF_CONTEXT", "False"), INRIA),
+        (OURS, DEEPGLOBE),  # the contexts of the other data set
+        ((*OURS, "MODEL.FCTL.MCF", "average"), INRIA),
         (OURS, "deepglobe_test_sem_seg"),
         (OURS, VAIHINGEN),
         ((*BASELINE, "MODEL.FCTL.ENCODER", "vgg_tiny"), DEEPGLOBE),

@@ -293,3 +293,53 @@ def test_the_readme_names_every_dataset_and_its_folders():
     assert {s.name for s in SPLITS} - named == set()
     assert [s.dataset for s in SPLITS if s.dataset not in text] == []
     assert ROOT_VARIABLE in text
+
+
+ISPRS_COLOURS = (
+    ("Impervious surfaces", (255, 255, 255)),
+    ("Building", (0, 0, 255)),
+    ("Low vegetation", (0, 255, 255)),
+    ("Tree", (0, 255, 0)),
+    ("Car", (255, 255, 0)),
+    ("Clutter/background", (255, 0, 0)),
+)
+LAND_COVER = (
+    ("urban", (0, 255, 255)),
+    ("agriculture", (255, 255, 0)),
+    ("rangeland", (255, 0, 255)),
+    ("forest", (0, 255, 0)),
+    ("water", (0, 0, 255)),
+    ("barren", (255, 255, 255)),
+)
+OWNERS_COLOURS = {
+    "LoveDA_all_sem_seg": (
+        ("Background", (255, 255, 255)),
+        ("Building", (255, 0, 0)),
+        ("Road", (255, 255, 0)),
+        ("Water", (0, 0, 255)),
+        ("Barren", (159, 129, 183)),
+        ("Forest", (0, 255, 0)),
+        ("Agriculture", (255, 195, 128)),
+    ),
+    "uavid_all_sem_seg": (
+        ("Background clutter", (0, 0, 0)),
+        ("Building", (128, 0, 0)),
+        ("Road", (128, 64, 128)),
+        ("Tree", (0, 128, 0)),
+        ("Low vegetation", (128, 128, 0)),
+        ("Moving car", (64, 0, 128)),
+        ("Static car", (192, 0, 192)),
+        ("Human", (64, 64, 0)),
+    ),
+    "Vaihingen_all_sem_seg": ISPRS_COLOURS,
+    "Potsdam_geoseg_train_sem_seg": ISPRS_COLOURS,
+    "deepglobe_train_sem_seg": LAND_COVER,
+    "deepglobe_fctl_train_sem_seg": (("unknown", (0, 0, 0)), *LAND_COVER),
+    "inria_train_sem_seg": (("not building", (0, 0, 0)), ("building", (255, 255, 255))),
+}
+
+
+@pytest.mark.parametrize("name", OWNERS_COLOURS)
+def test_ids_names_and_colours_are_those_of_the_owners(name):
+    classes = find_split(name).class_set
+    assert tuple(zip(classes.names, classes.colors, strict=True)) == OWNERS_COLOURS[name]
