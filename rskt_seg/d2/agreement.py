@@ -28,8 +28,6 @@ READERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "TEST.AUG.VIEWS": (_HEAD, _CLOSED),
     **{f"TEST.AUG.{key}": (_HEAD, _RSKT) for key in ("FLIP", "MIN_SIZES", "MAX_SIZE")},
     "INPUT.RANDOM_FLIP": (_CHAIN, ("ovrsis",)),
-    "INPUT.MIN_SIZE_TRAIN": (_CHAIN, ("ovrsis",)),
-    "INPUT.MAX_SIZE_TRAIN": (_CHAIN, ("ovrsis",)),
     **{f"INPUT.{key}": (_CHAIN, ("geoseg",)) for key in ("SCALES", "VFLIP", "MOSAIC", "MOSAIC_SIDE")},
     **{f"INPUT.{key}": (_CHAIN, ("geoseg", "fctl")) for key in ("HFLIP", "ROTATE90")},
     **{f"SOLVER.{key}": (_SCHEDULE, ("EpochCosineLR",)) for key in ("EPOCHS", "LR_FLOOR")},

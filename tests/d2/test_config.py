@@ -152,8 +152,6 @@ UNREAD = {
     "TEST.AUG.MIN_SIZES": ("bicor", "(640,)", "RSKTSegHead"),
     "TEST.AUG.MAX_SIZE": ("bicor", "640", "RSKTSegHead"),
     "INPUT.RANDOM_FLIP": ("fctl", "vertical", "ovrsis"),
-    "INPUT.MIN_SIZE_TRAIN": ("bicor", "(512,)", "ovrsis"),
-    "INPUT.MAX_SIZE_TRAIN": ("bicor", "512", "ovrsis"),
     "INPUT.SCALES": ("fctl", "(1.0,)", "geoseg"),
     "INPUT.VFLIP": ("fctl", "0.0", "geoseg"),
     "INPUT.MOSAIC": ("fctl", "0.0", "geoseg"),
