@@ -17,7 +17,14 @@ from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from rskt_seg.data.class_sets import LOVEDA, listed
-from rskt_seg.errors import ConfigError, DatasetError, DatasetNotFoundError, ImageReadError, LabelError
+from rskt_seg.errors import (
+    ConfigError,
+    DatasetError,
+    DatasetNotFoundError,
+    ImageReadError,
+    LabelError,
+    RSKTSegError,
+)
 from rskt_seg.writing import replacing
 
 TEST_IDS = range(4191, 5987)
@@ -96,6 +103,8 @@ def write_submission(
     try:
         _predict(images, predict, about, work)
         _write_zip([work / f"{number}.png" for number in images], output)
+    except RSKTSegError:  # some of these are OSErrors too
+        raise
     except OSError as error:
         raise ConfigError(
             f"{error.filename or output} cannot be written: {error.strerror or error}"

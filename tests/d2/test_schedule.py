@@ -111,7 +111,7 @@ def test_every_group_starts_at_its_own_rate():
 @pytest.mark.parametrize("name", ["EpochCosineLR", "PolyLR"])
 @pytest.mark.parametrize("done", [0, 1, 4, 11])
 def test_a_resumed_run_goes_on_with_the_same_rates(name, done):
-    opts = ("SOLVER.EPOCHS", "5")
+    opts = ("SOLVER.EPOCHS", "5") if name == "EpochCosineLR" else ()
     optimizer = optimizer_of(1e-3, 1e-4)
     whole = rates(optimizer, schedule(optimizer, name, 12, *opts), 12)
     optimizer = optimizer_of(1e-3, 1e-4)
