@@ -19,6 +19,7 @@ from rskt_seg.d2.partwise import PartwiseTrainer
 from rskt_seg.d2.segmentor import plain_model
 from rskt_seg.d2.specs import class_names
 from rskt_seg.d2.tta import with_augmentation
+from rskt_seg.data.scenes.miniature import write_dlrsd
 from rskt_seg.errors import CheckpointError, ConfigError, DatasetError, VocabularyError, WeightsNotFoundError
 from rskt_seg.inference.contexts import augmented_score_map, patch_grid, score_map
 from rskt_seg.inference.views import VIEWS, average_views
@@ -323,12 +324,19 @@ def run_command(monkeypatch, *arguments: str) -> None:
         torch.set_num_threads(threads)
 
 
+@pytest.fixture
+def scenes(tmp_path, monkeypatch) -> None:
+    """A few generated scenes of the miniature DLRSD, which the run's environment points to."""
+    write_dlrsd(tmp_path / "scenes", num_train=4, num_val=2, seed=1)
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "scenes"))
+
+
 SHORT = {"bicor": ("INPUT.CROP.SIZE", "[32,32]", "INPUT.MOSAIC_SIDE", "32", "SOLVER.EPOCHS", "1"), "fctl": ()}
 OTHER = {"bicor": ("MODEL.BICOR.MIN_PIXELS", "9"), "fctl": ("MODEL.FCTL.BRANCH", "deepglobe")}
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_train_net_trains_resumes_and_evaluates(method, data_root, tmp_path, monkeypatch):
+def test_train_net_trains_resumes_and_evaluates(method, scenes, tmp_path, monkeypatch):
     out = tmp_path / "out"
     common = ("--config-file", str(ROOT / f"configs/{method}/tiny.yaml"))
     opts = ("MODEL.DEVICE", "cpu", *SMALL[method], "SOLVER.IMS_PER_BATCH", "2", "OUTPUT_DIR", str(out),
