@@ -158,6 +158,7 @@ class _UniqueKeys(yaml.SafeLoader):
     """The safe loader, which would keep the last of two equal keys and drop the first without a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        """As the safe loader; raises `ConstructorError` where a key repeats."""
         keys = [key.value for key, _ in node.value]
         for (key, _), name in zip(node.value, keys, strict=True):
             if keys.count(name) > 1:

@@ -173,6 +173,7 @@ class RasterioSource:
         return chosen
 
     def band(self, index: int) -> np.ndarray:
+        """As the protocol; of a palette image a colour channel, fewer than 8 bits stretched to 0..255."""
         if self._palette is not None:
             return self._palette[self._dataset.read(1), index - 1]
         values = self._dataset.read(index)

@@ -91,9 +91,11 @@ class AskedByWords:
 
     @property
     def notices(self) -> tuple[str, ...]:
+        """See `Strategy.notices`."""
         return self.vocabulary.notices if self.synonyms == "first" else ()
 
     def score_map(self, pixels: np.ndarray) -> Tensor:
+        """See `Strategy.score_map`."""
         if self.sliding:
             scores = predict_sliding_scores(self.model, pixels, self.prompts, **self._sliding_options)
         else:
@@ -105,6 +107,7 @@ class AskedByWords:
         return predict_cost_maps(self.model, pixels, self.prompts, **self._options)
 
     def coarseness(self, size: tuple[int, int], score_map: Tensor) -> Coarseness | None:
+        """See `Strategy.coarseness`."""
         cell = (size[0] / score_map.shape[1], size[1] / score_map.shape[2])
         if self.sliding:
             side = score_map.shape[1]
@@ -172,6 +175,7 @@ class SeenInTiles(_ClosedSet):
         return self.tile // 4 if self.tile_overlap is None else self.tile_overlap
 
     def score_map(self, pixels: np.ndarray) -> Tensor:
+        """See `Strategy.score_map`."""
         options = {"tile": self.tile, "overlap": self._overlap, "padding": self.padding}
         logits = tile_logits(self.model, _channels_first(pixels), views=VIEWS[self.views], **options)
         return logits.softmax(dim=0)
@@ -195,6 +199,7 @@ class SeenInTiles(_ClosedSet):
         return maps.unflatten(0, (-1, len(self.vocabulary.names))).numpy()
 
     def coarseness(self, size: tuple[int, int], score_map: Tensor) -> None:
+        """Nothing: the answer has the resolution of the image."""
         return None
 
 
@@ -228,6 +233,7 @@ class SeenInPatches(_ClosedSet):
         )
 
     def score_map(self, pixels: np.ndarray) -> Tensor:
+        """See `Strategy.score_map`."""
         return probabilities(self.model, pixels, VIEWS[self.views], min_overlap=self._overlap)
 
     @property
@@ -240,6 +246,7 @@ class SeenInPatches(_ClosedSet):
         return patch_contexts(self.model, pixels, at, self._overlap)
 
     def coarseness(self, size: tuple[int, int], score_map: Tensor) -> Coarseness | None:
+        """See `Strategy.coarseness`."""
         if not self.model.sees_whole:
             return None
         side = self.model.working_side
