@@ -86,6 +86,7 @@ METHODS = {
             "MODEL.BICOR.MASK_IGNORED": "True",
             "MODEL.BICOR.LABEL_SMOOTHING": "0.0",
         },
+        iterations=600,
     ),
     "fctl": Method(
         "configs/fctl/tiny.yaml",
