@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from rskt_seg.encoders.convnext import CONVNEXT_PRESETS, IMAGENET_PIXEL_MEAN, IMAGENET_PIXEL_STD, ConvNeXt
 from rskt_seg.errors import ConfigError, DatasetError
+from rskt_seg.layers.images import stack_images
 from rskt_seg.losses.dice import dice_loss
 from rskt_seg.losses.pixel import check_target, one_hot_cross_entropy
 from rskt_seg.losses.separation import fisher_loss
@@ -74,7 +75,7 @@ class BiCoR(nn.Module):
 
         Raises `ConfigError` for images or a padding that cannot be used.
         """
-        batch = _stack(images)
+        batch = stack_images(images)
         height, width = batch.shape[2:]
         features = self.features(batch, padding or self.spec.padding)
         refined = self.decoder.refine(features)
@@ -149,22 +150,6 @@ class BiCoR(nn.Module):
 def _missing(side: int, multiple: int) -> int:
     """Pixels that `side` lacks to the next multiple, and to the least side that the encoder takes."""
     return max(-side % multiple, _LEAST_SIDE - side)
-
-
-def _stack(images: Tensor | Sequence[Tensor]) -> Tensor:
-    if not isinstance(images, Tensor):
-        sizes = {tuple(image.shape) for image in images}
-        if len(sizes) > 1:
-            raise ConfigError(
-                f"the images of a batch must have one size; found {sorted(sizes)}: crop or pad them, or call "
-                "the model for each"
-            )
-        images = torch.stack(list(images)) if sizes else torch.empty(0)
-    if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape:
-        raise ConfigError(
-            f"images must be (B, 3, H, W) or a list of (3, H, W), not empty; found {tuple(images.shape)}"
-        )
-    return images
 
 
 def _check_size(logits: Tensor, target: Tensor) -> None:

@@ -10,9 +10,10 @@ one linear layer a scale, as in the code (and as SegFormer calls it).
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from rskt_seg.errors import ConfigError
+from rskt_seg.options import check_options, refuse_unread
 
 _CHOICES = {
     "encoder": ("convnextb", "tiny"),
@@ -59,6 +60,7 @@ _RANGES = {
     "film_weight": (1e-3, 1.0),
     "stochastic_depth": (0.0, 0.99),
     "label_smoothing": (0.0, 0.99),
+    **{f"{name}_weight": (0.0, None) for name in ("aux", "heat", "fisher", "final_fisher")},
 }
 
 
@@ -142,20 +144,13 @@ class BiCoRSpec:
     (published), or of class means to their "center" (paper)."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            object.__setattr__(self, field.name, _checked(field.name, getattr(self, field.name), field.type))
+        check_options(self, _CHOICES, _RANGES)
         if self.width % 16:
             raise ConfigError(f"width must be a multiple of 16; found {self.width}")
         if self.interaction == "cross_attention" and self.width % self.attention_heads:
             raise ConfigError(f"attention_heads={self.attention_heads} must divide width={self.width}")
-        defaults = {field.name: field.default for field in fields(self)}
         for names, choice in self._unread():
-            for name in names:
-                if getattr(self, name) != defaults[name]:
-                    raise ConfigError(
-                        f"{name}={getattr(self, name)!r} has no effect with {choice}; leave it at "
-                        f"{defaults[name]!r} or choose otherwise"
-                    )
+            refuse_unread(self, names, choice)
 
     def _unread(self) -> Iterator[tuple[tuple[str, ...], str]]:
         """Options that the chosen components do not read, and the choice that makes them so."""
@@ -172,18 +167,3 @@ class BiCoRSpec:
             yield ("heat_loss",), "heat_weight=0.0"
         if self.fisher_weight == self.final_fisher_weight == 0:
             yield ("between",), "no Fisher loss"
-
-
-def _checked(name: str, value: object, kind: type) -> object:
-    """`value` as `kind` (an int may stand for a float); raises `ConfigError` where it cannot be used."""
-    if name in _CHOICES:
-        if value not in _CHOICES[name]:
-            raise ConfigError(f"{name} must be one of {', '.join(_CHOICES[name])}; found {value!r}")
-        return value
-    if type(value) is not kind and not (kind is float and type(value) is int):
-        raise ConfigError(f"{name} must be of type {kind.__name__}; found {value!r}")
-    least, most = _RANGES.get(name, (0, None))
-    if not (value >= least and (most is None or value <= most)):
-        span = f"at least {least}" if most is None else f"between {least} and {most}"
-        raise ConfigError(f"{name} must be {span}; found {value!r}")
-    return kind(value)

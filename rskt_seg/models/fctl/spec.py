@@ -10,6 +10,7 @@ from dataclasses import MISSING, dataclass, fields
 from math import isfinite
 
 from rskt_seg.errors import ConfigError
+from rskt_seg.options import refuse_unread
 
 CONTEXTS = ("medium", "large")
 """The contexts there are, from the smaller to the larger."""
@@ -107,11 +108,11 @@ class FCtLSpec:
         self._check_fusion()
         self._check_enhancement()
         if self.encoder.startswith("vgg"):
-            self._refuse(("fcn_decoder",), f"encoder={self.encoder!r}, whose decoder is FCN-8s anyway")
+            refuse_unread(self, ("fcn_decoder",), f"encoder={self.encoder!r}, whose decoder is FCN-8s anyway")
         elif not self.fcn_decoder:
-            self._refuse(("learn_upsampling",), "SegFormer's decoder")
+            refuse_unread(self, ("learn_upsampling",), "SegFormer's decoder")
         if self.view == "whole":
-            self._refuse(("patch_side",), "view='whole'")
+            refuse_unread(self, ("patch_side",), "view='whole'")
             if self.contexts:
                 raise ConfigError(
                     f"view='whole' leaves no contexts {self.contexts} around it; use contexts=()"
@@ -163,19 +164,19 @@ class FCtLSpec:
             raise ConfigError(f"factors must be at least 1, or 0 for the whole image; found {self.factors}")
         object.__setattr__(self, "factors", factors)
         if not self.contexts:
-            self._refuse(("context_encoder",), "contexts=()")
+            refuse_unread(self, ("context_encoder",), "contexts=()")
 
     def _check_fusion(self) -> None:
         if not self.lcf:
-            self._refuse(_LCF_ONLY, "lcf=False")
+            refuse_unread(self, _LCF_ONLY, "lcf=False")
         elif not self.terms:
             raise ConfigError("nothing to correlate: with contexts=() and self_context=False use lcf=False")
         elif len(self.terms) == 1:
-            self._refuse(("mcf",), f"the single context {self.terms[0]!r}, which is taken as it is")
+            refuse_unread(self, ("mcf",), f"the single context {self.terms[0]!r}, which is taken as it is")
         if not self.gpe:
-            self._refuse(("geometry",), "gpe=False")
+            refuse_unread(self, ("geometry",), "gpe=False")
         if self.geometry == "image" and not self.contexts:
-            self._refuse(("geometry",), "contexts=(), where both geometries are the same")
+            refuse_unread(self, ("geometry",), "contexts=(), where both geometries are the same")
 
     def _check_enhancement(self) -> None:
         missing = [name for name in self.enhanced if name not in self.contexts]
@@ -184,21 +185,12 @@ class FCtLSpec:
                 f"ale={self.ale!r} reads {', '.join(missing)}, not among contexts {self.contexts}"
             )
         if self.ale not in ("a", "b"):
-            self._refuse(("ale_context",), f"ale={self.ale!r}")
+            refuse_unread(self, ("ale_context",), f"ale={self.ale!r}")
         if self.ale in ("none", "concat"):
-            self._refuse(_LFI_ONLY, f"ale={self.ale!r}")
+            refuse_unread(self, _LFI_ONLY, f"ale={self.ale!r}")
         if not self.lcf and set(self.contexts) != set(self.enhanced):
             unread = ", ".join(name for name in self.contexts if name not in self.enhanced)
             raise ConfigError(f"nothing reads the context {unread} with lcf=False and ale={self.ale!r}")
         sides = self.ale_windows
         if not sides or any(type(side) is not int or side < 1 or side % 2 == 0 for side in sides):
             raise ConfigError(f"ale_windows must be odd numbers; found {sides}")
-
-    def _refuse(self, unread: tuple[str, ...], choice: str) -> None:
-        defaults = {field.name: field.default for field in fields(self)}
-        for name in unread:
-            if getattr(self, name) != defaults[name]:
-                raise ConfigError(
-                    f"{name}={getattr(self, name)!r} has no effect with {choice}; leave it at "
-                    f"{defaults[name]!r} or choose otherwise"
-                )

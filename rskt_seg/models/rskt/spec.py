@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 
 from rskt_seg.encoders.text import expand_templates
 from rskt_seg.errors import ConfigError
+from rskt_seg.options import refuse_unread
 
 _CHOICES = {
     "encoder": ("vitb16", "vitl14", "tiny"),
@@ -98,20 +99,11 @@ class RSKTSpec:
         if self.hidden_dim % getattr(self, heads):
             raise ConfigError(f"{heads}={getattr(self, heads)} must divide hidden_dim={self.hidden_dim}")
         if self.aggregator == "efficient":
-            self._refuse(_ORIGINAL_ONLY, "aggregator='efficient'")
+            refuse_unread(self, _ORIGINAL_ONLY, "aggregator='efficient'")
         else:
-            self._refuse(_EFFICIENT_ONLY, "aggregator='original'")
+            refuse_unread(self, _EFFICIENT_ONLY, "aggregator='original'")
         if not self.dino:
-            self._refuse(_DINO_ONLY, "dino=False")
-
-    def _refuse(self, unread: tuple[str, ...], choice: str) -> None:
-        defaults = {f.name: f.default for f in fields(self)}
-        for name in unread:
-            if getattr(self, name) != defaults[name]:
-                raise ConfigError(
-                    f"{name}={getattr(self, name)!r} has no effect with {choice}; leave it at "
-                    f"{defaults[name]!r} or choose otherwise"
-                )
+            refuse_unread(self, _DINO_ONLY, "dino=False")
 
 
 def _check_value(name: str, value: object, kind: type) -> None:

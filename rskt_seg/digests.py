@@ -1,0 +1,17 @@
+"""Fingerprints of weights: equal where every tensor has the same name, kind, shape and bytes."""
+
+import hashlib
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+def weights_digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 (hexadecimal) over named tensors, whatever their order and device."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
