@@ -1,5 +1,6 @@
-"""Learning rates over a training: the published schedules of the closed-set methods, or Detectron2's."""
+"""Learning rates over a training: the published schedules, or Detectron2's."""
 
+import logging
 import math
 from collections.abc import Callable
 
@@ -11,6 +12,8 @@ from detectron2.solver import build_lr_scheduler as build_detectron2_scheduler
 from torch.optim.lr_scheduler import _LRScheduler
 
 from rskt_seg.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 Rate = Callable[[float, int], float]
 """(Learning rate of a group in the configuration, iterations done) -> its rate in the next iteration."""
@@ -53,7 +56,8 @@ def epoch_cosine(max_iter: int, epochs: int, floor: float) -> Rate:
 def poly(max_iter: int, power: float, start: float) -> Rate:
     """base (1 - t)^power, where t goes from `start` to 1 in `max_iter` iterations.
 
-    FCtL: power 0.9; the published code trains Inria in epochs 50 to 99 of 100, so from t = 0.5.
+    FCtL: power 0.9; the published code trains Inria in epochs 50 to 99 of 100, so from t = 0.5. WeCLIP:
+    power 1, after a warm-up (`warmed_up`).
     """
 
     def rate(base: float, iteration: int) -> float:
@@ -63,11 +67,28 @@ def poly(max_iter: int, power: float, start: float) -> Rate:
     return rate
 
 
+def warmed_up(rate: Rate, iterations: int, factor: float) -> Rate:
+    """`rate`, but in the first `iterations` a linear rise from `factor` to 1 of what it begins with.
+
+    In iteration t that is 1 - (1 - t / iterations) (1 - factor) of `rate(base, 0)`. `rate` itself runs from
+    iteration 0 and takes over where it then is (published for WeCLIP: 50 iterations from 1e-6, and the power
+    law 1 - t / 40000); Detectron2's own warm-ups rise to that value instead.
+    """
+
+    def warmed(base: float, iteration: int) -> float:
+        if iteration >= iterations:
+            return rate(base, iteration)
+        return rate(base, 0) * (factor + (1 - factor) * iteration / iterations)
+
+    return warmed
+
+
 def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> _LRScheduler:
     """The schedule of `SOLVER.LR_SCHEDULER_NAME`, to be stepped after every iteration.
 
-    "EpochCosineLR" (`EPOCHS`, `LR_FLOOR`) and "PolyLR" (`POLY_POWER`, `POLY_START`) warm nothing up, and
-    refuse `WARMUP_ITERS`; all other names are Detectron2's. Raises `ConfigError`.
+    "EpochCosineLR" (`EPOCHS`, `LR_FLOOR`) warms nothing up, and refuses `WARMUP_ITERS`; "PolyLR"
+    (`POLY_POWER`, `POLY_START`) begins with `WARMUP_ITERS` iterations of `warmed_up` from `WARMUP_FACTOR`;
+    all other names are Detectron2's. Raises `ConfigError`.
     """
     solver = cfg.SOLVER
     if solver.LR_SCHEDULER_NAME not in _RATES:
@@ -75,15 +96,15 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> _LRSch
             return build_detectron2_scheduler(cfg, optimizer)
         except ValueError as error:
             raise ConfigError(f"SOLVER: {error}; this project adds {' and '.join(_RATES)}") from error
-    if solver.WARMUP_ITERS > 0:
-        raise ConfigError(
-            f"SOLVER.LR_SCHEDULER_NAME {solver.LR_SCHEDULER_NAME} has no warm-up: set SOLVER.WARMUP_ITERS to "
-            f"0; found {solver.WARMUP_ITERS}"
-        )
     return IterationLR(optimizer, _RATES[solver.LR_SCHEDULER_NAME](solver, optimizer))
 
 
 def _epoch_cosine(solver: CfgNode, optimizer: torch.optim.Optimizer) -> Rate:
+    if solver.WARMUP_ITERS > 0:
+        raise ConfigError(
+            "SOLVER.LR_SCHEDULER_NAME EpochCosineLR has no warm-up: set SOLVER.WARMUP_ITERS to 0; found "
+            f"{solver.WARMUP_ITERS}"
+        )
     if solver.EPOCHS < 1:
         raise ConfigError(f"SOLVER.EPOCHS must be at least 1; found {solver.EPOCHS}")
     lowest = min(group["lr"] for group in optimizer.param_groups)
@@ -100,7 +121,28 @@ def _poly(solver: CfgNode, _: torch.optim.Optimizer) -> Rate:
         raise ConfigError(f"SOLVER.POLY_POWER must be at least 0; found {solver.POLY_POWER}")
     if not 0 <= solver.POLY_START < 1:
         raise ConfigError(f"SOLVER.POLY_START must be at least 0 and below 1; found {solver.POLY_START}")
-    return poly(solver.MAX_ITER, solver.POLY_POWER, solver.POLY_START)
+    rate = poly(solver.MAX_ITER, solver.POLY_POWER, solver.POLY_START)
+    return _warmed_up(solver, rate) if solver.WARMUP_ITERS else rate
+
+
+def _warmed_up(solver: CfgNode, rate: Rate) -> Rate:
+    if solver.WARMUP_METHOD != "linear":
+        raise ConfigError(
+            "SOLVER.LR_SCHEDULER_NAME PolyLR warms up linearly: set SOLVER.WARMUP_METHOD to linear, or "
+            f"SOLVER.WARMUP_ITERS to 0; found {solver.WARMUP_METHOD!r}"
+        )
+    if solver.WARMUP_ITERS < 0:
+        raise ConfigError(f"SOLVER.WARMUP_ITERS must be at least 0; found {solver.WARMUP_ITERS}")
+    if not 0 <= solver.WARMUP_FACTOR <= 1:
+        raise ConfigError(f"SOLVER.WARMUP_FACTOR must be between 0 and 1; found {solver.WARMUP_FACTOR}")
+    if solver.WARMUP_ITERS >= solver.MAX_ITER:
+        logger.warning(
+            "the training ends within its warm-up, below its learning rate: SOLVER.WARMUP_ITERS is %d, "
+            "SOLVER.MAX_ITER %d",
+            solver.WARMUP_ITERS,
+            solver.MAX_ITER,
+        )
+    return warmed_up(rate, solver.WARMUP_ITERS, solver.WARMUP_FACTOR)
 
 
 _RATES = {"EpochCosineLR": _epoch_cosine, "PolyLR": _poly}

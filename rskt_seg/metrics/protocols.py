@@ -3,7 +3,8 @@
 All of them read the counts of one `ConfusionMatrix` over the whole set, and none is an evaluator of its own:
 their figures stand beside the common ones (`ConfusionMatrix.scores`), from which they differ where a class
 is left out of the means, has no ground truth or is never hit. Sources: GeoSeg, whose metrics BiCoR-Seg
-uses, and both branches of FCtL's code. Predictions of 255 (not classified) are misses, as everywhere here.
+uses, both branches of FCtL's code, and CTFA, whose evaluation the paper of the weakly supervised method
+follows. Predictions of 255 (not classified) are misses, as everywhere here.
 """
 
 import math
@@ -25,12 +26,14 @@ class Protocol:
     """Which of the `num_classes` classes (ids `reported`) enter the means, and what undefined values do.
 
     IoU is undefined for a class neither labelled nor predicted. One that is predicted and never labelled has
-    IoU 0, which counts (the common scores leave it out).
+    IoU 0, which counts, unless `labelled_only` (the common scores leave it out).
 
     undefined: "dropped" leaves undefined values out of the means; "zero" counts them as 0.
     f1_without_hits: F1 of a class without a true positive: "undefined" (precision and recall, both 0 or
         0/0, without an epsilon), or "zero" (2 TP / (2 TP + FP + FN), undefined only where IoU is).
     accuracy_without: ids whose labelled pixels are left out of OA.
+    labelled_only: IoU and F1 are undefined for every class without ground truth, also where it is predicted.
+    background: id of the class that stands for all else; mIoU is then also taken without it.
     """
 
     source: str
@@ -39,6 +42,8 @@ class Protocol:
     undefined: str
     f1_without_hits: str
     accuracy_without: tuple[int, ...] = ()
+    labelled_only: bool = False
+    background: int | None = None
 
 
 def _geoseg(num_classes: int, reported: int) -> Protocol:
@@ -50,6 +55,13 @@ def _fctl(num_classes: int, first: int, accuracy_without: tuple[int, ...] = ()) 
     return Protocol("FCtL", num_classes, reported, "zero", "zero", accuracy_without)
 
 
+def _ctfa(num_classes: int, background: int) -> Protocol:
+    reported = tuple(range(num_classes))
+    return Protocol(
+        "CTFA", num_classes, reported, "dropped", "zero", labelled_only=True, background=background
+    )
+
+
 PROTOCOLS: dict[str, Protocol] = {
     "geoseg_isprs": _geoseg(6, 5),
     "geoseg_loveda": _geoseg(7, 7),
@@ -57,12 +69,15 @@ PROTOCOLS: dict[str, Protocol] = {
     "fctl_deepglobe_known": _fctl(7, 1, accuracy_without=(0,)),
     "deepglobe": _fctl(6, 0),
     "fctl_inria": _fctl(2, 1),
+    "wsss_isaid": _ctfa(16, background=0),
+    "wsss_potsdam": _ctfa(6, background=5),
 }
 """Name -> protocol.
 
 FCtL's code has neither F1 nor OA: F1 is taken over the same classes, OA over all counted pixels, the unknown
 ones (label 0) of "fctl_deepglobe" among them; "fctl_deepglobe_known" leaves those out of OA. "deepglobe" is
-the challenge's rule for labels without an unknown class: those pixels are in no count."""
+the challenge's rule for labels without an unknown class: those pixels are in no count. The figures of
+"wsss_isaid" and "wsss_potsdam" (whose background is clutter) are the common mIoU, mF1 and pACC."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +85,8 @@ class ProtocolScores:
     """Figures of a protocol in percent (0..100); a mean is NaN where no class has a value.
 
     `reported`: ids of the classes in the means. `no_iou`, `no_f1`: those of them without a value of their
-    own, which were dropped or counted as 0 as the protocol says.
+    own, which were dropped or counted as 0 as the protocol says. `mIoU_foreground`: mIoU over the reported
+    classes but the background; None where the protocol names none.
     """
 
     protocol: str
@@ -80,6 +96,7 @@ class ProtocolScores:
     reported: tuple[int, ...]
     no_iou: tuple[int, ...]
     no_f1: tuple[int, ...]
+    mIoU_foreground: float | None = None
 
 
 def find_protocol(name: str) -> Protocol:
@@ -105,10 +122,15 @@ def protocol_scores(matrix: ConfusionMatrix, name: str) -> ProtocolScores:
     f1 = _percent(2 * hits, labelled + predicted)
     if protocol.f1_without_hits == "undefined":
         f1[hits == 0] = np.nan
-    accuracy = 100 * hits[counted].sum() / labelled[counted].sum()
-    mean_iou, no_iou = _mean(iou, protocol)
-    mean_f1, no_f1 = _mean(f1, protocol)
-    return ProtocolScores(name, mean_iou, mean_f1, float(accuracy), protocol.reported, no_iou, no_f1)
+    if protocol.labelled_only:
+        iou[labelled == 0] = f1[labelled == 0] = np.nan
+    accuracy = float(100 * hits[counted].sum() / labelled[counted].sum())
+    mean_iou, no_iou = _mean(iou, protocol.reported, protocol)
+    mean_f1, no_f1 = _mean(f1, protocol.reported, protocol)
+    foreground = None
+    if protocol.background is not None:
+        foreground, _ = _mean(iou, [k for k in protocol.reported if k != protocol.background], protocol)
+    return ProtocolScores(name, mean_iou, mean_f1, accuracy, protocol.reported, no_iou, no_f1, foreground)
 
 
 def check_protocol(name: str, num_classes: int) -> Protocol:
@@ -125,9 +147,10 @@ def describe(name: str, class_names: Sequence[str]) -> str:
     """One line for people: over which classes the means of protocol `name` run, and what is left out."""
     protocol = find_protocol(name)
     outside = [k for k in range(protocol.num_classes) if k not in protocol.reported]
-    parts = [
-        f"protocol {name} ({protocol.source}): mIoU and mF1 over {_named(protocol.reported, class_names)}"
-    ]
+    classes = _named(protocol.reported, class_names)
+    if protocol.labelled_only:
+        classes = f"those of {classes} that have ground truth"
+    parts = [f"protocol {name} ({protocol.source}): mIoU and mF1 over {classes}"]
     if protocol.accuracy_without:
         parts.append(f"OA without pixels labelled {_named(protocol.accuracy_without, class_names)}")
     if outside:
@@ -137,7 +160,9 @@ def describe(name: str, class_names: Sequence[str]) -> str:
 
 
 def explain(scores: ProtocolScores, class_names: Sequence[str]) -> list[str]:
-    """For people: the figures, `describe`, and which classes have no value and what that does."""
+    """For people: the figures, `describe`, mIoU without background where the protocol has it, and which
+    classes have no value and what that does.
+    """
     figures = ", ".join(f"{key} {getattr(scores, key):.2f}" for key in FIGURES)
     rule = "left out of the mean" if find_protocol(scores.protocol).undefined == "dropped" else "counted as 0"
     undefined = [
@@ -145,12 +170,21 @@ def explain(scores: ProtocolScores, class_names: Sequence[str]) -> list[str]:
         for measure, ids in (("IoU", scores.no_iou), ("F1", scores.no_f1))
         if ids
     ]
-    return [figures, describe(scores.protocol, class_names), *undefined]
+    foreground = []
+    if scores.mIoU_foreground is not None:
+        background = class_names[find_protocol(scores.protocol).background]
+        foreground = [f"mIoU without {background}: {scores.mIoU_foreground:.2f}"]
+    return [figures, describe(scores.protocol, class_names), *foreground, *undefined]
 
 
 def protocol_as_dict(scores: ProtocolScores, class_names: Sequence[str]) -> dict[str, Any]:
-    """For JSON: the name, the three figures (None for NaN) and the names of the classes concerned."""
+    """For JSON: the name, the three figures (None for NaN) and the names of the classes concerned.
+
+    With "mIoU_foreground" where the protocol names a background.
+    """
     figures = {key: getattr(scores, key) for key in FIGURES}
+    if scores.mIoU_foreground is not None:
+        figures["mIoU_foreground"] = scores.mIoU_foreground
     names = {key: [class_names[k] for k in getattr(scores, key)] for key in ("reported", "no_iou", "no_f1")}
     return {
         "name": scores.protocol,
@@ -167,11 +201,11 @@ def _percent(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return 100 * np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
 
 
-def _mean(values: np.ndarray, protocol: Protocol) -> tuple[float, tuple[int, ...]]:
-    """The mean over the reported classes, and the ids of those without a value."""
-    chosen = values[list(protocol.reported)]
+def _mean(values: np.ndarray, ids: Sequence[int], protocol: Protocol) -> tuple[float, tuple[int, ...]]:
+    """The mean over the classes `ids`, and those of them without a value."""
+    chosen = values[list(ids)]
     defined = ~np.isnan(chosen)
-    without = tuple(k for k, is_defined in zip(protocol.reported, defined, strict=True) if not is_defined)
+    without = tuple(k for k, is_defined in zip(ids, defined, strict=True) if not is_defined)
     if protocol.undefined == "zero":
         return float(np.where(defined, chosen, 0).mean()), without
     return (float(chosen[defined].mean()) if defined.any() else math.nan), without

@@ -94,6 +94,18 @@ def fctl(prediction, label, classes: int, first: int, skip: tuple = ()) -> tuple
     return *means, accuracy(prediction, label, classes, skip)
 
 
+def ctfa(prediction, label, classes: int) -> tuple[float, float, float]:
+    """Means over the classes that are labelled somewhere; without a hit precision, recall and F1 are 0."""
+    ious, f1s = [], []
+    for tp, fp, fn in triples(prediction, label, classes):
+        if tp + fn == 0:
+            continue
+        precision, recall = (tp / (tp + fp) if tp else 0.0), tp / (tp + fn)
+        ious.append(tp / (tp + fp + fn))
+        f1s.append(2 * precision * recall / (precision + recall) if tp else 0.0)
+    return sum(ious) / len(ious), sum(f1s) / len(f1s), accuracy(prediction, label, classes)
+
+
 def accuracy(prediction, label, classes: int, skip: tuple = ()) -> float:
     pairs = list(zip(prediction.ravel().tolist(), label.ravel().tolist(), strict=True))
     pairs = [(p, t) for p, t in pairs if t < classes and t not in skip]
@@ -107,7 +119,10 @@ ORACLES = {
     "fctl_deepglobe_known": lambda p, t: fctl(p, t, 7, 1, skip=(0,)),
     "deepglobe": lambda p, t: fctl(p, t, 6, 0),
     "fctl_inria": lambda p, t: fctl(p, t, 2, 1),
+    "wsss_isaid": lambda p, t: ctfa(p, t, 16),
+    "wsss_potsdam": lambda p, t: ctfa(p, t, 6),
 }
+BACKGROUND = {"wsss_isaid": 0, "wsss_potsdam": 5}
 
 
 def test_every_protocol_has_an_oracle_here():
@@ -134,7 +149,19 @@ def test_the_classes_left_out_of_means_are_clutter_the_unknown_and_what_is_no_bu
         "deepglobe": {()},
         "fctl_deepglobe": {("unknown",)},
         "fctl_inria": {("not building",)},
+        "wsss_isaid": {()},
+        "wsss_potsdam": {()},
     }
+
+
+def test_the_background_of_a_protocol_is_the_class_of_its_datasets_that_is_called_so():
+    named = {split.protocol: split.class_set.names for split in SPLITS if split.protocol}
+    found = {
+        name: named[name][protocol.background]
+        for name, protocol in PROTOCOLS.items()
+        if protocol.background is not None
+    }
+    assert found == {"wsss_isaid": "background", "wsss_potsdam": "Clutter/background"}
 
 
 @pytest.mark.parametrize("name", ORACLES)
@@ -163,6 +190,36 @@ def test_where_every_class_is_hit_torchmetrics_agrees(arrays):
     oa = multiclass_accuracy(p, t, 6, average="micro")
     expected = [100 * float(value) for value in (iou, f1, oa)]
     assert [getattr(scores, key) for key in FIGURES] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", BACKGROUND)
+@given(data=st.data())
+def test_of_the_labelled_classes_torchmetrics_agrees_with_and_without_background(name, data):
+    classes = PROTOCOLS[name].num_classes
+    prediction, label = data.draw(maps(classes, unclassified=False))
+    kept = label != 255
+    p, t = torch.from_numpy(prediction[kept]).long(), torch.from_numpy(label[kept]).long()
+    scores = protocol_scores(counted(prediction, label, classes), name)
+    labelled = torch.bincount(t, minlength=classes) > 0
+    iou = multiclass_jaccard_index(p, t, classes, average="none")
+    f1 = multiclass_f1_score(p, t, classes, average="none")[labelled].mean()
+    oa = multiclass_accuracy(p, t, classes, average="micro")
+    expected = [100 * float(value) for value in (iou[labelled].mean(), f1, oa)]
+    assert [getattr(scores, key) for key in FIGURES] == pytest.approx(expected, rel=1e-5)
+    labelled[BACKGROUND[name]] = False
+    foreground = 100 * float(iou[labelled].mean())
+    assert scores.mIoU_foreground == pytest.approx(foreground, rel=1e-5, nan_ok=True)
+
+
+@pytest.mark.parametrize("name", BACKGROUND)
+@given(data=st.data())
+def test_the_figures_of_the_weakly_supervised_method_are_the_common_ones(name, data):
+    classes = PROTOCOLS[name].num_classes
+    matrix = counted(*data.draw(maps(classes)), classes)
+    scores, common = protocol_scores(matrix, name), matrix.scores()
+    assert (scores.mIoU, scores.mF1, scores.OA) == pytest.approx((common.mIoU, common.mF1, common.pACC))
+    without = tuple(np.flatnonzero(np.isnan(common.IoU)).tolist())
+    assert scores.no_iou == scores.no_f1 == without
 
 
 @pytest.mark.parametrize("case", ["plain", "absent", "neverpred"])
@@ -204,6 +261,26 @@ def test_a_class_that_is_never_labelled_but_predicted_has_iou_0_in_the_protocol_
     assert scores.mF1 == 100 and scores.no_f1 == (3, 4)  # F1 of both is 0/0 and drops out
     assert scores.no_iou == ()
     assert common.mIoU == pytest.approx(100 * 3 / 4) and common.mF1 == pytest.approx(100 * 3 / 4)
+
+
+def test_a_class_that_is_never_labelled_does_not_count_however_often_it_is_predicted():
+    matrix = counted([[0, 1, 2, 4]], [[0, 1, 2, 3]], 6)
+    scores = protocol_scores(matrix, "wsss_potsdam")
+    assert scores.mIoU == scores.mF1 == pytest.approx(100 * 3 / 4)  # three right, tree missed
+    assert scores.no_iou == scores.no_f1 == (4, 5)
+    assert pytest.approx(100 * 3 / 4) == scores.OA
+
+
+def test_background_is_in_all_figures_but_the_one_without_it():
+    matrix = counted([[0, 0, 0, 1, 2, 0]], [[0, 0, 0, 1, 2, 2]], 16)
+    scores = protocol_scores(matrix, "wsss_isaid")
+    assert scores.mIoU == pytest.approx(100 * (3 / 4 + 1 + 1 / 2) / 3)
+    assert scores.mIoU_foreground == pytest.approx(100 * (1 + 1 / 2) / 2)
+    assert scores.mF1 == pytest.approx(100 * (6 / 7 + 1 + 2 / 3) / 3)
+    assert pytest.approx(100 * 5 / 6) == scores.OA
+    alone = protocol_scores(counted([[0, 3]], [[0, 0]], 16), "wsss_isaid")
+    assert alone.mIoU == 50 and math.isnan(alone.mIoU_foreground)
+    assert protocol_scores(counted([[0]], [[0]], 6), "geoseg_isprs").mIoU_foreground is None
 
 
 def test_a_class_that_does_not_occur_drops_out_of_geosegs_means_and_is_0_in_fctls():
@@ -264,6 +341,22 @@ def test_people_are_told_which_classes_are_in_the_means_and_which_have_no_value(
     assert len(explain(whole, ISPRS)) == 2
     nothing = protocol_scores(counted([[0]], [[1]], 7), "fctl_deepglobe")
     assert "counted as 0" in explain(nothing, names)[2]
+
+
+def test_people_and_json_get_the_mean_without_background_where_a_protocol_has_one():
+    scores = protocol_scores(counted([[0, 1, 5, 5]], [[0, 1, 5, 1]], 6), "wsss_potsdam")
+    lines = explain(scores, ISPRS)
+    assert lines[0] == "mIoU 66.67, mF1 77.78, OA 75.00"
+    assert "over those of impervious, building, low vegetation, tree, car, clutter that have" in lines[1]
+    assert lines[2] == "mIoU without clutter: 75.00"
+    assert lines[3] == "IoU of low vegetation, tree, car is undefined and left out of the mean"
+    stored = protocol_as_dict(scores, ISPRS)
+    assert stored["mIoU_foreground"] == pytest.approx(75) and stored["mIoU"] == pytest.approx(200 / 3)
+    nothing = protocol_scores(counted([[5]], [[5]], 6), "wsss_potsdam")
+    assert protocol_as_dict(nothing, ISPRS)["mIoU_foreground"] is None
+    assert "mIoU_foreground" not in protocol_as_dict(
+        protocol_scores(counted([[0]], [[0]], 6), "geoseg_isprs"), ISPRS
+    )
 
 
 def test_for_json_a_mean_without_any_value_is_null_and_classes_are_names():
