@@ -8,8 +8,9 @@
 
 SRC is a folder with the downloads, zipped (also zips in zips and volumes .zip.001 ...), unpacked or both, or
 one archive; DST the root of all datasets (default: $DETECTRON2_DATASETS, or datasets). Interrupted, the same
-command goes on; once complete it has nothing to do. datasets/README.md tells what to download. The last four
-names are the layouts of the closed-set methods; LoveDA writes that of LoveDA_geoseg too.
+command goes on; once complete it has nothing to do. datasets/README.md tells what to download. The names
+after VDD are the layouts of the closed-set methods and that of the weakly supervised one; LoveDA writes that
+of LoveDA_geoseg too, and Potsdam that of Potsdam_wsss.
 """
 
 import argparse

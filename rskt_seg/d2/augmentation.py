@@ -9,7 +9,7 @@ from functools import partial
 import cv2
 import numpy as np
 from detectron2.data import transforms as T
-from fvcore.transforms.transform import PadTransform, Transform
+from fvcore.transforms.transform import CropTransform, PadTransform, Transform, TransformList
 from PIL import Image
 
 PAD_IMAGE_VALUE = 128
@@ -106,6 +106,80 @@ class RandomScale(T.Augmentation):
             return T.NoOpTransform()
         size = (max(1, int(factor * side)) for side in (height, width))
         return T.ResizeTransform(height, width, *size, Image.BICUBIC)
+
+
+class RandomScaleBetween(T.Augmentation):
+    """Resize by a factor between `low` and `high`, each as likely: image bilinear, label nearest, by Pillow.
+
+    A side becomes the factor times its length, rounded, at least 1 px.
+    """
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__()
+        self.low, self.high = low, high
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        """The resizing drawn for one image (H, W, 3) uint8."""
+        factor = self._rand_range(self.low, self.high)
+        height, width = image.shape[:2]
+        size = (max(1, round(factor * side)) for side in (height, width))
+        return T.ResizeTransform(height, width, *size, Image.BILINEAR)
+
+
+class FillTransform(Transform):
+    """A `height` x `width` image at the upper left of a canvas (H, W) of one colour (R, G, B), 0..255.
+
+    The image and its label must not be larger than the canvas; outside, a label is `ignore`.
+    """
+
+    def __init__(
+        self, height: int, width: int, canvas: tuple[int, int], color: Sequence[int], ignore: int
+    ) -> None:
+        super().__init__()
+        self.height, self.width, self.canvas = height, width, tuple(canvas)
+        self.color, self.ignore = tuple(color), ignore
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        """An image (H, W, 3) on the canvas."""
+        return self._placed(img, self.color)
+
+    def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
+        """A label (H, W) on the canvas."""
+        return self._placed(segmentation, self.ignore)
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        """Points (N, 2) of x and y in pixels from the upper left corner, which stay where they are."""
+        return coords
+
+    def inverse(self) -> Transform:
+        """The image alone again."""
+        return CropTransform(0, 0, self.width, self.height, self.canvas[1], self.canvas[0])
+
+    def _placed(self, array: np.ndarray, fill: Sequence[int] | int) -> np.ndarray:
+        canvas = np.empty((*self.canvas, *array.shape[2:]), array.dtype)
+        canvas[:] = fill
+        canvas[: self.height, : self.width] = array
+        return canvas
+
+
+class RandomCropOrFill(T.Augmentation):
+    """A random crop of exactly `size` (H, W), every place equally likely.
+
+    Where the image is smaller, it is filled at the right and the bottom with `color` (R, G, B), and its label
+    with `ignore`.
+    """
+
+    def __init__(self, size: tuple[int, int], color: Sequence[int], ignore: int) -> None:
+        super().__init__()
+        self.size, self.color, self.ignore = tuple(size), tuple(color), ignore
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        """The crop and the filling drawn for one image (H, W, 3)."""
+        height, width = image.shape[:2]
+        tall, wide = min(height, self.size[0]), min(width, self.size[1])
+        top, left = draw_below(height - tall + 1), draw_below(width - wide + 1)
+        crop = CropTransform(left, top, wide, tall, width, height)
+        return TransformList([crop, FillTransform(tall, wide, self.size, self.color, self.ignore)])
 
 
 class QuarterTurnTransform(Transform):

@@ -8,14 +8,18 @@ from detectron2.data import transforms as T
 
 from rskt_seg.d2.augmentation import (
     PadToMultiple,
+    RandomCropOrFill,
     RandomPhotometricDistortion,
     RandomQuarterTurn,
     RandomScale,
+    RandomScaleBetween,
 )
 from rskt_seg.d2.crops import RandomMosaic, Sample, SmartCrop
+from rskt_seg.encoders.presets import CLIP_PIXEL_MEAN
 from rskt_seg.errors import ConfigError
 
 Reader = Callable[[dict], Sample]
+_MEAN_COLOR = tuple(round(mean) for mean in CLIP_PIXEL_MEAN)
 
 
 def training_augmentations(
@@ -24,7 +28,8 @@ def training_augmentations(
     """The chain of `INPUT.AUGMENTATION`.
 
     "ovrsis" (RSKT-Seg): short side to one of `MIN_SIZE_TRAIN`, crop, colour, flip, padding. "geoseg"
-    (BiCoR-Seg): mosaic, scale, crop, turn, flips. "fctl" (FCtL): flip and turn of the whole image.
+    (BiCoR-Seg): mosaic, scale, crop, turn, flips. "fctl" (FCtL): flip and turn of the whole image. "wsss"
+    (weakly supervised): scale, flips, turn, crop, filled with the mean colour where the image is smaller.
     `samples` and `read` are the dataset of which a mosaic takes its other parts. Raises `ConfigError`.
     """
     name = cfg.INPUT.AUGMENTATION
@@ -78,7 +83,24 @@ def _fctl(cfg: CfgNode, *_: object) -> list[T.Augmentation]:
     ]
 
 
-_CHAINS = {"ovrsis": _ovrsis, "geoseg": _geoseg, "fctl": _fctl}
+def _wsss(cfg: CfgNode, *_: object) -> list[T.Augmentation]:
+    _refuse(cfg, "COLOR_AUG_SSD", "SIZE_DIVISIBILITY")
+    if cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA < 1:
+        raise ConfigError(
+            "INPUT.CROP.SINGLE_CATEGORY_MAX_AREA has no effect with INPUT.AUGMENTATION wsss: it has no labels"
+        )
+    if not cfg.INPUT.CROP.ENABLED:
+        raise ConfigError("INPUT.AUGMENTATION wsss needs crops of one size: set INPUT.CROP.ENABLED True")
+    return [
+        RandomScaleBetween(*_scale_range(cfg)),
+        T.RandomFlip(_probability("HFLIP", cfg.INPUT.HFLIP), horizontal=True, vertical=False),
+        T.RandomFlip(_probability("VFLIP", cfg.INPUT.VFLIP), horizontal=False, vertical=True),
+        RandomQuarterTurn(_probability("ROTATE90", cfg.INPUT.ROTATE90)),
+        RandomCropOrFill(_crop_size(cfg), _MEAN_COLOR, cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE),
+    ]
+
+
+_CHAINS = {"ovrsis": _ovrsis, "geoseg": _geoseg, "fctl": _fctl, "wsss": _wsss}
 
 
 def _refuse(cfg: CfgNode, *keys: str) -> None:
@@ -100,6 +122,13 @@ def _scales(cfg: CfgNode) -> tuple[float, ...]:
     return scales
 
 
+def _scale_range(cfg: CfgNode) -> tuple[float, float]:
+    bounds = tuple(cfg.INPUT.SCALE_RANGE)
+    if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1]:
+        raise ConfigError(f"INPUT.SCALE_RANGE must be two factors above 0, ascending; found {bounds}")
+    return bounds
+
+
 def _mosaic(cfg: CfgNode, samples: Sequence[dict], read: Reader | None) -> list[T.Augmentation]:
     probability, side = _probability("MOSAIC", cfg.INPUT.MOSAIC), cfg.INPUT.MOSAIC_SIDE
     if probability == 0:
@@ -118,15 +147,20 @@ def _smart_crop(cfg: CfgNode) -> list[T.Augmentation]:
     crop = cfg.INPUT.CROP
     if not crop.ENABLED:
         return []
-    size = tuple(crop.SIZE)
-    if crop.TYPE != "absolute" or len(size) != 2 or any(type(side) is not int or side < 1 for side in size):
-        raise ConfigError(
-            "INPUT.AUGMENTATION geoseg crops to INPUT.CROP.SIZE [height, width] in pixels, with "
-            f"INPUT.CROP.TYPE absolute; found {list(size)} and {crop.TYPE}"
-        )
+    size = _crop_size(cfg)
     if size[0] != size[1] and cfg.INPUT.ROTATE90 > 0:
         raise ConfigError(
             f"INPUT.CROP.SIZE {list(size)} is not square, so that crops would have two sizes: set "
             "INPUT.ROTATE90 to 0"
         )
     return [SmartCrop(size, crop.SINGLE_CATEGORY_MAX_AREA, cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE)]
+
+
+def _crop_size(cfg: CfgNode) -> tuple[int, int]:
+    crop, size = cfg.INPUT.CROP, tuple(cfg.INPUT.CROP.SIZE)
+    if crop.TYPE != "absolute" or len(size) != 2 or any(type(side) is not int or side < 1 for side in size):
+        raise ConfigError(
+            f"INPUT.AUGMENTATION {cfg.INPUT.AUGMENTATION} crops to INPUT.CROP.SIZE [height, width] in pixels,"
+            f" with INPUT.CROP.TYPE absolute; found {list(size)} and {crop.TYPE}"
+        )
+    return size

@@ -5,11 +5,14 @@ import logging
 import os
 from collections.abc import Iterable, Sequence
 from functools import partial
+from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 
-from rskt_seg.data.catalog import IGNORE_LABEL, ROOT_VARIABLE, SPLITS, Split, pairs
+from rskt_seg.data.catalog import IGNORE_LABEL, ROOT_VARIABLE, SPLITS, Split, images_of, pairs
+from rskt_seg.data.image_labels import classes_of_mask, split_image_labels
 from rskt_seg.data.own import read_own
+from rskt_seg.data.parallel import over_files
 from rskt_seg.errors import ConfigError, DatasetError
 from rskt_seg.inference.palette import palette
 
@@ -67,18 +70,20 @@ def load_split(split: Split) -> list[dict]:
     """The image/label pairs of `split` in Detectron2's form, under the root of this moment.
 
     The root is the environment variable `DETECTRON2_DATASETS`, or `datasets` in the working directory.
-    Each dict has `file_name`, `sem_seg_file_name` and `vocabulary` (tuple of class names). Raises as
-    `rskt_seg.data.catalog.pairs`.
+    Each dict has `file_name`, `vocabulary` (tuple of class names), `sem_seg_file_name` where there are masks
+    and `image_labels` (tuple of class ids) where a file has them. Raises as `rskt_seg.data.catalog.pairs` and
+    `rskt_seg.data.image_labels.split_image_labels`.
     """
     root = os.environ.get(ROOT_VARIABLE, "datasets")
-    return [
-        {
-            "file_name": str(pair.image),
-            "sem_seg_file_name": str(pair.label),
-            "vocabulary": split.class_set.names,
-        }
-        for pair in pairs(split, root)
-    ]
+    if split.labels:
+        found = pairs(split, root)
+        entries = [{"file_name": str(p.image), "sem_seg_file_name": str(p.label)} for p in found]
+    else:
+        entries = [{"file_name": str(image)} for image in images_of(split, root)]
+    if split.image_labels:
+        labels = split_image_labels(split, root)
+        entries = [entry | {"image_labels": labels[Path(entry["file_name"]).stem]} for entry in entries]
+    return [entry | {"vocabulary": split.class_set.names} for entry in entries]
 
 
 def load_datasets(names: Sequence[str]) -> list[dict]:
@@ -111,6 +116,35 @@ def load_datasets(names: Sequence[str]) -> list[dict]:
         )
     logger.info("%s: %d images, %d classes", ", ".join(names), len(dicts), len(next(iter(vocabularies), ())))
     return dicts
+
+
+def with_image_labels(entries: Sequence[dict], min_pixels: int) -> list[dict]:
+    """The dicts of `load_datasets`, each with `image_labels`: the ids of its classes, ascending.
+
+    Where a dict has none, they are the classes of which its mask has at least `min_pixels`; all masks are
+    then read here, and none of them later. Raises `LabelError` for a faulty mask, and `DatasetError` where
+    there is no mask either.
+    """
+
+    def labelled(entry: dict) -> dict:
+        if "image_labels" in entry:
+            return entry
+        mask = mask_of(entry)
+        return entry | {
+            "image_labels": classes_of_mask(mask, entry["vocabulary"], entry["ignore"], min_pixels)
+        }
+
+    return list(over_files(labelled, entries, "image-level labels", delay=2.0))
+
+
+def mask_of(entry: dict) -> str:
+    """The label file of a dict. Raises `DatasetError` where there is none."""
+    if "sem_seg_file_name" not in entry:
+        raise DatasetError(
+            f"{entry['file_name']} has no mask: from image-level labels alone only the weakly supervised "
+            "method (MODEL.SEM_SEG_HEAD.NAME PriorWSSSHead) learns, and nothing can be scored by them"
+        )
+    return entry["sem_seg_file_name"]
 
 
 def check_registered(name: str) -> None:

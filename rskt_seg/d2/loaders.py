@@ -8,11 +8,17 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetFromList, build_detection_test_loader, build_detection_train_loader
 from torch.utils.data import Dataset
 
-from rskt_seg.d2.datasets import check_registered, load_datasets, register_own
-from rskt_seg.d2.mapper import RSDatasetMapper
+from rskt_seg.d2.datasets import (
+    check_registered,
+    load_datasets,
+    mask_of,
+    register_own,
+    with_image_labels,
+)
+from rskt_seg.d2.mapper import RSDatasetMapper, training_mapper
 from rskt_seg.d2.specs import class_names, method_of
 from rskt_seg.data.catalog import Pair
-from rskt_seg.data.quick import quick_check
+from rskt_seg.data.quick import quick_check, quick_image_check
 from rskt_seg.errors import ConfigError, DatasetError, RSKTSegError
 
 logger = logging.getLogger(__name__)
@@ -59,6 +65,9 @@ def check_datasets(cfg: CfgNode, training: bool) -> None:
     dicts = {name: load_datasets([name]) for name in (*trained, *cfg.DATASETS.TEST)}
     if method_of(cfg).closed_set:
         _check_classes(cfg, dicts)
+    for name, entries in dicts.items():
+        if name in cfg.DATASETS.TEST or not method_of(cfg).weak:
+            _check_masks(name, entries)
     for name in trained:
         _check_ignore(cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE, name, dicts[name])
     for name, entries in dicts.items():
@@ -76,6 +85,14 @@ def _check_classes(cfg: CfgNode, dicts: dict[str, list[dict]]) -> None:
             )
 
 
+def _check_masks(name: str, entries: Sequence[dict]) -> None:
+    try:
+        for entry in entries:
+            mask_of(entry)
+    except DatasetError as error:
+        raise DatasetError(f"{name}: {error}") from None
+
+
 def _check_ignore(value: int, name: str, entries: Sequence[dict]) -> None:
     for entry in entries[:1]:
         classes = len(entry["vocabulary"])
@@ -87,8 +104,12 @@ def _check_ignore(value: int, name: str, entries: Sequence[dict]) -> None:
 
 
 def _check_files(name: str, entries: Sequence[dict], known_as: str) -> None:
-    pairs = [Pair(Path(entry["file_name"]), Path(entry["sem_seg_file_name"])) for entry in entries]
-    findings = quick_check(name, pairs, entries[0]["vocabulary"], entries[0]["ignore"]) if pairs else []
+    alone = [Path(entry["file_name"]) for entry in entries if "sem_seg_file_name" not in entry]
+    masked = [entry for entry in entries if "sem_seg_file_name" in entry]
+    findings = quick_image_check(name, alone) if alone else []
+    if masked:
+        pairs = [Pair(Path(entry["file_name"]), Path(entry["sem_seg_file_name"])) for entry in masked]
+        findings += quick_check(name, pairs, masked[0]["vocabulary"], masked[0]["ignore"])
     for finding in findings:
         if finding.is_error:
             raise DatasetError(
@@ -116,11 +137,17 @@ class MappedDataset(Dataset):
 
 
 def training_loader(cfg: CfgNode) -> PlainErrors:
-    """Endless batches of mapped dicts of `DATASETS.TRAIN`, shuffled; this process's share of them."""
-    dicts = DatasetFromList(load_datasets(cfg.DATASETS.TRAIN), copy=False)
+    """Endless batches of mapped dicts of `DATASETS.TRAIN`, shuffled; this process's share of them.
+
+    For weak supervision they have `image_labels`, which are counted in the masks here where no file has them.
+    """
+    entries = load_datasets(cfg.DATASETS.TRAIN)
+    if method_of(cfg).weak:
+        entries = with_image_labels(entries, cfg.DATASETS.MIN_LABEL_PIXELS)
+    dicts = DatasetFromList(entries, copy=False)
     return PlainErrors(
         build_detection_train_loader(
-            MappedDataset(dicts, RSDatasetMapper(cfg, is_train=True, samples=dicts)),
+            MappedDataset(dicts, training_mapper(cfg, dicts)),
             mapper=None,
             total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
             aspect_ratio_grouping=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
@@ -132,9 +159,12 @@ def training_loader(cfg: CfgNode) -> PlainErrors:
 def evaluation_loader(cfg: CfgNode, dataset_name: str) -> PlainErrors:
     """Every image of a dataset once, in batches of one, this process's share of them.
 
-    With `TEST.ROTATE_NAMES` their vocabulary is not that of the dataset.
+    With `TEST.ROTATE_NAMES` their vocabulary is not that of the dataset; with `TEST.CAM` they have
+    `image_labels`.
     """
     dicts = load_datasets([dataset_name])
+    if cfg.TEST.CAM:
+        dicts = with_image_labels(dicts, cfg.DATASETS.MIN_LABEL_PIXELS)
     if cfg.TEST.ROTATE_NAMES:
         dicts = [entry | {"vocabulary": _rotated(cfg, entry["vocabulary"])} for entry in dicts]
     mapper = RSDatasetMapper(cfg, is_train=False)

@@ -12,6 +12,7 @@ from detectron2.data.detection_utils import read_image
 
 from rskt_seg.d2.chains import evaluation_augmentations, training_augmentations
 from rskt_seg.d2.crops import Sample
+from rskt_seg.d2.datasets import mask_of
 from rskt_seg.data.labels import check_label, read_label
 from rskt_seg.errors import ConfigError, ImageReadError
 
@@ -59,7 +60,7 @@ class RSDatasetMapper:
         """
         result = dict(dataset_dict)
         if self.is_train:
-            image, label = read_sample(result, self.ignore)
+            image, label = self.sample(result)
         else:
             image, label = _read_image(result["file_name"]), None
         result["height"], result["width"] = image.shape[:2]
@@ -67,8 +68,43 @@ class RSDatasetMapper:
         self.augmentations(inputs)
         result["image"] = torch.from_numpy(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
         if label is not None:
-            result["sem_seg"] = torch.from_numpy(np.ascontiguousarray(inputs.sem_seg))
+            result |= self.target(torch.from_numpy(np.ascontiguousarray(inputs.sem_seg)))
         return result
+
+    def sample(self, entry: dict) -> Sample:
+        """What a dict is augmented from in training."""
+        return read_sample(entry, self.ignore)
+
+    def target(self, label: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What an augmented label (H, W) uint8 adds to a sample."""
+        return {"sem_seg": label}
+
+
+class WeakDatasetMapper(RSDatasetMapper):
+    """In training an image without its label: no label file is opened.
+
+    In place of `sem_seg` a sample has `valid` (H, W) bool, False where the image is padded.
+    """
+
+    @property
+    def _inside(self) -> int:
+        """What the augmentations carry along as the label of the image; padding is labelled `ignore`."""
+        return (self.ignore + 1) % 256
+
+    def sample(self, entry: dict) -> Sample:
+        """The image, and a label that says no more than where it is."""
+        image = _read_image(entry["file_name"])
+        return image, np.full(image.shape[:2], self._inside, np.uint8)
+
+    def target(self, label: torch.Tensor) -> dict[str, torch.Tensor]:
+        """`valid`."""
+        return {"valid": label == self._inside}
+
+
+def training_mapper(cfg: CfgNode, samples: Sequence[dict]) -> RSDatasetMapper:
+    """The mapper of training data `samples`: with the chain "wsss" that without labels."""
+    kind = WeakDatasetMapper if cfg.INPUT.AUGMENTATION == "wsss" else RSDatasetMapper
+    return kind(cfg, is_train=True, samples=samples)
 
 
 def read_sample(entry: dict, ignore: int) -> Sample:
@@ -78,7 +114,7 @@ def read_sample(entry: dict, ignore: int) -> Sample:
     `ignore`. Raises as `RSDatasetMapper`.
     """
     image = _read_image(entry["file_name"])
-    path, classes = entry["sem_seg_file_name"], entry["vocabulary"]
+    path, classes = mask_of(entry), entry["vocabulary"]
     ignored = entry.get("ignore", ignore)
     label = read_label(path)
     check_label(label, len(classes), ignored, path, image_size=image.shape[:2], class_names=classes)

@@ -18,6 +18,7 @@ from rskt_seg.data.class_sets import (
     IGNORE_LABEL,
     INRIA,
     ISAID,
+    ISAID_16,
     ISPRS,
     LOVEDA,
     LOVEDA_8C,
@@ -28,6 +29,7 @@ from rskt_seg.data.class_sets import (
     listed,
     repeated,
 )
+from rskt_seg.data.isprs import POTSDAM_TEST, POTSDAM_TRAIN, potsdam_tiles
 from rskt_seg.errors import DatasetError, DatasetNotFoundError
 
 logger = logging.getLogger(__name__)
@@ -44,7 +46,9 @@ class Split:
     with `pathlib`). Extensions are without a dot, in the case of the published files, and match in any
     case. `ignore` (0..255) is the id in the files that is neither trained nor scored. With `stems` the
     split is those files alone. `protocol`: name of the published rule by which it is scored beside the common
-    one, if there is one. A user's own dataset is a `Split` like every row of the table.
+    one, if there is one. `image_labels`: a file, relative to the root, that says which classes each image
+    shows (`rskt_seg.data.image_labels`); `labels` may then be empty, and weak supervision alone can use the
+    split. A user's own dataset is a `Split` like every row of the table.
     """
 
     name: str
@@ -59,8 +63,11 @@ class Split:
     ignore: int = IGNORE_LABEL
     stems: tuple[str, ...] = field(default=(), repr=False)
     protocol: str = ""
+    image_labels: str = ""
 
     def __post_init__(self) -> None:
+        if not self.labels and not self.image_labels:
+            raise DatasetError(f"{self.name}: a folder of labels or a file of image-level labels is needed")
         if type(self.ignore) is not int or not 0 <= self.ignore <= 255:
             raise DatasetError(f"{self.name}: ignore must be a number 0..255, found {self.ignore!r}")
         for extensions in (self.image_extensions, self.label_extensions):
@@ -140,6 +147,21 @@ def _inria(split: str) -> Split:
                  _PNG, INRIA, protocol="fctl_inria")  # fmt: skip
 
 
+def _wsss_isaid(split: str) -> Split:
+    folder = f"iSAID_wsss/{split}"
+    return Split(
+        f"iSAID_wsss_{split}_sem_seg", "iSAID_wsss", split, f"{folder}/images", f"{folder}/labels", _PNG,
+        _PNG, ISAID_16, "crops drawn here, not the published ones", protocol="wsss_isaid",
+    )  # fmt: skip
+
+
+def _wsss_potsdam(split: str, areas: str) -> Split:
+    return Split(
+        f"Potsdam_wsss_{split}_sem_seg", "Potsdam_wsss", split, "Potsdam/imgs", "Potsdam/D2masks", _PNG, _PNG,
+        ISPRS, stems=potsdam_tiles(areas), protocol="wsss_potsdam",
+    )  # fmt: skip
+
+
 SPLITS: tuple[Split, ...] = (
     Split("DLRSD_train_sem_seg", "DLRSD", "train", "DLRSD_split/train/imgs", "DLRSD_split/train/D2masks",
           _JPG, _PNG, DLRSD),
@@ -170,9 +192,13 @@ SPLITS: tuple[Split, ...] = (
     *(_geoseg_isprs(place, split, padded=True) for place in _ISPRS for split in ("train", "test")),
     *(row for split in ("train", "val", "test") for row in _deepglobe(split)),
     *(_inria(split) for split in ("train", "val", "test")),
+    *(_wsss_isaid(split) for split in ("train", "val", "test")),
+    _wsss_potsdam("train", POTSDAM_TRAIN),
+    _wsss_potsdam("test", POTSDAM_TEST),
 )  # fmt: skip
 """Every row of OVRSISBench in the layout of the published registrations, and those of the closed-set methods:
-GeoSeg's and BiCoR-Seg's (`*_geoseg_*`), FCtL's (`deepglobe_*`, `inria_*`)."""
+GeoSeg's and BiCoR-Seg's (`*_geoseg_*`), FCtL's (`deepglobe_*`, `inria_*`); and those of the weakly supervised
+method (`*_wsss_*`)."""
 
 
 def find_split(name: str, splits: Iterable[Split] = SPLITS) -> Split:
@@ -191,41 +217,62 @@ def pairs(split: Split, root: str | Path) -> list[Pair]:
 
     Files pair by stem (never by position), extensions match in any case, sub-folders are not
     entered, hidden files are left out. Raises as `find_files`, and `DatasetError` naming the first ten
-    files when an image or a label is left alone.
+    files when an image or a label is left alone, or where the split has image-level labels alone.
     """
-    files = find_files(split, root)
-    for folder in files.passed_over:
-        logger.warning("%s: passed over in %s", split.name, folder)
+    if not split.labels:
+        raise DatasetError(
+            f"{split.name} has no masks but the image-level labels of {split.image_labels} alone, from which "
+            "only the weakly supervised method learns"
+        )
+    files = _found(split, root)
     if files.images.keys() != files.labels.keys():
         raise DatasetError(_describe_orphans(split, root, files))
     return files.pairs
 
 
+def images_of(split: Split, root: str | Path) -> list[Path]:
+    """All images of `split` under `root`, in the order of their stems, with or without labels.
+
+    Raises as `find_files`.
+    """
+    return list(_found(split, root).images.values())
+
+
 def find_files(split: Split, root: str | Path) -> Files:
     """The files of `split` under `root`, found as `pairs` says, before partners are looked for.
 
-    Raises `DatasetNotFoundError` with the expected layout when a folder is missing; `DatasetError` naming
-    the first ten when a folder holds no fitting file, two files share a stem, or a listed stem is absent.
+    A split of image-level labels alone has no label files. Raises `DatasetNotFoundError` with the expected
+    layout when a folder is missing; `DatasetError` naming the first ten when a folder holds no fitting file,
+    two files share a stem, or a listed stem is absent.
     """
-    folders = [Path(root) / split.images, Path(root) / split.labels]
-    for folder in folders:
+    places = [(Path(root) / split.images, split.image_extensions)]
+    if split.labels:
+        places.append((Path(root) / split.labels, split.label_extensions))
+    for folder, _ in places:
         if not folder.is_dir():
             raise DatasetNotFoundError(
                 f"{split.name}: the folder {folder} does not exist.\n{expected_layout(split, root)}"
             )
-    images, over_images = _by_stem(split, folders[0], split.image_extensions)
-    labels, over_labels = _by_stem(split, folders[1], split.label_extensions)
-    passed_over = [f"{f}: {o}" for f, o in zip(folders, (over_images, over_labels), strict=True) if o]
-    if split.stems:
-        images = _of_stems(split, images, folders[0])
-        labels = _of_stems(split, labels, folders[1])
-    return Files(images, labels, tuple(passed_over))
+    found, passed_over = [], []
+    for folder, extensions in places:
+        files, others = _by_stem(split, folder, extensions)
+        found.append(_of_stems(split, files, folder) if split.stems else files)
+        passed_over += [f"{folder}: {others}"] if others else []
+    return Files(found[0], found[1] if split.labels else {}, tuple(passed_over))
+
+
+def _found(split: Split, root: str | Path) -> Files:
+    files = find_files(split, root)
+    for folder in files.passed_over:
+        logger.warning("%s: passed over in %s", split.name, folder)
+    return files
 
 
 def expected_layout(split: Split, root: str | Path) -> str:
     """What `pairs` expects on disk, a line for each folder, and how to point to another root."""
     rows = [(split.images, split.image_extensions, "images")]
-    rows.append((split.labels, split.label_extensions, "labels, one class id a pixel, same stems"))
+    if split.labels:
+        rows.append((split.labels, split.label_extensions, "labels, one class id a pixel, same stems"))
     lines = [f"  {Path(root) / where}/<name>.{'|'.join(ext)} ({what});" for where, ext, what in rows]
     advice = f"Put the files there, or set {ROOT_VARIABLE} to the folder that holds {split.images}"
     return "\n".join(["Expected layout:", *lines, f"{advice} (see datasets/README.md)."])

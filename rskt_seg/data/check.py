@@ -7,6 +7,7 @@ from itertools import combinations
 from pathlib import Path
 
 from rskt_seg.data.catalog import SPLITS, Files, Split, expected_layout, find_files
+from rskt_seg.data.check_images import PASSED_OVER, check_images, copies, file_labels
 from rskt_seg.data.findings import ERROR, NOTE, Fault, Finding, Kind, Report, collect
 from rskt_seg.data.fingerprint import combine
 from rskt_seg.data.own import Colors, read_own
@@ -17,14 +18,10 @@ from rskt_seg.errors import DatasetError, DatasetNotFoundError
 
 ALL = "all"
 _WHOLE = (ALL, "train_val")
-_PASSED_OVER = Kind(NOTE, "other files lie in the folders", "they are passed over")
 _OTHER_CASE = Kind(
     NOTE,
     "extensions in another case than the published ones",
     "nothing to do here, where case plays no role; the published code would not find these files",
-)
-_REPEATED = Kind(
-    NOTE, "images that are copies of another one", "each counts anew; remove them if that is not meant"
 )
 
 
@@ -61,7 +58,7 @@ def _is_there(split: Split, root: Path) -> bool:
 
 
 def _has_folder(split: Split, root: Path) -> bool:
-    return (root / split.images).is_dir() or (root / split.labels).is_dir()
+    return any((root / folder).is_dir() for folder in (split.images, split.labels) if folder)
 
 
 def _advice(name: str) -> str:
@@ -78,9 +75,9 @@ def check_split(split: Split, root: str | Path, workers: int | None = None, prog
 
     Images are decoded and hashed, labels read and counted, `workers` at a time (None: one for each core, at
     most eight). Faults of the data are never raised but reported; the report is the same for any number
-    of workers.
+    of workers. Of a split without masks the file of image-level labels takes their place.
     """
-    folders = (str(Path(root) / split.images), str(Path(root) / split.labels))
+    folders = (str(Path(root) / split.images), str(Path(root) / (split.labels or split.image_labels)))
     about = (split.name, folders, split.class_set.names, split.ignore)
     try:
         files = find_files(split, root)
@@ -88,6 +85,8 @@ def check_split(split: Split, root: str | Path, workers: int | None = None, prog
         what, _, layout = str(error).removeprefix(f"{split.name}: ").partition("\n")
         kind = Kind(ERROR, what, " ".join(layout.split()) or "nothing else was checked")
         return Report(*about, findings=(Finding(kind),))
+    if not split.labels:
+        return check_images(split, root, about, files, workers, progress)
     facts = list(over_files(read_pair, files.pairs, split.name, workers, progress))
     totals, in_files = Counter(), Counter()
     for fact in facts:
@@ -98,7 +97,7 @@ def check_split(split: Split, root: str | Path, workers: int | None = None, prog
     ids = [k if k != ignore else None for k in range(number)] + [ignore]
     return Report(
         *about,
-        findings=tuple(collect(_faults(split, files, facts, totals))),
+        findings=tuple(collect([*_faults(split, files, facts, totals), *_file_faults(split, root)])),
         count=len(facts),
         histogram=tuple(totals[k] for k in ids),
         files_per_class=tuple(in_files[k] for k in ids),
@@ -145,11 +144,11 @@ def _faults(split: Split, files: Files, facts: Sequence[Facts], totals: Counter)
         if kind := judge(totals, len(names), ignore):
             yield Fault(kind, "")
     yield from absent_classes(totals, names, ignore)
-    yield from _copies(facts)
+    yield from copies((fact.pair.image, fact.image, fact.digests and fact.digests.label) for fact in facts)
     if split in SPLITS:
         yield from _other_cases(split, files)
     for folder in files.passed_over:
-        yield Fault(_PASSED_OVER, *folder.rsplit(": ", 1))
+        yield Fault(PASSED_OVER, *folder.rsplit(": ", 1))
 
 
 def _orphans(files: Files) -> Iterator[Fault]:
@@ -160,16 +159,8 @@ def _orphans(files: Files) -> Iterator[Fault]:
         yield from (Fault(Kind(ERROR, what, cure), str(path)) for path in paths)
 
 
-def _copies(facts: Sequence[Facts]) -> Iterator[Fault]:
-    first: dict[bytes, Facts] = {}
-    for fact in facts:
-        if fact.image is None:
-            continue
-        other = first.setdefault(fact.image, fact)
-        if other is not fact:
-            labelled = fact.digests and other.digests and fact.digests.label != other.digests.label
-            also = ", with another label" if labelled else ""
-            yield Fault(_REPEATED, str(fact.pair.image), f"= {other.pair.image.name}{also}")
+def _file_faults(split: Split, root: str | Path) -> list[Fault]:
+    return file_labels(split, root)[1] if split.image_labels else []
 
 
 def _other_cases(split: Split, files: Files) -> Iterator[Fault]:

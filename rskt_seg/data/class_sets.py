@@ -114,6 +114,8 @@ ISAID = _class_set(
         "harbor": (0, 100, 155),
     },
 )
+ISAID_16 = ClassSet("iSAID_16", ("background", *ISAID.names), ((0, 0, 0), *ISAID.colors))
+"""The weakly supervised method has what is black, and so of no class, as class 0."""
 LOVEDA = _class_set(
     "LoveDA",
     {

@@ -22,6 +22,7 @@ from rskt_seg.data.class_sets import (
     IGNORE_LABEL,
     INRIA,
     ISAID,
+    ISAID_16,
     ISPRS,
     LOVEDA,
     LOVEDA_8C,
@@ -164,6 +165,7 @@ CONVERTERS: dict[str, Converter] = {
     "inria": Converter(binary, INRIA),
     "potsdam_mmseg": Converter(lowered_ids, ISPRS),
     "loveda_8c": Converter(same_ids, LOVEDA_8C),
+    "isaid_background": Converter(colors_only, ISAID_16),
     "dlrsd_ids": Converter(same_ids, DLRSD),
     "isaid_ids": Converter(same_ids, ISAID),
     "isprs_ids": Converter(same_ids, ISPRS),
@@ -172,8 +174,8 @@ CONVERTERS: dict[str, Converter] = {
     "inria_ids": Converter(same_ids, INRIA),
 }
 """The official files of each dataset; `potsdam_mmseg`: id masks written by mmsegmentation; `loveda_8c`:
-official LoveDA files with no-data as class 0; `deepglobe_fctl`: unknown as class 0; `..._ids`: files that
-hold the ids of the table already."""
+official LoveDA files with no-data as class 0; `isaid_background`: black as class 0; `deepglobe_fctl`: unknown
+as class 0; `..._ids`: files that hold the ids of the table already."""
 
 
 def find_converter(name: str) -> Converter:

@@ -94,6 +94,8 @@ class Report:
     `folders`: of images and of labels; `count`: pairs; `histogram`: pixels of ids 0..K-1 and, last, of
     the ignored id; `files_per_class`: in how many labels each of them occurs; `strays`: pixels of other
     ids; `fingerprint`: None unless every file could be read; `digests`: of the content of each image.
+    A split without masks has images in place of pairs, no histogram, and in `files_per_class` how many images
+    show each of the K classes.
     """
 
     name: str
@@ -124,22 +126,25 @@ class Report:
         below = os.path.commonpath([os.path.abspath(folder) for folder in self.folders])
         shown = os.path.relpath(below)
         head = (
-            f"{self.name}: {self.count} pairs, {len(self.classes)} classes, "
+            f"{self.name}: {self.count} {self._unit}, {len(self.classes)} classes, "
             f"{_number(self.errors, 'kind of error', 'kinds of error')}, {_number(notes, 'note', 'notes')}"
         )
         lines = [head, *_wrapped(f"in {below if shown.startswith('..') else shown}", "")]
         lines += [finding.render(below) for finding in errors_first(self.findings)]
-        if self.histogram:
+        if self.files_per_class:
             lines += [
                 "",
-                self._table(),
+                self._table() if self.histogram else self._image_table(),
                 "",
                 f"fingerprint  {self.fingerprint or 'none: not all is readable'}",
             ]
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
-        """The report as plain values for `json`, with every file of every finding."""
+        """The report as plain values for `json`, with every file of every finding.
+
+        `images_per_class` is empty where there are masks; the histogram tells more.
+        """
         mark = self.fingerprint
         return {
             "name": self.name,
@@ -151,15 +156,31 @@ class Report:
                 {"id": k, "name": name, "pixels": pixels, "files": files}
                 for k, name, pixels, files in self._rows()
             ],
+            "images_per_class": self._images_per_class(),
             "other_pixels": self.strays,
             "findings": [finding.to_json() for finding in errors_first(self.findings)],
         }
+
+    @property
+    def _unit(self) -> str:
+        return "images" if self.files_per_class and not self.histogram else "pairs"
 
     def _rows(self) -> Iterator[tuple[int, str, int, int]]:
         if self.histogram:
             ids = [*range(len(self.classes)), self.ignore]
             names = [*self.classes, "(ignored)"]
             yield from zip(ids, names, self.histogram, self.files_per_class, strict=True)
+
+    def _images_per_class(self) -> dict[str, int]:
+        return {} if self.histogram else dict(zip(self.classes, self.files_per_class, strict=False))
+
+    def _image_table(self) -> str:
+        rows = [
+            [k, name, f"{images / max(1, self.count):.1%}", images]
+            for k, (name, images) in enumerate(self._images_per_class().items())
+        ]
+        align = ("right", "left", "right", "right")
+        return tabulate(rows, ("id", "class", "share", "images"), colalign=align, disable_numparse=True)
 
     def _table(self) -> str:
         total = max(1, sum(self.histogram) + self.strays)

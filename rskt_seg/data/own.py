@@ -20,7 +20,8 @@ LABEL_EXTENSIONS = ("png", "tif", "tiff")
 _KEYS = {"name": True, "classes": True, "palette": False, "ignore": False, "splits": True}
 _SPLIT_KEYS = {
     "images": True,
-    "labels": True,
+    "labels": False,
+    "image_labels": False,
     "list": False,
     "image_extensions": False,
     "label_extensions": False,
@@ -34,9 +35,10 @@ Colors = Callable[[int], Iterable[Sequence[int]]]
 def read_own(path: str | Path, colors: Colors) -> tuple[Split, ...]:
     """The splits of the dataset that the YAML file at `path` describes, called `<name>_<split>_sem_seg`.
 
-    Folders are relative to the file and must exist; the splits hold them as absolute ones. Raises
-    `DatasetError`, in one line that begins with the file and the key, for anything that cannot be used:
-    unknown, missing or repeated keys, class names that are no words or repeat themselves, colours, an
+    Folders are relative to the file and must exist; the splits hold them as absolute ones. A split has
+    `labels` (masks), `image_labels` (a file that is read later, `rskt_seg.data.image_labels`), or both.
+    Raises `DatasetError`, in one line that begins with the file and the key, for anything that cannot be
+    used: unknown, missing or repeated keys, class names that are no words or repeat themselves, colours, an
     ignored id outside 0..255, a missing folder, a list that is faulty or names stems without a file, and
     a name that a dataset of the table has.
     """
@@ -60,18 +62,24 @@ def _split(part: object, values: object, path: Path, name: str, classes: ClassSe
     where = f"{path}: splits.{part}"
     part = _word(part, where)
     _check_keys(values, _SPLIT_KEYS, where)
+    if not {"labels", "image_labels"} & values.keys():
+        raise DatasetError(
+            f"{where}: missing key labels (a folder of masks), or image_labels (a file that names the "
+            "classes of each image)"
+        )
     full_name = f"{name}_{part}_sem_seg"
     split = Split(
         full_name,
         name,
         part,
         _folder(values["images"], path, f"{where}.images"),
-        _folder(values["labels"], path, f"{where}.labels"),
+        _folder(values["labels"], path, f"{where}.labels") if "labels" in values else "",
         _extensions(values, "image_extensions", IMAGE_EXTENSIONS, where),
         _extensions(values, "label_extensions", LABEL_EXTENSIONS, where),
         classes,
         ignore=ignore,
         stems=_stems(values["list"], path, f"{where}.list") if "list" in values else (),
+        image_labels=_image_labels(values, path, where),
     )
     if split.stems:
         try:
@@ -107,6 +115,16 @@ def _folder(value: object, path: Path, where: str) -> str:
             f"{where}: the folder {folder} does not exist (paths are relative to the YAML file)"
         )
     return str(folder)
+
+
+def _image_labels(values: Mapping[str, Any], path: Path, where: str) -> str:
+    if "image_labels" not in values:
+        return ""
+    where = f"{where}.image_labels"
+    file = (path.parent / Path(_text(values["image_labels"], where)).expanduser()).absolute()
+    if not file.is_file():
+        raise DatasetError(f"{where}: the file {file} does not exist (paths are relative to the YAML file)")
+    return str(file)
 
 
 def _stems(value: object, path: Path, where: str) -> tuple[str, ...]:

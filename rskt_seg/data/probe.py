@@ -79,6 +79,16 @@ class Header:
 
 
 @dataclass(frozen=True)
+class ImageFacts:
+    """Faults of one image file; its header and the digest of its bytes where it could be read."""
+
+    path: Path
+    faults: tuple[Fault, ...]
+    header: Header | None = None
+    digest: bytes | None = None
+
+
+@dataclass(frozen=True)
 class Facts:
     """Faults of one pair, and where its files could be read their digests and the pixels of each id."""
 
@@ -110,6 +120,14 @@ def read_header(source: str | Path | BinaryIO, decode: bool = False) -> Header:
         return Header(size, (height, width), orientation, image.format or "", image.mode, stored, compression)
 
 
+def image_faults(path: Path) -> list[Fault]:
+    """What the header of an image tells: an unreadable file, notes."""
+    try:
+        return list(_image_notes(path, read_header(path)))
+    except _UNREADABLE as error:
+        return [_unreadable(BROKEN_IMAGE, path, error)]
+
+
 def header_faults(pair: Pair) -> list[Fault]:
     """What the headers of a pair tell: unreadable files, labels of another kind than ids, sizes, notes."""
     try:
@@ -127,29 +145,33 @@ def header_faults(pair: Pair) -> list[Fault]:
         return [_unreadable(BROKEN_LABEL, pair.label, error)]
     return [
         *_size_faults(pair, image, label.stored_size),
-        *_image_notes(pair, image),
+        *_image_notes(pair.image, image),
         *_label_notes(pair, label),
     ]
 
 
+def read_image(path: Path) -> ImageFacts:
+    """Everything that reading an image file to its end tells."""
+    digest = None
+    try:
+        digest = image_digest(data := path.read_bytes())
+        header = read_header(BytesIO(data), decode=True)
+    except _UNREADABLE as error:
+        return ImageFacts(path, (_unreadable(BROKEN_IMAGE, path, error),), digest=digest)
+    return ImageFacts(path, tuple(_image_notes(path, header)), header, digest)
+
+
 def read_pair(pair: Pair) -> Facts:
     """Everything that reading both files of a pair to the end tells, except what its ids mean."""
-    faults: list[Fault] = []
-    image = content = None
-    try:
-        content = image_digest(data := pair.image.read_bytes())
-        image = read_header(BytesIO(data), decode=True)
-    except _UNREADABLE as error:
-        faults.append(_unreadable(BROKEN_IMAGE, pair.image, error))
+    image = read_image(pair.image)
     try:
         ids = read_label(pair.label)
     except LabelError as error:
-        return Facts(pair, (*faults, refused(pair.label, error)), image=content)
-    if image is not None:
-        faults += [*_size_faults(pair, image, ids.shape), *_image_notes(pair, image)]
-    faults += _label_notes(pair, read_header(pair.label))
-    digests = Digests(pair.image.stem, content, label_digest(ids)) if image is not None else None
-    return Facts(pair, tuple(faults), digests, content, id_counts(ids))
+        return Facts(pair, (*image.faults, refused(pair.label, error)), image=image.digest)
+    sizes = _size_faults(pair, image.header, ids.shape) if image.header else ()
+    faults = (*sizes, *image.faults, *_label_notes(pair, read_header(pair.label)))
+    digests = Digests(pair.image.stem, image.digest, label_digest(ids)) if image.header else None
+    return Facts(pair, faults, digests, image.digest, id_counts(ids))
 
 
 def id_counts(ids: np.ndarray) -> dict[int, int]:
@@ -195,11 +217,11 @@ def _label_notes(pair: Pair, label: Header) -> Iterator[Fault]:
         yield Fault(PALETTE, str(pair.label))
 
 
-def _image_notes(pair: Pair, image: Header) -> Iterator[Fault]:
+def _image_notes(path: Path, image: Header) -> Iterator[Fault]:
     if "16" in image.stored_mode or image.mode[0] in "IF":
-        yield Fault(DEEP, str(pair.image), image.stored_mode)
+        yield Fault(DEEP, str(path), image.stored_mode)
     elif image.mode not in ("RGB", "L", "P"):
-        yield Fault(BANDS, str(pair.image), image.mode)
+        yield Fault(BANDS, str(path), image.mode)
 
 
 def _holds_ids(label: Header) -> bool:

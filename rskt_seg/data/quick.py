@@ -1,9 +1,10 @@
 """The cheap part of the check, for the start of a run: headers of all files, ids of a few labels."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from rskt_seg.data.catalog import Pair
 from rskt_seg.data.findings import ERROR, Fault, Finding, collect
 from rskt_seg.data.labels import read_label
 from rskt_seg.data.parallel import over_files
-from rskt_seg.data.probe import header_faults, id_counts, refused
+from rskt_seg.data.probe import header_faults, id_counts, image_faults, refused
 from rskt_seg.data.whole import stray_faults, suspicion
 from rskt_seg.errors import LabelError
 
@@ -29,15 +30,29 @@ def quick_check(
     Where those ids look like a mistake that only a whole set shows (0/255 masks, all ignored), further
     labels are read until one proves otherwise. It ends early once there are errors enough to stop for.
     """
-    faults: list[Fault] = []
-    with closing(over_files(header_faults, pairs, name, workers, delay=_DELAY)) as headers:
-        for found in headers:
-            faults += found
-            if _errors(faults) >= _ENOUGH:
-                return collect(faults)
+    faults = _header_faults(header_faults, pairs, name, workers)
+    if _errors(faults) >= _ENOUGH:
+        return collect(faults)
     broken = {fault.path for fault in faults if fault.kind.level == ERROR}
     labels = [pair.label for pair in pairs if not broken & {str(pair.label), str(pair.image)}]
     return collect([*faults, *_id_faults(name, labels, class_names, ignore, workers)])
+
+
+def quick_image_check(name: str, images: Sequence[Path], workers: int | None = None) -> list[Finding]:
+    """What the headers of images without masks show, errors first. It ends early as `quick_check`."""
+    return collect(_header_faults(image_faults, images, name, workers))
+
+
+def _header_faults(
+    function: Callable[[Any], list[Fault]], items: Sequence, name: str, workers: int | None
+) -> list[Fault]:
+    faults: list[Fault] = []
+    with closing(over_files(function, items, name, workers, delay=_DELAY)) as headers:
+        for found in headers:
+            faults += found
+            if _errors(faults) >= _ENOUGH:
+                break
+    return faults
 
 
 def _id_faults(

@@ -187,7 +187,7 @@ def test_training_batches_hold_mosaics_also_from_worker_processes(data_root):
 @pytest.mark.parametrize(
     ("opts", "message"),
     [
-        (("INPUT.AUGMENTATION", "strong"), "must be one of ovrsis, geoseg, fctl; found 'strong'"),
+        (("INPUT.AUGMENTATION", "strong"), "must be one of ovrsis, geoseg, fctl, wsss; found 'strong'"),
         ((*GEOSEG, "INPUT.COLOR_AUG_SSD", "True"), "INPUT.COLOR_AUG_SSD has no effect"),
         ((*GEOSEG, "INPUT.SIZE_DIVISIBILITY", "32"), "INPUT.SIZE_DIVISIBILITY has no effect"),
         ((*FCTL, "INPUT.CROP.ENABLED", "True"), r"INPUT\.CROP\.ENABLED has no effect"),

@@ -15,7 +15,7 @@ from rskt_seg.checkpoints import fctl
 from rskt_seg.d2 import load_config
 from rskt_seg.d2.specs import class_names, model_spec
 from rskt_seg.data.catalog import find_split
-from rskt_seg.data.preparation.isprs import POTSDAM_FAULTY, POTSDAM_TRAIN, POTSDAM_VAL
+from rskt_seg.data.isprs import POTSDAM_FAULTY, POTSDAM_TRAIN, POTSDAM_VAL
 from rskt_seg.data.split_lists import read_list
 from rskt_seg.metrics import published_bicor, published_fctl
 from rskt_seg.models.bicor import BiCoR

@@ -24,6 +24,7 @@ from rskt_seg.data.catalog import (
     pairs,
 )
 from rskt_seg.data.labels import check_label, read_label
+from rskt_seg.data.preparation import RECIPES
 from rskt_seg.errors import DatasetError, DatasetNotFoundError
 from rskt_seg.metrics.protocols import find_protocol
 
@@ -47,6 +48,10 @@ PUBLISHED_VOCABULARIES = {
     "Vaihingen_geoseg": ISPRS_NAMES,
     "deepglobe": "unknown, urban, agriculture, rangeland, forest, water, barren",
     "inria": "not building, building",
+    "iSAID_wsss": "background, ship, storage tank, baseball diamond, tennis court, basketball court, "
+    "ground track field, bridge, large vehicle, small vehicle, helicopter, swimming pool, roundabout, "
+    "soccer ball field, plane, harbor",
+    "Potsdam_wsss": ISPRS_NAMES,
 }
 TWO = ClassSet("two", ("a", "b"), ((0, 0, 0), (1, 1, 1)))
 SPLIT = Split("own_sem_seg", "own", "all", "own/x", "own/y", ("jpg", "tif"), ("png",), TWO)
@@ -87,6 +92,8 @@ def test_the_table_holds_the_published_names_and_the_official_form_of_loveda():
         "deepglobe_train_sem_seg", "deepglobe_val_sem_seg", "deepglobe_test_sem_seg",
         "deepglobe_fctl_train_sem_seg", "deepglobe_fctl_val_sem_seg", "deepglobe_fctl_test_sem_seg",
         "inria_train_sem_seg", "inria_val_sem_seg", "inria_test_sem_seg",
+        "iSAID_wsss_train_sem_seg", "iSAID_wsss_val_sem_seg", "iSAID_wsss_test_sem_seg",
+        "Potsdam_wsss_train_sem_seg", "Potsdam_wsss_test_sem_seg",
     }  # fmt: skip
     assert len({split.name for split in SPLITS}) == len(SPLITS)
 
@@ -103,8 +110,8 @@ def test_class_names_are_the_published_strings_in_their_order_and_case(split):
 
 def test_the_protocol_of_each_row_exists_and_is_of_as_many_classes():
     for split in SPLITS:
-        closed = "geoseg" in split.name or split.dataset in ("deepglobe", "inria")
-        assert bool(split.protocol) == closed
+        own = "geoseg" in split.name or "wsss" in split.name or split.dataset in ("deepglobe", "inria")
+        assert bool(split.protocol) == own
         if split.protocol:
             assert find_protocol(split.protocol).num_classes == len(split.class_set)
 
@@ -115,6 +122,32 @@ def test_the_loveda_parts_of_the_closed_set_methods_are_numbers_that_never_meet(
     assert both.stems == (*train.stems, *val.stems) and len(set(both.stems)) == 4191
     # Val/Rural begins at 2522 and Val/Urban ends at 4190; the test images follow.
     assert (train.stems[-1], val.stems[0], val.stems[-1]) == ("2521", "2522", "4190")
+
+
+def test_the_potsdam_tiles_of_weak_supervision_are_those_that_are_prepared_of_the_official_parts():
+    found = {part: find_split(f"Potsdam_wsss_{part}_sem_seg").stems for part in ("train", "test")}
+    assert {part: len(stems) for part, stems in found.items()} == {"train": 24 * 144, "test": 14 * 144}
+    assert not set(found["train"]) & set(found["test"])
+    scenes = {part: {stem.rsplit("_", 4)[0] for stem in stems} for part, stems in found.items()}
+    layout = RECIPES["Potsdam"].layouts[0]
+    assert scenes == {part.name: set(part.stems) for part in layout.parts}
+    blank = np.zeros((6000, 6000), np.uint8)
+    for part, stems in found.items():
+        cuts = [cut.stem for scene in sorted(scenes[part]) for cut in layout.rules.cuts(scene, blank)]
+        assert set(stems) == set(cuts) and len(cuts) == len(stems)
+    assert "top_potsdam_2_10_0_512_0_512" in found["train"]
+    assert "top_potsdam_7_13_5488_6000_5488_6000" in found["test"]
+
+
+def test_the_crops_of_isaid_have_black_as_class_0_and_the_official_classes_from_1_on():
+    classes = find_split("iSAID_wsss_test_sem_seg").class_set
+    plain = find_split("iSAID_all_sem_seg").class_set
+    assert (classes.names[0], classes.colors[0]) == ("background", (0, 0, 0))
+    assert (classes.names[1:], classes.colors[1:]) == (plain.names, plain.colors)
+    # The table that goes around with these two exchanged is not ours.
+    colors = dict(zip(classes.names, classes.colors, strict=True))
+    assert colors["baseball diamond"] == (0, 63, 0) and classes.names.index("baseball diamond") == 3
+    assert colors["ground track field"] == (0, 63, 255) and classes.names.index("ground track field") == 6
 
 
 def test_a_list_of_the_table_that_names_absent_files_is_told_with_the_first_ten(tmp_path):
@@ -270,6 +303,11 @@ def test_a_name_like_no_other_is_answered_with_all_names():
 def test_a_faulty_class_list_is_refused(names, colors, words):
     with pytest.raises(DatasetError, match=words):
         ClassSet("own", names, colors)
+
+
+def test_a_split_without_masks_and_without_image_level_labels_is_refused():
+    with pytest.raises(DatasetError, match="s: a folder of labels or a file of image-level labels is needed"):
+        Split("s", "s", "all", "x", "", ("png",), ("png",), TWO)
 
 
 def test_an_extension_typed_as_one_string_is_refused():

@@ -6,7 +6,15 @@ from PIL import Image
 
 from rskt_seg.data.catalog import IGNORE_LABEL, find_split, pairs
 from rskt_seg.data.labels import check_label, read_label
-from rskt_seg.data.scenes import INDEX, MINIATURES, NAMES, UNSEEN, render_scene, write_miniature
+from rskt_seg.data.scenes import (
+    INDEX,
+    MINIATURES,
+    NAMES,
+    UNSEEN,
+    WSSS_MINIATURES,
+    render_scene,
+    write_miniature,
+)
 from rskt_seg.errors import DatasetError
 
 TESTED = [row for row in MINIATURES.values() if not row.train]
@@ -80,3 +88,54 @@ def test_a_test_set_has_no_training_scenes_and_a_training_set_has_some(tmp_path)
     with pytest.raises(DatasetError, match=r"DLRSD: at least one scene to train.*0 and 3"):
         write_miniature(MINIATURES["DLRSD"], tmp_path, 0, 3, seed=0, side=32)
     assert not any(tmp_path.iterdir())
+
+
+WSSS = WSSS_MINIATURES["iSAID_wsss"]
+WSSS_PARTS = ("train", "val", "test")
+
+
+def wsss_files(root) -> dict[str, dict[str, bytes]]:
+    """Image and label of every scene, by part and stem."""
+    return {
+        part: {
+            pair.image.stem: pair.image.read_bytes() + pair.label.read_bytes()
+            for pair in pairs(find_split(f"iSAID_wsss_{part}_sem_seg"), root)
+        }
+        for part in WSSS_PARTS
+    }
+
+
+def test_the_crops_of_isaid_have_a_miniature_of_three_parts_that_share_no_scene(tmp_path):
+    assert write_miniature(WSSS, tmp_path, 6, 2, seed=1, side=64, num_test=3) == 11
+    found = wsss_files(tmp_path)
+    assert [len(found[part]) for part in WSSS_PARTS] == [6, 2, 3]
+    assert len({data for scenes in found.values() for data in scenes.values()}) == 11
+    assert write_miniature(WSSS, tmp_path, 6, 2, seed=1, side=64, num_test=3) == 0
+    next((tmp_path / "iSAID_wsss/test/labels").iterdir()).unlink()
+    assert write_miniature(WSSS, tmp_path, 6, 2, seed=1, side=64, num_test=3) == 1
+    assert wsss_files(tmp_path) == found
+    with pytest.raises(DatasetError, match="describes another set"):
+        write_miniature(WSSS, tmp_path, 6, 2, seed=1, side=64, num_test=2)
+
+
+def test_what_is_of_no_class_is_background_and_nothing_is_ignored():
+    plain = MINIATURES["iSAID"]
+    for index in range(20):
+        scene = render_scene(np.random.default_rng([index]), 64, WSSS.style, WSSS.concepts)
+        label, ignoring = WSSS.labels(scene), plain.labels(scene)
+        assert np.array_equal(label, np.where(ignoring == IGNORE_LABEL, 0, ignoring + 1))
+
+
+def test_only_a_set_with_a_test_part_has_scenes_for_it(tmp_path):
+    with pytest.raises(DatasetError, match="iSAID_wsss: at least one scene to test expected; found 0"):
+        write_miniature(WSSS, tmp_path, 6, 2, seed=1, side=64)
+    with pytest.raises(DatasetError, match="DLRSD: no scene to test expected; found 1"):
+        write_miniature(MINIATURES["DLRSD"], tmp_path, 6, 2, seed=1, side=64, num_test=1)
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_miniature_of_the_crops_shows_other_scenes_than_that_of_the_benchmark(tmp_path):
+    write_miniature(WSSS, tmp_path, 1, 1, seed=4, side=64, num_test=1)
+    write_miniature(MINIATURES["iSAID"], tmp_path, 0, 3, seed=4, side=64)
+    ours = {p.read_bytes() for p in tmp_path.glob("iSAID_wsss/*/images/*")}
+    assert len(ours) == 3 and ours.isdisjoint(p.read_bytes() for p in tmp_path.glob("iSAID/imgs/*"))

@@ -9,6 +9,7 @@ import yaml
 from PIL import Image
 
 from rskt_seg.data.catalog import Split, pairs
+from rskt_seg.data.image_labels import split_image_labels
 from rskt_seg.data.own import read_own
 from rskt_seg.errors import DatasetError
 from rskt_seg.inference.palette import palette
@@ -157,6 +158,30 @@ def test_a_mistake_is_one_line_that_names_the_file_and_the_key(folder, changes, 
     assert message(folder, **changes).startswith(words)
 
 
+def test_a_split_may_have_image_level_labels_in_place_of_masks_or_beside_them(folder):
+    (folder / "labels.csv").write_text("a,road\nb\nc,field,building\n")
+    weak = {"images": "x", "image_labels": "labels.csv"}
+    alone, both = read(folder, splits={"train": weak, "val": PART | weak})
+    assert (alone.labels, both.labels) == ("", str(folder / "y"))
+    assert alone.image_labels == both.image_labels == str(folder / "labels.csv")
+    assert split_image_labels(alone, ".") == {"a": (1,), "b": (), "c": (0, 2)}
+    assert len(pairs(both, ".")) == 3
+    with pytest.raises(DatasetError, match=r"farm_train_sem_seg has no masks but the image-level labels of"):
+        pairs(alone, ".")
+    gone = message(folder, splits={"train": weak | {"image_labels": "gone.csv"}})
+    assert gone.startswith(f"splits.train.image_labels: the file {folder / 'gone.csv'} does not exist")
+    assert message(folder, splits={"train": weak | {"image_labels": 3}}).startswith(
+        "splits.train.image_labels must be a path; found 3"
+    )
+
+
+def test_a_list_chooses_images_that_have_image_level_labels_alone(folder):
+    (folder / "labels.csv").write_text("a,road\nb\nc,field,building\n")
+    (folder / "some.txt").write_text("c\n")
+    (split,) = read(folder, splits={"t": {"images": "x", "image_labels": "labels.csv", "list": "some.txt"}})
+    assert split_image_labels(split, ".") == {"c": (0, 2)}
+
+
 def test_a_split_of_another_name_is_no_split_of_a_dataset_of_the_table_either(folder):
     with pytest.raises(DatasetError, match=r"name: dlrsd is a dataset of the table"):
         read(folder, name="dlrsd", splits={"mine": PART})
@@ -187,15 +212,18 @@ def test_a_missing_file_is_named(folder):
 
 def test_the_example_shows_every_key_and_describes_its_folders(tmp_path):
     text = EXAMPLE.read_text(encoding="utf-8")
-    for part, stems in (("train", ["p1", "p2"]), ("tiles", ["t1", "t2", "t3"])):
+    for part, stems in (("train", ["p1", "p2"]), ("tiles", ["t1", "t2", "t3"]), ("sketch", ["s1"])):
         for kind, ending in (("images", "jpg"), ("labels", "png")):
             (tmp_path / part / kind).mkdir(parents=True)
             for stem in stems:
                 (tmp_path / part / kind / f"{stem}.{ending}").touch()
     (tmp_path / "tiles/val.txt").write_text("t2\nt3\n")
-    train, val = read_text(tmp_path, text)
+    (tmp_path / "sketch/labels.csv").write_text("s1,road,tree\n")
+    train, val, sketch = read_text(tmp_path, text)
     assert [len(pairs(split, ".")) for split in (train, val)] == [2, 2]
+    assert split_image_labels(sketch, ".") == {"s1": (1, 3)}
     assert train.class_set.names == ("building", "road", "field", "tree")
     tree = yaml.safe_load(text)
     assert set(tree) == {"name", "classes", "palette", "ignore", "splits"}
     assert set(tree["splits"]["val"]) == {"images", "labels", "list", "image_extensions", "label_extensions"}
+    assert set(tree["splits"]["sketch"]) == {"images", "image_labels"}

@@ -5,8 +5,8 @@ Source: the data pipelines of GeoSeg (BiCoR-Seg uses it) and of FCtL (lists of i
 
 from collections.abc import Iterable
 
+from rskt_seg.data import isprs
 from rskt_seg.data.class_sets import ISPRS
-from rskt_seg.data.preparation import isprs
 from rskt_seg.data.preparation.layouts import Layout, Part, Recipe, Rules, Target
 from rskt_seg.data.preparation.patches import COPIES, Enlargement, Patches
 from rskt_seg.data.split_lists import LISTS

@@ -3,7 +3,7 @@
 import io
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from rskt_seg.data.labels import refuse_unknown
 from rskt_seg.data.preparation.download import Download
 from rskt_seg.data.preparation.layouts import Target
 from rskt_seg.data.preparation.plan import Job
+from rskt_seg.data.preparation.windows import Cut
 from rskt_seg.errors import DatasetError
 from rskt_seg.writing import replacing
 
@@ -26,13 +27,15 @@ if TYPE_CHECKING:
 
 _JPEG = {"quality": 95, "subsampling": 0}
 _PLAIN_MODES = ("RGB", "L", "P", "RGBA", "1", "LA")
+Crop = tuple[str, int, int, str]
 
 
 @dataclass(frozen=True)
 class Done:
     """What became of a job. `source`: digest of the job; `outputs`: files, relative to the root; `windows`
     written and `empty` ones left out; `pixels`: id -> count in the labels of the first target; `unknown`:
-    colours of no class, and their share (0..1) of the label."""
+    colours of no class, and their share (0..1) of the label; `crops`: of drawn pieces, name, first row and
+    column in the scene, and split."""
 
     stem: str
     part: str
@@ -43,13 +46,15 @@ class Done:
     pixels: dict[int, int]
     unknown: dict[RGB, int]
     unknown_share: float
+    crops: tuple[Crop, ...] = ()
 
     def to_row(self) -> dict:
         """Plain values for JSON."""
-        return asdict(self) | {
+        row = asdict(self) | {
             "pixels": {str(k): n for k, n in self.pixels.items()},
             "unknown": [[*color, n] for color, n in self.unknown.items()],
         }
+        return row if self.crops else {key: value for key, value in row.items() if key != "crops"}
 
     @classmethod
     def from_row(cls, row: Mapping) -> "Done":
@@ -58,6 +63,7 @@ class Done:
             "outputs": tuple(row["outputs"]),
             "pixels": {int(k): n for k, n in row["pixels"].items()},
             "unknown": {(r, g, b): n for r, g, b, n in row["unknown"]},
+            "crops": tuple(map(tuple, row.get("crops", ()))),
         }
         return cls(**values)
 
@@ -88,7 +94,7 @@ def do(job: Job, record: "Record", download: Download) -> None:
     first = converted[target.converter]
     common = tuple(map(slice, _common_size(job, pixels.shape[:2], first.ids.shape)))
     whole = {name: result.ids[common] for name, result in converted.items()}
-    cuts = rules.cuts(job.stem, whole[target.converter])
+    cuts = [cut for cut in rules.cuts(job.stem, whole[target.converter]) if job.targets_of(cut.stem)]
     kept = [c for c in cuts if not (rules.drop_empty and _is_empty(c.label(whole[target.converter])))]
     places = {cut: _places(job, record.plan.recipe.splits, cut.stem) for cut in kept}
     outputs = tuple(dict.fromkeys(path for of_cut in places.values() for path in of_cut))
@@ -108,10 +114,17 @@ def do(job: Job, record: "Record", download: Download) -> None:
         ids, numbers = np.unique(cut.label(whole[target.converter], target.padding), return_counts=True)
         counts.update(dict(zip(ids.tolist(), numbers.tolist(), strict=True)))
     share = sum(first.unknown.values()) / first.ids.size
-    empty = len(cuts) - len(kept)
+    empty, unknown = len(cuts) - len(kept), first.unknown
+    crops = tuple(_crops(job, kept)) if job.pieces is not None else ()
     record.add(
-        Done(job.stem, job.part, job.digest, outputs, len(kept), empty, dict(counts), first.unknown, share)
+        Done(job.stem, job.part, job.digest, outputs, len(kept), empty, dict(counts), unknown, share, crops)
     )
+
+
+def _crops(job: Job, cuts: Sequence[Cut]) -> Iterator[Crop]:
+    for cut in cuts:
+        for target in job.targets_of(cut.stem):
+            yield cut.stem, cut.window.top, cut.window.left, target.split
 
 
 def _converted(job: Job, name: str, content: bytes, record: "Record") -> Converted:
@@ -127,7 +140,7 @@ def _is_empty(ids: np.ndarray) -> bool:
 def _places(job: Job, splits: Mapping[str, Split], stem: str) -> dict[str, Target | None]:
     """Where the files of one piece go, relative to the root: path -> target; None for the image."""
     found: dict[str, Target | None] = {}
-    for target in job.targets:
+    for target in job.targets_of(stem):
         split = splits[target.split]
         found[f"{split.images}/{stem}.{split.image_extensions[0]}"] = None
         found[f"{split.labels}/{stem}.{split.label_extensions[0]}"] = target

@@ -8,7 +8,8 @@ import numpy as np
 from rskt_seg.data.catalog import SPLITS, Split
 from rskt_seg.data.class_sets import IGNORE_LABEL
 from rskt_seg.data.preparation.patches import Patches
-from rskt_seg.data.preparation.windows import Cut, Tiling, Window
+from rskt_seg.data.preparation.windows import Cut, RandomCrops, Tiling
+from rskt_seg.data.tiles import Window
 
 UNLISTED = "unlisted"
 """The part of images that no list names, where lists make up the parts."""
@@ -50,6 +51,17 @@ class Holdout:
 
 
 @dataclass(frozen=True)
+class Draw:
+    """Some of the crops of the scenes of each part make up splits; `seed` and their names fix which ones.
+
+    `shares`: part -> splits with their numbers of crops, where all official scenes (`Part.count`) are there.
+    """
+
+    shares: tuple[tuple[str, tuple[tuple[str, int], ...]], ...]
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class Rules:
     """What becomes of one image and its label.
 
@@ -59,7 +71,7 @@ class Rules:
     """
 
     encode: str = ""
-    tiling: Tiling | Patches | None = None
+    tiling: Tiling | Patches | RandomCrops | None = None
     trim: int = 0
     drop_empty: bool = False
 
@@ -76,8 +88,8 @@ class Layout:
 
     `images`, `labels`: regular expressions, searched in a file's path with `/`, in any case of letters;
     the named groups fill `stem`, the name that both share and that the output gets. In the splits of
-    `targets`, `{part}` stands for the part, or for the side of `holdout`. `unused`: stems of labels that are
-    published without an image.
+    `targets`, `{part}` stands for the part, or for the side of `holdout`, or for the splits of `draw`, which
+    goes with `RandomCrops`. `unused`: stems of labels that are published without an image.
     """
 
     name: str
@@ -88,6 +100,7 @@ class Layout:
     capital: bool = False
     parts: tuple[Part, ...] = (Part("all"),)
     holdout: Holdout | None = None
+    draw: Draw | None = None
     unused: frozenset[str] = frozenset()
     rules: Rules = Rules()
 

@@ -12,7 +12,8 @@ from itertools import product
 
 import numpy as np
 
-from rskt_seg.data.preparation.windows import Cut, Window
+from rskt_seg.data.preparation.windows import Cut
+from rskt_seg.data.tiles import Window
 
 COPIES = ("", "hflip", "vflip")
 """The copies of a training scene: as it is, flipped left to right, flipped upside down."""

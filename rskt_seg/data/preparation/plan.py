@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from rskt_seg.data.class_sets import listed
 from rskt_seg.data.preparation.download import Member
+from rskt_seg.data.preparation.draw import Key, Pieces, draw_pieces, rank
 from rskt_seg.data.preparation.layouts import UNLISTED, Layout, Part, Recipe, Target
 from rskt_seg.data.split_lists import read_list
 from rskt_seg.errors import DatasetError
@@ -18,13 +19,12 @@ logger = logging.getLogger(__name__)
 _PACKAGE = "package"
 
 
-Key = tuple[str, str]
-"""Part and stem of an image."""
-
-
 @dataclass(frozen=True)
 class Job:
-    """One official image with its label, and what is made of it."""
+    """One official image with its label, and what is made of it.
+
+    `pieces`: those of its pieces that are written, each with its target; None for all, as all `targets`.
+    """
 
     stem: str
     part: str
@@ -32,12 +32,20 @@ class Job:
     label: Member
     targets: tuple[Target, ...]
     layout: Layout
+    pieces: Pieces | None = None
 
     @property
     def digest(self) -> str:
         """SHA-256 over what it is made of and what is made of it: another one means, to be done again."""
         sources = [(member.size, member.stamp) for member in (self.image, self.label)]
-        return hashlib.sha256(repr((sources, self.targets, self.layout.rules)).encode()).hexdigest()
+        made = self.targets if self.pieces is None else self.pieces
+        return hashlib.sha256(repr((sources, made, self.layout.rules)).encode()).hexdigest()
+
+    def targets_of(self, piece: str) -> tuple[Target, ...]:
+        """What the piece of that name becomes; nothing where it is not written."""
+        if self.pieces is None:
+            return self.targets
+        return tuple(target for name, target in self.pieces if name == piece)
 
 
 @dataclass(frozen=True)
@@ -135,14 +143,21 @@ def _pairs(layout: Layout, members: Sequence[Member], allow_missing: bool) -> tu
     if both:
         notes += _lists(layout, images, labels, allow_missing)
     notes += _counts(layout, both)
+    drawn, told = draw_pieces(layout, both) if layout.draw else ({}, [])
     sides = _sides(layout, both, images)
     jobs = []
     for key in both:
         part, stem = key
-        side = sides.get(key, part)
-        targets = tuple(target._replace(split=target.split.format(part=side)) for target in layout.targets)
-        jobs.append(Job(stem, part, images[key][0], labels[key][0], targets, layout))
-    return jobs, notes
+        targets = _targets(layout, part, sides.get(key, part))
+        jobs.append(Job(stem, part, images[key][0], labels[key][0], targets, layout, drawn.get(key)))
+    return jobs, notes + told
+
+
+def _targets(layout: Layout, part: str, side: str) -> tuple[Target, ...]:
+    splits = [side]
+    if layout.draw:
+        splits = [split for split, _ in dict(layout.draw.shares)[part]]
+    return tuple(t._replace(split=t.split.format(part=split)) for split in splits for t in layout.targets)
 
 
 def _refuse_twins(jobs: Sequence[Job]) -> None:
@@ -243,14 +258,9 @@ def _sides(layout: Layout, keys: Sequence[Key], images: Found) -> dict[Key, str]
         groups.setdefault(images[key][1][holdout.group].lower(), []).append(key)
     sides = dict.fromkeys(keys, holdout.kept)
     for members in groups.values():
-        # Ranked by a digest, which is the same everywhere and whatever other scenes there are.
-        ranked = sorted(members, key=lambda key: _rank(holdout.seed, key[1]))
+        ranked = sorted(members, key=lambda key: rank(holdout.seed, key[1]))
         sides |= dict.fromkeys(ranked[: max(1, len(ranked) // holdout.one_in)], holdout.held)
     return sides
-
-
-def _rank(seed: int, stem: str) -> str:
-    return hashlib.sha256(f"{seed} {stem}".encode()).hexdigest()
 
 
 def _counts(layout: Layout, keys: Sequence[Key]) -> list[str]:

@@ -8,11 +8,11 @@ out is that of the rows of `rskt_seg.data.catalog`.
 
 import difflib
 
+from rskt_seg.data import isprs
 from rskt_seg.data.catalog import SPLITS
-from rskt_seg.data.preparation import isprs
 from rskt_seg.data.preparation.closed_set import CLOSED_SET
-from rskt_seg.data.preparation.layouts import Holdout, Layout, Part, Recipe, Rules, Target
-from rskt_seg.data.preparation.windows import Tiling
+from rskt_seg.data.preparation.layouts import Draw, Holdout, Layout, Part, Recipe, Rules, Target
+from rskt_seg.data.preparation.windows import RandomCrops, Tiling
 from rskt_seg.errors import DatasetError
 
 
@@ -31,7 +31,14 @@ def _package(dataset: str, converter: str) -> tuple[Layout, ...]:
     )
 
 
-_ISPRS_RULES = Rules("png", Tiling(512, 512))
+_ISAID_FILES = (r"(?:^|/)(?P<stem>P\d+)\.png$", r"(?:^|/)(?P<stem>P\d+)_instance_color_RGB\.png$")
+_ISAID_PARTS = (Part("train", 1411), Part("val", 458), Part("test", labelled=False))
+_ISAID_ADVICE = (
+    "DOTA-v1.0 images train/images/part1.zip ... part3.zip, val/images/part1.zip, and iSAID masks "
+    "train/Semantic_masks/images.zip, val/Semantic_masks/images.zip"
+)
+_ISAID_SKIP = r"Instance_masks|_instance_id_RGB\.png$"
+_ISPRS_RULES = Rules("png", Tiling(isprs.TILE, isprs.TILE))
 _FRAMES = r"(?:^|/){kind}/(?P<stem>[^/]+)\.{extension}$"
 
 
@@ -73,17 +80,15 @@ RECIPES: dict[str, Recipe] = {
             (
                 Layout(
                     "official",
-                    r"(?:^|/)(?P<stem>P\d+)\.png$",
-                    r"(?:^|/)(?P<stem>P\d+)_instance_color_RGB\.png$",
+                    *_ISAID_FILES,
                     (Target("{part}", "isaid"), Target("all", "isaid")),
-                    parts=(Part("train", 1411), Part("val", 458), Part("test", labelled=False)),
+                    parts=_ISAID_PARTS,
                     rules=Rules("png", Tiling(256, 206), drop_empty=True),
                 ),
                 *_package("iSAID", "isaid_ids"),
             ),
-            "DOTA-v1.0 images train/images/part1.zip ... part3.zip, val/images/part1.zip, and iSAID masks "
-            "train/Semantic_masks/images.zip, val/Semantic_masks/images.zip",
-            skip=r"Instance_masks|_instance_id_RGB\.png$",
+            _ISAID_ADVICE,
+            skip=_ISAID_SKIP,
         ),
         Recipe(
             "LoveDA",
@@ -187,10 +192,26 @@ RECIPES: dict[str, Recipe] = {
             "the VDD archive or its folder (VDD/train/src/*.JPG, VDD/train/gt/*.png; val and test alike)",
         ),
         *CLOSED_SET,
+        Recipe(
+            "iSAID_wsss",
+            (
+                Layout(
+                    "official",
+                    *_ISAID_FILES,
+                    (Target("{part}", "isaid_background"),),
+                    parts=_ISAID_PARTS,
+                    draw=Draw((("train", (("train", 7500), ("val", 1653))), ("val", (("test", 1315),)))),
+                    rules=Rules("png", RandomCrops(512, 8)),
+                ),
+            ),
+            _ISAID_ADVICE,
+            skip=_ISAID_SKIP,
+            remark="crops are drawn here, because the published ones are not known; crops.csv lists them",
+        ),
     )
 }
 """Dataset -> recipe, in the order of the catalog."""
-PREPARED_AS = {"LoveDA_geoseg": "LoveDA"}
+PREPARED_AS = {"LoveDA_geoseg": "LoveDA", "Potsdam_wsss": "Potsdam"}
 """Datasets of the catalog that are lists over the files of another one -> that one."""
 
 

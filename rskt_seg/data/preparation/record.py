@@ -12,15 +12,17 @@ from typing import TextIO
 
 from rskt_seg.data.class_sets import IGNORE_LABEL, RGB
 from rskt_seg.data.labels import pixel_counts
+from rskt_seg.data.preparation.draw import Key
 from rskt_seg.data.preparation.job import Done
 from rskt_seg.data.preparation.layouts import Recipe
-from rskt_seg.data.preparation.plan import Job, Key, Plan
+from rskt_seg.data.preparation.plan import Job, Plan
 from rskt_seg.errors import DatasetError
 from rskt_seg.writing import replacing
 
 _FORMAT = 1
 """Raise it whenever the same download would give other files."""
-_JOURNAL, _MANIFEST = "prepare.jsonl", "prepare.json"
+_JOURNAL, _MANIFEST, _CROPS = "prepare.jsonl", "prepare.json", "crops.csv"
+_CROP_FIELDS = ("name", "scene", "top", "left", "part")
 
 
 @dataclass(frozen=True)
@@ -233,7 +235,7 @@ class Record:
         )
 
     def _write_lists(self) -> None:
-        """The stems of each side of a split that was drawn here, beside its folders."""
+        """The stems of each side of a split that was drawn here, beside its folders; and every drawn crop."""
         splits = self.plan.recipe.splits
         sides: dict[str, list[str]] = {}
         for job in self.plan.jobs:
@@ -242,6 +244,12 @@ class Record:
         for side, stems in sides.items():
             path = (self.root / splits[side].images).parent.with_suffix(".txt")
             _replace(path, "".join(f"{stem}\n" for stem in sorted(stems)))
+        if any(job.pieces is not None for job in self.plan.jobs):
+            crops = sorted(
+                (name, done.stem, *rest) for done in self.done.values() for name, *rest in done.crops
+            )
+            lines = [",".join(map(str, row)) for row in (_CROP_FIELDS, *crops)]
+            _replace(self.journal.with_name(_CROPS), "".join(f"{line}\n" for line in lines))
 
     def _refuse_foreign(self) -> None:
         for folder in self.plan.folders:

@@ -1,5 +1,7 @@
 """Windows of an official image, and what is cut out there: integer geometry alone."""
 
+import hashlib
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -8,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from rskt_seg.data.class_sets import IGNORE_LABEL
+from rskt_seg.data.tiles import Window, covering_windows, tile_stem
 
 TURNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "": lambda array: array,
@@ -20,26 +23,13 @@ TURNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 """Flips (left to right, upside down) and rotations (counter-clockwise) of an array (H, W, ...)."""
 
 
-class Window(NamedTuple):
-    """A rectangle of pixels: rows `top` to `bottom`, columns `left` to `right` (ends excluded)."""
-
-    top: int
-    bottom: int
-    left: int
-    right: int
-
-    @property
-    def slices(self) -> tuple[slice, slice]:
-        return slice(self.top, self.bottom), slice(self.left, self.right)
-
-
 @dataclass(frozen=True)
 class Cut:
     """One piece of a scene, called `stem`, that is cut out of image and label alike.
 
     The scene is flipped (`flip`, a name in `TURNS`), gets `padding` rows at its top and columns at its left,
-    and is cut at `window`; what `crop`, if any, shows of that is enlarged to the size of the window, and the
-    whole turned (`turn`).
+    and is cut at `window`, which is padded too where it reaches beyond the scene; what `crop`, if any, shows
+    of that is enlarged to the size of the window, and the whole turned (`turn`).
     """
 
     stem: str
@@ -63,7 +53,8 @@ class Cut:
         inner = inner[:, max(window.left - left, 0) : window.right - left]
         size = window.bottom - window.top, window.right - window.left
         piece = np.full((*size, *scene.shape[2:]), fill, scene.dtype)
-        piece[size[0] - inner.shape[0] :, size[1] - inner.shape[1] :] = inner
+        above, before = max(top - window.top, 0), max(left - window.left, 0)
+        piece[above : above + inner.shape[0], before : before + inner.shape[1]] = inner
         if self.crop is not None:
             small = Image.fromarray(np.ascontiguousarray(piece[self.crop.slices]))
             piece = np.asarray(small.resize(size[::-1], resampling))
@@ -81,28 +72,32 @@ class Tiling(NamedTuple):
         return [Cut(tile_stem(stem, window), window) for window in self.windows(*ids.shape)]
 
     def windows(self, height: int, width: int) -> list[Window]:
-        """All windows over height x width, row by row.
-
-        The last window of a row or column is moved back inside. Along a side shorter than `size`
-        there is one window, as long as the side: nothing is padded.
-        """
-        return [
-            Window(top, min(top + self.size, height), left, min(left + self.size, width))
-            for top in self._starts(height)
-            for left in self._starts(width)
-        ]
-
-    def _starts(self, length: int) -> list[int]:
-        last = max(length - self.size, 0)
-        return [*range(0, last, self.stride), last]
+        """All windows over height x width (see `covering_windows`)."""
+        return covering_windows(height, width, self.size, self.stride)
 
 
-def tile_stem(stem: str, window: Window) -> str:
-    """`P0002_0_256_206_462` for rows 0..256 and columns 206..462, as the published iSAID patches."""
-    return "_".join([stem, *map(str, window)])
+@dataclass(frozen=True)
+class RandomCrops:
+    """`count` crops of `size` x `size` px anywhere in a scene, called `<stem>_0`, `<stem>_1` and so on.
 
+    Each place is drawn from a digest of the name of the crop, so that it is the same on every machine,
+    whatever else is prepared and in whatever order. A scene that is too small is padded at its bottom and
+    right; one that no side of is longer gives `count` equal crops.
+    """
 
-def untiled_stem(stem: str) -> str:
-    """What `tile_stem` made a name of; the name itself where it has no window."""
-    head, *numbers = stem.rsplit("_", 4)
-    return head if len(numbers) == 4 and all(number.isdecimal() for number in numbers) else stem
+    size: int
+    count: int
+
+    def stems(self, stem: str) -> list[str]:
+        """The names of the crops of a scene."""
+        return [f"{stem}_{number}" for number in range(self.count)]
+
+    def cuts(self, stem: str, ids: np.ndarray) -> list[Cut]:
+        """The crops of the scene whose label is `ids` (H, W)."""
+        return [Cut(name, self._window(name, *ids.shape)) for name in self.stems(stem)]
+
+    def _window(self, name: str, height: int, width: int) -> Window:
+        first, second, *_ = struct.unpack("<4Q", hashlib.sha256(name.encode()).digest())
+        top = first % (max(height - self.size, 0) + 1)
+        left = second % (max(width - self.size, 0) + 1)
+        return Window(top, top + self.size, left, left + self.size)

@@ -5,7 +5,13 @@
 
 from rskt_seg.data.scenes.compose import Scene, render_scene, render_theme
 from rskt_seg.data.scenes.concepts import CONCEPTS, INDEX, NAMES, UNSEEN, Concept
-from rskt_seg.data.scenes.miniature import MINIATURES, Miniature, write_dlrsd, write_miniature
+from rskt_seg.data.scenes.miniature import (
+    MINIATURES,
+    WSSS_MINIATURES,
+    Miniature,
+    write_dlrsd,
+    write_miniature,
+)
 from rskt_seg.data.scenes.styles import STYLES, Style
 from rskt_seg.data.scenes.themes import THEMES, Theme
 
@@ -22,6 +28,7 @@ __all__ = [
     "THEMES",
     "Theme",
     "UNSEEN",
+    "WSSS_MINIATURES",
     "render_scene",
     "render_theme",
     "write_dlrsd",

@@ -15,7 +15,8 @@ from PIL import Image
 
 from rskt_seg.cli import run as run_command
 from rskt_seg.data.preparation import Options, prepare
-from rskt_seg.data.preparation.windows import Tiling, tile_stem, untiled_stem
+from rskt_seg.data.preparation.windows import Tiling
+from rskt_seg.data.tiles import tile_stem, untiled_stem
 from rskt_seg.errors import DatasetError, LabelError, RSKTSegError
 from tests.data.preparation.official import OFFICIAL, numbers, photograph, zipped
 

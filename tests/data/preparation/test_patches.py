@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from rskt_seg.data.class_sets import ISPRS
 from rskt_seg.data.preparation import RECIPES
 from rskt_seg.data.preparation.patches import COPIES, Enlargement, Patches
-from rskt_seg.data.preparation.windows import Cut, Tiling, Window
+from rskt_seg.data.preparation.windows import Cut, Tiling
+from rskt_seg.data.tiles import Window
 
 sides = st.integers(1, 40)
 CAR = ISPRS.names.index("Car")

@@ -13,7 +13,7 @@ from rskt_seg.data.catalog import SPLITS, find_split, pairs
 from rskt_seg.data.labels import read_label
 from rskt_seg.data.preparation import RECIPES, Options, plan_only, prepare, run
 from rskt_seg.data.preparation.job import do
-from rskt_seg.data.preparation.windows import untiled_stem
+from rskt_seg.data.tiles import untiled_stem
 from rskt_seg.errors import DatasetError, LabelError
 from tests.data.preparation.official import OFFICIAL, numbers, photograph, zipped
 

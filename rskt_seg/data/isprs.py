@@ -3,6 +3,11 @@
 Source: the owners' pages for the parts; the papers that use GeoSeg's pipeline for the rest.
 """
 
+from rskt_seg.data.tiles import covering_windows, tile_stem
+
+POTSDAM_SIDE, TILE = 6000, 512
+"""The side of every scene of Potsdam, and that of the tiles into which scenes are cut (px)."""
+
 POTSDAM_TRAIN = (
     "2_10 2_11 2_12 3_10 3_11 3_12 4_10 4_11 4_12 5_10 5_11 5_12 "
     "6_7 6_8 6_9 6_10 6_11 6_12 7_7 7_8 7_9 7_10 7_11 7_12"
@@ -15,3 +20,9 @@ POTSDAM_FAULTY = "7_10"
 VAIHINGEN_TRAIN = "1 3 5 7 11 13 15 17 21 23 26 28 30 32 34 37"
 VAIHINGEN_TEST = "2 4 6 8 10 12 14 16 20 22 24 27 29 31 33 35 38"
 VAIHINGEN_VAL = "30"
+
+
+def potsdam_tiles(areas: str) -> tuple[str, ...]:
+    """The stems of all tiles of scenes of Potsdam (`2_10 2_11`), as they are prepared: 144 a scene."""
+    windows = covering_windows(POTSDAM_SIDE, POTSDAM_SIDE, TILE, TILE)
+    return tuple(tile_stem(f"top_potsdam_{area}", window) for area in areas.split() for window in windows)

@@ -1,0 +1,238 @@
+"""Image-level labels: from masks, from a plain file, and from one to the other."""
+
+import csv
+import runpy
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from rskt_seg.cli import run
+from rskt_seg.data.catalog import ClassSet, Split, find_split
+from rskt_seg.data.image_labels import (
+    classes_of_mask,
+    present_classes,
+    read_image_labels,
+    split_image_labels,
+    write_image_labels,
+)
+from rskt_seg.errors import DatasetError, LabelError
+
+SCRIPT = Path(__file__).parents[2] / "datasets" / "image_labels.py"
+CLASSES = ("background", "road", "tree", "Clutter, other")
+IMAGES = ("a1", "a2", "b.1")
+NAMES = st.text("abcdefgh .,-_/\"'äß", min_size=1, max_size=8).map(str.strip).filter(bool)
+
+
+def written(folder: Path, text: str | bytes) -> Path:
+    path = folder / "labels.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def read(folder: Path, text: str | bytes, images=IMAGES, others=()) -> dict[str, tuple[int, ...]]:
+    return read_image_labels(written(folder, text), CLASSES, images, others)
+
+
+def refusal(folder: Path, text: str | bytes, **more) -> str:
+    with pytest.raises(DatasetError) as error:
+        read(folder, text, **more)
+    message = str(error.value)
+    assert message.startswith(str(folder / "labels.csv")) and "\n" not in message
+    return message.removeprefix(str(folder / "labels.csv"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 6), st.sampled_from([0, 2, 5, 255]),
+    st.sampled_from([np.uint8, np.uint16]),
+)  # fmt: skip
+def test_a_class_is_present_from_the_least_number_of_pixels_on(seed, least, classes, ignore, kind):
+    ids = np.random.default_rng(seed).integers(0, classes, (9, 13)).astype(kind)
+    ids[0, :4] = ignore
+    counts = {k: int((ids == k).sum()) for k in range(classes)}
+    expected = tuple(k for k, count in counts.items() if count >= least and k != ignore)
+    assert present_classes(ids, classes, ignore, least) == expected
+
+
+def test_a_threshold_under_one_pixel_is_refused():
+    with pytest.raises(DatasetError, match="1 pixel or more; found a threshold of 0"):
+        present_classes(np.zeros((2, 2), np.uint8), 2, 255, 0)
+
+
+def test_a_mask_with_an_id_of_no_class_is_refused_and_named(tmp_path):
+    Image.fromarray(np.array([[0, 3], [7, 7]], np.uint8)).save(tmp_path / "m.png")
+    assert classes_of_mask(tmp_path / "m.png", "abcdefgh", 255, 2) == (7,)
+    assert classes_of_mask(tmp_path / "m.png", "abcd", 7) == (0, 3)
+    with pytest.raises(LabelError, match=r"m\.png: found ids 7 \(2 px\)"):
+        classes_of_mask(tmp_path / "m.png", "abcd", 255)
+
+
+LINES = 'a1,road,tree\na2,"Clutter, other"\nb.1\n'
+EXPECTED = {"a1": (1, 2), "a2": (3,), "b.1": ()}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LINES,
+        f"image,classes\n{LINES}",
+        f"Image,class,class,class\n{LINES}",
+        f"image\n{LINES}",
+        "\ufeff" + LINES,
+        LINES.replace("\n", "\r\n"),
+        LINES.removesuffix("\n"),
+        'b.1,,\n\n a1 , tree, road,,\n\na2.png, "Clutter, other"\n',
+        'train/images/a1.jpg,road,tree\n..\\x\\a2.tif,"Clutter, other"\n/data/b.1.png\n',
+        "b.1\n" + LINES.removesuffix("b.1\n"),
+    ],
+    ids=[
+        "plain",
+        "titles",
+        "many titles",
+        "one title",
+        "mark",
+        "windows",
+        "no end",
+        "table",
+        "paths",
+        "order",
+    ],
+)
+def test_a_plain_file_is_read_however_it_was_written(tmp_path, text):
+    assert read(tmp_path, text) == EXPECTED
+    assert list(read(tmp_path, text)) == list(IMAGES)
+
+
+def test_an_image_that_is_called_like_the_line_of_titles_is_an_image(tmp_path):
+    assert read(tmp_path, "image\n", images=("image",)) == {"image": ()}
+    assert read(tmp_path, "image,road\n", images=("image",)) == {"image": (1,)}
+    assert read(tmp_path, "image,classes\nimage,tree\n", images=("image",)) == {"image": (2,)}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (LINES + "c9,road\n", ": 1 lines name images that are not there: 'c9' (line 4); images of this "),
+        ("file,label\n" + LINES, "'file' (line 1); images of this split are a1, a2, b.1; remove lines of "
+         "other images; a line of titles is `image,classes`"),
+        (LINES.replace(",", ";"), "cells are separated by commas"),
+        (LINES + "A1,road\n", "'A1' (line 4)"),
+        ("a1,raod\na2\nb.1\n", ", line 1: unknown class 'raod'; did you mean road?"),
+        ("a1\na2,Road\nb.1\n", ", line 2: unknown class 'Road'; did you mean road?"),
+        ("a1\na2,zzzzz\nb.1\n", "known: background, road, tree, Clutter, other"),
+        ("a1,,road\na2\nb.1\n", ", line 1: unknown class ''; a cell between two commas is empty"),
+        ("a1,road\nb.1\n", ": 1 images have no line: a2; an image that shows no class has a line "),
+        ("", ": 3 images have no line: a1, a2, b.1"),
+        (LINES + "a1.jpg,road\n", ": images with several lines: a1 (lines 1, 4); each has one"),
+        ("a1,road,tree,road\na2\nb.1\n", ", line 1: repeated class 'road'"),
+        (b"a1,r\xf6ad\n", ": the file of image-level labels cannot be read: "),
+        ('a1,"road\na2\nb.1\n', ": no comma-separated text: "),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_the_file_is_one_line_that_says_where(tmp_path, text, words):
+    assert words in refusal(tmp_path, text)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DatasetError, match=r"gone\.csv: the file of image-level labels does not exist"):
+        read_image_labels(tmp_path / "gone.csv", CLASSES, IMAGES)
+
+
+def test_lines_of_other_images_of_the_folder_are_passed_over_and_still_checked(tmp_path):
+    assert read(tmp_path, LINES, images=("a2",), others=IMAGES) == {"a2": (3,)}
+    assert "unknown class 'rood'" in refusal(tmp_path, LINES + "c,rood\n", others=("c",))
+    assert "several lines: c (lines 4, 5)" in refusal(tmp_path, LINES + "c\nc\n", others=("c",))
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.data())
+def test_what_is_written_is_read_again(data):
+    names = tuple(data.draw(st.lists(NAMES, min_size=1, max_size=5, unique=True)))
+    stems = st.text("abAB01._-äß ,\"'", min_size=1, max_size=5).filter(
+        lambda s: s == s.strip() and s[0] != "."
+    )
+    images = data.draw(st.lists(stems, min_size=1, max_size=6, unique=True))
+    ids = st.sets(st.integers(0, len(names) - 1)).map(sorted)
+    labels = {image: tuple(data.draw(ids)) for image in images}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "labels.csv")
+        write_image_labels(path, labels, names)
+        assert read_image_labels(path, names, images) == labels
+        # Any program that knows such files reads the same.
+        rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
+        assert [row[0] for row in rows] == ["image", *sorted(images)]
+
+
+def test_the_labels_of_a_split_are_those_of_its_images(tmp_path):
+    classes = ClassSet("own", CLASSES, tuple((k, 0, 0) for k in range(4)))
+    split = Split("s", "own", "all", "x", "", ("jpg",), ("png",), classes, image_labels="labels.csv")
+    (tmp_path / "x").mkdir()
+    for stem in IMAGES:
+        (tmp_path / "x" / f"{stem}.jpg").touch()
+    written(tmp_path, LINES)
+    assert split_image_labels(split, tmp_path) == EXPECTED
+    (tmp_path / "x/c.jpg").touch()
+    with pytest.raises(DatasetError, match="1 images have no line: c"):
+        split_image_labels(split, tmp_path)
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    """The masks of three crops under `data`, and of two splits in a YAML file beside them."""
+    split = find_split("iSAID_wsss_train_sem_seg")
+    masks = {"P1_0": [[0, 1], [3, 3]], "P1_1": [[255, 255], [255, 255]], "P2_0": [[0, 0], [0, 15]]}
+    for folder in (split.images, split.labels):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+    for stem, ids in masks.items():
+        Image.new("RGB", (2, 2)).save(tmp_path / f"data/{split.images}/{stem}.png")
+        Image.fromarray(np.array(ids, np.uint8)).save(tmp_path / f"data/{split.labels}/{stem}.png")
+    part = f"{{images: data/{split.images}, labels: data/{split.labels}}}"
+    names = ", ".join(split.class_set.names)
+    (tmp_path / "own.yaml").write_text(
+        f"name: own\nclasses: [{names}]\nsplits: {{train: {part}, val: {part}}}\n"
+    )
+    return split, tmp_path
+
+
+@pytest.fixture
+def tool(prepared, monkeypatch, capsys):
+    """Runs the script as a command; its exit status, and what it prints."""
+    main = runpy.run_path(str(SCRIPT))["main"]
+
+    def call(*words: object) -> tuple[int, str]:
+        words = [SCRIPT.name, *words, "--root", prepared[1] / "data"]
+        monkeypatch.setattr(sys, "argv", list(map(str, words)))
+        status = run(main)
+        return status, "".join(capsys.readouterr())
+
+    return call
+
+
+def test_the_tool_writes_a_file_that_gives_what_the_masks_give(prepared, tool):
+    split, folder = prepared
+    out = folder / "labels.csv"
+    status, told = tool(split.name, "--output", out)
+    assert status == 0 and "3 images, 5 classes in them" in told
+    assert out.read_text() == (
+        "image,classes\nP1_0,background,ship,baseball diamond\nP1_1\nP2_0,background,harbor\n"
+    )
+    found = read_image_labels(out, split.class_set.names, ["P1_0", "P1_1", "P2_0"])
+    assert found == {"P1_0": (0, 1, 3), "P1_1": (), "P2_0": (0, 15)}
+    status, told = tool(split.name, "--output", out)
+    assert status == 2 and "labels.csv exists; remove it or name another file" in told
+
+
+def test_the_tool_takes_a_split_of_a_yaml_file_and_a_least_number_of_pixels(prepared, tool):
+    _, folder = prepared
+    out = folder / "few.csv"
+    status, told = tool(folder / "own.yaml", "--output", out)
+    assert status == 2 and "--split chooses one of train, val; found nothing" in told and not out.exists()
+    status, _ = tool(folder / "own.yaml", "--split", "val", "--output", out, "--min-pixels", 2)
+    assert status == 0
+    assert out.read_text() == "image,classes\nP1_0,baseball diamond\nP1_1\nP2_0,background\n"
