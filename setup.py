@@ -18,6 +18,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["rskt_seg", "rskt_seg.*"]),
     package_data={
+        "rskt_seg": ["descriptions/*.json"],
         "rskt_seg.data": ["splits/*.txt"],
         "rskt_seg.encoders": ["*.txt", "*.safetensors", "*.sha256"],
     },
@@ -26,7 +27,7 @@ setup(
         "torchvision",
         "open_clip_torch>=3.0",
         "numpy>=1.26",
-        "scipy",
+        "scipy>=1.15",
         "pillow>=10",
         "opencv-python-headless",
         "pycocotools",
@@ -42,6 +43,7 @@ setup(
     ],
     extras_require={
         "detectron2-deps": ["omegaconf", "hydra-core", "yacs", "cloudpickle", "termcolor", "tensorboard"],
+        "crf": ["pydensecrf2>=1.1"],
         "dev": ["pytest", "pytest-xdist", "hypothesis", "torchmetrics", "transformers", "ruff"],
     },
 )

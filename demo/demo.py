@@ -5,6 +5,8 @@
         --vocabulary "building, road, tree, water" --output results --opts MODEL.WEIGHTS model_final.pth
     python demo/demo.py --config-file configs/bicor/loveda.yaml --input tile.png --heatmaps --tta lr \
         --output results --opts MODEL.WEIGHTS model_final.pth
+    python demo/demo.py --config-file configs/wsss/vitb_isaid.yaml --input tile.png --cams \
+        --present "ship, harbor" --output results --opts MODEL.WEIGHTS model_final.pth
 
 For each image NAME the output folder gets NAME_overlay.png, NAME_labels.png (with a legend), NAME_legend.png,
 NAME_ids.png (class ids; 255 = no data), NAME_area.csv and NAME_area.json; for a GeoTIFF also NAME_ids.tif on
@@ -46,8 +48,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add(
         "--tta",
         metavar="NAME",
-        help="BiCoR-Seg, FCtL: average the views lr, dihedral, d4_loveda, d4_potsdam, ...",
+        help="BiCoR-Seg, FCtL, weakly supervised: average the views lr, dihedral, d4_loveda, d4_potsdam, ... "
+        "(the last sees each of them at TEST.SCALES, and images so without --tta)",
     )
+    add(
+        "--crf", action="store_true",
+        help="weakly supervised: refine by a dense CRF (needs the optional package pydensecrf2)",
+    )  # fmt: skip
     add("--bands", metavar="R,G,B", help="band numbers from 1, such as 4,3,2 (default: declared, else first)")
     add("--stretch", default="auto", help="to 8 bit: auto (default), none, pLOW-HIGH, or MIN,MAX")
     add(
@@ -68,7 +75,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--context-maps", action="store_true",
         help="FCtL: draw what the contexts did for one patch (figures 7, 10 and 11 of its paper)",
     )  # fmt: skip
-    add("--at", metavar="ROW,COLUMN", help="pixel of --context-maps (default: the centre)")
+    add(
+        "--cams", action="store_true",
+        help="weakly supervised: draw the class activation maps of one tile, from CLIP's to the pseudo label",
+    )  # fmt: skip
+    add(
+        "--present", metavar="NAMES",
+        help='classes of --cams, such as "ship, harbor" (default: those of --gt in the tile, without it '
+        "those predicted there)",
+    )  # fmt: skip
+    add("--at", metavar="ROW,COLUMN", help="pixel of --context-maps or --cams (default: the centre)")
     add(
         "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="overrides of the YAML file"
     )
@@ -77,13 +93,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def segmenter_options(args: argparse.Namespace, cfg: "CfgNode", section: str) -> dict[str, object]:
     """What the flags and the configuration of a method `section` say about how images are seen."""
-    flags = {"sliding": args.sliding, "padding": args.padding, "synonyms": args.synonyms}
-    whole = cfg.MODEL.FCTL.VIEW == "whole"
+    flags = {"sliding": args.sliding, "padding": args.padding, "synonyms": args.synonyms, "crf": args.crf}
+    whole, test = cfg.MODEL.FCTL.VIEW == "whole", cfg.TEST
     keys = {
         "RSKT": {"short_side": cfg.INPUT.MIN_SIZE_TEST, "max_side": cfg.INPUT.MAX_SIZE_TEST},
         # No overlap is the published evaluation; a picture should not show seams.
-        "BICOR": {"tile": cfg.TEST.TILE, "tile_overlap": cfg.TEST.TILE_OVERLAP or None},
+        "BICOR": {"tile": test.TILE, "tile_overlap": test.TILE_OVERLAP or None},
         "FCTL": {} if whole else {"patch_overlap": cfg.INPUT.PATCH_OVERLAP},
+        "WSSS": {
+            "tile": test.TILE,
+            "tile_overlap": test.TILE_OVERLAP,
+            "scales": test.SCALES,
+            "flip": test.SCALES_FLIP,
+            "crf": args.crf or test.CRF,
+        },
     }
     return {**flags, "views": args.tta or "none", **keys[section]}
 
@@ -94,7 +117,15 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     logging.getLogger("rasterio").setLevel(logging.CRITICAL)  # what it reports is raised as well
 
-    from rskt_seg.demo_app import DemoOptions, expand, pair_truths, parse_bands, parse_point, segment_files
+    from rskt_seg.demo_app import (
+        DemoOptions,
+        expand,
+        pair_truths,
+        parse_bands,
+        parse_names,
+        parse_point,
+        segment_files,
+    )
     from rskt_seg.segmenter import Segmenter
 
     vocabulary = None
@@ -108,6 +139,8 @@ def main() -> int:
         cost_maps=args.cost_maps,
         heatmaps=args.heatmaps,
         context_maps=args.context_maps,
+        cams=args.cams,
+        present=parse_names(args.present),
         at=parse_point(args.at),
     )
     images = expand(args.input)

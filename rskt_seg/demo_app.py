@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -18,10 +19,12 @@ from rskt_seg.data.labels import check_label, read_label
 from rskt_seg.errors import ConfigError, DatasetError, ImageReadError, LabelError
 from rskt_seg.geo import RasterImage, read_image, write_labels
 from rskt_seg.geo.stretch import parse_stretch
+from rskt_seg.inference.cam_maps import cam_pictures
 from rskt_seg.inference.maps import context_picture, cost_picture, error_picture, heatmap_pictures
 from rskt_seg.inference.palette import palette
 from rskt_seg.inference.render import label_picture, legend, overlay
 from rskt_seg.segmenter import ClassArea, Segmentation, Segmenter
+from rskt_seg.vocabulary import check_names
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +36,10 @@ class DemoOptions:
     """How images are read and what is drawn beside the standard results.
 
     `output` is the folder of the results; `bands` and `stretch` are those of `read_image`. Pictures of what
-    the model did, if it has such: `cost_maps`, `heatmaps`, and `context_maps` for the patch around the pixel
-    `at` (row, column; None the centre). Raises `ConfigError` for values that make no sense.
+    the model did, if it has such: `cost_maps`, `heatmaps`, and for the patch or tile around the pixel `at`
+    (row, column; None the centre) `context_maps` and `cams`, the latter for the classes `present` (None:
+    those of the ground truth, or without it those predicted). Raises `ConfigError` for values that make no
+    sense.
     """
 
     output: Path
@@ -43,12 +48,16 @@ class DemoOptions:
     cost_maps: bool = False
     heatmaps: bool = False
     context_maps: bool = False
+    cams: bool = False
+    present: tuple[str, ...] | None = None
     at: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         parse_stretch(self.stretch)
-        if self.at is not None and not self.context_maps:
-            raise ConfigError("--at chooses the pixel of --context-maps; give both or neither")
+        if self.at is not None and not (self.context_maps or self.cams):
+            raise ConfigError("--at chooses the pixel of --context-maps or --cams; give both or neither")
+        if self.present is not None and not self.cams:
+            raise ConfigError("--present names the classes of --cams; give both or neither")
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -63,6 +72,11 @@ def parse_bands(text: str | None) -> tuple[int, ...] | None:
     if not re.fullmatch(r"\s*[1-9]\d*\s*(,\s*[1-9]\d*\s*,\s*[1-9]\d*\s*)?", text):
         raise ConfigError(f"--bands expects one or three numbers from 1, such as 4,3,2; found {text!r}")
     return tuple(int(number) for number in text.split(","))
+
+
+def parse_names(text: str | None) -> tuple[str, ...] | None:
+    """Class names of a command line, "ship, harbor". Raises `VocabularyError` as `check_names`."""
+    return None if text is None else check_names(text.split(","))
 
 
 def parse_point(text: str | None) -> tuple[int, int] | None:
@@ -122,10 +136,13 @@ def segment_files(
     """Segment every image and write its results; a file that cannot be read does not stop the others.
 
     Returns the exit status: 0, or 1 after listing the files that failed. Raises `ConfigError` when the model
-    has not what is to be drawn, or the output folder cannot be made.
+    has not what is to be drawn, or the output folder cannot be made, and `VocabularyError` when it does not
+    know a class of which CAMs are to be drawn.
     """
     for name in options.shown:
         segmenter.check_shows(name)
+    if options.present is not None:
+        segmenter.check_present(options.present)
     try:
         options.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -171,27 +188,51 @@ def _segment_file(
         _save(base, "errors", error_picture(result.labels, truth, result.class_names, image.pixels))
     if image.valid.any():
         for name in options.shown:
-            _SHOWN[name](base, segmenter, image, options)
+            _SHOWN[name](base, segmenter, _Scene(path, image, truth), options)
 
 
-def _write_cost_maps(base: Path, segmenter: Segmenter, image: RasterImage, options: DemoOptions) -> None:
-    maps = segmenter.cost_maps(image)
+class _Scene(NamedTuple):
+    """An image file, what it holds, and its ground truth if there is one."""
+
+    path: Path
+    image: RasterImage
+    truth: np.ndarray | None
+
+
+def _write_cost_maps(base: Path, segmenter: Segmenter, scene: _Scene, options: DemoOptions) -> None:
+    maps = segmenter.cost_maps(scene.image)
     rows = [_ROW_NAMES.get(name, name) for name in maps]
-    _save(base, "cost_maps", cost_picture(image.pixels, list(maps.values()), rows, segmenter.prompts))
+    _save(base, "cost_maps", cost_picture(scene.image.pixels, list(maps.values()), rows, segmenter.prompts))
 
 
-def _write_heatmaps(base: Path, segmenter: Segmenter, image: RasterImage, options: DemoOptions) -> None:
-    pictures = heatmap_pictures(image.pixels, segmenter.heatmaps(image), segmenter.prompts)
-    for number, picture in enumerate(pictures, start=1):
-        _save(base, "heatmaps" if len(pictures) == 1 else f"heatmaps_{number}", picture)
+def _write_heatmaps(base: Path, segmenter: Segmenter, scene: _Scene, options: DemoOptions) -> None:
+    maps = segmenter.heatmaps(scene.image)
+    _save_pages(base, "heatmaps", heatmap_pictures(scene.image.pixels, maps, segmenter.prompts))
 
 
-def _write_context_maps(base: Path, segmenter: Segmenter, image: RasterImage, options: DemoOptions) -> None:
-    maps = segmenter.context_maps(image, options.at)
-    _save(base, "context_maps", context_picture(image.pixels, maps))
+def _write_context_maps(base: Path, segmenter: Segmenter, scene: _Scene, options: DemoOptions) -> None:
+    maps = segmenter.context_maps(scene.image, options.at)
+    _save(base, "context_maps", context_picture(scene.image.pixels, maps))
 
 
-_SHOWN = {"cost_maps": _write_cost_maps, "heatmaps": _write_heatmaps, "context_maps": _write_context_maps}
+def _write_cams(base: Path, segmenter: Segmenter, scene: _Scene, options: DemoOptions) -> None:
+    view = segmenter.cams(scene.image, options.present, options.at, scene.truth)
+    classes = ", ".join(view.present) or "no class"
+    logger.info("%s: CAMs of %s (%s)", scene.path, classes, _CHOSEN_BY[view.chosen_by])
+    _save_pages(base, "cams", cam_pictures(view, palette(len(view.class_names))))
+
+
+_CHOSEN_BY = {
+    "request": "--present",
+    "truth": "what the ground truth has in this tile; --present names others",
+    "prediction": "what the model predicts in this tile; --present names others, --gt the true ones",
+}
+_SHOWN = {
+    "cost_maps": _write_cost_maps,
+    "heatmaps": _write_heatmaps,
+    "context_maps": _write_context_maps,
+    "cams": _write_cams,
+}
 
 
 def _write_maps(base: Path, image: RasterImage, result: Segmentation, colors: np.ndarray) -> None:
@@ -263,6 +304,11 @@ def _stems(images: Sequence[Path]) -> list[str]:
 
 def _named(base: Path, kind: str, suffix: str) -> Path:
     return base.with_name(f"{base.name}_{kind}.{suffix}")
+
+
+def _save_pages(base: Path, kind: str, pictures: Sequence[np.ndarray]) -> None:
+    for number, picture in enumerate(pictures, start=1):
+        _save(base, kind if len(pictures) == 1 else f"{kind}_{number}", picture)
 
 
 def _save(base: Path, kind: str, picture: np.ndarray) -> None:

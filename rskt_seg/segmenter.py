@@ -8,13 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rskt_seg.errors import DeviceError, ImageReadError
+from rskt_seg.errors import DeviceError, ImageReadError, LabelError
 from rskt_seg.geo.georeference import Georeference
 from rskt_seg.geo.raster import RasterImage, read_image
+from rskt_seg.inference.cams import CamView, foreground_named
 from rskt_seg.inference.context_maps import PatchContexts
 from rskt_seg.inference.predict import evaluating
 from rskt_seg.inference.resize import ignore_label, label_map, upsample
-from rskt_seg.inference.strategies import Coarseness, make_strategy, show
+from rskt_seg.inference.strategies import make_strategy, show
+from rskt_seg.inference.strategy import Coarseness
 from rskt_seg.vocabulary import Vocabulary
 
 
@@ -105,9 +107,14 @@ class Segmenter:
         views: test-time augmentation, a name of `rskt_seg.inference.views.VIEWS` ("none").
         tile, tile_overlap: of BiCoR, how images larger than a tile are seen (px; 1024, and a quarter of the
             tile: layers that pool over a whole tile let neighbours disagree, and the mean of both makes the
-            seam fade; the published evaluation has no overlap).
+            seam fade; the published evaluation has no overlap). Of the weakly supervised method too (512, and
+            a quarter of the tile).
         patch_overlap: of FCtL, the least overlap (px) of neighbouring patches (50 as published, but at most a
             quarter of a patch).
+        scales, flip: of the weakly supervised method, the scales at which every tile is seen, and whether
+            also mirrored; the logits are averaged ((0.75, 1.0, 1.25), True).
+        crf: of the weakly supervised method, whether a dense CRF refines the scores: True, False, or
+            `rskt_seg.inference.crf.CRFParameters`. It needs the optional package pydensecrf2 (False).
 
     `prompts` are the names that the model is asked for: one for each class, or all with "mean" and "max".
     Raises `VocabularyError` for a vocabulary that cannot be used, `ConfigError` for an option that cannot or
@@ -158,8 +165,13 @@ class Segmenter:
         )
 
     def check_shows(self, maps: str) -> None:
-        """Raise `ConfigError` unless the model has "cost_maps", "heatmaps" or "context_maps"."""
+        """Raise `ConfigError` unless the model has "cost_maps", "heatmaps", "context_maps" or "cams"."""
         show(self._strategy, maps)
+
+    def check_present(self, present: Sequence[str]) -> None:
+        """Raise `VocabularyError` for names that `cams` would refuse, `ConfigError` for a model without."""
+        show(self._strategy, "cams")
+        foreground_named(self.model.foreground, present)
 
     def cost_maps(self, source: str | os.PathLike | np.ndarray | RasterImage) -> dict[str, np.ndarray]:
         """The cost maps of a whole image by name, each (len(prompts), h, w) float32, of RSKT-Seg.
@@ -183,6 +195,34 @@ class Segmenter:
         Raises as `predict`, and `ConfigError` for a pixel outside of the image and a model without contexts.
         """
         return self._shown("context_maps", source, at)
+
+    def cams(
+        self,
+        source: str | os.PathLike | np.ndarray | RasterImage,
+        present: Sequence[str] | None = None,
+        at: tuple[int, int] | None = None,
+        truth: np.ndarray | None = None,
+    ) -> CamView:
+        """The stages of the class activation maps of the weakly supervised method, for one tile.
+
+        Args:
+            source: as in `predict`.
+            present: names of the image-level label, which says what the tile holds. None: the classes that
+                `truth` has in the tile, or without it those that the model itself predicts there.
+            at: (row, column) of the pixel around which the tile lies, None the centre of the image.
+            truth: (H, W) class ids of the image, uint8; 255 is not labelled.
+
+        Raises as `predict`; `VocabularyError` for names that are no foreground class, `LabelError` for a
+        truth of another size, `ConfigError` for a pixel outside of the image and for a model without CAMs.
+        """
+        method = show(self._strategy, "cams")
+        image = _as_image(source)
+        if truth is not None and truth.shape != image.valid.shape:
+            raise LabelError(
+                f"a truth {image.valid.shape} expected, the size of the image; found {truth.shape}"
+            )
+        with evaluating(self.model):
+            return method(_without_invalid(image), image.valid, present=present, at=at, truth=truth)
 
     def _shown(self, maps: str, source: str | os.PathLike | np.ndarray | RasterImage, *options: object):
         method = show(self._strategy, maps)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from rskt_seg.errors import ConfigError
 from rskt_seg.inference.contexts import PATCH_OVERLAP, Surroundings, padded, patch_grid
-from rskt_seg.inference.windows import Window
+from rskt_seg.inference.windows import Window, point_in
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,7 @@ def patch_contexts(
 
     Raises `ConfigError` for a pixel outside of the image.
     """
-    height, width = image.shape[:2]
-    row, column = point = (height // 2, width // 2) if at is None else at
-    if not (0 <= row < height and 0 <= column < width):
-        raise ConfigError(
-            f"the pixel must lie in the image, rows 0..{height - 1} and columns 0..{width - 1}; found row "
-            f"{row}, column {column}"
-        )
+    point = point_in(image.shape[:2], at)
     surroundings = Surroundings(model, padded(image, model.patch_side))
     patch = _nearest(patch_grid(*surroundings.image.shape[:2], model.patch_side, min_overlap), point)
     maps = surroundings.read([patch], return_maps=True).maps

@@ -7,15 +7,13 @@ A strategy is built by `make_strategy` and used by `rskt_seg.segmenter.Segmenter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from rskt_seg.errors import ConfigError, VocabularyError
-from rskt_seg.inference.context_maps import PatchContexts, patch_contexts, why_no_maps
-from rskt_seg.inference.contexts import PATCH_OVERLAP, probabilities
+from rskt_seg.inference.closed_sets import PADDINGS, SeenAtScales, SeenInPatches, SeenInTiles
 from rskt_seg.inference.predict import (
     MAX_SIDE,
     SHORT_SIDE,
@@ -23,42 +21,9 @@ from rskt_seg.inference.predict import (
     predict_scores,
     predict_sliding_scores,
 )
-from rskt_seg.inference.tiles import TILE, tile_logits, tiled
-from rskt_seg.inference.views import VIEWS
+from rskt_seg.inference.strategy import Coarseness, Strategy, check_choice
 from rskt_seg.inference.windows import sliding_sizes
 from rskt_seg.vocabulary import Vocabulary, fixed_vocabulary, make_vocabulary
-
-_PADDINGS = ("aligned", "published")
-_HEATMAP_STRIDE = 4
-
-
-class Coarseness(NamedTuple):
-    """Why an answer is coarse: the side (px) that the model sees, what of it covers `cell` (rows, columns)
-    px of the image, and what to do about it."""
-
-    side: int
-    what: str
-    cell: tuple[float, float]
-    remedy: str
-
-
-class Strategy(Protocol):
-    """What `Segmenter` asks of a kind of model."""
-
-    kind: str
-    """The kind in words."""
-    vocabulary: Vocabulary
-    """The classes of the results."""
-    notices: tuple[str, ...]
-    """What was decided about the vocabulary on the user's behalf."""
-    why_no_maps: str | None
-    """What keeps this model from showing what others of its kind do."""
-
-    def score_map(self, pixels: np.ndarray) -> Tensor:
-        """Scores (T, h, w) in 0..1, float32 on the CPU, at the resolution of the model."""
-
-    def coarseness(self, size: tuple[int, int], score_map: Tensor) -> Coarseness | None:
-        """Why the answer to an image of `size` (H, W) is much coarser than the image, if it is."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +41,7 @@ class AskedByWords:
     synonyms: str = "first"
 
     def __post_init__(self) -> None:
-        _check_choice("padding", self.padding, _PADDINGS)
+        check_choice("padding", self.padding, PADDINGS)
         if not 1 <= self.short_side <= self.max_side:
             raise ConfigError(
                 f"1 <= short_side <= max_side expected; found short_side {self.short_side}, "
@@ -136,125 +101,7 @@ class AskedByWords:
         return torch.stack([group.amax(dim=0) for group in groups])
 
 
-@dataclass(frozen=True)
-class _ClosedSet:
-    """A model that knows its classes: what the two kinds share."""
-
-    notices = ()
-    model: nn.Module
-    vocabulary: Vocabulary
-
-    @property
-    def prompts(self) -> tuple[str, ...]:
-        """The names of the classes, which the model does not read."""
-        return self.vocabulary.names
-
-
-@dataclass(frozen=True)
-class SeenInTiles(_ClosedSet):
-    """A closed-set model that answers at the size of what it sees, such as BiCoR-Seg: native resolution, in
-    tiles where the image is larger than one."""
-
-    kind = "BiCoR-Seg models"
-    tile: int = TILE
-    tile_overlap: int | None = None
-    padding: str = "aligned"
-    views: str = "none"
-
-    def __post_init__(self) -> None:
-        _check_choice("padding", self.padding, _PADDINGS)
-        _check_choice("views", self.views, VIEWS)
-        if self.tile < 1 or not 0 <= self._overlap < self.tile:
-            raise ConfigError(
-                f"tile >= 1 and 0 <= tile_overlap < tile expected; found tile {self.tile}, "
-                f"tile_overlap {self.tile_overlap}"
-            )
-
-    @property
-    def _overlap(self) -> int:
-        return self.tile // 4 if self.tile_overlap is None else self.tile_overlap
-
-    def score_map(self, pixels: np.ndarray) -> Tensor:
-        """See `Strategy.score_map`."""
-        options = {"tile": self.tile, "overlap": self._overlap, "padding": self.padding}
-        logits = tile_logits(self.model, _channels_first(pixels), views=VIEWS[self.views], **options)
-        return logits.softmax(dim=0)
-
-    @property
-    def why_no_maps(self) -> str | None:
-        """What keeps this model from having heatmaps."""
-        crossed = self.model.spec.interaction == "cross_attention"
-        return "this model attends without them (interaction='cross_attention')" if crossed else None
-
-    def heatmaps(self, pixels: np.ndarray) -> np.ndarray:
-        """The class heatmaps of every layer, (L, T, h, w) float32 in 0..1, h = ceil(H / 4)."""
-
-        def predict(images: Tensor) -> Tensor:
-            layers = self.model(images.to(self.model.device), padding=self.padding).heatmaps
-            return torch.cat(layers, dim=1).sigmoid()
-
-        maps = tiled(
-            predict, _channels_first(pixels), tile=self.tile, overlap=self._overlap, stride=_HEATMAP_STRIDE
-        )
-        return maps.unflatten(0, (-1, len(self.vocabulary.names))).numpy()
-
-    def coarseness(self, size: tuple[int, int], score_map: Tensor) -> None:
-        """Nothing: the answer has the resolution of the image."""
-        return None
-
-
-@dataclass(frozen=True)
-class SeenInPatches(_ClosedSet):
-    """A closed-set model of patches with contexts, such as FCtL; or of whole images, its baseline."""
-
-    kind = "FCtL models"
-    patch_overlap: int | None = None
-    views: str = "none"
-
-    def __post_init__(self) -> None:
-        _check_choice("views", self.views, VIEWS)
-        if self.model.sees_whole:
-            if self.patch_overlap is not None:
-                raise ConfigError(
-                    f"patch_overlap={self.patch_overlap} has no effect: the model sees whole images"
-                )
-        elif not 0 <= self._overlap < self.model.patch_side:
-            raise ConfigError(
-                f"0 <= patch_overlap < {self.model.patch_side} (the side of a patch) expected; found "
-                f"{self.patch_overlap}"
-            )
-
-    @property
-    def _overlap(self) -> int:
-        return (
-            min(PATCH_OVERLAP, self.model.patch_side // 4)
-            if self.patch_overlap is None
-            else self.patch_overlap
-        )
-
-    def score_map(self, pixels: np.ndarray) -> Tensor:
-        """See `Strategy.score_map`."""
-        return probabilities(self.model, pixels, VIEWS[self.views], min_overlap=self._overlap)
-
-    @property
-    def why_no_maps(self) -> str | None:
-        """What keeps this model from having context maps."""
-        return why_no_maps(self.model)
-
-    def context_maps(self, pixels: np.ndarray, at: tuple[int, int] | None) -> PatchContexts:
-        """What the contexts did for one patch: see `rskt_seg.inference.context_maps.patch_contexts`."""
-        return patch_contexts(self.model, pixels, at, self._overlap)
-
-    def coarseness(self, size: tuple[int, int], score_map: Tensor) -> Coarseness | None:
-        """See `Strategy.coarseness`."""
-        if not self.model.sees_whole:
-            return None
-        side = self.model.working_side
-        what = f"one pixel of the {side} px that the model sees"
-        return Coarseness(side, what, (size[0] / side, size[1] / side), "use a model of patches")
-
-
-_KINDS = (AskedByWords, SeenInTiles, SeenInPatches)
+_KINDS = (AskedByWords, SeenInTiles, SeenInPatches, SeenAtScales)
 
 
 def make_strategy(
@@ -266,7 +113,7 @@ def make_strategy(
     be used, `VocabularyError` for a vocabulary that does not fit the model.
     """
     if hasattr(model, "class_names"):
-        kind = SeenInPatches if hasattr(model, "patch_side") else SeenInTiles
+        kind = _closed_kind(model)
         classes = fixed_vocabulary(model.class_names, model.spec.num_classes, vocabulary)
     elif vocabulary is None:
         raise VocabularyError("this model is asked by words: give it a vocabulary, a list of class names")
@@ -276,14 +123,23 @@ def make_strategy(
 
 
 def show(strategy: Strategy, maps: str) -> Callable:
-    """The method "cost_maps", "heatmaps" or "context_maps" of a strategy; raises `ConfigError` without it."""
-    words = maps.replace("_", " ")
+    """The method `maps` ("cost_maps", "heatmaps", "context_maps" or "cams") of a strategy.
+
+    Raises `ConfigError` without it.
+    """
+    words = "CAMs" if maps == "cams" else maps.replace("_", " ")
     if not hasattr(strategy, maps):
         able = next(kind.kind for kind in _KINDS if hasattr(kind, maps))
         raise ConfigError(f"{words} are those of {able}; this is one of the {strategy.kind}")
     if strategy.why_no_maps:
         raise ConfigError(f"there are no {words}: {strategy.why_no_maps}")
     return getattr(strategy, maps)
+
+
+def _closed_kind(model: nn.Module) -> type:
+    if hasattr(model, "stages"):
+        return SeenAtScales
+    return SeenInPatches if hasattr(model, "patch_side") else SeenInTiles
 
 
 def _read_by(kind: type, options: Mapping[str, object]) -> dict[str, object]:
@@ -302,12 +158,3 @@ def _read_by(kind: type, options: Mapping[str, object]) -> dict[str, object]:
             able = " and ".join(each.kind for each in readers)
             raise ConfigError(f"{name}={value!r} has no effect on {kind.kind}; it is an option of {able}")
     return read
-
-
-def _check_choice(name: str, value: object, choices: Sequence[str] | Mapping[str, object]) -> None:
-    if value not in choices:
-        raise ConfigError(f"{name} must be one of {', '.join(choices)}; found {value!r}")
-
-
-def _channels_first(pixels: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)

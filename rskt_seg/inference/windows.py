@@ -28,6 +28,21 @@ class Window(NamedTuple):
         return slice(self.left, self.left + self.width)
 
 
+def point_in(size: tuple[int, int], at: tuple[int, int] | None) -> tuple[int, int]:
+    """The pixel `at` (row, column) of an image of `size` (H, W), None its centre.
+
+    Raises `ConfigError` for a pixel outside of the image.
+    """
+    height, width = size
+    row, column = (height // 2, width // 2) if at is None else at
+    if not (0 <= row < height and 0 <= column < width):
+        raise ConfigError(
+            f"the pixel must lie in the image, rows 0..{height - 1} and columns 0..{width - 1}; found row "
+            f"{row}, column {column}"
+        )
+    return row, column
+
+
 def window_starts(length: int, size: int, stride: int) -> tuple[int, ...]:
     """First pixels of windows of `size` every `stride` pixels that cover 0..length.
 

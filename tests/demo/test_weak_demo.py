@@ -1,0 +1,174 @@
+"""The demo command with the weakly supervised method: an untrained tiny model, every flag from end to end."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from rskt_seg.cli import run
+from rskt_seg.demo_app import DemoOptions, parse_names, segment_files
+from rskt_seg.errors import ConfigError, VocabularyError
+from rskt_seg.segmenter import Segmenter
+from tests.inference.prior_stub import PriorStub
+from tests.stub_models import Colours
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = str(ROOT / "configs" / "wsss" / "tiny.yaml")
+
+
+@pytest.fixture
+def image(tmp_path):
+    """Red, green and dark stripes of 24 px."""
+    stripes = np.repeat(np.array([[(200, 10, 10), (10, 220, 10), (5, 5, 5)]], np.uint8), 24, axis=1)
+    Image.fromarray(stripes.repeat(40, axis=0)).save(tmp_path / "scene.png")
+    return tmp_path / "scene.png"
+
+
+def draw(image, output, truth=None, **options):
+    truths = {} if truth is None else {image: truth}
+    segmenter = Segmenter(PriorStub(), tile=24, tile_overlap=0, scales=(1,), flip=False)
+    return segment_files(segmenter, [image], truths, DemoOptions(output, cams=True, **options))
+
+
+def test_the_classes_are_those_asked_for_or_of_the_truth_or_predicted_and_a_line_says_which(
+    image, tmp_path, caplog
+):
+    truth = np.zeros((40, 72), np.uint8)
+    truth[:, :24] = 3
+    Image.fromarray(truth).save(tmp_path / "truth.png")
+    caplog.set_level("INFO")
+    for options, line in (
+        ({"present": ("green", "blue")}, "CAMs of green, blue (--present)"),
+        ({"truth": tmp_path / "truth.png"}, "CAMs of blue (what the ground truth has"),
+        ({}, "CAMs of red (what the model predicts"),
+    ):
+        caplog.clear()
+        assert draw(image, tmp_path / "out", at=(0, 0), **options) == 0
+        assert line in caplog.text
+        (tmp_path / "out" / "scene_cams.png").unlink()
+
+
+def test_a_pixel_outside_fails_its_image_and_an_image_without_data_has_no_cams(image, tmp_path, caplog):
+    assert draw(image, tmp_path / "out", at=(40, 0)) == 1 and "rows 0..39" in caplog.text
+    Image.fromarray(np.zeros((9, 9, 4), np.uint8)).save(tmp_path / "hidden.png")
+    assert draw(tmp_path / "hidden.png", tmp_path / "out") == 0
+    assert not list((tmp_path / "out").glob("*cams*"))
+
+
+def test_what_cannot_be_asked_for_stops_before_the_first_image(image, tmp_path):
+    with pytest.raises(VocabularyError, match="'water'; it has 'red', 'green', 'blue'"):
+        draw(image, tmp_path / "out", present=("red", "water"))
+    with pytest.raises(ConfigError, match="--present names the classes of --cams"):
+        DemoOptions(tmp_path, present=("red",))
+    with pytest.raises(ConfigError, match="--context-maps or --cams; give both or neither"):
+        DemoOptions(tmp_path, at=(0, 0))
+    with pytest.raises(ConfigError, match="CAMs are those of weakly supervised models"):
+        segment_files(Segmenter(Colours(), ["red"]), [image], {}, DemoOptions(tmp_path / "out", cams=True))
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_of_a_command_line_are_split_at_commas():
+    assert parse_names(None) is None and parse_names(" ship,Large vehicle ") == ("ship", "Large vehicle")
+    for text in ("", "ship,,harbor", "ship, Ship"):
+        with pytest.raises(VocabularyError):
+            parse_names(text)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    from rskt_seg.d2 import build_model, load_config
+
+    torch.manual_seed(0)
+    model = build_model(load_config(CONFIG, ["MODEL.DEVICE", "cpu"]))
+    path = tmp_path_factory.mktemp("weights") / "tiny.pth"
+    torch.save({"model": model.state_dict()}, path)
+    return path
+
+
+@pytest.fixture
+def demo(weights, image, tmp_path, monkeypatch):
+    """`demo(*flags, opts=())` runs the command on the image; returns its status and the files it made."""
+    spec = importlib.util.spec_from_file_location("demo_command", ROOT / "demo" / "demo.py")
+    command = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(command)
+    output = tmp_path / "out"
+
+    def call(*flags, opts=()):
+        words = ["demo.py", "--config-file", CONFIG, "--input", image, "--output", output, *flags]
+        words += ["--opts", "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", weights, *opts]
+        monkeypatch.setattr(sys, "argv", list(map(str, words)))
+        status = run(command.main)
+        return status, {file.name: file for file in output.iterdir()} if output.exists() else {}
+
+    return call
+
+
+def test_the_command_segments_and_draws_the_stages(demo, tmp_path):
+    Image.fromarray(np.ones((40, 72), np.uint8)).save(tmp_path / "truth.png")
+    status, files = demo(
+        "--cams", "--present", "Ship, harbor", "--at", "39,3", "--gt", tmp_path / "truth.png"
+    )
+    assert status == 0 and {"scene_ids.png", "scene_truth.png", "scene_cams.png"} <= set(files)
+    picture = np.asarray(Image.open(files["scene_cams.png"]))
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 500
+    ids = np.asarray(Image.open(files["scene_ids.png"]))
+    assert ids.shape == (40, 72) and ids.max() < 16
+
+
+def test_scales_tiles_and_views_are_those_of_the_configuration(demo, monkeypatch):
+    from rskt_seg.inference import closed_sets
+
+    asked = []
+    real = closed_sets.scaled_scores
+    monkeypatch.setattr(
+        closed_sets, "scaled_scores", lambda *args, **kw: asked.append(kw) or real(*args, **kw)
+    )
+    keys = [
+        "TEST.SCALES",
+        "(1.0, 2.0)",
+        "TEST.SCALES_FLIP",
+        "False",
+        "TEST.TILE",
+        "64",
+        "TEST.TILE_OVERLAP",
+        "0",
+    ]
+    assert demo("--tta", "lr", opts=keys)[0] == 0 and demo()[0] == 0
+    first, second = ({key: each[key] for key in ("scales", "flip", "tile", "overlap")} for each in asked)
+    assert first == {"scales": (1.0, 2.0), "flip": False, "tile": 64, "overlap": 0}
+    assert second == {"scales": (0.75, 1.0, 1.25), "flip": True, "tile": 96, "overlap": 24}
+    assert [len(each["views"]) for each in asked] == [4, 1] and not any(each["crf"] for each in asked)
+
+
+@pytest.mark.parametrize(("flags", "opts"), [(["--crf"], []), ([], ["TEST.CRF", "True"])])
+def test_a_crf_is_there_when_asked_for_or_missing_in_one_line(demo, capsys, monkeypatch, flags, opts):
+    monkeypatch.setitem(sys.modules, "pydensecrf", None)
+    status, files = demo(*flags, opts=opts)
+    (line,) = [line for line in capsys.readouterr().err.strip().splitlines() if "error:" in line]
+    assert status == 2 and not files and "pip install 'pydensecrf2>=1.1'" in line
+
+
+def test_the_crf_refines(demo):
+    pytest.importorskip("pydensecrf", reason="the optional package pydensecrf2 is not installed")
+    assert demo("--crf", "--cams")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--cams", "--present", "ship, water"], "no class of this model to make a CAM of: 'water'"),
+        (["--cams", "--present", ""], "empty"),
+        (["--present", "ship"], "give both or neither"),
+        (["--heatmaps"], "heatmaps are those of BiCoR-Seg models"),
+        (["--sliding"], "sliding=True has no effect on weakly supervised models"),
+        (["--vocabulary", "ship, harbor"], "the classes of this model are fixed"),
+    ],
+)
+def test_a_flag_that_the_model_cannot_serve_is_one_line(demo, capsys, flags, message):
+    status, files = demo(*flags)
+    (line,) = [line for line in capsys.readouterr().err.strip().splitlines() if "error:" in line]
+    assert status == 2 and not files and message in line
