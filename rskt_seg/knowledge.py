@@ -21,9 +21,11 @@ from typing import NoReturn
 
 from rskt_seg.errors import ConfigError
 
-PACKAGED = ("isaid", "potsdam", "tiny")
-"""Names of the files that come with the package. Those of "tiny" are the classes of "isaid", in the few words
-that the tiny CLIP knows."""
+TINY = ("tiny", "tiny_land")
+"""Packaged files in the few words that the tiny CLIP knows, for the classes of iSAID and of LoveDA. Too plain
+for another text tower, so they are only taken by name."""
+PACKAGED = ("isaid", "potsdam", *TINY)
+"""Names of the files that come with the package."""
 FEWEST, MOST = 10, 40
 """Descriptions that a class may have; all classes of a file have as many."""
 _VERSION = 1
@@ -108,11 +110,13 @@ def read_knowledge(path_or_name: str | PathLike) -> Knowledge:
 def packaged_for(names: Sequence[str]) -> Knowledge | None:
     """The first file of `PACKAGED` that describes all of `names`, if there is one.
 
-    "tiny" has the classes of "isaid" and comes after it: who uses the tiny CLIP asks for it by name.
+    Never one of `TINY`: who uses the tiny CLIP asks for it by name.
     """
     if not names:
         return None
     for packaged in PACKAGED:
+        if packaged in TINY:
+            continue
         knowledge = read_knowledge(packaged)
         if {_folded(name) for name in names} <= _by_name(knowledge.classes).keys():
             return knowledge

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rskt_seg.data.class_sets import ISAID, ISPRS
+from rskt_seg.data.class_sets import ISAID, ISPRS, LOVEDA
 from rskt_seg.encoders.presets import CLIP_TINY, CLIP_VITB16
 from rskt_seg.encoders.text import build_tokenizer
 from rskt_seg.errors import ConfigError, VocabularyError
-from rskt_seg.knowledge import PACKAGED, packaged_for, read_knowledge
+from rskt_seg.knowledge import PACKAGED, TINY, packaged_for, read_knowledge
 
 TEMPLATE = "an aerial view of {name}."
 HEDGES = re.compile(r"\b(may|might|often|usually|typically|sometimes|generally|perhaps|possibly)\b", re.I)
@@ -241,7 +241,7 @@ def test_classes_must_differ_and_stand_in_the_order_of_their_ids(write, changes,
 
 
 def test_a_file_that_is_missing_is_named_with_the_packaged_ones(tmp_path):
-    assert "packaged are isaid, potsdam, tiny" in refusal(tmp_path / "absent.json")
+    assert "packaged are isaid, potsdam, tiny, tiny_land" in refusal(tmp_path / "absent.json")
     assert "cannot read" in refusal(tmp_path)
 
 
@@ -343,7 +343,7 @@ def test_packaged_descriptions_are_in_plain_ascii_and_single_blanks(packaged):
 @pytest.mark.parametrize("name", PACKAGED)
 def test_packaged_descriptions_fit_the_text_tower_that_they_are_for(name):
     knowledge = read_knowledge(name)
-    tokenize = build_tokenizer((CLIP_TINY if name == "tiny" else CLIP_VITB16).text)
+    tokenize = build_tokenizer((CLIP_TINY if name in TINY else CLIP_VITB16).text)
     texts = [text for each in knowledge.classes for text in each.descriptions]
     rows = {tuple(row) for row in tokenize(texts).tolist()}
     assert len(rows) == len(texts)
@@ -376,11 +376,27 @@ def test_the_classes_of_potsdam_are_found_by_the_names_of_the_data_set():
     ]
 
 
+def test_the_classes_of_loveda_are_described_under_their_ids_without_the_background():
+    knowledge = read_knowledge("tiny_land")
+    found = knowledge.for_classes(LOVEDA.names[1:])
+    assert found == knowledge.classes
+    assert [each.name for each in found] == [name.lower() for name in LOVEDA.names[1:]]
+    assert [each.id for each in found] == list(range(1, 7))
+
+
 def test_the_packaged_file_is_found_by_its_classes():
     assert packaged_for(["Car", "impervious surfaces", "tree"]).source == "potsdam"
     assert packaged_for(ISAID.names[3:]).source == "isaid"
     assert packaged_for(["ship", "tree"]) is None
     assert packaged_for([]) is None
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_file_for_the_tiny_tower_is_only_taken_by_name(name):
+    knowledge = read_knowledge(name)
+    for names in ([each.name for each in knowledge.classes], *([each.name] for each in knowledge.classes)):
+        found = packaged_for(names)
+        assert found is None or found.source not in TINY
 
 
 def test_a_packaged_name_means_the_packaged_file_wherever_one_stands(tmp_path, monkeypatch):

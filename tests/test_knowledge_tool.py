@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rskt_seg.cli import run
-from rskt_seg.knowledge import PACKAGED, read_knowledge
+from rskt_seg.knowledge import PACKAGED, TINY, read_knowledge
 
 ROOT = Path(__file__).parents[1]
 
@@ -173,8 +173,9 @@ def test_what_is_called_background_needs_no_text_and_unused_classes_are_told(cal
     assert lines_of(output, "warning") == ["Potsdam has no class heap"]
 
 
-def test_the_tiny_file_is_read_well_by_the_tiny_tower(call):
-    status, output, _ = call("check", "tiny", "--clip", "tiny")
+@pytest.mark.parametrize("name", TINY)
+def test_a_file_for_the_tiny_tower_is_read_well_by_it(call, name):
+    status, output, _ = call("check", name, "--clip", "tiny")
     assert status == 0 and "nearest own" in output
     assert not [line for line in lines_of(output, "warning") if "nearest to their own class" in line]
 

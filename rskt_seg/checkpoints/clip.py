@@ -1,17 +1,22 @@
-"""OpenAI, open_clip and RemoteCLIP weights -> this package's CLIP names."""
+"""OpenAI, open_clip, RemoteCLIP and transformers' CLIP weights -> this package's CLIP names."""
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
-from rskt_seg.checkpoints.rules import Rule
+from rskt_seg.checkpoints.rules import LoadReport, Rule, convert
 
 _NO_TEXT = "the text tower of RemoteCLIP is never used"
 _UNUSED = "RemoteCLIP stops after its last tapped block"
 _SPLIT = tuple(rf"\1{part}_proj_weight" for part in "qkv")
 
 RULES = (
-    Rule(r"(input_resolution|context_length|vocab_size|attn_mask)$", None, "a size or mask, not a weight"),
+    Rule(
+        r"(input_resolution|context_length|vocab_size|attn_mask|\w+_model\.embeddings\.position_ids)$",
+        None,
+        "a size or mask, not a weight",
+    ),
     Rule(r"(.*\.attn\.)in_proj_weight$", _SPLIT, split=lambda tensor: tensor.chunk(3)),
 )
 """Packed q/k/v matrices are cut into three; the sizes inside OpenAI's archives are dropped."""
@@ -46,5 +51,49 @@ def _is_half(key: str) -> bool:
 
 
 def normalise_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Drop the `module.` prefix that distributed training leaves on every key."""
-    return {key.removeprefix("module."): tensor for key, tensor in state.items()}
+    """Drop the `module.` prefix that distributed training leaves on every key, and give the weights of
+    transformers' CLIPModel the names and the layout of OpenAI's. Its `position_ids` stay as they are."""
+    state = {key.removeprefix("module."): tensor for key, tensor in state.items()}
+    return _from_transformers(state) if _TRANSFORMERS in state else state
+
+
+_TRANSFORMERS = "vision_model.embeddings.class_embedding"
+
+
+def _transposed(weight: Tensor) -> tuple[Tensor]:
+    return (weight.T.contiguous(),)
+
+
+_TRANSFORMERS_RULES = (
+    Rule(r"vision_model\.embeddings\.class_embedding$", "visual.class_embedding"),
+    Rule(r"vision_model\.embeddings\.patch_embedding\.", "visual.conv1."),
+    Rule(r"vision_model\.embeddings\.position_embedding\.weight$", "visual.positional_embedding"),
+    Rule(r"vision_model\.pre_layrnorm\.", "visual.ln_pre."),
+    Rule(r"vision_model\.post_layernorm\.", "visual.ln_post."),
+    Rule(r"visual_projection\.weight$", ("visual.proj",), split=_transposed),
+    Rule(r"text_model\.embeddings\.token_embedding\.", "token_embedding."),
+    Rule(r"text_model\.embeddings\.position_embedding\.weight$", "positional_embedding"),
+    Rule(r"text_model\.final_layer_norm\.", "ln_final."),
+    Rule(r"text_projection\.weight$", ("text_projection",), split=_transposed),
+    *(
+        Rule(rf"{tower}_model\.encoder\.layers\.(\d+)\.{old}\.", rf"{to}transformer.resblocks.\1.{new}.")
+        for tower, to in (("vision", "visual."), ("text", ""))
+        for old, new in (
+            (r"self_attn\.out_proj", "attn.out_proj"),
+            (r"self_attn\.(q|k|v)_proj", r"attn.\2_proj"),
+            (r"layer_norm([12])", r"ln_\2"),
+            (r"mlp\.fc1", "mlp.c_fc"),
+            (r"mlp\.fc2", "mlp.c_proj"),
+        )
+    ),
+)
+
+
+def _from_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    named = convert(state, _TRANSFORMERS_RULES, LoadReport("transformers' CLIPModel"))
+    for key in [key for key in named if ".attn.q_proj." in key]:
+        parts = [key.replace("q_proj", f"{part}_proj") for part in "qkv"]
+        # Where one is missing, the others stay and the strict loading names them.
+        if all(part in named for part in parts):
+            named[key.replace("q_proj.", "in_proj_")] = torch.cat([named.pop(part) for part in parts])
+    return named

@@ -18,8 +18,13 @@ from rskt_seg.errors import CheckpointError
 from rskt_seg.writing import replacing
 
 _SUFFIX = ".safetensors"
-# The last layer of each model under this package's names: RSKT-Seg, BiCoR-Seg, FCtL.
-_HEADS = ("decoder.head.weight", "decoder.head.classifier.weight", "decoder.score.weight")
+# The last layer of each model under this package's names: RSKT-Seg, BiCoR-Seg, FCtL, weakly supervised.
+_HEADS = (
+    "decoder.head.weight",
+    "decoder.head.classifier.weight",
+    "decoder.score.weight",
+    "decoder.classifier.weight",
+)
 
 
 def kind_of(weights: WeightFile, source: str) -> str:

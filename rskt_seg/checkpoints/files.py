@@ -5,7 +5,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -17,17 +17,20 @@ OPTIONS = "options"
 """Where a checkpoint states the options of its model: an entry, or JSON in the metadata of safetensors."""
 CLASS_NAMES = "class_names"
 """Where it states, in the same way, what the classes of a closed-set model are called."""
+FROZEN = "frozen"
+"""Where a checkpoint of trained parts alone states the others: part -> {"source": ..., "digest": ...}."""
 _WRAPPERS = ("model", "state_dict", "teacher")
 
 
 @dataclass(frozen=True)
 class WeightFile:
     """What a weight file holds: its tensors, and if stated the options and the class names of the model it
-    was saved from."""
+    was saved from, and the frozen parts of it that were left out (see `FROZEN`)."""
 
     state: dict[str, Tensor]
     options: dict[str, object] | None = None
     class_names: tuple[str, ...] | None = None
+    frozen: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def read_weights(path: str | os.PathLike) -> WeightFile:
@@ -53,12 +56,12 @@ def read_weights(path: str | os.PathLike) -> WeightFile:
 
 def unwrap(content: object, source: str) -> WeightFile:
     """The state dict inside what was saved: bare, or under Detectron2's `model`, `state_dict`, or DINO's
-    `teacher`; `options` and `class_names` beside it are those of the model.
+    `teacher`; `options`, `class_names` and `frozen` beside it are those of the model.
 
     Raises `CheckpointError` for anything without tensors.
     """
     beside = content if isinstance(content, Mapping) else {}
-    options, names = beside.get(OPTIONS), beside.get(CLASS_NAMES)
+    options, names, frozen = (beside.get(key) for key in (OPTIONS, CLASS_NAMES, FROZEN))
     for key in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -72,6 +75,7 @@ def unwrap(content: object, source: str) -> WeightFile:
         tensors,
         options if isinstance(options, dict) else None,
         tuple(map(str, names)) if isinstance(names, list | tuple) else None,
+        frozen if isinstance(frozen, dict) else {},
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from rskt_seg.checkpoints import bicor, clip, dino, fctl, rskt
+from rskt_seg.checkpoints import bicor, clip, dino, dinov2, fctl, rskt, wsss
 from rskt_seg.checkpoints.files import WeightFile, read_weights, unwrap
 from rskt_seg.checkpoints.hub import locate
 from rskt_seg.checkpoints.rules import LoadReport, Rule, convert, load_strict
@@ -17,7 +17,7 @@ _BUILD = (
     "Build the model with the options the checkpoint was trained with "
     "(number of classes, number of layers, components)"
 )
-_ROLES = ("clip", "remote_clip", "dino", "convnext")
+_ROLES = ("clip", "remote_clip", "dino", "dinov2", "convnext")
 
 
 def load_checkpoint(
@@ -31,7 +31,8 @@ def load_checkpoint(
     with this package's names (with or without Detectron2's prefix) or those of the published RSKT-Seg,
     BiCoR-Seg or FCtL code. Parts that nothing reads are dropped and listed. `contexts`: the files of a
     published FCtL's context encoders by name (see `rskt_seg.checkpoints.fctl.load_published`). A closed-set
-    model without class names takes those that the checkpoint states.
+    model without class names takes those that the checkpoint states. Frozen encoders that a checkpoint leaves
+    out (see `rskt_seg.checkpoints.wsss`) must be loaded before.
 
     Raises `CheckpointError` unless every tensor of the model is given once in its shape and nothing is
     left over, and where the checkpoint states other options or class names than the model's; the model is
@@ -46,11 +47,12 @@ def load_checkpoint(
 
 
 def check_stated(model: nn.Module, weights: WeightFile, source: str) -> None:
-    """Raise `CheckpointError` where a checkpoint states other options or class names than the model's.
+    """Raise `CheckpointError` where a checkpoint states other options, class names or frozen encoders than
+    those of the model.
 
     Options that change nothing of what a trained model computes may differ.
     """
-    free = (*rskt.FREE, *bicor.TRAINING_ONLY, *fctl.TRAINING_ONLY)
+    free = (*rskt.FREE, *bicor.TRAINING_ONLY, *fctl.TRAINING_ONLY, *wsss.TRAINING_ONLY)
     rskt.check_options(model, weights.options, source, free)
     own, stated = getattr(model, "class_names", None), weights.class_names
     # Another number of names is another number of classes, of which the loading below says more.
@@ -59,6 +61,7 @@ def check_stated(model: nn.Module, weights: WeightFile, source: str) -> None:
             f"{source} was trained on the classes {', '.join(stated)}; this model was built for "
             f"{', '.join(own)}"
         )
+    wsss.check_frozen(model, weights, source)
 
 
 def _load(
@@ -77,23 +80,26 @@ def _load(
     elif bicor.is_published(set(weights.state)):
         rules = bicor.rules_for(model)
     report = LoadReport(name)
-    state = convert(weights.state, rules, report)
-    bicor.check_classes(model, state, name)
-    fctl.check_classes(model, state, name)
+    state = convert(weights.state, rules, report) | wsss.own_frozen(model, weights)
+    for method in (bicor, fctl, wsss):
+        method.check_classes(model, state, name)
     load_strict(model, state, name, _BUILD)
     return report
 
 
 def load_encoder(model: nn.Module, role: str, source: str | os.PathLike | Mapping[str, object]) -> LoadReport:
     """Load one pretrained encoder: `role` is "clip", "remote_clip" or "dino" of an RSKT model, "convnext" of
-    a BiCoR model, or "local", "medium" or "large" of an FCtL (see `rskt_seg.checkpoints.fctl.load_encoder`).
+    a BiCoR model, "local", "medium" or "large" of an FCtL (see `rskt_seg.checkpoints.fctl.load_encoder`), or
+    "clip" or "dinov2" of a weakly supervised model.
 
     `source`: a file or a state dict; for the CLIP roles also an open_clip name "MODEL/TAG" such as
     "ViT-B-16/openai", a hub repository "hf-hub:ORGANISATION/NAME" in open_clip's layout, or "tiny", the small
     CLIP that comes with the package. The towers compute QuickGELU, as OpenAI's and RemoteCLIP's weights
     need; names whose weights were trained with GELU are refused, files cannot be told apart. CLIP
-    weights are rounded through half precision where the published loader does it. ConvNeXt weights may have
-    torchvision's names or timm's; their classifier is dropped.
+    weights are rounded through half precision where the published loader does it; they may have the names of
+    OpenAI and open_clip or those of transformers' CLIPModel. DINOv2 weights are Meta's or timm's, without
+    register tokens; their mask token is dropped. ConvNeXt weights may have torchvision's names or timm's;
+    their classifier is dropped.
 
     Raises `CheckpointError` for an encoder of another architecture or an incomplete file,
     `WeightsNotFoundError` for a missing one.
@@ -111,6 +117,9 @@ def load_encoder(model: nn.Module, role: str, source: str | os.PathLike | Mappin
     report = LoadReport(name)
     if role == "dino":
         state = convert(dino.normalise_names(weights.state), dino.RULES, report)
+    elif role == "dinov2":
+        dinov2.check_layout(weights.state, name)
+        state = convert(dino.normalise_names(weights.state), dinov2.RULES, report)
     elif role == "convnext":
         state = convert(weights.state, bicor.ENCODER_RULES, report)
     else:

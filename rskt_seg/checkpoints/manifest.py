@@ -18,12 +18,12 @@ KEYS = {
     "clip": "MODEL.ENCODERS.CLIP",
     "remote_clip": "MODEL.ENCODERS.REMOTE_CLIP",
     "dino": "MODEL.ENCODERS.DINO",
+    "dinov2": "MODEL.ENCODERS.DINOV2",
     "model": "MODEL.WEIGHTS",
     "convnext": "MODEL.ENCODERS.CONVNEXT",
     "local": "MODEL.ENCODERS.LOCAL",
-    "backbone": None,
 }
-"""Role -> the configuration key that takes such a file; None where no configuration uses it yet."""
+"""Role -> the configuration key that takes such a file."""
 
 
 @dataclass(frozen=True)
@@ -203,17 +203,18 @@ MANIFEST: tuple[Weights, ...] = (
     ),
     _meta(
         "dinov2-vits14",
-        "backbone",
+        "dinov2",
         "dinov2_vits14",
         "dinov2/dinov2_vits14",
-        "for the weakly supervised method; no configuration uses it yet",
+        "the smaller DINOv2 of the weakly supervised method, counted in its paper's table 4 "
+        '(configs/wsss/vits_*.yaml, dino="vits14")',
     ),
     _meta(
         "dinov2-vitb14",
-        "backbone",
+        "dinov2",
         "dinov2_vitb14",
         "dinov2/dinov2_vitb14",
-        "for the weakly supervised method; no configuration uses it yet",
+        'the DINOv2 of the weakly supervised method (configs/wsss/vitb_*.yaml, dino="vitb14")',
     ),
     _torchvision(
         "convnext-base",

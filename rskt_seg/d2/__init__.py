@@ -14,12 +14,14 @@ from rskt_seg.d2.fctl_head import FCtLHead  # noqa: E402
 from rskt_seg.d2.heads import BiCoRHead, RSKTSegHead  # noqa: E402
 from rskt_seg.d2.segmentor import RSSegmentor  # noqa: E402
 from rskt_seg.d2.weights import build_model  # noqa: E402
+from rskt_seg.d2.wsss_head import PriorWSSSHead  # noqa: E402
 
 register_splits()
 
 __all__ = [
     "BiCoRHead",
     "FCtLHead",
+    "PriorWSSSHead",
     "RSKTSegHead",
     "RSSegmentor",
     "add_rskt_seg_config",

@@ -11,16 +11,21 @@ from rskt_seg.metrics.protocols import PROTOCOLS
 
 _HEAD, _CHAIN = "MODEL.SEM_SEG_HEAD.NAME", "INPUT.AUGMENTATION"
 _SCHEDULE = "SOLVER.LR_SCHEDULER_NAME"
-_RSKT, _BICOR, _FCTL = ("RSKTSegHead",), ("BiCoRHead",), ("FCtLHead",)
-_CLOSED = (*_BICOR, *_FCTL)
+_RSKT, _BICOR, _FCTL, _WSSS = ("RSKTSegHead",), ("BiCoRHead",), ("FCtLHead",), ("PriorWSSSHead",)
+_CLOSED = (*_BICOR, *_FCTL, *_WSSS)
+_TILED = (*_BICOR, *_WSSS)
 READERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "TEST.SLIDING_WINDOW": (_HEAD, _RSKT),
     "TEST.ROTATE_NAMES": (_HEAD, _RSKT),
     "SOLVER.CLIP_MULTIPLIER": (_HEAD, _RSKT),
-    **{f"MODEL.ENCODERS.{role}": (_HEAD, _RSKT) for role in ("CLIP", "REMOTE_CLIP", "DINO")},
+    "MODEL.ENCODERS.CLIP": (_HEAD, (*_RSKT, *_WSSS)),
+    **{f"MODEL.ENCODERS.{role}": (_HEAD, _RSKT) for role in ("REMOTE_CLIP", "DINO")},
+    "MODEL.ENCODERS.DINOV2": (_HEAD, _WSSS),
+    "MODEL.SAVE_FROZEN": (_HEAD, _WSSS),
+    **{f"TEST.{key}": (_HEAD, _WSSS) for key in ("SCALES", "SCALES_FLIP", "CRF", "CAM")},
     "MODEL.ENCODERS.CONVNEXT": (_HEAD, _BICOR),
-    "TEST.TILE": (_HEAD, _BICOR),
-    "TEST.TILE_OVERLAP": (_HEAD, _BICOR),
+    "TEST.TILE": (_HEAD, _TILED),
+    "TEST.TILE_OVERLAP": (_HEAD, _TILED),
     **{f"MODEL.ENCODERS.{role}": (_HEAD, _FCTL) for role in ("LOCAL", "MEDIUM", "LARGE")},
     "MODEL.START_FROM": (_HEAD, _FCTL),
     "INPUT.PATCH_OVERLAP": (_HEAD, _FCTL),
@@ -28,8 +33,11 @@ READERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "TEST.AUG.VIEWS": (_HEAD, _CLOSED),
     **{f"TEST.AUG.{key}": (_HEAD, _RSKT) for key in ("FLIP", "MIN_SIZES", "MAX_SIZE")},
     "INPUT.RANDOM_FLIP": (_CHAIN, ("ovrsis",)),
-    **{f"INPUT.{key}": (_CHAIN, ("geoseg",)) for key in ("SCALES", "VFLIP", "MOSAIC", "MOSAIC_SIDE")},
-    **{f"INPUT.{key}": (_CHAIN, ("geoseg", "fctl")) for key in ("HFLIP", "ROTATE90")},
+    **{f"INPUT.{key}": (_CHAIN, ("geoseg",)) for key in ("SCALES", "MOSAIC", "MOSAIC_SIDE")},
+    **{f"INPUT.{key}": (_CHAIN, ("geoseg", "fctl", "wsss")) for key in ("HFLIP", "ROTATE90")},
+    "INPUT.VFLIP": (_CHAIN, ("geoseg", "wsss")),
+    "INPUT.SCALE_RANGE": (_CHAIN, ("wsss",)),
+    "DATASETS.MIN_LABEL_PIXELS": (_HEAD, _WSSS),
     **{f"SOLVER.{key}": (_SCHEDULE, ("EpochCosineLR",)) for key in ("EPOCHS", "LR_FLOOR")},
     **{f"SOLVER.{key}": (_SCHEDULE, ("PolyLR",)) for key in ("POLY_POWER", "POLY_START")},
 }
@@ -62,6 +70,11 @@ def check_agreement(cfg: CfgNode, defaults: CfgNode) -> None:
                 f"{key} has no effect with {decider} {_value(cfg, decider)}; it is read with "
                 f"{' and '.join(values)}"
             )
+    if method.weak != (cfg.INPUT.AUGMENTATION == "wsss"):
+        raise ConfigError(
+            "INPUT.AUGMENTATION wsss, which has no labels, goes with the head PriorWSSSHead alone, and that "
+            f"head with nothing else; found {cfg.INPUT.AUGMENTATION} and {cfg.MODEL.SEM_SEG_HEAD.NAME}"
+        )
     _check_ranges(cfg, getattr(spec, "patch_side", None))
 
 
@@ -76,9 +89,14 @@ def _check_ranges(cfg: CfgNode, patch_side: int | None) -> None:
         raise ConfigError(f"TEST.AUG.VIEWS must be one of {', '.join(VIEWS)}; found {cfg.TEST.AUG.VIEWS!r}")
     if cfg.TEST.PROTOCOL and cfg.TEST.PROTOCOL not in PROTOCOLS:
         raise ConfigError(f"TEST.PROTOCOL must be one of {', '.join(PROTOCOLS)}; found {cfg.TEST.PROTOCOL!r}")
+    if not cfg.TEST.SCALES or min(cfg.TEST.SCALES) <= 0:
+        raise ConfigError(f"TEST.SCALES must be one or more factors above 0; found {tuple(cfg.TEST.SCALES)}")
     share = cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA
     if not 0 < share <= 1:
         raise ConfigError(f"INPUT.CROP.SINGLE_CATEGORY_MAX_AREA must be above 0, at most 1; found {share}")
+    if cfg.DATASETS.MIN_LABEL_PIXELS < 1:
+        found = cfg.DATASETS.MIN_LABEL_PIXELS
+        raise ConfigError(f"DATASETS.MIN_LABEL_PIXELS must be at least 1; found {found}")
     if cfg.SOLVER.SUB_BATCH < 1:
         raise ConfigError(f"SOLVER.SUB_BATCH must be at least 1; found {cfg.SOLVER.SUB_BATCH}")
     tile, overlap = cfg.TEST.TILE, cfg.TEST.TILE_OVERLAP

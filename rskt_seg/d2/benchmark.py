@@ -28,6 +28,7 @@ from rskt_seg.d2.specs import method_of
 from rskt_seg.d2.trainer import Trainer
 from rskt_seg.d2.tta import with_augmentation
 from rskt_seg.d2.weights import check_trained, context_files, load_trained
+from rskt_seg.d2.wsss_head import CAM, SegmentorCams
 from rskt_seg.errors import DatasetError
 from rskt_seg.metrics import benchmark as report
 from rskt_seg.metrics.published import published
@@ -44,8 +45,9 @@ _KINDS = {"", "8c", "padded", "fctl"}
 def evaluate(cfg: CfgNode, resume: bool = False) -> OrderedDict:
     """Results of `DATASETS.TEST` for `MODEL.WEIGHTS`, or with `resume` for the last checkpoint of the run.
 
-    With `TEST.AUG.ENABLED` a second pass adds results that end in `_TTA`; with `TEST.ROTATE_NAMES` N all
-    names end in `_rotatedN`, so that a control never takes the place of a result.
+    With `TEST.AUG.ENABLED` a second pass adds results that end in `_TTA`, with `TEST.CAM` one more of CAMs
+    those that end in `_CAM`; with `TEST.ROTATE_NAMES` N all names end in `_rotatedN`, so that a control never
+    takes the place of a result.
 
     Raises `WeightsNotFoundError` where there is no trained checkpoint; the error of a set that cannot be
     evaluated, after which the sets done before it are kept.
@@ -60,6 +62,8 @@ def evaluate(cfg: CfgNode, resume: bool = False) -> OrderedDict:
     results = Benchmark(cfg, weights, control).run(model)
     if cfg.TEST.AUG.ENABLED:
         results.update(Benchmark(cfg, weights, f"{control}_TTA").run(with_augmentation(cfg, model)))
+    if cfg.TEST.CAM:
+        results.update(Benchmark(cfg, weights, CAM).run(SegmentorCams(model)))
     return results
 
 
@@ -133,7 +137,8 @@ class Benchmark:
             in_domain=any(_contains(evaluator.name, name) for name in self.cfg.DATASETS.TRAIN),
             note=metadata.get("note", ""),
             protocol=evaluator.protocol_scores,
-            paper=closed_set_reference(self.cfg, evaluator.name),
+            # The paper scores predictions; CAMs are given the classes of the truth.
+            paper=None if self.suffix == CAM else closed_set_reference(self.cfg, evaluator.name),
         )
 
     def _report(self, results: list[report.SetResult]) -> None:

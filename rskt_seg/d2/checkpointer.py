@@ -10,6 +10,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
+from rskt_seg.checkpoints.files import FROZEN
 from rskt_seg.errors import CheckpointError, WeightsNotFoundError
 from rskt_seg.writing import replacing
 
@@ -60,11 +61,14 @@ class AtomicCheckpointer(DetectionCheckpointer):
         save_dir: str = "",
         *,
         stated: Mapping[str, object] | None = None,
+        prefix: str = "",
         **checkpointables: object,
     ) -> None:
-        """`stated`: facts about the model, written to every checkpoint so that loading can compare them."""
+        """`stated`: facts about the model, written to every checkpoint so that loading can compare them.
+        `prefix`: what the names of its parts begin with."""
         super().__init__(model, save_dir, **checkpointables)
         self.stated = dict(stated or {})
+        self.prefix = prefix
         if self.save_dir and self.save_to_disk:
             for unfinished in Path(self.save_dir).glob(".*.pth.*.part"):  # of a run that was killed
                 unfinished.unlink(missing_ok=True)
@@ -77,8 +81,20 @@ class AtomicCheckpointer(DetectionCheckpointer):
         path = Path(self.save_dir, f"{name}.pth")
         self.logger.info("Saving checkpoint to %s", path)
         with _replacing(path) as file:
-            torch.save({"model": self.model.state_dict(), **self.stated, **states, **kwargs}, file)
+            torch.save({"model": self._model_state(), **self.stated, **states, **kwargs}, file)
         self.tag_last_checkpoint(path.name)
+
+    def leave_out(self, parts: Mapping[str, object]) -> None:
+        """Write checkpoints without these parts of the model, and state what is said of them."""
+        self.stated[FROZEN] = dict(parts)
+
+    def _model_state(self) -> dict:
+        kept_back = self._names(self.stated)
+        state = self.model.state_dict()
+        return {name: tensor for name, tensor in state.items() if not name.startswith(kept_back)}
+
+    def _names(self, stated: Mapping[str, object]) -> tuple[str, ...]:
+        return tuple(f"{self.prefix}{part}." for part in stated.get(FROZEN, ()))
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Make `last_checkpoint` name a file that is complete."""
@@ -95,4 +111,7 @@ class AtomicCheckpointer(DetectionCheckpointer):
             raise CheckpointError(f"{filename}: cannot be read safely as a checkpoint ({reason})") from error
         if not isinstance(content, dict) or "model" not in content:
             raise CheckpointError(f"{filename}: not a checkpoint of a training run (it has no entry 'model')")
+        left_out = self._names(content)
+        own = {name: t for name, t in self.model.state_dict().items() if name.startswith(left_out)}
+        content["model"] = own | content["model"]
         return content

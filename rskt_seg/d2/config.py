@@ -18,6 +18,8 @@ def add_rskt_seg_config(cfg: CfgNode) -> None:
     """Add this project's keys, with their defaults, to a Detectron2 configuration."""
     # YAML files of datasets of your own (datasets/README.md), relative to the working directory.
     cfg.DATASETS.OWN = ()
+    # Weakly supervised: from how many pixels of a mask on a class is in the image-level label of its image.
+    cfg.DATASETS.MIN_LABEL_PIXELS = 1
     _add_model_keys(cfg)
     _add_input_keys(cfg)
     _add_solver_keys(cfg)
@@ -26,8 +28,9 @@ def add_rskt_seg_config(cfg: CfgNode) -> None:
 
 def _add_model_keys(cfg: CfgNode) -> None:
     cfg.MODEL.DEVICE = default_device()
-    # MODEL.RSKT, MODEL.BICOR, MODEL.FCTL: options of the model behind MODEL.SEM_SEG_HEAD.NAME (RSKTSegHead,
-    # BiCoRHead, FCtLHead); documented in rskt_seg/models/*/spec.py, one field a key.
+    # MODEL.RSKT, MODEL.BICOR, MODEL.FCTL, MODEL.WSSS: options of the model behind MODEL.SEM_SEG_HEAD.NAME
+    # (RSKTSegHead, BiCoRHead, FCtLHead, PriorWSSSHead); documented in rskt_seg/models/*/spec.py, one field a
+    # key.
     for method in METHODS.values():
         cfg.MODEL[method.section] = CfgNode(defaults_of(method))
 
@@ -42,6 +45,8 @@ def _add_model_keys(cfg: CfgNode) -> None:
     cfg.MODEL.ENCODERS.DINO = ""
     # BiCoR-Seg: ConvNeXt-B as torchvision or timm save it.
     cfg.MODEL.ENCODERS.CONVNEXT = ""
+    # Weakly supervised: DINOv2 ViT-B/14 or ViT-S/14 as published by its authors, or by timm.
+    cfg.MODEL.ENCODERS.DINOV2 = ""
     # FCtL: ImageNet weights of the patch encoder (VGG16 of torchvision, or MiT).
     cfg.MODEL.ENCODERS.LOCAL = ""
     # FCtL with context encoders of its own: the checkpoint of the stage each was trained in, whose patch
@@ -50,17 +55,23 @@ def _add_model_keys(cfg: CfgNode) -> None:
     cfg.MODEL.ENCODERS.LARGE = ""
     # FCtL: the checkpoint of the stage before this one; what is new in this stage starts untrained.
     cfg.MODEL.START_FROM = ""
+    # Weakly supervised: write frozen encoders into checkpoints too. Without it those that come from a file or
+    # by name are left out, and a checkpoint states which they were.
+    cfg.MODEL.SAVE_FROZEN = False
 
 
 def _add_input_keys(cfg: CfgNode) -> None:
     # How training images are augmented: "ovrsis" (resize, crop, colour, flip), "geoseg" (BiCoR-Seg: mosaic,
-    # scale, crop, turn, flip), "fctl" (whole images mirrored and turned). Each reads the keys named for it.
+    # scale, crop, turn, flip), "fctl" (whole images mirrored and turned), "wsss" (weakly supervised, without
+    # labels: scale, flip, turn, crop of INPUT.CROP.SIZE). Each reads the keys named for it.
     cfg.INPUT.AUGMENTATION = "ovrsis"
     # geoseg: one of these factors resizes the image before the crop (INPUT.CROP.SIZE).
     cfg.INPUT.SCALES = (0.75, 1.0, 1.25, 1.5)
-    # geoseg, fctl: probability of a turn by 90, 180 or 270 degrees (geoseg: or by 0, as likely as each).
+    # wsss: bounds of the factor, each as likely, that resizes the image before the crop.
+    cfg.INPUT.SCALE_RANGE = (0.625, 1.25)
+    # geoseg, fctl, wsss: probability of a turn by 90, 180 or 270 degrees (geoseg: or by 0), each as likely.
     cfg.INPUT.ROTATE90 = 0.5
-    # geoseg, fctl: probability of mirroring left-right; geoseg: up-down.
+    # geoseg, fctl, wsss: probability of mirroring left-right; geoseg, wsss: up-down.
     cfg.INPUT.HFLIP = 0.5
     cfg.INPUT.VFLIP = 0.5
     # geoseg: probability that parts of four images are put together, and the side (px) of the result.
@@ -86,7 +97,8 @@ def _add_solver_keys(cfg: CfgNode) -> None:
     # SOLVER.LR_SCHEDULER_NAME "EpochCosineLR": cosine to LR_FLOOR in EPOCHS equal steps over MAX_ITER.
     cfg.SOLVER.EPOCHS = 1
     cfg.SOLVER.LR_FLOOR = 1e-6
-    # SOLVER.LR_SCHEDULER_NAME "PolyLR": (1 - t) ** POLY_POWER, where t goes from POLY_START to 1.
+    # SOLVER.LR_SCHEDULER_NAME "PolyLR": (1 - t) ** POLY_POWER, where t goes from POLY_START to 1; a linear
+    # warm-up of WARMUP_ITERS iterations from WARMUP_FACTOR comes first.
     cfg.SOLVER.POLY_POWER = 0.9
     cfg.SOLVER.POLY_START = 0.0
     # FCtL: patches of one image that go through the model at a time in training; the gradients of all of them
@@ -101,9 +113,17 @@ def _add_solver_keys(cfg: CfgNode) -> None:
 def _add_test_keys(cfg: CfgNode) -> None:
     # Evaluate overlapping windows and one global view instead of the whole image at once.
     cfg.TEST.SLIDING_WINDOW = False
-    # BiCoR-Seg: images larger than a tile of this side (px) are evaluated in tiles that overlap this much.
+    # BiCoR-Seg, weakly supervised: images larger than a tile of this side (px) are evaluated in tiles that
+    # overlap this much.
     cfg.TEST.TILE = 1024
     cfg.TEST.TILE_OVERLAP = 0
+    # Weakly supervised: scales of an image whose logits are averaged, each also mirrored with SCALES_FLIP;
+    # dense CRF after them (pip install rskt_seg[crf]); and a further pass that scores the CAMs for the
+    # image-level labels of the truth, whose results end in _CAM.
+    cfg.TEST.SCALES = (0.75, 1.0, 1.25)
+    cfg.TEST.SCALES_FLIP = True
+    cfg.TEST.CRF = False
+    cfg.TEST.CAM = False
     # Closed sets, with TEST.AUG.ENABLED: which views of an image are averaged (lr, dihedral, d4_loveda,
     # d4_potsdam, d4_vaihingen; see rskt_seg/inference/views.py).
     cfg.TEST.AUG.VIEWS = "lr"

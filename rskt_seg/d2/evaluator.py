@@ -69,19 +69,25 @@ class RSEvaluator(DatasetEvaluator):
     def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping[str, Tensor]]) -> None:
         """Count the pixels of each image against its label file.
 
-        Raises `DatasetError` where the model's classes are not those of the dataset, and `LabelError` for
-        a label that cannot be scored.
+        Outputs are those of `RSSegmentor`, or have `labels` (H, W), class ids or 255. Raises `DatasetError`
+        where the model's classes are not those of the dataset, and `LabelError` for a label that cannot be
+        scored.
         """
         for entry, output in zip(inputs, outputs, strict=True):
-            scores, path = output["sem_seg"], entry["sem_seg_file_name"]
-            classes = len(self.classes)
-            if scores.shape[0] != classes:
-                raise DatasetError(f"{self.name} has {classes} classes, the model scored {scores.shape[0]}")
+            predicted, path = self._predicted(output), entry["sem_seg_file_name"]
             label = read_label(path)
-            check_label(label, classes, self.ignore, path, tuple(scores.shape[1:]), self.classes)
-            self.matrix.update(scores.argmax(dim=0).cpu().numpy(), label)
+            check_label(label, len(self.classes), self.ignore, path, tuple(predicted.shape), self.classes)
+            self.matrix.update(predicted.cpu().numpy(), label)
             image = Path(entry["file_name"])
             self.digests.append(Digests(image.stem, image_digest(image.read_bytes()), label_digest(label)))
+
+    def _predicted(self, output: Mapping[str, Tensor]) -> Tensor:
+        if "labels" in output:
+            return output["labels"]
+        scores, classes = output["sem_seg"], len(self.classes)
+        if scores.shape[0] != classes:
+            raise DatasetError(f"{self.name} has {classes} classes, the model scored {scores.shape[0]}")
+        return scores.argmax(dim=0)
 
     def evaluate(self) -> OrderedDict | None:
         """`results()` of all processes together in the main process, None in the others."""
@@ -127,6 +133,8 @@ class RSEvaluator(DatasetEvaluator):
         results = {key: getattr(scores, key) for key in SUMMARY}
         if self.protocol_scores is not None:
             figures = {key: getattr(self.protocol_scores, key) for key in FIGURES}
+            if self.protocol_scores.mIoU_foreground is not None:
+                figures["mIoU_foreground"] = self.protocol_scores.mIoU_foreground
             results |= {f"protocol/{key}": value for key, value in figures.items() if not np.isnan(value)}
         for key in PER_CLASS:
             values = zip(self.classes, getattr(scores, key).tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""The rows of the closed-set papers that a configuration repeats."""
+"""The rows of the papers on closed sets, weakly supervised or not, that a configuration repeats."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -6,27 +6,33 @@ from dataclasses import asdict
 from detectron2.config import CfgNode
 
 from rskt_seg.checkpoints import bicor, fctl
-from rskt_seg.d2.specs import METHODS, method_of, model_spec
-from rskt_seg.metrics import published_bicor, published_fctl
+from rskt_seg.d2.specs import model_spec
+from rskt_seg.metrics import published_bicor, published_fctl, published_wsss
 from rskt_seg.metrics.benchmark import Reference
 from rskt_seg.models.bicor import BiCoRSpec
 from rskt_seg.models.fctl import FCtLSpec
+from rskt_seg.models.wsss import PriorWSSSSpec
 
 _LAYERS = {"Vaihingen": 2, "Potsdam": 3}
 _FACTORS = {"DeepGlobe": (3.0, 0.0), "Inria Aerial": (2.0, 3.0)}
 _FCTL_BACKBONES = {"vgg16": "VGG16", "mitb2": "MiT-B2", "mitb5": "MiT-B5"}
+_WSSS_DINO = ("vitb14", "vits14")
+"""The text names the first, the numbers of parameters are those of the second."""
+_WSSS_STATED = (
+    "encoder", "dim", "decoder_layers", "heads", "cam_attention", "affinity", "template", "pseudo",
+)  # fmt: skip
+"""What the weakly supervised paper says of its model, besides the options that its tables vary; the defaults
+are that. It leaves everything else open, so nothing else makes a model another one."""
 
 
 def closed_set_reference(cfg: CfgNode, test_set: str) -> Reference | None:
     """What the paper of a closed-set method prints for a registered test set.
 
-    None where it scored other data or by another protocol, where the model is none of its main rows, and for
-    open-vocabulary models.
+    None where it scored other data or by another protocol, where the model is none of its rows (BiCoR-Seg,
+    FCtL: of its main tables), and for open-vocabulary models.
     """
-    method = method_of(cfg)
-    if method is METHODS["BiCoRHead"]:
-        return _bicor(model_spec(cfg), test_set)
-    return _fctl(model_spec(cfg), test_set) if method is METHODS["FCtLHead"] else None
+    find = _FINDERS.get(cfg.MODEL.SEM_SEG_HEAD.NAME)
+    return find(model_spec(cfg), test_set) if find else None
 
 
 def _bicor(spec: BiCoRSpec, test_set: str) -> Reference | None:
@@ -60,6 +66,23 @@ def _fctl_model(spec: FCtLSpec, area: str) -> str:
         return "FCN-8s" if spec.encoder == "vgg16" else "Segformer"
     ours = area in _FACTORS and FCtLSpec(**own, factors=_FACTORS[area], gpe=True, ale="d")
     return "Ours" if ours and _computes_as(spec, ours, fctl.TRAINING_ONLY) else ""
+
+
+def _wsss(spec: PriorWSSSSpec, test_set: str) -> Reference | None:
+    modules = tuple(name for name in published_wsss.MODULES if getattr(spec, name.lower()))
+    row = published_wsss.published(test_set, modules, spec.clusters, spec.alpha)
+    stated = PriorWSSSSpec(spec.num_classes)
+    other = spec.dino not in _WSSS_DINO or 0 in (spec.seg_weight, spec.affinity_weight)
+    if row is None or other or any(getattr(spec, name) != getattr(stated, name) for name in _WSSS_STATED):
+        return None
+    unlike = "its F1 is not that of its IoU"
+    if published_wsss.PROTOCOL[test_set] == "iSAID":
+        unlike = "other crops of iSAID, of a part that it does not state"
+    source = f"prior WSSS, table {row.table}, with several scales and dense CRF; {unlike}"
+    return Reference(source, row.mIoU, row.F1, row.OA)
+
+
+_FINDERS = {"BiCoRHead": _bicor, "FCtLHead": _fctl, "PriorWSSSHead": _wsss}
 
 
 def _computes_as(spec: object, other: object, free: Sequence[str]) -> bool:

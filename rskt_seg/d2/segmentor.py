@@ -13,6 +13,9 @@ from torch.nn.modules.module import _IncompatibleKeys
 from rskt_seg.checkpoints import load_checkpoint
 from rskt_seg.errors import DatasetError, VocabularyError
 
+PREFIX = "sem_seg_head.model."
+"""What stands before the names of the plain model in the state of an `RSSegmentor`."""
+
 
 @META_ARCH_REGISTRY.register()
 class RSSegmentor(nn.Module):

@@ -12,6 +12,7 @@ from rskt_seg.errors import ConfigError
 from rskt_seg.models.bicor import BiCoR, BiCoRSpec
 from rskt_seg.models.fctl import FCtL, FCtLSpec
 from rskt_seg.models.rskt import RSKT, RSKTSpec
+from rskt_seg.models.wsss import FROZEN, PriorWSSS, PriorWSSSSpec
 
 CLASSES = "num_classes"
 """The field of closed-set specifications that no key holds: it follows from the dataset."""
@@ -19,12 +20,17 @@ CLASSES = "num_classes"
 
 @dataclass(frozen=True)
 class Method:
-    """A model behind a head: its options are `MODEL.<section>.<FIELD>`; closed sets have fixed classes."""
+    """A model behind a head: its options are `MODEL.<section>.<FIELD>`; closed sets have fixed classes.
+
+    `weak`: it learns from image-level labels. `frozen`: parts of the model that never train.
+    """
 
     section: str
     spec: type
     model: Callable[..., nn.Module]
     closed_set: bool = False
+    weak: bool = False
+    frozen: tuple[str, ...] = ()
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -36,6 +42,7 @@ METHODS = {
     "RSKTSegHead": Method("RSKT", RSKTSpec, RSKT),
     "BiCoRHead": Method("BICOR", BiCoRSpec, BiCoR, closed_set=True),
     "FCtLHead": Method("FCTL", FCtLSpec, FCtL, closed_set=True),
+    "PriorWSSSHead": Method("WSSS", PriorWSSSSpec, PriorWSSS, closed_set=True, weak=True, frozen=FROZEN),
 }
 """`MODEL.SEM_SEG_HEAD.NAME` -> what it stands for."""
 

@@ -26,9 +26,10 @@ from rskt_seg.d2.evaluator import RSEvaluator
 from rskt_seg.d2.optimizer import build_optimizer
 from rskt_seg.d2.partwise import PartwiseTrainer
 from rskt_seg.d2.schedule import build_lr_scheduler
-from rskt_seg.d2.segmentor import plain_model
+from rskt_seg.d2.segmentor import PREFIX, plain_model
 from rskt_seg.d2.tta import with_augmentation
-from rskt_seg.d2.weights import load_weights
+from rskt_seg.d2.weights import left_out, load_left_out, load_weights
+from rskt_seg.d2.wsss_head import CAM, SegmentorCams
 from rskt_seg.errors import CheckpointError, RSKTSegError
 from rskt_seg.metrics.report import table
 
@@ -52,11 +53,13 @@ class Trainer(DefaultTrainer):
         self._trainer = step(create_ddp_model(model), self.build_train_loader(cfg), optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         stated, states = _stated(plain_model(model)), {"trainer": weakref.proxy(self)}
-        self.checkpointer = AtomicCheckpointer(model, cfg.OUTPUT_DIR, stated=stated, **states)
+        self.checkpointer = AtomicCheckpointer(model, cfg.OUTPUT_DIR, stated=stated, prefix=PREFIX, **states)
         self.start_iter, self.max_iter, self.cfg = 0, cfg.SOLVER.MAX_ITER, cfg
         self.register_hooks(self.build_hooks())
         if cfg.TEST.AUG.ENABLED:
             self.register_hooks([hooks.EvalHook(0, lambda: self.test_with_tta(cfg, self.model))])
+        if cfg.TEST.CAM:
+            self.register_hooks([hooks.EvalHook(0, lambda: self.test_cams(cfg, self.model))])
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
@@ -107,9 +110,18 @@ class Trainer(DefaultTrainer):
     @classmethod
     def test_with_tta(cls, cfg: CfgNode, model: nn.Module) -> OrderedDict:
         """`test` with test-time augmentation; every name of the results ends in `_TTA`."""
-        evaluators = [cls.build_evaluator(cfg, name, "_TTA") for name in cfg.DATASETS.TEST]
-        results = cls.test(cfg, with_augmentation(cfg, model), evaluators)
-        return OrderedDict((f"{name}_TTA", result) for name, result in results.items())
+        return cls._test_as(cfg, with_augmentation(cfg, model), "_TTA")
+
+    @classmethod
+    def test_cams(cls, cfg: CfgNode, model: nn.Module) -> OrderedDict:
+        """`test` of the CAMs for the image-level labels of the truth; every name ends in `_CAM`."""
+        return cls._test_as(cfg, SegmentorCams(model), CAM)
+
+    @classmethod
+    def _test_as(cls, cfg: CfgNode, model: nn.Module, suffix: str) -> OrderedDict:
+        evaluators = [cls.build_evaluator(cfg, name, suffix) for name in cfg.DATASETS.TEST]
+        results = cls.test(cfg, model, evaluators)
+        return OrderedDict((f"{name}{suffix}", result) for name, result in results.items())
 
     def resume_or_load(self, resume: bool = True) -> None:
         """Go on from the last checkpoint of `OUTPUT_DIR` if asked and there is one, else start anew.
@@ -118,12 +130,16 @@ class Trainer(DefaultTrainer):
         checkpoint of another model or of another kind of optimiser.
         """
         last = last_checkpoint(self.cfg.OUTPUT_DIR) if resume else None
+        model = plain_model(self.model)
         if last is None:
-            load_weights(plain_model(self.model), self.cfg)
+            load_weights(model, self.cfg)
         else:
-            check_stated(plain_model(self.model), read_weights(last), str(last))
+            load_left_out(model, self.cfg, str(last))
+            check_stated(model, read_weights(last), str(last))
             self.checkpointer.load(str(last))
             self.start_iter = self.iter + 1
+        if parts := left_out(model, self.cfg):
+            self.checkpointer.leave_out(parts)
 
     def train(self) -> OrderedDict | None:
         """Train to `SOLVER.MAX_ITER`, then evaluate `DATASETS.TEST`."""

@@ -3,11 +3,12 @@
 import logging
 import os
 import re
+from pathlib import Path
 
 from detectron2.config import CfgNode
 from torch import nn
 
-from rskt_seg.checkpoints import fctl, load_checkpoint, load_encoder
+from rskt_seg.checkpoints import fctl, load_checkpoint, load_encoder, wsss
 from rskt_seg.checkpoints.files import read_weights
 from rskt_seg.checkpoints.manifest import fetch_command
 from rskt_seg.d2.datasets import register_own
@@ -26,6 +27,8 @@ _GET = {
     "which is fetched",
     "remote_clip": "RemoteCLIP: RemoteCLIP-ViT-B-32.pt from the RemoteCLIP authors (chendelong/RemoteCLIP)",
     "dino": "RS-DINO: RSIB.pth from the GSNet authors (yecy749/GSNet)",
+    "dinov2": "DINOv2: dinov2_vitb14_pretrain.pth or dinov2_vits14_pretrain.pth from the DINOv2 authors "
+    "(facebookresearch/dinov2)",
     "convnext": "ConvNeXt-B of torchvision, trained on ImageNet",
     "local": _IMAGENET,
     "medium": f"{_STAGE} (with MODEL.START_FROM), or {_IMAGENET}",
@@ -46,6 +49,8 @@ def _roles(cfg: CfgNode) -> list[str]:
         return ["clip"] + ["remote_clip"] * spec.remote_clip + ["dino"] * spec.dino
     if method is METHODS["BiCoRHead"]:
         return ["convnext"]
+    if method.frozen:
+        return list(method.frozen)
     own = [] if spec.context_encoder == "shared" else list(spec.contexts)
     return own if cfg.MODEL.START_FROM else ["local", *own]
 
@@ -57,6 +62,8 @@ def check_weights(cfg: CfgNode) -> None:
     """
     if cfg.MODEL.WEIGHTS:
         _check_file("MODEL.WEIGHTS", cfg.MODEL.WEIGHTS, "check the path")
+        for role in _left_out_of(cfg, cfg.MODEL.WEIGHTS):
+            _check_encoder(role, cfg.MODEL.ENCODERS[role.upper()])
         return
     sources = encoder_sources(cfg)
     if cfg.MODEL.START_FROM:
@@ -124,10 +131,36 @@ def context_files(cfg: CfgNode, path: str) -> dict[str, str]:
 def load_trained(model: nn.Module, cfg: CfgNode, path: str) -> None:
     """Fill a plain model from a whole checkpoint, strictly; the report goes to the log.
 
-    The files of the context encoders of a published FCtL are those of `MODEL.ENCODERS`. Raises
-    `CheckpointError`.
+    The files of the context encoders of a published FCtL are those of `MODEL.ENCODERS`, and so are the frozen
+    encoders that a checkpoint leaves out. Raises `CheckpointError`.
     """
+    load_left_out(model, cfg, path)
     logger.info("Loaded %s", load_checkpoint(model, path, context_files(cfg, path) or None))
+
+
+def load_left_out(model: nn.Module, cfg: CfgNode, path: str) -> None:
+    """Load the frozen encoders that the checkpoint `path` leaves out, from `MODEL.ENCODERS`.
+
+    Raises `WeightsNotFoundError` and `CheckpointError`.
+    """
+    for role in _left_out_of(cfg, path):
+        _check_encoder(role, cfg.MODEL.ENCODERS[role.upper()])
+        _load_encoder(model, role, cfg.MODEL.ENCODERS[role.upper()])
+
+
+def _left_out_of(cfg: CfgNode, path: str) -> tuple[str, ...]:
+    return tuple(read_weights(path).frozen) if method_of(cfg).frozen else ()
+
+
+def left_out(model: nn.Module, cfg: CfgNode) -> dict[str, dict[str, str]]:
+    """The frozen encoders that checkpoints of a run leave out, and what they state about them.
+
+    An encoder of random weights, or of an unknown source, is always written: nobody could get it again.
+    """
+    if cfg.MODEL.SAVE_FROZEN:
+        return {}
+    sources = {part: cfg.MODEL.ENCODERS[part.upper()] for part in method_of(cfg).frozen}
+    return wsss.frozen_parts(model, {part: s for part, s in sources.items() if s not in ("", RANDOM)})
 
 
 def load_weights(model: nn.Module, cfg: CfgNode) -> None:
@@ -145,10 +178,16 @@ def load_weights(model: nn.Module, cfg: CfgNode) -> None:
         logger.info("Started from %s", fctl.start_from(model, cfg.MODEL.START_FROM, sources))
         return
     for role, source in sources.items():
-        if source == RANDOM:
-            logger.warning("MODEL.ENCODERS.%s random: this encoder starts from noise, as asked", role.upper())
-        else:
-            logger.info("Loaded %s from %s", role, load_encoder(model, role, source))
+        _load_encoder(model, role, source)
+    if method_of(cfg).weak:
+        model.encode_classes(Path(cfg.OUTPUT_DIR))
+
+
+def _load_encoder(model: nn.Module, role: str, source: str) -> None:
+    if source == RANDOM:
+        logger.warning("MODEL.ENCODERS.%s random: this encoder starts from noise, as asked", role.upper())
+    else:
+        logger.info("Loaded %s from %s", role, load_encoder(model, role, source))
 
 
 def build_model(cfg: CfgNode) -> nn.Module:

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rskt_seg.encoders.features import EncoderFeatures, token_map
+from rskt_seg.encoders.features import EncoderFeatures, TracedFeatures, check_sides, token_map
 from rskt_seg.encoders.presets import ClipPreset, VisionPreset
 from rskt_seg.errors import ConfigError
-from rskt_seg.layers.attention import attend
+from rskt_seg.layers.attention import attend, attend_with_weights
 from rskt_seg.layers.position import resize_to_grid
 
 
@@ -44,10 +44,17 @@ class SplitAttention(nn.Module):
 
     def forward(self, x: Tensor, causal: bool = False) -> Tensor:
         """(B, L, C) -> (B, L, C); `causal` hides later tokens."""
+        return self.out_proj(attend(*self._project(x), self.heads, causal=causal))
+
+    def with_weights(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, L, C) -> (B, L, C) and the attention weights, (B, L, L) float32, averaged over the heads."""
+        out, weights = attend_with_weights(*self._project(x), self.heads)
+        return self.out_proj(out), weights
+
+    def _project(self, x: Tensor) -> list[Tensor]:
         bias = self.in_proj_bias.chunk(3)
         weights = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
-        q, k, v = (F.linear(x, w, b) for w, b in zip(weights, bias, strict=True))
-        return self.out_proj(attend(q, k, v, self.heads, causal=causal))
+        return [F.linear(x, w, b) for w, b in zip(weights, bias, strict=True)]
 
     def values(self, x: Tensor) -> Tensor:
         """Projected values of each token without any attention, (B, L, C) -> (B, L, C).
@@ -76,6 +83,12 @@ class Block(nn.Module):
         """(B, L, C) -> (B, L, C)."""
         x = x + self.attn(self.ln_1(x), causal=causal)
         return x + self.mlp(self.ln_2(x))
+
+    def with_weights(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, L, C) -> (B, L, C) as `forward`, and the attention weights (B, L, L) of all heads averaged."""
+        out, weights = self.attn.with_weights(self.ln_1(x))
+        x = x + out
+        return x + self.mlp(self.ln_2(x)), weights
 
     def dense(self, x: Tensor) -> Tensor:
         """The published dense last block: each patch's value plus the *class token* of the input.
@@ -113,21 +126,25 @@ class VisionTrunk(nn.Module):
         self.ln_pre = nn.LayerNorm(width)
         self.transformer = Transformer(width, preset.layers if layers is None else layers, preset.heads)
 
-    def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    def embed(self, images: Tensor, antialias: bool = False) -> tuple[Tensor, tuple[int, int]]:
         """Normalised images (B, 3, S, S) -> tokens (B, 1 + H * W, C) and the grid (H, W).
 
-        Positions are resized bicubically where the grid is not the native one.
+        Positions are resized bicubically where the grid is not the native one (`antialias`: see
+        `resize_to_grid`).
         """
         patches = self.conv1(images)
-        grid = (patches.shape[2], patches.shape[3])
+        grid = (int(patches.shape[2]), int(patches.shape[3]))
         tokens = patches.flatten(2).transpose(1, 2)
         cls = self.class_embedding.to(tokens.dtype).expand(tokens.shape[0], 1, -1)
-        tokens = torch.cat([cls, tokens], dim=1) + resize_to_grid(self.positional_embedding, grid)
+        tokens = torch.cat([cls, tokens], dim=1) + resize_to_grid(self.positional_embedding, grid, antialias)
         return self.ln_pre(tokens), grid
 
-    def tapped(self, images: Tensor, taps: Sequence[int]) -> EncoderFeatures:
-        """Outputs of the blocks in `taps` (0-based) for images (B, 3, S, S); `final` is None."""
-        tokens, grid = self.embed(images)
+    def tapped(self, images: Tensor, taps: Sequence[int], antialias: bool = False) -> EncoderFeatures:
+        """Outputs of the blocks in `taps` (0-based) for images (B, 3, S, S); `final` is None.
+
+        `antialias`: see `resize_to_grid`.
+        """
+        tokens, grid = self.embed(images, antialias)
         maps = {}
         for index, block in enumerate(self.transformer.resblocks[: max(taps) + 1]):
             tokens = block(tokens)
@@ -167,6 +184,52 @@ class VisionTower(VisionTrunk):
                 maps[index] = token_map(tokens[:tapped], grid).contiguous()
         final = self.ln_post(last.dense(tokens)) @ self.proj
         return EncoderFeatures(final.transpose(1, 2).unflatten(2, grid), maps)
+
+    def traced(
+        self,
+        images: Tensor,
+        taps: Sequence[int],
+        attention_from: int,
+        *,
+        value_path: bool = False,
+        antialias: bool = False,
+    ) -> TracedFeatures:
+        """One ordinary pass over normalised images (B, 3, H, W) that keeps what it is asked for.
+
+        Args: `taps`: indices (0-based) of the blocks whose outputs are returned. `attention_from`: index of
+            the first block whose attention is returned, and that of every block behind it; the number of
+            blocks: none. Blocks before it attend without ever holding their weights. `value_path`: `final`
+            is made of what the last block's attention would mix, its projected values, without attention,
+            residual or MLP (the dense path of MaskCLIP, Zhou et al. 2022); taps and attention stay those of
+            the ordinary pass. `antialias`: see `resize_to_grid`; open_clip has it.
+
+        Raises `ConfigError` for blocks that do not exist and sides that are no multiples of the patch.
+        """
+        self._check_trace(images, taps, attention_from)
+        tokens, grid = self.embed(images, antialias)
+        maps, attention = {}, {}
+        for index, block in enumerate(self.transformer.resblocks):
+            before = tokens
+            if index < attention_from:
+                tokens = block(before)
+            else:
+                tokens, weights = block.with_weights(before)
+                attention[index] = weights[:, 1:, 1:]
+            if index in taps:
+                maps[index] = token_map(tokens, grid)
+        if value_path:
+            tokens = block.attn.values(block.ln_1(before))
+        final = self.ln_post(tokens[:, 1:]) @ self.proj
+        return TracedFeatures(final.transpose(1, 2).unflatten(2, grid), maps, attention)
+
+    def _check_trace(self, images: Tensor, taps: Sequence[int], attention_from: int) -> None:
+        blocks = len(self.transformer.resblocks)
+        if not all(0 <= index < blocks for index in taps) or not 0 <= attention_from <= blocks:
+            raise ConfigError(
+                f"this tower has the blocks 0 to {blocks - 1} (attention_from {blocks}: no attention); found "
+                f"taps {list(taps)} and attention_from {attention_from}"
+            )
+        check_sides(images, self.patch_size)
 
 
 class CLIP(nn.Module):

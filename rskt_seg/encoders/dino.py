@@ -84,7 +84,7 @@ class DINO(nn.Module):
         Each map (B, W, H, W) has passed the final norm, as in the published code; `final` is None.
         """
         patches = self.patch_embed(images)
-        grid = (patches.shape[2], patches.shape[3])
+        grid = (int(patches.shape[2]), int(patches.shape[3]))
         tokens = patches.flatten(2).transpose(1, 2)
         tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
         tokens = tokens + rescale_to_grid(self.pos_embed[0], grid)

@@ -1,16 +1,22 @@
 """Sizes of the encoders, as data: nothing here computes.
 
-Sources: the published CLIP, RemoteCLIP and DINO architectures; working sides and tapped layers are
-those of the published RSKT-Seg code (layer indices are 0-based block outputs). The tiny preset is
-this project's own: the same code path at a size that two CPU cores train in minutes.
+Sources: the published CLIP, RemoteCLIP, DINO and DINOv2 architectures; working sides and tapped layers are
+those of the published RSKT-Seg code (layer indices are 0-based block outputs). The tiny presets are
+this project's own: the same code paths at a size that two CPU cores train in minutes.
 """
 
 from dataclasses import dataclass
+
+from rskt_seg.encoders.convnext import IMAGENET_PIXEL_MEAN, IMAGENET_PIXEL_STD
 
 CLIP_PIXEL_MEAN = (122.7709383, 116.7460125, 104.09373615)
 """Per-channel RGB mean on the 0..255 scale; the published code normalises for all encoders with it."""
 CLIP_PIXEL_STD = (68.5005327, 66.6321579, 70.3231630)
 """Per-channel RGB standard deviation on the 0..255 scale."""
+DINO_PIXEL_MEAN = IMAGENET_PIXEL_MEAN
+"""Per-channel RGB mean on the 0..255 scale that DINO and DINOv2 were trained with."""
+DINO_PIXEL_STD = IMAGENET_PIXEL_STD
+"""Per-channel RGB standard deviation on the 0..255 scale that DINO and DINOv2 were trained with."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,17 @@ class DinoPreset:
 
 
 @dataclass(frozen=True)
+class DinoV2Preset:
+    """A DINOv2 vision transformer without register tokens; `native_grid` as in `DinoPreset`."""
+
+    native_grid: int
+    patch_size: int
+    width: int
+    layers: int
+    heads: int
+
+
+@dataclass(frozen=True)
 class EncoderSet:
     """The three encoders of an RSKT-Seg model, the square sides (px) they see, and the tapped blocks.
 
@@ -81,6 +98,16 @@ CLIP_TINY = ClipPreset(
 )
 DINO_VITB8 = DinoPreset(28, 8, 768, 12, 12)
 DINO_TINY = DinoPreset(14, 4, 64, 3, 1)
+DINOV2_VITB14 = DinoV2Preset(37, 14, 768, 12, 12)
+DINOV2_VITS14 = DinoV2Preset(37, 14, 384, 12, 6)
+DINOV2_TINY = DinoV2Preset(13, 7, 64, 3, 1)
+
+DINOV2_PRESETS: dict[str, DinoV2Preset] = {
+    "vitb14": DINOV2_VITB14,
+    "vits14": DINOV2_VITS14,
+    "tiny": DINOV2_TINY,
+}
+"""Name of a DINOv2 option -> its sizes."""
 
 ENCODER_SETS: dict[str, EncoderSet] = {
     "vitb16": EncoderSet(

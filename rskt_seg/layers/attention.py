@@ -27,6 +27,19 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, *, causal: bool = False)
     return merge_heads(out)
 
 
+def attend_with_weights(q: Tensor, k: Tensor, v: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+    """`attend`, and the weights it attends with.
+
+    Args: q (B, L, C); k, v (B, S, C). Returns (B, L, C), and the softmax weights averaged over the heads,
+    (B, L, S) float32: rows of 1, whatever the precision of the inputs. The weights of single heads live no
+    longer than the call.
+    """
+    q, k, v = (split_heads(x, heads) for x in (q, k, v))
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    weights = scores.float().softmax(dim=-1)
+    return merge_heads(weights.to(v.dtype) @ v), weights.mean(dim=1)
+
+
 def linear_attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     """Attention with the kernel phi = ELU + 1, linear in the number of tokens.
 

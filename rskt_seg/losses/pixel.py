@@ -59,5 +59,25 @@ def one_hot_cross_entropy(
     return _mean(per_pixel, valid if mask_ignored else torch.ones_like(valid))
 
 
+def balanced_cross_entropy(
+    logits: Tensor, target: Tensor, ignore_value: int = 255, background: int | None = 0
+) -> Tensor:
+    """Half the mean cross-entropy of the background pixels plus half that of the foreground pixels (AFA).
+
+    A group without pixels gives 0, with a gradient of 0, and the other group keeps its half. `background`
+    None: no class is the background, so all labelled pixels are the foreground half, alone.
+
+    Args: logits (B, K, H, W) float, target (B, H, W) int64. Returns a scalar, computed in at least single
+    precision.
+    """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    valid = target != ignore_value
+    per_pixel = F.cross_entropy(logits, target.where(valid, -100), ignore_index=-100, reduction="none")
+    if background is None:
+        return _mean(per_pixel, valid) / 2
+    behind = target == background
+    return (_mean(per_pixel, behind) + _mean(per_pixel, valid & ~behind)) / 2
+
+
 def _mean(per_pixel: Tensor, counted: Tensor) -> Tensor:
     return (per_pixel * counted).sum() / counted.sum().clamp(min=1)

@@ -107,6 +107,18 @@ CLOSED = {
         {"encoder": "mitb2", "fcn_decoder": True}, {"learn_upsampling": True}, {"focal_gamma": 2.0},
         {"contexts": (), "lcf": False, "view": "whole"}, {"patch_side": 300}, {"input_side": 300},
     ],
+    "PriorWSSSHead": [
+        {"encoder": "tiny"}, {"dino": "vits14"}, {"positions": "timm"}, {"dim": 128},
+        {"clip_levels": (1, 12)}, {"decoder_layers": 1}, {"heads": 4}, {"dropout": 0.5},
+        {"decode_dino": True}, {"cam_attention": "value"}, {"background": "none"},
+        {"background_power": 2.0}, {"template": "a {}"}, {"descriptions": "potsdam"}, {"tpe": False},
+        {"clusters": 6}, {"topk": 2}, {"text_weight": 0.5}, {"restarts": 1}, {"usr": False},
+        {"affinity": "cosine"}, {"first_layer": 10}, {"alpha": 1}, {"rounds": 1}, {"renorm": False},
+        {"start_iter": 100}, {"vpe": False}, {"seed_percent": 5.0}, {"momentum": 0.9},
+        {"par_dilations": (1, 2)}, {"par_iters": 10}, {"par_w1": 0.5}, {"par_w2": 0.5},
+        {"pseudo": "dual_threshold", "high": 0.6, "low": 0.3}, {"seg_loss": "plain"}, {"seg_weight": 0.5},
+        {"affinity_weight": 0.5}, {"radius": 4},
+    ],
 }  # fmt: skip
 
 
@@ -135,29 +147,37 @@ UNREAD = {
     "TEST.SLIDING_WINDOW": ("bicor", "True", "RSKTSegHead"),
     "TEST.ROTATE_NAMES": ("fctl", "7", "RSKTSegHead"),
     "SOLVER.CLIP_MULTIPLIER": ("fctl", "0.5", "RSKTSegHead"),
-    "MODEL.ENCODERS.CLIP": ("bicor", "tiny", "RSKTSegHead"),
+    "MODEL.ENCODERS.CLIP": ("bicor", "tiny", "RSKTSegHead and PriorWSSSHead"),
+    "MODEL.ENCODERS.DINOV2": (None, "x.pth", "PriorWSSSHead"),
+    "MODEL.SAVE_FROZEN": ("bicor", "True", "PriorWSSSHead"),
+    "TEST.SCALES": ("fctl", "(1.0,)", "PriorWSSSHead"),
+    "TEST.SCALES_FLIP": ("bicor", "False", "PriorWSSSHead"),
+    "TEST.CRF": (None, "True", "PriorWSSSHead"),
+    "TEST.CAM": ("fctl", "True", "PriorWSSSHead"),
     "MODEL.ENCODERS.REMOTE_CLIP": ("bicor", "tiny", "RSKTSegHead"),
     "MODEL.ENCODERS.DINO": ("bicor", "x.pth", "RSKTSegHead"),
     "MODEL.ENCODERS.CONVNEXT": ("fctl", "x.pth", "BiCoRHead"),
-    "TEST.TILE": ("fctl", "512", "BiCoRHead"),
-    "TEST.TILE_OVERLAP": ("fctl", "64", "BiCoRHead"),
+    "TEST.TILE": ("fctl", "512", "BiCoRHead and PriorWSSSHead"),
+    "TEST.TILE_OVERLAP": ("fctl", "64", "BiCoRHead and PriorWSSSHead"),
     "MODEL.ENCODERS.LOCAL": ("bicor", "x.pth", "FCtLHead"),
     "MODEL.ENCODERS.MEDIUM": ("bicor", "x.pth", "FCtLHead"),
     "MODEL.ENCODERS.LARGE": ("bicor", "x.pth", "FCtLHead"),
     "MODEL.START_FROM": ("bicor", "x.pth", "FCtLHead"),
     "INPUT.PATCH_OVERLAP": ("bicor", "60", "FCtLHead"),
     "SOLVER.SUB_BATCH": ("bicor", "2", "FCtLHead"),
-    "TEST.AUG.VIEWS": (None, "dihedral", "BiCoRHead and FCtLHead"),
+    "TEST.AUG.VIEWS": (None, "dihedral", "BiCoRHead and FCtLHead and PriorWSSSHead"),
     "TEST.AUG.FLIP": ("fctl", "False", "RSKTSegHead"),
     "TEST.AUG.MIN_SIZES": ("bicor", "(640,)", "RSKTSegHead"),
     "TEST.AUG.MAX_SIZE": ("bicor", "640", "RSKTSegHead"),
     "INPUT.RANDOM_FLIP": ("fctl", "vertical", "ovrsis"),
     "INPUT.SCALES": ("fctl", "(1.0,)", "geoseg"),
-    "INPUT.VFLIP": ("fctl", "0.0", "geoseg"),
+    "INPUT.VFLIP": ("fctl", "0.0", "geoseg and wsss"),
+    "INPUT.SCALE_RANGE": ("bicor", "(0.5, 2.0)", "wsss"),
+    "DATASETS.MIN_LABEL_PIXELS": ("bicor", "20", "PriorWSSSHead"),
     "INPUT.MOSAIC": ("fctl", "0.0", "geoseg"),
     "INPUT.MOSAIC_SIDE": ("fctl", "64", "geoseg"),
-    "INPUT.HFLIP": (None, "0.0", "geoseg and fctl"),
-    "INPUT.ROTATE90": (None, "0.0", "geoseg and fctl"),
+    "INPUT.HFLIP": (None, "0.0", "geoseg and fctl and wsss"),
+    "INPUT.ROTATE90": (None, "0.0", "geoseg and fctl and wsss"),
     "SOLVER.EPOCHS": ("fctl", "3", "EpochCosineLR"),
     "SOLVER.LR_FLOOR": ("fctl", "0.0", "EpochCosineLR"),
     "SOLVER.POLY_POWER": ("bicor", "1.0", "PolyLR"),
@@ -193,7 +213,9 @@ def test_sizes_that_cannot_be_are_refused(file, opts, message):
 
 
 def test_an_unknown_head_and_views_are_refused_with_the_choices():
-    with pytest.raises(ConfigError, match="one of RSKTSegHead, BiCoRHead, FCtLHead; found 'PointRend'"):
+    with pytest.raises(
+        ConfigError, match="one of RSKTSegHead, BiCoRHead, FCtLHead, PriorWSSSHead; found 'PointRend'"
+    ):
         load_config(BASE, ["MODEL.SEM_SEG_HEAD.NAME", "PointRend"])
     with pytest.raises(ConfigError, match=r"TEST\.AUG\.VIEWS must be one of none, lr"):
         load_config(CLOSED_FILES["bicor"], ["TEST.AUG.VIEWS", "d8"])

@@ -4,6 +4,7 @@ import pytest
 
 from rskt_seg.d2 import load_config
 from rskt_seg.d2.references import closed_set_reference
+from rskt_seg.metrics.published_wsss import TABLE3, TABLE5, TABLE6
 
 VAIHINGEN, DEEPGLOBE, INRIA = (
     "Vaihingen_geoseg_padded_test_sem_seg",
@@ -12,6 +13,11 @@ VAIHINGEN, DEEPGLOBE, INRIA = (
 )
 OURS = ("MODEL.FCTL.GPE", "True", "MODEL.FCTL.ALE", "d")
 ISPRS = ("MODEL.BICOR.TOPK_RATIO", "1.0")
+ISAID_VAL, ISAID_TEST, POTSDAM = (
+    "iSAID_wsss_val_sem_seg",
+    "iSAID_wsss_test_sem_seg",
+    "Potsdam_wsss_test_sem_seg",
+)
 BASELINE = ("MODEL.FCTL.CONTEXTS", "()", "MODEL.FCTL.LCF", "False")
 
 
@@ -22,6 +28,8 @@ def reference(tmp_path):
     def find(head: str, test_set: str, *opts: str):
         file = tmp_path / "config.yaml"
         file.write_text(f"MODEL:\n  META_ARCHITECTURE: RSSegmentor\n  SEM_SEG_HEAD:\n    NAME: {head}\n")
+        if head == "PriorWSSSHead":
+            opts = ("INPUT.AUGMENTATION", "wsss", *opts)
         return closed_set_reference(load_config(str(file), opts), test_set)
 
     return find
@@ -83,3 +91,66 @@ def test_variants_and_other_protocols_have_no_row(reference, opts, test_set):
 
 def test_an_open_vocabulary_model_has_none_here(reference):
     assert reference("RSKTSegHead", VAIHINGEN) is None
+
+
+def test_the_weakly_supervised_row_stands_beside_its_data_sets(reference):
+    for name in (ISAID_VAL, ISAID_TEST):
+        row = reference("PriorWSSSHead", name)
+        assert (row.mIoU, row.mF1, row.OA) == (38.01, None, None) and "table 1" in row.source
+    row = reference("PriorWSSSHead", POTSDAM)
+    assert (row.mIoU, row.mF1, row.OA) == (47.01, 56.70, 66.89) and "table 2" in row.source
+    for name in ("iSAID_wsss_train_sem_seg", "iSAID_all_sem_seg", "Potsdam_all_sem_seg", VAIHINGEN):
+        assert reference("PriorWSSSHead", name) is None
+
+
+@pytest.mark.parametrize("name", [ISAID_VAL, ISAID_TEST])
+def test_every_row_of_the_weakly_supervised_ablations_is_found_by_its_options(reference, name):
+    for modules, mean in TABLE3.items():
+        left_out = [part for part in ("TPE", "USR", "VPE") if part not in modules]
+        row = reference(
+            "PriorWSSSHead", name, *(w for part in left_out for w in (f"MODEL.WSSS.{part}", "False"))
+        )
+        assert row.mIoU == mean and f"table {3 if left_out else 1}," in row.source
+    for number, key, table in ((5, "CLUSTERS", TABLE5), (6, "ALPHA", TABLE6)):
+        for value, mean in table.items():
+            row = reference("PriorWSSSHead", name, f"MODEL.WSSS.{key}", str(value))
+            assert row.mIoU == mean and (mean == 38.01 or f"table {number}," in row.source)
+
+
+@pytest.mark.parametrize(
+    "opts",
+    [
+        ("MODEL.WSSS.DINO", "vits14"),
+        ("MODEL.WSSS.BACKGROUND", "class:clutter"),
+        ("MODEL.WSSS.TOPK", "2", "MODEL.WSSS.MOMENTUM", "0.9", "MODEL.WSSS.SEED_PERCENT", "10.0"),
+        ("MODEL.WSSS.DECODE_DINO", "True", "MODEL.WSSS.RENORM", "False"),
+        ("MODEL.WSSS.AFFINITY_WEIGHT", "0.5", "MODEL.WSSS.SEG_LOSS", "plain"),
+    ],
+)
+def test_what_the_weakly_supervised_paper_leaves_open_does_not_matter(reference, opts):
+    assert reference("PriorWSSSHead", POTSDAM, *opts).mIoU == 47.01
+
+
+@pytest.mark.parametrize(
+    ("opts", "test_set"),
+    [
+        (("ENCODER", "tiny"), ISAID_TEST),
+        (("DINO", "tiny"), ISAID_TEST),
+        (("DIM", "128"), ISAID_TEST),
+        (("DECODER_LAYERS", "2"), ISAID_TEST),
+        (("HEADS", "4"), ISAID_TEST),
+        (("CAM_ATTENTION", "value"), ISAID_TEST),
+        (("AFFINITY", "cosine"), ISAID_TEST),
+        (("TEMPLATE", "a photo of a {}."), ISAID_TEST),
+        (("PSEUDO", "dual_threshold"), ISAID_TEST),
+        (("AFFINITY_WEIGHT", "0.0"), ISAID_TEST),
+        (("SEG_WEIGHT", "0.0"), ISAID_TEST),
+        (("CLUSTERS", "5"), ISAID_TEST),
+        (("ALPHA", "5"), ISAID_TEST),
+        (("CLUSTERS", "4", "MODEL.WSSS.ALPHA", "2"), ISAID_TEST),
+        (("TPE", "False"), POTSDAM),
+        (("ALPHA", "2"), POTSDAM),
+    ],
+)
+def test_other_weakly_supervised_models_have_no_row(reference, opts, test_set):
+    assert reference("PriorWSSSHead", test_set, f"MODEL.WSSS.{opts[0]}", *opts[1:]) is None
