@@ -16,7 +16,7 @@ from rskt_seg.digests import weights_digest
 from rskt_seg.encoders.clip import CLIP
 from rskt_seg.encoders.text import Tokenizer, prompts
 from rskt_seg.errors import ConfigError
-from rskt_seg.knowledge import PACKAGED, Knowledge, packaged_for, read_knowledge
+from rskt_seg.knowledge import PACKAGED, TINY, Knowledge, packaged_for, read_knowledge
 from rskt_seg.models.wsss.prototypes import cluster_texts, enrich
 from rskt_seg.models.wsss.spec import PriorWSSSSpec
 from rskt_seg.writing import replacing
@@ -47,8 +47,9 @@ def describe_classes(spec: PriorWSSSSpec, names: Sequence[str]) -> Described:
     )
     if knowledge is None:
         if spec.tpe:
+            packaged = ", ".join(name for name in PACKAGED if name not in TINY)
             raise ConfigError(
-                f"no packaged description file ({', '.join(PACKAGED)}) knows all of {', '.join(names)}: "
+                f"no packaged description file ({packaged}) knows all of {', '.join(names)}: "
                 "write one (docs/weak_supervision.md) and give it as descriptions "
                 "(MODEL.WSSS.DESCRIPTIONS), or switch the enrichment off, tpe=False (MODEL.WSSS.TPE False)"
             )

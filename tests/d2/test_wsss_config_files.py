@@ -1,0 +1,130 @@
+"""The files under configs/wsss are the paper's experiments, and each says only what it changes."""
+
+import re
+from dataclasses import asdict
+
+import pytest
+import torch
+import yaml
+from detectron2.config import CfgNode
+
+from rskt_seg.d2 import load_config
+from rskt_seg.d2.optimizer import parameter_groups
+from rskt_seg.d2.schedule import build_lr_scheduler
+from rskt_seg.d2.specs import class_names, model_spec, untrained_model
+from rskt_seg.data.catalog import find_split
+from rskt_seg.metrics.published_wsss import TABLE3, TABLE5, TABLE6
+from tests.d2.conftest import CONFIGS
+from tests.d2.test_config import leaves
+
+FOLDER = CONFIGS.parent / "wsss"
+FILES = sorted(FOLDER.glob("*.yaml"))
+LEAVES = [file for file in FILES if file.stem != "Base"]
+MODULES = {"t": "TPE", "u": "USR", "v": "VPE"}
+TABLE_3 = {
+    "baseline": (),
+    **{name: tuple(MODULES[c] for c in name) for name in ("t", "u", "v", "tu", "tv", "uv", "tuv")},
+}
+PAGE = (FOLDER.parents[1] / "docs/weak_supervision.md").read_text()
+
+
+def config(name: str):
+    return load_config(str(FOLDER / f"{name}.yaml"))
+
+
+def spec_of(name: str) -> dict:
+    return asdict(model_spec(config(name)))
+
+
+def difference(name: str, base: str = "vitb_isaid") -> dict:
+    ours, theirs = spec_of(name), spec_of(base)
+    return {key: value for key, value in ours.items() if value != theirs[key]}
+
+
+@pytest.mark.parametrize("file", LEAVES, ids=lambda f: f.stem)
+def test_every_file_loads_and_names_known_datasets(file):
+    cfg = load_config(str(file))
+    model_spec(cfg)
+    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+        assert name.startswith("land_") or find_split(name).name == name
+
+
+@pytest.mark.parametrize("file", LEAVES, ids=lambda f: f.stem)
+def test_no_file_repeats_its_base(file):
+    own = yaml.safe_load(file.read_text())
+    base = leaves(CfgNode.load_yaml_with_base(str(file.with_name(own.pop("_BASE_")))))
+    assert {key for key, value in leaves(own).items() if key in base and base[key] == value} == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "background"), [("vitb_isaid", "background"), ("vitb_potsdam", "Clutter/background")]
+)
+def test_the_main_files_build_the_papers_model_for_their_data(name, background):
+    cfg = config(name)
+    with torch.device("meta"):
+        model = untrained_model(cfg)
+    assert model.class_names[model.channels.background] == background
+    assert (model.spec.encoder, model.spec.dino, model.spec.dim) == ("vitb16", "vitb14", 256)
+    assert model.class_names == class_names(cfg)
+
+
+def test_the_training_is_that_of_the_paper():
+    cfg = config("vitb_isaid")
+    solver, images = cfg.SOLVER, cfg.INPUT
+    assert (solver.MAX_ITER, solver.IMS_PER_BATCH, solver.BASE_LR) == (40000, 4, 2e-3)
+    assert tuple(images.CROP.SIZE) == (320, 320) and tuple(images.SCALE_RANGE) == (0.625, 1.25)
+    assert tuple(cfg.TEST.SCALES) == (0.75, 1.0, 1.25) and cfg.TEST.SCALES_FLIP and not cfg.TEST.CRF
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.LayerNorm(2), torch.nn.Embedding(2, 2))
+    groups = parameter_groups(cfg, model)
+    assert [(group["lr"], group["weight_decay"]) for group in groups] == [(2e-3, 1e-3)]
+    optimizer = torch.optim.AdamW(groups, solver.BASE_LR)
+    scheduler, rates = build_lr_scheduler(cfg, optimizer), []
+    for _ in range(60):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    for t in (0, 1, 49):
+        assert rates[t] == pytest.approx(2e-3 * (1 - (1 - t / 50) * (1 - 1e-6)), rel=1e-9)
+    assert rates[55] == pytest.approx(2e-3 * (1 - 55 / 40000), rel=1e-9)
+
+
+def test_the_other_main_files_change_what_they_say():
+    assert difference("vits_isaid") == {"dino": "vits14"}
+    assert difference("vitb_potsdam") == {"background": "class:clutter"}
+    assert config("vits_isaid").MODEL.ENCODERS.DINOV2.endswith("dinov2_vits14_pretrain.pth")
+
+
+@pytest.mark.parametrize(("name", "on"), TABLE_3.items())
+def test_table_3_switches_modules_and_nothing_else(name, on):
+    changed = difference(f"ablation_table3_{name}")
+    assert changed == {module.lower(): False for module in MODULES.values() if module not in on}
+
+
+@pytest.mark.parametrize(
+    ("table", "letter", "field", "values"),
+    [(5, "b", "clusters", (4, 6, 8, 10)), (6, "a", "alpha", (1, 2, 3, 4))],
+)
+def test_tables_5_and_6_vary_one_number_on_the_validation_part(table, letter, field, values):
+    files = {file.stem for file in FOLDER.glob(f"ablation_table{table}_*.yaml")}
+    assert files == {f"ablation_table{table}_{letter}{value}" for value in values}
+    for value in values:
+        name = f"ablation_table{table}_{letter}{value}"
+        assert spec_of(name)[field] == value and set(difference(name)) <= {field}
+        assert list(config(name).DATASETS.TEST) == ["iSAID_wsss_val_sem_seg"]
+
+
+def test_every_row_states_what_the_paper_prints():
+    printed = {
+        **{f"table5_b{k}": v for k, v in TABLE5.items()},
+        **{f"table6_a{k}": v for k, v in TABLE6.items()},
+    }
+    printed |= {f"table3_{name}": TABLE3[on] for name, on in TABLE_3.items()}
+    assert {f"ablation_{name}" for name in printed} == {f.stem for f in FOLDER.glob("ablation_*.yaml")}
+    for name, value in printed.items():
+        first = (FOLDER / f"ablation_{name}.yaml").read_text().splitlines()[0]
+        assert re.search(rf"# Table {name[5]}, .*the paper has {value:.2f} mIoU", first), first
+
+
+def test_the_page_names_every_file_and_no_other():
+    named = set(re.findall(r"`((?:ablation_\w+|vit[bs]_\w+|tiny(?:_land)?))`", PAGE))
+    assert named == {file.stem for file in LEAVES}
