@@ -65,7 +65,7 @@ def measure(args: argparse.Namespace, variant: str, seed: int) -> dict:
     weights = folder / "model_final.pth"
     options = VARIANTS[variant]
     write_sets(data, seed, args.train_scenes, args.val_scenes)
-    _refuse_others(folder, {"options": options, "iterations": args.iterations})
+    refuse_others(folder, {"options": options, "iterations": args.iterations})
     if not weights.exists():
         limit = () if args.iterations is None else ("SOLVER.MAX_ITER", args.iterations)
         own = ("OUTPUT_DIR", folder, "SEED", seed, *limit, *options)
@@ -74,7 +74,7 @@ def measure(args: argparse.Namespace, variant: str, seed: int) -> dict:
     return figures(folder)
 
 
-def _refuse_others(folder: Path, asked: dict) -> None:
+def refuse_others(folder: Path, asked: dict) -> None:
     """Runs of another length or of other options must not enter one table."""
     path, asked = folder / "ablation_run.json", json.loads(json.dumps(asked))
     if not path.exists():
@@ -104,13 +104,14 @@ def table(found: dict[str, dict[int, dict]]) -> str:
     for variant, runs in found.items():
         cells = [[run[key] for run in runs.values()] for key in MEASURES]
         cells += [[run["datasets"][name] for run in runs.values()] for name in sets]
-        rows.append([variant, len(runs), *map(_spread, cells)])
+        rows.append([variant, len(runs), *map(spread, cells)])
     headers = ["variant", "seeds", "in-domain", "mean of 7 others", "iSAID never drawn", "names exchanged"]
     headers += [name.removesuffix("_sem_seg").removesuffix("_all") for name in sets]
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
 
 
-def _spread(values: list[float]) -> str:
+def spread(values: list[float]) -> str:
+    """The mean, and over several values the standard deviation."""
     mean = f"{np.mean(values):.1f}"
     return mean if len(values) == 1 else f"{mean} ± {np.std(values, ddof=1):.1f}"
 

@@ -20,8 +20,9 @@ import yaml
 from tabulate import tabulate
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "demo")]
+sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "demo"), str(REPOSITORY / "tools")]
 
+from mini_ablation import refuse_others, spread  # noqa: E402
 from mini_benchmark import SIDE, call  # noqa: E402
 
 from rskt_seg.cli import run  # noqa: E402
@@ -98,7 +99,7 @@ def measure(args: argparse.Namespace, variant: str, seed: int) -> None:
     if variant == INITIAL:  # nothing is learnt: what CLIP and the texts say
         limit = ("SOLVER.MAX_ITER", 1, "SOLVER.WARMUP_ITERS", 0)
         options += ["MODEL.WSSS.PAR_ITERS", 0]
-    _refuse_others(folder, {"options": [str(word) for word in options], "iterations": args.iterations})
+    refuse_others(folder, {"options": [str(word) for word in options], "iterations": args.iterations})
     if not _figures(folder, args.set):
         fixed = ("OUTPUT_DIR", folder, "SEED", seed, "TEST.CAM", True)
         words = (*own, *fixed, *limit, *options)
@@ -107,16 +108,6 @@ def measure(args: argparse.Namespace, variant: str, seed: int) -> None:
 
 def _folder(args: argparse.Namespace, variant: str, seed: int) -> Path:
     return args.output / f"{args.set}_{variant.replace(' ', '_')}_seed{seed}"
-
-
-def _refuse_others(folder: Path, asked: dict) -> None:
-    """Runs of another length or of other options must not enter one table."""
-    path = folder / "ablation_run.json"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asked))
-    elif (found := json.loads(path.read_text())) != asked:
-        raise RSKTSegError(f"{folder} was run with {found}, asked for {asked}; choose another --output")
 
 
 def _figures(folder: Path, name: str) -> dict[str, float]:
@@ -148,15 +139,10 @@ def table(found: dict[str, dict[int, dict]]) -> str:
     rows = []
     for variant, runs in found.items():
         cells = [[each[key] for each in runs.values()] for key in ("masks", "mF1", "OA", "cams")]
-        shown = [_spread(cell) for cell in cells]
+        shown = [spread(cell) for cell in cells]
         rows.append([variant, len(runs), *(["-"] * 3 + shown[3:] if variant == INITIAL else shown)])
     headers = ["switched on", "seeds", "masks: mIoU", "mF1", "OA", "CAMs, given the labels: mIoU"]
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
-
-
-def _spread(values: list[float]) -> str:
-    mean = f"{np.mean(values):.1f}"
-    return mean if len(values) == 1 else f"{mean} ± {np.std(values, ddof=1):.1f}"
 
 
 def main() -> int:

@@ -74,6 +74,6 @@ def test_the_ablation_tabulates_complete_runs_with_their_spread(tmp_path):
 def test_a_run_of_another_length_does_not_enter_the_table(tmp_path):
     run = {"options": ("SOLVER.BASE_LR", 0.1), "iterations": None}
     for _ in range(2):
-        mini_ablation._refuse_others(tmp_path / "full_seed1", run)
+        mini_ablation.refuse_others(tmp_path / "full_seed1", run)
     with pytest.raises(RSKTSegError, match="choose another --output"):
-        mini_ablation._refuse_others(tmp_path / "full_seed1", run | {"iterations": 10})
+        mini_ablation.refuse_others(tmp_path / "full_seed1", run | {"iterations": 10})
