@@ -126,6 +126,8 @@ def _closed_set(
     if entry.complete is not None:
         if class_names is None:
             raise ConfigError(f"{name} finds its classes by their names: give them in place of {num_classes}")
+        if num_classes is not None:
+            raise ConfigError(f"{name} takes the names alone; leave the number {num_classes} out")
         background = options.get("background", entry.spec.__dataclass_fields__["background"].default)
         class_names = entry.complete(check_names(class_names), background)
     num_classes = len(class_names) if num_classes is None else num_classes

@@ -126,6 +126,8 @@ def load_encoder(model: nn.Module, role: str, source: str | os.PathLike | Mappin
         rules = clip.RULES if role == "clip" else clip.trunk_rules(len(module.transformer.resblocks))
         named = clip.normalise_names(weights.state)
         state = convert(clip.round_through_half(named), rules, report)
+        if role == "clip" and hasattr(model, "text_enriched"):
+            model.text_enriched.zero_()  # texts of another CLIP: `encode_classes` makes them anew
     load_strict(
         module, state, name, f"The model's {role} has another architecture: choose the file that fits it"
     )

@@ -9,8 +9,9 @@ from rskt_seg.digests import weights_digest
 from rskt_seg.errors import CheckpointError
 
 TRAINING_ONLY = (
+    "descriptions",
+    "restarts",
     "dropout",
-    "start_iter",
     "seed_percent",
     "momentum",
     "seg_loss",
@@ -18,7 +19,8 @@ TRAINING_ONLY = (
     "affinity_weight",
     "radius",
 )
-"""Options that change nothing of what a trained model computes, so that a checkpoint may differ in them."""
+"""Options that change nothing of what a trained model computes (its texts are part of its state), so that a
+checkpoint may differ in them."""
 
 
 def check_classes(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:

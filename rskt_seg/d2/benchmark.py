@@ -20,7 +20,7 @@ from torch import nn
 from rskt_seg.checkpoints.fetch import sha256_of
 from rskt_seg.d2 import provenance
 from rskt_seg.d2.checkpointer import last_checkpoint
-from rskt_seg.d2.datasets import load_datasets
+from rskt_seg.d2.datasets import load_datasets, with_image_labels
 from rskt_seg.d2.evaluator import RSEvaluator
 from rskt_seg.d2.references import closed_set_reference
 from rskt_seg.d2.segmentor import plain_model
@@ -108,6 +108,9 @@ class Benchmark:
         files = [path for d in load_datasets([evaluator.name]) for path in _files(d)]
         classes = [list(evaluator.classes), evaluator.ignore]
         identity = self.identity | {"data": provenance.listing_digest(files), "classes": classes}
+        if self.suffix == CAM:
+            entries = with_image_labels(load_datasets([evaluator.name]), self.cfg.DATASETS.MIN_LABEL_PIXELS)
+            identity["image_labels"] = [[entry["file_name"], *entry["image_labels"]] for entry in entries]
         path = self.folder / "inference" / f"{evaluator.name}{self.suffix}.counts.json"
         # The main process decides for all, because each of them has to take part in an evaluation.
         if comm.all_gather(comm.is_main_process() and _take_up(evaluator, path, identity))[0]:
@@ -183,7 +186,7 @@ def _contains(test: str, train: str) -> bool:
 
 def _images(dataset: str) -> str:
     """The dataset whose images, perhaps cut otherwise, the dataset called `dataset` has."""
-    return dataset.removesuffix("_geoseg")
+    return dataset.removesuffix("_geoseg").removesuffix("_wsss")
 
 
 def _files(entry: dict) -> tuple[str, str]:

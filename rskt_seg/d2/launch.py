@@ -19,7 +19,7 @@ from rskt_seg.d2.datasets import register_own
 from rskt_seg.d2.devices import check_devices
 from rskt_seg.d2.loaders import check_datasets
 from rskt_seg.d2.specs import METHODS, method_of
-from rskt_seg.d2.weights import check_trained, check_weights
+from rskt_seg.d2.weights import check_descriptions, check_trained, check_weights
 from rskt_seg.errors import ConfigError, RSKTSegError
 
 
@@ -34,8 +34,9 @@ def set_up(args: argparse.Namespace) -> CfgNode:
     register_own(cfg.DATASETS.OWN)
     default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="rskt_seg")
-    # As published: TF32 on GPUs that have it; on a CPU the same setting may round to bfloat16.
-    if torch.device(cfg.MODEL.DEVICE).type != "cpu":
+    # As published: TF32 on GPUs that have it; on a CPU the same setting may round to bfloat16. Weak
+    # supervision compares sums of many terms, and stays exact.
+    if torch.device(cfg.MODEL.DEVICE).type != "cpu" and not method_of(cfg).weak:
         torch.set_float32_matmul_precision("high")
     return cfg
 
@@ -58,6 +59,8 @@ def check_run(cfg: CfgNode, args: argparse.Namespace) -> None:
     if not (args.resume and last_checkpoint(cfg.OUTPUT_DIR)):
         (check_trained if args.eval_only else check_weights)(cfg)
     check_datasets(cfg, training=not args.eval_only)
+    if not args.eval_only:
+        check_descriptions(cfg)
 
 
 def _check_share(cfg: CfgNode, images: int) -> None:

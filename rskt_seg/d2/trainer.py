@@ -132,13 +132,13 @@ class Trainer(DefaultTrainer):
         last = last_checkpoint(self.cfg.OUTPUT_DIR) if resume else None
         model = plain_model(self.model)
         if last is None:
-            load_weights(model, self.cfg)
+            loaded = load_weights(model, self.cfg)
         else:
-            load_left_out(model, self.cfg, str(last))
+            loaded = load_left_out(model, self.cfg, str(last))
             check_stated(model, read_weights(last), str(last))
             self.checkpointer.load(str(last))
             self.start_iter = self.iter + 1
-        if parts := left_out(model, self.cfg):
+        if parts := left_out(model, self.cfg, loaded):
             self.checkpointer.leave_out(parts)
 
     def train(self) -> OrderedDict | None:

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -12,8 +13,10 @@ from rskt_seg.checkpoints import fctl, load_checkpoint, load_encoder, wsss
 from rskt_seg.checkpoints.files import read_weights
 from rskt_seg.checkpoints.manifest import fetch_command
 from rskt_seg.d2.datasets import register_own
-from rskt_seg.d2.specs import METHODS, method_of, model_spec, untrained_model
+from rskt_seg.d2.specs import METHODS, class_names, method_of, model_spec, untrained_model
 from rskt_seg.errors import ConfigError, WeightsNotFoundError
+from rskt_seg.models.wsss.classes import find_channels
+from rskt_seg.models.wsss.text import describe_classes
 
 logger = logging.getLogger(__name__)
 
@@ -128,59 +131,80 @@ def context_files(cfg: CfgNode, path: str) -> dict[str, str]:
     return files
 
 
-def load_trained(model: nn.Module, cfg: CfgNode, path: str) -> None:
+def load_trained(model: nn.Module, cfg: CfgNode, path: str) -> dict[str, str]:
     """Fill a plain model from a whole checkpoint, strictly; the report goes to the log.
 
     The files of the context encoders of a published FCtL are those of `MODEL.ENCODERS`, and so are the frozen
-    encoders that a checkpoint leaves out. Raises `CheckpointError`.
+    encoders that a checkpoint leaves out, which are returned as by `load_left_out`. Raises `CheckpointError`.
     """
-    load_left_out(model, cfg, path)
+    loaded = load_left_out(model, cfg, path)
     logger.info("Loaded %s", load_checkpoint(model, path, context_files(cfg, path) or None))
+    return loaded
 
 
-def load_left_out(model: nn.Module, cfg: CfgNode, path: str) -> None:
-    """Load the frozen encoders that the checkpoint `path` leaves out, from `MODEL.ENCODERS`.
+def load_left_out(model: nn.Module, cfg: CfgNode, path: str) -> dict[str, str]:
+    """Load the frozen encoders that the checkpoint `path` leaves out, from `MODEL.ENCODERS`; role -> source.
 
     Raises `WeightsNotFoundError` and `CheckpointError`.
     """
-    for role in _left_out_of(cfg, path):
-        _check_encoder(role, cfg.MODEL.ENCODERS[role.upper()])
-        _load_encoder(model, role, cfg.MODEL.ENCODERS[role.upper()])
+    sources = {role: cfg.MODEL.ENCODERS[role.upper()] for role in _left_out_of(cfg, path)}
+    for role, source in sources.items():
+        _check_encoder(role, source)
+        _load_encoder(model, role, source)
+    return sources
 
 
 def _left_out_of(cfg: CfgNode, path: str) -> tuple[str, ...]:
     return tuple(read_weights(path).frozen) if method_of(cfg).frozen else ()
 
 
-def left_out(model: nn.Module, cfg: CfgNode) -> dict[str, dict[str, str]]:
+def left_out(model: nn.Module, cfg: CfgNode, loaded: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """The frozen encoders that checkpoints of a run leave out, and what they state about them.
 
-    An encoder of random weights, or of an unknown source, is always written: nobody could get it again.
+    `loaded`: the encoders that this run took from a source of their own, role -> source. All others, and
+    those of random weights, are always written: nobody could get them again.
     """
     if cfg.MODEL.SAVE_FROZEN:
         return {}
-    sources = {part: cfg.MODEL.ENCODERS[part.upper()] for part in method_of(cfg).frozen}
-    return wsss.frozen_parts(model, {part: s for part, s in sources.items() if s not in ("", RANDOM)})
+    frozen = {part: loaded[part] for part in method_of(cfg).frozen if loaded.get(part, RANDOM) != RANDOM}
+    return wsss.frozen_parts(model, frozen)
 
 
-def load_weights(model: nn.Module, cfg: CfgNode) -> None:
+def check_descriptions(cfg: CfgNode) -> None:
+    """Raise `ConfigError` unless the classes of a weakly supervised run have the descriptions that it needs.
+
+    To be called before anything long begins, and once its datasets are registered.
+    """
+    if not method_of(cfg).weak or cfg.MODEL.WEIGHTS:
+        return
+    names = class_names(cfg)
+    spec = model_spec(cfg, len(names))
+    described = describe_classes(spec, find_channels(names, spec.background).foreground)
+    if spec.tpe and len(set(described.descriptions)) < spec.clusters:
+        raise ConfigError(
+            f"MODEL.WSSS.CLUSTERS {spec.clusters} needs as many different descriptions; found "
+            f"{len(set(described.descriptions))}"
+        )
+
+
+def load_weights(model: nn.Module, cfg: CfgNode) -> dict[str, str]:
     """Fill a plain model from `MODEL.WEIGHTS` if it is set, else from `MODEL.START_FROM` and
-    `MODEL.ENCODERS`.
+    `MODEL.ENCODERS`; returns the encoders that came from the latter one by one, role -> source.
 
     Each load is strict and its report goes to the log. Raises `CheckpointError`.
     """
     check_weights(cfg)
     if cfg.MODEL.WEIGHTS:
-        load_trained(model, cfg, cfg.MODEL.WEIGHTS)
-        return
+        return load_trained(model, cfg, cfg.MODEL.WEIGHTS)
     sources = encoder_sources(cfg)
     if cfg.MODEL.START_FROM:
         logger.info("Started from %s", fctl.start_from(model, cfg.MODEL.START_FROM, sources))
-        return
+        return {}
     for role, source in sources.items():
         _load_encoder(model, role, source)
     if method_of(cfg).weak:
         model.encode_classes(Path(cfg.OUTPUT_DIR))
+    return sources
 
 
 def _load_encoder(model: nn.Module, role: str, source: str) -> None:

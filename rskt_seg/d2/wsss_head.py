@@ -10,7 +10,8 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 
 from rskt_seg.d2.heads import ClosedSetHead, Entries
-from rskt_seg.errors import DatasetError
+from rskt_seg.errors import ConfigError, DatasetError
+from rskt_seg.inference.crf import check_crf_installed
 from rskt_seg.inference.scales import mean_maps, scaled_scores
 from rskt_seg.inference.views import VIEWS, View
 from rskt_seg.models.wsss import PriorWSSS
@@ -40,6 +41,8 @@ class PriorWSSSHead(ClosedSetHead):
         flip: bool = True,
         crf: bool = False,
     ) -> None:
+        if crf:
+            check_crf_installed()  # before a training, not after it
         super().__init__(model, ignore_value, views)
         self.tile, self.tile_overlap = tile, tile_overlap
         self.scales, self.flip, self.crf = tuple(scales), flip, crf
@@ -99,8 +102,14 @@ class PriorWSSSHead(ClosedSetHead):
     def cam_labels(self, entry: Mapping) -> Tensor:
         """What the CAMs say of one image whose `image_labels` are known: ids (height, width), 255 none.
 
-        The mean over scales and mirrored copies, refined by pixels (the paper, section 4.2).
+        The mean over scales and mirrored copies, refined by pixels (the paper, section 4.2). Raises
+        `ConfigError` for an image larger than a tile: the labels of the whole say nothing of its tiles.
         """
+        if max(entry["image"].shape[1:]) > self.tile:
+            raise ConfigError(
+                f"{entry.get('file_name', 'an image')}: CAMs are scored on images of at most TEST.TILE "
+                f"{self.tile} px; found {tuple(entry['image'].shape[1:])}: cut them, or switch TEST.CAM off"
+            )
         image, present = self.images([entry])[0][None], self.present([entry])
 
         def final(seen: Tensor) -> Tensor:
@@ -108,7 +117,8 @@ class PriorWSSSHead(ClosedSetHead):
             return self.model.cams(evidence, present).final.unflatten(2, evidence.grid)
 
         maps = mean_maps(final, image, stride=self.model.stride, scales=self.scales, flip=self.flip)
-        labels = self.model.pseudo_labels(image, self.model.restacked(maps, present), present)
+        maps = self.model.restacked(maps, present)
+        labels = self.model.pseudo_labels(image, maps, present, scheme="complement")
         size = (entry.get("height", image.shape[2]), entry.get("width", image.shape[3]))
         return F.interpolate(labels[None].float(), size, mode="nearest-exact")[0, 0].long()
 

@@ -184,10 +184,10 @@ def _interpolated(maps: Tensor, places: Sequence[Tensor]) -> Tensor:
     """Maps (B, K, h, w) between the cells, at the product of `places` along both axes; outside, the last."""
     maps = maps.float()
     for axis, place in zip((2, 3), places, strict=True):
-        place = place.to(maps.device).clamp(0, maps.shape[axis] - 1)
-        first = place.floor().long()
-        after = (place - first).float()
+        place = place.clamp(0, maps.shape[axis] - 1)  # in double precision, which not every device has
+        after = (place - place.floor()).float().to(maps.device)
         after = after[:, None] if axis == 2 else after
+        first = place.floor().long().to(maps.device)
         second = (first + 1).clamp(max=maps.shape[axis] - 1)
         maps = torch.lerp(maps.index_select(axis, first), maps.index_select(axis, second), after)
     return maps

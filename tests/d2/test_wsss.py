@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model as build_segmentor
 from PIL import Image
@@ -19,11 +20,15 @@ from rskt_seg.d2.benchmark import evaluate
 from rskt_seg.d2.evaluator import RSEvaluator
 from rskt_seg.d2.segmentor import plain_model
 from rskt_seg.d2.trainer import Trainer
-from rskt_seg.d2.weights import check_weights
+from rskt_seg.d2.weights import check_descriptions, check_weights
 from rskt_seg.d2.wsss_head import SegmentorCams
 from rskt_seg.data.scenes.miniature import WSSS_MINIATURES, write_miniature
 from rskt_seg.errors import CheckpointError, ConfigError, DatasetError, WeightsNotFoundError
 from rskt_seg.inference.predict import evaluating
+from rskt_seg.losses.affinity import affinity_loss, affinity_target
+from rskt_seg.models.wsss.cams import initial_cam
+from rskt_seg.models.wsss.prototypes import seeds
+from rskt_seg.models.wsss.relations import joint_affinity, refine
 from rskt_seg.segmenter import Segmenter
 from tests.d2.conftest import CONFIGS
 from train_net import command_line
@@ -240,3 +245,154 @@ def test_label_maps_of_a_model_are_counted_as_they_are(data_root):
     evaluator.reset()
     evaluator.process([entry], [{"labels": torch.full_like(truth, 255)}])
     assert evaluator.results()["sem_seg"]["mIoU"] == 0
+
+
+class TestWiring:
+    """Each step of a training and of a CAM's score, made by hand from the public parts."""
+
+    def model_of(self, *opts: str):
+        segment = segmentor("MODEL.WSSS.DROPOUT", "0.0", *opts)
+        model = plain_model(segment)
+        draws = torch.Generator().manual_seed(4)
+        model.vpe.prototypes.normal_(generator=draws)
+        model.vpe.ready[:8] = True
+        return segment, model
+
+    @staticmethod
+    def final_cams(model, images, present, learn):
+        """Equations 9 to 20 from what the parts of the model say."""
+        spec = model.spec
+        padded = model._padded(images)
+        pixels = (padded - model.clip_mean) / model.clip_std
+        trace = {"value_path": spec.cam_attention == "value", "antialias": True}
+        seen = model.clip.visual.traced(pixels, [0, 1, 2], spec.first_layer - 1, **trace)
+        side = [cells // model.dino_stride * model.dino_stride for cells in padded.shape[2:]]
+        small = F.interpolate(padded, side, mode="bilinear", align_corners=False)
+        dino = model.dino_adapter([model.dinov2((small - model.dino_mean) / model.dino_std)])
+        clip = model.clip_adapter([seen.taps[level - 1] for level in spec.clip_levels])
+        dino = F.interpolate(dino, clip.shape[2:], mode="bilinear", align_corners=False)
+        joint = torch.cat([clip, dino], dim=1).flatten(2).detach()
+        affinity = joint_affinity(joint, spec.affinity)
+        initial = initial_cam(seen.final.flatten(2), model.text_enriched, present, spec.background_power)
+        attention = torch.stack([seen.attention[i] for i in sorted(seen.attention)], dim=1)
+        refined = refine(affinity, attention, initial, present, steps=spec.alpha, power=spec.background_power)
+        if learn:
+            model.vpe.update(joint, seeds(refined.cams, present, spec.seed_percent))
+        return model.vpe.cam(joint, refined.cams, present, spec.background_power), clip.shape[2:], affinity
+
+    def test_a_training_step_is_its_parts_in_their_order(self, monkeypatch):
+        segment, model = self.model_of()
+        segment.train()
+        entries = [entry(i, 40, 27, image_labels=(0, 1 + i, 5), valid=torch.ones(40, 27, dtype=torch.bool))
+                   for i in range(2)]  # fmt: skip
+        entries[1]["valid"][30:] = False
+        images, present = segment.sem_seg_head.images(entries), segment.sem_seg_head.present(entries)
+        images, before = torch.stack(images), model.state_dict()["vpe.prototypes"].clone()
+        cams, grid, affinity = self.final_cams(model, images, present, learn=True)
+        by_hand = model.vpe.prototypes.clone()
+        model.vpe.prototypes.copy_(before)
+        valid = torch.stack([each["valid"] for each in entries])
+        labels = model.pseudo_labels(images, cams.unflatten(2, grid), present, valid)
+        seen = []
+        original = type(model).losses
+        monkeypatch.setattr(
+            type(model),
+            "losses",
+            lambda self, out, target: (seen.append(target), original(self, out, target))[1],
+        )
+        terms = segment(entries)
+        torch.testing.assert_close(model.vpe.prototypes, by_hand)
+        assert (seen[0] == labels).float().mean() > 0.999 and (seen[0][1, 30:] == 255).all()
+        target = F.pad(labels, (0, 5, 0, 0), value=255)
+        pairs = affinity_target(target, tuple(grid), model.spec.radius)
+        expected = model.spec.affinity_weight * affinity_loss(affinity, pairs)
+        torch.testing.assert_close(terms["loss_affinity"].detach(), expected.detach(), rtol=1e-4, atol=1e-6)
+
+    def test_cam_labels_are_the_refined_mean_over_the_passes(self):
+        segment, model = self.model_of("TEST.SCALES", "(1.0, 0.5)")
+        one = entry(3, 32, 48, image_labels=(2, 6))
+        image = one["image"][None].float()
+        present = segment.sem_seg_head.present([one])
+        total = 0
+        for size in ((32, 48), (16, 24)):
+            for mirrored in (False, True):
+                seen = F.interpolate(image, size, mode="bilinear") if size != (32, 48) else image
+                seen = seen.flip(3) if mirrored else seen
+                cams, grid, _ = self.final_cams(model, seen, present, learn=False)
+                maps = F.interpolate(cams.unflatten(2, grid), (32, 48), mode="bilinear")
+                total = total + (maps.flip(3) if mirrored else maps)
+        mean = total[:, 1:] / 4
+        low, high = mean.amin((2, 3), keepdim=True), mean.amax((2, 3), keepdim=True)
+        foreground = (mean - low) / (high - low).clamp(min=1e-6) * present[..., None, None]
+        rebuilt = (1 - foreground.amax(1, keepdim=True)) ** model.spec.background_power
+        labels = model.pseudo_labels(image, torch.cat([rebuilt, foreground], dim=1), present)
+        with evaluating(model):
+            found = segment.sem_seg_head.cam_labels(one)
+        assert (found == labels[0]).float().mean() > 0.99
+
+    def test_cams_of_more_than_a_tile_are_refused_before_they_explode(self):
+        segment, _ = self.model_of()
+        with pytest.raises(ConfigError, match=r"TEST\.TILE 64 px; found \(65, 20\)"):
+            segment.sem_seg_head.cam_labels(entry(0, 65, 20, image_labels=(1,)))
+
+    def test_cams_are_scored_by_the_complement_whatever_trains(self):
+        scores = []
+        for pseudo in ("complement", "dual_threshold"):
+            segment, _ = self.model_of("MODEL.WSSS.PSEUDO", pseudo)
+            with evaluating(segment):
+                scores.append(segment.sem_seg_head.cam_labels(entry(3, image_labels=(2, 6))))
+        assert torch.equal(*scores) and not (scores[0] == 255).any()
+
+    def test_the_refinement_is_exact_under_mixed_precision(self):
+        segment, model = self.model_of()
+        images = torch.stack(segment.sem_seg_head.images([entry(1, 32, 32)]))
+        with torch.autocast("cpu", torch.bfloat16):
+            evidence = model(images, evidence=True).evidence
+            cams = model.cams(evidence, segment.sem_seg_head.present([entry(1, image_labels=(1, 2))]))
+        assert evidence.affinity.dtype == cams.final.dtype == torch.float32
+        torch.testing.assert_close(
+            evidence.affinity, joint_affinity(evidence.joint, "dot"), rtol=1e-6, atol=0
+        )
+
+
+class TestEarly:
+    def test_descriptions_that_are_missing_or_too_few_stop_a_run_before_it_starts(self, data_root, tmp_path):
+        with pytest.raises(ConfigError, match=r"nowhere\.json"):
+            check_descriptions(config("MODEL.WSSS.DESCRIPTIONS", "nowhere.json"))
+        with pytest.raises(ConfigError, match=r"CLUSTERS 400 needs .* found 300"):
+            check_descriptions(config("MODEL.WSSS.CLUSTERS", "400"))
+        check_descriptions(config())
+
+    def test_a_crf_that_is_not_installed_stops_a_run_before_it_starts(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "pydensecrf", None)
+        monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
+        with pytest.raises(ConfigError, match="pydensecrf2"):
+            build_segmentor(config("TEST.CRF", "True"))
+
+    def test_an_encoder_that_came_with_a_checkpoint_is_written_again(self, data_root, tmp_path):
+        train(tmp_path / "a", "MODEL.ENCODERS.CLIP", "random", "SOLVER.MAX_ITER", "1")
+        weights = ("MODEL.WEIGHTS", str(tmp_path / "a/model_final.pth"))
+        train(tmp_path / "b", *weights, "SOLVER.MAX_ITER", "1")  # MODEL.ENCODERS.CLIP tiny is not read
+        found = read_weights(tmp_path / "b/model_final.pth")
+        assert not found.frozen and any(".clip.visual." in name for name in found.state)
+        build_model(config("MODEL.WEIGHTS", str(tmp_path / "b/model_final.pth")))
+
+    def test_another_clip_makes_the_texts_void(self):
+        model = plain_model(segmentor())
+        rskt_seg.load_encoder(model, "clip", "tiny")
+        with pytest.raises(ConfigError, match="encode_classes"):
+            model(torch.zeros(1, 3, 32, 32), evidence=True)
+
+    def test_counts_of_cams_are_not_taken_up_for_other_image_labels(self, data_root, tmp_path):
+        train(tmp_path, "SOLVER.MAX_ITER", "1")
+        run = (
+            "MODEL.WEIGHTS",
+            str(tmp_path / "model_final.pth"),
+            "OUTPUT_DIR",
+            str(tmp_path),
+            "TEST.CAM",
+            "True",
+        )
+        first = evaluate(config(*run))["iSAID_wsss_test_sem_seg_CAM"]["sem_seg"]
+        none = evaluate(config(*run, "DATASETS.MIN_LABEL_PIXELS", "100000"))
+        assert none["iSAID_wsss_test_sem_seg_CAM"]["sem_seg"]["mIoU"] != first["mIoU"]

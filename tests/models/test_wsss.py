@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from rskt_seg import create_model
 from rskt_seg.data.class_sets import ISAID, ISPRS
@@ -213,6 +214,29 @@ class TestLabels:
         model = build()
         with pytest.raises(LabelError):
             model.losses(model(images()), torch.full((2, 48, 48), 4))
+
+
+class TestLosses:
+    def test_half_of_the_balanced_loss_is_that_of_the_class_that_is_the_background(self):
+        names = ("Road", "Building", "Clutter/background")
+        model = build(names, background="class:clutter", tpe=False, descriptions="", affinity_weight=0.0)
+        target = torch.zeros(2, 48, 48, dtype=torch.long)
+        target[:, :8] = 2
+        output = model(images())
+        logits = F.interpolate(output.logits, (48, 48), mode="bilinear", align_corners=False)
+        each = F.cross_entropy(logits, target, reduction="none")
+        expected = each[target == 2].mean() / 2 + each[target == 0].mean() / 2
+        torch.testing.assert_close(model.losses(output, target)["loss_seg"], expected)
+
+    def test_decoding_both_features_gives_the_mean_of_two_decodings(self):
+        model, x = build(decode_dino=True), images()
+        evidence = model(x, evidence=True).evidence
+        clip, dino = (part.unflatten(2, evidence.grid) for part in evidence.joint.chunk(2, dim=1))
+        torch.testing.assert_close(model(x).logits, (model.decoder(clip) + model.decoder(dino)) / 2)
+
+    def test_a_model_without_any_loss_is_refused(self):
+        with pytest.raises(ConfigError, match="nothing would be learnt"):
+            build(encode=False, seg_weight=0.0, affinity_weight=0.0)
 
 
 class TestOptions:

@@ -198,7 +198,7 @@ class PriorWSSS(nn.Module):
             refined = final = initial
             if spec.usr:
                 attention = evidence.attention
-                early = self.steps < spec.start_iter
+                early = spec.start_iter > 0 and bool(self.steps < spec.start_iter)
                 kept = (
                     torch.ones(attention.shape[:2], dtype=torch.bool, device=self.device) if early else None
                 )
@@ -221,12 +221,17 @@ class PriorWSSS(nn.Module):
 
     @torch.no_grad()
     def pseudo_labels(
-        self, images: Tensor | Sequence[Tensor], cams: Tensor, present: Tensor, valid: Tensor | None = None
+        self,
+        images: Tensor | Sequence[Tensor],
+        cams: Tensor,
+        present: Tensor,
+        valid: Tensor | None = None,
+        scheme: str | None = None,
     ) -> Tensor:
         """Pseudo labels (B, H, W) int64 of the images, class ids or 255 (ignored).
 
         `cams` (B, 1 + T, h, w) on CLIP's grid of these images, or at their size; `valid` (B, H, W) bool:
-        pixels that are data.
+        pixels that are data; `scheme`: one in place of the spec's `pseudo`.
         """
         spec, images = self.spec, stack_images(images).to(self.device, torch.float32)
         size = images.shape[2:]
@@ -238,7 +243,7 @@ class PriorWSSS(nn.Module):
         }
         with self._full_precision():
             maps = cams if cams.shape[2:] == size else enlarged(cams, size, self.stride)
-            if spec.pseudo == "dual_threshold":
+            if (scheme or spec.pseudo) == "dual_threshold":
                 found = dual_threshold_labels(images, maps, present, high=spec.high, low=spec.low, **options)
             else:
                 found = complement_labels(images, maps, present, **options)

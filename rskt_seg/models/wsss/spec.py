@@ -22,7 +22,7 @@ _CHOICES = {
     "seg_loss": ("balanced", "plain"),
 }
 _RANGES = {
-    "num_classes": (1, 255),
+    "num_classes": (1, 254),
     "dim": (1, None),
     "clip_levels": (1, None),
     "decoder_layers": (0, None),
@@ -136,7 +136,7 @@ class PriorWSSSSpec:
     par_dilations: tuple[int, ...] = (1, 2, 4, 8, 12, 24)
     """Refinement by pixels: distances (px) of the eight neighbours."""
     par_iters: int = 20
-    """Refinement by pixels: iterations."""
+    """Refinement by pixels: iterations. AFA and CTFA, whose scheme is "dual_threshold", take 10."""
     par_w1: float = 0.3
     """Refinement by pixels: the smaller, the sharper neighbours are told apart."""
     par_w2: float = 0.01
@@ -187,3 +187,9 @@ class PriorWSSSSpec:
             refuse_unread(self, ("background_power",), "background='none'")
         if self.affinity_weight == 0:
             refuse_unread(self, ("radius",), "affinity_weight=0")
+        if self.seg_weight == 0:
+            refuse_unread(self, ("seg_loss",), "seg_weight=0")
+            if self.affinity_weight == 0:
+                raise ConfigError("seg_weight and affinity_weight are both 0: nothing would be learnt")
+        if self.par_iters == 0:
+            refuse_unread(self, ("par_dilations", "par_w1", "par_w2"), "par_iters=0")
