@@ -191,5 +191,3 @@ class PriorWSSSSpec:
             refuse_unread(self, ("seg_loss",), "seg_weight=0")
             if self.affinity_weight == 0:
                 raise ConfigError("seg_weight and affinity_weight are both 0: nothing would be learnt")
-        if self.par_iters == 0:
-            refuse_unread(self, ("par_dilations", "par_w1", "par_w2"), "par_iters=0")
