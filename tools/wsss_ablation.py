@@ -11,6 +11,7 @@ complete is kept, so the same command goes on where it was stopped; `--only` res
 """
 
 import argparse
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -46,7 +47,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "U+V": ("USR", "VPE"), "T+U+V": ("TPE", "USR", "VPE"),
 }  # fmt: skip
 """Name -> what is switched on."""
-INITIAL = "initial CAM"
+INITIAL = "initial CAM (T)"
+BASE = "configs/wsss/Base.yaml"
 CONFIGS = {"land": "configs/wsss/tiny_land.yaml", "objects": "configs/wsss/tiny.yaml"}
 TESTS = {"land": "land_test_sem_seg", "objects": "iSAID_wsss_test_sem_seg"}
 
@@ -99,7 +101,14 @@ def measure(args: argparse.Namespace, variant: str, seed: int) -> None:
     if variant == INITIAL:  # nothing is learnt: what CLIP and the texts say
         limit = ("SOLVER.MAX_ITER", 1, "SOLVER.WARMUP_ITERS", 0)
         options += ["MODEL.WSSS.PAR_ITERS", 0]
-    refuse_others(folder, {"options": [str(word) for word in options], "iterations": args.iterations})
+    files = [(REPOSITORY / file).read_bytes() for file in sorted({*CONFIGS.values(), BASE})]
+    asked = {
+        "options": [str(word) for word in options],
+        "iterations": args.iterations,
+        "scenes": [args.train_scenes, args.test_scenes],
+        "configuration": hashlib.sha256(b"".join(files)).hexdigest(),
+    }
+    refuse_others(folder, asked)
     if not _figures(folder, args.set):
         fixed = ("OUTPUT_DIR", folder, "SEED", seed, "TEST.CAM", True)
         words = (*own, *fixed, *limit, *options)

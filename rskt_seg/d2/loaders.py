@@ -20,6 +20,7 @@ from rskt_seg.d2.specs import class_names, method_of
 from rskt_seg.data.catalog import Pair
 from rskt_seg.data.quick import quick_check, quick_image_check
 from rskt_seg.errors import ConfigError, DatasetError, RSKTSegError
+from rskt_seg.models.wsss.classes import find_channels
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ def _check_classes(cfg: CfgNode, dicts: dict[str, list[dict]]) -> None:
         if entries and entries[0]["vocabulary"] != known:
             raise DatasetError(
                 f"{name} has the classes {', '.join(entries[0]['vocabulary'])}; those of the model are "
-                f"fixed: {', '.join(known)}"
+                f'fixed: {", ".join(known)}. To train without a test set: DATASETS.TEST "()"'
             )
 
 
@@ -144,6 +145,7 @@ def training_loader(cfg: CfgNode) -> PlainErrors:
     entries = load_datasets(cfg.DATASETS.TRAIN)
     if method_of(cfg).weak:
         entries = with_image_labels(entries, cfg.DATASETS.MIN_LABEL_PIXELS)
+        _check_image_labels(cfg, entries)
     dicts = DatasetFromList(entries, copy=False)
     return PlainErrors(
         build_detection_train_loader(
@@ -154,6 +156,21 @@ def training_loader(cfg: CfgNode) -> PlainErrors:
             num_workers=cfg.DATALOADER.NUM_WORKERS,
         )
     )
+
+
+def _check_image_labels(cfg: CfgNode, entries: Sequence[dict]) -> None:
+    """Raise `DatasetError` where no image shows a class that has a text; say which classes none shows."""
+    names = class_names(cfg)
+    background = find_channels(names, cfg.MODEL.WSSS.BACKGROUND).background
+    shown = {label for entry in entries for label in entry["image_labels"]}
+    absent = [name for k, name in enumerate(names) if k not in shown and k != background]
+    if len(absent) == len(names) - (background is not None):
+        raise DatasetError(
+            f"{', '.join(cfg.DATASETS.TRAIN)}: no image shows any of {', '.join(absent)}: there is nothing "
+            "to learn; look at the image-level labels"
+        )
+    if absent:
+        logger.warning("%s: no image shows %s", ", ".join(cfg.DATASETS.TRAIN), ", ".join(absent))
 
 
 def evaluation_loader(cfg: CfgNode, dataset_name: str) -> PlainErrors:

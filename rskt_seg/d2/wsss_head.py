@@ -89,7 +89,7 @@ class PriorWSSSHead(ClosedSetHead):
         if "valid" in entries[0]:
             valid = torch.stack([entry["valid"] for entry in entries]).to(self.model.device)
         output = self.model(images, evidence=True)
-        cams = self.model.cams(output.evidence, present, learn=self.training)
+        cams = self.model.cams(output.evidence, present, learn=self.training, valid=valid)
         maps = cams.final.unflatten(2, output.evidence.grid)
         return self.model.losses(output, self.model.pseudo_labels(images, maps, present, valid))
 

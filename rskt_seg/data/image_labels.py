@@ -7,6 +7,7 @@ then the names of its classes; a line with a name alone says that none is there.
 import csv
 import difflib
 import io
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -131,8 +132,10 @@ def _without_header(
 def _known_stem(name: str, known: Collection[str]) -> str | None:
     """The stem that a line means; a stem that has a dot itself comes before an extension."""
     name = name.replace("\\", "/").rpartition("/")[2]
-    stem = PurePosixPath(name).stem
-    return name if name in known else stem if stem in known else None
+    path = PurePosixPath(name)
+    # An extension is one word: "a.png;ship" is another kind of table, not an image without classes.
+    extended = re.fullmatch(r"\.\w+", path.suffix) is not None
+    return name if name in known else path.stem if extended and path.stem in known else None
 
 
 def _refuse_unknown_images(
@@ -142,7 +145,7 @@ def _refuse_unknown_images(
         return
     names = listed(f"{name!r} (line {line})" for line, name in unknown)
     cure = f"images of this split are {listed(sorted(known)[:3])}; remove lines of other images"
-    if ";" in unknown[0][1] or "\t" in unknown[0][1]:
+    if re.search(r"[;\t|]|\.\w+ ", unknown[0][1]):
         cure = "cells are separated by commas"
     elif unknown[0][0] == 1:
         cure += f"; a line of titles is `{','.join(HEADER)}`"

@@ -259,7 +259,7 @@ class TestWiring:
         return segment, model
 
     @staticmethod
-    def final_cams(model, images, present, learn):
+    def final_cams(model, images, present, learn, valid=None):
         """Equations 9 to 20 from what the parts of the model say."""
         spec = model.spec
         padded = model._padded(images)
@@ -277,21 +277,24 @@ class TestWiring:
         attention = torch.stack([seen.attention[i] for i in sorted(seen.attention)], dim=1)
         refined = refine(affinity, attention, initial, present, steps=spec.alpha, power=spec.background_power)
         if learn:
-            model.vpe.update(joint, seeds(refined.cams, present, spec.seed_percent))
+            stride = model.stride
+            middle = slice(stride // 2, None, stride)
+            cells = F.pad(valid, (0, 3))[:, middle, middle].flatten(1)[:, None]
+            model.vpe.update(joint, seeds(refined.cams * cells, present, spec.seed_percent))
         return model.vpe.cam(joint, refined.cams, present, spec.background_power), clip.shape[2:], affinity
 
     def test_a_training_step_is_its_parts_in_their_order(self, monkeypatch):
         segment, model = self.model_of()
         segment.train()
-        entries = [entry(i, 40, 27, image_labels=(0, 1 + i, 5), valid=torch.ones(40, 27, dtype=torch.bool))
+        entries = [entry(i, 40, 29, image_labels=(0, 1 + i, 5), valid=torch.ones(40, 29, dtype=torch.bool))
                    for i in range(2)]  # fmt: skip
         entries[1]["valid"][30:] = False
         images, present = segment.sem_seg_head.images(entries), segment.sem_seg_head.present(entries)
         images, before = torch.stack(images), model.state_dict()["vpe.prototypes"].clone()
-        cams, grid, affinity = self.final_cams(model, images, present, learn=True)
+        valid = torch.stack([each["valid"] for each in entries])
+        cams, grid, affinity = self.final_cams(model, images, present, learn=True, valid=valid)
         by_hand = model.vpe.prototypes.clone()
         model.vpe.prototypes.copy_(before)
-        valid = torch.stack([each["valid"] for each in entries])
         labels = model.pseudo_labels(images, cams.unflatten(2, grid), present, valid)
         seen = []
         original = type(model).losses
@@ -303,7 +306,7 @@ class TestWiring:
         terms = segment(entries)
         torch.testing.assert_close(model.vpe.prototypes, by_hand)
         assert (seen[0] == labels).float().mean() > 0.999 and (seen[0][1, 30:] == 255).all()
-        target = F.pad(labels, (0, 5, 0, 0), value=255)
+        target = F.pad(labels, (0, 3, 0, 0), value=255)
         pairs = affinity_target(target, tuple(grid), model.spec.radius)
         expected = model.spec.affinity_weight * affinity_loss(affinity, pairs)
         torch.testing.assert_close(terms["loss_affinity"].detach(), expected.detach(), rtol=1e-4, atol=1e-6)

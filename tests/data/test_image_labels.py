@@ -236,3 +236,11 @@ def test_the_tool_takes_a_split_of_a_yaml_file_and_a_least_number_of_pixels(prep
     status, _ = tool(folder / "own.yaml", "--split", "val", "--output", out, "--min-pixels", 2)
     assert status == 0
     assert out.read_text() == "image,classes\nP1_0,baseball diamond\nP1_1\nP2_0,background\n"
+
+
+@pytest.mark.parametrize("line", ["a.png;ship", "a.png ship", "a.png\tship", "a.png|ship", "a.png|ship,plane"])
+def test_another_separator_is_not_an_image_without_classes(tmp_path, line):
+    path = tmp_path / "labels.csv"
+    path.write_text(f"{line}\n")
+    with pytest.raises(DatasetError, match="separated by commas"):
+        read_image_labels(path, ("background", "ship", "plane"), {"a"})

@@ -65,5 +65,12 @@ def test_the_table_has_mean_and_spread_and_the_initial_cam_no_masks(tmp_path):
     found = wsss_ablation.complete(args)
     assert found["none"][1]["chance"] == pytest.approx(100 * (0.5 / 3) / (0.5 + 1 / 3 - 0.5 / 3))
     _, _, initial, none = wsss_ablation.table(found).splitlines()
-    assert [cell.strip() for cell in initial.split("|")[1:-1]] == ["initial CAM", "1", "-", "-", "-", "30.0"]
+    assert [cell.strip() for cell in initial.split("|")[1:-1]] == [
+        "initial CAM (T)",
+        "1",
+        "-",
+        "-",
+        "-",
+        "30.0",
+    ]
     assert "42.0 ± 2.8" in none and "50.0 ± 0.0" in none

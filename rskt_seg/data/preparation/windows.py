@@ -81,8 +81,9 @@ class RandomCrops:
     """`count` crops of `size` x `size` px anywhere in a scene, called `<stem>_0`, `<stem>_1` and so on.
 
     Each place is drawn from a digest of the name of the crop, so that it is the same on every machine,
-    whatever else is prepared and in whatever order. A scene that is too small is padded at its bottom and
-    right; one that no side of is longer gives `count` equal crops.
+    whatever else is prepared and in whatever order. Of a scene that is too small the crops are as long as
+    its sides: nothing is padded, which a training would take for ground. One that no side of is longer
+    gives `count` equal crops.
     """
 
     size: int
@@ -100,4 +101,4 @@ class RandomCrops:
         first, second, *_ = struct.unpack("<4Q", hashlib.sha256(name.encode()).digest())
         top = first % (max(height - self.size, 0) + 1)
         left = second % (max(width - self.size, 0) + 1)
-        return Window(top, top + self.size, left, left + self.size)
+        return Window(top, min(top + self.size, height), left, min(left + self.size, width))

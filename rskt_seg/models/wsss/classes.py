@@ -57,7 +57,7 @@ def find_channels(names: Sequence[str], background: str) -> Channels:
         if len(fitting) != 1:
             raise ConfigError(
                 f"background {background!r} needs {_needed(background)}; the classes are {', '.join(names)}: "
-                f"say {CLASS}<name> for the one that is no object of its own, or {NONE}"
+                f"put it there, say {CLASS}<name> for the one that is no object of its own, or {NONE}"
             )
         position = fitting[0]
     if len(names) == (0 if position is None else 1):

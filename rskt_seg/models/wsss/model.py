@@ -185,11 +185,13 @@ class PriorWSSS(nn.Module):
         return output.logits.softmax(dim=1)
 
     @torch.no_grad()
-    def cams(self, evidence: Evidence, present: Tensor, learn: bool = False) -> Cams:
+    def cams(
+        self, evidence: Evidence, present: Tensor, learn: bool = False, valid: Tensor | None = None
+    ) -> Cams:
         """The stages of the CAM for image-level labels `present` (B, T) bool (equations 9 and 12 to 20).
 
         With `learn` the visual prototypes take the seeds of this batch in before they are compared, and one
-        more step is counted.
+        more step is counted; where less than half of a cell is `valid` (B, H, W) bool, it is no seed.
         """
         spec, power = self.spec, self._power
         joint, affinity = evidence.joint.float(), evidence.affinity.float()
@@ -206,7 +208,8 @@ class PriorWSSS(nn.Module):
                 refined = final = refine(affinity, attention, initial, present, kept=kept, **options).cams
             if spec.vpe:
                 if learn:
-                    self.vpe.update(joint, seeds(refined, present, spec.seed_percent))
+                    candidates = refined if valid is None else refined * self._cells(valid)
+                    self.vpe.update(joint, seeds(candidates, present, spec.seed_percent))
                 final = self.vpe.cam(joint, refined, present, power)
         if learn:
             self.steps += 1
@@ -252,7 +255,16 @@ class PriorWSSS(nn.Module):
         return table[found]
 
     def stages(self, images: Tensor | Sequence[Tensor], present: Tensor) -> Stages:
-        """From images to pseudo labels, for image-level labels `present` (B, T) bool; nothing is learnt."""
+        """From images to pseudo labels, for image-level labels `present` (B, T) bool; nothing is learnt.
+
+        Raises `ConfigError` for images or labels that cannot be used.
+        """
+        present = torch.as_tensor(present)
+        if present.shape != (len(images), len(self.foreground)) or present.dtype != torch.bool:
+            raise ConfigError(
+                "present must be bool, one row an image and one column for each of "
+                f"{', '.join(self.foreground)}; found {tuple(present.shape)} {present.dtype}"
+            )
         with torch.no_grad():
             evidence = self(images, evidence=True).evidence
         cams = self.cams(evidence, present.to(self.device))
@@ -287,6 +299,12 @@ class PriorWSSS(nn.Module):
         if self.spec.seg_loss == "plain":
             return one_hot_cross_entropy(logits, target, ignore_value, mask_ignored=True)
         return balanced_cross_entropy(logits, target, ignore_value, self.channels.background)
+
+    def _cells(self, valid: Tensor) -> Tensor:
+        """(B, H, W) bool -> (B, 1, L) float: 1 for cells of which at least half is valid."""
+        bottom, right = (-side % self.stride for side in valid.shape[1:])
+        shares = F.avg_pool2d(F.pad(valid.float(), (0, right, 0, bottom))[:, None], self.stride)
+        return (shares >= 0.5).float().flatten(2)
 
     def _padded(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) float32 whose sides are multiples of the stride."""

@@ -54,6 +54,7 @@ def describe_classes(spec: PriorWSSSSpec, names: Sequence[str]) -> Described:
                 "(MODEL.WSSS.DESCRIPTIONS), or switch the enrichment off, tpe=False (MODEL.WSSS.TPE False)"
             )
         return Described(tuple(name.lower() for name in names), (), "")
+    logger.info("Classes are described by %s", knowledge.source)
     for notice in knowledge.notices:
         logger.warning("%s", notice)
     classes = knowledge.for_classes(names)
