@@ -23,6 +23,7 @@ from rskt_seg.inference.cam_maps import cam_pictures
 from rskt_seg.inference.maps import context_picture, cost_picture, error_picture, heatmap_pictures
 from rskt_seg.inference.palette import palette
 from rskt_seg.inference.render import label_picture, legend, overlay
+from rskt_seg.inference.windows import point_in
 from rskt_seg.segmenter import ClassArea, Segmentation, Segmenter
 from rskt_seg.vocabulary import check_names
 
@@ -164,9 +165,8 @@ def segment_files(
     for image, error in failures:
         logger.error("failed: %s (%s)", image, type(error).__name__)
     if failures:
-        logger.error(
-            "%d of %d images failed; the others are in %s", len(failures), len(images), options.output
-        )
+        others = f"; the others are in {options.output}" if len(failures) < len(images) else ""
+        logger.error("%d of %d images failed%s", len(failures), len(images), others)
     return 1 if failures else 0
 
 
@@ -175,6 +175,8 @@ def _segment_file(
 ) -> None:
     image = read_image(path, options.bands, options.stretch)
     truth = None if truth_path is None else _truth(truth_path, path, image, len(segmenter.vocabulary.names))
+    if options.at is not None:
+        point_in(image.valid.shape, options.at)  # before the work, not after it
     result = segmenter.predict(image)
     for notice in result.notices:
         logger.warning("%s: %s", path, notice)

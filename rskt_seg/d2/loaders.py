@@ -6,6 +6,7 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetFromList, build_detection_test_loader, build_detection_train_loader
+from PIL import Image
 from torch.utils.data import Dataset
 
 from rskt_seg.d2.datasets import (
@@ -69,6 +70,9 @@ def check_datasets(cfg: CfgNode, training: bool) -> None:
     for name, entries in dicts.items():
         if name in cfg.DATASETS.TEST or not method_of(cfg).weak:
             _check_masks(name, entries)
+    if cfg.TEST.CAM:
+        for name in cfg.DATASETS.TEST:
+            _check_sides(name, dicts[name], cfg.TEST.TILE)
     for name in trained:
         _check_ignore(cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE, name, dicts[name])
     for name, entries in dicts.items():
@@ -84,6 +88,17 @@ def _check_classes(cfg: CfgNode, dicts: dict[str, list[dict]]) -> None:
                 f"{name} has the classes {', '.join(entries[0]['vocabulary'])}; those of the model are "
                 f'fixed: {", ".join(known)}. To train without a test set: DATASETS.TEST "()"'
             )
+
+
+def _check_sides(name: str, entries: Sequence[dict], tile: int) -> None:
+    """CAMs are scored on images of at most a tile; better said before a training than after it."""
+    for entry in entries:
+        with Image.open(entry["file_name"]) as image:
+            if max(image.size) > tile:
+                raise ConfigError(
+                    f"TEST.CAM: {entry['file_name']} of {name} is {image.width} x {image.height} px, larger "
+                    f"than TEST.TILE {tile}: cut the images, or switch TEST.CAM off"
+                )
 
 
 def _check_masks(name: str, entries: Sequence[dict]) -> None:

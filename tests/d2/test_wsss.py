@@ -18,6 +18,7 @@ from rskt_seg.checkpoints.files import read_weights
 from rskt_seg.d2 import build_model, load_config
 from rskt_seg.d2.benchmark import evaluate
 from rskt_seg.d2.evaluator import RSEvaluator
+from rskt_seg.d2.loaders import check_datasets
 from rskt_seg.d2.segmentor import plain_model
 from rskt_seg.d2.trainer import Trainer
 from rskt_seg.d2.weights import check_descriptions, check_weights
@@ -399,3 +400,9 @@ class TestEarly:
         first = evaluate(config(*run))["iSAID_wsss_test_sem_seg_CAM"]["sem_seg"]
         none = evaluate(config(*run, "DATASETS.MIN_LABEL_PIXELS", "100000"))
         assert none["iSAID_wsss_test_sem_seg_CAM"]["sem_seg"]["mIoU"] != first["mIoU"]
+
+    def test_cams_of_images_larger_than_a_tile_are_refused_before_a_training(self, data_root):
+        cfg = config("TEST.CAM", "True", "TEST.TILE", "40", "TEST.TILE_OVERLAP", "8")
+        with pytest.raises(ConfigError, match=r"48 x 48 px, larger than TEST\.TILE 40"):
+            check_datasets(cfg, training=True)
+        check_datasets(config("TEST.CAM", "True"), training=True)

@@ -238,7 +238,7 @@ def test_the_tool_takes_a_split_of_a_yaml_file_and_a_least_number_of_pixels(prep
     assert out.read_text() == "image,classes\nP1_0,baseball diamond\nP1_1\nP2_0,background\n"
 
 
-@pytest.mark.parametrize("line", ["a.png;ship", "a.png ship", "a.png\tship", "a.png|ship", "a.png|ship,plane"])
+@pytest.mark.parametrize("line", ["a.png;ship", "a.png ship", "a.png\tship", "a.png|ship,plane"])
 def test_another_separator_is_not_an_image_without_classes(tmp_path, line):
     path = tmp_path / "labels.csv"
     path.write_text(f"{line}\n")
