@@ -20,7 +20,7 @@ from rskt_seg.d2.mapper import RSDatasetMapper, training_mapper
 from rskt_seg.d2.specs import class_names, method_of
 from rskt_seg.data.catalog import Pair
 from rskt_seg.data.quick import quick_check, quick_image_check
-from rskt_seg.errors import ConfigError, DatasetError, RSKTSegError
+from rskt_seg.errors import ConfigError, DatasetError, ImageReadError, RSKTSegError
 from rskt_seg.models.wsss.classes import find_channels
 
 logger = logging.getLogger(__name__)
@@ -93,12 +93,16 @@ def _check_classes(cfg: CfgNode, dicts: dict[str, list[dict]]) -> None:
 def _check_sides(name: str, entries: Sequence[dict], tile: int) -> None:
     """CAMs are scored on images of at most a tile; better said before a training than after it."""
     for entry in entries:
-        with Image.open(entry["file_name"]) as image:
-            if max(image.size) > tile:
-                raise ConfigError(
-                    f"TEST.CAM: {entry['file_name']} of {name} is {image.width} x {image.height} px, larger "
-                    f"than TEST.TILE {tile}: cut the images, or switch TEST.CAM off"
-                )
+        try:
+            with Image.open(entry["file_name"]) as image:
+                width, height = image.size
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise ImageReadError(f"{entry['file_name']} cannot be read as an image: {error}") from error
+        if max(width, height) > tile:
+            raise ConfigError(
+                f"TEST.CAM: {entry['file_name']} of {name} is {width} x {height} px, larger than TEST.TILE "
+                f"{tile}: cut the images, or switch TEST.CAM off"
+            )
 
 
 def _check_masks(name: str, entries: Sequence[dict]) -> None:
