@@ -118,7 +118,7 @@ def _add_test_keys(cfg: CfgNode) -> None:
     cfg.TEST.TILE = 1024
     cfg.TEST.TILE_OVERLAP = 0
     # Weakly supervised: scales of an image whose logits are averaged, each also mirrored with SCALES_FLIP;
-    # dense CRF after them (pip install rskt_seg[crf]); and a further pass that scores the CAMs for the
+    # dense CRF after them (package pydensecrf2); and a further pass that scores the CAMs for the
     # image-level labels of the truth, whose results end in _CAM.
     cfg.TEST.SCALES = (0.75, 1.0, 1.25)
     cfg.TEST.SCALES_FLIP = True

@@ -1,6 +1,7 @@
 """The weakly supervised head behind Detectron2: image-level labels, frozen parts of checkpoints, CAMs."""
 
 import logging
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from rskt_seg.checkpoints.files import read_weights
 from rskt_seg.d2 import build_model, load_config
 from rskt_seg.d2.benchmark import evaluate
 from rskt_seg.d2.evaluator import RSEvaluator
-from rskt_seg.d2.loaders import check_datasets
+from rskt_seg.d2.loaders import check_datasets, training_loader
 from rskt_seg.d2.segmentor import plain_model
 from rskt_seg.d2.trainer import Trainer
 from rskt_seg.d2.weights import check_descriptions, check_weights
@@ -406,3 +407,10 @@ class TestEarly:
         with pytest.raises(ConfigError, match=r"48 x 48 px, larger than TEST\.TILE 40"):
             check_datasets(cfg, training=True)
         check_datasets(config("TEST.CAM", "True"), training=True)
+
+    def test_a_set_that_shows_no_class_is_refused_and_missing_classes_are_told(self, data_root, caplog):
+        cfg = config("DATASETS.MIN_LABEL_PIXELS", "100000")
+        with pytest.raises(DatasetError, match="no image shows any of ship, .*nothing to learn"):
+            training_loader(cfg)
+        training_loader(config())  # four scenes show a few of fifteen classes
+        assert re.search(r"iSAID_wsss_train_sem_seg: no image shows \w+", caplog.text)

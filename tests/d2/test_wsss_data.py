@@ -84,14 +84,13 @@ def test_a_sample_is_an_image_where_it_is_valid_and_its_classes_and_no_label_fil
         assert (result["height"], result["width"]) == (70, 50)
 
 
-@pytest.mark.parametrize("ignore", ["255"])
 @settings(max_examples=15, deadline=None)
 @given(st.integers(4, 60), st.integers(4, 60), st.integers(0, 99))
 def test_a_small_image_is_filled_at_the_right_and_bottom_with_the_mean_colour(
-    tmp_path_factory, ignore, height, width, seed
+    tmp_path_factory, height, width, seed
 ):
     pixels, entry = noise(tmp_path_factory.mktemp("small"), height, width)
-    mapper = training_mapper(config(*STILL, "MODEL.SEM_SEG_HEAD.IGNORE_VALUE", ignore), [entry])
+    mapper = training_mapper(config(*STILL), [entry])
     result = mapped(mapper, entry, seed)
     tall, wide = min(height, SIDE), min(width, SIDE)
     inside = np.zeros((SIDE, SIDE), bool)

@@ -216,6 +216,15 @@ class TestLabels:
             model.losses(model(images()), torch.full((2, 48, 48), 4))
 
 
+class TestPresent:
+    @pytest.mark.parametrize(
+        "labels", [[True, False, True], [[1, 0, 0], [0, 1, 0]], [[True, False]] * 2, [[True, False, True]]]
+    )
+    def test_labels_of_another_shape_or_kind_are_one_clear_error(self, labels):
+        with pytest.raises(ConfigError, match="one column for each of ship, plane, harbor; found"):
+            build().stages(images(), labels)
+
+
 class TestLosses:
     def test_half_of_the_balanced_loss_is_that_of_the_class_that_is_the_background(self):
         names = ("Road", "Building", "Clutter/background")
