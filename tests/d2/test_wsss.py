@@ -410,7 +410,7 @@ class TestEarly:
 
     def test_a_set_that_shows_no_class_is_refused_and_missing_classes_are_told(self, data_root, caplog):
         cfg = config("DATASETS.MIN_LABEL_PIXELS", "100000")
-        with pytest.raises(DatasetError, match="no image shows any of ship, .*nothing to learn"):
+        with pytest.raises(DatasetError, match=r"no image shows any of ship, .*nothing to learn"):
             training_loader(cfg)
         training_loader(config())  # four scenes show a few of fifteen classes
         assert re.search(r"iSAID_wsss_train_sem_seg: no image shows \w+", caplog.text)
