@@ -18,7 +18,7 @@ ALLOWED = {
     "models": {"layers", "encoders", "losses"},
     "losses": {"layers"},
     "metrics": set(),
-    "inference": set(),
+    "inference": {"layers"},
     "data": set(),
     "geo": {"inference"},
     "checkpoints": set(),

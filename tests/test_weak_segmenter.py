@@ -10,8 +10,9 @@ from PIL import Image
 import rskt_seg
 from rskt_seg.errors import ConfigError, LabelError, VocabularyError
 from rskt_seg.inference.crf import CRFParameters
-from rskt_seg.inference.scales import SCALES, enlarge, mean_logits, scaled_scores
+from rskt_seg.inference.scales import SCALES, mean_logits, scaled_scores
 from rskt_seg.inference.views import VIEWS
+from rskt_seg.layers.images import enlarge
 from rskt_seg.segmenter import Segmenter
 from tests.inference.prior_stub import NAMES, PriorStub
 from tests.stub_models import Colours, FixedColours

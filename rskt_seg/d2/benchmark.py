@@ -20,7 +20,7 @@ from torch import nn
 from rskt_seg.checkpoints.fetch import sha256_of
 from rskt_seg.d2 import provenance
 from rskt_seg.d2.checkpointer import last_checkpoint
-from rskt_seg.d2.datasets import load_datasets, with_image_labels
+from rskt_seg.d2.datasets import load_datasets
 from rskt_seg.d2.evaluator import RSEvaluator
 from rskt_seg.d2.references import closed_set_reference
 from rskt_seg.d2.segmentor import plain_model
@@ -63,7 +63,7 @@ def evaluate(cfg: CfgNode, resume: bool = False) -> OrderedDict:
     if cfg.TEST.AUG.ENABLED:
         results.update(Benchmark(cfg, weights, f"{control}_TTA").run(with_augmentation(cfg, model)))
     if cfg.TEST.CAM:
-        results.update(Benchmark(cfg, weights, CAM).run(SegmentorCams(model)))
+        results.update(Benchmark(cfg, weights, CAM).run(SegmentorCams(model, cfg.DATASETS.MIN_LABEL_PIXELS)))
     return results
 
 
@@ -109,8 +109,9 @@ class Benchmark:
         classes = [list(evaluator.classes), evaluator.ignore]
         identity = self.identity | {"data": provenance.listing_digest(files), "classes": classes}
         if self.suffix == CAM:
-            entries = with_image_labels(load_datasets([evaluator.name]), self.cfg.DATASETS.MIN_LABEL_PIXELS)
-            identity["image_labels"] = [[entry["file_name"], *entry["image_labels"]] for entry in entries]
+            given = [d.get("image_labels") for d in load_datasets([evaluator.name])]
+            identity["image_labels"] = [None if ids is None else list(ids) for ids in given]
+            identity["min_label_pixels"] = self.cfg.DATASETS.MIN_LABEL_PIXELS
         path = self.folder / "inference" / f"{evaluator.name}{self.suffix}.counts.json"
         # The main process decides for all, because each of them has to take part in an evaluation.
         if comm.all_gather(comm.is_main_process() and _take_up(evaluator, path, identity))[0]:

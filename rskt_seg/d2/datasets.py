@@ -125,16 +125,16 @@ def with_image_labels(entries: Sequence[dict], min_pixels: int) -> list[dict]:
     then read here, and none of them later. Raises `LabelError` for a faulty mask, and `DatasetError` where
     there is no mask either.
     """
-
-    def labelled(entry: dict) -> dict:
-        if "image_labels" in entry:
-            return entry
-        mask = mask_of(entry)
-        return entry | {
-            "image_labels": classes_of_mask(mask, entry["vocabulary"], entry["ignore"], min_pixels)
-        }
-
+    labelled = partial(with_labels_of_image, min_pixels=min_pixels)
     return list(over_files(labelled, entries, "image-level labels", delay=2.0))
+
+
+def with_labels_of_image(entry: dict, min_pixels: int) -> dict:
+    """`with_image_labels` for one dict."""
+    if "image_labels" in entry:
+        return entry
+    shown = classes_of_mask(mask_of(entry), entry["vocabulary"], entry["ignore"], min_pixels)
+    return entry | {"image_labels": shown}
 
 
 def mask_of(entry: dict) -> str:

@@ -195,12 +195,9 @@ def _check_image_labels(cfg: CfgNode, entries: Sequence[dict]) -> None:
 def evaluation_loader(cfg: CfgNode, dataset_name: str) -> PlainErrors:
     """Every image of a dataset once, in batches of one, this process's share of them.
 
-    With `TEST.ROTATE_NAMES` their vocabulary is not that of the dataset; with `TEST.CAM` they have
-    `image_labels`.
+    With `TEST.ROTATE_NAMES` their vocabulary is not that of the dataset.
     """
     dicts = load_datasets([dataset_name])
-    if cfg.TEST.CAM:
-        dicts = with_image_labels(dicts, cfg.DATASETS.MIN_LABEL_PIXELS)
     if cfg.TEST.ROTATE_NAMES:
         dicts = [entry | {"vocabulary": _rotated(cfg, entry["vocabulary"])} for entry in dicts]
     mapper = RSDatasetMapper(cfg, is_train=False)

@@ -68,7 +68,7 @@ class RSDatasetMapper:
         self.augmentations(inputs)
         result["image"] = torch.from_numpy(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
         if label is not None:
-            result |= self.target(torch.from_numpy(np.ascontiguousarray(inputs.sem_seg)))
+            result |= self.target(torch.from_numpy(inputs.sem_seg.copy()))
         return result
 
     def sample(self, entry: dict) -> Sample:

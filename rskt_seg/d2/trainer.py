@@ -115,7 +115,7 @@ class Trainer(DefaultTrainer):
     @classmethod
     def test_cams(cls, cfg: CfgNode, model: nn.Module) -> OrderedDict:
         """`test` of the CAMs for the image-level labels of the truth; every name ends in `_CAM`."""
-        return cls._test_as(cfg, SegmentorCams(model), CAM)
+        return cls._test_as(cfg, SegmentorCams(model, cfg.DATASETS.MIN_LABEL_PIXELS), CAM)
 
     @classmethod
     def _test_as(cls, cfg: CfgNode, model: nn.Module, suffix: str) -> OrderedDict:

@@ -9,6 +9,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 
+from rskt_seg.d2.datasets import with_labels_of_image
 from rskt_seg.d2.heads import ClosedSetHead, Entries
 from rskt_seg.errors import ConfigError, DatasetError
 from rskt_seg.inference.crf import check_crf_installed
@@ -124,14 +125,19 @@ class PriorWSSSHead(ClosedSetHead):
 
 
 class SegmentorCams(nn.Module):
-    """An `RSSegmentor` with this head, which answers by its CAMs for given image-level labels."""
+    """An `RSSegmentor` with this head, which answers by its CAMs for image-level labels."""
 
-    def __init__(self, segmentor: nn.Module) -> None:
-        """`segmentor` may be wrapped for distributed training."""
+    def __init__(self, segmentor: nn.Module, min_pixels: int = 1) -> None:
+        """`segmentor` may be wrapped for distributed training; `min_pixels` as in `with_image_labels`."""
         super().__init__()
         self.segmentor = getattr(segmentor, "module", segmentor)
+        self.min_pixels = min_pixels
 
     def forward(self, batched_inputs: Entries) -> list[dict[str, Tensor]]:
-        """Inputs as `RSSegmentor`, with `image_labels`; for each `{"labels": (height, width)}`, 255 none."""
+        """Inputs as `RSSegmentor`, with `image_labels` or else a mask to take them from.
+
+        Returns for each `{"labels": (height, width)}`, 255 none. Raises as `with_image_labels`.
+        """
         head = self.segmentor.sem_seg_head
-        return [{"labels": head.cam_labels(entry)} for entry in batched_inputs]
+        entries = [with_labels_of_image(entry, self.min_pixels) for entry in batched_inputs]
+        return [{"labels": head.cam_labels(entry)} for entry in entries]

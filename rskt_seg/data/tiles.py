@@ -37,9 +37,3 @@ def _starts(length: int, size: int, stride: int) -> list[int]:
 def tile_stem(stem: str, window: Window) -> str:
     """`P0002_0_256_206_462` for rows 0..256 and columns 206..462, as the published iSAID patches."""
     return "_".join([stem, *map(str, window)])
-
-
-def untiled_stem(stem: str) -> str:
-    """What `tile_stem` made a name of; the name itself where it has no window."""
-    head, *numbers = stem.rsplit("_", 4)
-    return head if len(numbers) == 4 and all(number.isdecimal() for number in numbers) else stem

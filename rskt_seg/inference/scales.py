@@ -22,6 +22,7 @@ from rskt_seg.errors import ConfigError
 from rskt_seg.inference.crf import CRFParameters, refine_in_tiles
 from rskt_seg.inference.tiles import tiled
 from rskt_seg.inference.views import VIEWS, View, average_views
+from rskt_seg.layers.images import enlarge
 
 SCALES = (0.75, 1.0, 1.25)
 """Scales of the sides of an image."""
@@ -74,15 +75,6 @@ def mean_maps(
     """As `mean_logits`, but every map is resized to the pixels of the image, as for CAMs: (B, K, H, W)."""
     centres = [_numbers(side) + 0.5 for side in images.shape[2:]]
     return _mean(predict, images, centres, stride, passes(scales, flip))
-
-
-def enlarge(maps: Tensor, size: Sequence[int], stride: int) -> Tensor:
-    """Maps (B, K, h, w) on the grid of an image -> (B, K, H, W) at its `size`.
-
-    Bilinear (align_corners False): cells become stride x stride px, and what hangs over the image is cut off.
-    """
-    places = [(_numbers(side) + 0.5) / stride - 0.5 for side in size]
-    return _interpolated(maps, places)
 
 
 def scaled_logits(

@@ -1,8 +1,9 @@
-"""Batches of images, as models are given them."""
+"""Batches of images, as models are given them, and the maps that they are answered by."""
 
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from rskt_seg.errors import ConfigError
@@ -23,3 +24,13 @@ def stack_images(images: Tensor | Sequence[Tensor]) -> Tensor:
             f"images must be (B, 3, H, W) or a list of (3, H, W), not empty; found {tuple(images.shape)}"
         )
     return images
+
+
+def enlarge(maps: Tensor, size: Sequence[int], stride: int) -> Tensor:
+    """Maps (B, C, h, w) on the grid of an image -> (B, C, H, W) at its `size`.
+
+    Bilinear (align_corners False): cells become stride x stride px, and what hangs over the image is cut off.
+    """
+    full = [cells * stride for cells in maps.shape[2:]]
+    maps = F.interpolate(maps, full, mode="bilinear", align_corners=False)
+    return maps[..., : size[0], : size[1]]

@@ -3,6 +3,7 @@
 import pickle
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from rskt_seg.d2.augmentation import FillTransform, RandomCropOrFill, RandomScal
 from rskt_seg.d2.datasets import load_datasets, register_own, with_image_labels
 from rskt_seg.d2.loaders import check_datasets, evaluation_loader, training_loader
 from rskt_seg.d2.mapper import RSDatasetMapper, WeakDatasetMapper, training_mapper
+from rskt_seg.d2.wsss_head import SegmentorCams
 from rskt_seg.data.catalog import find_split
 from rskt_seg.errors import ConfigError, DatasetError, ImageReadError, LabelError
 from tests.d2.conftest import CONFIGS, tiny_config
@@ -304,11 +306,14 @@ def test_a_training_with_masks_has_no_image_level_labels(root):
     )
 
 
-@pytest.mark.parametrize(("asked", "expected"), [("True", SHOWN), ("False", {})])
-def test_test_images_have_image_level_labels_where_cams_are_scored(root, asked, expected):
-    entries = [entry for batch in evaluation_loader(config("TEST.CAM", asked), TEST) for entry in batch]
-    assert len(entries) == 3
-    assert by_stem([entry for entry in entries if "image_labels" in entry]) == expected
+def test_where_cams_are_scored_each_image_takes_its_labels_from_its_mask(root):
+    asked = []
+    head = SimpleNamespace(cam_labels=lambda entry: asked.append(entry) or torch.zeros(1, 1))
+    cams = SegmentorCams(SimpleNamespace(sem_seg_head=head))
+    for batch in evaluation_loader(config("TEST.CAM", "True"), TEST):
+        assert all("image_labels" not in entry for entry in batch)
+        cams(batch)
+    assert len(asked) == 3 and by_stem(asked) == SHOWN
 
 
 CLASSES = ("background", "road", "tree")

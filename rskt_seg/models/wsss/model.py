@@ -28,7 +28,7 @@ from rskt_seg.encoders.presets import (
 )
 from rskt_seg.encoders.text import build_tokenizer, expand_templates, vocabulary_size
 from rskt_seg.errors import ConfigError
-from rskt_seg.layers.images import stack_images
+from rskt_seg.layers.images import enlarge, stack_images
 from rskt_seg.losses.affinity import affinity_loss, affinity_target
 from rskt_seg.losses.pixel import balanced_cross_entropy, check_target, one_hot_cross_entropy
 from rskt_seg.models.wsss.adapters import Adapter, Decoder
@@ -245,7 +245,7 @@ class PriorWSSS(nn.Module):
             "ignore_value": IGNORED,
         }
         with self._full_precision():
-            maps = cams if cams.shape[2:] == size else enlarged(cams, size, self.stride)
+            maps = cams if cams.shape[2:] == size else enlarge(cams, size, self.stride)
             if (scheme or spec.pseudo) == "dual_threshold":
                 found = dual_threshold_labels(images, maps, present, high=spec.high, low=spec.low, **options)
             else:
@@ -281,7 +281,7 @@ class PriorWSSS(nn.Module):
         check_target(target, spec.num_classes, ignore_value)
         terms = {}
         if spec.seg_weight > 0:
-            logits = enlarged(output.logits.float(), target.shape[1:], self.stride)
+            logits = enlarge(output.logits.float(), target.shape[1:], self.stride)
             terms["loss_seg"] = spec.seg_weight * self._seg_loss(logits, target, ignore_value)
         if spec.affinity_weight > 0 and output.evidence is not None:
             grid = output.evidence.grid
@@ -349,16 +349,6 @@ class PriorWSSS(nn.Module):
 
     def _full_precision(self) -> AbstractContextManager:
         return torch.autocast(self.device.type, enabled=False)
-
-
-def enlarged(maps: Tensor, size: Sequence[int], stride: int) -> Tensor:
-    """Maps (B, C, h, w) of cells of `stride` px at the size (H, W) of the image, bilinearly.
-
-    The last cells may hang over the image: what does is cut off.
-    """
-    full = [cells * stride for cells in maps.shape[2:]]
-    maps = F.interpolate(maps, full, mode="bilinear", align_corners=False)
-    return maps[..., : size[0], : size[1]]
 
 
 def _check_layers(spec: PriorWSSSSpec, blocks: int) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from rskt_seg.cli import run as run_command
 from rskt_seg.data.preparation import Options, prepare
 from rskt_seg.data.preparation.windows import Tiling
-from rskt_seg.data.tiles import tile_stem, untiled_stem
+from rskt_seg.data.tiles import tile_stem
 from rskt_seg.errors import DatasetError, LabelError, RSKTSegError
 from tests.data.preparation.official import OFFICIAL, numbers, photograph, zipped
 
@@ -282,7 +282,6 @@ def test_windows_are_those_of_the_published_isaid_names():
     assert sorted({w.left for w in small}) == [0, 206, 412, 618, 824, 891]
     names = [tile_stem("P0003", window) for window in small]
     assert "P0003_767_1023_618_874" in names
-    assert {untiled_stem(name) for name in names} == {"P0003"}
 
 
 def command(monkeypatch, *words: str) -> int:

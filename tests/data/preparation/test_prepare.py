@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,12 @@ from rskt_seg.data.catalog import SPLITS, find_split, pairs
 from rskt_seg.data.labels import read_label
 from rskt_seg.data.preparation import RECIPES, Options, plan_only, prepare, run
 from rskt_seg.data.preparation.job import do
-from rskt_seg.data.tiles import untiled_stem
 from rskt_seg.errors import DatasetError, LabelError
 from tests.data.preparation.official import OFFICIAL, numbers, photograph, zipped
 
 WINDOW = re.compile(r"_(\d+)_(\d+)_(\d+)_(\d+)$")
+scene = partial(WINDOW.sub, "")
+"""The name of a tile without its window."""
 
 
 def files_of(root: Path, kind: str = "*") -> dict[str, bytes]:
@@ -37,11 +39,11 @@ def test_every_official_download_becomes_the_layout_of_the_table_with_the_right_
     assert {row.split for row in rows} == set(RECIPES[name].splits)
     for row in rows:
         found = pairs(row, tmp_path / "out")
-        assert {untiled_stem(pair.image.stem) for pair in found} <= set(ids)
+        assert {scene(pair.image.stem) for pair in found} <= set(ids)
         for pair in found:
             with Image.open(pair.image) as image, Image.open(pair.label) as stored:
                 assert image.mode == "RGB" and stored.mode == "L" and image.size == stored.size
-            label, whole = read_label(pair.label), ids[untiled_stem(pair.label.stem)]
+            label, whole = read_label(pair.label), ids[scene(pair.label.stem)]
             window = WINDOW.search(pair.label.stem)
             if window and name in ("iSAID", "Potsdam", "Vaihingen"):
                 top, bottom, left, right = map(int, window.groups())
@@ -49,9 +51,7 @@ def test_every_official_download_becomes_the_layout_of_the_table_with_the_right_
             if row.split == "all_8c":
                 whole = np.where(whole == 255, 0, whole + 1)
             assert (label == whole).all()
-    held = {
-        untiled_stem(p.image.stem) for p in pairs(next(r for r in rows if r.split == "all"), tmp_path / "out")
-    }
+    held = {scene(p.image.stem) for p in pairs(next(r for r in rows if r.split == "all"), tmp_path / "out")}
     assert held == set(ids)
 
 
