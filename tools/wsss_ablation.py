@@ -5,9 +5,10 @@
 
 Draws scenes, trains the tiny model once for each variant and seed from image-level labels alone, and scores
 its masks on scenes that were never trained on; beside them the CAMs, which are given the labels of those
-scenes. Writes `<set>.md` and `<set>.json` below --output. A run takes about 90 seconds on one core. What is
-complete is kept, so the same command goes on where it was stopped; `--only` restricts it to some variants,
-`--table` writes the table of what is complete.
+scenes. The CAM that all starts from is scored twice: given those labels, and told that every scene shows
+every class, which is as little as the masks are given. Writes `<set>.md` and `<set>.json` below --output.
+A run takes about 90 seconds on one core. What is complete is kept, so the same command goes on where it was
+stopped; `--only` restricts it to some variants, `--table` writes the table of what is complete.
 """
 
 import argparse
@@ -47,10 +48,11 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "U+V": ("USR", "VPE"), "T+U+V": ("TPE", "USR", "VPE"),
 }  # fmt: skip
 """Name -> what is switched on."""
-INITIAL = "initial CAM (T)"
+INITIAL, UNTOLD = "initial CAM (T)", "initial CAM (T), no labels"
 BASE = "configs/wsss/Base.yaml"
 CONFIGS = {"land": "configs/wsss/tiny_land.yaml", "objects": "configs/wsss/tiny.yaml"}
 TESTS = {"land": "land_test_sem_seg", "objects": "iSAID_wsss_test_sem_seg"}
+UNTOLD_TEST = "untold_test_sem_seg"
 
 
 def arguments() -> argparse.Namespace:
@@ -94,11 +96,13 @@ def measure(args: argparse.Namespace, variant: str, seed: int) -> None:
     """Train and score one variant with one seed, unless an earlier call has done it."""
     folder = _folder(args, variant, seed)
     data, own = draw(args, seed)
+    if variant == UNTOLD:
+        own = tell_every_class(args.set, data)
     limit = () if args.iterations is None else ("SOLVER.MAX_ITER", args.iterations)
     on = VARIANTS.get(variant, ("TPE",))
     words = [word for name, choice in _MODULES.items() for word in choice[name not in on]]
     options = [f"MODEL.WSSS.{word}" if i % 2 == 0 else word for i, word in enumerate(words)]
-    if variant == INITIAL:  # nothing is learnt: what CLIP and the texts say
+    if variant in (INITIAL, UNTOLD):  # nothing is learnt: what CLIP and the texts say
         limit = ("SOLVER.MAX_ITER", 1, "SOLVER.WARMUP_ITERS", 0)
         options += ["MODEL.WSSS.PAR_ITERS", 0]
     files = [(REPOSITORY / file).read_bytes() for file in sorted({*CONFIGS.values(), BASE})]
@@ -109,22 +113,45 @@ def measure(args: argparse.Namespace, variant: str, seed: int) -> None:
         "configuration": hashlib.sha256(b"".join(files)).hexdigest(),
     }
     refuse_others(folder, asked)
-    if not _figures(folder, args.set):
+    if not _figures(folder, _test(args, variant)):
         fixed = ("OUTPUT_DIR", folder, "SEED", seed, "TEST.CAM", True)
         words = (*own, *fixed, *limit, *options)
         call("train_net.py", "--config-file", CONFIGS[args.set], "--resume", *words, data=data)
 
 
+def tell_every_class(name: str, data: Path) -> tuple[object, ...]:
+    """Write a test set whose scenes all show every class by their image-level labels; what names it."""
+    if name == "land":
+        land = yaml.safe_load((data / "land.yaml").read_text())
+        classes, part = land["classes"], land["splits"]["test"]
+        stems = (data / part["list"]).read_text().split()
+    else:
+        row = find_split(TESTS[name])
+        classes, part = list(row.class_set.names), {"images": row.images, "labels": row.labels}
+        stems = sorted(path.stem for path in (data / row.images).iterdir())
+    lines = [",".join([stem, *classes]) for stem in stems]
+    (data / "untold.csv").write_text("\n".join(lines) + "\n")
+    splits = {"test": part | {"image_labels": "untold.csv"}}
+    own = {"name": "untold", "classes": classes, "splits": splits}
+    (data / "untold.yaml").write_text(yaml.safe_dump(own, sort_keys=False))
+    files = [str(data / file) for file in ("untold.yaml", "land.yaml") if (data / file).exists()]
+    return "DATASETS.OWN", f"{tuple(files)}", "DATASETS.TEST", f"('{UNTOLD_TEST}',)"
+
+
 def _folder(args: argparse.Namespace, variant: str, seed: int) -> Path:
-    return args.output / f"{args.set}_{variant.replace(' ', '_')}_seed{seed}"
+    return args.output / f"{args.set}_{variant.replace(' ', '_').replace(',', '')}_seed{seed}"
 
 
-def _figures(folder: Path, name: str) -> dict[str, float]:
+def _test(args: argparse.Namespace, variant: str) -> str:
+    return UNTOLD_TEST if variant == UNTOLD else TESTS[args.set]
+
+
+def _figures(folder: Path, test: str) -> dict[str, float]:
     """mIoU, mF1 and OA of the masks, mIoU of the CAMs and of guessing, in percent; empty if incomplete."""
-    files = [folder / "inference" / f"{TESTS[name]}{end}.json" for end in ("", "_CAM")]
+    files = [folder / "inference" / f"{test}{end}.json" for end in ("", "_CAM")]
     if not all(file.exists() for file in files):
         return {}
-    masks, cams = (json.loads(file.read_text())["datasets"][TESTS[name]] for file in files)
+    masks, cams = (json.loads(file.read_text())["datasets"][test] for file in files)
     pixels = np.array([row["pixels"] for row in masks["classes"].values()])
     guess = np.nanmean(np.where(pixels > 0, chance(pixels), np.nan))
     figures = {"masks": masks["mIoU"], "mF1": masks["mF1"], "OA": masks["pACC"]}
@@ -134,9 +161,9 @@ def _figures(folder: Path, name: str) -> dict[str, float]:
 def complete(args: argparse.Namespace) -> dict[str, dict[int, dict]]:
     """Variant -> seed -> figures, of everything in the output folder that is complete."""
     found: dict[str, dict[int, dict]] = {}
-    for variant in (INITIAL, *args.only):
+    for variant in (UNTOLD, INITIAL, *args.only):
         for seed in args.seeds:
-            if figures := _figures(_folder(args, variant, seed), args.set):
+            if figures := _figures(_folder(args, variant, seed), _test(args, variant)):
                 found.setdefault(variant, {})[seed] = figures
     if not found:
         raise RSKTSegError(f"{args.output} holds no complete run of {args.set} yet")
@@ -149,7 +176,7 @@ def table(found: dict[str, dict[int, dict]]) -> str:
     for variant, runs in found.items():
         cells = [[each[key] for each in runs.values()] for key in ("masks", "mF1", "OA", "cams")]
         shown = [spread(cell) for cell in cells]
-        rows.append([variant, len(runs), *(["-"] * 3 + shown[3:] if variant == INITIAL else shown)])
+        rows.append([variant, len(runs), *(["-"] * 3 + shown[3:] if variant in (UNTOLD, INITIAL) else shown)])
     headers = ["switched on", "seeds", "masks: mIoU", "mF1", "OA", "CAMs, given the labels: mIoU"]
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
 
@@ -159,7 +186,7 @@ def main() -> int:
     args.output = args.output.resolve()
     if not args.table:
         for seed in args.seeds:
-            for variant in (INITIAL, *args.only):
+            for variant in (UNTOLD, INITIAL, *args.only):
                 measure(args, variant, seed)
     found = complete(args)
     guess = np.mean([row["chance"] for runs in found.values() for row in runs.values()])

@@ -14,7 +14,8 @@ import wsss_ablation  # noqa: E402
 
 from rskt_seg.d2 import load_config  # noqa: E402
 from rskt_seg.d2.specs import model_spec  # noqa: E402
-from rskt_seg.data.catalog import pairs  # noqa: E402
+from rskt_seg.data.catalog import find_split, pairs  # noqa: E402
+from rskt_seg.data.image_labels import split_image_labels  # noqa: E402
 from rskt_seg.data.own import read_own  # noqa: E402
 from rskt_seg.inference.palette import palette  # noqa: E402
 
@@ -74,3 +75,19 @@ def test_the_table_has_mean_and_spread_and_the_initial_cam_no_masks(tmp_path):
         "30.0",
     ]
     assert "42.0 ± 2.8" in none and "50.0 ± 0.0" in none
+
+
+@pytest.mark.parametrize("name", wsss_ablation.CONFIGS)
+def test_scenes_of_which_nothing_is_told_show_every_class_by_their_labels(tmp_path, name):
+    data, _ = wsss_ablation.draw(arguments(tmp_path, name), 1)
+    wsss_ablation.tell_every_class(name, data)
+    (split,) = read_own(data / "untold.yaml", palette)
+    shown = split_image_labels(split, data)
+    told = (
+        find_split(wsss_ablation.TESTS[name])
+        if name == "objects"
+        else read_own(data / "land.yaml", palette)[1]
+    )
+    assert split.class_set.names == told.class_set.names
+    assert {pair.image for pair in pairs(split, data)} == {pair.image for pair in pairs(told, data)}
+    assert len(shown) == 2 and all(ids == tuple(range(len(told.class_set.names))) for ids in shown.values())
