@@ -124,9 +124,10 @@ def load_encoder(model: nn.Module, role: str, source: str | os.PathLike | Mappin
         state = convert(weights.state, bicor.ENCODER_RULES, report)
     else:
         rules = clip.RULES if role == "clip" else clip.trunk_rules(len(module.transformer.resblocks))
-        named = clip.normalise_names(weights.state)
-        state = convert(clip.round_through_half(named), rules, report)
-        if role == "clip" and hasattr(model, "text_enriched"):
+        state, weak = clip.normalise_names(weights.state), hasattr(model, "text_enriched")
+        # As RSKT-Seg's published code loads CLIP; the weakly supervised method takes the weights as they are.
+        state = convert(state if weak else clip.round_through_half(state), rules, report)
+        if weak:
             model.text_enriched.zero_()  # texts of another CLIP: `encode_classes` makes them anew
     load_strict(
         module, state, name, f"The model's {role} has another architecture: choose the file that fits it"

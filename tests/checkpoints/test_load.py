@@ -154,6 +154,15 @@ def test_clip_files_are_split_and_rounded_through_half_where_the_published_loade
     assert not torch.equal(own["visual.proj"], model.clip.visual.proj)
 
 
+def test_the_weakly_supervised_method_takes_clip_as_it_is(clip_file):
+    clip, path = clip_file
+    model = rskt_seg.create_model("prior_wsss_tiny", ["ship", "plane"])
+    rskt_seg.load_encoder(model, "clip", path)
+    own = dict(clip.state_dict())
+    for key, value in model.clip.state_dict().items():
+        assert torch.equal(value, own[key]), key
+
+
 def test_remote_clip_takes_the_visual_trunk_and_drops_the_rest_with_reasons(clip_file):
     clip, path = clip_file
     model = tiny()
