@@ -26,6 +26,8 @@ _LEAST = 1e-5
 class CRFParameters:
     """Parameters of the two kernels; the defaults are CTFA's for remote sensing.
 
+    For photographs WeCLIP and CLIP-ES use `gaussian_sxy` 3, `gaussian_compat` 3 and `bilateral_sxy` 64.
+
     `gaussian_sxy` (px) and `gaussian_compat` are reach and weight of the kernel that only knows distance;
     `bilateral_sxy` (px), `bilateral_srgb` (grey levels) and `bilateral_compat` those of the one that also
     knows colour. Raises `ConfigError` unless all are positive; weights may be 0, iterations are whole.
@@ -47,10 +49,6 @@ class CRFParameters:
             value, may_be_zero = getattr(self, field.name), field.name.endswith("compat")
             if not (0 < value < math.inf or (may_be_zero and value == 0)):
                 raise ConfigError(f"{field.name} of the CRF must be positive; found {value!r}")
-
-
-VOC_CRF = CRFParameters(gaussian_sxy=3.0, gaussian_compat=3.0, bilateral_sxy=64.0)
-"""What the methods for photographs use (WeCLIP, CLIP-ES)."""
 
 
 def check_crf_installed() -> None:
