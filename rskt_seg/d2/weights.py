@@ -14,9 +14,11 @@ from rskt_seg.checkpoints.files import read_weights
 from rskt_seg.checkpoints.manifest import fetch_command
 from rskt_seg.d2.datasets import register_own
 from rskt_seg.d2.specs import METHODS, class_names, method_of, model_spec, untrained_model
+from rskt_seg.encoders.text import build_tokenizer
 from rskt_seg.errors import ConfigError, WeightsNotFoundError
 from rskt_seg.models.wsss.classes import find_channels
-from rskt_seg.models.wsss.text import describe_classes
+from rskt_seg.models.wsss.spec import CLIP_PRESETS
+from rskt_seg.models.wsss.text import check_tokens, describe_classes
 
 logger = logging.getLogger(__name__)
 
@@ -185,6 +187,7 @@ def check_descriptions(cfg: CfgNode) -> None:
             f"MODEL.WSSS.CLUSTERS {spec.clusters} needs as many different descriptions; found "
             f"{len(set(described.descriptions))}"
         )
+    check_tokens(described, build_tokenizer(CLIP_PRESETS[spec.encoder].text))
 
 
 def load_weights(model: nn.Module, cfg: CfgNode) -> dict[str, str]:

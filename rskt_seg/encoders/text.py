@@ -60,11 +60,14 @@ class Tokenizer:
         if preset.words is not None:
             self.rows = {token: row for row, token in enumerate(_known_tokens(preset.words), start=1)}
 
+    def length(self, text: str) -> int:
+        """Number of tokens of a text, start and end included."""
+        return len(_ids(text))
+
     def __call__(self, texts: Sequence[str]) -> Tensor:
-        encode = _byte_pair_encoder()
         table = torch.zeros(len(texts), self.context_length, dtype=torch.long)
         for row, text in zip(table, texts, strict=True):
-            ids = [_START, *encode(text), _END]
+            ids = _ids(text)
             if len(ids) > self.context_length:
                 raise VocabularyError(
                     f"the text encoder reads at most {self.context_length} tokens; {text!r} has "
@@ -79,6 +82,10 @@ class Tokenizer:
 def build_tokenizer(preset: TextPreset) -> Tokenizer:
     """The tokenizer that belongs to a text tower."""
     return Tokenizer(preset)
+
+
+def _ids(text: str) -> list[int]:
+    return [_START, *_byte_pair_encoder()(text), _END]
 
 
 def _to_rows(ids: list[int], rows: dict[int, int], text: str) -> list[int]:

@@ -368,6 +368,19 @@ class TestEarly:
             check_descriptions(config("MODEL.WSSS.CLUSTERS", "400"))
         check_descriptions(config())
 
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [("a pond" + " boat" * 30, "at most 24 tokens"), ("a zyzzyva", "never saw a word")],
+    )
+    def test_a_description_that_cannot_be_read_stops_a_run_before_it_starts(
+        self, data_root, tmp_path, words, said
+    ):
+        content = Path(rskt_seg.__file__).with_name("descriptions").joinpath("tiny.json").read_text()
+        assert content.count("a pond with a boat") == 1
+        (tmp_path / "mine.json").write_text(content.replace("a pond with a boat", words))
+        with pytest.raises(ConfigError, match=rf"mine\.json, class 'ship': .*{said}"):
+            check_descriptions(config("MODEL.WSSS.DESCRIPTIONS", str(tmp_path / "mine.json")))
+
     def test_a_crf_that_is_not_installed_stops_a_run_before_it_starts(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "pydensecrf", None)
         monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import rskt_seg
 from rskt_seg import create_model
 from rskt_seg.data.class_sets import ISAID, ISPRS
 from rskt_seg.errors import ConfigError, LabelError, VocabularyError
@@ -83,6 +84,19 @@ class TestClasses:
         model = build(("igloo",), encode=False, descriptions="")
         with pytest.raises(ConfigError, match=r"igloo.*tpe=False"):
             model.encode_classes()
+
+    def test_texts_that_were_kept_are_the_same_and_as_loudly_alike(self, tmp_path, caplog):
+        caplog.set_level("INFO")
+        model, texts, said = build(encode=False, text_weight=5.0), [], []
+        rskt_seg.load_encoder(model, "clip", "tiny")
+        for _ in range(2):
+            caplog.clear()
+            model.encode_classes(tmp_path)
+            texts.append(model.text_enriched.clone())
+            said.append([line for line in caplog.messages if "cosine" in line])
+        assert torch.equal(*texts) and said[0] == said[1]
+        assert any("makes classes alike" in line for line in said[0])
+        assert len(list(tmp_path.glob("class_texts_*.npy"))) == 1
 
 
 class TestForward:
@@ -369,6 +383,9 @@ def test_the_parameters_are_those_of_the_specification_to_the_unit(dino, levels,
     count = count_parameters(model)
     assert (count.optimised, count.table4_trainable, count.table4_total) == (optimised, trainable, total)
     assert count_parameters(six).optimised == optimised - 2_570
+    assert f"{optimised:,} parameters optimised" in str(
+        count
+    ) and f"{trainable:,} trainable of {total:,}" in str(count)
 
 
 @pytest.mark.slow

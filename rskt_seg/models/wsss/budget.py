@@ -41,6 +41,12 @@ class Parameters:
         """The paper's total."""
         return self.optimised + self.frozen + self.mask_token
 
+    def __str__(self) -> str:
+        return (
+            f"{self.optimised:,} parameters optimised, {self.frozen:,} frozen; by the convention of table 4 "
+            f"{self.table4_trainable:,} trainable of {self.table4_total:,}"
+        )
+
 
 def count_parameters(model: PriorWSSS) -> Parameters:
     """The parameters of a model, which may be on the meta device."""

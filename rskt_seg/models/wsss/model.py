@@ -20,8 +20,6 @@ from rskt_seg.encoders.dinov2 import DinoV2
 from rskt_seg.encoders.presets import (
     CLIP_PIXEL_MEAN,
     CLIP_PIXEL_STD,
-    CLIP_TINY,
-    CLIP_VITB16,
     DINO_PIXEL_MEAN,
     DINO_PIXEL_STD,
     DINOV2_PRESETS,
@@ -38,11 +36,10 @@ from rskt_seg.models.wsss.par import ParOptions
 from rskt_seg.models.wsss.prototypes import VisualPrototypes, seeds
 from rskt_seg.models.wsss.pseudo import complement_labels, dual_threshold_labels
 from rskt_seg.models.wsss.relations import joint_affinity, refine
-from rskt_seg.models.wsss.spec import NONE, PriorWSSSSpec
+from rskt_seg.models.wsss.spec import CLIP_PRESETS, NONE, PriorWSSSSpec
 from rskt_seg.models.wsss.text import class_texts, describe_classes
 from rskt_seg.vocabulary import check_names, fixed_names
 
-_CLIP = {"vitb16": CLIP_VITB16, "tiny": CLIP_TINY}
 FROZEN = ("clip", "dinov2")
 """The parts that never train."""
 
@@ -104,7 +101,7 @@ class PriorWSSS(nn.Module):
         self.spec = spec
         self.class_names = fixed_names(check_names(class_names), spec.num_classes)
         self.channels = find_channels(self.class_names, spec.background)
-        clip, dino = _CLIP[spec.encoder], DINOV2_PRESETS[spec.dino]
+        clip, dino = CLIP_PRESETS[spec.encoder], DINOV2_PRESETS[spec.dino]
         _check_layers(spec, clip.vision.layers)
         expand_templates([spec.template])
         for name, values in (

@@ -9,11 +9,14 @@ reason.
 
 from dataclasses import dataclass
 
+from rskt_seg.encoders.presets import CLIP_TINY, CLIP_VITB16
 from rskt_seg.errors import ConfigError
 from rskt_seg.options import check_options, refuse_unread
 
+CLIP_PRESETS = {"vitb16": CLIP_VITB16, "tiny": CLIP_TINY}
+"""What `encoder` names."""
 _CHOICES = {
-    "encoder": ("vitb16", "tiny"),
+    "encoder": tuple(CLIP_PRESETS),
     "dino": ("vitb14", "vits14", "tiny"),
     "positions": ("hub", "timm"),
     "cam_attention": ("vanilla", "value"),
