@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rskt_seg.checkpoints import bicor, clip, dino, fctl, rskt
 from rskt_seg.checkpoints.fetch import sha256_of
-from rskt_seg.checkpoints.files import CLASS_NAMES, OPTIONS, WeightFile, read_weights
+from rskt_seg.checkpoints.files import CLASS_NAMES, OPTIONS, TRAINED_ON, WeightFile, read_weights
 from rskt_seg.checkpoints.load import load_checkpoint
 from rskt_seg.checkpoints.rules import LoadReport, convert
 from rskt_seg.errors import CheckpointError
@@ -77,14 +77,16 @@ def export_model(
     """Load a whole checkpoint into `model`, strictly, and write it under this package's names.
 
     `contexts` as for `load_checkpoint`. The file states the options of `model`, and its class names if it has
-    any, so that loading it into another one is refused. Raises `CheckpointError` as `load_checkpoint`, and
-    where `target` exists or is no .safetensors.
+    any, so that loading it into another one is refused; and the training sets that `source` states. Raises
+    `CheckpointError` as `load_checkpoint`, and where `target` exists or is no .safetensors.
     """
     check_target(target)
     report = load_checkpoint(model, source, contexts)
     stated = {OPTIONS: json.dumps(asdict(model.spec))}
     if getattr(model, "class_names", None) is not None:
         stated[CLASS_NAMES] = json.dumps(model.class_names)
+    if sets := read_weights(source).trained_on:
+        stated[TRAINED_ON] = json.dumps(sets)
     _write(model.state_dict(), source, target, stated)
     return report
 

@@ -19,18 +19,22 @@ CLASS_NAMES = "class_names"
 """Where it states, in the same way, what the classes of a closed-set model are called."""
 FROZEN = "frozen"
 """Where a checkpoint of trained parts alone states the others: part -> {"source": ..., "digest": ...}."""
+TRAINED_ON = "trained_on"
+"""Where a checkpoint lists its training sets: {"name", "dataset", "split", "classes"} of each."""
 _WRAPPERS = ("model", "state_dict", "teacher")
 
 
 @dataclass(frozen=True)
 class WeightFile:
     """What a weight file holds: its tensors, and if stated the options and the class names of the model it
-    was saved from, and the frozen parts of it that were left out (see `FROZEN`)."""
+    was saved from, the frozen parts of it that were left out (see `FROZEN`), and its training sets (see
+    `TRAINED_ON`)."""
 
     state: dict[str, Tensor]
     options: dict[str, object] | None = None
     class_names: tuple[str, ...] | None = None
     frozen: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    trained_on: tuple[Mapping[str, object], ...] = ()
 
 
 def read_weights(path: str | os.PathLike) -> WeightFile:
@@ -56,12 +60,12 @@ def read_weights(path: str | os.PathLike) -> WeightFile:
 
 def unwrap(content: object, source: str) -> WeightFile:
     """The state dict inside what was saved: bare, or under Detectron2's `model`, `state_dict`, or DINO's
-    `teacher`; `options`, `class_names` and `frozen` beside it are those of the model.
+    `teacher`; `options`, `class_names`, `frozen` and `trained_on` beside it are those of the model.
 
     Raises `CheckpointError` for anything without tensors.
     """
     beside = content if isinstance(content, Mapping) else {}
-    options, names, frozen = (beside.get(key) for key in (OPTIONS, CLASS_NAMES, FROZEN))
+    options, names, frozen, sets = (beside.get(key) for key in (OPTIONS, CLASS_NAMES, FROZEN, TRAINED_ON))
     for key in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -76,6 +80,7 @@ def unwrap(content: object, source: str) -> WeightFile:
         options if isinstance(options, dict) else None,
         tuple(map(str, names)) if isinstance(names, list | tuple) else None,
         frozen if isinstance(frozen, dict) else {},
+        tuple(sets) if isinstance(sets, list | tuple) else (),
     )
 
 
@@ -100,7 +105,7 @@ def _read_safetensors(path: Path) -> dict:
 
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
-    stated = {key: json.loads(metadata[key]) for key in (OPTIONS, CLASS_NAMES) if key in metadata}
+    stated = {key: json.loads(metadata[key]) for key in (OPTIONS, CLASS_NAMES, TRAINED_ON) if key in metadata}
     return {"model": load_file(path), **stated}
 
 

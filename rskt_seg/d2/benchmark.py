@@ -8,7 +8,7 @@ are taken up only where weights, settings, data, code and versions are those of 
 import json
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -25,6 +25,7 @@ from rskt_seg.d2.evaluator import RSEvaluator
 from rskt_seg.d2.references import closed_set_reference
 from rskt_seg.d2.segmentor import plain_model
 from rskt_seg.d2.specs import method_of
+from rskt_seg.d2.trained_sets import TrainedSet, trained_sets
 from rskt_seg.d2.trainer import Trainer
 from rskt_seg.d2.tta import with_augmentation
 from rskt_seg.d2.weights import check_trained, context_files, load_trained
@@ -38,8 +39,6 @@ from rskt_seg.writing import replacing
 logger = logging.getLogger(__name__)
 
 _BACKBONES = {"vitb16": "ViT-B", "vitl14": "ViT-L"}
-_KINDS = {"", "8c", "padded", "fctl"}
-"""Words of a split's name that tell how its labels are written, not which images it has."""
 
 
 def evaluate(cfg: CfgNode, resume: bool = False) -> OrderedDict:
@@ -77,7 +76,8 @@ class Benchmark:
         self.cfg = cfg
         self.suffix = suffix
         self.folder = Path(cfg.OUTPUT_DIR)
-        self.about = _describe(cfg, weights)
+        self.trained = trained_sets(cfg, weights)
+        self.about = _describe(cfg, weights, self.trained)
         self.identity = {
             "weights": [self.about.weights_sha256, *map(sha256_of, context_files(cfg, weights).values())],
             "settings": provenance.scoring_digest(cfg),
@@ -130,7 +130,7 @@ class Benchmark:
 
     def _result(self, evaluator: RSEvaluator) -> report.SetResult:
         metadata = MetadataCatalog.get(evaluator.name)
-        trained = [n for d in self.cfg.DATASETS.TRAIN for n in MetadataCatalog.get(d).stuff_classes]
+        trained = [name for each in self.trained for name in each.classes]
         return report.SetResult(
             name=evaluator.name,
             classes=evaluator.classes,
@@ -138,7 +138,7 @@ class Benchmark:
             scores=evaluator.scores,
             images=evaluator.images,
             fingerprint=str(evaluator.fingerprint),
-            in_domain=any(_contains(evaluator.name, name) for name in self.cfg.DATASETS.TRAIN),
+            in_domain=any(each.holds_images_of(evaluator.name) for each in self.trained),
             note=metadata.get("note", ""),
             protocol=evaluator.protocol_scores,
             # The paper scores predictions; CAMs are given the classes of the truth.
@@ -163,31 +163,18 @@ class Benchmark:
         return [self.folder / f"{stem}{end}" for end in (".txt", ".md", ".csv", "_classes.csv", ".json")]
 
 
-def _describe(cfg: CfgNode, weights: str) -> report.Run:
-    trained = {MetadataCatalog.get(name).get("dataset", name) for name in cfg.DATASETS.TRAIN}
+def _describe(cfg: CfgNode, weights: str, sets: Sequence[TrainedSet]) -> report.Run:
+    trained = {each.dataset for each in sets}
     backbone = "" if method_of(cfg).closed_set else _BACKBONES.get(cfg.MODEL.RSKT.ENCODER, "")
     return report.Run(
         weights=weights,
         weights_sha256=sha256_of(weights),
-        trained_on=tuple(cfg.DATASETS.TRAIN),
+        trained_on=tuple(each.name for each in sets),
         config=provenance.settings(cfg),
         versions=provenance.versions(cfg.MODEL.DEVICE),
         published=published(trained.pop(), backbone) if len(trained) == 1 else None,
         rotated=cfg.TEST.ROTATE_NAMES,
     )
-
-
-def _contains(test: str, train: str) -> bool:
-    """Whether the set `test` holds images of the set `train`, going by what they are registered as."""
-    a, b = MetadataCatalog.get(test), MetadataCatalog.get(train)
-    same = _images(a.get("dataset", test)) == _images(b.get("dataset", train))
-    parts = [set(m.get("split", "").split("_")) - _KINDS for m in (a, b)]
-    return test == train or (same and ("all" in parts[0] | parts[1] or not parts[0].isdisjoint(parts[1])))
-
-
-def _images(dataset: str) -> str:
-    """The dataset whose images, perhaps cut otherwise, the dataset called `dataset` has."""
-    return dataset.removesuffix("_geoseg").removesuffix("_wsss")
 
 
 def _files(entry: dict) -> tuple[str, str]:

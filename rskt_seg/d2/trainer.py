@@ -17,7 +17,7 @@ from detectron2.utils import comm
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from rskt_seg.checkpoints.files import CLASS_NAMES, OPTIONS, read_weights
+from rskt_seg.checkpoints.files import CLASS_NAMES, OPTIONS, TRAINED_ON, read_weights
 from rskt_seg.checkpoints.load import check_stated
 from rskt_seg.d2 import loaders
 from rskt_seg.d2.checkpointer import AtomicCheckpointer, last_checkpoint
@@ -27,6 +27,7 @@ from rskt_seg.d2.optimizer import build_optimizer
 from rskt_seg.d2.partwise import PartwiseTrainer
 from rskt_seg.d2.schedule import build_lr_scheduler
 from rskt_seg.d2.segmentor import PREFIX, plain_model
+from rskt_seg.d2.trained_sets import sets_to_train, stated_sets
 from rskt_seg.d2.tta import with_augmentation
 from rskt_seg.d2.weights import left_out, load_left_out, load_weights
 from rskt_seg.d2.wsss_head import CAM, SegmentorCams
@@ -138,8 +139,15 @@ class Trainer(DefaultTrainer):
             check_stated(model, read_weights(last), str(last))
             self.checkpointer.load(str(last))
             self.start_iter = self.iter + 1
+        self._state_training_sets(str(last or self.cfg.MODEL.WEIGHTS))
         if parts := left_out(model, self.cfg, loaded):
             self.checkpointer.leave_out(parts)
+
+    def _state_training_sets(self, start: str) -> None:
+        """Write to every checkpoint what the model was trained on, also before this run."""
+        before = stated_sets(start) if start else ()
+        sets = dict.fromkeys((*before, *sets_to_train(self.cfg)))
+        self.checkpointer.stated[TRAINED_ON] = [each._asdict() for each in sets]
 
     def train(self) -> OrderedDict | None:
         """Train to `SOLVER.MAX_ITER`, then evaluate `DATASETS.TEST`."""

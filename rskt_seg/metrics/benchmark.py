@@ -250,10 +250,10 @@ def _notes(results: Sequence[SetResult], run: Run) -> list[str]:
     if any(result.in_domain for result in results):
         notes.append("*: the set contains images the model was trained on; its score is mostly on those")
     if any(result.seen is not None for result in results):
-        trained = ", ".join(run.trained_on) or "which is empty"
+        trained = ", ".join(run.trained_on) or "which nothing names"
         notes += [
             f"seen, unseen: mean IoU of the classes whose names, case and plural aside, are or are not those "
-            f"of DATASETS.TRAIN, {trained} (number of classes with ground truth)",
+            f"of the training data, {trained} (number of classes with ground truth)",
             "chance: expected mIoU of guessing each pixel's class uniformly",
         ]
     if run.published is not None:

@@ -18,6 +18,7 @@ from rskt_seg.d2 import benchmark, load_config
 from rskt_seg.d2.benchmark import evaluate
 from rskt_seg.d2.datasets import register_splits
 from rskt_seg.d2.loaders import evaluation_loader
+from rskt_seg.d2.trained_sets import TrainedSet
 from rskt_seg.d2.trainer import Trainer
 from rskt_seg.data.catalog import UDD5, find_split, pairs
 from rskt_seg.data.fingerprint import fingerprint
@@ -153,11 +154,11 @@ def test_counts_of_other_class_names_are_not_taken_up(cfg, passes, register):
 
 
 def test_a_set_of_which_all_was_trained_on_is_in_domain():
-    assert benchmark._contains("DLRSD_all_sem_seg", "DLRSD_train_sem_seg")
-    assert benchmark._contains("DLRSD_val_sem_seg", "DLRSD_all_sem_seg")
-    assert benchmark._contains("DLRSD_val_sem_seg", "DLRSD_val_sem_seg")
-    assert not benchmark._contains("DLRSD_val_sem_seg", "DLRSD_train_sem_seg")
-    assert not benchmark._contains("iSAID_all_sem_seg", "DLRSD_all_sem_seg")
+    assert TrainedSet.registered("DLRSD_train_sem_seg").holds_images_of("DLRSD_all_sem_seg")
+    assert TrainedSet.registered("DLRSD_all_sem_seg").holds_images_of("DLRSD_val_sem_seg")
+    assert TrainedSet.registered("DLRSD_val_sem_seg").holds_images_of("DLRSD_val_sem_seg")
+    assert not TrainedSet.registered("DLRSD_train_sem_seg").holds_images_of("DLRSD_val_sem_seg")
+    assert not TrainedSet.registered("DLRSD_all_sem_seg").holds_images_of("iSAID_all_sem_seg")
 
 
 @pytest.mark.parametrize(
@@ -174,7 +175,7 @@ def test_a_set_of_which_all_was_trained_on_is_in_domain():
     ],
 )
 def test_other_cuts_and_labels_of_the_same_images_are_the_same_images(test, train, contained):
-    assert benchmark._contains(test, train) is contained
+    assert TrainedSet.registered(train).holds_images_of(test) is contained
 
 
 def test_damaged_counts_are_replaced(cfg, tmp_path, passes, caplog):
