@@ -146,6 +146,19 @@ def test_hidden_pixels_reach_no_model_and_get_no_class(tmp_path):
     assert np.array_equal(black.final, white.final) and np.array_equal(black.prediction, white.prediction)
     assert (black.prediction[:9] == 255).all() and (black.pseudo_labels[:9] == 255).all()
     assert (black.prediction[9:] < 4).all()
+    assert (black.pixels[:9] == 0).all() and (white.pixels[:9] == 255).all()
+    assert np.array_equal(black.pixels[9:], white.pixels[9:]) and black.pixels[9:].std() > 50
+    assert not black.valid[:9].any() and black.valid[9:].all()
+
+
+def test_the_background_is_what_the_model_takes_for_it_whatever_its_name():
+    assert Segmenter(PriorStub()).background == 0
+    assert Segmenter(PriorStub(background=False)).background is None
+    last = PriorStub()
+    last.class_names, last.channel_ids = ("red", "green", "blue", "clutter"), (3, 0, 1, 2)
+    assert Segmenter(last).background == 3
+    assert Segmenter(FixedColours(), ["background", "green", "blue"]).background is None
+    assert Segmenter(Colours(), ["background", "red"]).background is None
 
 
 @pytest.mark.parametrize("size", [(48, 64), (37, 51), (5, 3)])

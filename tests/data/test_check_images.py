@@ -125,3 +125,10 @@ def test_the_quick_check_reads_the_headers_of_all_images(root):
     images[1].write_bytes(b"no image")
     (finding,) = quick_image_check("own", images)
     assert finding.is_error and finding.files[0][0] == str(images[1])
+
+
+def test_the_fingerprint_tells_one_class_from_another(root):
+    first = check(root).fingerprint
+    (root / "l.csv").write_text("a,road,tree\nb,tree,field\nc,field\n")
+    other = check(root).fingerprint
+    assert other.images == first.images and other.labels != first.labels

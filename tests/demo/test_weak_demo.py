@@ -1,6 +1,7 @@
 """The demo command with the weakly supervised method: an untrained tiny model, every flag from end to end."""
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 from rskt_seg.cli import run
 from rskt_seg.demo_app import DemoOptions, parse_names, segment_files
 from rskt_seg.errors import ConfigError, VocabularyError
+from rskt_seg.inference.palette import palette
 from rskt_seg.segmenter import Segmenter
 from tests.inference.prior_stub import PriorStub
 from tests.stub_models import Colours
@@ -57,6 +59,62 @@ def test_a_pixel_outside_fails_its_image_and_an_image_without_data_has_no_cams(i
     Image.fromarray(np.zeros((9, 9, 4), np.uint8)).save(tmp_path / "hidden.png")
     assert draw(tmp_path / "hidden.png", tmp_path / "out") == 0
     assert not list((tmp_path / "out").glob("*cams*"))
+
+
+def test_an_image_without_data_says_in_one_line_why_nothing_is_drawn(tmp_path, caplog):
+    Image.fromarray(np.zeros((9, 9, 4), np.uint8)).save(tmp_path / "hidden.png")
+    caplog.set_level("INFO")
+    assert draw(tmp_path / "hidden.png", tmp_path / "out") == 0
+    (line,) = [record.getMessage() for record in caplog.records if "cams" in record.getMessage()]
+    assert line == f"{tmp_path / 'hidden.png'}: no cams are drawn, for the image holds no data"
+
+
+def test_a_tile_without_data_is_told_from_one_without_a_class(image, tmp_path, caplog):
+    pixels = np.dstack([np.asarray(Image.open(image)), np.full((40, 72), 255, np.uint8)])
+    pixels[:, :36] = 0
+    Image.fromarray(pixels).save(tmp_path / "half.png")
+    caplog.set_level("INFO")
+    assert draw(tmp_path / "half.png", tmp_path / "out", at=(0, 0)) == 0
+    assert (tmp_path / "out" / "half_cams.png").exists()
+    assert "half.png: CAMs of a tile without data; --at chooses another" in caplog.text
+    assert "no class" not in caplog.text
+
+
+def test_the_background_is_grey_in_pictures_and_tables_and_clear_in_the_overlay(image, tmp_path):
+    assert draw(image, tmp_path / "out") == 0
+    ids, shown = (
+        np.asarray(Image.open(tmp_path / "out" / f"scene_{kind}.png")) for kind in ("ids", "overlay")
+    )
+    photo = np.asarray(Image.open(image))
+    assert np.array_equal(np.unique(ids), [0, 1, 2])
+    assert np.array_equal(shown[ids == 0], photo[ids == 0])
+    assert (shown[ids > 0] != photo[ids > 0]).any(axis=1).all()
+    listed = json.loads((tmp_path / "out" / "scene_area.json").read_text(encoding="utf-8"))["classes"]
+    assert [row["name"] for row in listed] == ["background", "red", "green", "blue"]
+    grey, *others = (row["color"] for row in listed)
+    assert len(set(grey)) == 1 and others == palette(4)[1:].tolist()
+    for kind in ("labels", "legend", "cams"):
+        picture = np.asarray(Image.open(tmp_path / "out" / f"scene_{kind}.png"))
+        assert (picture == grey).all(axis=2).any() and not (picture == palette(1)[0]).all(axis=2).any()
+
+
+def test_the_colour_table_of_ids_is_that_of_the_pictures(image, tmp_path):
+    rasterio = pytest.importorskip("rasterio")
+    Image.open(image).save(tmp_path / "scene.tif")
+    assert draw(tmp_path / "scene.tif", tmp_path / "out") == 0
+    listed = json.loads((tmp_path / "out" / "scene_area.json").read_text(encoding="utf-8"))["classes"]
+    with rasterio.open(tmp_path / "out" / "scene_ids.tif") as dataset:
+        table = dataset.colormap(1)
+    assert [list(table[k][:3]) for k in range(4)] == [row["color"] for row in listed]
+
+
+def test_without_a_background_every_class_has_a_colour_and_a_tint(image, tmp_path):
+    segmenter = Segmenter(PriorStub(background=False), tile=24, tile_overlap=0, scales=(1,), flip=False)
+    assert segment_files(segmenter, [image], {}, DemoOptions(tmp_path / "out")) == 0
+    listed = json.loads((tmp_path / "out" / "scene_area.json").read_text(encoding="utf-8"))["classes"]
+    assert [row["color"] for row in listed] == palette(3).tolist()
+    shown = np.asarray(Image.open(tmp_path / "out" / "scene_overlay.png"))
+    assert (shown != np.asarray(Image.open(image))).any(axis=2).all()
 
 
 def test_what_cannot_be_asked_for_stops_before_the_first_image(image, tmp_path):

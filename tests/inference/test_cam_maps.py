@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import matplotlib
+import matplotlib.axes
 import numpy as np
 import pytest
 
@@ -28,10 +29,11 @@ def levels(number, value, cells=(5, 6)):
 
 def a_view(foreground=("ship", "harbor", "plane", "road"), present=("ship",), **changes):
     """A black tile of 40 x 48 px with one value for each stage, and a class id for each label map."""
-    labels = np.zeros((40, 48), np.uint8)
+    labels, pixels = np.zeros((40, 48), np.uint8), changes.pop("pixels", np.zeros((40, 48, 3), np.uint8))
     view = CamView(
         window=Window(8, 16, 40, 48),
-        pixels=np.zeros((40, 48, 3), np.uint8),
+        pixels=pixels,
+        valid=np.ones(pixels.shape[:2], bool),
         class_names=("background", *foreground),
         foreground=tuple(foreground),
         present=tuple(present),
@@ -46,6 +48,33 @@ def a_view(foreground=("ship", "harbor", "plane", "road"), present=("ship",), **
         prediction=labels + 2,
     )
     return replace(view, **changes)
+
+
+@pytest.fixture
+def spied(monkeypatch):
+    """`show(view)`: the headline of the picture, and its axes with titles, pictures and legend."""
+    from rskt_seg.inference import cam_maps
+
+    figures, real = [], cam_maps.drawn
+    monkeypatch.setattr(cam_maps, "drawn", lambda figure: (figures.append(figure), real(figure))[1])
+
+    def show(view):
+        figures.clear()
+        cam_pictures(view, COLORS)
+        (figure,) = figures
+        axes = [axis for axis in figure.axes if isinstance(axis, matplotlib.axes.Axes)]
+        return figure._suptitle.get_text(), axes
+
+    return show
+
+
+def legend_of(axes):
+    """What the legend says: name -> colour."""
+    (legend,) = [axis.get_legend() for axis in axes if axis.get_legend()]
+    return {
+        text.get_text().strip(): tuple(np.rint(np.array(patch.get_facecolor()[:3]) * 255).astype(int))
+        for text, patch in zip(legend.get_texts(), legend.get_patches(), strict=True)
+    }
 
 
 def test_the_three_stages_are_on_one_scale_from_0_to_1_and_equally_large():
@@ -124,3 +153,60 @@ def test_large_and_thin_tiles_can_be_drawn():
         known = {"pseudo_labels": labels, "prediction": labels + 1, "truth": labels}
         (picture,) = cam_pictures(a_view(pixels=np.zeros((*shape, 3), np.uint8), **maps, **known), COLORS)
         assert min(picture.shape[:2]) > 100
+
+
+HIDDEN = (7, 120, 60)
+
+
+def half_a_view(**changes):
+    """The view without data in its right half, whose pixels have a colour of their own in the file."""
+    view = a_view(truth=np.full((40, 48), 3, np.uint8), **changes)
+    view.pixels[:, 24:], view.valid[:, 24:] = HIDDEN, False
+    for labels in (view.pseudo_labels, view.prediction, view.truth):
+        labels[:, 24:] = 255
+    return view
+
+
+def test_where_there_are_no_data_the_image_is_as_it_is_and_nothing_is_painted_over_it():
+    (whole,), (half,) = (
+        cam_pictures(a_view(truth=half_a_view().truth), COLORS),
+        cam_pictures(half_a_view(), COLORS),
+    )
+    for value in (0.25, 0.5, 0.75):
+        assert share_of(half, heat(value)) == pytest.approx(share_of(whole, heat(value)) / 2, rel=0.1)
+    # As much of it as is black: the image, three heat maps over it, and the image again would make it more.
+    covered = sum(share_of(half, heat(value)) for value in (0.25, 0.5, 0.75)) + share_of(half, (0, 0, 0))
+    assert share_of(half, HIDDEN) == pytest.approx(covered, rel=0.15)
+
+
+def test_where_there_are_no_data_label_maps_are_empty_and_the_legend_says_so(spied):
+    _, axes = spied(half_a_view())
+    titles = {axis.get_title().split(",")[0]: axis.images[-1] for axis in axes if axis.images}
+    for title, place in (("Ground truth", 3), ("Pseudo label", 1), ("Prediction", 2)):
+        shown = np.asarray(titles[title].get_array())
+        assert (shown[:, :24] == COLORS[place]).all() and (shown[:, 24:] == 255).all()
+    legend = legend_of(axes)
+    assert list(legend) == ["ship", "harbor", "plane", "no data"] and legend["no data"] == (255, 255, 255)
+
+
+def test_a_truth_that_is_not_labelled_is_another_thing_than_no_data(spied):
+    view = half_a_view()
+    view.truth[:20] = 255
+    _, axes = spied(view)
+    legend = legend_of(axes)
+    assert list(legend) == ["ship", "harbor", "plane", "no class", "no data"]
+    (truth,) = [axis.images[-1] for axis in axes if axis.get_title() == "Ground truth"]
+    assert tuple(np.asarray(truth.get_array())[0, 0]) == legend["no class"] != legend["no data"]
+    view.valid[:] = True
+    assert "no data" not in legend_of(spied(view)[1])
+
+
+@pytest.mark.parametrize("present", [(), ("ship", "plane")])
+def test_a_tile_without_data_says_so_and_has_no_row_of_heat(spied, present):
+    empty = np.full((40, 48), 255, np.uint8)
+    nothing = {"valid": np.zeros((40, 48), bool), "prediction": empty, "pseudo_labels": empty}
+    view = a_view(present=present, chosen_by="prediction", **nothing)
+    headline, axes = spied(view)
+    assert headline == "No data in this tile; rows 8 to 47, columns 16 to 63"
+    assert {axis.get_title() for axis in axes} == {"Image", "Pseudo label", "Prediction", ""}
+    assert list(legend_of(axes)) == ["no data"]

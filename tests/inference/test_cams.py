@@ -71,6 +71,7 @@ def test_every_stage_is_that_of_the_tile_for_the_classes_asked_for(height, width
     top = max(height - 24, 0)
     assert view.window == (top, 0, min(24, height), min(24, width)) and view.chosen_by == "request"
     assert np.array_equal(view.pixels, pixels[top:, :24])
+    assert view.valid.all() and view.valid.shape == view.prediction.shape
     assert view.present == tuple(name for name in ("red", "green", "blue") if name in present)
     assert view.class_names == model.class_names and view.foreground == ("red", "green", "blue")
     cells = cell_means(torch.from_numpy(view.pixels.copy()).permute(2, 0, 1)[None].float(), 8)[0] / 255
@@ -127,6 +128,7 @@ def test_pixels_without_data_have_no_class_and_name_none():
         assert view.present == ("red",)
         assert all((labels[:, 12:] == 255).all() for labels in (view.prediction, view.pseudo_labels))
         assert (view.prediction[:, :12] == 1).all()
+        assert np.array_equal(view.valid, valid)
     assert (view.truth[:, 12:] == 255).all()
 
 

@@ -5,6 +5,7 @@ import matplotlib
 import numpy as np
 import pytest
 
+from rskt_seg.inference.figures import NOTHING
 from rskt_seg.inference.maps import cost_picture
 from rskt_seg.inference.palette import palette, to_lab
 from rskt_seg.inference.render import colorize, label_picture, legend, overlay
@@ -38,6 +39,16 @@ def test_colours_are_far_from_each_other_and_from_grey(number, least):
     assert np.hypot(lab[:, 1], lab[:, 2]).min() > 25
 
 
+@pytest.mark.parametrize("place", [0, 7, 19])
+def test_a_background_is_grey_and_far_from_every_class_and_from_no_class_and_all_others_keep_theirs(place):
+    plain, colors = palette(20), palette(20, background=place)
+    others = np.arange(20) != place
+    assert np.ptp(colors[place]) == 0 and np.array_equal(colors[others], plain[others])
+    lab = to_lab(np.concatenate([colors, NOTHING[None], [[255] * 3, [0] * 3]]).astype(np.uint8))
+    distance = np.linalg.norm(lab - lab[place], axis=1)
+    assert np.delete(distance, place).min() > 25
+
+
 def test_lab_has_the_known_values_of_white_black_and_red():
     lab = to_lab(np.array([[255, 255, 255], [0, 0, 0], [255, 0, 0]], np.uint8))
     np.testing.assert_allclose(lab, [[100, 0, 0], [0, 0, 0], [53.24, 80.09, 67.20]], atol=0.02)
@@ -61,6 +72,17 @@ def test_an_overlay_shows_class_borders_in_full_colour_and_nodata_as_the_image()
     mixed = overlay(photo, ids, COLORS)
     assert np.array_equal(mixed[:, 5:], photo[:, 5:])
     assert (mixed[:, 4] == COLORS[0]).all() and not (mixed[:, 3] == COLORS[0]).all()
+
+
+def test_an_overlay_leaves_the_background_clear_and_outlines_what_stands_before_it_on_all_sides():
+    photo, ids = image(12, 14), np.full((12, 14), 1, np.uint8)
+    ids[3:8, 4:10] = 2
+    mixed = overlay(photo, ids, COLORS, background=1)
+    assert np.array_equal(mixed[ids == 1], photo[ids == 1])
+    outline = ids == 2
+    outline[4:7, 5:9] = False
+    assert (mixed[outline] == COLORS[2]).all()
+    assert abs(mixed[4:7, 5:9] - (photo[4:7, 5:9] * 0.55 + COLORS[2] * 0.45)).max() <= 0.51
 
 
 @pytest.mark.parametrize("size", [(60, 80), (1, 1), (2475, 71), (1, 300), (3, 2)])

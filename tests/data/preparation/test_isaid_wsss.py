@@ -3,6 +3,7 @@
 import csv
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -272,3 +273,9 @@ def test_a_dry_run_tells_the_crops_and_potsdam_is_prepared_under_its_own_name(so
     assert "iSAID_wsss: 5 images" in lines and "would write iSAID_wsss/test/labels" in lines
     assert any(line.startswith("split val: 3 of 24 random crops of part train") for line in lines)
     assert run.find_recipe("potsdam_wsss") is RECIPES["Potsdam"]
+
+
+def test_another_seed_draws_other_crops():
+    other = replace(LAYOUT, draw=replace(LAYOUT.draw, seed=LAYOUT.draw.seed + 1))
+    first, second = (draw_pieces(layout, official_keys())[0] for layout in (LAYOUT, other))
+    assert first.keys() == second.keys() and first != second
