@@ -29,7 +29,7 @@ from rskt_seg.d2.trained_sets import TrainedSet, trained_sets
 from rskt_seg.d2.trainer import Trainer
 from rskt_seg.d2.tta import with_augmentation
 from rskt_seg.d2.weights import check_trained, context_files, load_trained
-from rskt_seg.d2.wsss_head import CAM, SegmentorCams
+from rskt_seg.d2.wsss_head import CAM, CAM_NOTE, SegmentorCams
 from rskt_seg.errors import DatasetError
 from rskt_seg.metrics import benchmark as report
 from rskt_seg.metrics.published import published
@@ -129,20 +129,19 @@ class Benchmark:
         return results
 
     def _result(self, evaluator: RSEvaluator) -> report.SetResult:
-        metadata = MetadataCatalog.get(evaluator.name)
+        note, cams = MetadataCatalog.get(evaluator.name).get("note", ""), self.suffix == CAM
         trained = [name for each in self.trained for name in each.classes]
         return report.SetResult(
-            name=evaluator.name,
+            name=evaluator.title if cams else evaluator.name,
             classes=evaluator.classes,
             seen=None if method_of(self.cfg).closed_set else seen_names(evaluator.classes, trained),
             scores=evaluator.scores,
             images=evaluator.images,
             fingerprint=str(evaluator.fingerprint),
             in_domain=any(each.holds_images_of(evaluator.name) for each in self.trained),
-            note=metadata.get("note", ""),
+            note="; ".join(filter(None, [note, CAM_NOTE * cams])),
             protocol=evaluator.protocol_scores,
-            # The paper scores predictions; CAMs are given the classes of the truth.
-            paper=None if self.suffix == CAM else closed_set_reference(self.cfg, evaluator.name),
+            paper=None if cams else closed_set_reference(self.cfg, evaluator.name),
         )
 
     def _report(self, results: list[report.SetResult]) -> None:

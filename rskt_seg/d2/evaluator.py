@@ -34,16 +34,17 @@ class RSEvaluator(DatasetEvaluator):
     def __init__(
         self, dataset_name: str, output_dir: str | Path | None = None, suffix: str = "", protocol: str = ""
     ) -> None:
-        """`output_dir`: where `<dataset><suffix>.json` goes; None writes nothing. `protocol`: one in place of
-        that of the dataset.
+        """`output_dir`: where `<dataset><suffix>.json` goes; None writes nothing. `suffix` ends the name in
+        the log too, so that two passes cannot be mixed up. `protocol`: one in place of the dataset's.
 
         Raises `DatasetError` where the protocol of the dataset is unknown or for other classes.
         """
         metadata = MetadataCatalog.get(dataset_name)
         self.name = dataset_name
+        self.title = f"{dataset_name}{suffix}"
         self.classes = tuple(metadata.stuff_classes)
         self.ignore = metadata.ignore_label
-        self.path = Path(output_dir, f"{dataset_name}{suffix}.json") if output_dir else None
+        self.path = Path(output_dir, f"{self.title}.json") if output_dir else None
         self.protocol = protocol or metadata.get("protocol", "")
         if self.protocol:
             check_protocol(self.protocol, len(self.classes))
@@ -106,10 +107,10 @@ class RSEvaluator(DatasetEvaluator):
         Classes without ground truth and figures without a value are left out.
         """
         self.scores = self.matrix.scores()
-        logger.info("%s, class by class:\n%s", self.name, class_table(self.scores, self.classes))
+        logger.info("%s, class by class:\n%s", self.title, class_table(self.scores, self.classes))
         if self.protocol:
             self.protocol_scores = protocol_scores(self.matrix, self.protocol)
-            logger.info("%s: %s", self.name, "; ".join(explain(self.protocol_scores, self.classes)))
+            logger.info("%s: %s", self.title, "; ".join(explain(self.protocol_scores, self.classes)))
         if self.path is not None:
             protocols = {self.name: self.protocol_scores} if self.protocol else None
             with replacing(self.path) as partial:

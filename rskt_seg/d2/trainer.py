@@ -4,7 +4,7 @@ import logging
 import os
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
 
@@ -12,6 +12,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, hooks
 from detectron2.engine.train_loop import TrainerBase
+from detectron2.evaluation import inference_on_dataset
 from detectron2.modeling import build_model as build_segmentor
 from detectron2.utils import comm
 from torch import nn
@@ -30,7 +31,7 @@ from rskt_seg.d2.segmentor import PREFIX, plain_model
 from rskt_seg.d2.trained_sets import sets_to_train, stated_sets
 from rskt_seg.d2.tta import with_augmentation
 from rskt_seg.d2.weights import left_out, load_left_out, load_weights
-from rskt_seg.d2.wsss_head import CAM, SegmentorCams
+from rskt_seg.d2.wsss_head import CAM, CAM_NOTE, SegmentorCams
 from rskt_seg.errors import CheckpointError, RSKTSegError
 from rskt_seg.metrics.report import table
 
@@ -103,9 +104,7 @@ class Trainer(DefaultTrainer):
         if evaluators is None:
             evaluators = [cls.build_evaluator(cfg, name) for name in cfg.DATASETS.TEST]
         results = super().test(cfg, model, evaluators)
-        scores = {e.name: e.scores for e in evaluators if e.scores is not None}
-        if scores:
-            logger.info("Percent:\n%s", table(scores))
+        _log_table(evaluators)
         return results
 
     @classmethod
@@ -116,13 +115,19 @@ class Trainer(DefaultTrainer):
     @classmethod
     def test_cams(cls, cfg: CfgNode, model: nn.Module) -> OrderedDict:
         """`test` of the CAMs for the image-level labels of the truth; every name ends in `_CAM`."""
+        logger.info("%s", CAM_NOTE)
         return cls._test_as(cfg, SegmentorCams(model, cfg.DATASETS.MIN_LABEL_PIXELS), CAM)
 
     @classmethod
     def _test_as(cls, cfg: CfgNode, model: nn.Module, suffix: str) -> OrderedDict:
         evaluators = [cls.build_evaluator(cfg, name, suffix) for name in cfg.DATASETS.TEST]
-        results = cls.test(cfg, model, evaluators)
-        return OrderedDict((f"{name}{suffix}", result) for name, result in results.items())
+        # Not by Detectron2's `test`, which would log these results under the names of the others.
+        results = OrderedDict(
+            (each.title, inference_on_dataset(model, cls.build_test_loader(cfg, each.name), each))
+            for each in evaluators
+        )
+        _log_table(evaluators)
+        return results
 
     def resume_or_load(self, resume: bool = True) -> None:
         """Go on from the last checkpoint of `OUTPUT_DIR` if asked and there is one, else start anew.
@@ -213,6 +218,12 @@ def _stated(model: nn.Module) -> dict[str, object]:
     if hasattr(model, "class_names"):
         stated[CLASS_NAMES] = model.class_names
     return stated
+
+
+def _log_table(evaluators: Sequence[RSEvaluator]) -> None:
+    scores = {each.title: each.scores for each in evaluators if each.scores is not None}
+    if scores:
+        logger.info("Percent:\n%s", table(scores))
 
 
 def _unreported(record: logging.LogRecord) -> bool:

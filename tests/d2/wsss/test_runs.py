@@ -21,6 +21,7 @@ from rskt_seg.d2.evaluator import RSEvaluator
 from rskt_seg.d2.loaders import check_datasets, training_loader
 from rskt_seg.d2.segmentor import plain_model
 from rskt_seg.d2.weights import check_descriptions, check_weights
+from rskt_seg.d2.wsss_head import CAM_NOTE
 from rskt_seg.errors import CheckpointError, ConfigError, DatasetError, WeightsNotFoundError
 from rskt_seg.segmenter import Segmenter
 from tests.d2.conftest import CONFIGS
@@ -106,12 +107,19 @@ class TestCommands:
         command_line()
         found = {path.name for path in (tmp_path / "inference").glob("*.json")}
         assert {"iSAID_wsss_test_sem_seg.json", "iSAID_wsss_test_sem_seg_CAM.json"} <= found
+        masks, cams = (tmp_path / "log.txt").read_text().split(CAM_NOTE)
+        for text, suffix in ((masks, ""), (cams, "_CAM")):
+            said = set(re.findall(r"iSAID_wsss_test_sem_seg(\w*)(?: +\d|: mIoU|, class by)", text))
+            assert said == {suffix}
 
     def test_an_evaluation_keeps_predictions_and_cams_apart(self, data_root, tmp_path):
         train(tmp_path, "SOLVER.MAX_ITER", "1")
         weights = ("MODEL.WEIGHTS", str(tmp_path / "model_final.pth"))
         results = evaluate(config(*weights, "OUTPUT_DIR", str(tmp_path), "TEST.CAM", "True"))
         assert list(results) == ["iSAID_wsss_test_sem_seg", "iSAID_wsss_test_sem_seg_CAM"]
+        report = (tmp_path / "benchmark_CAM.txt").read_text()
+        assert "iSAID_wsss_test_sem_seg_CAM " in report and CAM_NOTE in report
+        assert CAM_NOTE not in (tmp_path / "benchmark.txt").read_text()
         figures = results["iSAID_wsss_test_sem_seg"]["sem_seg"]
         assert {"protocol/mIoU", "protocol/mF1", "protocol/OA", "protocol/mIoU_foreground"} <= set(figures)
 
