@@ -72,12 +72,14 @@ class Knowledge:
         if missing := [name for name in names if _folded(name) not in known]:
             near = [difflib.get_close_matches(_folded(name), known, n=1) for name in missing]
             advice = ", ".join(repr(known[found[0]].name) for found in near if found)
+            own = 'describe every class; a name that the data set uses instead goes under "class"'
+            if self.source in PACKAGED:
+                own = "give a file of your own (MODEL.WSSS.DESCRIPTIONS)"
             hint = (
                 f"near are {advice}" if advice else f"it describes {', '.join(c.name for c in self.classes)}"
             )
             raise ConfigError(
-                f"{self.source}: no descriptions of {', '.join(map(repr, missing))}; {hint}. Describe every "
-                'class; a name that the data set uses instead goes under "class"'
+                f"{self.source}: no descriptions of {', '.join(map(repr, missing))}; {hint}: {own}"
             )
         found = tuple(known[_folded(name)] for name in names)
         for position, each in enumerate(found):

@@ -50,18 +50,20 @@ def check_stated(model: nn.Module, weights: WeightFile, source: str) -> None:
     """Raise `CheckpointError` where a checkpoint states other options, class names or frozen encoders than
     those of the model.
 
-    Options that change nothing of what a trained model computes may differ.
+    Options that change nothing of what a trained model computes may differ. A description file that is not
+    read because the texts of the checkpoint count is told by a warning.
     """
-    free = (*rskt.FREE, *bicor.TRAINING_ONLY, *fctl.TRAINING_ONLY, *wsss.TRAINING_ONLY)
-    rskt.check_options(model, weights.options, source, free)
     own, stated = getattr(model, "class_names", None), weights.class_names
-    # Another number of names is another number of classes, of which the loading below says more.
-    if own is not None and stated is not None and len(own) == len(stated) and own != stated:
+    if own is not None and stated is not None and own != stated:
         raise CheckpointError(
             f"{source} was trained on the classes {', '.join(stated)}; this model was built for "
-            f"{', '.join(own)}"
+            f"{', '.join(own)}: build it with those of the checkpoint; a configuration takes them from the "
+            "data that it trains on (DATASETS.TRAIN, with DATASETS.OWN for data of your own)"
         )
+    free = (*rskt.FREE, *bicor.TRAINING_ONLY, *fctl.TRAINING_ONLY, *wsss.TRAINING_ONLY)
+    rskt.check_options(model, weights.options, source, free)
     wsss.check_frozen(model, weights, source)
+    wsss.tell_unread(model, weights, source)
 
 
 def _load(

@@ -1,5 +1,6 @@
 """Checkpoints of the weakly supervised method, which may leave out the encoders that never train."""
 
+import logging
 from collections.abc import Mapping
 
 from torch import Tensor, nn
@@ -7,6 +8,8 @@ from torch import Tensor, nn
 from rskt_seg.checkpoints.files import WeightFile
 from rskt_seg.digests import weights_digest
 from rskt_seg.errors import CheckpointError
+
+logger = logging.getLogger(__name__)
 
 TRAINING_ONLY = (
     "descriptions",
@@ -51,6 +54,20 @@ def check_frozen(model: nn.Module, weights: WeightFile, source: str) -> None:
                 f"model has another: load that first, load_encoder(model, {part!r}, {stated['source']!r}), "
                 f"or set MODEL.ENCODERS.{part.upper()} to it"
             )
+
+
+def tell_unread(model: nn.Module, weights: WeightFile, source: str) -> None:
+    """Warn where a model was given descriptions of its own, which a checkpoint with its texts makes void."""
+    asked = getattr(getattr(model, "spec", None), "descriptions", "")
+    stated = (weights.options or {}).get("descriptions", asked)
+    if asked and asked != stated:
+        logger.warning(
+            "%s has the texts that it was trained with, by the descriptions of %s; %s is not read: other "
+            "descriptions want a training of their own",
+            source,
+            stated or "a packaged file",
+            asked,
+        )
 
 
 def own_frozen(model: nn.Module, weights: WeightFile) -> dict[str, Tensor]:

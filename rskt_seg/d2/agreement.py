@@ -95,7 +95,8 @@ def _check_ranges(cfg: CfgNode, patch_side: int | None) -> None:
         raise ConfigError(f"TEST.AUG.VIEWS must be one of {', '.join(VIEWS)}; found {cfg.TEST.AUG.VIEWS!r}")
     if cfg.TEST.PROTOCOL and cfg.TEST.PROTOCOL not in PROTOCOLS:
         raise ConfigError(f"TEST.PROTOCOL must be one of {', '.join(PROTOCOLS)}; found {cfg.TEST.PROTOCOL!r}")
-    if not cfg.TEST.SCALES or min(cfg.TEST.SCALES) <= 0:
+    numbers = all(isinstance(scale, int | float) for scale in cfg.TEST.SCALES)
+    if not cfg.TEST.SCALES or not numbers or min(cfg.TEST.SCALES) <= 0:
         raise ConfigError(f"TEST.SCALES must be one or more factors above 0; found {tuple(cfg.TEST.SCALES)}")
     share = cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA
     if not 0 < share <= 1:
@@ -103,6 +104,8 @@ def _check_ranges(cfg: CfgNode, patch_side: int | None) -> None:
     if cfg.DATASETS.MIN_LABEL_PIXELS < 1:
         found = cfg.DATASETS.MIN_LABEL_PIXELS
         raise ConfigError(f"DATASETS.MIN_LABEL_PIXELS must be at least 1; found {found}")
+    if cfg.SOLVER.MAX_ITER < 1:
+        raise ConfigError(f"SOLVER.MAX_ITER must be at least 1; found {cfg.SOLVER.MAX_ITER}")
     if cfg.SOLVER.SUB_BATCH < 1:
         raise ConfigError(f"SOLVER.SUB_BATCH must be at least 1; found {cfg.SOLVER.SUB_BATCH}")
     tile, overlap = cfg.TEST.TILE, cfg.TEST.TILE_OVERLAP

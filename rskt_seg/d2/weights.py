@@ -28,8 +28,8 @@ _HUB_NAME = re.compile(r"[\w-]+/[\w-]+$")
 _IMAGENET = "VGG16 of torchvision, or the MiT of the model's encoder, trained on ImageNet"
 _STAGE = "the checkpoint of the training stage whose patch encoder is to see this context"
 _GET = {
-    "clip": "CLIP: OpenAI's ViT-B-16.pt or ViT-L-14-336px.pt, or an open_clip name such as ViT-B-16/openai, "
-    "which is fetched",
+    "clip": "CLIP: OpenAI's ViT-B-16.pt (or ViT-L-14-336px.pt for that model), or an open_clip name "
+    "such as ViT-B-16/openai, which is fetched",
     "remote_clip": "RemoteCLIP: RemoteCLIP-ViT-B-32.pt from the RemoteCLIP authors (chendelong/RemoteCLIP)",
     "dino": "RS-DINO: RSIB.pth from the GSNet authors (yecy749/GSNet)",
     "dinov2": "DINOv2: dinov2_vitb14_pretrain.pth or dinov2_vits14_pretrain.pth from the DINOv2 authors "
@@ -68,7 +68,7 @@ def check_weights(cfg: CfgNode) -> None:
     if cfg.MODEL.WEIGHTS:
         _check_file("MODEL.WEIGHTS", cfg.MODEL.WEIGHTS, "check the path")
         for role in _left_out_of(cfg, cfg.MODEL.WEIGHTS):
-            _check_encoder(role, cfg.MODEL.ENCODERS[role.upper()])
+            _check_encoder(role, cfg.MODEL.ENCODERS[role.upper()], instead="")
         return
     sources = encoder_sources(cfg)
     if cfg.MODEL.START_FROM:
@@ -86,20 +86,21 @@ def _check_file(key: str, path: str, advice: str) -> None:
         raise WeightsNotFoundError(f"{key} {path!r} does not exist; {advice}")
 
 
-def _check_encoder(role: str, source: str) -> None:
+def _check_encoder(
+    role: str, source: str, instead: str = ", or set MODEL.WEIGHTS to a whole checkpoint"
+) -> None:
     key = f"MODEL.ENCODERS.{role.upper()}"
     if not source:
         raise WeightsNotFoundError(
             f"{key} is empty, and training does not start from noise unasked. Get {_GET[role]}; set "
-            f"{key} to it, or MODEL.WEIGHTS to a whole checkpoint ({key} {RANDOM} asks for noise)"
+            f"{key} to it{instead} ({key} {RANDOM} asks for noise)"
         )
     named = role in _NAMED and (source == "tiny" or _HUB_NAME.match(source))
     if source != RANDOM and not named and not os.path.isfile(source):
         command = fetch_command(source)
         get = f"Run `{command}`, or get" if command else "Get"
         raise WeightsNotFoundError(
-            f"{key}: the file {source} does not exist. {get} {_GET[role]}; put it there or set {key}, or "
-            "set MODEL.WEIGHTS to a whole checkpoint"
+            f"{key}: the file {source} does not exist. {get} {_GET[role]}; put it there or set {key}{instead}"
         )
 
 

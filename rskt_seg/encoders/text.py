@@ -90,9 +90,11 @@ def _ids(text: str) -> list[int]:
 
 def _to_rows(ids: list[int], rows: dict[int, int], text: str) -> list[int]:
     if any(token not in rows for token in ids):
+        encode = _byte_pair_encoder()
+        unknown = [word for word in text.split() if any(token not in rows for token in encode(word))]
         raise VocabularyError(
-            f"the tiny text encoder never saw a word of {text!r}; it knows the words of "
-            "rskt_seg/encoders/tiny_words.txt: use those, or a full model"
+            f"the tiny text encoder never saw {', '.join(map(repr, unknown)) or 'a word'} of {text!r}; it "
+            "knows the words of rskt_seg/encoders/tiny_words.txt: use those, or a full model"
         )
     return [rows[token] for token in ids]
 

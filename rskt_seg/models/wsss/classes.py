@@ -56,8 +56,9 @@ def find_channels(names: Sequence[str], background: str) -> Channels:
             fitting = [k for k in fitting if k == 0]
         if len(fitting) != 1:
             raise ConfigError(
-                f"background {background!r} needs {_needed(background)}; the classes are {', '.join(names)}: "
-                f"put it there, say {CLASS}<name> for the one that is no object of its own, or {NONE}"
+                f"background {background!r} (MODEL.WSSS.BACKGROUND) needs {_needed(background)}; the classes "
+                f"are {', '.join(names)}: put it there, say {CLASS}<name> for the one that is no object of "
+                f"its own, or {NONE}"
             )
         position = fitting[0]
     if len(names) == (0 if position is None else 1):

@@ -43,8 +43,13 @@ class TestConfig:
             build_segmentor(cfg)
 
     def test_scales_must_be_positive(self):
-        with pytest.raises(ConfigError, match=r"TEST\.SCALES"):
-            config("TEST.SCALES", "(0.0,)")
+        for scales in ("(0.0,)", "('a',)", "()"):
+            with pytest.raises(ConfigError, match=r"TEST\.SCALES"):
+                config("TEST.SCALES", scales)
+
+    def test_a_training_has_at_least_one_iteration(self):
+        with pytest.raises(ConfigError, match=r"SOLVER\.MAX_ITER must be at least 1; found 0"):
+            config("SOLVER.MAX_ITER", "0")
 
 
 class TestCheckpoints:
@@ -165,7 +170,7 @@ class TestEarly:
 
     @pytest.mark.parametrize(
         ("words", "said"),
-        [("a pond" + " boat" * 30, "at most 24 tokens"), ("a zyzzyva", "never saw a word")],
+        [("a pond" + " boat" * 30, "at most 24 tokens"), ("a zyzzyva", "never saw 'zyzzyva'")],
     )
     def test_a_description_that_cannot_be_read_stops_a_run_before_it_starts(
         self, data_root, tmp_path, words, said
@@ -189,6 +194,23 @@ class TestEarly:
         found = read_weights(tmp_path / "b/model_final.pth")
         assert not found.frozen and any(".clip.visual." in name for name in found.state)
         build_model(config("MODEL.WEIGHTS", str(tmp_path / "b/model_final.pth")))
+
+    def test_descriptions_that_a_checkpoint_makes_void_are_told(self, data_root, tmp_path, caplog):
+        train(tmp_path, "SOLVER.MAX_ITER", "1")
+        weights = ("MODEL.WEIGHTS", str(tmp_path / "model_final.pth"))
+        build_model(config(*weights))
+        assert "is not read" not in caplog.text
+        build_model(config(*weights, "MODEL.WSSS.DESCRIPTIONS", "isaid"))
+        assert (
+            "the texts that it was trained with, by the descriptions of tiny; isaid is not read"
+            in caplog.text
+        )
+
+    def test_a_checkpoint_of_other_classes_names_both_and_the_keys_that_choose(self, data_root, tmp_path):
+        train(tmp_path, "SOLVER.MAX_ITER", "1")
+        model = rskt_seg.create_model("prior_wsss_tiny", ["ship", "plane"])
+        with pytest.raises(CheckpointError, match=r"classes background, ship, storage tank.*DATASETS\.OWN"):
+            rskt_seg.load_checkpoint(model, tmp_path / "model_final.pth")
 
     def test_another_clip_makes_the_texts_void(self):
         model = plain_model(segmentor())
