@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rskt_seg.cli import run
+from rskt_seg.errors import ConfigError
 from rskt_seg.knowledge import PACKAGED, TINY, read_knowledge
 
 ROOT = Path(__file__).parents[1]
@@ -231,3 +232,19 @@ def test_it_runs_as_a_program():
     command = [sys.executable, str(ROOT / "tools" / "knowledge.py"), "check", "nothing.json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "error: cannot read the description file nothing.json" in done.stdout
+
+
+def test_the_example_of_the_documentation_misses_nothing_but_more_sentences(tmp_path):
+    text = (ROOT / "docs" / "weak_supervision.md").read_text()
+    example = json.loads(text.partition("```json\n")[2].partition("```")[0])
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(example))
+    with pytest.raises(ConfigError, match=r"class 'ship', .*10\.\.40 descriptions expected, found 1"):
+        read_knowledge(path)
+    words = ["broad", "bright", "dark", "narrow", "round", "square", "pale", "long", "short"]
+    for each in example["classes"]:
+        (first,) = each["descriptions"]
+        each["descriptions"] += [f"{first[:-1]}, {word} and {word}." for word in words]
+    path.write_text(json.dumps(example))
+    found = read_knowledge(path)
+    assert not found.notices and found.for_classes(["Ship", "harbour"])[1].name == "harbor"
