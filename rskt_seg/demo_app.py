@@ -180,9 +180,9 @@ def _segment_file(
     result = segmenter.predict(image)
     for notice in result.notices:
         logger.warning("%s: %s", path, notice)
-    colors = palette(len(result.class_names))
+    colors = palette(len(result.class_names), segmenter.background)
     base = options.output / stem
-    _write_maps(base, image, result, colors)
+    _write_maps(base, image, result, colors, segmenter.background)
     _write_areas(base, path, result, colors)
     if truth is not None:
         picture = label_picture(result.labels, colors, result.class_names, image=image.pixels, truth=truth)
@@ -191,6 +191,9 @@ def _segment_file(
     if image.valid.any():
         for name in options.shown:
             _SHOWN[name](base, segmenter, _Scene(path, image, truth), options)
+    elif options.shown:
+        kinds = " and ".join(name.replace("_", " ") for name in options.shown)
+        logger.warning("%s: no %s are drawn, for the image holds no data", path, kinds)
 
 
 class _Scene(NamedTuple):
@@ -219,9 +222,12 @@ def _write_context_maps(base: Path, segmenter: Segmenter, scene: _Scene, options
 
 def _write_cams(base: Path, segmenter: Segmenter, scene: _Scene, options: DemoOptions) -> None:
     view = segmenter.cams(scene.image, options.present, options.at, scene.truth)
-    classes = ", ".join(view.present) or "no class"
-    logger.info("%s: CAMs of %s (%s)", scene.path, classes, _CHOSEN_BY[view.chosen_by])
-    _save_pages(base, "cams", cam_pictures(view, palette(len(view.class_names))))
+    if view.valid.any():
+        classes = ", ".join(view.present) or "no class"
+        logger.info("%s: CAMs of %s (%s)", scene.path, classes, _CHOSEN_BY[view.chosen_by])
+    else:
+        logger.warning("%s: CAMs of a tile without data; --at chooses another", scene.path)
+    _save_pages(base, "cams", cam_pictures(view, palette(len(view.class_names), segmenter.background)))
 
 
 _CHOSEN_BY = {
@@ -237,9 +243,11 @@ _SHOWN = {
 }
 
 
-def _write_maps(base: Path, image: RasterImage, result: Segmentation, colors: np.ndarray) -> None:
+def _write_maps(
+    base: Path, image: RasterImage, result: Segmentation, colors: np.ndarray, background: int | None
+) -> None:
     names = result.class_names
-    _save(base, "overlay", overlay(image.pixels, result.labels, colors))
+    _save(base, "overlay", overlay(image.pixels, result.labels, colors, background=background))
     _save(base, "labels", label_picture(result.labels, colors, names, image=image.pixels))
     _save(base, "legend", legend(names, colors))
     _save(base, "ids", result.labels)

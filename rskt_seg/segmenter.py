@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -142,6 +142,15 @@ class Segmenter:
         """The names that the model is asked for."""
         return self._strategy.prompts
 
+    @property
+    def background(self) -> int | None:
+        """The id of the class that the model takes for all that is no other; None where none is.
+
+        The model knows; a class that is merely called background does not count.
+        """
+        first = getattr(self.model, "channel_ids", (None,))[0]
+        return first if first in range(len(self.vocabulary.names)) else None
+
     def predict(self, source: str | os.PathLike | np.ndarray | RasterImage) -> Segmentation:
         """Segment an image file, an (H, W, 3) or (H, W) uint8 array, or what `read_image` returned.
 
@@ -212,6 +221,9 @@ class Segmenter:
             at: (row, column) of the pixel around which the tile lies, None the centre of the image.
             truth: (H, W) class ids of the image, uint8; 255 is not labelled.
 
+        As in `predict`, values of pixels that are not valid do not reach the model; `pixels` of the view are
+        those of the file.
+
         Raises as `predict`; `VocabularyError` for names that are no foreground class, `LabelError` for a
         truth of another size, `ConfigError` for a pixel outside of the image and for a model without CAMs.
         """
@@ -222,7 +234,8 @@ class Segmenter:
                 f"a truth {image.valid.shape} expected, the size of the image; found {truth.shape}"
             )
         with evaluating(self.model):
-            return method(_without_invalid(image), image.valid, present=present, at=at, truth=truth)
+            view = method(_without_invalid(image), image.valid, present=present, at=at, truth=truth)
+        return replace(view, pixels=image.pixels[view.window.rows, view.window.columns])
 
     def _shown(self, maps: str, source: str | os.PathLike | np.ndarray | RasterImage, *options: object):
         method = show(self._strategy, maps)

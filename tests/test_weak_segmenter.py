@@ -157,7 +157,9 @@ def test_the_background_is_what_the_model_takes_for_it_whatever_its_name():
     last = PriorStub()
     last.class_names, last.channel_ids = ("red", "green", "blue", "clutter"), (3, 0, 1, 2)
     assert Segmenter(last).background == 3
-    assert Segmenter(FixedColours(), ["background", "green", "blue"]).background is None
+    closed = FixedColours()
+    closed.class_names = ("background", "green", "blue")
+    assert Segmenter(closed).background is None
     assert Segmenter(Colours(), ["background", "red"]).background is None
 
 
@@ -182,7 +184,7 @@ def test_the_real_model_is_averaged_over_scales_and_shows_its_stages(tiny, size)
         1,
         3,
     }
-    assert view.refines and view.compares
+    assert view.refines and view.compares and segmenter.background == 0
 
 
 @pytest.mark.parametrize("mode", [True, False])

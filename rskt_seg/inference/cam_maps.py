@@ -10,12 +10,22 @@ import numpy as np
 from PIL import Image
 
 from rskt_seg.inference.cams import CamView
-from rskt_seg.inference.figures import NOTHING, color_patches, drawn, new_figure, panel_inches, reduced, show
+from rskt_seg.inference.figures import (
+    EMPTY,
+    NOTHING,
+    color_patches,
+    drawn,
+    new_figure,
+    panel_inches,
+    reduced,
+    show,
+)
 from rskt_seg.inference.render import colorize
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.image import AxesImage
+    from matplotlib.patches import Patch
 
 _ROWS = 8
 _COLUMNS = 4
@@ -33,10 +43,12 @@ def cam_pictures(view: CamView, colors: np.ndarray) -> list[np.ndarray]:
     For each present class a row with the image, the initial CAM, the one after USR and the one after VPE:
     over the image, all on one colour scale from 0 to 1, with the outline of the class where its truth is
     known. Below them the truth if there is one, the pseudo label and the prediction in the classes' colours.
+    Where the tile holds no data the image is drawn alone, and the label maps are empty.
 
     Args: `colors` (K, 3) uint8, those of `view.class_names`.
     """
-    pages = [view.present[first : first + _ROWS] for first in range(0, len(view.present), _ROWS)]
+    named = view.present if view.valid.any() else ()
+    pages = [named[first : first + _ROWS] for first in range(0, len(named), _ROWS)]
     return [_page(view, names, colors) for names in pages or [()]]
 
 
@@ -63,13 +75,13 @@ def _page(view: CamView, names: Sequence[str], colors: np.ndarray) -> np.ndarray
 
 
 def _headline(view: CamView) -> str:
-    named = ", ".join(view.present) or "no class"
     top, left, height, width = view.window
+    place = f"rows {top} to {top + height - 1}, columns {left} to {left + width - 1}"
+    if not view.valid.any():
+        return f"No data in this tile; {place}"
+    named = ", ".join(view.present) or "no class"
     outlined = "" if view.truth is None or not view.present else "; white outlines: ground truth"
-    return (
-        f"Image-level label: {named} ({_CHOSEN_BY[view.chosen_by]}); "
-        f"rows {top} to {top + height - 1}, columns {left} to {left + width - 1}{outlined}"
-    )
+    return f"Image-level label: {named} ({_CHOSEN_BY[view.chosen_by]}); {place}{outlined}"
 
 
 def _stage_titles(view: CamView) -> tuple[str, str, str]:
@@ -92,6 +104,7 @@ def _draw_class(line: "Sequence[Axes]", view: CamView, name: str, backdrop: np.n
     for axis, stage in zip(line[1:], (view.initial, view.refined, view.final), strict=True):
         rows, columns = (cells * view.stride for cells in stage.shape[1:])
         heat = axis.imshow(stage[channel], extent=(0, columns, rows, 0), **_HEAT)
+        _cover_no_data(axis, view, backdrop)
     for axis in line:
         if view.truth is not None:
             _outline(axis, view.truth == view.class_names.index(name))
@@ -99,21 +112,52 @@ def _draw_class(line: "Sequence[Axes]", view: CamView, name: str, backdrop: np.n
     return heat
 
 
+def _cover_no_data(axis: "Axes", view: CamView, backdrop: np.ndarray) -> None:
+    """The image again, where it holds no data: cells of a heat map reach beyond what was seen."""
+    if not view.valid.all():
+        opaque = np.where(_reduced_mask(view.valid), 0, 255).astype(np.uint8)
+        height, width = view.valid.shape
+        axis.imshow(np.dstack([backdrop, opaque]), extent=(0, width, height, 0), interpolation="nearest")
+
+
 def _draw_labels(
     line: "Sequence[Axes]", view: CamView, maps: dict[str, np.ndarray], colors: np.ndarray
 ) -> None:
     """The label maps, and a legend in the place after them."""
+    data = _reduced_mask(view.valid)
     for axis, (title, labels) in zip(line, maps.items(), strict=False):
         right = "" if labels is view.truth else _share_right(labels, view.truth, len(colors))
         picture = colorize(reduced(labels, Image.Resampling.NEAREST), colors)
+        picture[~data] = EMPTY
         show(axis, picture, title + right, labels.shape, "nearest")
-    shown = np.unique(np.concatenate([labels.ravel() for labels in maps.values()]))
-    listed = [k for k, name in enumerate(view.class_names) if k in shown or name in view.present]
-    handles = color_patches(view.class_names, colors, listed, [""] * len(colors))
-    if shown[-1] >= len(colors):
-        handles += color_patches(["no class"], NOTHING[None], [0], [""])
+        if not data.all():
+            _frame(axis, labels.shape)
+    handles = _legend_handles(view, maps, colors)
     place = line[len(maps)]
     place.legend(handles=handles, loc="center left", frameon=False, fontsize=9, ncols=1 + len(handles) // 13)
+
+
+def _frame(axis: "Axes", size: tuple[int, ...]) -> None:
+    """The border of a map: what is left empty at its sides would look like a smaller map."""
+    from matplotlib.patches import Rectangle
+
+    axis.add_patch(Rectangle((0, 0), size[1], size[0], fill=False, edgecolor="0.4", lw=0.5, clip_on=False))
+
+
+def _legend_handles(view: CamView, maps: dict[str, np.ndarray], colors: np.ndarray) -> "list[Patch]":
+    shown = np.unique(np.concatenate([labels[view.valid] for labels in maps.values()]))
+    named = view.present if shown.size else ()
+    listed = [k for k, name in enumerate(view.class_names) if k in shown or name in named]
+    handles = color_patches(view.class_names, colors, listed, [""] * len(colors))
+    if (shown >= len(colors)).any():
+        handles += color_patches(["no class"], NOTHING[None], [0], [""])
+    if not view.valid.all():
+        handles += color_patches(["no data"], EMPTY[None], [0], [""])
+    return handles
+
+
+def _reduced_mask(mask: np.ndarray) -> np.ndarray:
+    return reduced(mask.astype(np.uint8), Image.Resampling.NEAREST).astype(bool)
 
 
 def _share_right(labels: np.ndarray, truth: np.ndarray | None, classes: int) -> str:

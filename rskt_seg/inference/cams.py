@@ -22,6 +22,7 @@ class CamView:
     Attributes:
         window: where the tile lies in the image.
         pixels: (H, W, 3) uint8 RGB.
+        valid: (H, W) bool, which pixels are data. The label maps are 255 elsewhere.
         class_names: K names; ids of the label maps are their positions.
         foreground: the T names that have a map.
         present: those of the image-level label, which the maps were made for; in the order of `foreground`.
@@ -38,6 +39,7 @@ class CamView:
 
     window: Window
     pixels: np.ndarray
+    valid: np.ndarray
     class_names: tuple[str, ...]
     foreground: tuple[str, ...]
     present: tuple[str, ...]
@@ -95,6 +97,7 @@ def tile_cams(
     return CamView(
         window=window,
         pixels=seen,
+        valid=data,
         class_names=tuple(model.class_names),
         foreground=tuple(model.foreground),
         present=tuple(name for name, named in zip(model.foreground, chosen, strict=True) if named),

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 NOTHING = np.array([225, 225, 225], np.uint8)
 """The colour of pixels without a class."""
+EMPTY = np.array([255, 255, 255], np.uint8)
+"""What a map is left as where the image holds no data, if that is told from being without a class."""
 _PANEL_PIXELS = 1000
 _DPI = 150
 

@@ -6,16 +6,20 @@ _LEVELS = np.linspace(0, 255, 18)
 _LIGHTNESS = (38.0, 88.0)
 _CHROMA = (26.0, 78.0)
 _FIRST = (214, 69, 65)
+_BACKGROUND = (96, 96, 96)
 _RGB_TO_XYZ = np.array(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
 )
 
 
-def palette(number: int) -> np.ndarray:
+def palette(number: int, background: int | None = None) -> np.ndarray:
     """Colours (number, 3) uint8 RGB; those of a shorter palette begin every longer one.
 
     Each is, in CIELAB, the farthest from all before it among colours that are neither pale nor dark,
-    grey nor glaring (greys are left to pixels without a class). After some 2,000 colours they repeat.
+    grey nor glaring (light grey is left to pixels without a class). After some 2,000 colours they repeat.
+
+    Args: `background`, the id of the class that stands for all else, if there is one: it is dark grey, so
+    that what stands before it is seen. All others keep their colours.
     """
     candidates = _candidates()
     lab = to_lab(candidates)
@@ -24,7 +28,10 @@ def palette(number: int) -> np.ndarray:
     for _ in range(min(number, len(candidates)) - 1):
         distance = np.minimum(distance, np.linalg.norm(lab - lab[chosen[-1]], axis=1))
         chosen.append(int(distance.argmax()))
-    return candidates[np.resize(chosen, number)]
+    colors = candidates[np.resize(chosen, number)]
+    if background is not None:
+        colors[background] = _BACKGROUND
+    return colors
 
 
 def to_lab(colors: np.ndarray) -> np.ndarray:

@@ -29,17 +29,27 @@ def colorize(labels: np.ndarray, colors: np.ndarray) -> np.ndarray:
     return table[np.minimum(labels, len(colors))]
 
 
-def overlay(image: np.ndarray, labels: np.ndarray, colors: np.ndarray, alpha: float = 0.45) -> np.ndarray:
+def overlay(
+    image: np.ndarray,
+    labels: np.ndarray,
+    colors: np.ndarray,
+    alpha: float = 0.45,
+    background: int | None = None,
+) -> np.ndarray:
     """The image (H, W, 3) tinted by class, with class borders in full colour.
 
     Args: labels (H, W); colors (T, 3) uint8; alpha 0..1, the share of the class colour. Pixels whose id
-    has no colour (nodata) show the image alone.
+    has no colour (nodata) or is that of the `background` show the image alone.
     """
     tinted = np.empty_like(image)
-    borders = _borders(labels)
+    borders = _borders(labels, background)
+    tints = np.arange(len(colors) + 1) < len(colors)
+    if background is not None:
+        tints[background] = False
     for start in range(0, len(labels), _ROWS):
         rows = slice(start, start + _ROWS)
-        share = np.where(borders[rows], np.float32(1), np.float32(alpha)) * (labels[rows] < len(colors))
+        share = np.where(borders[rows], np.float32(1), np.float32(alpha))
+        share *= tints[np.minimum(labels[rows], len(colors))]
         painted = colorize(labels[rows], colors).astype(np.float32)
         painted -= image[rows]
         painted *= share[:, :, None]
@@ -131,9 +141,12 @@ def _row_of_panels(number: int, shape: tuple[int, ...]) -> "tuple[Figure, Sequen
     return figure, figure.subplots(1, number, squeeze=False)[0]
 
 
-def _borders(labels: np.ndarray) -> np.ndarray:
-    """(H, W) bool: pixels whose right or lower neighbour has another label."""
+def _borders(labels: np.ndarray, background: int | None) -> np.ndarray:
+    """(H, W) bool: pixels whose right or lower neighbour has another label, or any the background's."""
     borders = np.zeros(labels.shape, bool)
     borders[:-1] |= labels[:-1] != labels[1:]
     borders[:, :-1] |= labels[:, :-1] != labels[:, 1:]
+    if background is not None:  # which shows no border of its own
+        borders[1:] |= labels[:-1] == background
+        borders[:, 1:] |= labels[:, :-1] == background
     return borders

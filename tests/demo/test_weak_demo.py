@@ -81,7 +81,7 @@ def test_a_tile_without_data_is_told_from_one_without_a_class(image, tmp_path, c
 
 
 def test_the_background_is_grey_in_pictures_and_tables_and_clear_in_the_overlay(image, tmp_path):
-    assert draw(image, tmp_path / "out") == 0
+    assert draw(image, tmp_path / "out", at=(0, 60)) == 0
     ids, shown = (
         np.asarray(Image.open(tmp_path / "out" / f"scene_{kind}.png")) for kind in ("ids", "overlay")
     )
@@ -95,9 +95,12 @@ def test_the_background_is_grey_in_pictures_and_tables_and_clear_in_the_overlay(
     assert len(set(grey)) == 1 and others == palette(4)[1:].tolist()
     for kind in ("labels", "legend", "cams"):
         picture = np.asarray(Image.open(tmp_path / "out" / f"scene_{kind}.png"))
-        assert (picture == grey).all(axis=2).any() and not (picture == palette(1)[0]).all(axis=2).any()
+        assert (picture == grey).all(axis=2).mean() > 0.002 and not (picture == palette(1)[0]).all(
+            axis=2
+        ).any()
 
 
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_the_colour_table_of_ids_is_that_of_the_pictures(image, tmp_path):
     rasterio = pytest.importorskip("rasterio")
     Image.open(image).save(tmp_path / "scene.tif")

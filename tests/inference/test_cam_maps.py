@@ -185,6 +185,8 @@ def test_where_there_are_no_data_label_maps_are_empty_and_the_legend_says_so(spi
     for title, place in (("Ground truth", 3), ("Pseudo label", 1), ("Prediction", 2)):
         shown = np.asarray(titles[title].get_array())
         assert (shown[:, :24] == COLORS[place]).all() and (shown[:, 24:] == 255).all()
+    frames = [patch.get_bbox().bounds for axis in axes for patch in axis.patches]
+    assert frames == [(0, 0, 48, 40)] * 3  # else an empty side would look like a smaller map
     legend = legend_of(axes)
     assert list(legend) == ["ship", "harbor", "plane", "no data"] and legend["no data"] == (255, 255, 255)
 
