@@ -50,13 +50,22 @@ def main() -> None:
     if args.output.exists():
         raise DatasetError(f"--output {args.output} exists; remove it or name another file")
     split = _chosen(select_splits(args.name, args.root, palette), args.split)
+    if not split.labels:
+        raise DatasetError(
+            f"{split.name} has no masks to take labels from; its image-level labels are those of "
+            f"{split.image_labels}"
+        )
     found = pairs(split, args.root)
     options = {"class_names": split.class_set.names, "ignore": split.ignore, "min_pixels": args.min_pixels}
     read = partial(classes_of_mask, **options)
     classes = over_files(read, [pair.label for pair in found], split.name, args.workers)
     labels = {pair.image.stem: ids for pair, ids in zip(found, classes, strict=True)}
     write_image_labels(args.output, labels, split.class_set.names)
-    print(f"{args.output}: {len(labels)} images, {sum(map(len, labels.values()))} classes in them")
+    shown = [k for ids in labels.values() for k in ids]
+    print(
+        f"{args.output}: {len(labels)} images with {len(shown)} labels, of {len(set(shown))} of the "
+        f"{len(split.class_set)} classes"
+    )
 
 
 def _chosen(splits: Sequence[Split], name: str | None) -> Split:

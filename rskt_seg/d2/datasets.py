@@ -139,12 +139,17 @@ def with_labels_of_image(entry: dict, min_pixels: int) -> dict:
 
 def mask_of(entry: dict) -> str:
     """The label file of a dict. Raises `DatasetError` where there is none."""
-    if "sem_seg_file_name" not in entry:
+    if "sem_seg_file_name" in entry:
+        return entry["sem_seg_file_name"]
+    if "image_labels" not in entry:
         raise DatasetError(
-            f"{entry['file_name']} has no mask: from image-level labels alone only the weakly supervised "
-            "method (MODEL.SEM_SEG_HEAD.NAME PriorWSSSHead) learns, and nothing can be scored by them"
+            f"{entry['file_name']} has neither a mask nor image-level labels: there is nothing to learn from "
+            "or to score"
         )
-    return entry["sem_seg_file_name"]
+    raise DatasetError(
+        f"{entry['file_name']} has no mask: nothing can be scored without masks, leave the dataset out of "
+        "DATASETS.TEST; in DATASETS.TRAIN it needs MODEL.SEM_SEG_HEAD.NAME PriorWSSSHead"
+    )
 
 
 def check_registered(name: str) -> None:

@@ -4,6 +4,7 @@ The file is comma-separated text: a line for each image, its name (with or witho
 then the names of its classes; a line with a name alone says that none is there.
 """
 
+import codecs
 import csv
 import difflib
 import io
@@ -23,6 +24,18 @@ from rskt_seg.writing import replacing
 
 HEADER = ("image", "classes")
 """The first line of a file that is written here; a file may do without."""
+
+_WITHOUT_A_LINE = (
+    "an image that shows no class has a line with its name alone, and images that nobody has looked at are "
+    "left out by `list` (a file of stems) in the YAML file of the dataset"
+)
+_SAVE_AS = "save it as CSV UTF-8"
+_ARCHIVE = b"PK\x03\x04"
+_EXACTLY = (
+    "names count exactly, with their case and leading zeros (spreadsheets drop zeros: format their column "
+    "as text)"
+)
+_QUOTE = 'look for a quote (") that is not closed'
 
 ImageLabels = dict[str, tuple[int, ...]]
 """Stem of an image -> ids of its classes, ascending."""
@@ -76,12 +89,11 @@ def read_image_labels(
     for line, stem, cells in rows:
         for name in cells[1:]:
             if name not in ids:
-                raise DatasetError(f"{path}, line {line}: unknown class {name!r}; {_near(name, class_names)}")
+                raise DatasetError(f"{path}, line {line}: {_unknown_class(cells[0], name, class_names)}")
         found[stem] = tuple(sorted(ids[name] for name in cells[1:]))
     if missing := [stem for stem in images if stem not in found]:
         raise DatasetError(
-            f"{path}: {len(missing)} images have no line: {listed(missing)}; an image that shows no class "
-            "has a line with its name alone"
+            f"{path}: {len(missing)} images have no line: {listed(missing)}; {_WITHOUT_A_LINE}"
         )
     return {stem: found[stem] for stem in images}
 
@@ -100,22 +112,42 @@ def write_image_labels(
 
 def _rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
     """Line number and cells of every line that is not empty; empty cells at its end, as tables have, go."""
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise DatasetError(f"{path}: the file of image-level labels does not exist") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: the file of image-level labels cannot be read: {error}") from error
-    reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
+    reader = csv.reader(io.StringIO(_text(path), newline=""), skipinitialspace=True, strict=True)
+    line = 1
     try:
         for row in reader:
             cells = [cell.strip() for cell in row]
             while cells and not cells[-1]:
                 cells.pop()
+            if any("\n" in cell or "\r" in cell for cell in cells):
+                raise DatasetError(f"{path}, line {line}: a cell goes on in the next line; {_QUOTE}")
             if cells:
-                yield reader.line_num, cells
+                yield line, cells
+            line = reader.line_num + 1
     except csv.Error as error:
-        raise DatasetError(f"{path}, line {reader.line_num}: no comma-separated text: {error}") from error
+        raise DatasetError(f"{path}, line {line}: no comma-separated text: {error}; {_QUOTE}") from error
+
+
+def _text(path: str | Path) -> str:
+    """The content of a file in UTF-8, without its mark."""
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise DatasetError(f"{path}: the file of image-level labels does not exist") from error
+    except OSError as error:
+        raise DatasetError(f"{path}: the file of image-level labels cannot be read: {error}") from error
+    if content.startswith(_ARCHIVE):
+        raise DatasetError(f"{path}: this is a workbook or another archive, no text; {_SAVE_AS}")
+    # Plain ASCII in UTF-16 is valid UTF-8 too, with a zero byte at every letter.
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content:
+        raise DatasetError(f"{path}: the text is not UTF-8 but UTF-16; {_SAVE_AS}")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise DatasetError(
+            f"{path}, line {line}: the text is not UTF-8 but perhaps Latin-1 or Windows-1252; {_SAVE_AS}"
+        ) from error
 
 
 def _without_header(
@@ -131,11 +163,15 @@ def _without_header(
 
 def _known_stem(name: str, known: Collection[str]) -> str | None:
     """The stem that a line means; a stem that has a dot itself comes before an extension."""
+    return next((stem for stem in _stems(name) if stem in known), None)
+
+
+def _stems(name: str) -> tuple[str, ...]:
+    """What may be the stem in a cell: its text without folders, and that without an extension."""
     name = name.replace("\\", "/").rpartition("/")[2]
     path = PurePosixPath(name)
     # An extension is one word: "a.png;ship" is another kind of table, not an image without classes.
-    extended = re.fullmatch(r"\.\w+", path.suffix) is not None
-    return name if name in known else path.stem if extended and path.stem in known else None
+    return (name, path.stem) if re.fullmatch(r"\.\w+", path.suffix) else (name,)
 
 
 def _refuse_unknown_images(
@@ -143,13 +179,33 @@ def _refuse_unknown_images(
 ) -> None:
     if not unknown:
         return
-    names = listed(f"{name!r} (line {line})" for line, name in unknown)
-    cure = f"images of this split are {listed(sorted(known)[:3])}; remove lines of other images"
+    folded: dict[str, list[str]] = {}
+    for stem in sorted(known):
+        folded.setdefault(_folded(stem), []).append(stem)
+    near = [_near_stems(name, folded) for _, name in unknown]
+    names = listed(
+        f"{name!r} (line {line}{f', did you mean {stems}?' if stems else ''})"
+        for (line, name), stems in zip(unknown, near, strict=True)
+    )
+    cures = [_EXACTLY] if any(near) else []
+    if not all(near):
+        cures.append(f"images of this split are {listed(sorted(known)[:3])}; remove lines of other images")
+    if unknown[0][0] == 1 and not near[0]:
+        cures.append(f"a line of titles is `{','.join(HEADER)}`")
     if re.search(r"[;\t|]|\.\w+ ", unknown[0][1]):
-        cure = "cells are separated by commas"
-    elif unknown[0][0] == 1:
-        cure += f"; a line of titles is `{','.join(HEADER)}`"
-    raise DatasetError(f"{path}: {len(unknown)} lines name images that are not there: {names}; {cure}")
+        cures = ["cells are separated by commas"]
+    raise DatasetError(
+        f"{path}: {len(unknown)} lines name images that are not there: {names}; {'; '.join(cures)}"
+    )
+
+
+def _near_stems(name: str, folded: Mapping[str, Sequence[str]]) -> str:
+    """The stems that differ from what a cell says in case or in leading zeros alone."""
+    return " or ".join(dict.fromkeys(s for stem in _stems(name) for s in folded.get(_folded(stem), ())))
+
+
+def _folded(stem: str) -> str:
+    return stem.casefold().lstrip("0")
 
 
 def _refuse_repeated(path: str | Path, rows: Sequence[tuple[int, str | None, list[str]]]) -> None:
@@ -164,9 +220,30 @@ def _refuse_repeated(path: str | Path, rows: Sequence[tuple[int, str | None, lis
             raise DatasetError(f"{path}, line {line}: repeated class {listed(map(repr, twice))}")
 
 
-def _near(name: str, class_names: Sequence[str]) -> str:
+def _unknown_class(image: str, name: str, class_names: Sequence[str]) -> str:
+    """What is wrong with a cell that is no class, and what to do."""
     if not name:
-        return "a cell between two commas is empty"
+        return f"unknown class {name!r}; a cell between two commas is empty"
     folded = {known.casefold(): known for known in class_names}
+    if several := _several(name.casefold(), folded):
+        return f"{name!r} is several classes; each class has a cell of its own: {_line(image, *several)}"
     near = difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.6)
-    return f"did you mean {', '.join(folded[n] for n in near)}?" if near else f"known: {listed(class_names)}"
+    advice = (
+        f"did you mean {', '.join(folded[n] for n in near)}?" if near else f"known: {listed(class_names)}"
+    )
+    return f"unknown class {name!r}; {advice}"
+
+
+def _several(name: str, folded: Mapping[str, str]) -> list[str]:
+    """The classes of which a cell is a list; none where a part of it is no class."""
+    for separators in (r"[,;|/]", r"[,;|/\s]"):
+        parts = [part.strip() for part in re.split(separators, name) if part.strip()]
+        if len(parts) > 1 and all(part in folded for part in parts):
+            return [folded[part] for part in parts]
+    return []
+
+
+def _line(*cells: str) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(cells)
+    return text.getvalue()

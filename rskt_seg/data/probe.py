@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageMode, TiffImagePlugin
 
 from rskt_seg.data.catalog import Pair
 from rskt_seg.data.findings import ERROR, NOTE, Fault, Kind
@@ -19,11 +19,13 @@ from rskt_seg.data.fingerprint import Digests, image_digest, label_digest
 from rskt_seg.data.labels import read_label, stored_mode
 from rskt_seg.errors import LabelError
 
+_TO_8_BITS = "gdal_translate -ot Byte -scale LOW HIGH 0 255"
 BROKEN_IMAGE = Kind(
     ERROR,
     "image cannot be read",
-    "copy or unpack the file again; a raster of another kind than 8-bit gray or RGB, such as one of 16-bit "
-    "or more than four bands, is to be saved as 8-bit RGB first",
+    "copy or unpack the file again; a raster of another kind than 8-bit gray or RGB, such as one of 16 bits "
+    "or more than four bands, is to be saved as 8-bit RGB first: "
+    f"{_TO_8_BITS} -b RED -b GREEN -b BLUE IN OUT (datasets/README.md has it in Python)",
 )
 BROKEN_LABEL = Kind(ERROR, "label cannot be read", "copy or unpack the file again, or remove the pair")
 SIZES = Kind(
@@ -45,14 +47,17 @@ UNCERTAIN = Kind(
 )
 PALETTE = Kind(NOTE, "palette labels", "nothing to do: the index is the class id, its colour plays no role")
 DEEP = Kind(
-    NOTE,
+    ERROR,
     "images with more than 8 bits a sample",
-    "save them as 8 bit by a rule of your own; the reader cuts values above 255 or drops the low byte",
+    f"stretch all of them to 8 bits by the same limits first: {_TO_8_BITS} IN OUT (datasets/README.md has "
+    "it in Python); training and evaluation would cut values above 255 or drop the low byte. The demo "
+    "stretches by itself",
 )
 BANDS = Kind(
     NOTE,
     "images that are neither RGB nor gray",
-    "nothing to do if this is meant: they are converted to RGB, and alpha is dropped",
+    "nothing to do if this is meant: they are converted to RGB, of several bands the first one or three are "
+    "taken, and alpha is dropped",
 )
 _REFUSED_CURE = (
     "labels hold one class id a pixel, best as 8-bit gray PNG; official archives are converted by "
@@ -67,7 +72,10 @@ _CHUNK = 1 << 22
 
 @dataclass(frozen=True)
 class Header:
-    """An image file as its header describes it; sizes are (height, width)."""
+    """An image file as its header describes it; sizes are (height, width), `bits` are those of a sample.
+
+    `bands` may be more than those of `mode`, which are all that Pillow decodes.
+    """
 
     size: tuple[int, int]
     stored_size: tuple[int, int]
@@ -76,6 +84,8 @@ class Header:
     mode: str
     stored_mode: str
     compression: str
+    bits: int
+    bands: int
 
 
 @dataclass(frozen=True)
@@ -108,6 +118,7 @@ def read_header(source: str | Path | BinaryIO, decode: bool = False) -> Header:
     with Image.open(source) as image:
         stored = stored_mode(image)
         compression = str(image.info.get("compression", ""))
+        samples = _samples(image, stored)
         # Pillow reads a PNG to its end to find the orientation; a TIFF forgets it when it is read.
         if decode and image.format == "PNG":
             image.load()
@@ -117,7 +128,8 @@ def read_header(source: str | Path | BinaryIO, decode: bool = False) -> Header:
             image.load()
         turned = 5 <= orientation <= 8 and image.format != "TIFF"
         size = (width, height) if turned else (height, width)
-        return Header(size, (height, width), orientation, image.format or "", image.mode, stored, compression)
+        kind = (image.format or "", image.mode, stored, compression)
+        return Header(size, (height, width), orientation, *kind, *samples)
 
 
 def image_faults(path: Path) -> list[Fault]:
@@ -218,10 +230,21 @@ def _label_notes(pair: Pair, label: Header) -> Iterator[Fault]:
 
 
 def _image_notes(path: Path, image: Header) -> Iterator[Fault]:
-    if "16" in image.stored_mode or image.mode[0] in "IF":
-        yield Fault(DEEP, str(path), image.stored_mode)
-    elif image.mode not in ("RGB", "L", "P"):
-        yield Fault(BANDS, str(path), image.mode)
+    further = image.bands > len(ImageMode.getmode(image.mode).bands)
+    if image.bits > 8:
+        yield Fault(DEEP, str(path), f"{image.bits} bits")
+    elif further or image.mode not in ("RGB", "L", "P"):
+        yield Fault(BANDS, str(path), f"{image.mode} of {image.bands} bands" if further else image.mode)
+
+
+def _samples(image: Image.Image, stored: str) -> tuple[int, int]:
+    """Bits of a sample and number of bands in the file."""
+    if image.format == "TIFF":
+        # The layout does not tell: that of planes is the one of a single band, and libtiff's hides them.
+        bits = image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))
+        return int(np.max(bits)), int(image.tag_v2.get(TiffImagePlugin.SAMPLESPERPIXEL, 1))
+    wide = 16 if "16" in stored else 32 if image.mode[0] in "IF" else 8
+    return wide, len(image.getbands())
 
 
 def _holds_ids(label: Header) -> bool:

@@ -385,7 +385,7 @@ def test_a_file_comes_before_masks_and_what_masks_ignore_is_in_no_label(own):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_nothing_can_be_scored_on_image_level_labels(own, training):
-    words = r"farm_weak_sem_seg: .*a\.jpg has no mask: .* only the weakly supervised .*nothing can be scored"
+    words = r"farm_weak_sem_seg: .*a\.jpg has no mask: nothing can be scored without .*out of DATASETS\.TEST"
     with pytest.raises(DatasetError, match=words):
         check_datasets(farm(own, "weak", "weak"), training=training)
 
@@ -413,6 +413,17 @@ def test_a_faulty_file_or_a_broken_image_stops_the_run_and_is_named(own):
         check_datasets(cfg, training=True)
 
 
+@pytest.mark.parametrize(("part", "make"), [("weak", config), ("masks", tiny_config)])
+@pytest.mark.parametrize("training", [True, False])
+def test_images_of_more_than_8_bits_stop_a_run_of_any_method(own, part, make, training):
+    (own / "x/b.jpg").unlink()
+    Image.fromarray(np.full((40, 44), 9000, np.uint16)).save(own / "x/b.png")
+    cfg = farm(own, part, "" if training else "masks", make=make)
+    words = r"more than 8 bits a sample: \S*b\.png \(16 bits\) .*gdal_translate .*check\.py \S*farm\.yaml`"
+    with pytest.raises(DatasetError, match=words):
+        check_datasets(cfg, training=training)
+
+
 def test_a_foreign_dataset_may_bring_image_level_labels_itself():
     DatasetCatalog.register("foreign_weak", lambda: [{"file_name": "a.png", "image_labels": (1,)}])
     DatasetCatalog.register("foreign_bare", lambda: [{"file_name": "a.png"}])
@@ -420,7 +431,7 @@ def test_a_foreign_dataset_may_bring_image_level_labels_itself():
         for name in ("foreign_weak", "foreign_bare"):
             MetadataCatalog.get(name).set(stuff_classes=["roof", "road"])
         assert with_image_labels(load_datasets(["foreign_weak"]), 1)[0]["image_labels"] == (1,)
-        with pytest.raises(DatasetError, match=r"a\.png has no mask"):
+        with pytest.raises(DatasetError, match=r"a\.png has neither a mask nor image-level labels"):
             with_image_labels(load_datasets(["foreign_bare"]), 1)
     finally:
         for name in ("foreign_weak", "foreign_bare"):

@@ -326,10 +326,6 @@ def palette_label(root: Path) -> None:
     image.save(root / "y/s1.png")
 
 
-def gray16(root: Path) -> None:
-    Image.fromarray(np.full(SHAPE, 9000, np.uint16)).save(root / "x/s1.png")
-
-
 def alpha(root: Path) -> None:
     Image.open(root / "x/s1.png").convert("RGBA").save(root / "x/s1.png")
 
@@ -346,7 +342,6 @@ def other_file(root: Path) -> None:
     ("damage", "what", "line", "in_headers"),
     [
         (palette_label, "palette labels", "y/s1.png", True),
-        (gray16, "more than 8 bits", r"x/s1.png \(I;16", True),
         (alpha, "neither RGB nor gray", r"x/s1.png \(RGBA\)", True),
         (copied, "copies of another", r"x/s4.png \(= s1.png\)", False),
         (other_file, "other files", r"x \(1 \.db\)", False),
@@ -359,6 +354,89 @@ def test_what_is_remarkable_and_not_wrong_is_a_note(damage, what, line, in_heade
     assert report.ok and not finding.is_error and report.fingerprint is not None
     assert re.search(line, finding.line()), finding.line()
     assert [f.kind.what for f in quick(tmp_path)] == ([finding.kind.what] if in_headers else [])
+
+
+def raster(path: Path, array: np.ndarray, **options) -> None:
+    """A GeoTIFF, or what the name ends in, of an array (bands, H, W)."""
+    rasterio = pytest.importorskip("rasterio")
+    count, height, width = array.shape
+    shape = {"count": count, "height": height, "width": width, "dtype": array.dtype}
+    driver = "PNG" if path.suffix == ".png" else "GTiff"
+    with rasterio.open(path, "w", driver=driver, **shape, **options) as file:
+        file.write(array)
+
+
+RGB16 = {"photometric": "rgb"}
+
+
+@pytest.mark.parametrize(
+    ("name", "bands", "dtype", "options", "bits"),
+    [
+        ("s1.png", 1, "uint16", {}, 16),
+        ("s1.png", 2, "uint16", {}, 16),
+        ("s1.png", 3, "uint16", {}, 16),
+        ("s1.png", 4, "uint16", {}, 16),
+        ("s1.tif", 1, "uint16", {}, 16),
+        ("s1.tif", 1, "int16", {}, 16),
+        ("s1.tif", 1, "int32", {}, 32),
+        ("s1.tif", 1, "float32", {}, 32),
+        ("s1.tif", 3, "uint16", RGB16, 16),
+        ("s1.tif", 3, "uint16", RGB16 | {"interleave": "band"}, 16),
+        ("s1.tif", 3, "uint16", RGB16 | {"compress": "lzw"}, 16),
+        ("s1.tif", 3, "uint16", RGB16 | {"compress": "deflate", "interleave": "band"}, 16),
+        ("s1.tif", 4, "uint16", RGB16, 16),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
+def test_an_image_of_more_than_8_bits_is_an_error_with_the_way_out(
+    name, bands, dtype, options, bits, tmp_path
+):
+    split = replace(SPLIT, image_extensions=("png", "tif"))
+    lay_out(tmp_path)
+    (tmp_path / "x/s1.png").unlink()
+    values = np.random.default_rng(0).integers(0, 4000, (bands, *SHAPE)).astype(dtype)
+    raster(tmp_path / "x" / name, values, **options)
+    for findings in (check(tmp_path, split).findings, quick(tmp_path, split)):
+        finding = one(findings, "more than 8 bits")
+        assert finding.is_error and finding.files == ((str(tmp_path / "x" / name), f"{bits} bits"),)
+        assert "gdal_translate -ot Byte -scale LOW HIGH 0 255" in finding.kind.cure
+        assert "demo stretches by itself" in finding.kind.cure
+
+
+def test_a_raster_that_the_reader_does_not_know_has_the_same_way_out(tmp_path):
+    split = replace(SPLIT, image_extensions=("png", "tif"))
+    lay_out(tmp_path)
+    (tmp_path / "x/s1.png").unlink()
+    raster(tmp_path / "x/s1.tif", np.zeros((7, *SHAPE), np.uint16))
+    for findings in (check(tmp_path, split).findings, quick(tmp_path, split)):
+        assert "gdal_translate -ot Byte -scale" in one(findings, "image cannot be read").kind.cure
+
+
+@pytest.mark.parametrize("compress", ["none", "lzw"])
+@pytest.mark.parametrize(
+    ("bands", "photometric", "found"), [(2, "minisblack", "L of 2 bands"), (4, "rgb", "RGB of 4 bands")]
+)
+def test_bands_that_the_reader_passes_over_are_a_note(bands, photometric, found, compress, tmp_path):
+    split = replace(SPLIT, image_extensions=("png", "tif"))
+    lay_out(tmp_path)
+    (tmp_path / "x/s1.png").unlink()
+    values = np.random.default_rng(0).integers(0, 256, (bands, *SHAPE), np.uint8)
+    raster(tmp_path / "x/s1.tif", values, photometric=photometric, compress=compress)
+    for findings in (check(tmp_path, split).findings, quick(tmp_path, split)):
+        finding = one(findings, "neither RGB nor gray")
+        assert not finding.is_error and finding.files == ((str(tmp_path / "x/s1.tif"), found),)
+        assert "the first one or three are taken" in finding.kind.cure
+
+
+@pytest.mark.parametrize("options", [{}, {"interleave": "band"}, {"compress": "jpeg"}, {"compress": "lzw"}])
+@pytest.mark.parametrize("bands", [1, 3])
+def test_plain_8_bit_rasters_are_not_remarked_on(bands, options, tmp_path):
+    split = replace(SPLIT, image_extensions=("png", "tif"))
+    lay_out(tmp_path)
+    (tmp_path / "x/s1.png").unlink()
+    photometric = "rgb" if bands == 3 else "minisblack"
+    raster(tmp_path / "x/s1.tif", np.full((bands, *SHAPE), 9, np.uint8), photometric=photometric, **options)
+    assert check(tmp_path, split).findings == () and quick(tmp_path, split) == []
 
 
 def test_extensions_in_another_case_are_a_note_for_published_sets(tmp_path):

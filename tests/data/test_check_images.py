@@ -107,6 +107,21 @@ def test_masks_beside_the_file_are_checked_as_ever_and_so_is_the_file(root):
     assert "images without a label" in told(check(root, both))
 
 
+DEEP = "images with more than 8 bits a sample"
+
+
+def test_images_of_more_than_8_bits_are_an_error_also_without_masks(root):
+    Image.fromarray(np.full((8, 9), 9000, np.uint16)).save(root / "x/a.png")
+    Image.fromarray(np.full((8, 9), 0.5, np.float32)).save(root / "x/b.tif")
+    (root / "x/b.png").unlink()
+    split = replace(WEAK, image_extensions=("png", "tif"))
+    report = check(root, split)
+    assert not report.ok and told(report) == {DEEP: ["a.png", "b.tif"]}
+    (finding,) = quick_image_check("own", sorted((root / "x").iterdir()))
+    assert finding.is_error and finding.kind == report.findings[0].kind
+    assert "gdal_translate -ot Byte -scale" in finding.line() and "demo" in finding.line()
+
+
 def test_images_that_two_weak_parts_share_are_noted(root):
     other = replace(WEAK, name="own_val_sem_seg", split="val")
     (note,) = shared_images({split: check(root, split) for split in (WEAK, other)})

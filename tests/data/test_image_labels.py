@@ -122,21 +122,82 @@ def test_an_image_that_is_called_like_the_line_of_titles_is_an_image(tmp_path):
         ("file,label\n" + LINES, "'file' (line 1); images of this split are a1, a2, b.1; remove lines of "
          "other images; a line of titles is `image,classes`"),
         (LINES.replace(",", ";"), "cells are separated by commas"),
-        (LINES + "A1,road\n", "'A1' (line 4)"),
+        (LINES + "A1,road\n", "'A1' (line 4, did you mean a1?)"),
         ("a1,raod\na2\nb.1\n", ", line 1: unknown class 'raod'; did you mean road?"),
         ("a1\na2,Road\nb.1\n", ", line 2: unknown class 'Road'; did you mean road?"),
         ("a1\na2,zzzzz\nb.1\n", "known: background, road, tree, Clutter, other"),
         ("a1,,road\na2\nb.1\n", ", line 1: unknown class ''; a cell between two commas is empty"),
-        ("a1,road\nb.1\n", ": 1 images have no line: a2; an image that shows no class has a line "),
+        ("a1,road\nb.1\n", ": 1 images have no line: a2; an image that shows no class has a line with its "
+         "name alone, and images that nobody has looked at are left out by `list`"),
         ("", ": 3 images have no line: a1, a2, b.1"),
         (LINES + "a1.jpg,road\n", ": images with several lines: a1 (lines 1, 4); each has one"),
         ("a1,road,tree,road\na2\nb.1\n", ", line 1: repeated class 'road'"),
-        (b"a1,r\xf6ad\n", ": the file of image-level labels cannot be read: "),
-        ('a1,"road\na2\nb.1\n', ": no comma-separated text: "),
+        (b"a1,road\na2,r\xf6ad\n", ", line 2: the text is not UTF-8 but perhaps Latin-1 or Windows-1252; "
+         "save it as CSV UTF-8"),
+        (LINES.encode("utf-16"), ": the text is not UTF-8 but UTF-16; save it as CSV UTF-8"),
+        (LINES.encode("utf-16-le"), ": the text is not UTF-8 but UTF-16; save it as CSV UTF-8"),
+        (LINES.encode("utf-16-be"), ": the text is not UTF-8 but UTF-16; save it as CSV UTF-8"),
+        ('a1,"road\na2\nb.1\n', ", line 1: no comma-separated text: unexpected end of data; look for a "),
+        ('a1\n\nb.1\na2,"road\nc\nd\n', ", line 4: no comma-separated text"),
+        ('a1\na2,"road\nb.1,"Clutter, other"\n', ", line 2: no comma-separated text"),
+        ('a1\na2,"road\nb.1,"\n', ", line 2: a cell goes on in the next line; look for a quote"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_the_file_is_one_line_that_says_where(tmp_path, text, words):
     assert words in refusal(tmp_path, text)
+
+
+def test_a_line_after_a_cell_of_several_lines_keeps_its_number(tmp_path):
+    assert ", line 4: unknown class 'raod'" in refusal(tmp_path, 'a1,"road\n"\na2\nb.1,raod\n')
+
+
+@pytest.mark.parametrize(
+    "cell", ["road, tree", "road,tree", "Road;TREE", "road | tree", "road/tree", "road tree", "road ; tree;"]
+)
+def test_several_classes_in_a_cell_are_told_apart_from_a_mistaken_name(tmp_path, cell):
+    told = refusal(tmp_path, f'a1.png,"{cell}"\na2\nb.1\n')
+    assert told == (
+        f", line 1: {cell!r} is several classes; each class has a cell of its own: a1.png,road,tree"
+    )
+
+
+def test_a_class_of_several_words_is_no_list_and_can_stand_in_one(tmp_path):
+    names = ("ship", "harbor", "baseball diamond", "Clutter, other")
+    cells = {"baseball diamond;ship": "a,baseball diamond,ship", "ship;harbour": "did you mean ",
+             "Baseball Diamond": "did you mean baseball diamond?",
+             "clutter, other": "did you mean Clutter, other?"}  # fmt: skip
+    for cell, words in cells.items():
+        path = written(tmp_path, f'a,"{cell}"\n')
+        with pytest.raises(DatasetError) as error:
+            read_image_labels(path, names, ["a"])
+        assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("images", "lines", "words"),
+    [
+        (
+            ("0001", "0002"),
+            "1,road\n2\n",
+            "'1' (line 1, did you mean 0001?), '2' (line 2, did you mean 0002?)",
+        ),
+        (("0001", "0000"), "0001\n0\n", "'0' (line 2, did you mean 0000?); names count exactly"),
+        (("DJI_1",), "dji_1.JPG,road\n", "'dji_1.JPG' (line 1, did you mean DJI_1?); names count exactly"),
+        (("a1", "A1"), "x/a1\nA1\n01a1\n", "'01a1' (line 3); images of this split are A1, a1; remove"),
+        (("7a", "07A"), "007a\n", "'007a' (line 1, did you mean 07A or 7a?)"),
+        (("007",), "007\n7\n", "spreadsheets drop zeros: format their column as text"),
+        (("a1", "b"), "A1\nc\n", "as text); images of this split are a1, b; remove lines of other images"),
+    ],
+)
+def test_an_image_that_is_nearly_there_is_named(tmp_path, images, lines, words):
+    told = refusal(tmp_path, lines, images=images)
+    assert words in told
+    assert ("did you mean" in told) != ("remove" in told) or len(images) == 2
+
+
+def test_a_workbook_is_no_text(tmp_path):
+    told = refusal(tmp_path, b"PK\x03\x04\x14\0\x06\0")
+    assert told == ": this is a workbook or another archive, no text; save it as CSV UTF-8"
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -218,7 +279,7 @@ def test_the_tool_writes_a_file_that_gives_what_the_masks_give(prepared, tool):
     split, folder = prepared
     out = folder / "labels.csv"
     status, told = tool(split.name, "--output", out)
-    assert status == 0 and "3 images, 5 classes in them" in told
+    assert status == 0 and "labels.csv: 3 images with 5 labels, of 4 of the 16 classes" in told
     assert out.read_text() == (
         "image,classes\nP1_0,background,ship,baseball diamond\nP1_1\nP2_0,background,harbor\n"
     )
@@ -226,6 +287,16 @@ def test_the_tool_writes_a_file_that_gives_what_the_masks_give(prepared, tool):
     assert found == {"P1_0": (0, 1, 3), "P1_1": (), "P2_0": (0, 15)}
     status, told = tool(split.name, "--output", out)
     assert status == 2 and "labels.csv exists; remove it or name another file" in told
+
+
+def test_the_tool_says_where_there_are_no_masks_to_take_labels_from(prepared, tool):
+    split, folder = prepared
+    weak = f"{{images: data/{split.images}, image_labels: there.csv}}"
+    (folder / "weak.yaml").write_text(f"name: weak\nclasses: [a, b]\nsplits: {{train: {weak}}}\n")
+    (folder / "there.csv").write_text("P1_0,a\nP1_1\nP2_0\n")
+    status, told = tool(folder / "weak.yaml", "--output", folder / "labels.csv")
+    assert status == 2 and "weak_train_sem_seg has no masks to take labels from" in told
+    assert "there.csv" in told and "PriorWSSSHead" not in told and "learns" not in told
 
 
 def test_the_tool_takes_a_split_of_a_yaml_file_and_a_least_number_of_pixels(prepared, tool):
