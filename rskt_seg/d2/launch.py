@@ -1,8 +1,12 @@
 """Starting the processes of a run, and bringing a user's mistake in one of them back as one error."""
 
 import argparse
+import logging
 import multiprocessing
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from logging.handlers import MemoryHandler
 from multiprocessing.queues import SimpleQueue
 
 import torch
@@ -22,6 +26,8 @@ from rskt_seg.d2.specs import METHODS, method_of
 from rskt_seg.d2.weights import check_descriptions, check_trained, check_weights
 from rskt_seg.errors import ConfigError, RSKTSegError
 
+logger = logging.getLogger(__name__)
+
 
 def parse_args() -> argparse.Namespace:
     """Detectron2's usual command line."""
@@ -32,8 +38,11 @@ def set_up(args: argparse.Namespace) -> CfgNode:
     """The configuration of this process, with own datasets, logging, seeds and the output folder set up."""
     cfg = load_config(args.config_file, args.opts)
     register_own(cfg.DATASETS.OWN)
+    warnings = vars(args).pop("warnings", ())
     default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="rskt_seg")
+    for warning in warnings:
+        logger.warning("%s", warning)
     # As published: TF32 on GPUs that have it; on a CPU the same setting may round to bfloat16. Weak
     # supervision compares sums of many terms, and stays exact.
     if torch.device(cfg.MODEL.DEVICE).type != "cpu" and not method_of(cfg).weak:
@@ -43,6 +52,8 @@ def set_up(args: argparse.Namespace) -> CfgNode:
 
 def check_run(cfg: CfgNode, args: argparse.Namespace) -> None:
     """Refuse a run that this machine, its datasets or its weight files do not allow, before it starts.
+
+    What is merely remarkable goes to `args.warnings`.
 
     Raises `DeviceError`, `ConfigError`, `DatasetError`, `CheckpointError`.
     """
@@ -58,9 +69,31 @@ def check_run(cfg: CfgNode, args: argparse.Namespace) -> None:
         _check_share(cfg, batch // processes)
     if not (args.resume and last_checkpoint(cfg.OUTPUT_DIR)):
         (check_trained if args.eval_only else check_weights)(cfg)
-    check_datasets(cfg, training=not args.eval_only)
-    if not args.eval_only:
-        check_descriptions(cfg)
+    with _kept_warnings() as args.warnings:
+        check_datasets(cfg, training=not args.eval_only)
+        if not args.eval_only:
+            check_descriptions(cfg)
+
+
+@contextmanager
+def _kept_warnings() -> Iterator[list[str]]:
+    """What the package warns of meanwhile, for `set_up` to say once there is a log file.
+
+    An error ends the run before there is one; then the warnings come first on the standard error.
+    """
+    handler, messages = MemoryHandler(sys.maxsize, flushLevel=sys.maxsize), []
+    handler.setLevel(logging.WARNING)
+    package = logging.getLogger("rskt_seg")
+    package.addHandler(handler)
+    try:
+        yield messages
+        messages += [record.getMessage() for record in handler.buffer]
+    except BaseException:
+        handler.setTarget(logging.lastResort)
+        handler.flush()
+        raise
+    finally:
+        package.removeHandler(handler)
 
 
 def _check_share(cfg: CfgNode, images: int) -> None:

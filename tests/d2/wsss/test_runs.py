@@ -128,10 +128,14 @@ class TestCommands:
         figures = results["iSAID_wsss_test_sem_seg"]["sem_seg"]
         assert {"protocol/mIoU", "protocol/mF1", "protocol/OA", "protocol/mIoU_foreground"} <= set(figures)
 
-    def test_no_mask_is_needed_to_train(self, data_root, tmp_path, monkeypatch):
+    def test_no_mask_is_needed_to_train_and_what_is_odd_about_images_is_logged(
+        self, data_root, tmp_path, monkeypatch
+    ):
         root = tmp_path / "unlabelled"
         shutil.copytree(data_root / "iSAID_wsss/train/images", root / "images")
         names = sorted(path.name for path in (root / "images").iterdir())
+        with Image.open(root / "images" / names[0]) as image:
+            image.convert("RGBA").save(root / "images" / names[0])
         (root / "labels.csv").write_text("".join(f"{name},ship,harbor\n" for name in names))
         classes = MetadataCatalog.get("iSAID_wsss_train_sem_seg").stuff_classes
         (root / "own.yaml").write_text(
@@ -142,6 +146,7 @@ class TestCommands:
         arguments = ["--config-file", FILE, *SMALL, *options, "DATASETS.TEST", "()", "OUTPUT_DIR"]
         monkeypatch.setattr(sys, "argv", ["train_net.py", *arguments, str(tmp_path / "out")])
         command_line()
+        assert "alpha is dropped" in (tmp_path / "out/log.txt").read_text()
         found = read_weights(tmp_path / "out/model_final.pth")
         ready = found.state["sem_seg_head.model.vpe.ready"]
         assert not ready[[t for t in range(15) if classes[1 + t] not in ("ship", "harbor")]].any()
