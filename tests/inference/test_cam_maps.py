@@ -212,3 +212,41 @@ def test_a_tile_without_data_says_so_and_has_no_row_of_heat(spied, present):
     assert headline == "No data in this tile; rows 8 to 47, columns 16 to 63"
     assert {axis.get_title() for axis in axes} == {"Image", "Pseudo label", "Prediction", ""}
     assert list(legend_of(axes)) == ["no data"]
+
+
+def test_every_stage_stands_under_its_own_title(spied):
+    _, axes = spied(a_view(refines=False))
+    drawn = {axis.get_title(): axis.images[-1] for axis in axes if axis.get_title() and axis.images}
+    for title, value in (("Initial CAM", 0.25), ("After USR (off)", 0.5), ("After VPE", 0.75)):
+        assert (drawn[title].get_array() == value).all()
+        assert tuple(drawn[title].get_extent()) == (0, 48, 40, 0)
+
+
+def test_label_maps_stand_under_their_titles_with_the_share_of_scored_pixels_that_is_right(spied):
+    truth = np.ones((40, 48), np.uint8)
+    truth[:20] = 255  # not labelled: right and wrong alike
+    labels = np.ones((40, 48), np.uint8)
+    labels[30:] = 255  # ignored by the pseudo label
+    labels[20:25] = 2
+    _, axes = spied(a_view(truth=truth, pseudo_labels=labels))
+    titles = {axis.get_title(): axis.images[-1] for axis in axes if axis.get_title() and axis.images}
+    assert {"Ground truth", "Pseudo label, 50% right", "Prediction, 0% right"} <= set(titles)
+    # The prediction is 2 throughout: one colour, another than that of the pseudo label.
+    for title, classes in (("Prediction, 0% right", [2]), ("Ground truth", [1])):
+        shown = np.unique(np.asarray(titles[title].get_array())[-1].reshape(-1, 3), axis=0)
+        assert np.array_equal(shown, COLORS[classes])
+
+
+def test_the_headline_says_which_classes_from_where_and_which_part_of_the_image(spied):
+    text, _ = spied(a_view(present=("ship", "plane"), chosen_by="truth"))
+    assert text == (
+        "Image-level label: ship, plane (the classes of the ground truth); rows 8 to 47, columns 16 to 63"
+    )
+    text, _ = spied(a_view(present=(), chosen_by="prediction"))
+    assert text.startswith("Image-level label: no class (the classes of the prediction); rows 8 to 47")
+
+
+def test_the_legend_names_the_classes_that_are_shown_or_present_and_no_other(spied):
+    _, axes = spied(a_view(present=("plane",)))
+    (legend,) = [axis.get_legend() for axis in axes if axis.get_legend()]
+    assert [text.get_text().strip() for text in legend.get_texts()] == ["ship", "harbor", "plane"]
