@@ -144,7 +144,7 @@ class Trainer(DefaultTrainer):
             check_stated(model, read_weights(last), str(last))
             self.checkpointer.load(str(last))
             self.start_iter = self.iter + 1
-        self._state_training_sets(str(last or self.cfg.MODEL.WEIGHTS))
+        self._state_training_sets(str(last or self.cfg.MODEL.WEIGHTS or self.cfg.MODEL.START_FROM))
         if parts := left_out(model, self.cfg, loaded):
             self.checkpointer.leave_out(parts)
 
