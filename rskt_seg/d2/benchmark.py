@@ -58,25 +58,27 @@ def evaluate(cfg: CfgNode, resume: bool = False) -> OrderedDict:
     model = Trainer.build_model(cfg)
     load_trained(plain_model(model), cfg, weights)
     control = f"_rotated{cfg.TEST.ROTATE_NAMES}" if cfg.TEST.ROTATE_NAMES else ""
-    results = Benchmark(cfg, weights, control).run(model)
+    trained = trained_sets(cfg, weights)
+    results = Benchmark(cfg, weights, trained, control).run(model)
     if cfg.TEST.AUG.ENABLED:
-        results.update(Benchmark(cfg, weights, f"{control}_TTA").run(with_augmentation(cfg, model)))
+        results.update(Benchmark(cfg, weights, trained, f"{control}_TTA").run(with_augmentation(cfg, model)))
     if cfg.TEST.CAM:
-        results.update(Benchmark(cfg, weights, CAM).run(SegmentorCams(model, cfg.DATASETS.MIN_LABEL_PIXELS)))
+        cams = SegmentorCams(model, cfg.DATASETS.MIN_LABEL_PIXELS)
+        results.update(Benchmark(cfg, weights, trained, CAM).run(cams))
     return results
 
 
 class Benchmark:
     """One pass over `DATASETS.TEST` with the weights of the file `weights`.
 
-    `suffix` ends the names of its results and of its files.
+    `trained`: what they were trained on; `suffix` ends the names of its results and of its files.
     """
 
-    def __init__(self, cfg: CfgNode, weights: str, suffix: str = "") -> None:
+    def __init__(self, cfg: CfgNode, weights: str, trained: Sequence[TrainedSet], suffix: str = "") -> None:
         self.cfg = cfg
         self.suffix = suffix
         self.folder = Path(cfg.OUTPUT_DIR)
-        self.trained = trained_sets(cfg, weights)
+        self.trained = trained
         self.about = _describe(cfg, weights, self.trained)
         self.identity = {
             "weights": [self.about.weights_sha256, *map(sha256_of, context_files(cfg, weights).values())],

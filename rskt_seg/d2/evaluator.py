@@ -112,9 +112,9 @@ class RSEvaluator(DatasetEvaluator):
             self.protocol_scores = protocol_scores(self.matrix, self.protocol)
             logger.info("%s: %s", self.title, "; ".join(explain(self.protocol_scores, self.classes)))
         if self.path is not None:
-            protocols = {self.name: self.protocol_scores} if self.protocol else None
+            protocols = {self.title: self.protocol_scores} if self.protocol else None
             with replacing(self.path) as partial:
-                partial.write_text(to_json({self.name: self.scores}, {self.name: self.classes}, protocols))
+                partial.write_text(to_json({self.title: self.scores}, {self.title: self.classes}, protocols))
         return OrderedDict(sem_seg=self._flat(self.scores))
 
     def state(self) -> dict:

@@ -41,7 +41,7 @@ def set_up(args: argparse.Namespace) -> CfgNode:
     warnings = vars(args).pop("warnings", ())
     default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="rskt_seg")
-    for warning in warnings:
+    for warning in warnings if comm.is_main_process() else ():
         logger.warning("%s", warning)
     # As published: TF32 on GPUs that have it; on a CPU the same setting may round to bfloat16. Weak
     # supervision compares sums of many terms, and stays exact.
@@ -71,8 +71,8 @@ def check_run(cfg: CfgNode, args: argparse.Namespace) -> None:
         (check_trained if args.eval_only else check_weights)(cfg)
     with _kept_warnings() as args.warnings:
         check_datasets(cfg, training=not args.eval_only)
-        if not args.eval_only:
-            check_descriptions(cfg)
+    if not args.eval_only:
+        check_descriptions(cfg)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, hooks
-from detectron2.engine.train_loop import TrainerBase
+from detectron2.engine.train_loop import HookBase, TrainerBase
 from detectron2.evaluation import inference_on_dataset
 from detectron2.modeling import build_model as build_segmentor
 from detectron2.utils import comm
@@ -58,10 +58,17 @@ class Trainer(DefaultTrainer):
         self.checkpointer = AtomicCheckpointer(model, cfg.OUTPUT_DIR, stated=stated, prefix=PREFIX, **states)
         self.start_iter, self.max_iter, self.cfg = 0, cfg.SOLVER.MAX_ITER, cfg
         self.register_hooks(self.build_hooks())
-        if cfg.TEST.AUG.ENABLED:
-            self.register_hooks([hooks.EvalHook(0, lambda: self.test_with_tta(cfg, self.model))])
-        if cfg.TEST.CAM:
-            self.register_hooks([hooks.EvalHook(0, lambda: self.test_cams(cfg, self.model))])
+
+    def build_hooks(self) -> list[HookBase]:
+        """Detectron2's, and an evaluation at the end for every further pass that is asked for."""
+        found, passes = super().build_hooks(), []
+        if self.cfg.TEST.AUG.ENABLED:
+            passes.append(hooks.EvalHook(0, lambda: self.test_with_tta(self.cfg, self.model)))
+        if self.cfg.TEST.CAM:
+            passes.append(hooks.EvalHook(0, lambda: self.test_cams(self.cfg, self.model)))
+        writers = [i for i, each in enumerate(found) if isinstance(each, hooks.PeriodicWriter)]
+        place = writers[0] if writers else len(found)  # what comes after the writer is not written
+        return [*found[:place], *passes, *found[place:]]
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
@@ -149,8 +156,15 @@ class Trainer(DefaultTrainer):
             self.checkpointer.leave_out(parts)
 
     def _state_training_sets(self, start: str) -> None:
-        """Write to every checkpoint what the model was trained on, also before this run."""
+        """Write to every checkpoint what the model was trained on, also before this run, if that is known."""
         before = stated_sets(start) if start else ()
+        if start and not before:
+            logger.warning(
+                "%s does not say what it was trained on, so neither will the checkpoints of this run: name "
+                "all of it in the DATASETS.TRAIN of an evaluation",
+                start,
+            )
+            return
         sets = dict.fromkeys((*before, *sets_to_train(self.cfg)))
         self.checkpointer.stated[TRAINED_ON] = [each._asdict() for each in sets]
 

@@ -19,7 +19,7 @@ from rskt_seg.models.wsss import PriorWSSS
 
 CAM = "_CAM"
 """What ends the names of results of CAMs."""
-CAM_NOTE = "CAMs, given the image-level labels of the truth: never to be compared with predictions"
+CAM_NOTE = "CAMs, given image-level labels (of the truth, or the dataset's own): no figures of predictions"
 
 
 @SEM_SEG_HEADS_REGISTRY.register()

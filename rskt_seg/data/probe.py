@@ -243,7 +243,7 @@ def _samples(image: Image.Image, stored: str) -> tuple[int, int]:
         # The layout does not tell: that of planes is the one of a single band, and libtiff's hides them.
         bits = image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))
         return int(np.max(bits)), int(image.tag_v2.get(TiffImagePlugin.SAMPLESPERPIXEL, 1))
-    wide = 16 if "16" in stored else 32 if image.mode[0] in "IF" else 8
+    wide = 16 if "16" in f"{stored}{image.mode}" else 32 if image.mode[0] in "IF" else 8
     return wide, len(image.getbands())
 
 

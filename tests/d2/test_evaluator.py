@@ -75,8 +75,8 @@ def test_results_are_written_as_json_beside_each_other(tmp_path):
     for suffix in ("", "_TTA"):
         results = evaluated(RSEvaluator(NAME, tmp_path / "inference", suffix), parts)["sem_seg"]
         written = json.loads((tmp_path / "inference" / f"{NAME}{suffix}.json").read_text())
-        assert written["datasets"][NAME]["mIoU"] == results["mIoU"]
-        assert written["datasets"][NAME]["classes"].keys() == set(UDD5.names)
+        assert written["datasets"][f"{NAME}{suffix}"]["mIoU"] == results["mIoU"]
+        assert written["datasets"][f"{NAME}{suffix}"]["classes"].keys() == set(UDD5.names)
 
 
 def test_a_reset_forgets_all_images(tmp_path):

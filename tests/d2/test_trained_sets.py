@@ -8,7 +8,7 @@ import torch
 import rskt_seg
 from rskt_seg.checkpoints.export import export_model
 from rskt_seg.checkpoints.files import read_weights
-from rskt_seg.d2.benchmark import evaluate
+from rskt_seg.d2.benchmark import _describe, evaluate
 from rskt_seg.d2.segmentor import plain_model
 from rskt_seg.d2.trained_sets import TrainedSet, sets_to_train, stated_sets, trained_sets
 from rskt_seg.d2.trainer import Trainer
@@ -85,3 +85,32 @@ def test_a_set_that_is_not_registered_here_keeps_its_classes():
     entry = TrainedSet("farm_train_sem_seg", "farm", "train", ("road", "tree"))._asdict()
     found = TrainedSet.stated(json.loads(json.dumps(entry)), "model.pth")
     assert found.classes == ("road", "tree") and not found.holds_images_of(TEST)
+
+
+def test_a_run_from_weights_that_state_nothing_states_nothing(data_root, tmp_path, caplog):
+    first = begun(tmp_path / "a", "DATASETS.TRAIN", f"('{TRAIN}',)")
+    bare = tmp_path / "bare.pth"
+    torch.save(read_weights(first).state, bare)
+    more = ("DATASETS.TRAIN", f"('{TEST}',)", "MODEL.WEIGHTS", str(bare))
+    path = begun(tmp_path / "b", *more)
+    assert "bare.pth does not say what it was trained on" in caplog.text
+    assert names(path) == names(begun(tmp_path / "b", *more, resume=True)) == []
+
+
+def test_the_row_of_the_paper_is_that_of_what_was_trained_on(data_root, tmp_path):
+    path = begun(tmp_path / "run", "DATASETS.TRAIN", f"('{TRAIN}',)")
+    sets = stated_sets(path)
+    cfg = tiny_config("DATASETS.TRAIN", f"('{TEST}',)", "MODEL.RSKT.ENCODER", "vitb16")
+    assert _describe(cfg, path, sets).published.trained_on == "DLRSD"
+    assert _describe(cfg, path, sets_to_train(cfg)).published is None
+
+
+def test_a_stage_counts_for_the_next(data_root, tmp_path, monkeypatch):
+    first = begun(tmp_path / "a", "DATASETS.TRAIN", f"('{TRAIN}',)")
+    monkeypatch.setattr("rskt_seg.d2.trainer.load_weights", lambda *_: {})  # only FCtL has stages
+    trainer = Trainer(tiny_config("OUTPUT_DIR", str(tmp_path), "DATASETS.TRAIN", f"('{TEST}',)"))
+    trainer.cfg = trainer.cfg.clone()
+    trainer.cfg.defrost()
+    trainer.cfg.MODEL.START_FROM = first
+    trainer.resume_or_load(resume=False)
+    assert [each["name"] for each in trainer.checkpointer.stated["trained_on"]] == [TRAIN, TEST]

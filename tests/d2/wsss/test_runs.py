@@ -1,5 +1,6 @@
 """Runs of the weakly supervised method: frozen parts of checkpoints, commands, and what stops them early."""
 
+import json
 import logging
 import re
 import shutil
@@ -18,8 +19,10 @@ from rskt_seg.checkpoints.files import read_weights
 from rskt_seg.d2 import build_model, load_config
 from rskt_seg.d2.benchmark import evaluate
 from rskt_seg.d2.evaluator import RSEvaluator
+from rskt_seg.d2.launch import _kept_warnings
 from rskt_seg.d2.loaders import check_datasets, training_loader
 from rskt_seg.d2.segmentor import plain_model
+from rskt_seg.d2.trainer import Trainer
 from rskt_seg.d2.weights import check_descriptions, check_weights
 from rskt_seg.d2.wsss_head import CAM_NOTE
 from rskt_seg.errors import CheckpointError, ConfigError, DatasetError, WeightsNotFoundError
@@ -116,6 +119,21 @@ class TestCommands:
         for text, suffix in ((masks, ""), (cams, "_CAM")):
             said = set(re.findall(r"iSAID_wsss_test_sem_seg(\w*)(?: +\d|: mIoU|, class by)", text))
             assert said == {suffix}
+        last = json.loads((tmp_path / "metrics.json").read_text().splitlines()[-1])
+        assert "iSAID_wsss_test_sem_seg_CAM/sem_seg/mIoU" in last
+
+    def test_cams_after_a_training_heed_the_least_number_of_pixels(self, data_root, tmp_path):
+        model, scores = segmentor(), []
+        for least in ("1", "100000"):
+            cfg = config("OUTPUT_DIR", str(tmp_path), "DATASETS.MIN_LABEL_PIXELS", least)
+            scores.append(Trainer.test_cams(cfg, model)["iSAID_wsss_test_sem_seg_CAM"]["sem_seg"]["fwIoU"])
+        assert scores[0] != scores[1]
+
+    def test_what_is_odd_is_said_before_the_error_that_ends_a_run(self, capsys):
+        with pytest.raises(ConfigError), _kept_warnings() as kept:
+            logging.getLogger("rskt_seg.data").warning("an odd image")
+            raise ConfigError("stop")
+        assert "an odd image" in capsys.readouterr().err and not kept
 
     def test_an_evaluation_keeps_predictions_and_cams_apart(self, data_root, tmp_path):
         train(tmp_path, "SOLVER.MAX_ITER", "1")
