@@ -301,9 +301,9 @@ def test_a_published_model_takes_the_files_of_its_contexts_from_the_configuratio
     with pytest.raises(WeightsNotFoundError, match=r"MODEL\.ENCODERS\.LARGE .*name that of large"):
         build_model(config("fctl", *opts, "MODEL.ENCODERS.LARGE", str(tmp_path / "none.pth")))
     # Other context files are another model, whose counts must not be taken for this one's.
-    identity = Benchmark(config("fctl", *opts), str(tmp_path / "all.pth")).identity
+    identity = Benchmark(config("fctl", *opts), str(tmp_path / "all.pth"), ()).identity
     swapped = [*opts[:-1], str(tmp_path / "medium.pth")]
-    assert Benchmark(config("fctl", *swapped), str(tmp_path / "all.pth")).identity != identity
+    assert Benchmark(config("fctl", *swapped), str(tmp_path / "all.pth"), ()).identity != identity
 
 
 def test_the_memory_of_a_run_is_that_of_its_process():
