@@ -144,6 +144,7 @@ class _File:
         self.notices: list[str] = self._unknown(document, _KEYS, "")
 
     def knowledge(self, digest: str) -> Knowledge:
+        """The whole file, checked; `digest` as in `Knowledge`. Raises `ConfigError` at the first fault."""
         if (version := self._value(self.document, "version", int)) != _VERSION:
             self.fail(f"version {_VERSION} expected, found {version}")
         entries = self._value(self.document, "classes", list)

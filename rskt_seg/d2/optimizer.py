@@ -101,6 +101,7 @@ def _add_clipping(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> None:
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
     def clip(*_: object) -> None:
+        """Before each step."""
         if clipping.CLIP_TYPE == "full_model":
             clip_grad_norm_(parameters, clipping.CLIP_VALUE)
         elif clipping.CLIP_TYPE == "value":
@@ -124,6 +125,7 @@ def add_lookahead(optimizer: torch.optim.Optimizer, steps: int, alpha: float) ->
 
     @torch.no_grad()
     def follow(stepped: torch.optim.Optimizer, *_: object) -> None:
+        """After each step."""
         for group in stepped.param_groups:
             done = group.get("lookahead_count", 0)
             group["lookahead_count"] = done + 1

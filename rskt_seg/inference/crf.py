@@ -101,6 +101,7 @@ def refine_in_tiles(
     """
 
     def tiles() -> Iterator[tuple[Window, Tensor]]:
+        """One at a time, for the library holds several hundred bytes a pixel."""
         grid = window_grid(*image.shape[:2], tile, tile - overlap)
         hidden = None if len(grid) > 1 else True  # None shows the bar in a terminal alone
         for window in tqdm(grid, desc="CRF", unit="tile", leave=False, disable=hidden):

@@ -35,6 +35,7 @@ def complement_labels(
     """
 
     def winner(image: Tensor, cam: Tensor, foreground: list[int]) -> Tensor:
+        """The labels (H, W) of an image that shows the channels `foreground`."""
         channels = [0, *foreground] if background else foreground
         maps = _resized(cam[channels], image.shape[1:])
         return _best(_refined(image, maps, par), channels)
@@ -66,6 +67,7 @@ def dual_threshold_labels(
     thresholds = (high, low) if background else (high,)
 
     def winner(image: Tensor, cam: Tensor, foreground: list[int]) -> Tensor:
+        """The labels (H, W) of an image that shows the channels `foreground`, ignored between the levels."""
         size = image.shape[1:]
         small = [max(1, side // down) for side in size]
         maps = _resized(cam[foreground], size)
