@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from rskt_seg.checkpoints.torchscript import is_torchscript, read_torchscript
 from rskt_seg.errors import CheckpointError, WeightsNotFoundError
 
 OPTIONS = "options"
@@ -40,9 +41,10 @@ class WeightFile:
 def read_weights(path: str | os.PathLike) -> WeightFile:
     """The tensors of a weight file, on the CPU, under the names they have there.
 
-    Accepts safetensors, `torch.save` files (see `unwrap`), and OpenAI's TorchScript archives. The safe
-    loader is used throughout; the one class it may build besides tensors is `argparse.Namespace`, which the
-    published DINO files contain.
+    Accepts safetensors, `torch.save` files (see `unwrap`), and OpenAI's TorchScript archives, whose tensors
+    are read without executing the archive (`rskt_seg.checkpoints.torchscript`). `torch.save` files go through
+    the safe loader; the one class it may build besides tensors is `argparse.Namespace`, which the published
+    DINO files contain.
 
     Raises `WeightsNotFoundError` for a missing file; `CheckpointError` for a `.pkl`, for a file the safe
     loader refuses, and for one without tensors.
@@ -88,10 +90,12 @@ def _read(path: Path) -> object:
     try:
         if path.suffix == ".safetensors":
             return _read_safetensors(path)
-        if _is_torchscript(path):
-            return torch.jit.load(path, map_location="cpu").state_dict()
+        if is_torchscript(path):
+            return read_torchscript(path)
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except Exception as error:
         raise CheckpointError(
             f"{path}: cannot be read safely as weights ({_reason(error)}); it may be truncated, or hold "
@@ -113,12 +117,3 @@ def _reason(error: Exception) -> str:
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
     refused = re.search(r"(Unsupported (?:global|class|operand)[^\n.]*\S*)", text)
     return refused[1] if refused else (text.splitlines() or [type(error).__name__])[0]
-
-
-def _is_torchscript(path: Path) -> bool:
-    import zipfile
-
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.split("/", 1)[-1] == "constants.pkl" for name in archive.namelist())

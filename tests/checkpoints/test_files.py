@@ -29,21 +29,6 @@ def test_safetensors_are_read(tmp_path):
     assert_state(tmp_path / "w.safetensors")
 
 
-def test_torchscript_archives_are_read_as_openai_publishes_them(tmp_path):
-    class Holder(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.a = torch.nn.Parameter(STATE["a"].clone())
-            self.b = torch.nn.Module()
-            self.b.c = torch.nn.Parameter(STATE["b.c"].clone())
-
-        def forward(self, x):
-            return x + self.a + self.b.c.sum()
-
-    torch.jit.script(Holder()).save(str(tmp_path / "w.pt"))
-    assert_state(tmp_path / "w.pt")
-
-
 def test_the_namespace_inside_dino_files_is_allowed(tmp_path):
     torch.save({"teacher": STATE, "args": argparse.Namespace(arch="vit_base")}, tmp_path / "w.pth")
     assert_state(tmp_path / "w.pth")
