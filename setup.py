@@ -18,7 +18,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["rskt_seg", "rskt_seg.*"]),
     package_data={
-        "rskt_seg": ["descriptions/*.json"],
+        "rskt_seg.models.wsss": ["descriptions/*.json"],
         "rskt_seg.data": ["splits/*.txt"],
         "rskt_seg.encoders": ["*.txt", "*.safetensors", "*.sha256"],
     },

@@ -12,7 +12,7 @@ configuration can follow as `KEY VALUE`.
 import argparse
 import sys
 
-from rskt_seg.cli import run
+from rskt_seg.commands.entry import run
 
 # The imports of rskt_seg.d2 stand inside the functions, so that a missing Detectron2 is one line.
 

@@ -21,12 +21,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from rskt_seg.cli import run
+from rskt_seg.commands.entry import run
 from rskt_seg.data.catalog import ROOT_VARIABLE
-from rskt_seg.data.check import check_split, select_splits, shared_images
-from rskt_seg.data.findings import summary
+from rskt_seg.data.checking.check import check_split, select_splits, shared_images
+from rskt_seg.data.checking.findings import summary
 from rskt_seg.errors import DatasetError
-from rskt_seg.inference.palette import palette
+from rskt_seg.palette import palette
 
 
 def parse_args() -> argparse.Namespace:

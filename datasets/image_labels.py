@@ -18,13 +18,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from rskt_seg.cli import run
+from rskt_seg.commands.entry import run
 from rskt_seg.data.catalog import ROOT_VARIABLE, Split, pairs
-from rskt_seg.data.check import select_splits
+from rskt_seg.data.checking.check import select_splits
 from rskt_seg.data.image_labels import classes_of_mask, write_image_labels
 from rskt_seg.data.parallel import over_files
 from rskt_seg.errors import DatasetError
-from rskt_seg.inference.palette import palette
+from rskt_seg.palette import palette
 
 
 def arguments() -> argparse.Namespace:

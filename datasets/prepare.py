@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from rskt_seg.cli import run
+from rskt_seg.commands.entry import run
 from rskt_seg.data.catalog import ROOT_VARIABLE
 from rskt_seg.data.preparation import RECIPES, Options, plan_only, prepare
 

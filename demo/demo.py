@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from a checkout, installed or not
 
-from rskt_seg.cli import run
+from rskt_seg.commands.entry import run
 from rskt_seg.errors import VocabularyError
 from rskt_seg.vocabulary import SYNONYM_RULES, parse_vocabulary
 
@@ -117,7 +117,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     logging.getLogger("rasterio").setLevel(logging.CRITICAL)  # what it reports is raised as well
 
-    from rskt_seg.demo_app import (
+    from rskt_seg.commands.segment import (
         DemoOptions,
         expand,
         pair_truths,

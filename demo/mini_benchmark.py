@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rskt_seg.data.scenes import MINIATURES, write_miniature
 from rskt_seg.errors import RSKTSegError
 from rskt_seg.metrics.benchmark import chance
+from rskt_seg.synthetic import MINIATURES, write_miniature
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TRAINING = "configs/ovrsis/tiny_dlrsd.yaml"

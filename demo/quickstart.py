@@ -26,11 +26,11 @@ sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "demo")]
 from mini_benchmark import SIDE, TRAINING, benchmark, call, figures, write_sets  # noqa: E402
 from mini_benchmark import judge as judge_benchmark  # noqa: E402
 
-from rskt_seg.cli import run  # noqa: E402
+from rskt_seg.commands.entry import run  # noqa: E402
 from rskt_seg.data.catalog import find_split, pairs  # noqa: E402
 from rskt_seg.data.labels import read_label  # noqa: E402
-from rskt_seg.data.scenes import MINIATURES, render_scene  # noqa: E402
 from rskt_seg.metrics.confusion import ConfusionMatrix  # noqa: E402
+from rskt_seg.synthetic import MINIATURES, render_scene  # noqa: E402
 
 if TYPE_CHECKING:
     from rskt_seg.models.rskt import RSKT

@@ -2,7 +2,7 @@
 
 One root, `RSKTSegError`; each class is also the builtin that a caller would expect to catch.
 Messages say what was expected, what was found, where, and what to do. The command-line entries
-catch `RSKTSegError`, print one line and exit with status 2 (see `rskt_seg.cli`).
+catch `RSKTSegError`, print one line and exit with status 2 (see `rskt_seg.commands.entry`).
 """
 
 

@@ -14,9 +14,10 @@ from rskt_seg.geo.raster import RasterImage, read_image
 from rskt_seg.inference.cams import CamView, foreground_named
 from rskt_seg.inference.context_maps import PatchContexts
 from rskt_seg.inference.predict import evaluating
-from rskt_seg.inference.resize import ignore_label, label_map, upsample
+from rskt_seg.inference.resize import label_map, upsample
 from rskt_seg.inference.strategies import make_strategy, show
 from rskt_seg.inference.strategy import Coarseness
+from rskt_seg.labels import ignore_label
 from rskt_seg.vocabulary import Vocabulary
 
 

@@ -12,11 +12,12 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rskt_seg.cli import run
+from rskt_seg.commands.entry import run
 from rskt_seg.errors import ConfigError
-from rskt_seg.knowledge import PACKAGED, TINY, read_knowledge
+from rskt_seg.models.wsss.knowledge import PACKAGED, TINY, read_knowledge
 
 ROOT = Path(__file__).parents[1]
+DESCRIPTIONS = ROOT / "rskt_seg/models/wsss/descriptions"
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,9 @@ def lines_of(output, kind):
 
 def changed(tmp_path, name="potsdam", **texts):
     """A copy of a packaged file; `texts`: class (blanks as _) -> its last descriptions after the opening."""
-    content = json.loads((ROOT / "rskt_seg" / "descriptions" / f"{name}.json").read_text(encoding="utf-8"))
+    content = json.loads(
+        (ROOT / "rskt_seg/models/wsss/descriptions" / f"{name}.json").read_text(encoding="utf-8")
+    )
     for each in content["classes"]:
         new = texts.get(each["name"].replace(" ", "_"), ())
         opening = content["template"].replace("{name}", each["name"]) + " It exhibits "
@@ -162,7 +165,9 @@ def test_ids_that_are_not_those_of_the_dataset_are_a_warning(call):
 
 
 def test_what_is_called_background_needs_no_text_and_unused_classes_are_told(call, tmp_path):
-    content = json.loads((ROOT / "rskt_seg" / "descriptions" / "potsdam.json").read_text(encoding="utf-8"))
+    content = json.loads(
+        (ROOT / "rskt_seg/models/wsss/descriptions" / "potsdam.json").read_text(encoding="utf-8")
+    )
     clutter = content["classes"].pop()
     path = tmp_path / "five.json"
     path.write_text(json.dumps(content), encoding="utf-8")

@@ -9,7 +9,7 @@ from rasterio.transform import Affine
 
 from rskt_seg.errors import ConfigError, DeviceError, ImageReadError, VocabularyError
 from rskt_seg.geo import RasterImage, read_image, write_labels
-from rskt_seg.inference.palette import palette
+from rskt_seg.palette import palette
 from rskt_seg.segmenter import Segmenter
 from tests.stub_models import Colours
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from a checkout, installed or not
 
-from rskt_seg.cli import run
+from rskt_seg.commands.entry import run
 from rskt_seg.data.class_sets import LOVEDA
 from rskt_seg.data.submission import TEST_IDS, check_classes, check_output, find_test_images, write_submission
 from rskt_seg.inference.views import VIEWS

@@ -22,7 +22,7 @@ sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "demo")]
 
 from mini_benchmark import TRAINING, benchmark, call, figures, write_sets  # noqa: E402
 
-from rskt_seg.cli import run  # noqa: E402
+from rskt_seg.commands.entry import run  # noqa: E402
 from rskt_seg.errors import RSKTSegError  # noqa: E402
 
 _BCE = ("MODEL.RSKT.LOSS", "bce")

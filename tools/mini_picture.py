@@ -19,10 +19,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from rskt_seg import Segmenter  # noqa: E402
-from rskt_seg.cli import run  # noqa: E402
+from rskt_seg.commands.entry import run  # noqa: E402
 from rskt_seg.data.catalog import Split, find_split, pairs  # noqa: E402
 from rskt_seg.data.labels import read_label  # noqa: E402
-from rskt_seg.data.scenes import MINIATURES  # noqa: E402
+from rskt_seg.synthetic import MINIATURES  # noqa: E402
 
 GAP = 4
 

@@ -21,7 +21,7 @@ from PIL import Image
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from rskt_seg.cli import run  # noqa: E402
+from rskt_seg.commands.entry import run  # noqa: E402
 from rskt_seg.data.catalog import IGNORE_LABEL  # noqa: E402
 from rskt_seg.data.convert import CONVERTERS, convert_label  # noqa: E402
 from rskt_seg.errors import ConfigError, DatasetNotFoundError  # noqa: E402

@@ -25,10 +25,10 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from rskt_seg.data.catalog import DLRSD
-from rskt_seg.data.scenes import CONCEPTS, INDEX, MINIATURES, NAMES, Scene, render_scene
 from rskt_seg.encoders.clip import CLIP
 from rskt_seg.encoders.presets import CLIP_PIXEL_MEAN, CLIP_PIXEL_STD, CLIP_TINY
 from rskt_seg.encoders.text import Tokenizer, build_tokenizer, vocabulary_size
+from rskt_seg.synthetic import CONCEPTS, INDEX, MINIATURES, NAMES, Scene, render_scene
 
 TEMPLATES = (
     "A photo of a {} in the scene",

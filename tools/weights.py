@@ -29,7 +29,7 @@ from rskt_seg.checkpoints.export import check_target, export_encoder, export_mod
 from rskt_seg.checkpoints.fetch import UNKNOWN, Finding, fetch, sha256_of, verify  # noqa: E402
 from rskt_seg.checkpoints.files import read_weights  # noqa: E402
 from rskt_seg.checkpoints.manifest import FOLDER, KEYS, MANIFEST, Weights, by_file, by_name  # noqa: E402
-from rskt_seg.cli import run  # noqa: E402
+from rskt_seg.commands.entry import run  # noqa: E402
 from rskt_seg.errors import CheckpointError, ConfigError, WeightsNotFoundError  # noqa: E402
 from rskt_seg.zoo import MODELS, create_model  # noqa: E402
 

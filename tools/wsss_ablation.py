@@ -27,11 +27,11 @@ sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "demo"), str(REPOSITORY / "too
 from mini_ablation import refuse_others, spread  # noqa: E402
 from mini_benchmark import SIDE, call  # noqa: E402
 
-from rskt_seg.cli import run  # noqa: E402
+from rskt_seg.commands.entry import run  # noqa: E402
 from rskt_seg.data.catalog import find_split  # noqa: E402
-from rskt_seg.data.scenes import MINIATURES, WSSS_MINIATURES, write_miniature  # noqa: E402
 from rskt_seg.errors import RSKTSegError  # noqa: E402
 from rskt_seg.metrics.benchmark import chance  # noqa: E402
+from rskt_seg.synthetic import MINIATURES, WSSS_MINIATURES, write_miniature  # noqa: E402
 
 _MODULES = {
     "TPE": (("TPE", True), ("TPE", False)),

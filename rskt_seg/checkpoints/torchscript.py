@@ -80,8 +80,8 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise CheckpointError(
                 f"{path}: a TorchScript archive from which tensors cannot be read without running its code "
-                f"({reason}). If you trust its origin, save torch.jit.load(path).state_dict() as .safetensors "
-                "on a machine without valuable data, and use that"
+                f"({reason}). If you trust its origin, save torch.jit.load(path).state_dict() as "
+                ".safetensors on a machine without valuable data, and use that"
             ) from error
 
 

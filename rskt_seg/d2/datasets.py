@@ -14,7 +14,7 @@ from rskt_seg.data.image_labels import classes_of_mask, split_image_labels
 from rskt_seg.data.own import read_own
 from rskt_seg.data.parallel import over_files
 from rskt_seg.errors import ConfigError, DatasetError
-from rskt_seg.inference.palette import palette
+from rskt_seg.palette import palette
 
 logger = logging.getLogger(__name__)
 

@@ -24,8 +24,8 @@ from rskt_seg.inference.contexts import (
     resized,
 )
 from rskt_seg.inference.views import VIEWS, View
-from rskt_seg.inference.windows import Window
 from rskt_seg.models.fctl import ContextFeatures, FCtL
+from rskt_seg.windows import Window
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from rskt_seg.errors import DatasetError
 from rskt_seg.inference.predict import sliding_scores
 from rskt_seg.inference.tiles import tile_logits
 from rskt_seg.inference.views import VIEWS, View
-from rskt_seg.inference.windows import sliding_sizes
 from rskt_seg.models.bicor import BiCoR
 from rskt_seg.models.rskt import RSKT
+from rskt_seg.windows import sliding_sizes
 
 Entries = Sequence[Mapping]
 

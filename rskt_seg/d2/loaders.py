@@ -19,7 +19,7 @@ from rskt_seg.d2.datasets import (
 from rskt_seg.d2.mapper import RSDatasetMapper, training_mapper
 from rskt_seg.d2.specs import class_names, method_of
 from rskt_seg.data.catalog import Pair
-from rskt_seg.data.quick import quick_check, quick_image_check
+from rskt_seg.data.checking.quick import quick_check, quick_image_check
 from rskt_seg.errors import ConfigError, DatasetError, ImageReadError, RSKTSegError
 from rskt_seg.models.wsss.classes import find_channels
 

@@ -3,7 +3,7 @@
 Source: the owners' pages for the parts; the papers that use GeoSeg's pipeline for the rest.
 """
 
-from rskt_seg.data.tiles import covering_windows, tile_stem
+from rskt_seg.windows import tile_stem, window_grid
 
 POTSDAM_SIDE, TILE = 6000, 512
 """The side of every scene of Potsdam, and that of the tiles into which scenes are cut (px)."""
@@ -24,5 +24,5 @@ VAIHINGEN_VAL = "30"
 
 def potsdam_tiles(areas: str) -> tuple[str, ...]:
     """The stems of all tiles of scenes of Potsdam (`2_10 2_11`), as they are prepared: 144 a scene."""
-    windows = covering_windows(POTSDAM_SIDE, POTSDAM_SIDE, TILE, TILE)
+    windows = window_grid(POTSDAM_SIDE, POTSDAM_SIDE, TILE, TILE)
     return tuple(tile_stem(f"top_potsdam_{area}", window) for area in areas.split() for window in windows)

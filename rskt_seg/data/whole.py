@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from rskt_seg.data.findings import ERROR, NOTE, Fault, Kind
+from rskt_seg.data.checking.findings import ERROR, NOTE, Fault, Kind
 from rskt_seg.data.labels import likely_mistake, pixel_counts
 
 BINARY = Kind(

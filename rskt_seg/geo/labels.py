@@ -8,7 +8,7 @@ import numpy as np
 
 from rskt_seg.errors import LabelError
 from rskt_seg.geo.georeference import Georeference, without_georeference_warnings
-from rskt_seg.inference.resize import ignore_label, label_dtype
+from rskt_seg.labels import ignore_label, label_dtype
 from rskt_seg.writing import replacing
 
 _LAYOUT = {

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from rskt_seg.inference.windows import Window
+from rskt_seg.windows import Window
 
 
 def sum_bands(tiles: Iterable[tuple[Window, Tensor]], width: int) -> Iterator[tuple[int, Tensor]]:

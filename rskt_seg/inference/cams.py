@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from rskt_seg.errors import VocabularyError
-from rskt_seg.inference.windows import Window, point_in
 from rskt_seg.vocabulary import check_names
+from rskt_seg.windows import Window, point_in
 
 _IGNORED = 255
 _STAGES = ("initial", "refined", "final")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from rskt_seg.errors import ConfigError
 from rskt_seg.inference.contexts import PATCH_OVERLAP, Surroundings, padded, patch_grid
-from rskt_seg.inference.windows import Window, point_in
+from rskt_seg.windows import Window, point_in
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,10 @@ from tqdm import tqdm
 
 from rskt_seg.errors import ConfigError
 from rskt_seg.inference.blend import sum_bands
-from rskt_seg.inference.resize import image_tensor, label_dtype, resize_image, upsample_bands
+from rskt_seg.inference.resize import image_tensor, resize_image, upsample_bands
 from rskt_seg.inference.views import VIEWS, View
-from rskt_seg.inference.windows import Window
+from rskt_seg.labels import label_dtype
+from rskt_seg.windows import Window
 
 PATCH_OVERLAP = 50
 """Least overlap (px) of neighbouring patches in the published code, whatever their side."""

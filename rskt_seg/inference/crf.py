@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from rskt_seg.errors import ConfigError
 from rskt_seg.inference.blend import blend
-from rskt_seg.inference.windows import Window, window_grid
+from rskt_seg.windows import Window, window_grid
 
 _LEAST = 1e-5
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from rskt_seg.inference.blend import blend
 from rskt_seg.inference.resize import image_tensor, resize_image, short_side_shape
-from rskt_seg.inference.windows import sliding_stride, window_grid
+from rskt_seg.windows import sliding_stride, window_grid
 
 SHORT_SIDE = 640
 """Test-time length (px) of the shorter image side, as published (MIN_SIZE_TEST)."""

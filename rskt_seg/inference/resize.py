@@ -7,6 +7,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from rskt_seg.labels import label_dtype
+
 _BAND_VALUES = 2**20
 """Upsampled scores held at a time: 4 MiB of float32, which fits into a cache."""
 
@@ -85,16 +87,6 @@ def label_map(scores: Tensor, size: tuple[int, int], band_rows: int | None = Non
     for start, band in upsample_bands(scores, size, band_rows):
         ids[start : start + band.shape[1]] = band.argmax(dim=0).numpy()
     return ids
-
-
-def label_dtype(num_classes: int) -> type[np.unsignedinteger]:
-    """The dtype of label maps: uint8 for up to 255 classes (255 stays free), else uint16."""
-    return np.uint8 if num_classes <= 255 else np.uint16
-
-
-def ignore_label(num_classes: int) -> int:
-    """The id of a pixel without a class: 255, or 65535 for more than 255 classes."""
-    return int(np.iinfo(label_dtype(num_classes)).max)
 
 
 def _taps(source: int, target: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

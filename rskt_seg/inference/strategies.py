@@ -22,8 +22,8 @@ from rskt_seg.inference.predict import (
     predict_sliding_scores,
 )
 from rskt_seg.inference.strategy import Coarseness, Strategy, check_choice
-from rskt_seg.inference.windows import sliding_sizes
 from rskt_seg.vocabulary import Vocabulary, fixed_vocabulary, make_vocabulary
+from rskt_seg.windows import sliding_sizes
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from tqdm import tqdm
 from rskt_seg.errors import ConfigError
 from rskt_seg.inference.blend import blend
 from rskt_seg.inference.views import VIEWS, View, average_views
-from rskt_seg.inference.windows import Window, window_grid
+from rskt_seg.windows import Window, window_grid
 
 TILE = 1024
 """Side (px) of a tile: that of the patches of the published evaluation."""

@@ -20,7 +20,7 @@ import rskt_seg
 from rskt_seg.checkpoints.manifest import MANIFEST, Weights, by_name
 from rskt_seg.checkpoints.rskt import rules_for
 from rskt_seg.checkpoints.rules import LoadReport, convert
-from rskt_seg.cli import run
+from rskt_seg.commands.entry import run
 from rskt_seg.d2 import load_config
 from rskt_seg.d2.weights import check_weights
 from rskt_seg.encoders.clip import CLIP

@@ -19,10 +19,10 @@ from rskt_seg.d2.partwise import PartwiseTrainer
 from rskt_seg.d2.segmentor import plain_model
 from rskt_seg.d2.specs import class_names
 from rskt_seg.d2.tta import with_augmentation
-from rskt_seg.data.scenes.miniature import write_dlrsd
 from rskt_seg.errors import CheckpointError, ConfigError, DatasetError, VocabularyError, WeightsNotFoundError
 from rskt_seg.inference.contexts import augmented_score_map, patch_grid, score_map
 from rskt_seg.inference.views import VIEWS, average_views
+from rskt_seg.synthetic.miniature import write_dlrsd
 from tests.checkpoints.test_fctl import encoders as published_contexts
 from tests.checkpoints.test_fctl import published as published_fctl
 from tests.d2.conftest import CONFIGS

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from rskt_seg.cli import run
+from rskt_seg.commands.entry import run
 from rskt_seg.d2 import load_config
 from rskt_seg.d2.trainer import Trainer
 from rskt_seg.d2.weights import build_model

@@ -14,7 +14,7 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from rskt_seg.cli import run
+from rskt_seg.commands.entry import run
 from rskt_seg.d2.datasets import load_datasets, register_own
 from rskt_seg.d2.evaluator import RSEvaluator
 from rskt_seg.d2.loaders import check_datasets

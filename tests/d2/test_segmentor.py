@@ -10,7 +10,7 @@ from rskt_seg.d2.segmentor import RSSegmentor, plain_model
 from rskt_seg.d2.tta import SegmentorTTA
 from rskt_seg.errors import CheckpointError, ConfigError, DatasetError, VocabularyError
 from rskt_seg.inference.predict import sliding_scores
-from rskt_seg.inference.windows import sliding_sizes
+from rskt_seg.windows import sliding_sizes
 from tests.d2.conftest import tiny_config
 
 WORDS = ("grass", "water", "road")

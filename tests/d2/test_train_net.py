@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from rskt_seg.cli import run
+from rskt_seg.commands.entry import run
 from rskt_seg.d2.checkpointer import last_checkpoint
 from rskt_seg.d2.loaders import PlainErrors, evaluation_loader
 from rskt_seg.errors import LabelError, RSKTSegError

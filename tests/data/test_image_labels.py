@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from rskt_seg.cli import run
+from rskt_seg.commands.entry import run
 from rskt_seg.data.catalog import ClassSet, Split, find_split
 from rskt_seg.data.image_labels import (
     classes_of_mask,

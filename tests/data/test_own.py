@@ -12,7 +12,7 @@ from rskt_seg.data.catalog import Split, pairs
 from rskt_seg.data.image_labels import split_image_labels
 from rskt_seg.data.own import read_own
 from rskt_seg.errors import DatasetError
-from rskt_seg.inference.palette import palette
+from rskt_seg.palette import palette
 
 EXAMPLE = Path(__file__).parents[2] / "datasets" / "examples" / "farm.yaml"
 CLASSES = ["building", "road", "field"]

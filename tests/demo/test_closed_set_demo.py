@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from rskt_seg.cli import run
+from rskt_seg.commands.entry import run
 
 ROOT = Path(__file__).resolve().parents[2]
 # Classes of inria: 0 not building, 1 building.

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rskt_seg.data.scenes import MINIATURES
 from rskt_seg.errors import RSKTSegError
+from rskt_seg.synthetic import MINIATURES
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "demo"), str(ROOT / "tools")]

@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from rskt_seg.cli import run
-from rskt_seg.demo_app import DemoOptions, parse_names, segment_files
+from rskt_seg.commands.entry import run
+from rskt_seg.commands.segment import DemoOptions, parse_names, segment_files
 from rskt_seg.errors import ConfigError, VocabularyError
-from rskt_seg.inference.palette import palette
+from rskt_seg.palette import palette
 from rskt_seg.segmenter import Segmenter
 from tests.inference.prior_stub import PriorStub
 from tests.stub_models import Colours

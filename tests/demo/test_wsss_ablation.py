@@ -17,7 +17,7 @@ from rskt_seg.d2.specs import model_spec  # noqa: E402
 from rskt_seg.data.catalog import find_split, pairs  # noqa: E402
 from rskt_seg.data.image_labels import split_image_labels  # noqa: E402
 from rskt_seg.data.own import read_own  # noqa: E402
-from rskt_seg.inference.palette import palette  # noqa: E402
+from rskt_seg.palette import palette  # noqa: E402
 
 
 def arguments(tmp_path: Path, name: str = "land", **changes) -> argparse.Namespace:

@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from rskt_seg.data.catalog import DEEPGLOBE, SPLITS
-from rskt_seg.data.scenes import NAMES
 from rskt_seg.encoders.clip import CLIP
 from rskt_seg.encoders.presets import CLIP_TINY
 from rskt_seg.encoders.text import build_tokenizer, vocabulary_size
+from rskt_seg.synthetic import NAMES
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "rskt_seg" / "encoders" / "tiny_clip.safetensors"

@@ -10,7 +10,7 @@ from rasterio.transform import Affine
 
 from rskt_seg.errors import LabelError
 from rskt_seg.geo import Georeference, read_image, write_labels
-from rskt_seg.inference.palette import palette
+from rskt_seg.palette import palette
 
 pytestmark = pytest.mark.filterwarnings("ignore", category=NotGeoreferencedWarning)
 

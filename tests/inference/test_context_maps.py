@@ -10,7 +10,7 @@ from PIL import Image
 import rskt_seg
 from rskt_seg.errors import ConfigError
 from rskt_seg.inference.context_maps import patch_contexts, why_no_maps
-from rskt_seg.inference.windows import Window
+from rskt_seg.windows import Window
 
 OPTIONS = {"gpe": True, "ale": "d", "geometry": "image", "patch_side": 64, "input_side": 64}
 

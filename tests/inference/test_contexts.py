@@ -26,7 +26,7 @@ from rskt_seg.inference.contexts import (
     segment_patches,
 )
 from rskt_seg.inference.views import VIEWS
-from rskt_seg.inference.windows import Window, window_grid
+from rskt_seg.windows import Window, window_grid
 from tests.inference.patch_stub import PatchStub, colours
 
 SIDE, OVERLAP = 24, 5

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rskt_seg.inference.resize import (
-    ignore_label,
     image_tensor,
     label_map,
     resize_image,
@@ -14,6 +13,7 @@ from rskt_seg.inference.resize import (
     upsample,
     upsample_bands,
 )
+from rskt_seg.labels import ignore_label
 
 SOURCE, TARGET = st.integers(1, 24), st.integers(1, 150)
 

@@ -21,8 +21,8 @@ from rskt_seg.inference.scales import (
     scaled_scores,
 )
 from rskt_seg.inference.views import VIEWS
-from rskt_seg.inference.windows import window_grid
 from rskt_seg.layers.images import enlarge
+from rskt_seg.windows import window_grid
 from tests.inference.prior_stub import PriorStub, cell_means
 
 STRIDE = 8

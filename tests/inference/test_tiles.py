@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rskt_seg.errors import ConfigError
 from rskt_seg.inference.tiles import tile_logits, tiled
 from rskt_seg.inference.views import VIEWS
-from rskt_seg.inference.windows import window_grid
+from rskt_seg.windows import window_grid
 from tests.stub_models import FixedColours
 
 SIDES = st.integers(1, 40)

@@ -21,7 +21,6 @@ from rskt_seg.inference.contexts import (
     score_map,
 )
 from rskt_seg.inference.views import VIEWS
-from rskt_seg.inference.windows import Window
 from rskt_seg.losses.focal import focal_loss
 from rskt_seg.metrics.confusion import ConfusionMatrix
 from rskt_seg.models.fctl import FCtLSpec
@@ -42,6 +41,7 @@ from rskt_seg.models.fctl.geometry import (
     positions_in_context,
     resample,
 )
+from rskt_seg.windows import Window
 from tests.inference.patch_stub import PatchStub
 from tests.parity.fctl_fill import FIXTURES, MANIFEST, arrays, exact, fill, image
 

@@ -9,7 +9,7 @@ from rskt_seg.data.catalog import SPLITS, Split
 from rskt_seg.data.class_sets import IGNORE_LABEL
 from rskt_seg.data.preparation.patches import Patches
 from rskt_seg.data.preparation.windows import Cut, RandomCrops, Tiling
-from rskt_seg.data.tiles import Window
+from rskt_seg.windows import Window
 
 UNLISTED = "unlisted"
 """The part of images that no list names, where lists make up the parts."""
@@ -78,7 +78,7 @@ class Rules:
     def cuts(self, stem: str, ids: np.ndarray) -> list[Cut]:
         """The pieces of the scene whose label is `ids` (H, W)."""
         if self.tiling is None:
-            return [Cut(stem, Window(0, ids.shape[0], 0, ids.shape[1]))]
+            return [Cut(stem, Window(0, 0, *ids.shape))]
         return self.tiling.cuts(stem, ids)
 
 

@@ -13,7 +13,7 @@ from itertools import product
 import numpy as np
 
 from rskt_seg.data.preparation.windows import Cut
-from rskt_seg.data.tiles import Window
+from rskt_seg.windows import Window
 
 COPIES = ("", "hflip", "vflip")
 """The copies of a training scene: as it is, flipped left to right, flipped upside down."""
@@ -40,9 +40,9 @@ class Enlargement:
         """
         draws = struct.unpack("<4Q", hashlib.sha256(cut.stem.encode()).digest())
         side = self.low + draws[0] % (self.high - self.low + 1)
-        starts = cut.window.bottom - cut.window.top - side + 1
+        starts = cut.window.height - side + 1
         top, left = draws[1] % starts, draws[2] % starts
-        enlarged = replace(cut, crop=Window(top, top + side, left, left + side))
+        enlarged = replace(cut, crop=Window(top, left, side, side))
         if (enlarged.label(ids) == self.class_id).mean() <= self.share:
             return []
         turns = [*_VERSIONS, _QUARTERS[draws[3] % 4]]
@@ -73,5 +73,5 @@ class Patches:
     def _windows(self, height: int, width: int) -> list[tuple[int, Window]]:
         """The windows that fit, row by row, each with its number among all that begin inside."""
         starts = product(range(0, height, self.stride), range(0, width, self.stride))
-        windows = enumerate(Window(top, top + self.size, left, left + self.size) for top, left in starts)
+        windows = enumerate(Window(top, left, self.size, self.size) for top, left in starts)
         return [(k, window) for k, window in windows if window.bottom <= height and window.right <= width]

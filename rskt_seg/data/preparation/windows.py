@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from rskt_seg.data.class_sets import IGNORE_LABEL
-from rskt_seg.data.tiles import Window, covering_windows, tile_stem
+from rskt_seg.windows import Window, tile_stem, window_grid
 
 TURNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "": lambda array: array,
@@ -51,7 +51,7 @@ class Cut:
         scene, (top, left), window = TURNS[self.flip](scene), self.padding, self.window
         inner = scene[max(window.top - top, 0) : window.bottom - top]
         inner = inner[:, max(window.left - left, 0) : window.right - left]
-        size = window.bottom - window.top, window.right - window.left
+        size = window.height, window.width
         piece = np.full((*size, *scene.shape[2:]), fill, scene.dtype)
         above, before = max(top - window.top, 0), max(left - window.left, 0)
         piece[above : above + inner.shape[0], before : before + inner.shape[1]] = inner
@@ -72,8 +72,8 @@ class Tiling(NamedTuple):
         return [Cut(tile_stem(stem, window), window) for window in self.windows(*ids.shape)]
 
     def windows(self, height: int, width: int) -> list[Window]:
-        """All windows over height x width (see `covering_windows`)."""
-        return covering_windows(height, width, self.size, self.stride)
+        """All windows over height x width (see `window_grid`)."""
+        return window_grid(height, width, self.size, self.stride)
 
 
 @dataclass(frozen=True)
@@ -101,4 +101,4 @@ class RandomCrops:
         first, second, *_ = struct.unpack("<4Q", hashlib.sha256(name.encode()).digest())
         top = first % (max(height - self.size, 0) + 1)
         left = second % (max(width - self.size, 0) + 1)
-        return Window(top, min(top + self.size, height), left, min(left + self.size, width))
+        return Window(top, left, min(self.size, height), min(self.size, width))

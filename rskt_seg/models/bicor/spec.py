@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rskt_seg.errors import ConfigError
-from rskt_seg.options import check_options, refuse_unread
+from rskt_seg.models.options import check_options, refuse_unread
 
 _CHOICES = {
     "encoder": ("convnextb", "tiny"),

@@ -10,7 +10,7 @@ from dataclasses import MISSING, dataclass, fields
 from math import isfinite
 
 from rskt_seg.errors import ConfigError
-from rskt_seg.options import refuse_unread
+from rskt_seg.models.options import refuse_unread
 
 CONTEXTS = ("medium", "large")
 """The contexts there are, from the smaller to the larger."""

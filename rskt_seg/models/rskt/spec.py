@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 
 from rskt_seg.encoders.text import expand_templates
 from rskt_seg.errors import ConfigError
-from rskt_seg.options import refuse_unread
+from rskt_seg.models.options import refuse_unread
 
 _CHOICES = {
     "encoder": ("vitb16", "vitl14", "tiny"),

@@ -16,7 +16,7 @@ from rskt_seg.digests import weights_digest
 from rskt_seg.encoders.clip import CLIP
 from rskt_seg.encoders.text import Tokenizer, prompts
 from rskt_seg.errors import ConfigError, VocabularyError
-from rskt_seg.knowledge import PACKAGED, TINY, Knowledge, packaged_for, read_knowledge
+from rskt_seg.models.wsss.knowledge import PACKAGED, TINY, Knowledge, packaged_for, read_knowledge
 from rskt_seg.models.wsss.prototypes import cluster_texts, enrich
 from rskt_seg.models.wsss.spec import PriorWSSSSpec
 from rskt_seg.writing import replacing

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rskt_seg.data.scenes.miniature import WSSS_MINIATURES, write_miniature
+from rskt_seg.synthetic.miniature import WSSS_MINIATURES, write_miniature
 
 
 @pytest.fixture(scope="module")

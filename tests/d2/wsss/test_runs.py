@@ -5,7 +5,7 @@ import logging
 import re
 import shutil
 import sys
-from pathlib import Path
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -198,7 +198,7 @@ class TestEarly:
     def test_a_description_that_cannot_be_read_stops_a_run_before_it_starts(
         self, data_root, tmp_path, words, said
     ):
-        content = Path(rskt_seg.__file__).with_name("descriptions").joinpath("tiny.json").read_text()
+        content = files("rskt_seg.models.wsss").joinpath("descriptions", "tiny.json").read_text()
         assert content.count("a pond with a boat") == 1
         (tmp_path / "mine.json").write_text(content.replace("a pond with a boat", words))
         with pytest.raises(ConfigError, match=rf"mine\.json, class 'ship': .*{said}"):

@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 
 from rskt_seg.data.catalog import SPLITS, Split, find_split, pairs
-from rskt_seg.data.check import check_split, select_splits, shared_images
+from rskt_seg.data.checking.check import check_split, select_splits, shared_images
 from rskt_seg.data.class_sets import ISPRS
 from rskt_seg.data.labels import read_label
 from rskt_seg.data.preparation import RECIPES, Options, plan_only, prepare
 from rskt_seg.data.split_lists import LISTS, read_list
 from rskt_seg.errors import DatasetError, LabelError
-from rskt_seg.inference.palette import palette
+from rskt_seg.palette import palette
 from tests.data.preparation.official import CLOSED_SET, OFFICIAL, VAIHINGEN_AREAS, colors, photograph, zipped
 
 SAMPLES = os.environ.get("RSKT_SEG_SAMPLES")

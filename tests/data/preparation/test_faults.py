@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from rskt_seg.cli import run as run_command
+from rskt_seg.commands.entry import run as run_command
 from rskt_seg.data.preparation import Options, prepare
 from rskt_seg.data.preparation.windows import Tiling
-from rskt_seg.data.tiles import tile_stem
 from rskt_seg.errors import DatasetError, LabelError, RSKTSegError
+from rskt_seg.windows import tile_stem
 from tests.data.preparation.official import OFFICIAL, numbers, photograph, zipped
 
 SAMPLES = os.environ.get("RSKT_SEG_SAMPLES")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from rskt_seg.data.catalog import find_split, pairs
-from rskt_seg.data.check import check_split, select_splits
+from rskt_seg.data.checking.check import check_split, select_splits
 from rskt_seg.data.class_sets import ISAID_16
 from rskt_seg.data.labels import read_label
 from rskt_seg.data.preparation import RECIPES, Options, plan_only, prepare, run
@@ -21,7 +21,7 @@ from rskt_seg.data.preparation.draw import draw_pieces
 from rskt_seg.data.preparation.job import do
 from rskt_seg.data.preparation.windows import RandomCrops
 from rskt_seg.errors import DatasetError, LabelError
-from rskt_seg.inference.palette import palette
+from rskt_seg.palette import palette
 from tests.data.preparation.official import colors, photograph, zipped
 
 SIDE, CROPS = 512, 8
@@ -162,10 +162,9 @@ def test_a_crop_lies_inside_its_scene_and_is_as_large_as_it_can_be(height, width
     cuts = RandomCrops(SIDE, CROPS).cuts(stem, np.zeros((height, width), np.uint8))
     assert [cut.stem for cut in cuts] == [f"{stem}_{k}" for k in range(CROPS)]
     for cut in cuts:
-        top, bottom, left, right = cut.window
-        assert (bottom - top, right - left) == (min(SIDE, height), min(SIDE, width))
-        assert 0 <= top < bottom <= height
-        assert 0 <= left < right <= width
+        assert (cut.window.height, cut.window.width) == (min(SIDE, height), min(SIDE, width))
+        assert 0 <= cut.window.top < cut.window.bottom <= height
+        assert 0 <= cut.window.left < cut.window.right <= width
 
 
 def test_places_are_spread_over_the_whole_scene_and_rows_say_nothing_of_columns():

@@ -1,0 +1,36 @@
+"""Synthetic aerial scenes: a small world whose every pixel has a name.
+
+`render_scene` draws one scene, `write_dlrsd` a miniature DLRSD in the prepared layout of the data table.
+"""
+
+from rskt_seg.synthetic.compose import Scene, render_scene, render_theme
+from rskt_seg.synthetic.concepts import CONCEPTS, INDEX, NAMES, UNSEEN, Concept
+from rskt_seg.synthetic.miniature import (
+    MINIATURES,
+    WSSS_MINIATURES,
+    Miniature,
+    write_dlrsd,
+    write_miniature,
+)
+from rskt_seg.synthetic.styles import STYLES, Style
+from rskt_seg.synthetic.themes import THEMES, Theme
+
+__all__ = [
+    "CONCEPTS",
+    "Concept",
+    "INDEX",
+    "MINIATURES",
+    "Miniature",
+    "NAMES",
+    "STYLES",
+    "Scene",
+    "Style",
+    "THEMES",
+    "Theme",
+    "UNSEEN",
+    "WSSS_MINIATURES",
+    "render_scene",
+    "render_theme",
+    "write_dlrsd",
+    "write_miniature",
+]

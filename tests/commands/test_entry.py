@@ -1,0 +1,39 @@
+"""How every command of the project ends."""
+
+import subprocess
+import sys
+
+import pytest
+
+from rskt_seg.commands.entry import run
+from rskt_seg.errors import ConfigError
+
+
+def test_a_mistake_of_the_user_is_one_line_and_status_2(capsys):
+    def main():
+        raise ConfigError("first\n  second")
+
+    assert run(main) == 2
+    assert capsys.readouterr().err.endswith(": error: first second\n")
+
+
+def test_an_interrupt_is_130_and_a_defect_keeps_its_traceback(capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    assert run(interrupted) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    with pytest.raises(ZeroDivisionError):
+        run(lambda: 1 // 0)
+    assert run(lambda: None) == 0 and run(lambda: 1) == 1
+
+
+def test_a_reader_that_has_gone_is_no_traceback():
+    code = (
+        "import sys; from rskt_seg.commands.entry import run;"
+        "sys.exit(run(lambda: print('line\\n' * 100_000)))"
+    )
+    command = f'{sys.executable} -c "{code}"'
+    script = f"{command} | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (141, "line\n", "")

@@ -1,0 +1,163 @@
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from PIL import Image
+from rasterio.transform import Affine
+
+from rskt_seg.commands.segment import DemoOptions, area_table, expand, pair_truths, parse_bands, segment_files
+from rskt_seg.errors import ConfigError, DatasetError, ImageReadError
+from rskt_seg.segmenter import ClassArea, Segmenter
+from tests.stub_models import Colours
+
+NAMES = ("red", "green", "blue")
+
+
+def noise(height, width, seed=0):
+    return np.random.default_rng(seed).integers(1, 256, (height, width, 3), dtype=np.uint8)
+
+
+def png(path, array):
+    Image.fromarray(array).save(path)
+    return path
+
+
+def run(images, output, truths=None, **options):
+    segmenter = Segmenter(Colours(cells=8), NAMES, short_side=48)
+    return segment_files(segmenter, images, truths or {}, DemoOptions(output, **options))
+
+
+def test_a_photograph_gives_pictures_ids_and_areas_of_its_own_size(tmp_path):
+    path = png(tmp_path / "a.png", noise(20, 30))
+    assert run([path], tmp_path / "out") == 0
+    names = {file.name for file in (tmp_path / "out").iterdir()}
+    assert names == {
+        f"a_{kind}"
+        for kind in ("overlay.png", "labels.png", "legend.png", "ids.png", "area.csv", "area.json")
+    }
+    ids = np.asarray(Image.open(tmp_path / "out" / "a_ids.png"))
+    expected = Segmenter(Colours(cells=8), NAMES, short_side=48).predict(path).labels
+    assert ids.dtype == np.uint8 and np.array_equal(ids, expected)
+    assert Image.open(tmp_path / "out" / "a_overlay.png").size == (30, 20)
+
+
+def test_areas_are_written_as_csv_and_json(tmp_path):
+    path = png(tmp_path / "a.png", noise(20, 30))
+    run([path], tmp_path)
+    with (tmp_path / "a_area.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    summary = json.loads((tmp_path / "a_area.json").read_text())
+    assert [row["name"] for row in rows] == [entry["name"] for entry in summary["classes"]] == list(NAMES)
+    assert sum(int(row["pixels"]) for row in rows) == summary["valid_pixels"] == 600
+    assert (summary["height"], summary["width"], summary["ignore_label"]) == (20, 30, 255)
+    assert all(len(entry["color"]) == 3 and entry["square_metres"] is None for entry in summary["classes"])
+
+
+def test_a_geotiff_gives_a_geotiff_of_ids_on_the_same_grid(tmp_path):
+    array = noise(20, 30).transpose(2, 0, 1)
+    array[:, :4] = 0
+    profile = {"driver": "GTiff", "count": 3, "height": 20, "width": 30, "dtype": "uint8", "nodata": 0}
+    place = {"crs": "EPSG:32632", "transform": Affine(0.5, 0.1, 300000, 0.1, -0.5, 5600000)}
+    with rasterio.open(tmp_path / "scene.tif", "w", **profile, **place) as dataset:
+        dataset.write(array)
+    assert run([tmp_path / "scene.tif"], tmp_path / "out") == 0
+    with rasterio.open(tmp_path / "out" / "scene_ids.tif") as written:
+        assert (written.crs, written.transform) == (rasterio.CRS.from_epsg(32632), place["transform"])
+        assert written.shape == (20, 30) and written.nodata == 255
+        assert written.tags(1)["CLASS_2"] == "blue" and 255 in written.colormap(1)
+        ids = written.read(1)
+    assert (ids[:4] == 255).all() and (ids[4:] < 3).all()
+    assert np.array_equal(ids, np.asarray(Image.open(tmp_path / "out" / "scene_ids.png")))
+    summary = json.loads((tmp_path / "out" / "scene_area.json").read_text())
+    assert sum(entry["square_metres"] for entry in summary["classes"]) == pytest.approx(16 * 30 * 0.26)
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_tiff_that_lies_nowhere_gives_a_tiff_too(tmp_path):
+    Image.fromarray(noise(20, 30)).save(tmp_path / "a.tif")
+    assert run([tmp_path / "a.tif"], tmp_path / "out") == 0
+    with rasterio.open(tmp_path / "out" / "a_ids.tif") as written:
+        assert written.shape == (20, 30) and written.crs is None
+
+
+def test_a_broken_image_does_not_stop_the_batch_but_fails_it(tmp_path, caplog):
+    good, broken = png(tmp_path / "good.png", noise(20, 30)), png(tmp_path / "broken.png", noise(20, 30))
+    broken.write_bytes(broken.read_bytes()[:500])
+    assert run([broken, tmp_path / "none.png", good], tmp_path / "out") == 1
+    assert (tmp_path / "out" / "good_ids.png").exists() and not (tmp_path / "out" / "broken_ids.png").exists()
+    listed = [record.getMessage() for record in caplog.records if "failed" in record.getMessage()]
+    assert len(listed) == 3 and "broken.png" in listed[0] and "none.png" in listed[1]
+    assert "2 of 3 images failed" in listed[2]
+
+
+def test_images_of_one_name_do_not_overwrite_each_other(tmp_path):
+    paths = [png(tmp_path / name, noise(8, 9)) for name in ("a.png", "a.bmp")]
+    assert run(paths, tmp_path / "out") == 0
+    assert {"a_ids.png", "a-2_ids.png"} <= {file.name for file in (tmp_path / "out").iterdir()}
+
+
+def test_a_truth_adds_a_comparison_and_a_wrong_one_fails_its_image(tmp_path, caplog):
+    path = png(tmp_path / "a.png", noise(20, 30))
+    truth = png(tmp_path / "a_label.png", np.full((20, 30), 2, np.uint8))
+    assert run([path], tmp_path / "out", {path: truth}) == 0 and (tmp_path / "out" / "a_truth.png").exists()
+    png(truth, np.full((30, 20), 2, np.uint8))
+    assert run([path], tmp_path / "out2", {path: truth}) == 1 and "ground truth of" in caplog.text
+    png(truth, np.full((20, 30), 3, np.uint8))
+    assert run([path], tmp_path / "out3", {path: truth}) == 1 and "expected 0..2" in caplog.text
+
+
+def test_cost_maps_are_drawn_when_asked_for(tmp_path):
+    path = png(tmp_path / "a.png", noise(20, 30))
+    assert run([path], tmp_path / "out", cost_maps=True) == 0
+    assert (tmp_path / "out" / "a_cost_maps.png").exists()
+    hidden = png(tmp_path / "hidden.png", np.zeros((5, 5, 4), np.uint8))
+    assert run([hidden], tmp_path / "out", cost_maps=True) == 0
+    assert not (tmp_path / "out" / "hidden_cost_maps.png").exists()
+
+
+def test_patterns_are_expanded_and_names_kept(tmp_path):
+    for name in ("b.png", "a.png", "c.txt", "[x].png"):
+        (tmp_path / name).touch()
+    found = expand([f"{tmp_path}/?.png", str(tmp_path / "a.png"), str(tmp_path / "[x].png"), "missing.tif"])
+    assert found == [tmp_path / "a.png", tmp_path / "b.png", tmp_path / "[x].png", Path("missing.tif")]
+    with pytest.raises(ImageReadError, match="no file matches"):
+        expand([f"{tmp_path}/*.jp2"])
+
+
+def test_truths_are_paired_by_stem_and_never_by_order(tmp_path):
+    images = [tmp_path / name for name in ("1.png", "12.png")]
+    truths = [tmp_path / "gt" / name for name in ("12_label.png", "1.png", "1_other.png")]
+    (tmp_path / "gt").mkdir()
+    for truth in truths:
+        truth.touch()
+    expected = {images[0]: truths[1], images[1]: truths[0]}
+    assert pair_truths(images, truths) == pair_truths(images, [tmp_path / "gt"]) == expected
+    assert pair_truths(images[:1], [tmp_path / "other.png"]) == {images[0]: tmp_path / "other.png"}
+    with pytest.raises(DatasetError, match=r"stem 12 expected .* found none"):
+        pair_truths(images, truths[1:])
+    with pytest.raises(DatasetError, match=r"1_a\.png, .*1_b\.png"):
+        pair_truths(images, [tmp_path / "1_a.png", tmp_path / "1_b.png", truths[0]])
+
+
+def test_bands_are_parsed_or_refused():
+    assert parse_bands(None) is None and parse_bands("4, 3,2") == (4, 3, 2) and parse_bands("1") == (1,)
+    for text in ("4,3", "0,1,2", "a", "", "1,2,3,4", "4;3;2"):
+        with pytest.raises(ConfigError, match="--bands"):
+            parse_bands(text)
+
+
+def test_options_and_folders_that_cannot_be_used_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="stretch"):
+        DemoOptions(tmp_path, stretch="linear")
+    file = png(tmp_path / "a.png", noise(4, 4))
+    with pytest.raises(ConfigError, match="output folder"):
+        run([file], file)
+
+
+def test_the_area_table_puts_the_largest_class_first():
+    areas = [ClassArea("road", 10, 0.1, None), ClassArea("low vegetation", 90, 0.9, 1234.5)]
+    first, second = area_table(areas).splitlines()
+    assert "low vegetation" in first and "90.00%" in first and "1,234.5 m2" in first and "road" in second
