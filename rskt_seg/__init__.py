@@ -5,9 +5,17 @@ rskt_seg.load_checkpoint(model, "model_final.pth")
 result = rskt_seg.Segmenter(model, ["building", "road", "tree"]).predict("scene.tif")
 """
 
-from rskt_seg.checkpoints import LoadReport, load_checkpoint, load_encoder
+from rskt_seg.checkpoints import LoadReport
+from rskt_seg.methods import create_model, load_checkpoint, load_encoder, register_method
 from rskt_seg.segmenter import Segmentation, Segmenter
-from rskt_seg.zoo import create_model
 
 __version__ = "0.1.0"
-__all__ = ["LoadReport", "Segmentation", "Segmenter", "create_model", "load_checkpoint", "load_encoder"]
+__all__ = [
+    "LoadReport",
+    "Segmentation",
+    "Segmenter",
+    "create_model",
+    "load_checkpoint",
+    "load_encoder",
+    "register_method",
+]

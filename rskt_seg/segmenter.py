@@ -1,24 +1,40 @@
-"""Segment an image file or array by words: what most users call."""
+"""Segment an image file or array: what most users call."""
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
+from typing import Any, Unpack
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rskt_seg.errors import DeviceError, ImageReadError, LabelError
 from rskt_seg.geo.georeference import Georeference
 from rskt_seg.geo.raster import RasterImage, read_image
-from rskt_seg.inference.cams import CamView, foreground_named
+from rskt_seg.inference.cams import CamView
 from rskt_seg.inference.context_maps import PatchContexts
 from rskt_seg.inference.predict import evaluating
 from rskt_seg.inference.resize import label_map, upsample
-from rskt_seg.inference.strategies import make_strategy, show
-from rskt_seg.inference.strategy import Coarseness
+from rskt_seg.inference.strategies import (
+    Coarseness,
+    MultiScaleOptions,
+    PatchContextOptions,
+    TiledOptions,
+    WholeImageOptions,
+)
 from rskt_seg.labels import ignore_label
+from rskt_seg.methods.record import ExplanationRequest
+from rskt_seg.methods.use import find_explanation, make_strategy
+from rskt_seg.typing import SegmentationModel
 from rskt_seg.vocabulary import Vocabulary
+
+ImageSource = str | os.PathLike[str] | np.ndarray | RasterImage
+"""An image file, an (H, W, 3) or (H, W) uint8 array, or what `rskt_seg.geo.read_image` returned."""
+
+
+class SegmenterOptions(WholeImageOptions, TiledOptions, PatchContextOptions, MultiScaleOptions, total=False):
+    """Options of `Segmenter`: each strategy reads its own."""
 
 
 @dataclass(frozen=True)
@@ -85,52 +101,59 @@ class Segmentation:
 class Segmenter:
     """A model with its classes, ready to segment images of any size.
 
+    `Segmenter(model).options` shows the options of the model at hand with their values. Those of
+    open-vocabulary models (`rskt_seg.inference.strategies.WholeImageStrategy`):
+
+        sliding (bool, False): the published sliding window in place of the image as a whole; finer, and about
+            five times slower.
+        short_side, max_side (int, 640 and 2560): length (px) of the shorter side that the image is resized to
+            first (in sliding mode at least that of the square which the windows are cut from), and limit of
+            the longer.
+        synonyms (str, "first"): "first" asks for the first name of a class; "mean" and "max" ask for every
+            name and merge their scores.
+        padding (str, "aligned"): "aligned" (nothing is shifted) or "published" (the quirk of the benchmark
+            evaluation).
+
+    Closed-set models see images at native resolution. All of them read
+
+        views (str, "none"): test-time augmentation, a name of `rskt_seg.inference.views.VIEWS`.
+
+    and by strategy:
+
+        tile, tile_overlap (int; `TiledStrategy`, `MultiScaleStrategy`): side (px) above which an image is
+            seen in tiles (1024; 512), and their overlap (a quarter of the tile).
+        padding (str, "aligned"; `TiledStrategy`): "aligned" or "published", for images that are no multiples
+            of the model's stride.
+        patch_overlap (int; `PatchContextStrategy`): least overlap (px) of neighbouring patches (50 as
+            published, but at most a quarter of a patch).
+        scales, flip (tuple and bool; `MultiScaleStrategy`): scales at which every tile is seen, and whether
+            also mirrored; the logits are averaged ((0.75, 1.0, 1.25), True).
+        crf (bool or `rskt_seg.inference.crf.CRFParameters`, False; `MultiScaleStrategy`): refine the scores
+            by a dense CRF; needs the optional package pydensecrf2.
+
     Args:
-        model: see `rskt_seg.inference.predict`, `tiles` and `contexts` for what is expected of it.
-        vocabulary: class names. An open-vocabulary model needs them, and an entry `"a, b"` is one class with
+        model: A model of a registered method, for example from `rskt_seg.create_model`.
+        vocabulary: Class names. An open-vocabulary model needs them, and an entry `"a, b"` is one class with
             the synonyms a and b. A closed-set model knows its classes: None takes them, names that are given
             may only repeat them (or say them, where the model does not know what its classes are called).
-        device: where to move the model; None leaves it where it is.
-        options: what the kind of model reads, all with defaults; any other must have its default.
+        device: Where to move the model; None leaves it where it is.
+        options: See above. An option that the model does not read must have its default.
 
-    Options of open-vocabulary models:
-        sliding: the published sliding window in place of the image as a whole; finer and about five times
-            slower (False).
-        short_side, max_side: length (px) of the shorter side that the image is resized to first (in sliding
-            mode at least that of the square which the windows are cut from), and limit of the longer (640,
-            2560).
-        synonyms: "first" asks for the first name of a class; "mean" and "max" ask for every name and merge
-            their scores ("first").
-        padding: "aligned" (nothing is shifted) or "published" (the quirk of the benchmark evaluation). BiCoR
-            reads it too, for images that are no multiples of 32 ("aligned").
-
-    Options of closed-set models, which see images at native resolution:
-        views: test-time augmentation, a name of `rskt_seg.inference.views.VIEWS` ("none").
-        tile, tile_overlap: of BiCoR, how images larger than a tile are seen (px; 1024, and a quarter of the
-            tile: layers that pool over a whole tile let neighbours disagree, and the mean of both makes the
-            seam fade; the published evaluation has no overlap). Of the weakly supervised method too (512, and
-            a quarter of the tile).
-        patch_overlap: of FCtL, the least overlap (px) of neighbouring patches (50 as published, but at most a
-            quarter of a patch).
-        scales, flip: of the weakly supervised method, the scales at which every tile is seen, and whether
-            also mirrored; the logits are averaged ((0.75, 1.0, 1.25), True).
-        crf: of the weakly supervised method, whether a dense CRF refines the scores: True, False, or
-            `rskt_seg.inference.crf.CRFParameters`. It needs the optional package pydensecrf2 (False).
-
-    `prompts` are the names that the model is asked for: one for each class, or all with "mean" and "max".
-    Raises `VocabularyError` for a vocabulary that cannot be used, `ConfigError` for an option that cannot or
-    that the model does not read, `DeviceError` for a device that this machine lacks.
+    Raises:
+        VocabularyError: the vocabulary cannot be used.
+        ConfigError: an option is unknown, cannot be used, or is not read by the model.
+        DeviceError: this machine lacks the device.
     """
 
     def __init__(
         self,
-        model: nn.Module,
+        model: SegmentationModel,
         vocabulary: Sequence[str] | Vocabulary | None = None,
         *,
         device: torch.device | str | None = None,
-        **options: object,
+        **options: Unpack[SegmenterOptions],
     ) -> None:
-        self.model = model if device is None else _moved(model, device)
+        self.model = model if device is None else _move(model, device)
         self._strategy = make_strategy(self.model, vocabulary, options)
 
     @property
@@ -140,24 +163,30 @@ class Segmenter:
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """The names that the model is asked for."""
+        """The names that the model is asked for: one for each class, or every synonym."""
         return self._strategy.prompts
 
     @property
+    def options(self) -> dict[str, object]:
+        """The options of this model with the values that are in force."""
+        return {option.name: getattr(self._strategy, option.name) for option in fields(self._strategy)[2:]}
+
+    @property
     def background(self) -> int | None:
-        """The id of the class that the model takes for all that is no other; None where none is.
+        """The id of the class that the model takes for everything else; None if there is none."""
+        return self._strategy.background
 
-        The model knows; a class that is merely called background does not count.
-        """
-        first = getattr(self.model, "channel_ids", (None,))[0]
-        return first if first in range(len(self.vocabulary.names)) else None
+    def predict(self, source: ImageSource) -> Segmentation:
+        """Segment an image.
 
-    def predict(self, source: str | os.PathLike | np.ndarray | RasterImage) -> Segmentation:
-        """Segment an image file, an (H, W, 3) or (H, W) uint8 array, or what `read_image` returned.
+        Values of pixels that are not valid do not reach the model. Its mode (training or evaluation) is the
+        same afterwards.
 
-        Values of pixels that are not valid do not reach the model. Its mode (training or evaluation) is
-        the same afterwards. Raises `ImageReadError` for a file that cannot be read (see `read_image`) or an
-        array that is no 8-bit image.
+        Args:
+            source: An image file, an (H, W, 3) or (H, W) uint8 array, or what `read_image` returned.
+
+        Raises:
+            ImageReadError: the file cannot be read (see `read_image`), or the array is no 8-bit image.
         """
         image = _as_image(source)
         notices = [*image.notices, *(image.georeference.notices if image.georeference else ())]
@@ -174,75 +203,95 @@ class Segmenter:
             labels, self.vocabulary.names, image.valid, score_map, image.georeference, tuple(notices)
         )
 
-    def check_shows(self, maps: str) -> None:
-        """Raise `ConfigError` unless the model has "cost_maps", "heatmaps", "context_maps" or "cams"."""
-        show(self._strategy, maps)
-
-    def check_present(self, present: Sequence[str]) -> None:
-        """Raise `VocabularyError` for names that `cams` would refuse, `ConfigError` for a model without."""
-        show(self._strategy, "cams")
-        foreground_named(self.model.foreground, present)
-
-    def cost_maps(self, source: str | os.PathLike | np.ndarray | RasterImage) -> dict[str, np.ndarray]:
-        """The cost maps of a whole image by name, each (len(prompts), h, w) float32, of RSKT-Seg.
-
-        Raises as `predict`, and `ConfigError` for a model without them.
-        """
-        return self._shown("cost_maps", source)
-
-    def heatmaps(self, source: str | os.PathLike | np.ndarray | RasterImage) -> np.ndarray:
-        """The class heatmaps of every layer of BiCoR, (L, T, h, w) float32 in 0..1, h = ceil(H / 4).
-
-        Raises as `predict`, and `ConfigError` for a model without them.
-        """
-        return self._shown("heatmaps", source)
-
-    def context_maps(
-        self, source: str | os.PathLike | np.ndarray | RasterImage, at: tuple[int, int] | None = None
-    ) -> PatchContexts:
-        """What the contexts of FCtL did for the patch around the pixel `at` (row, column), None the centre.
-
-        Raises as `predict`, and `ConfigError` for a pixel outside of the image and a model without contexts.
-        """
-        return self._shown("context_maps", source, at)
-
-    def cams(
-        self,
-        source: str | os.PathLike | np.ndarray | RasterImage,
-        present: Sequence[str] | None = None,
-        at: tuple[int, int] | None = None,
-        truth: np.ndarray | None = None,
-    ) -> CamView:
-        """The stages of the class activation maps of the weakly supervised method, for one tile.
+    def check_explanation(self, name: str, present: Sequence[str] | None = None) -> None:
+        """Check a call of `explain` before anything is computed.
 
         Args:
-            source: as in `predict`.
-            present: names of the image-level label, which says what the tile holds. None: the classes that
-                `truth` has in the tile, or without it those that the model itself predicts there.
-            at: (row, column) of the pixel around which the tile lies, None the centre of the image.
+            name: Such as "cost_maps", "heatmaps", "context_maps" or "cams".
+            present: As for `explain`.
+
+        Raises:
+            ConfigError: the model cannot show it.
+            VocabularyError: a name of `present` is no class that it could show.
+        """
+        find_explanation(self.model, name).check(self.model, present)
+
+    def explain(
+        self,
+        name: str,
+        source: ImageSource,
+        *,
+        at: tuple[int, int] | None = None,
+        present: Sequence[str] | None = None,
+        truth: np.ndarray | None = None,
+    ) -> Any:
+        """Return what the model did with an image; the type depends on `name`.
+
+        Values of pixels that are not valid do not reach the model.
+
+        Args:
+            name: A key of the `explanations` of the model's method.
+            source: As in `predict`.
+            at: (row, column) of the pixel around which a patch or tile lies; None: the centre of the image.
+            present: Names of the image-level label. None: the classes of `truth`, or those predicted.
             truth: (H, W) class ids of the image, uint8; 255 is not labelled.
 
-        As in `predict`, values of pixels that are not valid do not reach the model; `pixels` of the view are
-        those of the file.
-
-        Raises as `predict`; `VocabularyError` for names that are no foreground class, `LabelError` for a
-        truth of another size, `ConfigError` for a pixel outside of the image and for a model without CAMs.
+        Raises:
+            ConfigError: the model cannot show it, or the pixel lies outside of the image.
+            ImageReadError: as `predict`.
+            LabelError: `truth` is of another size.
+            VocabularyError: a name of `present` is no class that it could show.
         """
-        method = show(self._strategy, "cams")
+        explanation = find_explanation(self.model, name)
         image = _as_image(source)
         if truth is not None and truth.shape != image.valid.shape:
             raise LabelError(
                 f"a truth {image.valid.shape} expected, the size of the image; found {truth.shape}"
             )
+        request = ExplanationRequest(_without_invalid(image), image.pixels, image.valid, at, present, truth)
         with evaluating(self.model):
-            view = method(_without_invalid(image), image.valid, present=present, at=at, truth=truth)
-        return replace(view, pixels=image.pixels[view.window.rows, view.window.columns])
+            return explanation.compute(self._strategy, request)
 
-    def _shown(self, maps: str, source: str | os.PathLike | np.ndarray | RasterImage, *options: object):
-        method = show(self._strategy, maps)
-        pixels = _without_invalid(_as_image(source))
-        with evaluating(self.model):
-            return method(pixels, *options)
+    def cost_maps(self, source: ImageSource) -> dict[str, np.ndarray]:
+        """Return the cost maps of a whole image by name, each (len(prompts), h, w) float32.
+
+        Raises:
+            ConfigError: the model has none.
+            ImageReadError: as `predict`.
+        """
+        maps: dict[str, np.ndarray] = self.explain("cost_maps", source)
+        return maps
+
+    def heatmaps(self, source: ImageSource) -> np.ndarray:
+        """Return the class heatmaps of every layer, (L, T, h, w) float32 in 0..1, h = ceil(H / 4).
+
+        Raises:
+            ConfigError: the model has none.
+            ImageReadError: as `predict`.
+        """
+        maps: np.ndarray = self.explain("heatmaps", source)
+        return maps
+
+    def context_maps(self, source: ImageSource, at: tuple[int, int] | None = None) -> PatchContexts:
+        """Return what the contexts did for the patch around the pixel `at` (row, column), None the centre.
+
+        Raises:
+            ConfigError: the model has no contexts, or the pixel lies outside of the image.
+            ImageReadError: as `predict`.
+        """
+        maps: PatchContexts = self.explain("context_maps", source, at=at)
+        return maps
+
+    def cams(
+        self,
+        source: ImageSource,
+        present: Sequence[str] | None = None,
+        at: tuple[int, int] | None = None,
+        truth: np.ndarray | None = None,
+    ) -> CamView:
+        """Return the stages of the class activation maps of one tile. Arguments and errors as `explain`."""
+        view: CamView = self.explain("cams", source, at=at, present=present, truth=truth)
+        return view
 
 
 def _coarseness_notices(image: RasterImage, found: Coarseness | None) -> list[str]:
@@ -276,7 +325,7 @@ def _without_invalid(image: RasterImage) -> np.ndarray:
     return pixels
 
 
-def _as_image(source: str | os.PathLike | np.ndarray | RasterImage) -> RasterImage:
+def _as_image(source: ImageSource) -> RasterImage:
     if isinstance(source, RasterImage):
         return source
     if isinstance(source, str | os.PathLike):
@@ -310,7 +359,7 @@ def _check_array(array: np.ndarray) -> None:
     raise ImageReadError(f"an image array must be uint8, RGB in 0..255; {found}; {hint}")
 
 
-def _moved(model: nn.Module, device: torch.device | str) -> nn.Module:
+def _move(model: SegmentationModel, device: torch.device | str) -> SegmentationModel:
     try:
         return model.to(device)
     except (RuntimeError, AssertionError) as error:

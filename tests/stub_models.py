@@ -1,4 +1,7 @@
-"""Models whose answers a test can compute by itself."""
+"""Models whose answers a test can compute by itself.
+
+They stand in for the models of a method, whose classes they extend without building them.
+"""
 
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -6,6 +9,9 @@ from types import SimpleNamespace
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from rskt_seg.models.bicor import BiCoR
+from rskt_seg.models.rskt import RSKT
 
 CHANNELS = {"red": 0, "green": 1, "blue": 2, "scarlet": 0, "lime": 1}
 
@@ -16,13 +22,13 @@ class Output:
     cost_maps: dict[str, Tensor] | None = None
 
 
-class Colours(nn.Module):
+class Colours(RSKT):
     """A model whose score of a class is the image channel that its name says, at the size it sees."""
 
     working_side = 48
 
     def __init__(self, cells: int | None = None) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         self.scale = nn.Parameter(torch.tensor(1 / 255))
         self.cells = cells
         self.calls: list[dict] = []
@@ -30,6 +36,9 @@ class Colours(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.scale.device
+
+    def train(self, mode=True):
+        return nn.Module.train(self, mode)
 
     def forward(self, images, vocabulary, padding=None, return_cost_maps=False):
         self.calls.append({"size": tuple(images.shape), "padding": padding, "vocabulary": vocabulary})
@@ -43,11 +52,11 @@ class Colours(nn.Module):
         return output.logits
 
 
-class FixedColours(nn.Module):
+class FixedColours(BiCoR):
     """A closed-set model at native resolution: the logit of class t is channel t % 3 of the pixel itself."""
 
     def __init__(self, class_names=("red", "green", "blue"), num_classes: int = 3) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         self.scale = nn.Parameter(torch.tensor(1 / 16))
         self.class_names = class_names
         self.spec = SimpleNamespace(num_classes=num_classes, interaction="hbis")

@@ -130,7 +130,7 @@ def test_a_model_that_does_not_know_its_names_is_told():
 
 
 def test_an_open_vocabulary_model_needs_a_vocabulary():
-    with pytest.raises(VocabularyError, match="asked by words"):
+    with pytest.raises(VocabularyError, match="open-vocabulary models need class names"):
         Segmenter(Colours())
 
 
@@ -144,11 +144,11 @@ BICOR, FCTL, RSKT = FixedColours, in_patches, Colours
         (BICOR, {"short_side": 512}, "short_side=512 has no effect"),
         (BICOR, {"synonyms": "mean"}, "synonyms='mean' has no effect"),
         (BICOR, {"patch_overlap": 10}, "option of FCtL"),
-        (FCTL, {"padding": "published"}, "RSKT-Seg.* and BiCoR-Seg models"),
+        (FCTL, {"padding": "published"}, "FCtL models.*option of RSKT-Seg and BiCoR-Seg"),
         (FCTL, {"max_side": 100}, "has no effect on FCtL"),
         (FCTL, {"tile": 512}, "option of BiCoR-Seg"),
-        (RSKT, {"tile": 512}, "has no effect on open-vocabulary models"),
-        (RSKT, {"views": "lr"}, "BiCoR-Seg models and FCtL models"),
+        (RSKT, {"tile": 512}, "has no effect on RSKT-Seg models"),
+        (RSKT, {"views": "lr"}, "option of BiCoR-Seg and FCtL"),
         (BICOR, {"tiles": 512}, "did you mean 'tile'"),
         (BICOR, {"views": "d4"}, "lr, dihedral"),
         (BICOR, {"tile": 0}, "tile >= 1"),
@@ -232,10 +232,14 @@ BASELINE = {"contexts": (), "lcf": False}
 @pytest.mark.parametrize(
     ("model", "maps", "message"),
     [
-        (lambda: tiny("bicor_tiny"), "cost_maps", "cost maps are those of open-vocabulary models"),
-        (lambda: tiny("bicor_tiny"), "context_maps", "context maps are those of FCtL models"),
-        (lambda: tiny("fctl_tiny"), "heatmaps", "heatmaps are those of BiCoR-Seg models"),
-        (RSKT, "heatmaps", "this is one of the open-vocabulary models"),
+        (
+            lambda: tiny("bicor_tiny"),
+            "cost_maps",
+            "shown by RSKT-Seg models; this is a BiCoR-Seg model",
+        ),
+        (lambda: tiny("bicor_tiny"), "context_maps", "context maps are shown by FCtL models"),
+        (lambda: tiny("fctl_tiny"), "heatmaps", "heatmaps are shown by BiCoR-Seg models"),
+        (RSKT, "heatmaps", "this is a RSKT-Seg model"),
         (lambda: tiny("bicor_tiny", interaction="cross_attention"), "heatmaps", "cross_attention"),
         (lambda: tiny("fctl_tiny", **BASELINE), "context_maps", "lcf=False"),
         (lambda: tiny("fctl_tiny", view="whole", patch_side=508, **BASELINE), "context_maps", "whole images"),
@@ -244,6 +248,6 @@ BASELINE = {"contexts": (), "lcf": False}
 def test_pictures_that_a_model_cannot_give_are_refused_with_the_models_that_can(model, maps, message):
     segmenter = Segmenter(model(), NAMES)
     with pytest.raises(ConfigError, match=message):
-        segmenter.check_shows(maps)
+        segmenter.check_explanation(maps)
     with pytest.raises(ConfigError, match=message):
         getattr(segmenter, maps)(noise(40, 40))

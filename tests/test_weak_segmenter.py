@@ -81,13 +81,13 @@ def test_large_areas_are_found_where_they_are():
         (PriorStub, {"scales": (1, 0)}, "scales must be"),
         (PriorStub, {"views": "d4"}, "lr, dihedral"),
         (PriorStub, {"crf": "yes"}, "CRFParameters"),
-        (PriorStub, {"sliding": True}, "has no effect on weakly supervised models"),
-        (PriorStub, {"padding": "published"}, "has no effect on weakly supervised models"),
-        (PriorStub, {"patch_overlap": 10}, "has no effect on weakly supervised models"),
-        (FixedColours, {"crf": True}, "has no effect on BiCoR-Seg.*option of weakly supervised models"),
-        (FixedColours, {"scales": (1,)}, "option of weakly supervised models"),
-        (FixedColours, {"flip": False}, "option of weakly supervised models"),
-        (Colours, {"crf": CRFParameters()}, "option of weakly supervised models"),
+        (PriorStub, {"sliding": True}, "has no effect on prior WSSS models"),
+        (PriorStub, {"padding": "published"}, "has no effect on prior WSSS models"),
+        (PriorStub, {"patch_overlap": 10}, "has no effect on prior WSSS models"),
+        (FixedColours, {"crf": True}, "has no effect on BiCoR-Seg.*option of prior WSSS"),
+        (FixedColours, {"scales": (1,)}, "option of prior WSSS"),
+        (FixedColours, {"flip": False}, "option of prior WSSS"),
+        (Colours, {"crf": CRFParameters()}, "option of prior WSSS"),
         (PriorStub, {"scale": (1,)}, "did you mean 'scales'"),
     ],
 )
@@ -119,19 +119,19 @@ def test_cams_are_of_the_tile_asked_for():
     with pytest.raises(VocabularyError, match="'background'"):
         segmenter.cams(image, ["background"])
     with pytest.raises(VocabularyError, match="'scarlet'"):
-        segmenter.check_present(["red", "scarlet"])
+        segmenter.check_explanation("cams", ["red", "scarlet"])
     with pytest.raises(ConfigError, match=r"rows 0\.\.59"):
         segmenter.cams(image, at=(60, 0))
 
 
-@pytest.mark.parametrize("ask", ["check_shows", "cams", "check_present"])
+@pytest.mark.parametrize("ask", ["check_explanation", "cams"])
 @pytest.mark.parametrize("model", [FixedColours, Colours])
 def test_other_models_have_no_cams(ask, model):
     segmenter = Segmenter(model(), ["red", "green", "blue"])
-    argument = {"check_shows": "cams", "cams": noise(8, 8), "check_present": ["red"]}[ask]
-    with pytest.raises(ConfigError, match="CAMs are those of weakly supervised models"):
+    argument = {"check_explanation": "cams", "cams": noise(8, 8)}[ask]
+    with pytest.raises(ConfigError, match="CAMs are shown by prior WSSS models"):
         getattr(segmenter, ask)(argument)
-    with pytest.raises(ConfigError, match="heatmaps are those of BiCoR-Seg"):
+    with pytest.raises(ConfigError, match="heatmaps are shown by BiCoR-Seg"):
         Segmenter(PriorStub()).heatmaps(noise(8, 8))
 
 

@@ -32,13 +32,13 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from rskt_seg.checkpoints.hub import BUNDLED  # noqa: E402
-from rskt_seg.checkpoints.load import load_encoder  # noqa: E402
 from rskt_seg.commands.entry import run  # noqa: E402
 from rskt_seg.data.catalog import SPLITS, find_split  # noqa: E402
 from rskt_seg.encoders.clip import CLIP  # noqa: E402
 from rskt_seg.encoders.presets import CLIP_TINY, CLIP_VITB16, ClipPreset  # noqa: E402
 from rskt_seg.encoders.text import Tokenizer, build_tokenizer, vocabulary_size  # noqa: E402
 from rskt_seg.errors import ConfigError, VocabularyError  # noqa: E402
+from rskt_seg.methods.load import load_encoder  # noqa: E402
 from rskt_seg.models.wsss.knowledge import Knowledge, KnowledgeClass, read_knowledge  # noqa: E402
 from rskt_seg.models.wsss.prototypes import cluster_texts  # noqa: E402
 from rskt_seg.models.wsss.text import encode  # noqa: E402

@@ -25,13 +25,14 @@ from torch import nn
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from rskt_seg.checkpoints.export import check_target, export_encoder, export_model, kind_of  # noqa: E402
+from rskt_seg.zoo import MODELS, create_model  # noqa: E402
+
 from rskt_seg.checkpoints.fetch import UNKNOWN, Finding, fetch, sha256_of, verify  # noqa: E402
 from rskt_seg.checkpoints.files import read_weights  # noqa: E402
 from rskt_seg.checkpoints.manifest import FOLDER, KEYS, MANIFEST, Weights, by_file, by_name  # noqa: E402
 from rskt_seg.commands.entry import run  # noqa: E402
 from rskt_seg.errors import CheckpointError, ConfigError, WeightsNotFoundError  # noqa: E402
-from rskt_seg.zoo import MODELS, create_model  # noqa: E402
+from rskt_seg.methods.export import check_target, export_encoder, export_model, kind_of  # noqa: E402
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:

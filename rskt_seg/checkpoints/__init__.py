@@ -1,6 +1,6 @@
-"""Loading what users have: our own and published checkpoints, and the files of the encoders."""
+"""Weight files: reading, renaming, fetching. What is loaded into which model: `rskt_seg.methods`."""
 
-from rskt_seg.checkpoints.load import load_checkpoint, load_encoder
-from rskt_seg.checkpoints.rules import LoadReport
+from rskt_seg.checkpoints.files import WeightFile, read_weights
+from rskt_seg.checkpoints.rules import LoadReport, Rule
 
-__all__ = ["LoadReport", "load_checkpoint", "load_encoder"]
+__all__ = ["LoadReport", "Rule", "WeightFile", "read_weights"]

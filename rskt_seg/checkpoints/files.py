@@ -22,6 +22,8 @@ FROZEN = "frozen"
 """Where a checkpoint of trained parts alone states the others: part -> {"source": ..., "digest": ...}."""
 TRAINED_ON = "trained_on"
 """Where a checkpoint lists its training sets: {"name", "dataset", "split", "classes"} of each."""
+Source = str | os.PathLike[str] | Mapping[str, object]
+"""A weight file, or a state dict or checkpoint in memory."""
 _WRAPPERS = ("model", "state_dict", "teacher")
 
 
@@ -58,6 +60,13 @@ def read_weights(path: str | os.PathLike) -> WeightFile:
         found = "is a folder, not a weight file" if path.is_dir() else "does not exist"
         raise WeightsNotFoundError(f"weight file {path} {found}; check the path")
     return unwrap(_read(path), str(path))
+
+
+def read_source(source: Source) -> tuple[str, WeightFile]:
+    """Return how messages call a source, and what it holds. Raises as `read_weights` and `unwrap`."""
+    if isinstance(source, Mapping):
+        return "state dict", unwrap(source, "state dict")
+    return str(source), read_weights(source)
 
 
 def unwrap(content: object, source: str) -> WeightFile:

@@ -1,103 +1,136 @@
 """Whether the keys of a configuration agree: every changed key is read by what the configuration chooses."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from detectron2.config import CfgNode
 
-from rskt_seg.d2.specs import METHODS, Method, method_of, model_spec
+from rskt_seg.d2.chains import chosen_chain
+from rskt_seg.d2.methods.record import DetectronMethod
+from rskt_seg.d2.methods.registry import chains, detectron_methods, method_of
+from rskt_seg.d2.specs import model_spec
 from rskt_seg.errors import ConfigError
 from rskt_seg.inference.views import VIEWS
 from rskt_seg.metrics.protocols import PROTOCOLS
-from rskt_seg.models.wsss.classes import IGNORED
 
-_HEAD, _CHAIN = "MODEL.SEM_SEG_HEAD.NAME", "INPUT.AUGMENTATION"
-_SCHEDULE = "SOLVER.LR_SCHEDULER_NAME"
-_RSKT, _BICOR, _FCTL, _WSSS = ("RSKTSegHead",), ("BiCoRHead",), ("FCtLHead",), ("PriorWSSSHead",)
-_CLOSED = (*_BICOR, *_FCTL, *_WSSS)
-_TILED = (*_BICOR, *_WSSS)
-READERS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "TEST.SLIDING_WINDOW": (_HEAD, _RSKT),
-    "TEST.ROTATE_NAMES": (_HEAD, _RSKT),
-    "SOLVER.CLIP_MULTIPLIER": (_HEAD, _RSKT),
-    "MODEL.ENCODERS.CLIP": (_HEAD, (*_RSKT, *_WSSS)),
-    **{f"MODEL.ENCODERS.{role}": (_HEAD, _RSKT) for role in ("REMOTE_CLIP", "DINO")},
-    "MODEL.ENCODERS.DINOV2": (_HEAD, _WSSS),
-    "MODEL.SAVE_FROZEN": (_HEAD, _WSSS),
-    **{f"TEST.{key}": (_HEAD, _WSSS) for key in ("SCALES", "SCALES_FLIP", "CRF", "CAM")},
-    "MODEL.ENCODERS.CONVNEXT": (_HEAD, _BICOR),
-    "TEST.TILE": (_HEAD, _TILED),
-    "TEST.TILE_OVERLAP": (_HEAD, _TILED),
-    **{f"MODEL.ENCODERS.{role}": (_HEAD, _FCTL) for role in ("LOCAL", "MEDIUM", "LARGE")},
-    "MODEL.START_FROM": (_HEAD, _FCTL),
-    "INPUT.PATCH_OVERLAP": (_HEAD, _FCTL),
-    "SOLVER.SUB_BATCH": (_HEAD, _FCTL),
-    "TEST.AUG.VIEWS": (_HEAD, _CLOSED),
-    **{f"TEST.AUG.{key}": (_HEAD, _RSKT) for key in ("FLIP", "MIN_SIZES", "MAX_SIZE")},
-    "INPUT.RANDOM_FLIP": (_CHAIN, ("ovrsis",)),
-    **{f"INPUT.{key}": (_CHAIN, ("geoseg",)) for key in ("SCALES", "MOSAIC", "MOSAIC_SIDE")},
-    **{f"INPUT.{key}": (_CHAIN, ("geoseg", "fctl", "wsss")) for key in ("HFLIP", "ROTATE90")},
-    "INPUT.VFLIP": (_CHAIN, ("geoseg", "wsss")),
-    "INPUT.SCALE_RANGE": (_CHAIN, ("wsss",)),
-    "DATASETS.MIN_LABEL_PIXELS": (_HEAD, _WSSS),
-    **{f"SOLVER.{key}": (_SCHEDULE, ("EpochCosineLR",)) for key in ("EPOCHS", "LR_FLOOR")},
-    **{f"SOLVER.{key}": (_SCHEDULE, ("PolyLR",)) for key in ("POLY_POWER", "POLY_START")},
+HEAD = "MODEL.SEM_SEG_HEAD.NAME"
+_CHAIN, _SCHEDULE = "INPUT.AUGMENTATION", "SOLVER.LR_SCHEDULER_NAME"
+_SCHEDULE_KEYS = {
+    **{f"SOLVER.{key}": ("EpochCosineLR",) for key in ("EPOCHS", "LR_FLOOR")},
+    **{f"SOLVER.{key}": ("PolyLR",) for key in ("POLY_POWER", "POLY_START")},
 }
-"""Key -> the key that decides whether it is read, and the values with which it is."""
+logger = logging.getLogger(__name__)
 
 
-def defaults_of(method: Method) -> dict[str, object]:
-    """Key below `MODEL.<section>` -> its default."""
-    return {name.upper(): method.spec.__dataclass_fields__[name].default for name in method.fields}
+def readers() -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Return key -> (the key that decides whether it is read, the values of that with which it is)."""
+    methods = detectron_methods()
+    by_head: dict[str, list[str]] = {}
+    for name, record in methods.items():
+        for key in record.read_keys:
+            by_head.setdefault(key, []).append(name)
+    by_chain: dict[str, list[str]] = {}
+    for name, chain in chains().items():
+        for key in chain.reads:
+            by_chain.setdefault(key, []).append(name)
+    return {
+        **{key: (HEAD, tuple(names)) for key, names in by_head.items() if len(names) < len(methods)},
+        **{key: (_CHAIN, tuple(names)) for key, names in by_chain.items()},
+        **{key: (_SCHEDULE, names) for key, names in _SCHEDULE_KEYS.items()},
+    }
 
 
 def check_agreement(cfg: CfgNode, defaults: CfgNode) -> None:
-    """Raise `ConfigError` for options that the chosen method refuses or does not read.
+    """Check that every changed key is read, and that values fit together.
 
-    `defaults`: the configuration before a file or an override changed it.
+    Args:
+        cfg: The configuration.
+        defaults: The configuration before a file or an override changed it.
+
+    Raises:
+        ConfigError: the chosen method refuses an option, or nothing reads a changed key.
     """
-    method = method_of(cfg)
+    record, chain = method_of(cfg), chosen_chain(cfg)
     spec = model_spec(cfg)
-    for other in METHODS.values():
-        own = cfg.MODEL[other.section]
-        changed = [key for key, value in defaults_of(other).items() if own[key] != value]
-        if other is not method and changed:
+    for other, key in _changed_options(cfg):
+        if other is not record:
             raise ConfigError(
-                f"MODEL.{other.section}.{changed[0]} has no effect with {cfg.MODEL.SEM_SEG_HEAD.NAME}; its "
-                f"options are MODEL.{method.section}.*"
+                f"MODEL.{other.section}.{key} has no effect with {record.name}; its options are "
+                f"MODEL.{record.section}.*"
             )
-    for key, (decider, values) in READERS.items():
-        if _value(cfg, key) != _value(defaults, key) and _value(cfg, decider) not in values:
+    for key, (decider, values) in readers().items():
+        if value_of(cfg, key) != value_of(defaults, key) and value_of(cfg, decider) not in values:
             raise ConfigError(
-                f"{key} has no effect with {decider} {_value(cfg, decider)}; it is read with "
+                f"{key} has no effect with {decider} {value_of(cfg, decider)}; it is read with "
                 f"{' and '.join(values)}"
             )
-    if method.weak != (cfg.INPUT.AUGMENTATION == "wsss"):
+    if chain.uses_masks == record.method.is_weak:
+        fitting = [name for name, chain in chains().items() if chain.uses_masks != record.method.is_weak]
         raise ConfigError(
-            "INPUT.AUGMENTATION wsss, which has no labels, goes with the head PriorWSSSHead alone, and that "
-            f"head with nothing else; found {cfg.INPUT.AUGMENTATION} and {cfg.MODEL.SEM_SEG_HEAD.NAME}"
+            f"{record.name} learns from {record.method.supervision}: INPUT.AUGMENTATION must be "
+            f"{' or '.join(fitting)}; found {cfg.INPUT.AUGMENTATION}"
         )
-    if method.weak and cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE != IGNORED:
-        raise ConfigError(
-            f"pseudo labels ignore {IGNORED}: MODEL.SEM_SEG_HEAD.IGNORE_VALUE must be {IGNORED} with "
-            f"{cfg.MODEL.SEM_SEG_HEAD.NAME}; found {cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE}"
-        )
-    _check_ranges(cfg, getattr(spec, "patch_side", None))
+    _check_ranges(cfg)
+    record.check_config(cfg, spec)
 
 
-def _value(cfg: Mapping, key: str) -> object:
+def adopt_method(cfg: CfgNode, defaults: CfgNode, typed: Mapping[str, Any]) -> None:
+    """Make a configuration file fit another method, chosen by `MODEL.SEM_SEG_HEAD.NAME` alone.
+
+    What the file sets for its own method and the new one does not read goes back to its default, and the
+    augmentation becomes that of the new method where it cannot use the file's; both are logged in one line.
+
+    Args:
+        cfg: The configuration of the file with the overrides; changed in place.
+        defaults: The configuration before the file.
+        typed: The overrides, whose keys are never dropped.
+    """
+    record = method_of(cfg)
+    dropped = [f"MODEL.{other.section}.{key}" for other, key in _changed_options(cfg) if other is not record]
+    for key, (decider, values) in readers().items():
+        if decider == HEAD and record.name not in values and value_of(cfg, key) != value_of(defaults, key):
+            dropped.append(key)
+    changes = [(key, value_of(defaults, key)) for key in dropped if key not in typed]
+    if _CHAIN not in typed and chosen_chain(cfg).uses_masks == record.method.is_weak:
+        changes.append((_CHAIN, record.chain))
+        for key, (decider, values) in readers().items():
+            changed = value_of(cfg, key) != value_of(defaults, key)
+            if decider == _CHAIN and record.chain not in values and changed and key not in typed:
+                changes.append((key, value_of(defaults, key)))
+    if changes:
+        cfg.merge_from_list([item for change in changes for item in change])
+        logger.warning(
+            "%s %s in place of the file's method: %s",
+            HEAD,
+            record.name,
+            ", ".join(
+                f"{key} becomes {value}" if key == _CHAIN else f"{key} does not apply"
+                for key, value in changes
+            ),
+        )
+
+
+def value_of(cfg: Mapping[str, Any], key: str) -> Any:
+    """Return the value of a key such as "MODEL.WEIGHTS"."""
+    value: Any = cfg
     for part in key.split("."):
-        cfg = cfg[part]
-    return cfg
+        value = value[part]
+    return value
 
 
-def _check_ranges(cfg: CfgNode, patch_side: int | None) -> None:
+def _changed_options(cfg: CfgNode) -> Iterator[tuple[DetectronMethod, str]]:
+    for record in detectron_methods().values():
+        for key, default in record.options.items():
+            if cfg.MODEL[record.section][key] != default:
+                yield record, key
+
+
+def _check_ranges(cfg: CfgNode) -> None:
     if cfg.TEST.AUG.VIEWS not in VIEWS:
         raise ConfigError(f"TEST.AUG.VIEWS must be one of {', '.join(VIEWS)}; found {cfg.TEST.AUG.VIEWS!r}")
     if cfg.TEST.PROTOCOL and cfg.TEST.PROTOCOL not in PROTOCOLS:
         raise ConfigError(f"TEST.PROTOCOL must be one of {', '.join(PROTOCOLS)}; found {cfg.TEST.PROTOCOL!r}")
-    numbers = all(isinstance(scale, int | float) for scale in cfg.TEST.SCALES)
-    if not cfg.TEST.SCALES or not numbers or min(cfg.TEST.SCALES) <= 0:
-        raise ConfigError(f"TEST.SCALES must be one or more factors above 0; found {tuple(cfg.TEST.SCALES)}")
     share = cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA
     if not 0 < share <= 1:
         raise ConfigError(f"INPUT.CROP.SINGLE_CATEGORY_MAX_AREA must be above 0, at most 1; found {share}")
@@ -106,13 +139,6 @@ def _check_ranges(cfg: CfgNode, patch_side: int | None) -> None:
         raise ConfigError(f"DATASETS.MIN_LABEL_PIXELS must be at least 1; found {found}")
     if cfg.SOLVER.MAX_ITER < 1:
         raise ConfigError(f"SOLVER.MAX_ITER must be at least 1; found {cfg.SOLVER.MAX_ITER}")
-    if cfg.SOLVER.SUB_BATCH < 1:
-        raise ConfigError(f"SOLVER.SUB_BATCH must be at least 1; found {cfg.SOLVER.SUB_BATCH}")
     tile, overlap = cfg.TEST.TILE, cfg.TEST.TILE_OVERLAP
     if not 0 <= overlap < tile:
         raise ConfigError(f"0 <= TEST.TILE_OVERLAP < TEST.TILE expected; found {overlap} and {tile}")
-    if patch_side is not None and not 0 <= cfg.INPUT.PATCH_OVERLAP < patch_side:
-        raise ConfigError(
-            f"0 <= INPUT.PATCH_OVERLAP < MODEL.FCTL.PATCH_SIDE expected; found {cfg.INPUT.PATCH_OVERLAP} and "
-            f"{patch_side}"
-        )

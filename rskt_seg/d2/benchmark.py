@@ -22,30 +22,27 @@ from rskt_seg.d2 import provenance
 from rskt_seg.d2.checkpointer import last_checkpoint
 from rskt_seg.d2.datasets import load_datasets
 from rskt_seg.d2.evaluator import RSEvaluator
-from rskt_seg.d2.references import closed_set_reference
+from rskt_seg.d2.methods.record import EvaluationPass
+from rskt_seg.d2.methods.registry import method_of
 from rskt_seg.d2.segmentor import plain_model
-from rskt_seg.d2.specs import method_of
+from rskt_seg.d2.specs import model_spec
 from rskt_seg.d2.trained_sets import TrainedSet, trained_sets
 from rskt_seg.d2.trainer import Trainer
 from rskt_seg.d2.tta import with_augmentation
-from rskt_seg.d2.weights import check_trained, context_files, load_trained
-from rskt_seg.d2.wsss_head import CAM, CAM_NOTE, SegmentorCams
+from rskt_seg.d2.weights import check_trained, companion_files, load_trained
 from rskt_seg.errors import DatasetError
 from rskt_seg.metrics import benchmark as report
-from rskt_seg.metrics.published import published
 from rskt_seg.vocabulary import seen_names
 from rskt_seg.writing import replacing
 
 logger = logging.getLogger(__name__)
 
-_BACKBONES = {"vitb16": "ViT-B", "vitl14": "ViT-L"}
-
 
 def evaluate(cfg: CfgNode, resume: bool = False) -> OrderedDict:
     """Results of `DATASETS.TEST` for `MODEL.WEIGHTS`, or with `resume` for the last checkpoint of the run.
 
-    With `TEST.AUG.ENABLED` a second pass adds results that end in `_TTA`, with `TEST.CAM` one more of CAMs
-    those that end in `_CAM`; with `TEST.ROTATE_NAMES` N all names end in `_rotatedN`, so that a control never
+    With `TEST.AUG.ENABLED` a second pass adds results that end in `_TTA`; further passes of the method add
+    theirs; with `TEST.ROTATE_NAMES` N all names end in `_rotatedN`, so that a control never
     takes the place of a result.
 
     Raises `WeightsNotFoundError` where there is no trained checkpoint; the error of a set that cannot be
@@ -60,28 +57,30 @@ def evaluate(cfg: CfgNode, resume: bool = False) -> OrderedDict:
     control = f"_rotated{cfg.TEST.ROTATE_NAMES}" if cfg.TEST.ROTATE_NAMES else ""
     trained = trained_sets(cfg, weights)
     results = Benchmark(cfg, weights, trained, control).run(model)
-    if cfg.TEST.AUG.ENABLED:
-        results.update(Benchmark(cfg, weights, trained, f"{control}_TTA").run(with_augmentation(cfg, model)))
-    if cfg.TEST.CAM:
-        cams = SegmentorCams(model, cfg.DATASETS.MIN_LABEL_PIXELS)
-        results.update(Benchmark(cfg, weights, trained, CAM).run(cams))
+    passes = [EvaluationPass(f"{control}_TTA", with_augmentation)] if cfg.TEST.AUG.ENABLED else []
+    for each in (*passes, *method_of(cfg).evaluation_passes(cfg)):
+        benchmark = Benchmark(cfg, weights, trained, each.suffix, each.note)
+        results.update(benchmark.run(each.wrap(cfg, model)))
     return results
 
 
 class Benchmark:
     """One pass over `DATASETS.TEST` with the weights of the file `weights`.
 
-    `trained`: what they were trained on; `suffix` ends the names of its results and of its files.
+    `trained`: what they were trained on; `suffix` ends the names of its results and of its files; `note`: see
+    `EvaluationPass`.
     """
 
-    def __init__(self, cfg: CfgNode, weights: str, trained: Sequence[TrainedSet], suffix: str = "") -> None:
+    def __init__(
+        self, cfg: CfgNode, weights: str, trained: Sequence[TrainedSet], suffix: str = "", note: str = ""
+    ) -> None:
         self.cfg = cfg
-        self.suffix = suffix
+        self.suffix, self.note = suffix, note
         self.folder = Path(cfg.OUTPUT_DIR)
         self.trained = trained
         self.about = _describe(cfg, weights, self.trained)
         self.identity = {
-            "weights": [self.about.weights_sha256, *map(sha256_of, context_files(cfg, weights).values())],
+            "weights": [self.about.weights_sha256, *map(sha256_of, companion_files(cfg, weights).values())],
             "settings": provenance.scoring_digest(cfg),
             "code": provenance.code_digest(),
             "versions": self.about.versions,
@@ -110,7 +109,7 @@ class Benchmark:
         files = [path for d in load_datasets([evaluator.name]) for path in _files(d)]
         classes = [list(evaluator.classes), evaluator.ignore]
         identity = self.identity | {"data": provenance.listing_digest(files), "classes": classes}
-        if self.suffix == CAM:
+        if self.note:  # the answers depend on image-level labels
             given = [d.get("image_labels") for d in load_datasets([evaluator.name])]
             identity["image_labels"] = [None if ids is None else list(ids) for ids in given]
             identity["min_label_pixels"] = self.cfg.DATASETS.MIN_LABEL_PIXELS
@@ -131,19 +130,19 @@ class Benchmark:
         return results
 
     def _result(self, evaluator: RSEvaluator) -> report.SetResult:
-        note, cams = MetadataCatalog.get(evaluator.name).get("note", ""), self.suffix == CAM
+        note, method = MetadataCatalog.get(evaluator.name).get("note", ""), method_of(self.cfg).method
         trained = [name for each in self.trained for name in each.classes]
         return report.SetResult(
-            name=evaluator.title if cams else evaluator.name,
+            name=evaluator.title if self.note else evaluator.name,
             classes=evaluator.classes,
-            seen=None if method_of(self.cfg).closed_set else seen_names(evaluator.classes, trained),
+            seen=None if method.is_closed else seen_names(evaluator.classes, trained),
             scores=evaluator.scores,
             images=evaluator.images,
             fingerprint=str(evaluator.fingerprint),
             in_domain=any(each.holds_images_of(evaluator.name) for each in self.trained),
-            note="; ".join(filter(None, [note, CAM_NOTE * cams])),
+            note="; ".join(filter(None, [note, self.note])),
             protocol=evaluator.protocol_scores,
-            paper=None if cams else closed_set_reference(self.cfg, evaluator.name),
+            paper=None if self.note else method.reference(model_spec(self.cfg), evaluator.name),
         )
 
     def _report(self, results: list[report.SetResult]) -> None:
@@ -166,14 +165,14 @@ class Benchmark:
 
 def _describe(cfg: CfgNode, weights: str, sets: Sequence[TrainedSet]) -> report.Run:
     trained = {each.dataset for each in sets}
-    backbone = "" if method_of(cfg).closed_set else _BACKBONES.get(cfg.MODEL.RSKT.ENCODER, "")
+    published = method_of(cfg).method.published_row
     return report.Run(
         weights=weights,
         weights_sha256=sha256_of(weights),
         trained_on=tuple(each.name for each in sets),
         config=provenance.settings(cfg),
         versions=provenance.versions(cfg.MODEL.DEVICE),
-        published=published(trained.pop(), backbone) if len(trained) == 1 else None,
+        published=published(model_spec(cfg), trained.pop()) if len(trained) == 1 else None,
         rotated=cfg.TEST.ROTATE_NAMES,
     )
 

@@ -148,7 +148,8 @@ def mask_of(entry: dict) -> str:
         )
     raise DatasetError(
         f"{entry['file_name']} has no mask: nothing can be scored without masks, leave the dataset out of "
-        "DATASETS.TEST; in DATASETS.TRAIN it needs MODEL.SEM_SEG_HEAD.NAME PriorWSSSHead"
+        "DATASETS.TEST; in DATASETS.TRAIN it needs a method that learns from image-level labels "
+        "(MODEL.SEM_SEG_HEAD.NAME)"
     )
 
 

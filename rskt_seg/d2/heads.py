@@ -4,19 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
-from detectron2.config import CfgNode, configurable
+from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor, nn
 
 from rskt_seg.d2.specs import untrained_model
 from rskt_seg.errors import DatasetError
-from rskt_seg.inference.predict import sliding_scores
-from rskt_seg.inference.tiles import tile_logits
 from rskt_seg.inference.views import VIEWS, View
-from rskt_seg.models.bicor import BiCoR
-from rskt_seg.models.rskt import RSKT
-from rskt_seg.windows import sliding_sizes
 
 Entries = Sequence[Mapping]
 
@@ -114,85 +108,3 @@ def resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(maps.shape[1:]) == tuple(size):
         return maps
     return F.interpolate(maps[None], size=size, mode="bilinear", align_corners=False)[0]
-
-
-@SEM_SEG_HEADS_REGISTRY.register()
-class RSKTSegHead(Head):
-    """RSKT-Seg (`rskt_seg.models.rskt.RSKT`), with any vocabulary."""
-
-    @configurable
-    def __init__(self, *, model: RSKT, ignore_value: int = 255, sliding_window: bool = False) -> None:
-        super().__init__(model, ignore_value)
-        self.sliding_window = sliding_window
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec] | None = None) -> dict:
-        """As `Head.from_config`."""
-        return super().from_config(cfg, input_shape) | {"sliding_window": cfg.TEST.SLIDING_WINDOW}
-
-    def losses(self, entries: Entries, vocabulary: Sequence[str]) -> dict[str, Tensor]:
-        """Named scalars for images and targets, all targets of one size."""
-        targets = self.targets(entries)
-        output = self.model(self.images(entries), vocabulary)
-        return self.model.losses(output, targets, self.ignore_value)
-
-    def forward(self, entries: Entries, vocabulary: Sequence[str]) -> list[Tensor]:
-        """Scores (T, height, width) in 0..1 of each entry; with `sliding_window` the mean of overlapping
-        windows and one global view."""
-        images = self.images(entries)
-        if self.sliding_window:
-            tile, square = sliding_sizes(self.model.working_side)
-            maps = [sliding_scores(self.model, x, vocabulary, tile=tile, square=square) for x in images]
-        else:
-            maps = self.model.scores(self.model(images, vocabulary))
-        return [self._at_source(*each) for each in zip(maps, images, entries, strict=True)]
-
-    def _at_source(self, scores: Tensor, image: Tensor, entry: Mapping) -> Tensor:
-        """The score map at the size of the source image.
-
-        With published padding the map itself is first cut to the size of the image fed, which bites only
-        where a side of the image is smaller than the map. The published evaluation does so, to remove a
-        padding that the map does not have.
-        """
-        height, width = image.shape[1:]
-        if self.model.spec.padding == "published" and not self.sliding_window:
-            scores = scores[:, :height, :width]
-        return resized(scores, (entry.get("height", height), entry.get("width", width)))
-
-
-@SEM_SEG_HEADS_REGISTRY.register()
-class BiCoRHead(ClosedSetHead):
-    """BiCoR-Seg (`rskt_seg.models.bicor.BiCoR`).
-
-    `tile` and `tile_overlap` (px): how images larger than a tile are evaluated; views are those of a tile.
-    """
-
-    @configurable
-    def __init__(
-        self,
-        *,
-        model: BiCoR,
-        ignore_value: int = 255,
-        views: Sequence[View] = VIEWS["lr"],
-        tile: int = 1024,
-        tile_overlap: int = 0,
-    ) -> None:
-        super().__init__(model, ignore_value, views)
-        self.tile, self.tile_overlap = tile, tile_overlap
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec] | None = None) -> dict:
-        """As `ClosedSetHead.from_config`."""
-        tiles = {"tile": cfg.TEST.TILE, "tile_overlap": cfg.TEST.TILE_OVERLAP}
-        return super().from_config(cfg, input_shape) | tiles
-
-    def losses(self, entries: Entries, vocabulary: Sequence[str]) -> dict[str, Tensor]:
-        """Named scalars for images and targets of one size."""
-        self.check_classes(vocabulary)
-        targets = self.targets(entries)
-        return self.model.losses(self.model(self.images(entries)), targets, self.ignore_value)
-
-    def probabilities(self, entry: Mapping, views: Sequence[View]) -> Tensor:
-        """Scores (T, H, W) in 0..1 of one image at the size at which it is given."""
-        options = {"tile": self.tile, "overlap": self.tile_overlap, "views": views}
-        return tile_logits(self.model, entry["image"], **options).softmax(dim=0)

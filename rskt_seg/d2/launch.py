@@ -22,8 +22,9 @@ from rskt_seg.d2.config import load_config, names_key
 from rskt_seg.d2.datasets import register_own
 from rskt_seg.d2.devices import check_devices
 from rskt_seg.d2.loaders import check_datasets
-from rskt_seg.d2.specs import METHODS, method_of
-from rskt_seg.d2.weights import check_descriptions, check_trained, check_weights
+from rskt_seg.d2.methods.registry import method_of
+from rskt_seg.d2.specs import class_names
+from rskt_seg.d2.weights import check_trained, check_weights
 from rskt_seg.errors import ConfigError, RSKTSegError
 
 logger = logging.getLogger(__name__)
@@ -43,9 +44,8 @@ def set_up(args: argparse.Namespace) -> CfgNode:
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="rskt_seg")
     for warning in warnings if comm.is_main_process() else ():
         logger.warning("%s", warning)
-    # As published: TF32 on GPUs that have it; on a CPU the same setting may round to bfloat16. Weak
-    # supervision compares sums of many terms, and stays exact.
-    if torch.device(cfg.MODEL.DEVICE).type != "cpu" and not method_of(cfg).weak:
+    # As published: TF32 on GPUs that have it; on a CPU the same setting may round to bfloat16.
+    if torch.device(cfg.MODEL.DEVICE).type != "cpu" and method_of(cfg).allows_tf32:
         torch.set_float32_matmul_precision("high")
     return cfg
 
@@ -66,13 +66,13 @@ def check_run(cfg: CfgNode, args: argparse.Namespace) -> None:
             f"SOLVER.IMS_PER_BATCH {batch} must be divisible by the number of processes, {processes}"
         )
     if not args.eval_only:
-        _check_share(cfg, batch // processes)
+        method_of(cfg).check_batch(cfg, batch // processes)
     if not (args.resume and last_checkpoint(cfg.OUTPUT_DIR)):
         (check_trained if args.eval_only else check_weights)(cfg)
     with _kept_warnings() as args.warnings:
         check_datasets(cfg, training=not args.eval_only)
     if not args.eval_only:
-        check_descriptions(cfg)
+        method_of(cfg).check_training_data(cfg, class_names(cfg))
 
 
 @contextmanager
@@ -94,18 +94,6 @@ def _kept_warnings() -> Iterator[list[str]]:
         raise
     finally:
         package.removeHandler(handler)
-
-
-def _check_share(cfg: CfgNode, images: int) -> None:
-    """BiCoR-Seg compares the class embeddings of a process's images; those of one image say nothing."""
-    options = cfg.MODEL.BICOR
-    compares = method_of(cfg) is METHODS["BiCoRHead"] and options.FISHER_WEIGHT + options.FINAL_FISHER_WEIGHT
-    if compares and images < 2:
-        raise ConfigError(
-            "the Fisher losses of BiCoR-Seg need at least 2 images in every process, and are 0 for one: "
-            "raise SOLVER.IMS_PER_BATCH, use fewer processes, or set MODEL.BICOR.FISHER_WEIGHT and "
-            "FINAL_FISHER_WEIGHT to 0"
-        )
 
 
 def launch(main: Callable[[argparse.Namespace], object], args: argparse.Namespace, device: str) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetFromList, build_detection_test_loader, build_detection_train_loader
-from PIL import Image
 from torch.utils.data import Dataset
 
 from rskt_seg.d2.datasets import (
@@ -17,11 +16,11 @@ from rskt_seg.d2.datasets import (
     with_image_labels,
 )
 from rskt_seg.d2.mapper import RSDatasetMapper, training_mapper
-from rskt_seg.d2.specs import class_names, method_of
+from rskt_seg.d2.methods.registry import method_of
+from rskt_seg.d2.specs import class_names
 from rskt_seg.data.catalog import Pair
 from rskt_seg.data.checking.quick import quick_check, quick_image_check
-from rskt_seg.errors import ConfigError, DatasetError, ImageReadError, RSKTSegError
-from rskt_seg.models.wsss.classes import find_channels
+from rskt_seg.errors import ConfigError, DatasetError, RSKTSegError
 
 logger = logging.getLogger(__name__)
 
@@ -65,14 +64,14 @@ def check_datasets(cfg: CfgNode, training: bool) -> None:
         load_datasets(cfg.DATASETS.TRAIN)
     trained = cfg.DATASETS.TRAIN if training else ()
     dicts = {name: load_datasets([name]) for name in (*trained, *cfg.DATASETS.TEST)}
-    if method_of(cfg).closed_set:
+    record = method_of(cfg)
+    if record.method.is_closed:
         _check_classes(cfg, dicts)
     for name, entries in dicts.items():
-        if name in cfg.DATASETS.TEST or not method_of(cfg).weak:
+        if name in cfg.DATASETS.TEST or not record.method.is_weak:
             _check_masks(name, entries)
-    if cfg.TEST.CAM:
-        for name in cfg.DATASETS.TEST:
-            _check_sides(name, dicts[name], cfg.TEST.TILE)
+    for name in cfg.DATASETS.TEST:
+        record.check_test_data(cfg, name, dicts[name])
     for name in trained:
         _check_ignore(cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE, name, dicts[name])
     for name, entries in dicts.items():
@@ -87,21 +86,6 @@ def _check_classes(cfg: CfgNode, dicts: dict[str, list[dict]]) -> None:
             raise DatasetError(
                 f"{name} has the classes {', '.join(entries[0]['vocabulary'])}; those of the model are "
                 f'fixed: {", ".join(known)}. To train without a test set: DATASETS.TEST "()"'
-            )
-
-
-def _check_sides(name: str, entries: Sequence[dict], tile: int) -> None:
-    """CAMs are scored on images of at most a tile; better said before a training than after it."""
-    for entry in entries:
-        try:
-            with Image.open(entry["file_name"]) as image:
-                width, height = image.size
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise ImageReadError(f"{entry['file_name']} cannot be read as an image: {error}") from error
-        if max(width, height) > tile:
-            raise ConfigError(
-                f"TEST.CAM: {entry['file_name']} of {name} is {width} x {height} px, larger than TEST.TILE "
-                f"{tile}: cut the images, or switch TEST.CAM off"
             )
 
 
@@ -162,7 +146,7 @@ def training_loader(cfg: CfgNode) -> PlainErrors:
     For weak supervision they have `image_labels`, which are counted in the masks here where no file has them.
     """
     entries = load_datasets(cfg.DATASETS.TRAIN)
-    if method_of(cfg).weak:
+    if method_of(cfg).method.is_weak:
         entries = with_image_labels(entries, cfg.DATASETS.MIN_LABEL_PIXELS)
         _check_image_labels(cfg, entries)
     dicts = DatasetFromList(entries, copy=False)
@@ -180,7 +164,7 @@ def training_loader(cfg: CfgNode) -> PlainErrors:
 def _check_image_labels(cfg: CfgNode, entries: Sequence[dict]) -> None:
     """Raise `DatasetError` where no image shows a class that has a text; say which classes none shows."""
     names = class_names(cfg)
-    background = find_channels(names, cfg.MODEL.WSSS.BACKGROUND).background
+    background = method_of(cfg).background(cfg, names)
     shown = {label for entry in entries for label in entry["image_labels"]}
     absent = [name for k, name in enumerate(names) if k not in shown and k != background]
     if len(absent) == len(names) - (background is not None):

@@ -10,7 +10,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 from detectron2.data.detection_utils import read_image
 
-from rskt_seg.d2.chains import evaluation_augmentations, training_augmentations
+from rskt_seg.d2.chains import chosen_chain, evaluation_augmentations, training_augmentations
 from rskt_seg.d2.crops import Sample
 from rskt_seg.d2.datasets import mask_of
 from rskt_seg.data.labels import check_label, read_label
@@ -102,9 +102,9 @@ class WeakDatasetMapper(RSDatasetMapper):
 
 
 def training_mapper(cfg: CfgNode, samples: Sequence[dict]) -> RSDatasetMapper:
-    """The mapper of training data `samples`: with the chain "wsss" that without labels."""
-    kind = WeakDatasetMapper if cfg.INPUT.AUGMENTATION == "wsss" else RSDatasetMapper
-    return kind(cfg, is_train=True, samples=samples)
+    """Return the mapper of training data `samples`: without masks where the chain uses none."""
+    mapper = RSDatasetMapper if chosen_chain(cfg).uses_masks else WeakDatasetMapper
+    return mapper(cfg, is_train=True, samples=samples)
 
 
 def read_sample(entry: dict, ignore: int) -> Sample:

@@ -8,19 +8,11 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
-from rskt_seg.d2.specs import method_of
+from rskt_seg.d2.methods.registry import method_of
 from rskt_seg.errors import ConfigError
 
 _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
 _CLIP_TYPES = ("full_model", "value", "norm")
-
-
-def learning_rate_factors(cfg: CfgNode) -> tuple[tuple[str, float], ...]:
-    """(Prefix of a parameter's name in the plain model, factor on `SOLVER.BASE_LR`); 1 for all others.
-
-    Closed-set models have no parameter of such a name, and one rate, as published.
-    """
-    return (("clip.", cfg.SOLVER.CLIP_MULTIPLIER),)
 
 
 def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict]:
@@ -30,8 +22,9 @@ def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict]:
     Raises `ConfigError` where nothing trains.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    factors = tuple(method_of(cfg).learning_rate_factors(cfg))
     for name, parameter, decay in _trainable(cfg, model):
-        factor = next((f for prefix, f in learning_rate_factors(cfg) if name.startswith(prefix)), 1.0)
+        factor = next((factor for prefix, factor in factors if name.startswith(prefix)), 1.0)
         groups.setdefault((cfg.SOLVER.BASE_LR * factor, decay), []).append(parameter)
     if not groups:
         raise ConfigError(

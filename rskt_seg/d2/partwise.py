@@ -11,6 +11,9 @@ from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
+
+from rskt_seg.d2.segmentor import unwrapped
 
 
 class PartwiseTrainer(SimpleTrainer):
@@ -24,7 +27,7 @@ class PartwiseTrainer(SimpleTrainer):
         self, model: nn.Module, data_loader: Iterable, optimizer: torch.optim.Optimizer, amp: bool = False
     ) -> None:
         super().__init__(model, data_loader, optimizer)
-        segmentor = getattr(model, "module", model)
+        segmentor = unwrapped(model)
         self.head, self.device, self.amp = segmentor.sem_seg_head, segmentor.device, amp
         self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=amp)
 
@@ -43,7 +46,7 @@ class PartwiseTrainer(SimpleTrainer):
 
     def _backward(self, part: list, last: bool) -> dict[str, Tensor]:
         # Distributed training averages gradients over processes, once, at the last part.
-        waits = not last and hasattr(self.model, "no_sync")
+        waits = not last and isinstance(self.model, DistributedDataParallel)
         with self.model.no_sync() if waits else nullcontext():
             with torch.autocast(self.device.type, enabled=self.amp):
                 losses = self.model(part)

@@ -9,9 +9,12 @@ from detectron2.data import MetadataCatalog
 from detectron2.modeling import META_ARCH_REGISTRY, build_sem_seg_head
 from torch import Tensor, nn
 from torch.nn.modules.module import _IncompatibleKeys
+from torch.nn.parallel import DistributedDataParallel
 
-from rskt_seg.checkpoints import load_checkpoint
+from rskt_seg.d2.methods.registry import method_of
 from rskt_seg.errors import DatasetError, VocabularyError
+from rskt_seg.methods import load_checkpoint
+from rskt_seg.typing import SegmentationModel
 
 PREFIX = "sem_seg_head.model."
 """What stands before the names of the plain model in the state of an `RSSegmentor`."""
@@ -36,8 +39,11 @@ class RSSegmentor(nn.Module):
         """Arguments from a configuration; the vocabulary is that of the model, where its classes are fixed,
         else of the first test dataset, if any."""
         head, tests = build_sem_seg_head(cfg, None), cfg.DATASETS.TEST
-        vocabulary = MetadataCatalog.get(tests[0]).get("stuff_classes") if tests else None
-        return {"sem_seg_head": head, "vocabulary": getattr(head.model, "class_names", vocabulary)}
+        if method_of(cfg).method.is_closed:
+            vocabulary = head.model.class_names
+        else:
+            vocabulary = MetadataCatalog.get(tests[0]).get("stuff_classes") if tests else None
+        return {"sem_seg_head": head, "vocabulary": vocabulary}
 
     @property
     def device(self) -> torch.device:
@@ -89,6 +95,14 @@ class RSSegmentor(nn.Module):
         return _IncompatibleKeys([], [])
 
 
-def plain_model(model: nn.Module) -> nn.Module:
-    """The plain torch model inside an `RSSegmentor`, which may be wrapped for distributed training."""
-    return getattr(model, "module", model).sem_seg_head.model
+def unwrapped(model: nn.Module) -> RSSegmentor:
+    """Return the segmentor itself, which may be wrapped for distributed training."""
+    segmentor = model.module if isinstance(model, DistributedDataParallel) else model
+    if not isinstance(segmentor, RSSegmentor):
+        raise TypeError(f"an RSSegmentor expected; found {type(segmentor).__name__}")
+    return segmentor
+
+
+def plain_model(model: nn.Module) -> SegmentationModel:
+    """Return the plain torch model inside a segmentor, which may be wrapped for distributed training."""
+    return unwrapped(model).sem_seg_head.model

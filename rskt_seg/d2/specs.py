@@ -1,80 +1,43 @@
-"""From a configuration to the plain model of a method: its specification field by field, and its classes."""
+"""From a configuration to the plain model of its method: its specification and its classes."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from torch import nn
 
 from rskt_seg.d2.datasets import check_registered
+from rskt_seg.d2.methods.registry import method_of
 from rskt_seg.errors import ConfigError
-from rskt_seg.models.bicor import BiCoR, BiCoRSpec
-from rskt_seg.models.fctl import FCtL, FCtLSpec
-from rskt_seg.models.rskt import RSKT, RSKTSpec
-from rskt_seg.models.wsss import FROZEN, PriorWSSS, PriorWSSSSpec
-
-CLASSES = "num_classes"
-"""The field of closed-set specifications that no key holds: it follows from the dataset."""
+from rskt_seg.methods.record import NUM_CLASSES
+from rskt_seg.typing import SegmentationModel
 
 
-@dataclass(frozen=True)
-class Method:
-    """A model behind a head: its options are `MODEL.<section>.<FIELD>`; closed sets have fixed classes.
+def model_spec(cfg: CfgNode, num_classes: int = 2) -> Any:
+    """Return `MODEL.<section>.*` as the specification of the chosen method.
 
-    `weak`: it learns from image-level labels. `frozen`: parts of the model that never train.
+    Args:
+        cfg: The configuration.
+        num_classes: Number of classes of a closed-set model.
+
+    Raises:
+        ConfigError: the model refuses a value.
     """
-
-    section: str
-    spec: type
-    model: Callable[..., nn.Module]
-    closed_set: bool = False
-    weak: bool = False
-    frozen: tuple[str, ...] = ()
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """The fields of the specification that the configuration holds."""
-        return tuple(field.name for field in fields(self.spec) if field.name != CLASSES)
-
-
-METHODS = {
-    "RSKTSegHead": Method("RSKT", RSKTSpec, RSKT),
-    "BiCoRHead": Method("BICOR", BiCoRSpec, BiCoR, closed_set=True),
-    "FCtLHead": Method("FCTL", FCtLSpec, FCtL, closed_set=True),
-    "PriorWSSSHead": Method("WSSS", PriorWSSSSpec, PriorWSSS, closed_set=True, weak=True, frozen=FROZEN),
-}
-"""`MODEL.SEM_SEG_HEAD.NAME` -> what it stands for."""
-
-
-def method_of(cfg: CfgNode) -> Method:
-    """The method that a configuration chooses. Raises `ConfigError` for an unknown head."""
-    name = cfg.MODEL.SEM_SEG_HEAD.NAME
-    if name not in METHODS:
-        raise ConfigError(f"MODEL.SEM_SEG_HEAD.NAME must be one of {', '.join(METHODS)}; found {name!r}")
-    return METHODS[name]
-
-
-def model_spec(cfg: CfgNode, num_classes: int = 2) -> object:
-    """`MODEL.<section>.*` as the specification of the chosen method.
-
-    `num_classes` is for closed sets. Raises `ConfigError` for values the model refuses.
-    """
-    method = method_of(cfg)
-    section = cfg.MODEL[method.section]
-    options = {name: section[name.upper()] for name in method.fields}
-    if method.closed_set:
-        options[CLASSES] = num_classes
+    record = method_of(cfg)
+    section = cfg.MODEL[record.section]
+    options = {key.lower(): section[key] for key in record.options}
+    if record.method.is_closed:
+        options[NUM_CLASSES] = num_classes
     try:
-        return method.spec(**options)
+        return record.method.spec(**options)
     except ConfigError as error:
-        raise ConfigError(f"MODEL.{method.section}: {error}") from error
+        raise ConfigError(f"MODEL.{record.section}: {error}") from error
 
 
 def class_names(cfg: CfgNode) -> tuple[str, ...]:
-    """The classes of `DATASETS.TRAIN`, or where that is empty of `DATASETS.TEST`, in the order of their ids.
+    """Return the classes of `DATASETS.TRAIN`, or if that is empty of `DATASETS.TEST`, in the order of ids.
 
-    Raises `ConfigError` where there is no dataset or it is not registered.
+    Raises:
+        ConfigError: there is no dataset, or it is not registered.
     """
     names = cfg.DATASETS.TRAIN or cfg.DATASETS.TEST
     if not names:
@@ -83,10 +46,14 @@ def class_names(cfg: CfgNode) -> tuple[str, ...]:
     return tuple(MetadataCatalog.get(names[0]).stuff_classes)
 
 
-def untrained_model(cfg: CfgNode) -> nn.Module:
-    """The plain model of a configuration with random weights. Raises `ConfigError`."""
-    method = method_of(cfg)
-    if not method.closed_set:
-        return method.model(model_spec(cfg))
+def untrained_model(cfg: CfgNode) -> SegmentationModel:
+    """Return the plain model of a configuration with random weights.
+
+    Raises:
+        ConfigError: an option or the classes cannot be used.
+    """
+    method = method_of(cfg).method
+    if not method.is_closed:
+        return method.build(model_spec(cfg))
     names = class_names(cfg)
-    return method.model(model_spec(cfg, len(names)), class_names=names)
+    return method.build(model_spec(cfg, len(names)), names)

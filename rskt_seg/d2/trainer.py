@@ -19,21 +19,23 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from rskt_seg.checkpoints.files import CLASS_NAMES, OPTIONS, TRAINED_ON, read_weights
-from rskt_seg.checkpoints.load import check_stated
 from rskt_seg.d2 import loaders
 from rskt_seg.d2.checkpointer import AtomicCheckpointer, last_checkpoint
 from rskt_seg.d2.compat import create_ddp_model
 from rskt_seg.d2.evaluator import RSEvaluator
+from rskt_seg.d2.methods.record import EvaluationPass
+from rskt_seg.d2.methods.registry import method_of
 from rskt_seg.d2.optimizer import build_optimizer
 from rskt_seg.d2.partwise import PartwiseTrainer
 from rskt_seg.d2.schedule import build_lr_scheduler
-from rskt_seg.d2.segmentor import PREFIX, plain_model
+from rskt_seg.d2.segmentor import PREFIX, plain_model, unwrapped
 from rskt_seg.d2.trained_sets import sets_to_train, stated_sets
 from rskt_seg.d2.tta import with_augmentation
 from rskt_seg.d2.weights import left_out, load_left_out, load_weights
-from rskt_seg.d2.wsss_head import CAM, CAM_NOTE, SegmentorCams
 from rskt_seg.errors import CheckpointError, RSKTSegError
+from rskt_seg.methods.load import check_stated, class_names_of
 from rskt_seg.metrics.report import table
+from rskt_seg.typing import SegmentationModel
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +66,8 @@ class Trainer(DefaultTrainer):
         found, passes = super().build_hooks(), []
         if self.cfg.TEST.AUG.ENABLED:
             passes.append(hooks.EvalHook(0, lambda: self.test_with_tta(self.cfg, self.model)))
-        if self.cfg.TEST.CAM:
-            passes.append(hooks.EvalHook(0, lambda: self.test_cams(self.cfg, self.model)))
+        for each in method_of(self.cfg).evaluation_passes(self.cfg):
+            passes.append(hooks.EvalHook(0, partial(self.test_pass, self.cfg, self.model, each)))
         writers = [i for i, each in enumerate(found) if isinstance(each, hooks.PeriodicWriter)]
         place = writers[0] if writers else len(found)  # what comes after the writer is not written
         return [*found[:place], *passes, *found[place:]]
@@ -120,10 +122,11 @@ class Trainer(DefaultTrainer):
         return cls._test_as(cfg, with_augmentation(cfg, model), "_TTA")
 
     @classmethod
-    def test_cams(cls, cfg: CfgNode, model: nn.Module) -> OrderedDict:
-        """`test` of the CAMs for the image-level labels of the truth; every name ends in `_CAM`."""
-        logger.info("%s", CAM_NOTE)
-        return cls._test_as(cfg, SegmentorCams(model, cfg.DATASETS.MIN_LABEL_PIXELS), CAM)
+    def test_pass(cls, cfg: CfgNode, model: nn.Module, each: EvaluationPass) -> OrderedDict:
+        """Return the results of a further pass; every name ends in its suffix."""
+        if each.note:
+            logger.info("%s", each.note)
+        return cls._test_as(cfg, each.wrap(cfg, model), each.suffix)
 
     @classmethod
     def _test_as(cls, cfg: CfgNode, model: nn.Module, suffix: str) -> OrderedDict:
@@ -214,7 +217,7 @@ def _check_epochs(cfg: CfgNode) -> None:
 
 
 def _step(model: nn.Module, amp: bool) -> Callable[..., SimpleTrainer]:
-    if model.sem_seg_head.splits_batches:
+    if unwrapped(model).sem_seg_head.splits_batches:
         return partial(PartwiseTrainer, amp=amp)
     return AMPTrainer if amp else SimpleTrainer
 
@@ -226,12 +229,11 @@ def _check_options(optimizer: torch.optim.Optimizer, state: dict) -> None:
             raise KeyError(*sorted(missing))
 
 
-def _stated(model: nn.Module) -> dict[str, object]:
-    """What a checkpoint states about a plain model."""
-    stated = {OPTIONS: asdict(model.spec)}
-    if hasattr(model, "class_names"):
-        stated[CLASS_NAMES] = model.class_names
-    return stated
+def _stated(model: SegmentationModel) -> dict[str, object]:
+    """Return what a checkpoint states about a plain model."""
+    stated: dict[str, object] = {OPTIONS: asdict(model.spec)}
+    names = class_names_of(model)
+    return stated if names is None else {**stated, CLASS_NAMES: names}
 
 
 def _log_table(evaluators: Sequence[RSEvaluator]) -> None:

@@ -9,8 +9,8 @@ from detectron2.modeling import DatasetMapperTTA
 from fvcore.transforms import HFlipTransform
 from torch import Tensor, nn
 
-from rskt_seg.d2.segmentor import RSSegmentor
-from rskt_seg.d2.specs import method_of
+from rskt_seg.d2.methods.registry import method_of
+from rskt_seg.d2.segmentor import RSSegmentor, unwrapped
 
 
 class SegmentorTTA(nn.Module):
@@ -61,6 +61,6 @@ class SegmentorViews(nn.Module):
 
 
 def with_augmentation(cfg: CfgNode, segmentor: nn.Module) -> nn.Module:
-    """`segmentor`, which may be wrapped for distributed training, with the augmentation of its method."""
-    segmentor = getattr(segmentor, "module", segmentor)
-    return SegmentorViews(segmentor) if method_of(cfg).closed_set else SegmentorTTA(cfg, segmentor)
+    """Return a segmentor, which may be wrapped for distributed training, with test-time augmentation."""
+    plain = unwrapped(segmentor)
+    return SegmentorViews(plain) if method_of(cfg).method.is_closed else SegmentorTTA(cfg, plain)

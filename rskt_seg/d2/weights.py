@@ -4,60 +4,40 @@ import logging
 import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 from detectron2.config import CfgNode
-from torch import nn
 
-from rskt_seg.checkpoints import fctl, load_checkpoint, load_encoder, wsss
 from rskt_seg.checkpoints.files import read_weights
 from rskt_seg.checkpoints.manifest import fetch_command
 from rskt_seg.d2.datasets import register_own
-from rskt_seg.d2.specs import METHODS, class_names, method_of, model_spec, untrained_model
-from rskt_seg.encoders.text import build_tokenizer
+from rskt_seg.d2.methods.record import encoder_key
+from rskt_seg.d2.methods.registry import method_of
+from rskt_seg.d2.specs import model_spec, untrained_model
 from rskt_seg.errors import ConfigError, WeightsNotFoundError
-from rskt_seg.models.wsss.classes import find_channels
-from rskt_seg.models.wsss.spec import CLIP_PRESETS
-from rskt_seg.models.wsss.text import check_tokens, describe_classes
+from rskt_seg.methods import load_checkpoint, load_encoder
+from rskt_seg.methods.load import frozen_parts
+from rskt_seg.typing import SegmentationModel
 
 logger = logging.getLogger(__name__)
 
 RANDOM = "random"
 """Source name that asks for an encoder of random weights."""
 _HUB_NAME = re.compile(r"[\w-]+/[\w-]+$")
-_IMAGENET = "VGG16 of torchvision, or the MiT of the model's encoder, trained on ImageNet"
-_STAGE = "the checkpoint of the training stage whose patch encoder is to see this context"
-_GET = {
-    "clip": "CLIP: OpenAI's ViT-B-16.pt (or ViT-L-14-336px.pt for that model), or an open_clip name "
-    "such as ViT-B-16/openai, which is fetched",
-    "remote_clip": "RemoteCLIP: RemoteCLIP-ViT-B-32.pt from the RemoteCLIP authors (chendelong/RemoteCLIP)",
-    "dino": "RS-DINO: RSIB.pth from the GSNet authors (yecy749/GSNet)",
-    "dinov2": "DINOv2: dinov2_vitb14_pretrain.pth or dinov2_vits14_pretrain.pth from the DINOv2 authors "
-    "(facebookresearch/dinov2)",
-    "convnext": "ConvNeXt-B of torchvision, trained on ImageNet",
-    "local": _IMAGENET,
-    "medium": f"{_STAGE} (with MODEL.START_FROM), or {_IMAGENET}",
-    "large": f"{_STAGE} (with MODEL.START_FROM), or {_IMAGENET}",
-}
-_NAMED = ("clip", "remote_clip")
-"""Roles whose source may be a name instead of a file."""
+
+
+def _start(cfg: CfgNode) -> str:
+    """Return `MODEL.START_FROM`, "" for methods that are not trained in stages."""
+    return str(cfg.MODEL.START_FROM) if "MODEL.START_FROM" in method_of(cfg).read_keys else ""
 
 
 def encoder_sources(cfg: CfgNode) -> dict[str, str]:
-    """`MODEL.ENCODERS.*` of the encoders that the model starts with: role -> source."""
-    return {role: cfg.MODEL.ENCODERS[role.upper()] for role in _roles(cfg)}
-
-
-def _roles(cfg: CfgNode) -> list[str]:
-    method, spec = method_of(cfg), model_spec(cfg)
-    if method is METHODS["RSKTSegHead"]:
-        return ["clip"] + ["remote_clip"] * spec.remote_clip + ["dino"] * spec.dino
-    if method is METHODS["BiCoRHead"]:
-        return ["convnext"]
-    if method.frozen:
-        return list(method.frozen)
-    own = [] if spec.context_encoder == "shared" else list(spec.contexts)
-    return own if cfg.MODEL.START_FROM else ["local", *own]
+    """Return `MODEL.ENCODERS.*` of the encoders that the model starts with: role -> source."""
+    spec, staged = model_spec(cfg), bool(_start(cfg))
+    return {
+        role: cfg.MODEL.ENCODERS[role.upper()]
+        for role, encoder in method_of(cfg).method.encoders.items()
+        if encoder.used(spec) and not (staged and encoder.in_start)
+    }
 
 
 def check_weights(cfg: CfgNode) -> None:
@@ -68,17 +48,17 @@ def check_weights(cfg: CfgNode) -> None:
     if cfg.MODEL.WEIGHTS:
         _check_file("MODEL.WEIGHTS", cfg.MODEL.WEIGHTS, "check the path")
         for role in _left_out_of(cfg, cfg.MODEL.WEIGHTS):
-            _check_encoder(role, cfg.MODEL.ENCODERS[role.upper()], instead="")
+            _check_encoder(cfg, role, cfg.MODEL.ENCODERS[role.upper()], instead="")
         return
     sources = encoder_sources(cfg)
-    if cfg.MODEL.START_FROM:
-        _check_file("MODEL.START_FROM", cfg.MODEL.START_FROM, "train the stage that it names first")
+    if start := _start(cfg):
+        _check_file("MODEL.START_FROM", start, "train the stage that it names first")
         if RANDOM in sources.values():
             raise ConfigError(
                 f"with MODEL.START_FROM the encoders of contexts are those of stages; no {RANDOM}"
             )
     for role, source in sources.items():
-        _check_encoder(role, source)
+        _check_encoder(cfg, role, source)
 
 
 def _check_file(key: str, path: str, advice: str) -> None:
@@ -87,20 +67,21 @@ def _check_file(key: str, path: str, advice: str) -> None:
 
 
 def _check_encoder(
-    role: str, source: str, instead: str = ", or set MODEL.WEIGHTS to a whole checkpoint"
+    cfg: CfgNode, role: str, source: str, instead: str = ", or set MODEL.WEIGHTS to a whole checkpoint"
 ) -> None:
-    key = f"MODEL.ENCODERS.{role.upper()}"
+    key, encoder = encoder_key(role), method_of(cfg).method.encoders[role]
     if not source:
         raise WeightsNotFoundError(
-            f"{key} is empty, and training does not start from noise unasked. Get {_GET[role]}; set "
+            f"{key} is empty, and training does not start from noise unasked. Get {encoder.where}; set "
             f"{key} to it{instead} ({key} {RANDOM} asks for noise)"
         )
-    named = role in _NAMED and (source == "tiny" or _HUB_NAME.match(source))
+    named = encoder.named and (source == "tiny" or _HUB_NAME.match(source))
     if source != RANDOM and not named and not os.path.isfile(source):
         command = fetch_command(source)
         get = f"Run `{command}`, or get" if command else "Get"
         raise WeightsNotFoundError(
-            f"{key}: the file {source} does not exist. {get} {_GET[role]}; put it there or set {key}{instead}"
+            f"{key}: the file {source} does not exist. {get} {encoder.where}; put it there or set "
+            f"{key}{instead}"
         )
 
 
@@ -114,54 +95,49 @@ def check_trained(cfg: CfgNode) -> None:
     check_weights(cfg)
 
 
-def context_files(cfg: CfgNode, path: str) -> dict[str, str]:
-    """The files that a whole checkpoint needs besides itself: of a published FCtL, context -> file.
+def companion_files(cfg: CfgNode, path: str) -> dict[str, str]:
+    """Return the files that a whole checkpoint needs besides itself, role -> file.
 
-    Raises `WeightsNotFoundError` where `MODEL.ENCODERS` names none that exists.
+    Raises:
+        WeightsNotFoundError: `MODEL.ENCODERS` names none that exists.
     """
-    if method_of(cfg) is not METHODS["FCtLHead"] or not fctl.is_published(set(read_weights(path).state)):
-        return {}
-    spec = model_spec(cfg)
-    files = {
-        role: cfg.MODEL.ENCODERS[role.upper()] for role in spec.contexts if spec.context_encoder != "shared"
-    }
+    method = method_of(cfg).method
+    roles = method.checkpoint.companions(model_spec(cfg), read_weights(path).state.keys())
+    files = {role: cfg.MODEL.ENCODERS[role.upper()] for role in roles}
     for role, file in files.items():
-        _check_file(
-            f"MODEL.ENCODERS.{role.upper()}",
-            file,
-            f"{path} is a published FCtL, whose context encoders are files of their own: name that of {role}",
-        )
+        advice = f"{path} keeps the encoder of {role} in a file of its own, which must be named here"
+        _check_file(encoder_key(role), file, advice)
     return files
 
 
-def load_trained(model: nn.Module, cfg: CfgNode, path: str) -> dict[str, str]:
+def load_trained(model: SegmentationModel, cfg: CfgNode, path: str) -> dict[str, str]:
     """Fill a plain model from a whole checkpoint, strictly; the report goes to the log.
 
-    The files of the context encoders of a published FCtL are those of `MODEL.ENCODERS`, and so are the frozen
-    encoders that a checkpoint leaves out, which are returned as by `load_left_out`. Raises `CheckpointError`.
+    Encoders that the checkpoint keeps in files of their own or leaves out are those of `MODEL.ENCODERS`; the
+    latter are returned as by `load_left_out`. Raises `CheckpointError`.
     """
     loaded = load_left_out(model, cfg, path)
-    logger.info("Loaded %s", load_checkpoint(model, path, context_files(cfg, path) or None))
+    logger.info("Loaded %s", load_checkpoint(model, path, companion_files(cfg, path) or None))
     return loaded
 
 
-def load_left_out(model: nn.Module, cfg: CfgNode, path: str) -> dict[str, str]:
+def load_left_out(model: SegmentationModel, cfg: CfgNode, path: str) -> dict[str, str]:
     """Load the frozen encoders that the checkpoint `path` leaves out, from `MODEL.ENCODERS`; role -> source.
 
     Raises `WeightsNotFoundError` and `CheckpointError`.
     """
     sources = {role: cfg.MODEL.ENCODERS[role.upper()] for role in _left_out_of(cfg, path)}
     for role, source in sources.items():
-        _check_encoder(role, source)
+        _check_encoder(cfg, role, source)
         _load_encoder(model, role, source)
     return sources
 
 
 def _left_out_of(cfg: CfgNode, path: str) -> tuple[str, ...]:
-    return tuple(read_weights(path).frozen) if method_of(cfg).frozen else ()
+    return tuple(read_weights(path).frozen) if method_of(cfg).method.frozen_encoders else ()
 
 
-def left_out(model: nn.Module, cfg: CfgNode, loaded: Mapping[str, str]) -> dict[str, dict[str, str]]:
+def left_out(model: SegmentationModel, cfg: CfgNode, loaded: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """The frozen encoders that checkpoints of a run leave out, and what they state about them.
 
     `loaded`: the encoders that this run took from a source of their own, role -> source. All others, and
@@ -169,29 +145,11 @@ def left_out(model: nn.Module, cfg: CfgNode, loaded: Mapping[str, str]) -> dict[
     """
     if cfg.MODEL.SAVE_FROZEN:
         return {}
-    frozen = {part: loaded[part] for part in method_of(cfg).frozen if loaded.get(part, RANDOM) != RANDOM}
-    return wsss.frozen_parts(model, frozen)
+    roles = method_of(cfg).method.frozen_encoders
+    return frozen_parts(model, {role: loaded[role] for role in roles if loaded.get(role, RANDOM) != RANDOM})
 
 
-def check_descriptions(cfg: CfgNode) -> None:
-    """Raise `ConfigError` unless the classes of a weakly supervised run have the descriptions that it needs.
-
-    To be called before anything long begins, and once its datasets are registered.
-    """
-    if not method_of(cfg).weak or cfg.MODEL.WEIGHTS:
-        return
-    names = class_names(cfg)
-    spec = model_spec(cfg, len(names))
-    described = describe_classes(spec, find_channels(names, spec.background).foreground)
-    if spec.tpe and len(set(described.descriptions)) < spec.clusters:
-        raise ConfigError(
-            f"MODEL.WSSS.CLUSTERS {spec.clusters} needs as many different descriptions; found "
-            f"{len(set(described.descriptions))}"
-        )
-    check_tokens(described, build_tokenizer(CLIP_PRESETS[spec.encoder].text))
-
-
-def load_weights(model: nn.Module, cfg: CfgNode) -> dict[str, str]:
+def load_weights(model: SegmentationModel, cfg: CfgNode) -> dict[str, str]:
     """Fill a plain model from `MODEL.WEIGHTS` if it is set, else from `MODEL.START_FROM` and
     `MODEL.ENCODERS`; returns the encoders that came from the latter one by one, role -> source.
 
@@ -201,24 +159,24 @@ def load_weights(model: nn.Module, cfg: CfgNode) -> dict[str, str]:
     if cfg.MODEL.WEIGHTS:
         return load_trained(model, cfg, cfg.MODEL.WEIGHTS)
     sources = encoder_sources(cfg)
-    if cfg.MODEL.START_FROM:
-        logger.info("Started from %s", fctl.start_from(model, cfg.MODEL.START_FROM, sources))
+    record = method_of(cfg)
+    if start := _start(cfg):
+        logger.info("Started from %s", record.method.checkpoint.start_from(model, start, sources))
         return {}
     for role, source in sources.items():
         _load_encoder(model, role, source)
-    if method_of(cfg).weak:
-        model.encode_classes(Path(cfg.OUTPUT_DIR))
+    record.finish_start(model, cfg)
     return sources
 
 
-def _load_encoder(model: nn.Module, role: str, source: str) -> None:
+def _load_encoder(model: SegmentationModel, role: str, source: str) -> None:
     if source == RANDOM:
         logger.warning("MODEL.ENCODERS.%s random: this encoder starts from noise, as asked", role.upper())
     else:
         logger.info("Loaded %s from %s", role, load_encoder(model, role, source))
 
 
-def build_model(cfg: CfgNode) -> nn.Module:
+def build_model(cfg: CfgNode) -> SegmentationModel:
     """The plain model of a configuration with its weights, in evaluation mode on `MODEL.DEVICE`.
 
     With `MODEL.WEIGHTS` it is whole; with encoders alone the rest is untrained. Raises as

@@ -12,11 +12,12 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from rskt_seg.inference.blend import blend
 from rskt_seg.inference.resize import image_tensor, resize_image, short_side_shape
-from rskt_seg.windows import sliding_stride, window_grid
+from rskt_seg.typing import OpenVocabularyModel, SegmentationModel
+from rskt_seg.windows import Window, sliding_stride, window_grid
 
 SHORT_SIDE = 640
 """Test-time length (px) of the shorter image side, as published (MIN_SIZE_TEST)."""
@@ -25,7 +26,7 @@ MAX_SIDE = 2560
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: SegmentationModel) -> Iterator[None]:
     """Evaluation mode and no gradients inside; afterwards every submodule is in its former mode."""
     modes = [(module, module.training) for module in model.modules()]
     switched = any(training for _, training in modes)
@@ -43,7 +44,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def predict_scores(
-    model: nn.Module,
+    model: OpenVocabularyModel,
     image: np.ndarray,
     vocabulary: Sequence[str],
     *,
@@ -61,7 +62,7 @@ def predict_scores(
 
 
 def predict_cost_maps(
-    model: nn.Module,
+    model: OpenVocabularyModel,
     image: np.ndarray,
     vocabulary: Sequence[str],
     *,
@@ -79,7 +80,7 @@ def predict_cost_maps(
 
 
 def predict_sliding_scores(
-    model: nn.Module,
+    model: OpenVocabularyModel,
     image: np.ndarray,
     vocabulary: Sequence[str],
     *,
@@ -98,7 +99,7 @@ def predict_sliding_scores(
 
 
 def sliding_scores(
-    model: nn.Module,
+    model: OpenVocabularyModel,
     image: Tensor,
     vocabulary: Sequence[str],
     *,
@@ -144,12 +145,13 @@ def merge_sliding(scores: Tensor, tile: int = 384, square: int = 640) -> Tensor:
     return (windows + whole) / 2
 
 
-def _sliding_grid(tile: int, square: int):
+def _sliding_grid(tile: int, square: int) -> tuple[Window, ...]:
     return window_grid(square, square, tile, sliding_stride(tile))
 
 
-def _test_image(model: nn.Module, image: np.ndarray, short_side: int, max_side: int) -> Tensor:
-    size = short_side_shape(*image.shape[:2], short_side, max_side)
+def _test_image(model: OpenVocabularyModel, image: np.ndarray, short_side: int, max_side: int) -> Tensor:
+    height, width = image.shape[:2]
+    size = short_side_shape(height, width, short_side, max_side)
     return image_tensor(resize_image(image, size), model.device)
 
 

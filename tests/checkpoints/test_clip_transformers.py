@@ -1,14 +1,17 @@
 """transformers' CLIPModel: its weights load and give its own embeddings."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 
 import rskt_seg
-from rskt_seg.checkpoints.export import export_encoder
 from rskt_seg.encoders.clip import CLIP, VisionTrunk
 from rskt_seg.encoders.presets import ClipPreset, TextPreset, VisionPreset
 from rskt_seg.errors import CheckpointError
+from rskt_seg.methods.export import export_encoder
+from rskt_seg.models.rskt import RSKT
 
 PRESET = ClipPreset(32, VisionPreset(32, 8, 128, 3, 2), TextPreset(64, 2, 1))
 
@@ -33,8 +36,19 @@ def reference():
     return model
 
 
+class Holder(RSKT):
+    """An RSKT with nothing but one encoder."""
+
+    def __init__(self):
+        nn.Module.__init__(self)
+        self.spec = SimpleNamespace(remote_clip=True)
+
+    def train(self, mode=True):
+        return nn.Module.train(self, mode)
+
+
 def holder(part="clip"):
-    model = nn.Module()
+    model = Holder()
     setattr(model, part, CLIP(PRESET) if part == "clip" else VisionTrunk(PRESET.vision, 2))
     return model.eval()
 

@@ -8,14 +8,23 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 import rskt_seg
-from rskt_seg.checkpoints.export import export_encoder
 from rskt_seg.encoders.dinov2 import DinoV2
 from rskt_seg.encoders.presets import DINOV2_TINY, DinoV2Preset
 from rskt_seg.errors import CheckpointError, WeightsNotFoundError
+from rskt_seg.methods.export import export_encoder
+from rskt_seg.models.wsss import PriorWSSS
+
+
+class Holder(PriorWSSS):
+    """A weakly supervised model with nothing but DINOv2."""
+
+    def __init__(self):
+        nn.Module.__init__(self)
+        self.spec = None
 
 
 def holder(preset=DINOV2_TINY) -> nn.Module:
-    model = nn.Module()
+    model = Holder()
     model.dinov2 = DinoV2(preset)
     return model
 
@@ -141,5 +150,5 @@ def test_other_sizes_other_tables_and_incomplete_files_change_nothing_and_name_t
 def test_a_missing_file_and_a_model_without_dinov2_say_so(tmp_path):
     with pytest.raises(WeightsNotFoundError, match="does not exist"):
         rskt_seg.load_encoder(holder(), "dinov2", tmp_path / "missing.pth")
-    with pytest.raises(CheckpointError, match="built without dinov2"):
+    with pytest.raises(CheckpointError, match="RSKT-Seg models have no encoder 'dinov2'"):
         rskt_seg.load_encoder(rskt_seg.create_model("rskt_tiny"), "dinov2", tmp_path / "missing.pth")

@@ -5,18 +5,10 @@ import logging
 import pytest
 import torch
 
-from rskt_seg.checkpoints import load_checkpoint
-from rskt_seg.checkpoints import load_encoder as load_any_encoder
-from rskt_seg.checkpoints.fctl import (
-    is_published,
-    load_encoder,
-    load_published,
-    merge_aliases,
-    rules_for,
-    start_from,
-)
 from rskt_seg.checkpoints.rules import LoadReport, convert
 from rskt_seg.errors import CheckpointError
+from rskt_seg.methods import load_checkpoint, load_encoder
+from rskt_seg.methods.fctl.checkpoint import FCtLLayout, merge_aliases, rules_for
 from rskt_seg.models.fctl import FCtL, FCtLSpec
 from tests.parity.fctl_fill import LAYOUTS
 
@@ -122,8 +114,8 @@ def assert_same(a, b):
 def test_the_published_files_of_a_model_load_into_it(options):
     trained, model = build(1, **options), build(2, **options)
     state = published(trained)
-    assert is_published(set(state))
-    report = load_published(model, state, encoders(trained))
+    assert FCtLLayout().is_published(set(state))
+    report = load_checkpoint(model, state, encoders(trained))
     assert_same(trained, model)
     reasons = set(report.dropped.values())
     assert reasons == {
@@ -138,7 +130,7 @@ def test_files_are_read_from_disk(tmp_path):
     paths = {name: tmp_path / f"{name}.pth" for name in ("medium", "large")}
     for name, path in paths.items():
         torch.save(saved_encoder(trained.context_encoders[name]), path)
-    assert str(tmp_path / "all.pth") in str(load_published(model, tmp_path / "all.pth", paths))
+    assert str(tmp_path / "all.pth") in str(load_checkpoint(model, tmp_path / "all.pth", paths))
     assert_same(trained, model)
 
 
@@ -171,7 +163,7 @@ def test_names_of_one_layer_that_differ_are_refused():
     with pytest.raises(
         CheckpointError, match=r"pool4\.2\.weight and vgg\.features\.19\.weight are one tensor"
     ):
-        load_published(model, state, encoders(build(1)))
+        load_checkpoint(model, state, encoders(build(1)))
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
@@ -186,26 +178,26 @@ def test_names_of_one_layer_that_differ_are_refused():
 def test_encoders_of_contexts_that_are_missing_or_not_wanted_are_refused(options, contexts, message):
     other = encoders(build(1))
     with pytest.raises(CheckpointError, match=message):
-        load_published(build(2, **options), published(build(1, **options)), {n: other[n] for n in contexts})
+        load_checkpoint(build(2, **options), published(build(1, **options)), {n: other[n] for n in contexts})
 
 
 def test_the_other_published_branch_is_refused():
     with pytest.raises(CheckpointError, match="of the published branch 'deepglobe'; build the model with"):
-        load_published(build(2), published(build(1, **DEEPGLOBE)), encoders(build(1)))
+        load_checkpoint(build(2), published(build(1, **DEEPGLOBE)), encoders(build(1)))
     with pytest.raises(CheckpointError, match="of the published branch 'main'"):
-        load_published(build(2, **DEEPGLOBE), published(build(1)), encoders(build(1)))
+        load_checkpoint(build(2, **DEEPGLOBE), published(build(1)), encoders(build(1)))
 
 
 def test_another_number_of_classes_is_refused_with_both_numbers():
     with pytest.raises(
         CheckpointError, match="trained on 5 classes, this model has 3; build it with num_classes=5"
     ):
-        load_published(build(2, **PLAIN), published(build(1, num_classes=5, **PLAIN)))
+        load_checkpoint(build(2, **PLAIN), published(build(1, num_classes=5, **PLAIN)))
 
 
 def test_a_model_with_parts_that_were_never_published_is_refused():
     with pytest.raises(CheckpointError, match=r"missing: fusion\.correlate\.local\.position"):
-        load_published(build(2, gpe=True), published(build(1)), encoders(build(1)))
+        load_checkpoint(build(2, gpe=True), published(build(1)), encoders(build(1)))
 
 
 def test_the_single_context_stage_keeps_its_one_correlation():
@@ -213,7 +205,7 @@ def test_the_single_context_stage_keeps_its_one_correlation():
     state = published(full, ("pool", "big_pool"))
     for context in ("medium", "large"):
         model = build(2, **{**SINGLE, "contexts": (context,)})
-        report = load_published(model, state)
+        report = load_checkpoint(model, state)
         trained, loaded = full.fusion.correlate["medium"], model.fusion.correlate[context]
         assert_same(trained, loaded)
         assert "big_attention.trans.weight" in report.dropped
@@ -221,7 +213,7 @@ def test_the_single_context_stage_keeps_its_one_correlation():
 
 def test_a_last_stage_is_no_single_context_stage():
     with pytest.raises(CheckpointError, match="unexpected"):
-        load_published(build(2, **SINGLE), published(build(1)))
+        load_checkpoint(build(2, **SINGLE), published(build(1)))
 
 
 def test_stages_start_from_the_ones_before_in_own_and_in_published_names(caplog):
@@ -230,7 +222,9 @@ def test_stages_start_from_the_ones_before_in_own_and_in_published_names(caplog)
     fresh = {k: v.clone() for k, v in model.state_dict().items()}
     wrapped = {f"sem_seg_head.model.{k}": v for k, v in single.state_dict().items()}
     with caplog.at_level(logging.INFO):
-        start_from(model, wrapped, {"medium": single.state_dict(), "large": published(larger_plain(larger))})
+        FCtLLayout().start_from(
+            model, wrapped, {"medium": single.state_dict(), "large": published(larger_plain(larger))}
+        )
     assert_same(single.encoder, model.encoder)
     assert_same(single.decoder, model.decoder)
     assert_same(single.fusion.correlate["medium"], model.fusion.correlate["medium"])
@@ -250,7 +244,7 @@ def larger_plain(model):
 def test_a_stage_does_not_start_from_a_file_without_its_decoder():
     state = {k: v for k, v in build(1, **PLAIN).state_dict().items() if not k.startswith("decoder.")}
     with pytest.raises(CheckpointError, match=r"missing: decoder\.conv6"):
-        start_from(build(2), state, encoders(build(1)))
+        FCtLLayout().start_from(build(2), state, encoders(build(1)))
 
 
 def test_torchvisions_vgg16_fills_the_encoder_and_two_layers_of_the_decoder():
@@ -267,7 +261,7 @@ def test_torchvisions_vgg16_fills_the_encoder_and_two_layers_of_the_decoder():
     assert_same(trained.decoder.conv7, model.decoder.conv7)
     load_encoder(model, "large", state)
     assert_same(trained.encoder, model.context_encoders["large"])
-    with pytest.raises(CheckpointError, match="role must be one of local, medium, large; found 'global'"):
+    with pytest.raises(CheckpointError, match="no encoder 'global'; they have local, medium, large"):
         load_encoder(model, "global", state)
     with pytest.raises(CheckpointError, match=r"missing: conv6"):
         load_encoder(model, "local", trained.encoder.state_dict())
@@ -333,7 +327,7 @@ def test_mit_weights_load_in_both_known_layouts(names, role):
 
 
 def test_weights_of_another_encoder_are_refused():
-    with pytest.raises(CheckpointError, match="Choose weights of the encoder"):
+    with pytest.raises(CheckpointError, match="another architecture"):
         load_encoder(build(2), "local", hub_names(build(1, encoder="mit_tiny").encoder.state_dict()))
 
 
@@ -345,14 +339,14 @@ def test_the_common_entries_know_published_files_own_names_and_encoders(tmp_path
     model = build(3)
     load_checkpoint(model, {f"sem_seg_head.model.{k}": v for k, v in trained.state_dict().items()})
     assert_same(trained, model)
-    with pytest.raises(CheckpointError, match="contexts have no place"):
+    with pytest.raises(CheckpointError, match="have no place; leave them out"):
         load_checkpoint(model, trained.state_dict(), encoders(trained))
     with pytest.raises(CheckpointError, match="trained on 3 classes, this model has 5"):
         load_checkpoint(build(2, num_classes=5), trained.state_dict())
     with pytest.raises(CheckpointError, match="holds an FCtL, this model is none"):
         load_checkpoint(torch.nn.Linear(2, 2), published(trained))
     other = build(4, encoder="mit_tiny")
-    load_any_encoder(model := build(5, encoder="mit_tiny"), "large", hub_names(other.encoder.state_dict()))
+    load_encoder(model := build(5, encoder="mit_tiny"), "large", hub_names(other.encoder.state_dict()))
     assert_same(other.encoder, model.context_encoders["large"])
 
 

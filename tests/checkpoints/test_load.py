@@ -9,13 +9,13 @@ import torch
 from safetensors.torch import save_file
 
 import rskt_seg
-from rskt_seg.checkpoints.rskt import rules_for
 from rskt_seg.checkpoints.rules import LoadReport, Rule, convert
 from rskt_seg.encoders.clip import CLIP
 from rskt_seg.encoders.dino import DINO
 from rskt_seg.encoders.presets import CLIP_TINY, DINO_TINY
 from rskt_seg.encoders.text import vocabulary_size
 from rskt_seg.errors import CheckpointError, WeightsNotFoundError
+from rskt_seg.methods.rskt.checkpoint import rules_for
 
 
 def tiny(seed=0, **options):
@@ -193,7 +193,7 @@ def test_wrong_encoder_requests_say_what_is_wrong(clip_file, tmp_path):
     model = tiny(remote_clip=False)
     with pytest.raises(CheckpointError, match="built without remote_clip"):
         rskt_seg.load_encoder(model, "remote_clip", clip_file[1])
-    with pytest.raises(CheckpointError, match="role must be one of"):
+    with pytest.raises(CheckpointError, match="they have clip, remote_clip, dino"):
         rskt_seg.load_encoder(model, "vgg", clip_file[1])
     with pytest.raises(WeightsNotFoundError, match="neither a file nor an open_clip name"):
         rskt_seg.load_encoder(model, "clip", "pretrained/missing.pt")

@@ -18,7 +18,6 @@ from safetensors.torch import load_file
 
 import rskt_seg
 from rskt_seg.checkpoints.manifest import MANIFEST, Weights, by_name
-from rskt_seg.checkpoints.rskt import rules_for
 from rskt_seg.checkpoints.rules import LoadReport, convert
 from rskt_seg.commands.entry import run
 from rskt_seg.d2 import load_config
@@ -27,6 +26,7 @@ from rskt_seg.encoders.clip import CLIP
 from rskt_seg.encoders.dino import DINO
 from rskt_seg.encoders.presets import CLIP_TINY, DINO_TINY
 from rskt_seg.encoders.text import vocabulary_size
+from rskt_seg.methods.rskt.checkpoint import rules_for
 from tests.checkpoints.test_load import assert_same_weights, packed, tiny
 
 ROOT = Path(__file__).parents[2]

@@ -170,7 +170,8 @@ def test_fctl_probabilities_of_zero_and_one_are_exact(tmp_path, flip, turn, expe
 def test_evaluation_takes_images_as_they_are_where_no_size_is_given(tmp_path_factory, chain, height, width):
     image = np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
     entry = write_pair(tmp_path_factory.mktemp("pair"), "scene", image, np.zeros((height, width), np.uint8))
-    cfg = tiny_config("INPUT.AUGMENTATION", chain, "INPUT.MIN_SIZE_TEST", "0", "INPUT.MAX_SIZE_TEST", "8")
+    options = {"ovrsis": (), "geoseg": GEOSEG, "fctl": FCTL}[chain]
+    cfg = tiny_config(*options, "INPUT.MIN_SIZE_TEST", "0", "INPUT.MAX_SIZE_TEST", "8")
     result = RSDatasetMapper(cfg, is_train=False)(entry)
     assert result["image"].dtype == torch.uint8 and "sem_seg" not in result
     assert np.array_equal(result["image"].numpy(), image.transpose(2, 0, 1))

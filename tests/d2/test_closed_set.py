@@ -298,7 +298,7 @@ def test_a_published_model_takes_the_files_of_its_contexts_from_the_configuratio
     loaded = build_model(config("fctl", *opts)).state_dict()
     for key, value in trained.state_dict().items():
         assert torch.equal(loaded[key], value), key
-    with pytest.raises(WeightsNotFoundError, match=r"MODEL\.ENCODERS\.LARGE .*name that of large"):
+    with pytest.raises(WeightsNotFoundError, match=r"MODEL\.ENCODERS\.LARGE .*keeps the encoder of large"):
         build_model(config("fctl", *opts, "MODEL.ENCODERS.LARGE", str(tmp_path / "none.pth")))
     # Other context files are another model, whose counts must not be taken for this one's.
     identity = Benchmark(config("fctl", *opts), str(tmp_path / "all.pth"), ()).identity

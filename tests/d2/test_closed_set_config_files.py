@@ -11,12 +11,12 @@ import torch
 import yaml
 from detectron2.config import CfgNode
 
-from rskt_seg.checkpoints import fctl
 from rskt_seg.d2 import load_config
 from rskt_seg.d2.specs import class_names, model_spec
 from rskt_seg.data.catalog import find_split
 from rskt_seg.data.isprs import POTSDAM_FAULTY, POTSDAM_TRAIN, POTSDAM_VAL
 from rskt_seg.data.split_lists import read_list
+from rskt_seg.methods.fctl.checkpoint import FCtLLayout
 from rskt_seg.metrics import published_bicor, published_fctl
 from rskt_seg.models.bicor import BiCoR
 from rskt_seg.models.fctl import FCtL
@@ -311,7 +311,7 @@ def test_every_distinct_fctl_model_builds_and_starts_from_the_stages_before_it()
         tried.add(key)
         model = FCtL(spec)
         contexts = {c: stages[small(stage)] for c, stage in zip(own, before[1:], strict=True)}
-        fctl.start_from(model, stages[small(before[0])], contexts)
+        FCtLLayout().start_from(model, stages[small(before[0])], contexts)
         assert_same(model.encoder, stages[small(before[0])])
         for context, stage in zip(own, before[1:], strict=True):
             assert_same(model.context_encoders[context], stages[small(stage)])

@@ -10,12 +10,12 @@ import torch
 import yaml
 from detectron2.config import CfgNode, get_cfg
 
-from rskt_seg.d2 import add_rskt_seg_config, load_config
-from rskt_seg.d2.agreement import READERS
-from rskt_seg.d2.authors_keys import AUTHORS_KEYS, advice
+from rskt_seg.d2 import add_rskt_seg_config, agreement, load_config
 from rskt_seg.d2.config import names_key
 from rskt_seg.d2.devices import check_devices, default_device
-from rskt_seg.d2.specs import METHODS, model_spec
+from rskt_seg.d2.methods import detectron_methods
+from rskt_seg.d2.methods.rskt_authors_keys import AUTHORS_KEYS, advice
+from rskt_seg.d2.specs import model_spec
 from rskt_seg.errors import ConfigError, DeviceError
 from rskt_seg.models.bicor import BiCoRSpec
 from rskt_seg.models.fctl import FCtLSpec
@@ -49,7 +49,7 @@ SPECS = {"RSKTSegHead": RSKTSpec, "BiCoRHead": BiCoRSpec, "FCtLHead": FCtLSpec}
 
 @pytest.mark.parametrize("head", SPECS)
 def test_the_keys_of_a_model_are_exactly_the_fields_of_its_spec(head):
-    section = our_config().MODEL[METHODS[head].section]
+    section = our_config().MODEL[detectron_methods()[head].section]
     fields_of_data = {"num_classes"}
     expected = {f.name.upper(): f.default for f in fields(SPECS[head]) if f.name not in fields_of_data}
     assert dict(section) == expected
@@ -129,12 +129,12 @@ def test_every_key_of_a_closed_set_model_reaches_its_field(head):
         cfg = our_config()
         cfg.MODEL.SEM_SEG_HEAD.NAME = head
         for name, value in options.items():
-            cfg.MODEL[METHODS[head].section][name.upper()] = value
+            cfg.MODEL[detectron_methods()[head].section][name.upper()] = value
         spec = model_spec(cfg, 5)
         assert {name: getattr(spec, name) for name in options} == options
         assert spec.num_classes == 5
         reached |= set(options)
-    assert reached == set(METHODS[head].fields)
+    assert reached == {key.lower() for key in detectron_methods()[head].options}
 
 
 def test_options_of_another_method_than_the_chosen_one_are_refused():
@@ -169,6 +169,10 @@ UNREAD = {
     "TEST.AUG.FLIP": ("fctl", "False", "RSKTSegHead"),
     "TEST.AUG.MIN_SIZES": ("bicor", "(640,)", "RSKTSegHead"),
     "TEST.AUG.MAX_SIZE": ("bicor", "640", "RSKTSegHead"),
+    "INPUT.COLOR_AUG_SSD": ("fctl", "True", "ovrsis"),
+    "INPUT.SIZE_DIVISIBILITY": ("bicor", "64", "ovrsis"),
+    "INPUT.CROP.ENABLED": ("fctl", "True", "ovrsis and geoseg and wsss"),
+    "INPUT.CROP.SINGLE_CATEGORY_MAX_AREA": ("fctl", "0.5", "ovrsis and geoseg"),
     "INPUT.RANDOM_FLIP": ("fctl", "vertical", "ovrsis"),
     "INPUT.SCALES": ("fctl", "(1.0,)", "geoseg"),
     "INPUT.VFLIP": ("fctl", "0.0", "geoseg and wsss"),
@@ -186,7 +190,7 @@ UNREAD = {
 
 
 def test_every_key_that_some_choices_leave_unread_is_tested():
-    assert UNREAD.keys() == READERS.keys()
+    assert UNREAD.keys() == agreement.readers().keys()
 
 
 @pytest.mark.parametrize("key", UNREAD)
@@ -224,11 +228,11 @@ def test_an_unknown_head_and_views_are_refused_with_the_choices():
 def test_every_key_that_the_project_adds_is_read_by_its_code():
     added = leaves(our_config()).keys() - leaves(get_cfg()).keys()
     read = set()
-    for file in ROOM.glob("*.py"):
+    for file in ROOM.rglob("*.py"):
         if file.name != "config.py":
             read |= {n.attr for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Attribute)}
     # Options of models and MODEL.ENCODERS are read by computed names, which other tests pin.
-    computed = (*(f"MODEL.{method.section}." for method in METHODS.values()), "MODEL.ENCODERS.")
+    computed = (*(f"MODEL.{method.section}." for method in detectron_methods().values()), "MODEL.ENCODERS.")
     plain = {key for key in added if not key.startswith(computed)}
     assert plain
     assert {key for key in plain if key.rpartition(".")[2] not in read} == set()

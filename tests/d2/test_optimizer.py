@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from rskt_seg.checkpoints import LoadReport
-from rskt_seg.checkpoints.rskt import rules_for
 from rskt_seg.checkpoints.rules import convert
-from rskt_seg.d2.optimizer import build_optimizer, learning_rate_factors, parameter_groups
+from rskt_seg.d2.methods import method_of
+from rskt_seg.d2.optimizer import build_optimizer, parameter_groups
 from rskt_seg.d2.specs import model_spec
 from rskt_seg.d2.trainer import Trainer
 from rskt_seg.errors import ConfigError
+from rskt_seg.methods.rskt.checkpoint import rules_for
 from rskt_seg.models.rskt import RSKT
 from tests.d2.conftest import CONFIGS, load_config, tiny_config
 
@@ -77,7 +78,7 @@ def test_embedding_tables_have_their_own_decay():
 
 
 def test_factors_go_by_the_beginning_of_a_name(model):
-    factors = dict(learning_rate_factors(tiny_config()))
+    factors = dict(method_of(cfg := tiny_config()).learning_rate_factors(cfg))
     assert all(any(name.startswith(prefix) for name, _ in model.named_parameters()) for prefix in factors)
 
 

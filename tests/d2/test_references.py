@@ -3,7 +3,8 @@
 import pytest
 
 from rskt_seg.d2 import load_config
-from rskt_seg.d2.references import closed_set_reference
+from rskt_seg.d2.methods import method_of
+from rskt_seg.d2.specs import model_spec
 from rskt_seg.metrics.published_wsss import TABLE3, TABLE5, TABLE6
 
 VAIHINGEN, DEEPGLOBE, INRIA = (
@@ -30,7 +31,8 @@ def reference(tmp_path):
         file.write_text(f"MODEL:\n  META_ARCHITECTURE: RSSegmentor\n  SEM_SEG_HEAD:\n    NAME: {head}\n")
         if head == "PriorWSSSHead":
             opts = ("INPUT.AUGMENTATION", "wsss", *opts)
-        return closed_set_reference(load_config(str(file), opts), test_set)
+        cfg = load_config(str(file), opts)
+        return method_of(cfg).method.reference(model_spec(cfg), test_set)
 
     return find
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 import rskt_seg
-from rskt_seg.checkpoints.export import export_model
 from rskt_seg.checkpoints.files import read_weights
 from rskt_seg.d2.benchmark import _describe, evaluate
 from rskt_seg.d2.segmentor import plain_model
 from rskt_seg.d2.trained_sets import TrainedSet, sets_to_train, stated_sets, trained_sets
 from rskt_seg.d2.trainer import Trainer
 from rskt_seg.errors import CheckpointError
+from rskt_seg.methods.export import export_model
 from tests.d2.conftest import tiny_config
 
 TRAIN, TEST = "DLRSD_train_sem_seg", "UDD5_all_sem_seg"

@@ -18,7 +18,7 @@ from rskt_seg.d2.augmentation import FillTransform, RandomCropOrFill, RandomScal
 from rskt_seg.d2.datasets import load_datasets, register_own, with_image_labels
 from rskt_seg.d2.loaders import check_datasets, evaluation_loader, training_loader
 from rskt_seg.d2.mapper import RSDatasetMapper, WeakDatasetMapper, training_mapper
-from rskt_seg.d2.wsss_head import SegmentorCams
+from rskt_seg.d2.methods.wsss import SegmentorCams
 from rskt_seg.data.catalog import find_split
 from rskt_seg.errors import ConfigError, DatasetError, ImageReadError, LabelError
 from tests.d2.conftest import CONFIGS, tiny_config

@@ -149,9 +149,9 @@ def test_the_vocabulary_may_be_repeated(demo):
     [
         ("bicor", ["--vocabulary", "road, tree"], "the classes of this model are fixed"),
         ("fctl", ["--vocabulary", "building, not building"], "the classes of this model are fixed"),
-        ("bicor", ["--cost-maps"], "cost maps are those of open-vocabulary models"),
-        ("bicor", ["--context-maps"], "context maps are those of FCtL models"),
-        ("fctl", ["--heatmaps"], "heatmaps are those of BiCoR-Seg models"),
+        ("bicor", ["--cost-maps"], "cost maps are shown by RSKT-Seg models"),
+        ("bicor", ["--context-maps"], "context maps are shown by FCtL models"),
+        ("fctl", ["--heatmaps"], "heatmaps are shown by BiCoR-Seg models"),
         ("whole", ["--context-maps"], "whole images"),
         ("fctl", ["--sliding"], "sliding=True has no effect on FCtL models"),
         ("fctl", ["--padding", "published"], "padding='published' has no effect on FCtL models"),

@@ -127,7 +127,7 @@ def test_what_cannot_be_asked_for_stops_before_the_first_image(image, tmp_path):
         DemoOptions(tmp_path, present=("red",))
     with pytest.raises(ConfigError, match="--context-maps or --cams; give both or neither"):
         DemoOptions(tmp_path, at=(0, 0))
-    with pytest.raises(ConfigError, match="CAMs are those of weakly supervised models"):
+    with pytest.raises(ConfigError, match="CAMs are shown by prior WSSS models"):
         segment_files(Segmenter(Colours(), ["red"]), [image], {}, DemoOptions(tmp_path / "out", cams=True))
     assert not (tmp_path / "out").exists()
 
@@ -181,12 +181,12 @@ def test_the_command_segments_and_draws_the_stages(demo, tmp_path):
 
 
 def test_scales_tiles_and_views_are_those_of_the_configuration(demo, monkeypatch):
-    from rskt_seg.inference import closed_sets
+    from rskt_seg.inference.strategies import multi_scale
 
     asked = []
-    real = closed_sets.scaled_scores
+    real = multi_scale.scaled_scores
     monkeypatch.setattr(
-        closed_sets, "scaled_scores", lambda *args, **kw: asked.append(kw) or real(*args, **kw)
+        multi_scale, "scaled_scores", lambda *args, **kw: asked.append(kw) or real(*args, **kw)
     )
     keys = [
         "TEST.SCALES",
@@ -224,7 +224,7 @@ def test_the_crf_refines(demo):
         (["--cams", "--present", "ship, water"], "no class of this model to make a CAM of: 'water'"),
         (["--cams", "--present", ""], "empty"),
         (["--present", "ship"], "give both or neither"),
-        (["--heatmaps"], "heatmaps are those of BiCoR-Seg models"),
+        (["--heatmaps"], "heatmaps are shown by BiCoR-Seg models"),
         (["--sliding"], "sliding=True has no effect on weakly supervised models"),
         (["--vocabulary", "ship, harbor"], "the classes of this model are fixed"),
     ],

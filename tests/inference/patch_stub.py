@@ -6,23 +6,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rskt_seg.models.fctl import FCtL
+
 
 @dataclass(frozen=True)
 class Output:
     logits: Tensor
 
 
-class PatchStub(nn.Module):
+class PatchStub(FCtL):
     """A 3 x 3 convolution of every patch (zero padding) plus, of each context, the mean colour."""
 
+    patch_side = working_side = 0
+    context_factors = {}  # noqa: RUF012
+    sees_whole = False
+
     def __init__(self, weight: Tensor, bias: Tensor, side: int, factors=None, seen=None, whole=False) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
         self.patch_side, self.working_side = side, seen or side
         self.context_factors = factors or {}
         self.sees_whole = whole
         self.encoded: list[tuple[str, tuple[int, ...]]] = []
         self.calls: list[dict] = []
+
+    def train(self, mode=True):
+        return nn.Module.train(self, mode)
 
     @property
     def device(self) -> torch.device:

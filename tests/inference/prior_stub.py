@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rskt_seg.models.wsss import PriorWSSS
 from tests.stub_models import Output
 
 NAMES = ("background", "red", "green", "blue")
@@ -26,14 +27,16 @@ def cell_means(images: Tensor, stride: int) -> Tensor:
     return F.avg_pool2d(F.pad(images, (0, right, 0, bottom), mode="replicate"), stride)
 
 
-class PriorStub(nn.Module):
+class PriorStub(PriorWSSS):
     """The logit of a colour is its mean over a cell, that of the background is that of a value of 100.
 
     CAMs are these means as shares of 255, their square and their cube. `background` False: no class plays it.
     """
 
+    foreground = channel_ids = ()
+
     def __init__(self, stride: int = 8, background: bool = True, **parts: bool) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         self.scale = nn.Parameter(torch.tensor(1 / 16))
         self.stride = stride
         self.class_names = NAMES if background else NAMES[1:]
@@ -44,6 +47,9 @@ class PriorStub(nn.Module):
         )
         self.sizes: list[tuple[int, int]] = []
         self.asked: list[list[bool]] = []
+
+    def train(self, mode=True):
+        return nn.Module.train(self, mode)
 
     @property
     def device(self) -> torch.device:

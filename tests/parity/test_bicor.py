@@ -16,12 +16,12 @@ import torch
 from torch import nn
 
 import rskt_seg
-from rskt_seg.checkpoints.bicor import rules_for
 from rskt_seg.checkpoints.rules import LoadReport, convert
 from rskt_seg.inference.views import VIEWS, average_views
 from rskt_seg.losses.dice import dice_loss
 from rskt_seg.losses.pixel import one_hot_cross_entropy
 from rskt_seg.losses.separation import fisher_loss
+from rskt_seg.methods.bicor.checkpoint import rules_for
 from rskt_seg.metrics.confusion import ConfusionMatrix
 from rskt_seg.models.bicor import BiCoR, BiCoRSpec, synergy
 from rskt_seg.models.bicor.decoder import Decoder, upsample_cells

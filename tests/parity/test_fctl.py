@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from rskt_seg.checkpoints.fctl import load_published, merge_aliases, rules_for
 from rskt_seg.checkpoints.rules import LoadReport, convert
 from rskt_seg.inference.contexts import augmented_score_map, score_map, segment_patches
 from rskt_seg.inference.predict import evaluating
+from rskt_seg.methods import load_checkpoint
+from rskt_seg.methods.fctl.checkpoint import merge_aliases, rules_for
 from rskt_seg.models.fctl import FCtL, FCtLSpec
 from tests.parity.fctl_fill import arrays, image, labels, published_state
 
@@ -40,7 +41,7 @@ def built(no_random_start):
             model = FCtL(FCtLSpec(int(layout[-1]), **chosen, **options)).eval()
             encoder = f"{layout.split('.')[0]}.MiniFCN8"
             contexts = {name: published_state(encoder, f"ctx_{name}.") for name in model.context_encoders}
-            load_published(model, published_state(layout), contexts)
+            load_checkpoint(model, published_state(layout), contexts)
             kept[key] = model
         return kept[key]
 

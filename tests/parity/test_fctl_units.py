@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import nn
 
-from rskt_seg.checkpoints.fctl import rules_for
 from rskt_seg.checkpoints.rules import LoadReport, convert
 from rskt_seg.inference.contexts import (
     augmented_score_map,
@@ -22,6 +21,7 @@ from rskt_seg.inference.contexts import (
 )
 from rskt_seg.inference.views import VIEWS
 from rskt_seg.losses.focal import focal_loss
+from rskt_seg.methods.fctl.checkpoint import rules_for
 from rskt_seg.metrics.confusion import ConfusionMatrix
 from rskt_seg.models.fctl import FCtLSpec
 from rskt_seg.models.fctl.context import (

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from detectron2.data import MetadataCatalog
 
-from rskt_seg.d2 import wsss_head
+from rskt_seg.d2.methods import wsss as wsss_head
+from rskt_seg.d2.methods.wsss import SegmentorCams
 from rskt_seg.d2.segmentor import plain_model
-from rskt_seg.d2.wsss_head import SegmentorCams
 from rskt_seg.errors import ConfigError, DatasetError
 from rskt_seg.inference.predict import evaluating
 from rskt_seg.inference.scales import scaled_scores

@@ -21,15 +21,21 @@ from rskt_seg.d2.benchmark import evaluate
 from rskt_seg.d2.evaluator import RSEvaluator
 from rskt_seg.d2.launch import _kept_warnings
 from rskt_seg.d2.loaders import check_datasets, training_loader
+from rskt_seg.d2.methods import method_of
+from rskt_seg.d2.methods.wsss import CAM_NOTE
 from rskt_seg.d2.segmentor import plain_model
+from rskt_seg.d2.specs import class_names
 from rskt_seg.d2.trainer import Trainer
-from rskt_seg.d2.weights import check_descriptions, check_weights
-from rskt_seg.d2.wsss_head import CAM_NOTE
+from rskt_seg.d2.weights import check_weights
 from rskt_seg.errors import CheckpointError, ConfigError, DatasetError, WeightsNotFoundError
 from rskt_seg.segmenter import Segmenter
 from tests.d2.conftest import CONFIGS
 from tests.d2.wsss.tiny import FILE, SMALL, config, segmentor, train
 from train_net import command_line
+
+
+def check_descriptions(cfg):
+    method_of(cfg).check_training_data(cfg, class_names(cfg))
 
 
 class TestConfig:
@@ -88,7 +94,9 @@ class TestCheckpoints:
     def test_another_frozen_encoder_is_refused(self, data_root, tmp_path):
         train(tmp_path, "SOLVER.MAX_ITER", "1")
         weights = ("MODEL.WEIGHTS", str(tmp_path / "model_final.pth"))
-        with pytest.raises(CheckpointError, match=r"frozen clip was tiny.*MODEL\.ENCODERS\.CLIP"):
+        with pytest.raises(
+            CheckpointError, match=r"frozen clip weights \(trained with tiny\).*MODEL\.ENCODERS\.CLIP"
+        ):
             build_model(config(*weights, "MODEL.ENCODERS.CLIP", "random"))
         with pytest.raises(WeightsNotFoundError, match=r"MODEL\.ENCODERS\.CLIP is empty"):
             check_weights(config(*weights, "MODEL.ENCODERS.CLIP", ""))
@@ -125,8 +133,10 @@ class TestCommands:
     def test_cams_after_a_training_heed_the_least_number_of_pixels(self, data_root, tmp_path):
         model, scores = segmentor(), []
         for least in ("1", "100000"):
-            cfg = config("OUTPUT_DIR", str(tmp_path), "DATASETS.MIN_LABEL_PIXELS", least)
-            scores.append(Trainer.test_cams(cfg, model)["iSAID_wsss_test_sem_seg_CAM"]["sem_seg"]["fwIoU"])
+            cfg = config("OUTPUT_DIR", str(tmp_path), "TEST.CAM", "True", "DATASETS.MIN_LABEL_PIXELS", least)
+            [cams] = method_of(cfg).evaluation_passes(cfg)
+            results = Trainer.test_pass(cfg, model, cams)
+            scores.append(results["iSAID_wsss_test_sem_seg_CAM"]["sem_seg"]["fwIoU"])
         assert scores[0] != scores[1]
 
     def test_what_is_odd_is_said_before_the_error_that_ends_a_run(self, capsys):
@@ -225,7 +235,7 @@ class TestEarly:
         assert "is not read" not in caplog.text
         build_model(config(*weights, "MODEL.WSSS.DESCRIPTIONS", "isaid"))
         assert (
-            "the texts that it was trained with, by the descriptions of tiny; isaid is not read"
+            "the texts that it was trained with, made from the descriptions of tiny; isaid is not read"
             in caplog.text
         )
 

@@ -6,27 +6,26 @@ classifier that nothing reads.
 """
 
 import logging
-import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 
 import torch
 from torch import Tensor, nn
 
-from rskt_seg.checkpoints.files import read_weights, unwrap
+from rskt_seg.checkpoints.files import Source, WeightFile, read_source
 from rskt_seg.checkpoints.rules import LoadReport, Rule, convert, load_strict
+from rskt_seg.encoders.vgg import VGG
 from rskt_seg.errors import CheckpointError
+from rskt_seg.methods.layout import OTHER_ENCODER, PREFIX, CheckpointLayout
+from rskt_seg.methods.record import EncoderRole
+from rskt_seg.models.fctl import FCtL, FCtLSpec
+from rskt_seg.models.fctl.fcn import FcnDecoder
 
-TRAINING_ONLY = ("context_encoder", "learn_upsampling", "focal_gamma")
-"""Options that change nothing of what a trained model computes, so that a checkpoint may differ in them
-(whether contexts share the patch's encoder shows in the weights)."""
-_Source = str | os.PathLike | Mapping[str, object]
-_PREFIX = r"(module\.)?(sem_seg_head\.model\.)?(?=.)"
 _BUILD = "Build the model with the classes, contexts and options the checkpoint was trained with"
 _POOLS = {"pool3": 0, "pool4": 17, "pool5": 24}
 _ALIAS = re.compile(r"(?:big_)?(pool[345])\.(\d+)\.(.*)")
 _ORDERS = {"main": ("medium", "large", "local"), "deepglobe": ("local", "medium", "large")}
-_SCORE = "decoder.score.weight"
+logger = logging.getLogger(__name__)
 _NEW_PARTS = ("fusion.", "enhancement.")
 _DECODER = {
     "output.0": "conv6",
@@ -40,96 +39,127 @@ _DECODER = {
 }
 
 
-def is_published(keys: set[str]) -> bool:
-    """Whether these are key names of the published FCtL code."""
-    return any(key.startswith(("vgg.features.", "module.vgg.features.")) for key in keys)
+class FCtLLayout(CheckpointLayout):
+    """Own and published checkpoints of FCtL; the latter keep the encoder of each context in its own file."""
+
+    # Whether contexts share the patch's encoder shows in the weights.
+    training_only = ("context_encoder", "learn_upsampling", "focal_gamma")
+    output_key = class_key = "decoder.score.weight"
+
+    def is_published(self, keys: Set[str]) -> bool:
+        return any(key.startswith(("vgg.features.", "module.vgg.features.")) for key in keys)
+
+    def companions(self, spec: FCtLSpec, keys: Set[str]) -> tuple[str, ...]:
+        """Return the contexts whose encoders are the files of earlier stages."""
+        return spec.contexts if self.is_published(keys) and spec.context_encoder != "shared" else ()
+
+    def load(
+        self,
+        model: FCtL,
+        weights: WeightFile,
+        source: str,
+        left_out: Mapping[str, Tensor],
+        companions: Mapping[str, Source] | None = None,
+    ) -> LoadReport:
+        """Load a whole checkpoint, strictly.
+
+        Args:
+            model: The model to fill.
+            weights: An own checkpoint, or the published file of stages 1 to 4, with or without `module.`.
+            source: How messages call it.
+            left_out: Not used: no encoder is left out.
+            companions: For a published file and a model with own context encoders, "medium" and "large" ->
+                the file whose VGG16 encodes that context: the stage it was trained in, or the encoder alone.
+
+        Raises:
+            CheckpointError: a tensor of the model is not given exactly once in its shape, another is not
+                known to be unused, or the names of VGG16 in a file hold different values; the model is then
+                unchanged.
+        """
+        if not self.is_published(weights.state.keys()):
+            return super().load(model, weights, source, left_out, companions)
+        report = LoadReport(source)
+        state = {
+            **_convert_model(model, weights.state, report),
+            **_convert_contexts(model, companions or {}, report),
+        }
+        self.check_classes(model, state, source)
+        load_strict(model, state, source, _BUILD)
+        return report
+
+    def start_from(
+        self, model: FCtL, source: Source, companions: Mapping[str, Source] | None = None
+    ) -> LoadReport:
+        """Start a training stage from earlier ones, in this package's names or the published ones.
+
+        The checkpoint fills the patch encoder, the decoder and whatever it has of fusion and enhancement;
+        what is new in this stage keeps its initial values and is listed in the log. The patch encoders of
+        `companions` become those of the contexts.
+
+        Raises:
+            CheckpointError: encoder or decoder would not be filled, or a tensor fits nowhere.
+        """
+        name, weights = read_source(source)
+        report = LoadReport(name)
+        converted = {
+            **_convert_model(model, weights.state, report),
+            **_convert_contexts(model, companions or {}, report),
+        }
+        self.check_classes(model, converted, name)
+        own = model.state_dict()
+        fresh = [key for key in own if key.startswith(_NEW_PARTS) and key not in converted]
+        load_strict(model, {**{key: own[key] for key in fresh}, **converted}, name, _BUILD)
+        if fresh:
+            logger.info("%s: %d tensors are new: %s", name, len(fresh), ", ".join(fresh))
+        return report
 
 
-def load_published(
-    model: nn.Module,
-    source: _Source,
-    contexts: Mapping[str, _Source] | None = None,
-    name: str | None = None,
-) -> LoadReport:
-    """Load the published files of one trained FCtL, strictly.
-
-    Args:
-        source: the model's file or state dict (published stages 1 to 4, with or without `module.`).
-        contexts: "medium" and "large" -> the file whose VGG16 encodes that context, for a model with own
-            context encoders: the stage it was trained in, or the encoder saved alone.
-        name: what messages call a state dict that was read already.
-
-    Raises `CheckpointError` unless every tensor of the model is given once in its shape, every other is
-    known to be unused, and all names of VGG16 in a file hold the same values; the model is then unchanged.
-    """
-    found, state = _read(source)
-    name = name or found
-    report = LoadReport(name)
-    converted = _convert_model(model, state, report) | _convert_contexts(model, contexts or {}, report)
-    check_classes(model, converted, name)
-    load_strict(model, converted, name, _BUILD)
-    return report
-
-
-def start_from(
-    model: nn.Module, source: _Source, contexts: Mapping[str, _Source] | None = None
-) -> LoadReport:
-    """Start a training stage from earlier ones, in this package's names or the published ones.
-
-    `source` fills the patch encoder, the decoder and whatever it has of fusion and enhancement; what is new
-    in this stage keeps its start and is listed in the log. `contexts` as for `load_published`: the stages
-    whose patch encoders become those of the contexts.
-
-    Raises `CheckpointError` where encoder or decoder would not be filled, and for anything that fits nowhere.
-    """
-    name, state = _read(source)
-    report = LoadReport(name)
-    converted = _convert_model(model, state, report) | _convert_contexts(model, contexts or {}, report)
-    check_classes(model, converted, name)
-    own = model.state_dict()
-    fresh = [key for key in own if key.startswith(_NEW_PARTS) and key not in converted]
-    load_strict(model, {**{key: own[key] for key in fresh}, **converted}, name, _BUILD)
-    if fresh:
-        logging.getLogger(__name__).info("%s: %d tensors are new: %s", name, len(fresh), ", ".join(fresh))
-    return report
-
-
-def check_classes(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Raise `CheckpointError` where `state`, under this package's names, has another number of classes."""
-    own, given = model.state_dict().get(_SCORE), state.get(_SCORE)
-    if own is not None and given is not None and len(own) != len(given):
-        raise CheckpointError(
-            f"{source} was trained on {len(given)} classes, this model has {len(own)}; build it with "
-            f"num_classes={len(given)}, or choose the checkpoint of its data set"
-        )
-
-
-def load_encoder(model: nn.Module, role: str, source: _Source) -> LoadReport:
-    """Load ImageNet weights into one encoder: `role` is "local", "medium" or "large".
+def _load_encoder(model: FCtL, role: str, state: Mapping[str, Tensor], source: str) -> LoadReport:
+    """Load ImageNet weights into one encoder.
 
     VGG16: torchvision's file; for "local" its classifier becomes the first two layers of FCN-8s' decoder,
     for contexts it is dropped. MiT: the layout of SegFormer's authors or the older one of the model hub; a
     classification or segmentation head is dropped.
-
-    Raises `CheckpointError` for a role that this model lacks, and for weights of another architecture.
     """
-    encoders = {"local": model.encoder, **model.context_encoders}
-    if role not in encoders:
-        raise CheckpointError(f"role must be one of {', '.join(encoders)}; found {role!r}")
-    name, state = _read(source)
-    report = LoadReport(name)
-    parts = {"encoder": encoders[role]}
-    if hasattr(encoders[role], "features"):
+    encoder = model.encoder if role == "local" else model.context_encoders[role]
+    parts: dict[str, nn.Module] = {"encoder": encoder}
+    rules = mit_rules()
+    if isinstance(encoder, VGG):
         rules = [*_classifier_rules(role == "local"), Rule(r"(?=features\.)", "encoder.")]
-        if role == "local":
+        if role == "local" and isinstance(model.decoder, FcnDecoder):
             parts |= {"conv6": model.decoder.conv6, "conv7": model.decoder.conv7}
-    else:
-        rules = mit_rules()
-    state = convert({key.removeprefix("module."): value for key, value in state.items()}, rules, report)
-    load_strict(
-        nn.ModuleDict(parts), state, name, "Choose weights of the encoder that the model was built with"
-    )
+    report = LoadReport(source)
+    converted = convert({key.removeprefix("module."): value for key, value in state.items()}, rules, report)
+    load_strict(nn.ModuleDict(parts), converted, source, OTHER_ENCODER)
     return report
+
+
+def _load_local(model: FCtL, state: Mapping[str, Tensor], source: str) -> LoadReport:
+    return _load_encoder(model, "local", state, source)
+
+
+def _load_medium(model: FCtL, state: Mapping[str, Tensor], source: str) -> LoadReport:
+    return _load_encoder(model, "medium", state, source)
+
+
+def _load_large(model: FCtL, state: Mapping[str, Tensor], source: str) -> LoadReport:
+    return _load_encoder(model, "large", state, source)
+
+
+def _has_own(context: str) -> Callable[[FCtLSpec], bool]:
+    return lambda spec: context in spec.contexts and spec.context_encoder != "shared"
+
+
+_IMAGENET = "VGG16 of torchvision, or the MiT of the model's encoder, trained on ImageNet"
+_STAGE = (
+    "the checkpoint of the training stage whose patch encoder is to see this context (with "
+    f"MODEL.START_FROM), or {_IMAGENET}"
+)
+ENCODERS = {
+    "local": EncoderRole(_load_local, _IMAGENET, in_start=True),
+    "medium": EncoderRole(_load_medium, _STAGE, used=_has_own("medium")),
+    "large": EncoderRole(_load_large, _STAGE, used=_has_own("large")),
+}
 
 
 def _classifier_rules(used: bool) -> list[Rule]:
@@ -137,7 +167,7 @@ def _classifier_rules(used: bool) -> list[Rule]:
     if not used:
         return [unused]
 
-    def grid(side: int):
+    def grid(side: int) -> Callable[[Tensor], list[Tensor]]:
         return lambda weight: [weight.unflatten(1, (-1, side, side))]
 
     return [
@@ -181,24 +211,14 @@ def _halves(tensor: Tensor) -> Sequence[Tensor]:
     return tensor.chunk(2)
 
 
-def _read(source: _Source) -> tuple[str, dict[str, Tensor]]:
-    if isinstance(source, Mapping):
-        return "state dict", unwrap(source, "state dict").state
-    return str(source), read_weights(source).state
-
-
-def _convert_model(model: nn.Module, state: Mapping[str, Tensor], report: LoadReport) -> dict[str, Tensor]:
-    if not hasattr(model, "context_encoders"):
-        raise CheckpointError(f"{report.source} holds an FCtL, this model is none: build one of fctl_*")
-    if not is_published(set(state)):
-        return convert(state, [Rule(_PREFIX, "")], report)
-    rules = rules_for(model, set(state), report.source)
+def _convert_model(model: FCtL, state: Mapping[str, Tensor], report: LoadReport) -> dict[str, Tensor]:
+    if not FCtLLayout().is_published(state.keys()):
+        return convert(state, [Rule(PREFIX, "")], report)
+    rules = rules_for(model, state.keys(), report.source)
     return convert(merge_aliases(state, report), rules, report)
 
 
-def _convert_contexts(
-    model: nn.Module, sources: Mapping[str, _Source], report: LoadReport
-) -> dict[str, Tensor]:
+def _convert_contexts(model: FCtL, sources: Mapping[str, Source], report: LoadReport) -> dict[str, Tensor]:
     own = list(model.context_encoders)
     wrong = [name for name in sources if name not in own]
     missing = [name for name in own if name not in sources]
@@ -209,9 +229,9 @@ def _convert_contexts(
         )
     state: dict[str, Tensor] = {}
     for name, source in sources.items():
-        file, encoder = _read(source)
+        file, weights = read_source(source)
         part = LoadReport(f"{file} ({name})")
-        state |= _convert_encoder(encoder, f"context_encoders.{name}.", part)
+        state |= _convert_encoder(weights.state, f"context_encoders.{name}.", part)
         # Key names are the same in all files; the report tells them apart.
         report.converted |= {f"{name}: {key}": to for key, to in part.converted.items()}
         report.dropped |= {f"{name}: {key}": reason for key, reason in part.dropped.items()}
@@ -219,10 +239,10 @@ def _convert_contexts(
 
 
 def _convert_encoder(state: Mapping[str, Tensor], to: str, report: LoadReport) -> dict[str, Tensor]:
-    published = is_published(set(state))
+    published = FCtLLayout().is_published(state.keys())
     if published:
         state = merge_aliases(state, report)
-    prefix = r"vgg\." if published else _PREFIX + r"encoder\."
+    prefix = r"vgg\." if published else PREFIX + r"encoder\."
     return convert(
         state,
         [
@@ -254,7 +274,7 @@ def merge_aliases(state: Mapping[str, Tensor], report: LoadReport) -> dict[str, 
     return merged
 
 
-def rules_for(model: nn.Module, keys: set[str], source: str) -> list[Rule]:
+def rules_for(model: FCtL, keys: Set[str], source: str) -> list[Rule]:
     """Rules for a published state dict with `keys`, after `merge_aliases`, and one model.
 
     Raises `CheckpointError` where the checkpoint is of the other published branch.

@@ -5,7 +5,7 @@ import torch
 
 import rskt_seg
 from rskt_seg.errors import ConfigError, VocabularyError
-from rskt_seg.zoo import MODELS
+from rskt_seg.methods import find_preset, model_names
 
 
 def images(batch=1, height=64, width=96):
@@ -33,11 +33,11 @@ def test_the_closed_set_models_are_called_as_documented():
         assert model(patches, contexts=contexts).logits.shape == (2, 2, 64, 64)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", model_names())
 def test_every_name_states_options_that_its_model_takes(name):
-    entry = MODELS[name]
-    assert set(entry.options) <= set(entry.known)
-    assert entry.spec(*([5] if entry.closed_set else []), **entry.options)
+    method, options = find_preset(name)
+    assert set(options) <= set(method.options)
+    assert method.spec(*([5] if method.is_closed else []), **options)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_every_name_states_options_that_its_model_takes(name):
 def test_encoders_and_branches_are_those_asked_for(name, branch):
     with torch.device("meta"):
         model = rskt_seg.create_model(name, 7, branch=branch)
-    assert model.spec.encoder == MODELS[name].options["encoder"] and model.spec.branch == branch
+    assert model.spec.encoder == find_preset(name)[1]["encoder"] and model.spec.branch == branch
     assert model.context_factors["large"] == (0 if branch == "deepglobe" else 3)
 
 
@@ -76,7 +76,7 @@ def test_class_names_give_the_number_of_classes():
         (["rskt_tiny", 7], {}, "vocabulary"),
         (["rskt_tiny"], {"class_names": ["road"]}, "vocabulary"),
         (["bicor_tiny", 7], {"num_layer": 2}, "did you mean 'num_layers'"),
-        (["fctl_tiny", 7], {"dino": True}, "options are num_classes, encoder"),
+        (["fctl_tiny", 7], {"dino": True}, "options are encoder, contexts"),
         (["fctl_tiny", 7], {"mcf": "sum"}, "mcf must be one of"),
         (["bicor_tiny", 1], {}, "num_classes must be"),
     ],

@@ -1,26 +1,37 @@
-"""The layout of the published RSKT-Seg checkpoints (`model_final.pth`) -> this package's names."""
+"""Checkpoints of RSKT-Seg: the published layout (`model_final.pth`) -> this package's names, its encoders."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence, Set
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from rskt_seg.checkpoints.clip import trunk_rules
-from rskt_seg.checkpoints.rules import Rule
+from rskt_seg.checkpoints import clip, dino
+from rskt_seg.checkpoints.rules import LoadReport, Rule, convert, load_strict
 from rskt_seg.errors import CheckpointError
+from rskt_seg.methods.layout import OTHER_ENCODER, CheckpointLayout
+from rskt_seg.methods.record import EncoderRole
+from rskt_seg.models.rskt import RSKT
+from rskt_seg.models.rskt.original import WindowBlock
 
 _ROOT = r"sem_seg_head\.predictor\."
 _HEAD = _ROOT + r"transformer\."
 _WINDOWS = _HEAD + r"layers\.(\d+)\.swin_block\."
-FREE = ("padding", "class_chunk", "clip_finetune", "dino_finetune", "mask_ignored")
 _MASK = _HEAD + r"layers\.(\d+)\.swin_block\.block_2\.attn_mask$"
 
 
-def is_published(keys: set[str]) -> bool:
-    """Whether these are key names of the published code."""
-    return any(key.startswith("sem_seg_head.predictor.") for key in keys)
+class RSKTLayout(CheckpointLayout):
+    """Own and published checkpoints of RSKT-Seg."""
+
+    training_only = ("padding", "class_chunk", "clip_finetune", "dino_finetune", "mask_ignored")
+    output_key = "decoder.head.weight"
+
+    def is_published(self, keys: Set[str]) -> bool:
+        return any(key.startswith("sem_seg_head.predictor.") for key in keys)
+
+    def published_rules(self, model: RSKT, state: Mapping[str, Tensor], source: str) -> Sequence[Rule]:
+        _check_masks(model, state, source)
+        return rules_for(model)
 
 
 def _guides(encoder: str, sides: tuple[str, str], projection: str) -> list[Rule]:
@@ -51,13 +62,12 @@ def _layer() -> list[Rule]:
     ]
 
 
-def rules_for(model: nn.Module) -> list[Rule]:
-    """Rules for one model; how many RemoteCLIP blocks it keeps decides which are dropped."""
-    remote = getattr(model, "remote_clip", None)
-    blocks = len(remote.transformer.resblocks) if remote is not None else 0
+def rules_for(model: RSKT) -> list[Rule]:
+    """Return the rules for one model; how many RemoteCLIP blocks it keeps decides which are dropped."""
+    blocks = len(model.remote_clip.transformer.resblocks) if model.spec.remote_clip else 0
     return [
         Rule(_ROOT + r"clip_model\.", "clip."),
-        *(_prefixed(rule) for rule in trunk_rules(blocks)),
+        *(_prefixed(rule) for rule in clip.trunk_rules(blocks)),
         Rule(_HEAD + r"conv1\.", "cost.fusion.clip."),
         Rule(_HEAD + r"conv2\.", "cost.fusion.dino."),
         Rule(_HEAD + r"fusion_corr\.", "cost.fusion.both."),
@@ -89,42 +99,67 @@ def _prefixed(rule: Rule) -> Rule:
     return Rule(prefix + rule.pattern, to, rule.reason, rule.split)
 
 
-def check_masks(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Raise `CheckpointError` where the window masks of a checkpoint are not those this model computes.
+def _check_masks(model: RSKT, state: Mapping[str, Tensor], source: str) -> None:
+    """Raise `CheckpointError` if the window masks of a checkpoint are not those that this model computes.
 
     The mask of the shifted windows is the only trace that the window size leaves in a checkpoint. Layers
     that one side lacks altogether are left to strict loading.
     """
     stored = {match[1]: mask for key, mask in state.items() if (match := re.match(_MASK, key))}
     layers = {match[1] for key in state if (match := re.match(_WINDOWS, key))}
-    for number, layer in enumerate(getattr(model, "layers", ())):
-        blocks = [block for block in layer.modules() if hasattr(block, "attn_mask")]
+    for number, layer in enumerate(model.layers):
+        blocks = [block for block in layer.modules() if isinstance(block, WindowBlock)]
         if not blocks or str(number) not in layers:
             continue
         own, mask = blocks[-1].attn_mask, stored.get(str(number))
-        same = mask is None if own is None else mask is not None and own.shape == mask.shape
-        if not same or (own is not None and not torch.equal(own.cpu(), mask)):
+        if own is None or mask is None:
+            same = own is mask
+        else:
+            same = own.shape == mask.shape and torch.equal(own.cpu(), mask)
+        if not same:
             raise CheckpointError(
                 f"{source}: layer {number} was trained with another window size; set the option window to it"
             )
 
 
-def check_options(
-    model: nn.Module, options: Mapping[str, object] | None, source: str, free: Sequence[str] = FREE
-) -> None:
-    """Raise `CheckpointError` where a checkpoint states other options than those of `model`.
+def _load_clip(model: RSKT, state: Mapping[str, Tensor], source: str) -> LoadReport:
+    report = LoadReport(source)
+    # As the published code loads CLIP.
+    named = clip.round_through_half(clip.normalise_names(state))
+    load_strict(model.clip, convert(named, clip.RULES, report), source, OTHER_ENCODER)
+    return report
 
-    Several options leave no trace in the weights (heads, templates, attention, loss); only those that
-    change what a trained model computes are compared, not those named in `free`.
-    """
-    spec = getattr(model, "spec", None)
-    if options is None or spec is None:
-        return
-    own = {key: value for key, value in asdict(spec).items() if key not in free}
-    stated = {key: tuple(v) if isinstance(v, list) else v for key, v in options.items()}
-    other = {key: stated[key] for key, value in own.items() if key in stated and stated[key] != value}
-    if other:
-        listed = ", ".join(f"{key}={value!r} (this model: {own[key]!r})" for key, value in other.items())
-        raise CheckpointError(
-            f"{source} was saved from a model with {listed}; build the model with these options"
-        )
+
+def _load_remote_clip(model: RSKT, state: Mapping[str, Tensor], source: str) -> LoadReport:
+    report = LoadReport(source)
+    named = clip.round_through_half(clip.normalise_names(state))
+    rules = clip.trunk_rules(len(model.remote_clip.transformer.resblocks))
+    load_strict(model.remote_clip, convert(named, rules, report), source, OTHER_ENCODER)
+    return report
+
+
+def _load_dino(model: RSKT, state: Mapping[str, Tensor], source: str) -> LoadReport:
+    report = LoadReport(source)
+    load_strict(model.dino, convert(dino.normalise_names(state), dino.RULES, report), source, OTHER_ENCODER)
+    return report
+
+
+ENCODERS = {
+    "clip": EncoderRole(
+        _load_clip,
+        "CLIP: OpenAI's ViT-B-16.pt (or ViT-L-14-336px.pt for that model), or an open_clip name such as "
+        "ViT-B-16/openai, which is fetched",
+        named=True,
+    ),
+    "remote_clip": EncoderRole(
+        _load_remote_clip,
+        "RemoteCLIP: RemoteCLIP-ViT-B-32.pt from the RemoteCLIP authors (chendelong/RemoteCLIP)",
+        used=lambda spec: spec.remote_clip,
+        named=True,
+    ),
+    "dino": EncoderRole(
+        _load_dino,
+        "RS-DINO: RSIB.pth from the GSNet authors (yecy749/GSNet)",
+        used=lambda spec: spec.dino,
+    ),
+}

@@ -1,26 +1,15 @@
 """The layout of the published BiCoR-Seg checkpoints (Lightning `.ckpt`) -> this package's names, and weights
 of its ConvNeXt encoder as torchvision and timm name them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from rskt_seg.checkpoints.rules import Rule
-from rskt_seg.errors import CheckpointError
+from rskt_seg.checkpoints.rules import LoadReport, Rule, convert, load_strict
+from rskt_seg.methods.layout import OTHER_ENCODER, CheckpointLayout
+from rskt_seg.methods.record import EncoderRole
+from rskt_seg.models.bicor import BiCoR
 
-TRAINING_ONLY = (
-    "stochastic_depth",
-    "label_smoothing",
-    "mask_ignored",
-    "aux_weight",
-    "heat_weight",
-    "heat_loss",
-    "fisher_weight",
-    "final_fisher_weight",
-    "between",
-)
-"""Options that change nothing of what a trained model computes, so that a checkpoint may differ in them
-(whether there is an auxiliary head shows in its weights)."""
 _NET = r"(net\.)?"
 _LAYER = _NET + r"decoder\.bicor_stack\.layers\.(\d+)\."
 _TABLE = "decoder.class_embeddings"
@@ -39,13 +28,35 @@ def _as_matrix(weight: Tensor) -> tuple[Tensor]:
     return (weight.flatten(1),)
 
 
-def is_published(keys: set[str]) -> bool:
-    """Whether these are key names of the published code, with or without Lightning's prefix."""
-    return any(key.removeprefix("net.").startswith("decoder.bicor_stack.") for key in keys)
+class BiCoRLayout(CheckpointLayout):
+    """Own and published checkpoints of BiCoR-Seg."""
+
+    # Whether there is an auxiliary head shows in the weights.
+    training_only = (
+        "stochastic_depth",
+        "label_smoothing",
+        "mask_ignored",
+        "padding",
+        "aux_weight",
+        "heat_weight",
+        "heat_loss",
+        "fisher_weight",
+        "final_fisher_weight",
+        "between",
+    )
+    output_key = "decoder.head.classifier.weight"
+    class_key = _TABLE
+
+    def is_published(self, keys: Set[str]) -> bool:
+        """Return whether the keys are the published code's, with or without Lightning's prefix."""
+        return any(key.removeprefix("net.").startswith("decoder.bicor_stack.") for key in keys)
+
+    def published_rules(self, model: BiCoR, state: Mapping[str, Tensor], source: str) -> Sequence[Rule]:
+        return rules_for(model)
 
 
-def rules_for(model: nn.Module) -> list[Rule]:
-    """Rules for one model: without an auxiliary head, that of the checkpoint is dropped."""
+def rules_for(model: BiCoR) -> list[Rule]:
+    """Return the rules for one model: without an auxiliary head, that of the checkpoint is dropped."""
     auxiliary = any(key.endswith("head.auxiliary.weight") for key in model.state_dict())
     unused = "the auxiliary head serves training only, and this model is built without (aux_weight=0)"
     static = _NET + r"decoder\.static_classifier\."
@@ -60,17 +71,6 @@ def rules_for(model: nn.Module) -> list[Rule]:
         Rule(_NET + r"decoder\.classifier_proj\.", "decoder.head.classifier."),
         Rule(static, "decoder.head.auxiliary.") if auxiliary else Rule(static, None, unused),
     ]
-
-
-def check_classes(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Raise `CheckpointError` where `state`, under this package's names, has another number of classes."""
-    own = model.state_dict().get(_TABLE)
-    table = state.get(_TABLE)
-    if own is not None and table is not None and len(own) != len(table):
-        raise CheckpointError(
-            f"{source} was trained on {len(table)} classes, this model has {len(own)}; build it with "
-            f"num_classes={len(table)}, or choose the checkpoint of its data set"
-        )
 
 
 _CLASSIFIER = "the ImageNet classifier; the stages are taken as they are"
@@ -101,3 +101,12 @@ ENCODER_RULES = [
     *(rule for stage in range(4) for rule in _timm_stage(stage)),
 ]
 """torchvision's names (`features.*`, kept) or timm's -> the names inside the encoder."""
+
+
+def _load_convnext(model: BiCoR, state: Mapping[str, Tensor], source: str) -> LoadReport:
+    report = LoadReport(source)
+    load_strict(model.convnext, convert(state, ENCODER_RULES, report), source, OTHER_ENCODER)
+    return report
+
+
+ENCODERS = {"convnext": EncoderRole(_load_convnext, "ConvNeXt-B of torchvision or timm, trained on ImageNet")}

@@ -7,34 +7,31 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from rskt_seg.checkpoints import bicor, clip, dino, fctl, rskt
+from rskt_seg.checkpoints import clip, dino
 from rskt_seg.checkpoints.fetch import sha256_of
-from rskt_seg.checkpoints.files import CLASS_NAMES, OPTIONS, TRAINED_ON, WeightFile, read_weights
-from rskt_seg.checkpoints.load import load_checkpoint
+from rskt_seg.checkpoints.files import CLASS_NAMES, OPTIONS, TRAINED_ON, Source, WeightFile, read_weights
 from rskt_seg.checkpoints.rules import LoadReport, convert
 from rskt_seg.errors import CheckpointError
+from rskt_seg.methods.load import class_names_of, load_checkpoint
+from rskt_seg.methods.registry import registered_methods
+from rskt_seg.typing import SegmentationModel
 from rskt_seg.writing import replacing
 
 _SUFFIX = ".safetensors"
-# The last layer of each model under this package's names: RSKT-Seg, BiCoR-Seg, FCtL, weakly supervised.
-_HEADS = (
-    "decoder.head.weight",
-    "decoder.head.classifier.weight",
-    "decoder.score.weight",
-    "decoder.classifier.weight",
-)
 
 
 def kind_of(weights: WeightFile, source: str) -> str:
-    """Whether a file holds a whole "model", a "clip" (OpenAI, open_clip, RemoteCLIP) or a "dino".
+    """Return whether a file holds a whole "model", a "clip" (OpenAI, open_clip, RemoteCLIP) or a "dino".
 
-    Raises `CheckpointError` for any other.
+    Raises:
+        CheckpointError: it holds none of them.
     """
-    keys = set(weights.state)
-    published = any(layout.is_published(keys) for layout in (rskt, bicor, fctl))
-    if published or any(key.endswith(_HEADS) for key in keys):
+    keys = weights.state.keys()
+    layouts = [method.checkpoint for method in registered_methods()]
+    outputs = tuple(layout.output_key for layout in layouts if layout.output_key)
+    if any(layout.is_published(keys) for layout in layouts) or any(key.endswith(outputs) for key in keys):
         return "model"
     if "visual.conv1.weight" in clip.normalise_names(weights.state):
         return "clip"
@@ -47,7 +44,7 @@ def kind_of(weights: WeightFile, source: str) -> str:
     )
 
 
-def export_encoder(source: str | os.PathLike, target: str | os.PathLike) -> LoadReport:
+def export_encoder(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> LoadReport:
     """Write the weights of an encoder file as safetensors; `load_encoder` takes the same from either.
 
     Values and their precision stay; wrappers and prefixes go, and what is no weight of the encoder (the
@@ -69,10 +66,10 @@ def export_encoder(source: str | os.PathLike, target: str | os.PathLike) -> Load
 
 
 def export_model(
-    model: nn.Module,
-    source: str | os.PathLike,
-    target: str | os.PathLike,
-    contexts: Mapping[str, str | os.PathLike] | None = None,
+    model: SegmentationModel,
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    contexts: Mapping[str, Source] | None = None,
 ) -> LoadReport:
     """Load a whole checkpoint into `model`, strictly, and write it under this package's names.
 
@@ -83,15 +80,15 @@ def export_model(
     check_target(target)
     report = load_checkpoint(model, source, contexts)
     stated = {OPTIONS: json.dumps(asdict(model.spec))}
-    if getattr(model, "class_names", None) is not None:
-        stated[CLASS_NAMES] = json.dumps(model.class_names)
+    if (names := class_names_of(model)) is not None:
+        stated[CLASS_NAMES] = json.dumps(names)
     if sets := read_weights(source).trained_on:
         stated[TRAINED_ON] = json.dumps(sets)
     _write(model.state_dict(), source, target, stated)
     return report
 
 
-def check_target(target: str | os.PathLike) -> None:
+def check_target(target: str | os.PathLike[str]) -> None:
     """Raise `CheckpointError` unless `target` is a .safetensors that does not exist yet."""
     if Path(target).suffix != _SUFFIX:
         raise CheckpointError(f"{target}: the output must end in {_SUFFIX}")
@@ -100,14 +97,17 @@ def check_target(target: str | os.PathLike) -> None:
 
 
 def _write(
-    state: dict[str, Tensor], source: str | os.PathLike, target: str | os.PathLike, metadata: dict[str, str]
+    state: dict[str, Tensor],
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    metadata: dict[str, str],
 ) -> None:
-    """A file that takes its name when it is complete; it states the file it was made from."""
+    """Write a file that takes its name when it is complete, and states the file it was made from."""
     from safetensors.torch import save_file
 
     origin = {"format": "pt", "source": Path(source).name, "source_sha256": sha256_of(source)}
     # Views of one storage, which safetensors refuses, become tensors of their own.
     tensors = {key: tensor.detach().clone().contiguous() for key, tensor in state.items()}
     with replacing(target) as partial:
-        save_file(tensors, partial, metadata=origin | metadata)
+        save_file(tensors, partial, metadata={**origin, **metadata})
         partial.chmod(0o644)  # the library gives it to its owner alone

@@ -3,17 +3,24 @@
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
+from detectron2.data import transforms as T
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from PIL import Image
 from torch import Tensor
 
+from rskt_seg.d2.augmentation import RandomQuarterTurn
+from rskt_seg.d2.chains import check_probability
 from rskt_seg.d2.devices import peak_memory
 from rskt_seg.d2.heads import ClosedSetHead, Entries
+from rskt_seg.d2.methods.record import Chain, DetectronMethod
+from rskt_seg.errors import ConfigError
 from rskt_seg.inference.contexts import (
     context_window,
     cut,
@@ -24,7 +31,8 @@ from rskt_seg.inference.contexts import (
     resized,
 )
 from rskt_seg.inference.views import VIEWS, View
-from rskt_seg.models.fctl import ContextFeatures, FCtL
+from rskt_seg.methods import fctl
+from rskt_seg.models.fctl import ContextFeatures, FCtL, FCtLSpec
 from rskt_seg.windows import Window
 
 logger = logging.getLogger(__name__)
@@ -173,3 +181,43 @@ def _resized_label(label: np.ndarray, side: int) -> np.ndarray:
     if label.shape != (side, side):
         label = np.asarray(Image.fromarray(label.astype(np.uint8)).resize((side, side), Image.NEAREST))
     return np.array(label, np.int64)
+
+
+def _fctl_chain(cfg: CfgNode, *_: object) -> list[T.Augmentation]:
+    return [
+        T.RandomFlip(check_probability("HFLIP", cfg.INPUT.HFLIP), horizontal=True, vertical=False),
+        RandomQuarterTurn(check_probability("ROTATE90", cfg.INPUT.ROTATE90)),
+    ]
+
+
+@dataclass(frozen=True)
+class _FCtLMethod(DetectronMethod):
+    def check_config(self, cfg: CfgNode, spec: FCtLSpec) -> None:
+        if cfg.SOLVER.SUB_BATCH < 1:
+            raise ConfigError(f"SOLVER.SUB_BATCH must be at least 1; found {cfg.SOLVER.SUB_BATCH}")
+        if not 0 <= cfg.INPUT.PATCH_OVERLAP < spec.patch_side:
+            raise ConfigError(
+                "0 <= INPUT.PATCH_OVERLAP < MODEL.FCTL.PATCH_SIDE expected; found "
+                f"{cfg.INPUT.PATCH_OVERLAP} and {spec.patch_side}"
+            )
+
+    def segmenter_options(self, cfg: CfgNode) -> dict[str, Any]:
+        return {} if cfg.MODEL.FCTL.VIEW == "whole" else {"patch_overlap": cfg.INPUT.PATCH_OVERLAP}
+
+
+FCTL = _FCtLMethod(
+    method=fctl.FCTL,
+    head=FCtLHead,
+    section="FCTL",
+    chain="fctl",
+    chains={"fctl": Chain(_fctl_chain, reads=frozenset({"INPUT.HFLIP", "INPUT.ROTATE90"}))},
+    keys={
+        # The checkpoint of the stage before this one; what is new in this stage starts untrained.
+        "MODEL.START_FROM": "",
+        # Least overlap (px) of neighbouring patches, in training and evaluation.
+        "INPUT.PATCH_OVERLAP": 50,
+        # Patches of one image that go through the model at a time in training; the gradients of all of them
+        # and of all images are added up before the step, as published.
+        "SOLVER.SUB_BATCH": 4,
+    },
+)

@@ -1,0 +1,150 @@
+"""BiCoR-Seg behind Detectron2."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from detectron2.config import CfgNode, configurable
+from detectron2.data import transforms as T
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
+from torch import Tensor
+
+from rskt_seg.d2.augmentation import RandomQuarterTurn, RandomScale
+from rskt_seg.d2.chains import check_probability, crop_size
+from rskt_seg.d2.crops import RandomMosaic, SmartCrop
+from rskt_seg.d2.heads import ClosedSetHead, Entries
+from rskt_seg.d2.methods.record import Chain, DetectronMethod, SampleReader
+from rskt_seg.errors import ConfigError
+from rskt_seg.inference.tiles import tile_logits
+from rskt_seg.inference.views import VIEWS, View
+from rskt_seg.methods import bicor
+from rskt_seg.models.bicor import BiCoR
+
+
+@SEM_SEG_HEADS_REGISTRY.register()
+class BiCoRHead(ClosedSetHead):
+    """BiCoR-Seg (`rskt_seg.models.bicor.BiCoR`).
+
+    `tile` and `tile_overlap` (px): how images larger than a tile are evaluated; views are those of a tile.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        model: BiCoR,
+        ignore_value: int = 255,
+        views: Sequence[View] = VIEWS["lr"],
+        tile: int = 1024,
+        tile_overlap: int = 0,
+    ) -> None:
+        super().__init__(model, ignore_value, views)
+        self.tile, self.tile_overlap = tile, tile_overlap
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec] | None = None) -> dict:
+        """As `ClosedSetHead.from_config`."""
+        tiles = {"tile": cfg.TEST.TILE, "tile_overlap": cfg.TEST.TILE_OVERLAP}
+        return super().from_config(cfg, input_shape) | tiles
+
+    def losses(self, entries: Entries, vocabulary: Sequence[str]) -> dict[str, Tensor]:
+        """Named scalars for images and targets of one size."""
+        self.check_classes(vocabulary)
+        targets = self.targets(entries)
+        return self.model.losses(self.model(self.images(entries)), targets, self.ignore_value)
+
+    def probabilities(self, entry: Mapping, views: Sequence[View]) -> Tensor:
+        """Scores (T, H, W) in 0..1 of one image at the size at which it is given."""
+        options = {"tile": self.tile, "overlap": self.tile_overlap, "views": views}
+        return tile_logits(self.model, entry["image"], **options).softmax(dim=0)
+
+
+def _geoseg_chain(cfg: CfgNode, samples: Sequence[dict], read: SampleReader | None) -> list[T.Augmentation]:
+    return [
+        *_mosaic(cfg, samples, read),
+        RandomScale(_scales(cfg)),
+        *_smart_crop(cfg),
+        # As albumentations has it, which GeoSeg uses: a turn by 0 degrees is one of the four.
+        RandomQuarterTurn(check_probability("ROTATE90", cfg.INPUT.ROTATE90), turns=(0, 1, 2, 3)),
+        T.RandomFlip(check_probability("HFLIP", cfg.INPUT.HFLIP), horizontal=True, vertical=False),
+        T.RandomFlip(check_probability("VFLIP", cfg.INPUT.VFLIP), horizontal=False, vertical=True),
+    ]
+
+
+def _scales(cfg: CfgNode) -> tuple[float, ...]:
+    scales = tuple(cfg.INPUT.SCALES)
+    if not scales or min(scales) <= 0:
+        raise ConfigError(f"INPUT.SCALES must be one or more factors above 0; found {scales}")
+    return scales
+
+
+def _mosaic(cfg: CfgNode, samples: Sequence[dict], read: SampleReader | None) -> list[T.Augmentation]:
+    probability, side = check_probability("MOSAIC", cfg.INPUT.MOSAIC), cfg.INPUT.MOSAIC_SIDE
+    if probability == 0:
+        return []
+    if side < 4:
+        raise ConfigError(f"INPUT.MOSAIC_SIDE must be at least 4 px; found {side}")
+    if len(samples) == 0 or read is None:
+        raise ConfigError(
+            f"INPUT.MOSAIC {probability} takes parts of other images: give the mapper the samples of the "
+            "dataset, or set it to 0"
+        )
+    return [RandomMosaic(probability, side, cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE, samples, read)]
+
+
+def _smart_crop(cfg: CfgNode) -> list[T.Augmentation]:
+    crop = cfg.INPUT.CROP
+    if not crop.ENABLED:
+        return []
+    size = crop_size(cfg)
+    if size[0] != size[1] and cfg.INPUT.ROTATE90 > 0:
+        raise ConfigError(
+            f"INPUT.CROP.SIZE {list(size)} is not square, so that crops would have two sizes: set "
+            "INPUT.ROTATE90 to 0"
+        )
+    return [SmartCrop(size, crop.SINGLE_CATEGORY_MAX_AREA, cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE)]
+
+
+_CHAIN_KEYS = (
+    "SCALES",
+    "MOSAIC",
+    "MOSAIC_SIDE",
+    "HFLIP",
+    "VFLIP",
+    "ROTATE90",
+    "CROP.ENABLED",
+    "CROP.SINGLE_CATEGORY_MAX_AREA",
+)
+
+
+@dataclass(frozen=True)
+class _BiCoRMethod(DetectronMethod):
+    def check_batch(self, cfg: CfgNode, images: int) -> None:
+        """The Fisher losses compare the class embeddings of a process's images; one image gives none."""
+        options = cfg.MODEL.BICOR
+        if options.FISHER_WEIGHT + options.FINAL_FISHER_WEIGHT and images < 2:
+            raise ConfigError(
+                "the Fisher losses of BiCoR-Seg need at least 2 images in every process, and are 0 for one: "
+                "raise SOLVER.IMS_PER_BATCH, use fewer processes, or set MODEL.BICOR.FISHER_WEIGHT and "
+                "FINAL_FISHER_WEIGHT to 0"
+            )
+
+    def segmenter_options(self, cfg: CfgNode) -> dict[str, Any]:
+        # No overlap is the published evaluation; a picture should not show seams.
+        return {"tile": cfg.TEST.TILE, "tile_overlap": cfg.TEST.TILE_OVERLAP or None}
+
+
+BICOR = _BiCoRMethod(
+    method=bicor.BICOR,
+    head=BiCoRHead,
+    section="BICOR",
+    chain="geoseg",
+    chains={
+        "geoseg": Chain(
+            _geoseg_chain,
+            reads=frozenset(f"INPUT.{key}" for key in _CHAIN_KEYS),
+        )
+    },
+    reads=frozenset({"TEST.TILE", "TEST.TILE_OVERLAP"}),
+)

@@ -1,0 +1,141 @@
+"""The Detectron2 side of a method: its head, its keys, its augmentations and its place in a run."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple
+
+from detectron2.config import CfgNode
+from detectron2.data import transforms as T
+from torch import nn
+
+from rskt_seg.d2.crops import Sample
+from rskt_seg.methods.record import NUM_CLASSES, Method
+from rskt_seg.typing import SegmentationModel
+
+OPEN_VOCABULARY_KEYS = frozenset(
+    {"TEST.ROTATE_NAMES", "TEST.AUG.FLIP", "TEST.AUG.MIN_SIZES", "TEST.AUG.MAX_SIZE"}
+)
+"""Keys that methods with an open vocabulary read, and no others."""
+CLOSED_SET_KEYS = frozenset({"TEST.AUG.VIEWS"})
+"""Keys that methods with a closed set read, and no others."""
+IMAGE_LABEL_KEYS = frozenset({"DATASETS.MIN_LABEL_PIXELS"})
+"""Keys that methods read which learn from image-level labels, and no others."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A sequence of training augmentations, chosen by `INPUT.AUGMENTATION`.
+
+    Attributes:
+        build: (configuration, samples of the dataset, reader of a sample) -> augmentations.
+        reads: The `INPUT` keys that it reads, besides those that every chain may read.
+        uses_masks: Whether it augments masks; methods that learn from image-level labels have none.
+    """
+
+    build: Callable[[CfgNode, Sequence[dict[str, Any]], "SampleReader | None"], list[T.Augmentation]]
+    reads: frozenset[str] = frozenset()
+    uses_masks: bool = True
+
+
+SampleReader = Callable[[dict[str, Any]], Sample]
+
+
+class EvaluationPass(NamedTuple):
+    """A further pass over the test sets, with results of its own.
+
+    `suffix` ends the names of its results. `wrap` makes the model that answers from the segmentor. `note` is
+    printed with the results; they are then no figures of predictions, and no paper is compared with them.
+    """
+
+    suffix: str
+    wrap: Callable[[CfgNode, nn.Module], nn.Module]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class DetectronMethod:
+    """What Detectron2's side needs to know of a method; a method overrides the hooks that concern it.
+
+    Attributes:
+        method: The plain record.
+        head: The head, registered in `SEM_SEG_HEADS_REGISTRY`; its class name is the value of
+            `MODEL.SEM_SEG_HEAD.NAME`.
+        section: Its options are `MODEL.<section>.<FIELD>`.
+        chain: The value of `INPUT.AUGMENTATION` that its configurations start from.
+        chains: The chains that it brings along, by name.
+        keys: Its own keys, full name -> default; only methods that list a key in `keys` or `reads` read it.
+        reads: Keys of the common configuration that it reads and others do not.
+    """
+
+    method: Method
+    head: type[nn.Module]
+    section: str
+    chain: str = "ovrsis"
+    chains: Mapping[str, Chain] = field(default_factory=dict)
+    keys: Mapping[str, object] = field(default_factory=dict)
+    reads: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """The value of `MODEL.SEM_SEG_HEAD.NAME`."""
+        return self.head.__name__
+
+    @property
+    def options(self) -> dict[str, object]:
+        """Key below `MODEL.<section>` -> default, for every option but the number of classes."""
+        return {f.name.upper(): f.default for f in fields(self.method.spec) if f.name != NUM_CLASSES}
+
+    @property
+    def read_keys(self) -> frozenset[str]:
+        """Every key that this method reads and some other method does not."""
+        method = self.method
+        common = CLOSED_SET_KEYS if method.is_closed else OPEN_VOCABULARY_KEYS
+        weak = IMAGE_LABEL_KEYS if method.is_weak else frozenset()
+        frozen = frozenset({"MODEL.SAVE_FROZEN"} if method.frozen_encoders else ())
+        encoders = frozenset(encoder_key(role) for role in method.encoders)
+        return common | weak | frozen | encoders | self.reads | frozenset(self.keys)
+
+    def advice(self, key: str) -> str | None:
+        """Return what to use in place of a key of the authors' configurations; None for any other key."""
+        return None
+
+    def check_config(self, cfg: CfgNode, spec: Any) -> None:
+        """Raise `ConfigError` for values of `keys` that cannot be used; `spec` is that of the model."""
+
+    def check_batch(self, cfg: CfgNode, images: int) -> None:
+        """Raise `ConfigError` if a training batch of so many images in a process cannot be learned from."""
+
+    def background(self, cfg: CfgNode, class_names: Sequence[str]) -> int | None:
+        """Return the id of the class that image-level labels need not name; None if there is none."""
+        return None
+
+    def check_training_data(self, cfg: CfgNode, class_names: Sequence[str]) -> None:
+        """Raise for classes that the method cannot be trained on, once the datasets are registered."""
+
+    def check_test_data(self, cfg: CfgNode, name: str, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Raise `ConfigError` for images of a test set that an evaluation as configured cannot score."""
+
+    def finish_start(self, model: SegmentationModel, cfg: CfgNode) -> None:
+        """Complete a new model whose encoders have just been loaded one by one."""
+
+    def learning_rate_factors(self, cfg: CfgNode) -> Iterable[tuple[str, float]]:
+        """Return (prefix of parameter names in the plain model, factor on `SOLVER.BASE_LR`); 1 for others."""
+        return ()
+
+    def evaluation_passes(self, cfg: CfgNode) -> Sequence[EvaluationPass]:
+        """Return the passes that follow the plain evaluation and the one with test-time augmentation."""
+        return ()
+
+    def segmenter_options(self, cfg: CfgNode) -> dict[str, Any]:
+        """Return what a configuration says about how `rskt_seg.Segmenter` is to see images."""
+        return {}
+
+    @property
+    def allows_tf32(self) -> bool:
+        """Whether matrix products may be rounded to TF32 on GPUs that have it, as published codes do."""
+        return True
+
+
+def encoder_key(role: str) -> str:
+    """Return the key that names the source of an encoder."""
+    return f"MODEL.ENCODERS.{role.upper()}"

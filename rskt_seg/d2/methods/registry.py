@@ -1,0 +1,48 @@
+"""The Detectron2 sides of the registered methods."""
+
+from importlib import import_module
+
+from detectron2.config import CfgNode
+
+from rskt_seg.d2.methods.record import Chain, DetectronMethod
+from rskt_seg.errors import ConfigError
+from rskt_seg.methods.record import Method
+from rskt_seg.methods.registry import registered_methods
+
+
+def detectron_methods() -> dict[str, DetectronMethod]:
+    """Return `MODEL.SEM_SEG_HEAD.NAME` -> method, of all registered methods with a Detectron2 side.
+
+    Raises:
+        ConfigError: a method names a Detectron2 side that is none.
+    """
+    records = [_load(method) for method in registered_methods() if method.detectron2]
+    return {record.name: record for record in records}
+
+
+def _load(method: Method) -> DetectronMethod:
+    module, _, attribute = method.detectron2.partition(":")
+    record = getattr(import_module(module), attribute, None)
+    if not isinstance(record, DetectronMethod) or record.method is not method:
+        raise ConfigError(
+            f"method {method.name!r}: {method.detectron2!r} must name, as module:attribute, its "
+            "rskt_seg.d2.methods.DetectronMethod"
+        )
+    return record
+
+
+def method_of(cfg: CfgNode) -> DetectronMethod:
+    """Return the method that a configuration chooses.
+
+    Raises:
+        ConfigError: `MODEL.SEM_SEG_HEAD.NAME` is no head of a registered method.
+    """
+    name, methods = cfg.MODEL.SEM_SEG_HEAD.NAME, detectron_methods()
+    if name not in methods:
+        raise ConfigError(f"MODEL.SEM_SEG_HEAD.NAME must be one of {', '.join(methods)}; found {name!r}")
+    return methods[name]
+
+
+def chains() -> dict[str, Chain]:
+    """Return `INPUT.AUGMENTATION` -> chain, of all methods."""
+    return {name: chain for record in detectron_methods().values() for name, chain in record.chains.items()}

@@ -1,0 +1,279 @@
+"""The weakly supervised method behind Detectron2's segmentation head."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, cast
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode, configurable
+from detectron2.data import transforms as T
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
+from PIL import Image
+from torch import Tensor, nn
+
+from rskt_seg.d2.augmentation import RandomCropOrFill, RandomQuarterTurn, RandomScaleBetween
+from rskt_seg.d2.chains import check_probability, crop_size
+from rskt_seg.d2.datasets import with_labels_of_image
+from rskt_seg.d2.heads import ClosedSetHead, Entries
+from rskt_seg.d2.methods.record import Chain, DetectronMethod, EvaluationPass
+from rskt_seg.d2.segmentor import RSSegmentor, unwrapped
+from rskt_seg.d2.specs import model_spec
+from rskt_seg.encoders.presets import CLIP_PIXEL_MEAN
+from rskt_seg.encoders.text import build_tokenizer
+from rskt_seg.errors import ConfigError, DatasetError, ImageReadError
+from rskt_seg.inference.crf import check_crf_installed
+from rskt_seg.inference.scales import mean_maps, scaled_scores
+from rskt_seg.inference.views import VIEWS, View
+from rskt_seg.methods import wsss
+from rskt_seg.models.wsss import PriorWSSS, PriorWSSSSpec
+from rskt_seg.models.wsss.classes import IGNORED, find_channels
+from rskt_seg.models.wsss.spec import CLIP_PRESETS
+from rskt_seg.models.wsss.text import check_tokens, describe_classes
+from rskt_seg.typing import SegmentationModel
+
+_MEAN_COLOR = tuple(round(mean) for mean in CLIP_PIXEL_MEAN)
+CAM_NOTE = "CAMs, given image-level labels (of the truth, or the dataset's own): no figures of predictions"
+
+
+@SEM_SEG_HEADS_REGISTRY.register()
+class PriorWSSSHead(ClosedSetHead):
+    """The weakly supervised method (`rskt_seg.models.wsss.PriorWSSS`), learnt from image-level labels.
+
+    `tile`, `tile_overlap` (px): how images larger than a tile are evaluated. `scales`, `flip`: which copies
+    of a tile are averaged; `crf`: dense CRF after them.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        model: PriorWSSS,
+        ignore_value: int = 255,
+        views: Sequence[View] = VIEWS["lr"],
+        tile: int = 512,
+        tile_overlap: int = 128,
+        scales: Sequence[float] = (0.75, 1.0, 1.25),
+        flip: bool = True,
+        crf: bool = False,
+    ) -> None:
+        if crf:
+            check_crf_installed()  # before a training, not after it
+        super().__init__(model, ignore_value, views)
+        self.tile, self.tile_overlap = tile, tile_overlap
+        self.scales, self.flip, self.crf = tuple(scales), flip, crf
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec] | None = None) -> dict:
+        """As `ClosedSetHead.from_config`."""
+        test = cfg.TEST
+        tiles = {"tile": test.TILE, "tile_overlap": test.TILE_OVERLAP}
+        return (
+            super().from_config(cfg, input_shape)
+            | tiles
+            | {
+                "scales": test.SCALES,
+                "flip": test.SCALES_FLIP,
+                "crf": test.CRF,
+            }
+        )
+
+    def present(self, entries: Entries) -> Tensor:
+        """Which of the T foreground classes each entry's `image_labels` (ids) name, (B, T) bool.
+
+        The id of the background says nothing and is left out. Raises `DatasetError` for an entry without
+        image-level labels, and for an id of no class.
+        """
+        channels = {id_: channel for channel, id_ in enumerate(self.model.channel_ids[1:])}
+        known = set(range(len(self.model.class_names)))
+        present = torch.zeros(len(entries), len(channels), dtype=torch.bool)
+        for row, entry in zip(present, entries, strict=True):
+            labels = entry.get("image_labels")
+            if labels is None or not set(labels) <= known:
+                raise DatasetError(
+                    f"{entry.get('file_name', 'an image')}: image_labels must be ids of the "
+                    f"{len(known)} classes; found {labels}"
+                )
+            row[[channels[label] for label in labels if label in channels]] = True
+        return present.to(self.model.device)
+
+    def losses(self, entries: Entries, vocabulary: Sequence[str]) -> dict[str, Tensor]:
+        """Named scalars for images of one size with `image_labels` and, where padded, `valid` (H, W) bool."""
+        self.check_classes(vocabulary)
+        images, present = self.images(entries), self.present(entries)
+        valid = None
+        if "valid" in entries[0]:
+            valid = torch.stack([entry["valid"] for entry in entries]).to(self.model.device)
+        output = self.model(images, evidence=True)
+        cams = self.model.cams(output.evidence, present, learn=self.training, valid=valid)
+        maps = cams.final.unflatten(2, output.evidence.grid)
+        return self.model.losses(output, self.model.pseudo_labels(images, maps, present, valid))
+
+    def probabilities(self, entry: Mapping, views: Sequence[View]) -> Tensor:
+        """Scores (K, H, W) in 0..1 of one image at the size at which it is given."""
+        tiles = {"tile": self.tile, "overlap": self.tile_overlap, "crf": self.crf}
+        seen = {"scales": self.scales, "flip": self.flip, "views": views}
+        return scaled_scores(self.model, entry["image"], **tiles, **seen)
+
+    def cam_labels(self, entry: Mapping) -> Tensor:
+        """What the CAMs say of one image whose `image_labels` are known: ids (height, width), 255 none.
+
+        The mean over scales and mirrored copies, refined by pixels (the paper, section 4.2). Raises
+        `ConfigError` for an image larger than a tile: the labels of the whole say nothing of its tiles.
+        """
+        if max(entry["image"].shape[1:]) > self.tile:
+            raise ConfigError(
+                f"{entry.get('file_name', 'an image')}: CAMs are scored on images of at most TEST.TILE "
+                f"{self.tile} px; found {tuple(entry['image'].shape[1:])}: cut them, or switch TEST.CAM off"
+            )
+        image, present = self.images([entry])[0][None], self.present([entry])
+
+        def final(seen: Tensor) -> Tensor:
+            evidence = self.model(seen, evidence=True).evidence
+            return self.model.cams(evidence, present).final.unflatten(2, evidence.grid)
+
+        maps = mean_maps(final, image, stride=self.model.stride, scales=self.scales, flip=self.flip)
+        maps = self.model.restacked(maps, present)
+        labels = self.model.pseudo_labels(image, maps, present, scheme="complement")
+        size = (entry.get("height", image.shape[2]), entry.get("width", image.shape[3]))
+        return F.interpolate(labels[None].float(), size, mode="nearest-exact")[0, 0].long()
+
+
+class SegmentorCams(nn.Module):
+    """An `RSSegmentor` with this head, which answers by its CAMs for image-level labels."""
+
+    def __init__(self, segmentor: RSSegmentor, min_pixels: int = 1) -> None:
+        """`min_pixels` as in `with_image_labels`."""
+        super().__init__()
+        self.segmentor = segmentor
+        self.min_pixels = min_pixels
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, model: nn.Module) -> Self:
+        """From a segmentor, which may be wrapped for distributed training."""
+        return cls(unwrapped(model), cfg.DATASETS.MIN_LABEL_PIXELS)
+
+    def forward(self, batched_inputs: Entries) -> list[dict[str, Tensor]]:
+        """Inputs as `RSSegmentor`, with `image_labels` or else a mask to take them from.
+
+        Returns for each `{"labels": (height, width)}`, 255 none. Raises as `with_image_labels`.
+        """
+        head = self.segmentor.sem_seg_head
+        entries = [with_labels_of_image(entry, self.min_pixels) for entry in batched_inputs]
+        return [{"labels": head.cam_labels(entry)} for entry in entries]
+
+
+def _wsss_chain(cfg: CfgNode, *_: object) -> list[T.Augmentation]:
+    if not cfg.INPUT.CROP.ENABLED:
+        raise ConfigError("INPUT.AUGMENTATION wsss needs crops of one size: set INPUT.CROP.ENABLED True")
+    return [
+        RandomScaleBetween(*_scale_range(cfg)),
+        T.RandomFlip(check_probability("HFLIP", cfg.INPUT.HFLIP), horizontal=True, vertical=False),
+        T.RandomFlip(check_probability("VFLIP", cfg.INPUT.VFLIP), horizontal=False, vertical=True),
+        RandomQuarterTurn(check_probability("ROTATE90", cfg.INPUT.ROTATE90)),
+        RandomCropOrFill(crop_size(cfg), _MEAN_COLOR, cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE),
+    ]
+
+
+def _scale_range(cfg: CfgNode) -> tuple[float, float]:
+    bounds = tuple(cfg.INPUT.SCALE_RANGE)
+    if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1]:
+        raise ConfigError(f"INPUT.SCALE_RANGE must be two factors above 0, ascending; found {bounds}")
+    return bounds
+
+
+_CHAIN_KEYS = ("SCALE_RANGE", "HFLIP", "VFLIP", "ROTATE90", "CROP.ENABLED")
+
+
+@dataclass(frozen=True)
+class _PriorWSSSMethod(DetectronMethod):
+    def check_config(self, cfg: CfgNode, spec: PriorWSSSSpec) -> None:
+        scales = cfg.TEST.SCALES
+        if not scales or not all(isinstance(scale, int | float) for scale in scales) or min(scales) <= 0:
+            raise ConfigError(f"TEST.SCALES must be one or more factors above 0; found {tuple(scales)}")
+        if cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE != IGNORED:
+            raise ConfigError(
+                f"pseudo labels ignore {IGNORED}: MODEL.SEM_SEG_HEAD.IGNORE_VALUE must be {IGNORED} with "
+                f"{self.name}; found {cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE}"
+            )
+
+    def check_training_data(self, cfg: CfgNode, class_names: Sequence[str]) -> None:
+        """Raise `ConfigError` if the classes lack the descriptions that a new training needs."""
+        if cfg.MODEL.WEIGHTS:
+            return
+        spec = model_spec(cfg, len(class_names))
+        described = describe_classes(spec, find_channels(class_names, spec.background).foreground)
+        different = len(set(described.descriptions))
+        if spec.tpe and different < spec.clusters:
+            raise ConfigError(
+                f"MODEL.WSSS.CLUSTERS {spec.clusters} needs as many different descriptions; found {different}"
+            )
+        check_tokens(described, build_tokenizer(CLIP_PRESETS[spec.encoder].text))
+
+    def check_test_data(self, cfg: CfgNode, name: str, entries: Sequence[Mapping[str, Any]]) -> None:
+        """CAMs are scored on images of at most a tile; better said before a training than after it."""
+        for entry in entries if cfg.TEST.CAM else ():
+            try:
+                with Image.open(entry["file_name"]) as image:
+                    width, height = image.size
+            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+                raise ImageReadError(f"{entry['file_name']} cannot be read as an image: {error}") from error
+            if max(width, height) > cfg.TEST.TILE:
+                raise ConfigError(
+                    f"TEST.CAM: {entry['file_name']} of {name} is {width} x {height} px, larger than "
+                    f"TEST.TILE {cfg.TEST.TILE}: cut the images, or switch TEST.CAM off"
+                )
+
+    def background(self, cfg: CfgNode, class_names: Sequence[str]) -> int | None:
+        return find_channels(class_names, cfg.MODEL.WSSS.BACKGROUND).background
+
+    def finish_start(self, model: SegmentationModel, cfg: CfgNode) -> None:
+        """Encode the classes by the CLIP that has just been loaded."""
+        cast(PriorWSSS, model).encode_classes(Path(cfg.OUTPUT_DIR))
+
+    def evaluation_passes(self, cfg: CfgNode) -> Sequence[EvaluationPass]:
+        return (EvaluationPass("_CAM", SegmentorCams.from_config, CAM_NOTE),) if cfg.TEST.CAM else ()
+
+    def segmenter_options(self, cfg: CfgNode) -> dict[str, Any]:
+        test = cfg.TEST
+        return {
+            "tile": test.TILE,
+            "tile_overlap": test.TILE_OVERLAP,
+            "scales": test.SCALES,
+            "flip": test.SCALES_FLIP,
+            "crf": test.CRF,
+        }
+
+    @property
+    def allows_tf32(self) -> bool:
+        """False: refinement compares sums of many terms."""
+        return False
+
+
+PRIOR_WSSS = _PriorWSSSMethod(
+    method=wsss.PRIOR_WSSS,
+    head=PriorWSSSHead,
+    section="WSSS",
+    chain="wsss",
+    chains={
+        "wsss": Chain(
+            _wsss_chain,
+            reads=frozenset(
+                f"INPUT.{key}" for key in ("SCALE_RANGE", "HFLIP", "VFLIP", "ROTATE90", "CROP.ENABLED")
+            ),
+            uses_masks=False,
+        )
+    },
+    keys={
+        # Scales of an image whose logits are averaged, each also mirrored with SCALES_FLIP.
+        "TEST.SCALES": (0.75, 1.0, 1.25),
+        "TEST.SCALES_FLIP": True,
+        # Dense CRF after them (package pydensecrf2).
+        "TEST.CRF": False,
+        # A further pass that scores the CAMs for the image-level labels of the truth; results end in _CAM.
+        "TEST.CAM": False,
+    },
+    reads=frozenset({"TEST.TILE", "TEST.TILE_OVERLAP"}),
+)

@@ -1,0 +1,21 @@
+"""How a model sees an image of any size: one class a way, whose fields are the options of `Segmenter`."""
+
+from rskt_seg.inference.strategies.multi_scale import MultiScaleOptions, MultiScaleStrategy
+from rskt_seg.inference.strategies.patch_context import PatchContextOptions, PatchContextStrategy
+from rskt_seg.inference.strategies.strategy import Coarseness, Strategy, channels_first
+from rskt_seg.inference.strategies.tiled import TiledOptions, TiledStrategy
+from rskt_seg.inference.strategies.whole_image import WholeImageOptions, WholeImageStrategy
+
+__all__ = [
+    "Coarseness",
+    "MultiScaleOptions",
+    "MultiScaleStrategy",
+    "PatchContextOptions",
+    "PatchContextStrategy",
+    "Strategy",
+    "TiledOptions",
+    "TiledStrategy",
+    "WholeImageOptions",
+    "WholeImageStrategy",
+    "channels_first",
+]

@@ -1,0 +1,79 @@
+"""Tiles of a small field of view, each seen at several scales and mirrored, then perhaps a dense CRF."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+import numpy as np
+from torch import Tensor
+
+from rskt_seg.errors import ConfigError
+from rskt_seg.inference.crf import CRFParameters, check_crf_installed
+from rskt_seg.inference.scales import SCALES, TILE, passes, scaled_scores
+from rskt_seg.inference.strategies.strategy import Strategy, channels_first, check_choice, check_tiles
+from rskt_seg.inference.views import VIEWS
+
+
+class MultiScaleOptions(TypedDict, total=False):
+    """Options of `MultiScaleStrategy`, as `Segmenter` takes them."""
+
+    tile: int
+    tile_overlap: int | None
+    scales: Sequence[float]
+    flip: bool
+    crf: CRFParameters | bool
+    views: str
+
+
+@dataclass(frozen=True)
+class MultiScaleStrategy(Strategy):
+    """A closed-set model of a small field of view: tiles, each at several scales and mirrored.
+
+    Options: `tile`, `tile_overlap` (px; a quarter of the tile by default). `scales`, the scales at which
+    every tile is seen, and `flip`, whether also mirrored; the logits are averaged. `crf`: whether a dense
+    CRF refines the scores, True, False or `rskt_seg.inference.crf.CRFParameters` (package pydensecrf2).
+    `views`: further test-time augmentation, a name of `rskt_seg.inference.views.VIEWS`.
+    """
+
+    tile: int = TILE
+    tile_overlap: int | None = None
+    scales: Sequence[float] = SCALES
+    flip: bool = True
+    crf: CRFParameters | bool = False
+    views: str = "none"
+
+    def __post_init__(self) -> None:
+        check_choice("views", self.views, VIEWS)
+        check_tiles(self.tile, self.overlap)
+        passes(self.scales, self.flip)
+        if not isinstance(self.crf, CRFParameters | bool):
+            raise ConfigError(f"crf must be True, False or CRFParameters; found {self.crf!r}")
+        if self.crf:
+            check_crf_installed()
+
+    @property
+    def overlap(self) -> int:
+        """Overlap (px) of neighbouring tiles."""
+        return self.tile // 4 if self.tile_overlap is None else self.tile_overlap
+
+    @property
+    def background(self) -> int | None:
+        """Id of the class that the model takes for everything else; None if there is none.
+
+        The model knows; a class that is merely called background does not count.
+        """
+        first = self.model.channel_ids[0]
+        return first if first in range(len(self.vocabulary.names)) else None
+
+    def score_map(self, pixels: np.ndarray) -> Tensor:
+        """See `Strategy.score_map`; at the size of the image."""
+        return scaled_scores(
+            self.model,
+            channels_first(pixels),
+            tile=self.tile,
+            overlap=self.overlap,
+            crf=self.crf,
+            scales=self.scales,
+            flip=self.flip,
+            views=VIEWS[self.views],
+        )

@@ -1,0 +1,119 @@
+"""The image as a whole, resized to the square that the model sees, or a sliding window."""
+
+from dataclasses import dataclass
+from typing import Literal, TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rskt_seg.errors import ConfigError
+from rskt_seg.inference.predict import (
+    MAX_SIDE,
+    SHORT_SIDE,
+    predict_cost_maps,
+    predict_scores,
+    predict_sliding_scores,
+)
+from rskt_seg.inference.strategies.strategy import PADDINGS, Coarseness, Strategy, check_choice
+from rskt_seg.typing import OpenVocabularyModel
+from rskt_seg.windows import sliding_sizes
+
+
+class WholeImageOptions(TypedDict, total=False):
+    """Options of `WholeImageStrategy`, as `Segmenter` takes them."""
+
+    sliding: bool
+    padding: Literal["aligned", "published"]
+    short_side: int
+    max_side: int
+    synonyms: Literal["first", "mean", "max"]
+
+
+class _ImageSize(TypedDict):
+    short_side: int
+    max_side: int
+    padding: str
+
+
+@dataclass(frozen=True)
+class WholeImageStrategy(Strategy):
+    """A model with an open vocabulary: the image as a whole, or a sliding window.
+
+    Options: `sliding`, the published sliding window in place of the image as a whole (finer, about five times
+    slower). `padding`, "aligned" (nothing is shifted) or "published" (the quirk of the benchmark
+    evaluation). `short_side`, `max_side`: length (px) that the shorter side is resized to first (in sliding
+    mode at least that of the square which the windows are cut from), and limit of the longer. `synonyms`:
+    "first" asks for the first name of a class; "mean" and "max" ask for every name and merge their scores.
+    """
+
+    model: OpenVocabularyModel
+    sliding: bool = False
+    padding: str = "aligned"
+    short_side: int = SHORT_SIDE
+    max_side: int = MAX_SIDE
+    synonyms: str = "first"
+
+    def __post_init__(self) -> None:
+        check_choice("padding", self.padding, PADDINGS)
+        if not 1 <= self.short_side <= self.max_side:
+            raise ConfigError(
+                f"1 <= short_side <= max_side expected; found short_side {self.short_side}, "
+                f"max_side {self.max_side}"
+            )
+        self.vocabulary.prompts(self.synonyms)  # refuses what cannot be used
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """Every name that the model is asked for: one a class, or all synonyms."""
+        return self.vocabulary.prompts(self.synonyms)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """See `Strategy.notices`."""
+        return self.vocabulary.notices if self.synonyms == "first" else ()
+
+    def score_map(self, pixels: np.ndarray) -> Tensor:
+        """See `Strategy.score_map`."""
+        if self.sliding:
+            tile, square = sliding_sizes(self.model.working_side)
+            scores = predict_sliding_scores(
+                self.model,
+                pixels,
+                self.prompts,
+                tile=tile,
+                square=square,
+                # Resized to less than the square, an image would lose what the windows are to see.
+                short_side=max(self.short_side, square),
+                max_side=max(self.max_side, square),
+                padding=self.padding,
+            )
+        else:
+            scores = predict_scores(self.model, pixels, self.prompts, **self._size)
+        return self._merge_synonyms(scores.float().cpu())
+
+    def cost_maps(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the cost maps of the whole image by name, each (len(prompts), h, w) float32."""
+        return predict_cost_maps(self.model, pixels, self.prompts, **self._size)
+
+    def coarseness(self, size: tuple[int, int], score_map: Tensor) -> Coarseness | None:
+        """See `Strategy.coarseness`."""
+        cell = (size[0] / score_map.shape[1], size[1] / score_map.shape[2])
+        if self.sliding:
+            side = score_map.shape[1]
+            what = f"in sliding mode one pixel of the {side} px that the model sees"
+            return Coarseness(side, what, cell, "cut the image into parts")
+        remedy = "use the sliding mode (sliding=True, --sliding) or cut the image into parts"
+        return Coarseness(self.model.working_side, "one output cell", cell, remedy)
+
+    @property
+    def _size(self) -> _ImageSize:
+        return {"short_side": self.short_side, "max_side": self.max_side, "padding": self.padding}
+
+    def _merge_synonyms(self, scores: Tensor) -> Tensor:
+        if self.synonyms == "first":
+            return scores
+        groups = scores.split([len(group) for group in self.vocabulary.synonyms])
+        if self.synonyms == "mean":
+            return torch.stack([group.mean(dim=0) for group in groups])
+        return torch.stack([group.amax(dim=0) for group in groups])

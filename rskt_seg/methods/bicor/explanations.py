@@ -1,0 +1,45 @@
+"""What BiCoR-Seg can show: the heatmaps of its class embeddings."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rskt_seg.inference.strategies import TiledStrategy, channels_first
+from rskt_seg.inference.tiles import tiled
+from rskt_seg.methods.record import Explanation, ExplanationRequest, Picture
+from rskt_seg.models.bicor import BiCoR
+from rskt_seg.models.bicor.decoder import STRIDE
+
+
+def _unavailable(model: BiCoR) -> str | None:
+    crossed = model.spec.interaction == "cross_attention"
+    return "this model attends without them (interaction='cross_attention')" if crossed else None
+
+
+def _compute(strategy: TiledStrategy, request: ExplanationRequest) -> np.ndarray:
+    """Return (L, T, h, w) float32 in 0..1 for L layers, h = ceil(H / 4)."""
+
+    def predict(images: Tensor) -> Tensor:
+        layers = strategy.model(images.to(strategy.model.device), padding=strategy.padding).heatmaps
+        return torch.cat(layers, dim=1).sigmoid()
+
+    image = channels_first(request.pixels)
+    maps = tiled(predict, image, tile=strategy.tile, overlap=strategy.overlap, stride=STRIDE)
+    return maps.unflatten(0, (-1, len(strategy.vocabulary.names))).numpy()
+
+
+def _draw(maps: np.ndarray, picture: Picture) -> Sequence[np.ndarray]:
+    from rskt_seg.visualization.maps import heatmap_pictures
+
+    return heatmap_pictures(picture.image, maps, picture.prompts)
+
+
+HEATMAPS = Explanation(
+    label="heatmaps",
+    help="BiCoR-Seg: draw the class heatmaps (figure 5 of its paper)",
+    compute=_compute,
+    draw=_draw,
+    unavailable=_unavailable,
+)

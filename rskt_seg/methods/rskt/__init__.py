@@ -1,0 +1,27 @@
+"""RSKT-Seg: open vocabularies, by CLIP in four rotations, RS-DINO and RemoteCLIP."""
+
+from rskt_seg.inference.strategies import WholeImageStrategy
+from rskt_seg.methods.record import Method
+from rskt_seg.methods.rskt.checkpoint import ENCODERS, RSKTLayout
+from rskt_seg.methods.rskt.explanations import COST_MAPS
+from rskt_seg.methods.rskt.references import published_row
+from rskt_seg.models.rskt import RSKT, RSKTSpec
+
+RSKT_SEG = Method(
+    name="rskt",
+    title="RSKT-Seg",
+    model=RSKT,
+    spec=RSKTSpec,
+    presets={
+        "rskt_vitb16": {"encoder": "vitb16"},
+        "rskt_vitl14": {"encoder": "vitl14"},
+        "rskt_tiny": {"encoder": "tiny", "num_layers": 2, "hidden_dim": 32},
+    },
+    vocabulary="open",
+    strategy=WholeImageStrategy,
+    checkpoint=RSKTLayout(),
+    encoders=ENCODERS,
+    explanations={"cost_maps": COST_MAPS},
+    published_row=published_row,
+    detectron2="rskt_seg.d2.methods.rskt:RSKT_SEG",
+)

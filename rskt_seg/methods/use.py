@@ -1,0 +1,85 @@
+"""From a model to the strategy and the explanations of its method."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from difflib import get_close_matches
+
+from rskt_seg.errors import ConfigError, VocabularyError
+from rskt_seg.inference.strategies import Strategy
+from rskt_seg.methods.load import class_names_of
+from rskt_seg.methods.record import NUM_CLASSES, Explanation, Method
+from rskt_seg.methods.registry import method_of, registered_methods
+from rskt_seg.typing import SegmentationModel
+from rskt_seg.vocabulary import Vocabulary, fixed_vocabulary, make_vocabulary
+
+
+def make_strategy(
+    model: SegmentationModel, vocabulary: Sequence[str] | Vocabulary | None, options: Mapping[str, object]
+) -> Strategy:
+    """Return the strategy of a model's method.
+
+    Args:
+        model: A model of a registered method.
+        vocabulary: Class names; None takes those of a closed-set model.
+        options: Fields of the strategy. One that only other strategies read must have its default.
+
+    Raises:
+        ConfigError: an option is unknown, would change nothing, or has a value that cannot be used.
+        VocabularyError: the vocabulary does not fit the model.
+    """
+    method = method_of(model)
+    if method.is_closed:
+        number = int(getattr(model.spec, NUM_CLASSES))
+        classes = fixed_vocabulary(class_names_of(model), number, vocabulary)
+    elif vocabulary is None:
+        raise VocabularyError("open-vocabulary models need class names: pass a vocabulary (--vocabulary)")
+    else:
+        classes = make_vocabulary(vocabulary)
+    return method.strategy(model, classes, **_checked_options(method, options))
+
+
+def strategy_options(method: Method) -> dict[str, object]:
+    """Return the options of `Segmenter` for models of a method, with their defaults."""
+    return {option.name: option.default for option in fields(method.strategy)[2:]}
+
+
+def _checked_options(method: Method, options: Mapping[str, object]) -> dict[str, object]:
+    defaults = {each.title: strategy_options(each) for each in registered_methods()}
+    own = defaults[method.title]
+    for name, value in options.items():
+        readers = [title for title, known in defaults.items() if name in known]
+        if not readers:
+            known = sorted({option for names in defaults.values() for option in names})
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"options are {', '.join(known)}"
+            raise ConfigError(f"a segmenter has no option {name!r}; {hint}")
+        if name not in own and value != defaults[readers[0]][name]:
+            raise ConfigError(
+                f"{name}={value!r} has no effect on {method.title} models; it is an option of "
+                f"{' and '.join(readers)}"
+            )
+    return {name: value for name, value in options.items() if name in own}
+
+
+def find_explanation(model: SegmentationModel, name: str) -> Explanation:
+    """Return how a model shows `name`, such as "cost_maps".
+
+    Raises:
+        ConfigError: its method has nothing of this name, or the model was built without.
+    """
+    method = method_of(model)
+    explanation = method.explanations.get(name)
+    if explanation is None:
+        others = {
+            each.title: each.explanations[name] for each in registered_methods() if name in each.explanations
+        }
+        if not others:
+            known = sorted({key for each in registered_methods() for key in each.explanations})
+            raise ConfigError(f"nothing is called {name!r}; known are {', '.join(known)}")
+        label = next(iter(others.values())).label
+        raise ConfigError(
+            f"{label} are shown by {' and '.join(others)} models; this is a {method.title} model"
+        )
+    if reason := explanation.unavailable(model):
+        raise ConfigError(f"there are no {explanation.label}: {reason}")
+    return explanation

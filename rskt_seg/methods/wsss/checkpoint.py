@@ -1,0 +1,77 @@
+"""Checkpoints of the weakly supervised method, and the encoders that it starts from."""
+
+import logging
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from rskt_seg.checkpoints import clip, dino, dinov2
+from rskt_seg.checkpoints.files import WeightFile
+from rskt_seg.checkpoints.rules import LoadReport, convert, load_strict
+from rskt_seg.methods.layout import OTHER_ENCODER, CheckpointLayout
+from rskt_seg.methods.record import EncoderRole
+from rskt_seg.models.wsss import PriorWSSS
+
+logger = logging.getLogger(__name__)
+
+
+class PriorWSSSLayout(CheckpointLayout):
+    """Own checkpoints, which may leave out the frozen encoders; no published ones exist."""
+
+    # The texts of a trained model are part of its state.
+    training_only = (
+        "descriptions",
+        "restarts",
+        "dropout",
+        "seed_percent",
+        "momentum",
+        "seg_loss",
+        "seg_weight",
+        "affinity_weight",
+        "radius",
+    )
+    output_key = class_key = "decoder.classifier.weight"
+
+    def check_stated(self, model: PriorWSSS, weights: WeightFile, source: str) -> None:
+        """Warn if the model was given descriptions of its own: the texts of the checkpoint count."""
+        asked = model.spec.descriptions
+        stated = (weights.options or {}).get("descriptions", asked)
+        if asked and asked != stated:
+            logger.warning(
+                "%s holds the texts that it was trained with, made from the descriptions of %s; %s is not "
+                "read: other descriptions need a training of their own",
+                source,
+                stated or "a packaged file",
+                asked,
+            )
+
+
+def _load_clip(model: PriorWSSS, state: Mapping[str, Tensor], source: str) -> LoadReport:
+    report = LoadReport(source)
+    load_strict(model.clip, convert(clip.normalise_names(state), clip.RULES, report), source, OTHER_ENCODER)
+    model.text_enriched.zero_()  # texts of another CLIP: `encode_classes` makes them anew
+    return report
+
+
+def _load_dinov2(model: PriorWSSS, state: Mapping[str, Tensor], source: str) -> LoadReport:
+    dinov2.check_layout(state, source)
+    report = LoadReport(source)
+    converted = convert(dino.normalise_names(state), dinov2.RULES, report)
+    load_strict(model.dinov2, converted, source, OTHER_ENCODER)
+    return report
+
+
+ENCODERS = {
+    "clip": EncoderRole(
+        _load_clip,
+        "CLIP: OpenAI's ViT-B-16.pt, or an open_clip name such as ViT-B-16/openai, which is fetched",
+        named=True,
+        frozen=True,
+    ),
+    "dinov2": EncoderRole(
+        _load_dinov2,
+        "DINOv2: dinov2_vitb14_pretrain.pth or dinov2_vits14_pretrain.pth from the DINOv2 authors "
+        "(facebookresearch/dinov2)",
+        frozen=True,
+    ),
+}
