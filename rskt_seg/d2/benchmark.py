@@ -147,14 +147,14 @@ class Benchmark:
         )
 
     def _report(self, results: list[report.SetResult]) -> None:
-        text = report.text(results, self.about)
+        text = report.text_report(results, self.about)
         logger.info("Benchmark%s, in percent:\n%s", self.suffix, text)
         contents = (
             text,
-            report.markdown(results, self.about),
+            report.markdown_report(results, self.about),
             report.table_csv(results),
             report.classes_csv(results),
-            report.as_json(results, self.about),
+            report.json_report(results, self.about),
         )
         for path, content in zip(self._reports(), contents, strict=True):
             _write(path, content)

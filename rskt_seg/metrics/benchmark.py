@@ -15,9 +15,9 @@ import numpy as np
 
 from rskt_seg.errors import DatasetError
 from rskt_seg.metrics.confusion import Scores
-from rskt_seg.metrics.protocols import FIGURES, ProtocolScores, explain, protocol_as_dict
+from rskt_seg.metrics.protocols import FIGURES, ProtocolScores, explain_scores, protocol_as_dict
 from rskt_seg.metrics.published import COLUMNS, PROTOCOL, Published
-from rskt_seg.metrics.report import PER_CLASS, SUMMARY, class_table, means, render, scores_as_dict
+from rskt_seg.metrics.report import PER_CLASS, SUMMARY, class_table, mean_scores, render_table, scores_as_dict
 
 _IN_DOMAIN = " *"
 _Columns = tuple[list[str], list[list[Any]]]
@@ -72,7 +72,7 @@ class Run:
     rotated: int = 0
 
 
-def chance(pixels: np.ndarray) -> np.ndarray:
+def chance_iou(pixels: np.ndarray) -> np.ndarray:
     """Expected IoU (percent) of each class if each pixel's class is guessed uniformly; (K,), NaN if absent.
 
     `pixels`: ground-truth counts (K,). From the expected counts: a class with share p of the labelled
@@ -86,7 +86,7 @@ def chance(pixels: np.ndarray) -> np.ndarray:
     return np.where(share > 0, expected, np.nan)
 
 
-def part(result: SetResult, seen: bool) -> tuple[float, int]:
+def subset_miou(result: SetResult, seen: bool) -> tuple[float, int]:
     """Mean IoU of the seen or of the unseen classes with ground truth (NaN if none), and their number."""
     if result.seen is None:
         return math.nan, 0
@@ -95,16 +95,17 @@ def part(result: SetResult, seen: bool) -> tuple[float, int]:
     return (float(iou.mean()) if len(iou) else math.nan), len(iou)
 
 
-def text(results: Sequence[SetResult], run: Run) -> str:
+def text_report(results: Sequence[SetResult], run: Run) -> str:
     """The table and what one must know to read it, for a terminal or a text file."""
     return (
-        "\n".join([summary(results, run), "", *_notes(results, run), "", *_provenance(results, run)]) + "\n"
+        "\n".join([summary_table(results, run), "", *_notes(results, run), "", *_provenance(results, run)])
+        + "\n"
     )
 
 
-def markdown(results: Sequence[SetResult], run: Run) -> str:
-    """As `text`, and a table of the classes of each set."""
-    lines = [summary(results, run, "markdown"), ""]
+def markdown_report(results: Sequence[SetResult], run: Run) -> str:
+    """As `text_report`, and a table of the classes of each set."""
+    lines = [summary_table(results, run, "markdown"), ""]
     lines += [f"- {line}" for line in _notes(results, run)]
     for result in results:
         names = [
@@ -116,14 +117,14 @@ def markdown(results: Sequence[SetResult], run: Run) -> str:
     return "\n".join(lines + [f"- {line}" for line in _provenance(results, run)]) + "\n"
 
 
-def summary(results: Sequence[SetResult], run: Run, style: str = "plain") -> str:
+def summary_table(results: Sequence[SetResult], run: Run, style: str = "plain") -> str:
     """A row for each set and one of means: images and the four scores.
 
     Further columns where there is something for them: seen and unseen classes and chance (not for models
     whose classes are fixed), the figures of a set's protocol, the paper's. `style` is "plain" or "markdown".
     Raises `DatasetError` when there is no result.
     """
-    average = means({result.name: result.scores for result in results})
+    average = mean_scores({result.name: result.scores for result in results})
     headers = ["dataset", "images", *SUMMARY]
     rows = [_row(result) for result in results]
     if len(results) > 1:
@@ -133,7 +134,7 @@ def summary(results: Sequence[SetResult], run: Run, style: str = "plain") -> str
         headers += titles
         for row, added in zip(rows, cells, strict=False):  # cells end with those of the means
             row += added
-    return render(headers, rows, style)
+    return render_table(headers, rows, style)
 
 
 def table_csv(results: Sequence[SetResult]) -> str:
@@ -144,7 +145,7 @@ def table_csv(results: Sequence[SetResult]) -> str:
     rows = []
     for result in results:
         scores = [getattr(result.scores, key) for key in (*SUMMARY, "mF1")]
-        parts = [value for seen in (True, False) for value in part(result, seen)]
+        parts = [value for seen in (True, False) for value in subset_miou(result, seen)]
         guess = _guessing(result)
         figures = _figures(result.protocol, math.nan)
         name = result.protocol.protocol if result.protocol else ""
@@ -164,11 +165,11 @@ def classes_csv(results: Sequence[SetResult]) -> str:
     return _csv(("dataset", "id", "class", "seen", *PER_CLASS, "pixels"), rows)
 
 
-def as_json(results: Sequence[SetResult], run: Run) -> str:
+def json_report(results: Sequence[SetResult], run: Run) -> str:
     """Everything of the report, indented; what is undefined is null."""
     report = {
         "datasets": {result.name: _set_as_dict(result, run) for result in results},
-        "mean": means({result.name: result.scores for result in results}) | {"datasets": len(results)},
+        "mean": mean_scores({result.name: result.scores for result in results}) | {"datasets": len(results)},
         "weights": {"path": run.weights, "sha256": run.weights_sha256},
         "trained_on": list(run.trained_on),
         "rotated_names": run.rotated,
@@ -181,7 +182,7 @@ def as_json(results: Sequence[SetResult], run: Run) -> str:
 
 def _guessing(result: SetResult) -> float:
     """mIoU of guessing."""
-    return float(np.nanmean(chance(result.scores.pixels)))
+    return float(np.nanmean(chance_iou(result.scores.pixels)))
 
 
 def _row(result: SetResult) -> list[Any]:
@@ -203,7 +204,8 @@ def _vocabulary_columns(results: Sequence[SetResult]) -> _Columns:
     if all(result.seen is None for result in results):
         return [], []
     cells = [
-        [*(_counted(*part(result, seen)) for seen in (True, False)), _guessing(result)] for result in results
+        [*(_counted(*subset_miou(result, seen)) for seen in (True, False)), _guessing(result)]
+        for result in results
     ]
     parts = [_mean_of_parts(results, seen) for seen in (True, False)]
     return ["seen", "unseen", "chance"], [*cells, [*parts, float(np.mean([row[-1] for row in cells]))]]
@@ -222,7 +224,7 @@ def _counted(value: float, count: int) -> str:
 
 
 def _mean_of_parts(results: Sequence[SetResult], seen: bool) -> str:
-    values = [part(result, seen)[0] for result in results]
+    values = [subset_miou(result, seen)[0] for result in results]
     values = [value for value in values if not math.isnan(value)]
     return f"{np.mean(values):.2f} ({len(values)} sets)" if values else "-"
 
@@ -263,7 +265,9 @@ def _notes(results: Sequence[SetResult], run: Run) -> list[str]:
         )
     for result in results:
         if result.protocol is not None:
-            notes += [f"{result.name}: {line}" for line in explain(result.protocol, result.classes)[1:]]
+            notes += [
+                f"{result.name}: {line}" for line in explain_scores(result.protocol, result.classes)[1:]
+            ]
         if result.paper is not None:
             notes.append(f"{result.name}: paper: {result.paper.source}")
     return notes + [f"{result.name}: {result.note}" for result in results if result.note]
@@ -281,7 +285,7 @@ def _set_as_dict(result: SetResult, run: Run) -> dict[str, Any]:
         values["classes"][name]["seen"] = seen
     parts = {}
     for key, seen in (("seen", True), ("unseen", False)):
-        value, count = part(result, seen)
+        value, count = subset_miou(result, seen)
         parts[key] = {"mIoU": value if count else None, "classes": count}
     protocol = protocol_as_dict(result.protocol, result.classes) if result.protocol else None
     return {
