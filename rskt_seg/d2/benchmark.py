@@ -22,7 +22,7 @@ from rskt_seg.d2 import provenance
 from rskt_seg.d2.checkpointer import last_checkpoint
 from rskt_seg.d2.datasets import load_datasets
 from rskt_seg.d2.evaluator import RSEvaluator
-from rskt_seg.d2.references import closed_set_reference
+from rskt_seg.d2.references import benchmark_reference, closed_set_reference
 from rskt_seg.d2.segmentor import plain_model
 from rskt_seg.d2.specs import method_of
 from rskt_seg.d2.trained_sets import TrainedSet, trained_sets
@@ -32,13 +32,10 @@ from rskt_seg.d2.weights import check_trained, context_files, load_trained
 from rskt_seg.d2.wsss_head import CAM, CAM_NOTE, SegmentorCams
 from rskt_seg.errors import DatasetError
 from rskt_seg.metrics import benchmark as report
-from rskt_seg.metrics.published import published
 from rskt_seg.vocabulary import seen_names
 from rskt_seg.writing import replacing
 
 logger = logging.getLogger(__name__)
-
-_BACKBONES = {"vitb16": "ViT-B", "vitl14": "ViT-L"}
 
 
 def evaluate(cfg: CfgNode, resume: bool = False) -> OrderedDict:
@@ -165,15 +162,13 @@ class Benchmark:
 
 
 def _describe(cfg: CfgNode, weights: str, sets: Sequence[TrainedSet]) -> report.Run:
-    trained = {each.dataset for each in sets}
-    backbone = "" if method_of(cfg).closed_set else _BACKBONES.get(cfg.MODEL.RSKT.ENCODER, "")
     return report.Run(
         weights=weights,
         weights_sha256=sha256_of(weights),
         trained_on=tuple(each.name for each in sets),
         config=provenance.settings(cfg),
         versions=provenance.versions(cfg.MODEL.DEVICE),
-        published=published(trained.pop(), backbone) if len(trained) == 1 else None,
+        published=benchmark_reference(cfg, {each.dataset for each in sets}),
         rotated=cfg.TEST.ROTATE_NAMES,
     )
 
