@@ -20,6 +20,7 @@ setup(
     package_data={
         "rskt_seg.models.wsss": ["descriptions/*.json"],
         "rskt_seg.data": ["splits/*.txt"],
+        "rskt_seg.metrics": ["tables/*.csv"],
         "rskt_seg.encoders": ["*.txt", "*.safetensors", "*.sha256"],
     },
     install_requires=[

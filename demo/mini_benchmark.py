@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from rskt_seg.errors import RSKTSegError
-from rskt_seg.metrics.benchmark import chance
+from rskt_seg.metrics.benchmark import chance_iou
 from rskt_seg.synthetic import MINIATURES, write_miniature
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -56,7 +56,7 @@ def figures(output: Path) -> dict:
     own = MINIATURES["DLRSD"].val
     row = MINIATURES["iSAID"]
     classes = report["datasets"][row.both]["classes"]
-    guesses = dict(zip(classes, chance(np.array([c["pixels"] for c in classes.values()])), strict=True))
+    guesses = dict(zip(classes, chance_iou(np.array([c["pixels"] for c in classes.values()])), strict=True))
     undrawn = [name for name in row.undrawn() if classes[name]["pixels"]]
     if not undrawn:
         raise RSKTSegError("no class that was never trained on occurs in these scenes: draw more of them")

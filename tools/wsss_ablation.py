@@ -30,7 +30,7 @@ from mini_benchmark import SIDE, call  # noqa: E402
 from rskt_seg.commands.entry import run  # noqa: E402
 from rskt_seg.data.catalog import find_split  # noqa: E402
 from rskt_seg.errors import RSKTSegError  # noqa: E402
-from rskt_seg.metrics.benchmark import chance  # noqa: E402
+from rskt_seg.metrics.benchmark import chance_iou  # noqa: E402
 from rskt_seg.synthetic import MINIATURES, WSSS_MINIATURES, write_miniature  # noqa: E402
 
 _MODULES = {
@@ -156,7 +156,7 @@ def _figures(folder: Path, test: str) -> dict[str, float]:
         return {}
     ((masks,), (cams,)) = (json.loads(file.read_text())["datasets"].values() for file in files)
     pixels = np.array([row["pixels"] for row in masks["classes"].values()])
-    guess = np.nanmean(np.where(pixels > 0, chance(pixels), np.nan))
+    guess = np.nanmean(np.where(pixels > 0, chance_iou(pixels), np.nan))
     figures = {"masks": masks["mIoU"], "mF1": masks["mF1"], "OA": masks["pACC"]}
     return figures | {"cams": cams["mIoU"], "chance": float(guess)}
 

@@ -8,7 +8,7 @@ are taken up only where weights, settings, data, code and versions are those of 
 import json
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -146,14 +146,14 @@ class Benchmark:
         )
 
     def _report(self, results: list[report.SetResult]) -> None:
-        text = report.text(results, self.about)
+        text = report.text_report(results, self.about)
         logger.info("Benchmark%s, in percent:\n%s", self.suffix, text)
         contents = (
             text,
-            report.markdown(results, self.about),
+            report.markdown_report(results, self.about),
             report.table_csv(results),
             report.classes_csv(results),
-            report.as_json(results, self.about),
+            report.json_report(results, self.about),
         )
         for path, content in zip(self._reports(), contents, strict=True):
             _write(path, content)
@@ -163,16 +163,30 @@ class Benchmark:
         return [self.folder / f"{stem}{end}" for end in (".txt", ".md", ".csv", "_classes.csv", ".json")]
 
 
+def benchmark_reference(cfg: CfgNode, trained_on: Collection[str]) -> report.BenchmarkReference | None:
+    """Return what the method's paper prints for a whole benchmark.
+
+    Args:
+        cfg: The configuration of the evaluated model.
+        trained_on: Names of the datasets that the model was trained on.
+
+    Returns:
+        The row of the paper; None if none was trained on exactly these datasets.
+    """
+    if len(trained_on) != 1:
+        return None
+    (dataset,) = trained_on
+    return method_of(cfg).method.published_row(model_spec(cfg), dataset)
+
+
 def _describe(cfg: CfgNode, weights: str, sets: Sequence[TrainedSet]) -> report.Run:
-    trained = {each.dataset for each in sets}
-    published = method_of(cfg).method.published_row
     return report.Run(
         weights=weights,
         weights_sha256=sha256_of(weights),
         trained_on=tuple(each.name for each in sets),
         config=provenance.settings(cfg),
         versions=provenance.versions(cfg.MODEL.DEVICE),
-        published=published(model_spec(cfg), trained.pop()) if len(trained) == 1 else None,
+        published=benchmark_reference(cfg, {each.dataset for each in sets}),
         rotated=cfg.TEST.ROTATE_NAMES,
     )
 

@@ -15,8 +15,14 @@ from rskt_seg.data.fingerprint import Digests, Fingerprint, combine, image_diges
 from rskt_seg.data.labels import check_label, read_label
 from rskt_seg.errors import DatasetError
 from rskt_seg.metrics.confusion import ConfusionMatrix, Scores
-from rskt_seg.metrics.protocols import FIGURES, ProtocolScores, check_protocol, explain, protocol_scores
-from rskt_seg.metrics.report import PER_CLASS, SUMMARY, class_table, to_json
+from rskt_seg.metrics.protocols import (
+    FIGURES,
+    ProtocolScores,
+    check_protocol,
+    explain_scores,
+    protocol_scores,
+)
+from rskt_seg.metrics.report import PER_CLASS, SUMMARY, class_table, scores_json
 from rskt_seg.writing import replacing
 
 logger = logging.getLogger(__name__)
@@ -110,11 +116,13 @@ class RSEvaluator(DatasetEvaluator):
         logger.info("%s, class by class:\n%s", self.title, class_table(self.scores, self.classes))
         if self.protocol:
             self.protocol_scores = protocol_scores(self.matrix, self.protocol)
-            logger.info("%s: %s", self.title, "; ".join(explain(self.protocol_scores, self.classes)))
+            logger.info("%s: %s", self.title, "; ".join(explain_scores(self.protocol_scores, self.classes)))
         if self.path is not None:
             protocols = {self.title: self.protocol_scores} if self.protocol else None
             with replacing(self.path) as partial:
-                partial.write_text(to_json({self.title: self.scores}, {self.title: self.classes}, protocols))
+                partial.write_text(
+                    scores_json({self.title: self.scores}, {self.title: self.classes}, protocols)
+                )
         return OrderedDict(sem_seg=self._flat(self.scores))
 
     def state(self) -> dict:

@@ -34,7 +34,7 @@ from rskt_seg.d2.tta import with_augmentation
 from rskt_seg.d2.weights import left_out, load_left_out, load_weights
 from rskt_seg.errors import CheckpointError, RSKTSegError
 from rskt_seg.methods.load import check_stated, class_names_of
-from rskt_seg.metrics.report import table
+from rskt_seg.metrics.report import score_table
 from rskt_seg.typing import SegmentationModel
 
 logger = logging.getLogger(__name__)
@@ -239,7 +239,7 @@ def _stated(model: SegmentationModel) -> dict[str, object]:
 def _log_table(evaluators: Sequence[RSEvaluator]) -> None:
     scores = {each.title: each.scores for each in evaluators if each.scores is not None}
     if scores:
-        logger.info("Percent:\n%s", table(scores))
+        logger.info("Percent:\n%s", score_table(scores))
 
 
 def _unreported(record: logging.LogRecord) -> bool:

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from rskt_seg.checkpoints.rules import LoadReport
 from rskt_seg.inference.strategies import Strategy
 from rskt_seg.methods.layout import CheckpointLayout
-from rskt_seg.metrics.benchmark import Reference
-from rskt_seg.metrics.published import Published
+from rskt_seg.metrics.benchmark import BenchmarkReference, Reference
 from rskt_seg.typing import SegmentationModel
 
 NUM_CLASSES = "num_classes"
@@ -129,7 +128,7 @@ class Method:
     explanations: Mapping[str, Explanation] = field(default_factory=dict)
     needs_names: bool = False
     complete_names: Callable[[Sequence[str], Mapping[str, object]], tuple[str, ...]] = _as_given
-    published_row: Callable[[Any, str], Published | None] = lambda spec, trained_on: None
+    published_row: Callable[[Any, str], BenchmarkReference | None] = lambda spec, trained_on: None
     reference: Callable[[Any, str], Reference | None] = lambda spec, test_set: None
     detectron2: str = ""
 

@@ -1,4 +1,4 @@
-"""Confusion counts of label maps, and the scores of semantic segmentation drawn from them.
+"""Confusion counts of label maps, and the scores of semantic segmentation computed from them.
 
 The formulas are those of the evaluator on Detectron2's main branch (since July 2022): means run over
 the classes that occur in the ground truth, so a class that is predicted but never labelled lowers the
@@ -10,22 +10,30 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rskt_seg.errors import DatasetError, LabelError
 
 UNCLASSIFIED = 255
-"""What a prediction holds where a model gave no class (no-data, alpha): a miss of the true class."""
-_CHUNK = 1 << 22
+"""Value of a predicted pixel that the model gave no class (nodata, alpha): a miss of the true class."""
+_CHUNK = 1 << 22  # pixels counted at once, which bounds the memory
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Percentages (0..100) over everything a `ConfusionMatrix` has seen.
+    """Percentages (0..100) over everything that a `ConfusionMatrix` has counted.
 
-    `mIoU`, `mACC`, `mF1`: unweighted means over the classes with ground truth; `fwIoU`: IoU weighted
-    by ground-truth pixels; `pACC`: share of labelled pixels that are right. `IoU`, `ACC`, `F1`: (K,)
-    float64, NaN for a class without ground truth. `pixels`: (K,) int64 ground-truth pixels of each
-    class; `unclassified`: labelled pixels whose prediction was 255.
+    Attributes:
+        mIoU: Unweighted mean of IoU over the classes with ground truth.
+        fwIoU: Mean of IoU weighted by ground-truth pixels.
+        mACC: Unweighted mean of the class accuracies over the classes with ground truth.
+        pACC: Share of the labelled pixels that are right.
+        mF1: Unweighted mean of F1 over the classes with ground truth.
+        IoU: IoU of each class, (K,); NaN for a class without ground truth, as in `ACC` and `F1`.
+        ACC: Accuracy (recall) of each class, (K,).
+        F1: F1 of each class, (K,).
+        pixels: Ground-truth pixels of each class, (K,).
+        unclassified: Labelled pixels whose prediction is 255.
     """
 
     mIoU: float
@@ -33,48 +41,66 @@ class Scores:
     mACC: float
     pACC: float
     mF1: float
-    IoU: np.ndarray
-    ACC: np.ndarray
-    F1: np.ndarray
-    pixels: np.ndarray
+    IoU: NDArray[np.float64]
+    ACC: NDArray[np.float64]
+    F1: NDArray[np.float64]
+    pixels: NDArray[np.int64]
     unclassified: int
 
 
 class ConfusionMatrix:
-    """Counts of (predicted id, labelled id) over any number of label maps, as int64.
+    """Counts of (predicted id, labelled id) over any number of label maps.
 
-    `counts` is (K + 1, K): row k counts the pixels predicted as k, the last row those predicted as
-    255 (not classified), column k the pixels labelled k. Labels equal to `ignore` are left out, also
-    when `ignore` is one of 0..K-1. Memory is bounded whatever the size of the maps. Raises
-    `DatasetError` unless 1 <= K <= 255.
+    Memory is bounded whatever the size of the maps.
+
+    Attributes:
+        num_classes: Number of classes, K.
+        ignore: Label that is not counted; may be one of 0..K-1.
+        counts: int64, (K + 1, K): row k counts the pixels predicted as k, the last row those predicted as
+            255 (not classified), column k the pixels labelled k.
     """
 
     def __init__(self, num_classes: int, ignore: int = 255) -> None:
+        """Start with no counts.
+
+        Args:
+            num_classes: Number of classes, 1..255.
+            ignore: Label that is not counted.
+
+        Raises:
+            DatasetError: If `num_classes` is out of range.
+        """
         if not 1 <= num_classes <= UNCLASSIFIED:
-            raise DatasetError(f"1..{UNCLASSIFIED} classes were expected, found {num_classes}")
+            raise DatasetError(f"expected 1..{UNCLASSIFIED} classes, found {num_classes}")
         self.num_classes = num_classes
         self.ignore = ignore
         self.counts = np.zeros((num_classes + 1, num_classes), np.int64)
 
-    def update(self, prediction: np.ndarray, label: np.ndarray) -> None:
-        """Count a prediction against its label: integer arrays of one shape, such as (H, W).
+    def update(self, prediction: NDArray[Any], label: NDArray[Any]) -> None:
+        """Count a prediction against its label.
 
-        A prediction holds 0..K-1 or 255, a label 0..K-1 or `ignore`. Raises `LabelError` for other
-        labels, `DatasetError` for other predictions or when the shapes differ; nothing is counted then.
+        Args:
+            prediction: Integers 0..K-1 or 255, of any shape, such as (H, W).
+            label: Integers 0..K-1 or `ignore`, of the same shape.
+
+        Raises:
+            LabelError: If the label holds other values; nothing is counted then.
+            DatasetError: If the prediction does, or the shapes differ; nothing is counted then.
         """
         prediction, label = np.asarray(prediction), np.asarray(label)
         if prediction.shape != label.shape:
             raise DatasetError(
-                f"a prediction must have the shape of its label; found {prediction.shape} and {label.shape}"
+                f"expected a prediction of the shape of its label, found {prediction.shape} and {label.shape}"
             )
         fresh = np.zeros(self.counts.size, np.int64)
         predicted, labelled = prediction.reshape(-1), label.reshape(-1)
         for start in range(0, label.size, _CHUNK):
-            part = slice(start, start + _CHUNK)
-            fresh += self._count(predicted[part], labelled[part])
+            chunk = slice(start, start + _CHUNK)
+            fresh += self._count(predicted[chunk], labelled[chunk])
         self.counts += fresh.reshape(self.counts.shape)
 
-    def _count(self, prediction: np.ndarray, label: np.ndarray) -> np.ndarray:
+    def _count(self, prediction: NDArray[Any], label: NDArray[Any]) -> NDArray[np.int64]:
+        """Return the counts of flat arrays, flattened: ((K + 1) * K,)."""
         kept = label != self.ignore
         _check_ids(label[kept], self.num_classes, LabelError, f"labels must be 0..K-1 or {self.ignore}")
         unclassified = prediction == UNCLASSIFIED
@@ -88,7 +114,11 @@ class ConfusionMatrix:
         return np.bincount(rows * self.num_classes + label[kept], minlength=self.counts.size)
 
     def merge(self, other: "ConfusionMatrix") -> None:
-        """Add the counts of `other`; raises `DatasetError` when it counts other classes."""
+        """Add the counts of `other`.
+
+        Raises:
+            DatasetError: If `other` has another number of classes or ignores another label.
+        """
         if (self.num_classes, self.ignore) != (other.num_classes, other.ignore):
             raise DatasetError(
                 f"counts of {self.num_classes} classes (ignoring {self.ignore}) and of "
@@ -97,28 +127,36 @@ class ConfusionMatrix:
         self.counts += other.counts
 
     def state(self) -> dict[str, Any]:
-        """Everything counted so far as plain lists and integers, exact, ready for JSON."""
+        """Return everything counted so far as plain lists and integers, exact, ready for JSON."""
         return {"num_classes": self.num_classes, "ignore": self.ignore, "counts": self.counts.tolist()}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> "ConfusionMatrix":
-        """The matrix whose `state()` this is. Raises `DatasetError` when it is not one."""
+        """Rebuild a matrix from its `state()`.
+
+        Raises:
+            DatasetError: If `state` is not the state of a matrix.
+        """
         try:
             matrix = cls(int(state["num_classes"]), int(state["ignore"]))
             counts = np.array(state["counts"], dtype=np.int64)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise DatasetError(f"this is not the state of a confusion matrix: {error!r}") from error
+            raise DatasetError(f"expected the state of a confusion matrix, found {error!r} in it") from error
         if counts.shape != matrix.counts.shape or (counts < 0).any():
             raise DatasetError(
-                f"counts of shape {matrix.counts.shape}, none negative, were expected for "
-                f"{matrix.num_classes} classes; found shape {counts.shape}"
+                f"expected counts of shape {matrix.counts.shape} for {matrix.num_classes} classes, none "
+                f"negative; found shape {counts.shape}, {(counts < 0).sum()} of them negative"
             )
         matrix.counts = counts
         return matrix
 
     def scores(self) -> Scores:
-        """The scores of all maps counted. Raises `DatasetError` when no pixel had a class to score."""
-        hits = np.diagonal(self.counts).astype(np.float64)
+        """Compute the scores of all maps counted.
+
+        Raises:
+            DatasetError: If no labelled pixel was counted.
+        """
+        hits = np.diagonal(self.counts).astype(np.float64)  # (K,), as are all arrays below
         labelled = self.counts.sum(axis=0)
         predicted = self.counts[:-1].sum(axis=1)
         total = int(labelled.sum())
@@ -129,12 +167,15 @@ class ConfusionMatrix:
             )
         present = labelled > 0
 
-        def of_present(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        def percent(
+            part: NDArray[np.float64], whole: NDArray[np.float64] | NDArray[np.int64]
+        ) -> NDArray[np.float64]:
+            """Return 100 part / whole of the classes with ground truth, NaN for the others."""
             return 100 * np.divide(part, whole, out=np.full(len(part), np.nan), where=present)
 
-        iou = of_present(hits, labelled + predicted - hits)
-        acc = of_present(hits, labelled)
-        f1 = of_present(2 * hits, labelled + predicted)
+        iou = percent(hits, labelled + predicted - hits)
+        acc = percent(hits, labelled)
+        f1 = percent(2 * hits, labelled + predicted)
         return Scores(
             mIoU=float(iou[present].mean()),
             fwIoU=float((iou[present] * labelled[present]).sum() / total),
@@ -149,7 +190,7 @@ class ConfusionMatrix:
         )
 
 
-def _check_ids(ids: np.ndarray, num_classes: int, error: type[DatasetError], rule: str) -> None:
+def _check_ids(ids: NDArray[Any], num_classes: int, error: type[DatasetError], rule: str) -> None:
     """Raise `error` unless `ids` are integers 0..num_classes - 1."""
     if ids.dtype.kind not in "ui":
         raise error(f"{rule} (K = {num_classes}); found values of type {ids.dtype}, not integers")

@@ -17,7 +17,8 @@ from rskt_seg.data.catalog import find_split
 from rskt_seg.data.isprs import POTSDAM_FAULTY, POTSDAM_TRAIN, POTSDAM_VAL
 from rskt_seg.data.split_lists import read_list
 from rskt_seg.methods.fctl.checkpoint import FCtLLayout
-from rskt_seg.metrics import published_bicor, published_fctl
+from rskt_seg.methods.fctl.references import TABLES as FCTL_TABLES
+from rskt_seg.metrics.published import read_table
 from rskt_seg.models.bicor import BiCoR
 from rskt_seg.models.fctl import FCtL
 from tests.d2.conftest import CONFIGS
@@ -203,7 +204,8 @@ def test_the_papers_own_forms_are_those_that_it_words_otherwise():
 
 def test_there_is_a_bicor_file_for_every_row_and_it_has_the_modules_and_losses_of_its_row():
     stems = {path.stem for path in BICOR if path in ROWS}
-    for parts in published_bicor.TABLE4:
+    for row in read_table("bicor_table4").rows:
+        parts = tuple(row.labels["modules"].split(" + "))
         name = "baseline" if parts == ("cross-attention",) else "_".join(parts).lower()
         spec = spec_of(f"bicor/ablation_table4_{name}")
         stems.remove(f"ablation_table4_{name}")
@@ -211,7 +213,7 @@ def test_there_is_a_bicor_file_for_every_row_and_it_has_the_modules_and_losses_o
         assert (spec.fisher_weight > 0) == ("FD" in parts)
         assert (spec.heat_weight > 0) == ("HM" in parts or spec.interaction == "cross_attention")
         assert spec.aux_weight == spec.final_fisher_weight == 0
-    for layers in published_bicor.TABLE5:
+    for layers in (int(row.labels["layers"]) for row in read_table("bicor_table5").rows):
         for place in ("loveda", "vaihingen"):
             name = f"ablation_table5_{place}_l{layers}"
             stems.remove(name)
@@ -221,7 +223,8 @@ def test_there_is_a_bicor_file_for_every_row_and_it_has_the_modules_and_losses_o
             )
     figure = {spec_of(f"bicor/{stem}").topk_ratio: stem for stem in stems}
     assert all(stem.startswith("ablation_figure3_") for stem in stems) and len(figure) == len(stems)
-    assert published_bicor.FIGURE3.keys() <= figure.keys() and 1.0 in figure
+    assert {float(row.labels["topk_ratio"]) for row in read_table("bicor_figure3").rows} <= figure.keys()
+    assert 1.0 in figure
     for ratio, stem in figure.items():
         assert difference(f"bicor/{stem}", "bicor/loveda") == ({"topk_ratio": ratio} if ratio != 0.02 else {})
 
@@ -323,31 +326,42 @@ def assert_same(encoder, stage) -> None:
         assert torch.equal(value, stage[f"encoder.{key}"]), key
 
 
+def parts_of(label: str) -> tuple[str, ...]:
+    """What a label of a table joins: "medium + large", or "none"."""
+    return () if label == "none" else tuple(label.split(" + "))
+
+
 @pytest.mark.parametrize("dataset", SETS)
 def test_there_is_an_fctl_file_for_every_row_and_it_has_what_its_row_says(dataset):
-    column = SETS.index(dataset)
+    column = ("DeepGlobe", "Inria Aerial")[SETS.index(dataset)]
     stems = {path.stem for path in ROWS if path.parent.stem == dataset}
     expected = {}
-    for contexts, gpe, *miou in published_fctl.TABLE4:
-        assumed = contexts or (("medium",) if gpe else ())
+    for row in read_table("fctl_table4").rows:
+        gpe = row.labels["gpe"] == "yes"
+        assumed = parts_of(row.labels["contexts"] or "medium")
         stem = f"ablation_table4_{'_'.join(assumed) or 'none'}{'_gpe' if gpe else ''}"
-        expected[stem] = miou[column]
+        expected[stem] = row.figures[column]
         spec = spec_of(f"fctl/{dataset}/{stem}")
         assert (spec.terms, spec.gpe, spec.ale, spec.lcf) == (assumed, gpe, "none", bool(assumed))
-    for local, medium, large, miou in published_fctl.TABLE5[("DeepGlobe", "Inria Aerial")[column]]:
+    for row in read_table("fctl_table5").rows:
+        if row.labels["dataset"] != column:
+            continue
+        local, medium, large = (int(row.labels[name]) for name in ("local", "medium", "large"))
         stem = f"ablation_table5_{local}_{medium}_{large}"
-        expected[stem] = miou
+        expected[stem] = row.figures["mIoU"]
         spec = spec_of(f"fctl/{dataset}/{stem}")
         seen = [LARGEST["deepglobe"] if f == 0 else f * spec.patch_side for f in spec.factors]
         assert (spec.patch_side, *map(round, seen)) == (local, medium, large)
         assert (0.0 in spec.factors) == (large == 2448)
-    for fusion, miou in published_fctl.TABLE6.items():
-        expected[f"ablation_table6_{fusion}"] = miou[column]
+    for row in read_table("fctl_table6").rows:
+        fusion = row.labels["fusion"]
+        expected[f"ablation_table6_{fusion}"] = row.figures[column]
         mcf = spec_of(f"fctl/{dataset}/ablation_table6_{fusion}").mcf
         assert mcf == {"adaptive": "code"}.get(fusion, fusion)
-    for (structure, reads), miou in published_fctl.TABLE7.items():
+    for row in read_table("fctl_table7").rows:
+        structure, reads = row.labels["structure"], parts_of(row.labels["contexts"])
         stem = f"ablation_table7_{structure}{f'_{reads[0]}' if len(reads) == 1 else ''}"
-        expected[stem] = miou[column]
+        expected[stem] = row.figures[column]
         spec = spec_of(f"fctl/{dataset}/{stem}")
         assert spec.ale == {"without": "none", "only": "d"}.get(structure, structure)
         assert (spec.enhanced, spec.lcf) == (reads, structure != "only")
@@ -363,27 +377,34 @@ def test_every_row_says_which_it_is(path):
 
 
 def test_the_rows_of_bicor_state_what_is_printed_of_them():
-    printed = {f"table4_{'_'.join(k).lower()}": v for k, v in published_bicor.TABLE4.items()}
+    printed = {
+        f"table4_{row.labels['modules'].replace(' + ', '_').lower()}": row.figures["mIoU"]
+        for row in read_table("bicor_table4").rows
+    }
     printed["table4_baseline"] = printed.pop("table4_cross-attention")
-    for layers, (loveda, vaihingen, _) in published_bicor.TABLE5.items():
-        printed |= {f"table5_loveda_l{layers}": loveda, f"table5_vaihingen_l{layers}": vaihingen}
-    printed["figure3_topk_002"] = published_bicor.FIGURE3[0.02]
+    for row in read_table("bicor_table5").rows:
+        for place in ("LoveDA", "Vaihingen"):
+            printed[f"table5_{place.lower()}_l{row.labels['layers']}"] = row.figures[place]
+    printed["figure3_topk_002"] = read_table("bicor_figure3").find(topk_ratio="0.02").figures["mIoU"]
     for stem, miou in printed.items():
         assert f"(printed: mIoU {miou:.2f}" in comment(ROOT / "configs" / "bicor" / f"ablation_{stem}.yaml")
 
 
 @pytest.mark.parametrize("dataset", SETS)
 def test_the_stages_state_the_rows_of_the_main_tables(dataset):
-    test_set = config(f"fctl/{dataset}/4_fused").DATASETS.TEST[0]
+    table = read_table(FCTL_TABLES[config(f"fctl/{dataset}/4_fused").DATASETS.TEST[0]])
     for prefix, backbone in (("", "VGG16"), ("mitb2_", "MiT-B2"), ("mitb5_", "MiT-B5")):
         plain = "Segformer" if prefix else "FCN-8s"
-        rows = {"1_local": (plain, "patches"), "4_fused": ("Ours", "patches")}
+        rows = {"1_local": {"model": plain}, "4_fused": {"model": "Ours"}}
         if dataset == "deepglobe":
-            rows["3_global"] = (plain, "whole")
-        for stage, (model, view) in rows.items():
-            row = published_fctl.published(test_set, model, backbone, view)
+            rows["1_local"]["inference"] = "local"
+            rows["3_global"] = {"model": plain, "inference": "global"}
+        for stage, labels in rows.items():
+            row = table.find(backbone=backbone, **labels).figures
             path = ROOT / "configs" / "fctl" / dataset / f"{prefix}{stage}.yaml"
-            assert f"printed: mIoU {row.mIoU:.1f}, F1 {row.F1:.1f}, Acc {row.Acc:.1f}" in comment(path)
+            assert f"printed: mIoU {row['mIoU']:.1f}, F1 {row['F1']:.1f}, Acc {row['Acc']:.1f}" in comment(
+                path
+            )
 
 
 def test_the_page_on_closed_sets_names_every_file_and_no_other():

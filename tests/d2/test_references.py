@@ -1,11 +1,21 @@
-"""Which rows of the closed-set papers stand beside a run."""
+"""Which rows of papers stand beside a run."""
 
 import pytest
 
 from rskt_seg.d2 import load_config
+from rskt_seg.d2.benchmark import benchmark_reference
 from rskt_seg.d2.methods import method_of
 from rskt_seg.d2.specs import model_spec
-from rskt_seg.metrics.published_wsss import TABLE3, TABLE5, TABLE6
+from rskt_seg.data.catalog import SPLITS
+from rskt_seg.methods.bicor.references import TABLES as BICOR_TABLES
+from rskt_seg.methods.fctl.references import TABLES as FCTL_TABLES
+from rskt_seg.methods.rskt.references import COLUMNS as RSKT_COLUMNS
+from rskt_seg.methods.rskt.references import published_row
+from rskt_seg.methods.wsss.references import TABLES as WSSS_TABLES
+from rskt_seg.methods.wsss.references import reference as wsss_reference
+from rskt_seg.metrics.published import read_table
+from rskt_seg.models.rskt import RSKTSpec
+from rskt_seg.models.wsss import PriorWSSSSpec
 
 VAIHINGEN, DEEPGLOBE, INRIA = (
     "Vaihingen_geoseg_padded_test_sem_seg",
@@ -91,7 +101,7 @@ def test_variants_and_other_protocols_have_no_row(reference, opts, test_set):
     assert reference("FCtLHead", test_set, *opts) is None
 
 
-def test_an_open_vocabulary_model_has_none_here(reference):
+def test_an_open_vocabulary_model_has_no_row_for_a_single_set(reference):
     assert reference("RSKTSegHead", VAIHINGEN) is None
 
 
@@ -107,15 +117,18 @@ def test_the_weakly_supervised_row_stands_beside_its_data_sets(reference):
 
 @pytest.mark.parametrize("name", [ISAID_VAL, ISAID_TEST])
 def test_every_row_of_the_weakly_supervised_ablations_is_found_by_its_options(reference, name):
-    for modules, mean in TABLE3.items():
+    for line in read_table("wsss_table3").rows:
+        modules, mean = line.labels["modules"], line.figures["mIoU"]
         left_out = [part for part in ("TPE", "USR", "VPE") if part not in modules]
         row = reference(
             "PriorWSSSHead", name, *(w for part in left_out for w in (f"MODEL.WSSS.{part}", "False"))
         )
         assert row.mIoU == mean and f"table {3 if left_out else 1}," in row.source
-    for number, key, table in ((5, "CLUSTERS", TABLE5), (6, "ALPHA", TABLE6)):
-        for value, mean in table.items():
-            row = reference("PriorWSSSHead", name, f"MODEL.WSSS.{key}", str(value))
+    for number, key in ((5, "CLUSTERS"), (6, "ALPHA")):
+        for line in read_table(f"wsss_table{number}").rows:
+            value, mean = line.labels[key.lower()], line.figures["mIoU"]
+            row = reference("PriorWSSSHead", name, f"MODEL.WSSS.{key}", value)
+            assert row.mF1 is row.OA is None
             assert row.mIoU == mean and (mean == 38.01 or f"table {number}," in row.source)
 
 
@@ -150,9 +163,66 @@ def test_what_the_weakly_supervised_paper_leaves_open_does_not_matter(reference,
         (("CLUSTERS", "5"), ISAID_TEST),
         (("ALPHA", "5"), ISAID_TEST),
         (("CLUSTERS", "4", "MODEL.WSSS.ALPHA", "2"), ISAID_TEST),
+        (("VPE", "False", "MODEL.WSSS.CLUSTERS", "4"), ISAID_TEST),
+        (("CLUSTERS", "4"), POTSDAM),
         (("TPE", "False"), POTSDAM),
         (("ALPHA", "2"), POTSDAM),
     ],
 )
 def test_other_weakly_supervised_models_have_no_row(reference, opts, test_set):
     assert reference("PriorWSSSHead", test_set, f"MODEL.WSSS.{opts[0]}", *opts[1:]) is None
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "encoder", "miou", "macc"),
+    [("DLRSD", "vitb16", 43.90, 59.51), ("iSAID", "vitl14", 36.76, 57.91)],
+)
+def test_rskt_segs_row_is_found_by_training_set_and_encoder(trained_on, encoder, miou, macc):
+    row = published_row(RSKTSpec(encoder=encoder), trained_on)
+    assert row.means == {"mIoU": miou, "mACC": macc}
+    backbone = {"vitb16": "ViT-B", "vitl14": "ViT-L"}[encoder]
+    assert row.source == f"RSKT-Seg, table 1: {backbone} trained on {trained_on}"
+    assert row.labels == {"trained_on": trained_on, "method": "RSKT-Seg", "backbone": backbone}
+    assert [list(figures) for figures in row.figures.values()] == [list(RSKT_COLUMNS.values())] * 2
+
+
+def test_rskt_segs_figures_are_those_of_its_row():
+    row = published_row(RSKTSpec(encoder="vitl14"), "iSAID").figures
+    assert (row["mIoU"]["DLRSD"], row["mACC"]["DLRSD"], row["mIoU"]["VDD"]) == (31.57, 61.66, 33.40)
+
+
+def test_other_training_sets_and_encoders_have_no_row():
+    assert published_row(RSKTSpec(), "Potsdam") is None
+    assert published_row(RSKTSpec(encoder="tiny", hidden_dim=32), "DLRSD") is None
+
+
+def test_the_row_of_a_benchmark_is_that_of_its_one_training_set(tmp_path):
+    file = tmp_path / "config.yaml"
+    for head, trained_on, miou in (
+        ("RSKTSegHead", {"DLRSD"}, 43.90),
+        ("RSKTSegHead", {"DLRSD", "iSAID"}, None),
+        ("RSKTSegHead", set(), None),
+        ("BiCoRHead", {"DLRSD"}, None),
+    ):
+        file.write_text(f"MODEL:\n  META_ARCHITECTURE: RSSegmentor\n  SEM_SEG_HEAD:\n    NAME: {head}\n")
+        row = benchmark_reference(load_config(str(file), ()), trained_on)
+        assert (row.means["mIoU"] if row else None) == miou
+
+
+def test_the_columns_are_of_registered_sets_and_loveda_in_its_published_form():
+    rows = {split.name: split for split in SPLITS}
+    assert sorted(RSKT_COLUMNS.values()) == sorted(set(read_table("rskt_table1").columns) - {"mean"})
+    assert all(rows[name].dataset == column for name, column in RSKT_COLUMNS.items())
+    assert "no-data" in rows["LoveDA_all_8c_sem_seg"].class_set.names
+    assert "LoveDA_all_sem_seg" not in RSKT_COLUMNS
+
+
+def test_every_table_that_a_registration_compares_with_exists_and_every_registration_does():
+    names = {split.name for split in SPLITS}
+    for tables in (BICOR_TABLES, FCTL_TABLES, WSSS_TABLES):
+        assert tables.keys() <= names
+        assert all(read_table(table).rows for table in tables.values())
+
+
+def test_the_whole_weakly_supervised_model_has_one_row_on_both_parts_of_isaid():
+    assert wsss_reference(PriorWSSSSpec(16), ISAID_VAL) == wsss_reference(PriorWSSSSpec(16), ISAID_TEST)

@@ -13,21 +13,21 @@ from hypothesis import strategies as st
 
 from rskt_seg.errors import DatasetError
 from rskt_seg.metrics.benchmark import (
+    BenchmarkReference,
     Reference,
     Run,
     SetResult,
-    as_json,
-    chance,
+    chance_iou,
     classes_csv,
-    markdown,
-    part,
-    summary,
+    json_report,
+    markdown_report,
+    subset_miou,
+    summary_table,
     table_csv,
-    text,
+    text_report,
 )
 from rskt_seg.metrics.confusion import ConfusionMatrix
 from rskt_seg.metrics.protocols import FIGURES, PROTOCOLS, protocol_scores
-from rskt_seg.metrics.published import PROTOCOL, published
 from rskt_seg.metrics.report import SUMMARY
 
 CLASSES = ("building", "road", "water", "sand")
@@ -58,6 +58,13 @@ def closed_result(name: str, protocol: str, **changes) -> SetResult:
     return SetResult(name, names, None, matrix.scores(), 9, "images 0 labels 1", protocol=figures, **changes)
 
 
+PRINTED = BenchmarkReference(
+    source="A paper, table 1: trained on DLRSD",
+    labels={"trained_on": "DLRSD", "backbone": "ViT-B"},
+    columns={"DLRSD_all_sem_seg": "DLRSD", "VDD_all_sem_seg": "VDD"},
+    figures={"mIoU": {"DLRSD": 84.12, "VDD": 32.11}, "mACC": {"DLRSD": 90.53, "VDD": None}},
+    means={"mIoU": 53.64, "mACC": 70.10},  # as printed, whatever the figures
+)
 PAPER = Reference("BiCoR-Seg, table 2", 85.38, 91.94, 92.10)
 CLOSED = [
     closed_result("Vaihingen_geoseg_padded_test_sem_seg", "geoseg_isprs", paper=PAPER),
@@ -72,7 +79,7 @@ def table_of(output: str) -> list[list[str]]:
 @given(st.lists(st.integers(0, 400), min_size=1, max_size=6).filter(any))
 def test_chance_is_the_score_of_expected_counts(pixels):
     total, classes = sum(pixels), len(pixels)
-    for count, expected in zip(pixels, chance(np.array(pixels)), strict=True):
+    for count, expected in zip(pixels, chance_iou(np.array(pixels)), strict=True):
         hit, predicted = count / classes, total / classes
         if count:
             assert expected == pytest.approx(100 * hit / (count + predicted - hit))
@@ -85,22 +92,22 @@ def test_chance_agrees_with_guessing():
     matrix = ConfusionMatrix(4)
     matrix.update(np.random.default_rng(0).integers(0, 4, label.shape), label)
     scores = matrix.scores()
-    assert scores.IoU == pytest.approx(chance(scores.pixels), abs=0.3, nan_ok=True)
+    assert scores.IoU == pytest.approx(chance_iou(scores.pixels), abs=0.3, nan_ok=True)
     with pytest.raises(DatasetError, match="without labelled pixels"):
-        chance(np.zeros(3, int))
+        chance_iou(np.zeros(3, int))
 
 
 def test_seen_and_unseen_are_means_over_their_classes_with_ground_truth():
     one = result("a", present=3)
     iou = one.scores.IoU
-    assert part(one, True) == (pytest.approx(iou[0]), 1)  # sand is seen, but has no ground truth
-    assert part(one, False) == (pytest.approx((iou[1] + iou[2]) / 2), 2)
-    none, count = part(replace(one, seen=(True,) * 4), False)
+    assert subset_miou(one, True) == (pytest.approx(iou[0]), 1)  # sand is seen, but has no ground truth
+    assert subset_miou(one, False) == (pytest.approx((iou[1] + iou[2]) / 2), 2)
+    none, count = subset_miou(replace(one, seen=(True,) * 4), False)
     assert math.isnan(none) and count == 0
 
 
 def test_the_table_has_a_row_for_each_set_and_means_over_those():
-    header, _, first, second, mean = table_of(summary(RESULTS, RUN, "markdown"))
+    header, _, first, second, mean = table_of(summary_table(RESULTS, RUN, "markdown"))
     assert header == ["dataset", "images", *SUMMARY, "seen", "unseen", "chance"]
     assert first[0] == "DLRSD_all_sem_seg *" and second[0] == "VDD_all_sem_seg"
     assert mean[0] == "mean of 2" and mean[1] == "18"
@@ -108,41 +115,37 @@ def test_the_table_has_a_row_for_each_set_and_means_over_those():
         values = [getattr(r.scores, key) for r in RESULTS]
         assert [first[k], second[k], mean[k]] == [f"{v:.2f}" for v in (*values, sum(values) / 2)]
     assert first[6] == f"{RESULTS[0].scores.IoU[0]:.2f} (1)"
-    unseen = [part(r, False)[0] for r in RESULTS]
+    unseen = [subset_miou(r, False)[0] for r in RESULTS]
     assert mean[7] == f"{sum(unseen) / 2:.2f} (2 sets)"
-    assert len(table_of(summary(RESULTS[:1], RUN, "markdown"))) == 3
+    assert len(table_of(summary_table(RESULTS[:1], RUN, "markdown"))) == 3
     with pytest.raises(DatasetError, match="no result"):
-        summary([], RUN)
+        summary_table([], RUN)
 
 
-def test_the_papers_numbers_stand_beside_the_registrations_it_scored_and_its_mean_beside_all_eight():
-    row = published("DLRSD", "ViT-B")
-    run = replace(RUN, published=row)
-    names = list(PROTOCOL)
-    whole = table_of(summary([result(name) for name in names], run, "markdown"))
-    assert [line[-2:] for line in whole[2:-1]] == [
-        [f"{row.mIoU[c]:.2f}", f"{row.mACC[c]:.2f}"] for c in PROTOCOL.values()
-    ]
-    assert whole[-1][-2:] == ["43.90", "59.51"]
-    names[names.index("LoveDA_all_8c_sem_seg")] = "LoveDA_all_sem_seg"
-    seven = table_of(summary([result(name) for name in names], run, "markdown"))
-    assert seven[4][0] == "LoveDA_all_sem_seg" and seven[4][-2:] == ["-", "-"]
-    assert seven[-1][-2:] == ["-", "-"]
-    assert "table 1" in text(RESULTS, run) and "table 1" not in text(RESULTS, RUN)
+def test_the_papers_numbers_stand_beside_the_registrations_it_scored_and_its_mean_beside_all_of_them():
+    run = replace(RUN, published=PRINTED)
+    names = list(PRINTED.columns)
+    whole = table_of(summary_table([result(name) for name in names], run, "markdown"))
+    assert whole[0][-2:] == ["paper mIoU", "paper mACC"]
+    assert [line[-2:] for line in whole[2:]] == [["84.12", "90.53"], ["32.11", "-"], ["53.64", "70.10"]]
+    other = table_of(summary_table([result("DLRSD_all_sem_seg"), result("VDD_other")], run, "markdown"))
+    assert [line[-2:] for line in other[2:]] == [["84.12", "90.53"], ["-", "-"], ["-", "-"]]
+    note = "paper: A paper, table 1: trained on DLRSD; - where the set is not the registration"
+    assert note in text_report(RESULTS, run) and "table 1" not in text_report(RESULTS, RUN)
 
 
 def test_the_text_says_what_one_must_know():
-    output = text(RESULTS, RUN)
+    output = text_report(RESULTS, RUN)
     assert "*: the set contains images the model was trained on" in output
     assert "VDD_all_sem_seg: as is" in output
     assert "ab" * 32 in output and "torch 2" in output and "images 0 labels 1" in output
     assert "CONTROL" not in output
-    assert "CONTROL, not a result" in text(RESULTS, replace(RUN, rotated=1))
-    assert "*: the set" not in text(RESULTS[1:], RUN)
+    assert "CONTROL, not a result" in text_report(RESULTS, replace(RUN, rotated=1))
+    assert "*: the set" not in text_report(RESULTS[1:], RUN)
 
 
 def test_markdown_has_the_classes_of_each_set_and_marks_the_unseen():
-    output = markdown(RESULTS, RUN)
+    output = markdown_report(RESULTS, RUN)
     assert output.count("### DLRSD_all_sem_seg") == output.count("### VDD_all_sem_seg") == 1
     assert "| road (unseen) " in output and "| building " in output
 
@@ -150,42 +153,45 @@ def test_markdown_has_the_classes_of_each_set_and_marks_the_unseen():
 def test_csv_and_json_hold_the_exact_numbers():
     rows = list(csv.DictReader(io.StringIO(table_csv(RESULTS))))
     classes = list(csv.DictReader(io.StringIO(classes_csv(RESULTS))))
-    content = json.loads(as_json(RESULTS, replace(RUN, published=published("iSAID", "ViT-L"))))
+    content = json.loads(json_report(RESULTS, replace(RUN, published=PRINTED)))
     assert [row["dataset"] for row in rows] == [r.name for r in RESULTS] == list(content["datasets"])
     for row, one in zip(rows, RESULTS, strict=True):
         stored = content["datasets"][one.name]
         assert float(row["mIoU"]) == stored["mIoU"] == one.scores.mIoU
-        assert float(row["unseen_mIoU"]) == stored["unseen"]["mIoU"] == part(one, False)[0]
+        assert float(row["unseen_mIoU"]) == stored["unseen"]["mIoU"] == subset_miou(one, False)[0]
         assert row["contains_training_images"] == str(one.in_domain)
         assert stored["classes"]["sand"] == {"IoU": None, "ACC": None, "F1": None, "pixels": 0, "seen": True}
     assert len(classes) == 8
     assert classes[3]["IoU"] == "" and float(classes[1]["IoU"]) == RESULTS[0].scores.IoU[1]
     assert content["mean"]["datasets"] == 2
-    assert content["datasets"]["DLRSD_all_sem_seg"]["paper"] == {"mIoU": 31.57, "mACC": 61.66}
+    assert content["datasets"]["VDD_all_sem_seg"]["paper"] == {"mIoU": 32.11, "mACC": None}
+    means = {"mean_mIoU": 53.64, "mean_mACC": 70.10}
+    assert content["published"] == {"trained_on": "DLRSD", "backbone": "ViT-B", **PRINTED.figures, **means}
+    assert json.loads(json_report(RESULTS, RUN))["published"] is None
     assert content["weights"]["sha256"] == "ab" * 32
 
 
 def test_fixed_classes_have_no_seen_or_unseen_and_chance_is_not_drawn_beside_them():
-    header, _, first, second, mean = table_of(summary(CLOSED, RUN, "markdown"))
+    header, _, first, second, mean = table_of(summary_table(CLOSED, RUN, "markdown"))
     protocol, paper = ([f"{word} {key}" for key in FIGURES] for word in ("protocol", "paper"))
     assert header == ["dataset", "images", *SUMMARY, *protocol, *paper]
     figures = [f"{getattr(CLOSED[0].protocol, key):.2f}" for key in FIGURES]
     assert first[6:] == [*figures, "85.38", "91.94", "92.10"]
     assert second[9:] == ["-", "-", "-"] and mean[6:] == ["-"] * 6
-    notes = text(CLOSED, RUN)
+    notes = text_report(CLOSED, RUN)
     assert "seen" not in notes and "chance" not in notes
     assert "Vaihingen_geoseg_padded_test_sem_seg: paper: BiCoR-Seg, table 2" in notes
     assert "mIoU and mF1 over class 0, class 1, class 2, class 3, class 4; class 5 is trained" in notes
-    assert "unseen" not in markdown(CLOSED, RUN)
+    assert "unseen" not in markdown_report(CLOSED, RUN)
 
 
 def test_an_open_vocabulary_model_keeps_its_columns_beside_those_of_a_protocol():
     mixed = [RESULTS[0], replace(CLOSED[0], seen=(True,) * 6, paper=None)]
-    header, _, first, second, mean = table_of(summary(mixed, RUN, "markdown"))
+    header, _, first, second, mean = table_of(summary_table(mixed, RUN, "markdown"))
     assert header[6:] == ["seen", "unseen", "chance", *(f"protocol {key}" for key in FIGURES)]
     assert first[9:] == mean[9:] == ["-"] * 3
     assert second[9] == f"{CLOSED[0].protocol.mIoU:.2f}"
-    assert len(table_of(summary(RESULTS, RUN, "markdown"))[0]) == 9  # no protocol, no columns
+    assert len(table_of(summary_table(RESULTS, RUN, "markdown"))[0]) == 9  # no protocol, no columns
 
 
 def test_csv_and_json_hold_the_protocol_and_what_the_paper_prints():
@@ -194,7 +200,7 @@ def test_csv_and_json_hold_the_protocol_and_what_the_paper_prints():
     assert float(rows[0]["protocol_mF1"]) == CLOSED[0].protocol.mF1
     assert rows[2]["protocol_OA"] == "" and rows[0]["seen_mIoU"] == "" and rows[0]["seen_classes"] == "0"
     assert {row["seen"] for row in csv.DictReader(io.StringIO(classes_csv(CLOSED)))} == {""}
-    content = json.loads(as_json([*CLOSED, RESULTS[0]], RUN))["datasets"]
+    content = json.loads(json_report([*CLOSED, RESULTS[0]], RUN))["datasets"]
     padded, val, other = content.values()
     assert padded["protocol"]["mIoU"] == CLOSED[0].protocol.mIoU
     assert padded["paper"]["OA"] == 92.10 and val["paper"] is None

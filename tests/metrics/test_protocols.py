@@ -22,8 +22,8 @@ from rskt_seg.metrics.protocols import (
     FIGURES,
     PROTOCOLS,
     check_protocol,
-    describe,
-    explain,
+    describe_protocol,
+    explain_scores,
     find_protocol,
     protocol_as_dict,
     protocol_scores,
@@ -326,26 +326,26 @@ def test_what_cannot_be_scored_is_an_error():
 
 
 def test_people_are_told_which_classes_are_in_the_means_and_which_have_no_value():
-    line = describe("geoseg_isprs", ISPRS)
+    line = describe_protocol("geoseg_isprs", ISPRS)
     assert "mIoU and mF1 over impervious, building, low vegetation, tree, car;" in line
     assert line.endswith("clutter is trained, counted in OA and left out of the means")
-    assert "left out" not in describe("geoseg_loveda", [*ISPRS, "x"])
+    assert "left out" not in describe_protocol("geoseg_loveda", [*ISPRS, "x"])
     names = ["unknown", *ISPRS]
-    known = describe("fctl_deepglobe_known", names)
+    known = describe_protocol("fctl_deepglobe_known", names)
     assert "OA without pixels labelled unknown; unknown is trained and left out" in known
-    some = explain(protocol_scores(counted([[0, 0]], [[0, 1]], 6), "geoseg_isprs"), ISPRS)
+    some = explain_scores(protocol_scores(counted([[0, 0]], [[0, 1]], 6), "geoseg_isprs"), ISPRS)
     assert some[0] == "mIoU 25.00, mF1 66.67, OA 50.00" and some[1] == line
     assert some[2] == "IoU of low vegetation, tree, car is undefined and left out of the mean"
     assert some[3].startswith("F1 of building, low vegetation")
     whole = protocol_scores(counted([[0, 1, 2, 3, 4]], [[0, 1, 2, 3, 4]], 6), "geoseg_isprs")
-    assert len(explain(whole, ISPRS)) == 2
+    assert len(explain_scores(whole, ISPRS)) == 2
     nothing = protocol_scores(counted([[0]], [[1]], 7), "fctl_deepglobe")
-    assert "counted as 0" in explain(nothing, names)[2]
+    assert "counted as 0" in explain_scores(nothing, names)[2]
 
 
 def test_people_and_json_get_the_mean_without_background_where_a_protocol_has_one():
     scores = protocol_scores(counted([[0, 1, 5, 5]], [[0, 1, 5, 1]], 6), "wsss_potsdam")
-    lines = explain(scores, ISPRS)
+    lines = explain_scores(scores, ISPRS)
     assert lines[0] == "mIoU 66.67, mF1 77.78, OA 75.00"
     assert "over those of impervious, building, low vegetation, tree, car, clutter that have" in lines[1]
     assert lines[2] == "mIoU without clutter: 75.00"

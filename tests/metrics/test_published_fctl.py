@@ -2,43 +2,43 @@
 
 import pytest
 
-from rskt_seg.metrics.published_fctl import (
-    DEEPGLOBE_CLASSES,
-    PROTOCOL,
-    TABLE1,
-    TABLE2,
-    TABLE3,
-    TABLE4,
-    TABLE5,
-    TABLE6,
-    TABLE7,
-    published,
-)
+from rskt_seg.metrics.published import read_table
 
-DEEPGLOBE, INRIA = PROTOCOL
+TABLE1, TABLE2, TABLE3, TABLE4, TABLE5, TABLE6, TABLE7 = (read_table(f"fctl_table{n}") for n in range(1, 8))
+CLASSES = ("urban", "agriculture", "rangeland", "forest", "water", "barren")
+DATASETS = ("DeepGlobe", "Inria Aerial")
+
+
+def figures(table, **labels) -> dict:
+    return table.find(**labels).figures
 
 
 def test_the_tables_have_as_many_rows_as_are_printed():
-    kinds = [[row.inference for row in TABLE1].count(kind) for kind in ("local", "global", "high-res")]
-    assert kinds == [9, 9, 6]
-    assert [len(table) for table in (TABLE2, TABLE3, TABLE4, TABLE6, TABLE7)] == [11, 4, 9, 3, 10]
-    assert {name: len(rows) for name, rows in TABLE5.items()} == {"DeepGlobe": 5, "Inria Aerial": 6}
+    inferences = [row.labels["inference"] for row in TABLE1.rows]
+    assert [inferences.count(kind) for kind in ("local", "global", "high-res")] == [9, 9, 6]
+    tables = (TABLE2, TABLE3, TABLE4, TABLE6, TABLE7)
+    assert [len(table.rows) for table in tables] == [11, 4, 9, 3, 10]
+    datasets = [row.labels["dataset"] for row in TABLE5.rows]
+    assert [datasets.count(name) for name in DATASETS] == [5, 6]
 
 
 def test_every_mean_over_the_deepglobe_classes_is_that_of_its_row_and_of_table_1():
-    for (model, backbone), (*classes, mean) in TABLE3.items():
-        assert len(classes) == len(DEEPGLOBE_CLASSES)
-        assert sum(classes) / 6 == pytest.approx(mean, abs=0.1001)
-        assert published(DEEPGLOBE, model, backbone, "patches").mIoU == mean
+    assert TABLE3.columns == (*CLASSES, "mIoU")
+    for row in TABLE3.rows:
+        assert sum(row.figures[name] for name in CLASSES) / 6 == pytest.approx(
+            row.figures["mIoU"], abs=0.1001
+        )
+        inference = "high-res" if row.labels["model"] == "Ours" else "local"
+        assert figures(TABLE1, **row.labels, inference=inference)["mIoU"] == row.figures["mIoU"]
 
 
 def test_f1_on_inria_follows_from_the_iou_of_buildings_but_for_three_rows():
     deviating = {}
-    for row in TABLE2:
-        if row.F1 is not None:
-            expected = 200 * row.mIoU / (100 + row.mIoU)
-            if abs(expected - row.F1) > 0.09:  # half a digit of each: 0.05 + 0.65 * 0.05
-                deviating[row.model, row.backbone] = (round(expected, 1), row.F1)
+    for row in TABLE2.rows:
+        if row.figures["F1"] is not None:
+            expected = 200 * row.figures["mIoU"] / (100 + row.figures["mIoU"])
+            if abs(expected - row.figures["F1"]) > 0.09:  # half a digit of each: 0.05 + 0.65 * 0.05
+                deviating[tuple(row.labels.values())] = (round(expected, 1), row.figures["F1"])
     assert deviating == {
         ("CascadePSP", "ResNet50"): (81.9, 81.8),
         ("GLNet", "ResNet50"): (83.2, 82.4),
@@ -47,34 +47,44 @@ def test_f1_on_inria_follows_from_the_iou_of_buildings_but_for_three_rows():
 
 
 def test_the_ablations_begin_with_fcn_8s_and_end_in_the_main_results():
-    for column, (name, _) in enumerate(((DEEPGLOBE, 0), (INRIA, 1))):
-        fcn = published(name, "FCN-8s", "VGG16", "patches").mIoU
-        ours = published(name, "Ours", "VGG16", "patches").mIoU
-        assert TABLE4[0][2 + column] == pytest.approx(fcn, abs=0.051)
-        assert TABLE7["d", ("medium", "large")][column] == pytest.approx(ours, abs=0.051)
-        everything = TABLE4[-1][2 + column]
-        assert everything == TABLE6["adaptive"][column] == TABLE7["without", ()][column]
-    best = {name: max(rows, key=lambda row: row[3]) for name, rows in TABLE5.items()}
-    assert best == {"DeepGlobe": (508, 1524, 2448, 73.47), "Inria Aerial": (508, 1016, 1524, 73.50)}
+    fcn, ours = {"model": "FCN-8s", "backbone": "VGG16"}, {"model": "Ours", "backbone": "VGG16"}
+    main = {
+        "DeepGlobe": (figures(TABLE1, **fcn, inference="local"), figures(TABLE1, **ours)),
+        "Inria Aerial": (figures(TABLE2, **fcn), figures(TABLE2, **ours)),
+    }
+    for name in DATASETS:
+        first, last = (row["mIoU"] for row in main[name])
+        assert TABLE4.rows[0].figures[name] == pytest.approx(first, abs=0.051)
+        assert figures(TABLE7, structure="d")[name] == pytest.approx(last, abs=0.051)
+        everything = TABLE4.rows[-1].figures[name]
+        assert everything == figures(TABLE6, fusion="adaptive")[name]
+        assert everything == figures(TABLE7, structure="without")[name]
+    best = {}
+    for name in DATASETS:
+        rows = [row for row in TABLE5.rows if row.labels["dataset"] == name]
+        top = max(rows, key=lambda row: row.figures["mIoU"])
+        best[name] = (*list(top.labels.values())[1:], top.figures["mIoU"])
+    assert best == {
+        "DeepGlobe": ("508", "1524", "2448", 73.47),
+        "Inria Aerial": ("508", "1016", "1524", 73.50),
+    }
+
+
+def test_one_row_with_embeddings_does_not_say_of_which_context():
+    assert [row.labels["gpe"] for row in TABLE4.rows if not row.labels["contexts"]] == ["yes"]
+    assert TABLE4.rows[6].labels["contexts"] == "" and TABLE4.rows[0].labels["contexts"] == "none"
 
 
 def test_positional_embeddings_cost_a_little_on_inria_although_the_text_says_they_help():
-    without, with_them = TABLE4[5], TABLE4[8]
-    assert without[0] == with_them[0] and with_them[1]
-    assert with_them[2] > without[2] and with_them[3] < without[3]
+    without, with_them = (
+        figures(TABLE4, contexts="local + medium + large", gpe=gpe) for gpe in ("no", "yes")
+    )
+    assert with_them["DeepGlobe"] > without["DeepGlobe"]
+    assert with_them["Inria Aerial"] < without["Inria Aerial"]
 
 
 def test_every_score_is_a_percentage_and_the_accuracy_is_above_the_iou():
-    for row in (*TABLE1, *TABLE2):
-        assert 0 < row.mIoU < 100
-        if row.F1 is not None:
-            assert row.mIoU < row.F1 < row.Acc < 100
-
-
-def test_a_row_is_found_by_set_model_backbone_and_what_the_model_sees():
-    assert published(DEEPGLOBE, "Segformer", "MiT-B2", "patches").mIoU == 74.4
-    assert published(DEEPGLOBE, "Segformer", "MiT-B2", "whole").mIoU == 54.6
-    assert published(INRIA, "Ours", "MiT-B5", "patches").Acc == 95.7
-    assert published(INRIA, "FCN-8s", "VGG16", "whole") is None
-    assert published("deepglobe_test_sem_seg", "Ours", "VGG16", "patches") is None
-    assert published(DEEPGLOBE, "Ours", "VGG19", "patches") is None
+    for row in (*TABLE1.rows, *TABLE2.rows):
+        miou, f1, accuracy = row.figures.values()
+        assert 0 < miou < 100
+        assert f1 is accuracy is None or miou < f1 < accuracy < 100

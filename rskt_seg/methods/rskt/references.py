@@ -1,11 +1,44 @@
-"""Which row of the paper's table 1 a model repeats."""
+"""Which row of the RSKT-Seg paper's benchmark table a model repeats."""
 
-from rskt_seg.metrics.published import Published, published
+from rskt_seg.metrics.benchmark import BenchmarkReference
+from rskt_seg.metrics.published import read_table
 from rskt_seg.models.rskt import RSKTSpec
 
+COLUMNS = {
+    "DLRSD_all_sem_seg": "DLRSD",
+    "iSAID_all_sem_seg": "iSAID",
+    "LoveDA_all_8c_sem_seg": "LoveDA",
+    "Potsdam_all_sem_seg": "Potsdam",
+    "uavid_all_sem_seg": "UAVid",
+    "UDD5_all_sem_seg": "UDD5",
+    "Vaihingen_all_sem_seg": "Vaihingen",
+    "VDD_all_sem_seg": "VDD",
+}
+"""Registered name -> column of table 1, for the registrations whose scores compare with it: LoveDA
+in the published form of 8 classes, the training sets with their training images."""
 _BACKBONES = {"vitb16": "ViT-B", "vitl14": "ViT-L"}
 
 
-def published_row(spec: RSKTSpec, trained_on: str) -> Published | None:
-    """Return the row of the encoder and the training set; None where there is none."""
-    return published(trained_on, _BACKBONES.get(spec.encoder, ""))
+def published_row(spec: RSKTSpec, trained_on: str) -> BenchmarkReference | None:
+    """Return the row of table 1 for a model.
+
+    Args:
+        spec: The model; its encoder decides.
+        trained_on: Dataset of the training, "DLRSD" or "iSAID".
+
+    Returns:
+        mIoU and mACC of the eight test sets; None if the table has no such row.
+    """
+    table = read_table("rskt_table1")
+    labels = {"trained_on": trained_on, "method": "RSKT-Seg", "backbone": _BACKBONES.get(spec.encoder, "")}
+    rows = {measure: table.find(**labels, measure=measure) for measure in ("mIoU", "mACC")}
+    printed = {measure: row.figures for measure, row in rows.items() if row is not None}
+    if not printed:
+        return None
+    return BenchmarkReference(
+        source=f"{table.source}: {labels['backbone']} trained on {trained_on}",
+        labels=labels,
+        columns=COLUMNS,
+        figures={m: {c: row[c] for c in table.columns if c != "mean"} for m, row in printed.items()},
+        means={measure: row["mean"] for measure, row in printed.items()},
+    )

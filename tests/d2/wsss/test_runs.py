@@ -94,9 +94,7 @@ class TestCheckpoints:
     def test_another_frozen_encoder_is_refused(self, data_root, tmp_path):
         train(tmp_path, "SOLVER.MAX_ITER", "1")
         weights = ("MODEL.WEIGHTS", str(tmp_path / "model_final.pth"))
-        with pytest.raises(
-            CheckpointError, match=r"frozen clip weights.*with tiny.*MODEL\.ENCODERS\.CLIP"
-        ):
+        with pytest.raises(CheckpointError, match=r"frozen clip weights.*with tiny.*MODEL\.ENCODERS\.CLIP"):
             build_model(config(*weights, "MODEL.ENCODERS.CLIP", "random"))
         with pytest.raises(WeightsNotFoundError, match=r"MODEL\.ENCODERS\.CLIP is empty"):
             check_weights(config(*weights, "MODEL.ENCODERS.CLIP", ""))
