@@ -16,7 +16,7 @@ from rskt_seg.digests import weights_digest
 from rskt_seg.encoders.clip import CLIP
 from rskt_seg.encoders.text import Tokenizer, prompts
 from rskt_seg.errors import ConfigError, VocabularyError
-from rskt_seg.models.wsss.knowledge import PACKAGED, TINY, Knowledge, packaged_for, read_knowledge
+from rskt_seg.models.wsss.knowledge import PACKAGED, TINY, Knowledge, find_packaged, read_knowledge
 from rskt_seg.models.wsss.prototypes import cluster_texts, enrich
 from rskt_seg.models.wsss.spec import PriorWSSSSpec
 from rskt_seg.writing import replacing
@@ -44,7 +44,7 @@ def describe_classes(spec: PriorWSSSSpec, names: Sequence[str]) -> Described:
     knowledge base for these classes.
     """
     knowledge: Knowledge | None = (
-        read_knowledge(spec.descriptions) if spec.descriptions else packaged_for(names)
+        read_knowledge(spec.descriptions) if spec.descriptions else find_packaged(names)
     )
     if knowledge is None:
         if spec.tpe:
