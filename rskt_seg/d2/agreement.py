@@ -8,7 +8,7 @@ from rskt_seg.d2.specs import METHODS, Method, method_of, model_spec
 from rskt_seg.errors import ConfigError
 from rskt_seg.inference.views import VIEWS
 from rskt_seg.metrics.protocols import PROTOCOLS
-from rskt_seg.models.wsss.classes import IGNORED
+from rskt_seg.models.wsss.classes import IGNORE_LABEL
 
 _HEAD, _CHAIN = "MODEL.SEM_SEG_HEAD.NAME", "INPUT.AUGMENTATION"
 _SCHEDULE = "SOLVER.LR_SCHEDULER_NAME"
@@ -76,10 +76,10 @@ def check_agreement(cfg: CfgNode, defaults: CfgNode) -> None:
             "INPUT.AUGMENTATION wsss, which has no labels, goes with the head PriorWSSSHead alone, and that "
             f"head with nothing else; found {cfg.INPUT.AUGMENTATION} and {cfg.MODEL.SEM_SEG_HEAD.NAME}"
         )
-    if method.weak and cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE != IGNORED:
+    if method.weak and cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE != IGNORE_LABEL:
         raise ConfigError(
-            f"pseudo labels ignore {IGNORED}: MODEL.SEM_SEG_HEAD.IGNORE_VALUE must be {IGNORED} with "
-            f"{cfg.MODEL.SEM_SEG_HEAD.NAME}; found {cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE}"
+            f"pseudo labels ignore {IGNORE_LABEL}: MODEL.SEM_SEG_HEAD.IGNORE_VALUE must be {IGNORE_LABEL} "
+            f"with {cfg.MODEL.SEM_SEG_HEAD.NAME}; found {cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE}"
         )
     _check_ranges(cfg, getattr(spec, "patch_side", None))
 

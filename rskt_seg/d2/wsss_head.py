@@ -119,7 +119,7 @@ class PriorWSSSHead(ClosedSetHead):
             return self.model.cams(evidence, present).final.unflatten(2, evidence.grid)
 
         maps = mean_maps(final, image, stride=self.model.stride, scales=self.scales, flip=self.flip)
-        maps = self.model.restacked(maps, present)
+        maps = self.model.normalize_cams(maps, present)
         labels = self.model.pseudo_labels(image, maps, present, scheme="complement")
         size = (entry.get("height", image.shape[2]), entry.get("width", image.shape[3]))
         return F.interpolate(labels[None].float(), size, mode="nearest-exact")[0, 0].long()
