@@ -41,7 +41,7 @@ from rskt_seg.errors import ConfigError, VocabularyError  # noqa: E402
 from rskt_seg.methods.load import load_encoder  # noqa: E402
 from rskt_seg.models.wsss.knowledge import Knowledge, KnowledgeClass, read_knowledge  # noqa: E402
 from rskt_seg.models.wsss.prototypes import cluster_texts  # noqa: E402
-from rskt_seg.models.wsss.text import encode  # noqa: E402
+from rskt_seg.models.wsss.text import encode_texts  # noqa: E402
 
 WORDS = (12, 40)
 """Words of a description, its opening included."""
@@ -239,7 +239,7 @@ def check(args: argparse.Namespace) -> int:
         holder = _Holder(preset)
         load_encoder(holder, "clip", args.clip)
         texts = [text for each in knowledge.classes for text in each.descriptions]
-        measured = spreads(encode(holder.clip, tokenizer, texts), len(knowledge.classes))
+        measured = spreads(encode_texts(holder.clip, tokenizer, texts), len(knowledge.classes))
         check_spreads(knowledge, measured, found)
     print(table(knowledge, tokens, measured))
     return report(found)

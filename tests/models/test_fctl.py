@@ -107,7 +107,7 @@ def test_features_for_the_decoder_are_the_sum_that_the_equations_give(options):
     windows = places(model, 2)
     output = run(model, patches, contexts, windows)
     with torch.no_grad():
-        features = {"local": model.encoder(model._normalised(patches)).final}
+        features = {"local": model.encoder(model._normalize(patches)).final}
         features |= {name: model.encode_context(name, x).map for name, x in contexts.items()}
     state = {name: value.numpy() for name, value in model.state_dict().items()}
     grid = (size, model.encoder.stride, model.encoder.offset)
@@ -181,14 +181,14 @@ def test_attention_maps_are_what_was_applied_and_their_rows_sum_to_1(options):
     patches, contexts, windows = images(1, 2), surroundings(model, 10, 2), places(model, 2)
     maps = run(model, patches, contexts, windows, return_maps=True).maps
     with torch.no_grad():
-        local = model.encoder(model._normalised(patches)).final
+        local = model.encoder(model._normalize(patches)).final
         for name, layer in model.fusion.correlate.items():
             context = local if name == "local" else model.encode_context(name, contexts[name]).map
             matrix = maps.attention[name]
             close(matrix.sum(dim=2), torch.ones(2, 81))
             seen = (matrix @ layer.value(context).flatten(2).mT).mT.unflatten(2, (9, 9))
             grids = tuple(Grid(9, SIDE, 32, -83.0) for _ in range(2))
-            placed = model._windows(windows, 2)[name]
+            placed = model._complete_windows(windows, 2)[name]
             close(layer.gamma * seen, layer(local, context, placed, grids))
 
 

@@ -156,11 +156,11 @@ def test_the_model_computes_in_the_precision_it_is_given():
     assert float((half.float() - expected).abs().mean()) < 0.1 * float(expected.std())
 
 
-def test_pixels_are_divided_by_255_for_vgg_and_normalised_for_mit():
+def test_pixels_are_divided_by_255_for_vgg_and_normalized_for_mit():
     grey = torch.full((1, 3, 2, 2), 51.0)
-    close(build()._normalised(grey), torch.full((1, 3, 2, 2), 0.2))
+    close(build()._normalize(grey), torch.full((1, 3, 2, 2), 0.2))
     mean = torch.tensor([123.675, 116.28, 103.53]).view(1, 3, 1, 1)
-    close(build(encoder="mit_tiny")._normalised(mean), torch.zeros(1, 3, 1, 1))
+    close(build(encoder="mit_tiny")._normalize(mean), torch.zeros(1, 3, 1, 1))
 
 
 def test_factors_follow_the_published_branch():
@@ -177,13 +177,13 @@ def test_factors_follow_the_published_branch():
         ({"num_classes": 1}, "num_classes must be at least 2"),
         ({"encoder": "resnet"}, "encoder must be one of vgg16"),
         ({"contexts": ("large", "medium")}, "in this order"),
-        ({"contexts": ("huge",)}, "contexts must be some of"),
+        ({"contexts": ("huge",)}, "contexts must be a subset of"),
         ({"contexts": "medium"}, "contexts must be a tuple"),
-        ({"factors": (2.0,)}, "factors must give one for each"),
+        ({"factors": (2.0,)}, "factors must have one value for each"),
         ({"factors": (0.5, 2)}, "at least 1, or 0"),
         ({"factors": (float("inf"), 2)}, "at least 1, or 0"),
         ({"contexts": (), "context_encoder": "shared"}, "no effect with contexts=()"),
-        ({"contexts": (), "self_context": False}, "nothing to correlate"),
+        ({"contexts": (), "self_context": False}, "nothing to correlate with contexts"),
         ({"contexts": (), "lcf": False, "gpe": True}, "gpe=True has no effect with lcf=False"),
         ({"contexts": (), "lcf": False, "branch": "deepglobe"}, "branch='deepglobe' has no effect"),
         ({"contexts": (), "mcf": "average"}, "single context 'local'"),
@@ -199,7 +199,7 @@ def test_factors_follow_the_published_branch():
         ({"ale": "d", "ale_windows": ()}, "odd numbers"),
         ({"fcn_decoder": True}, "FCN-8s anyway"),
         ({"encoder": "mitb2", "learn_upsampling": True}, "SegFormer's decoder"),
-        ({"view": "whole"}, "leaves no contexts"),
+        ({"view": "whole"}, "no room for the contexts"),
         ({"view": "whole", "contexts": (), "lcf": False, "patch_side": 64}, "no effect with view='whole'"),
         ({"gpe": 1}, "gpe must be of type bool"),
         ({"focal_gamma": -1.0}, "at least 0"),
@@ -215,24 +215,27 @@ def test_bad_calls_are_refused():
     model, patches = build(ale="d"), images(0, 2)
     contexts = surroundings(model, 10, 2)
     calls = [
-        ((patches[0],), r"patches must be images \(B, 3, H, W\)"),
+        ((patches[0],), r"patches must be a tensor of images \(B, 3, H, W\)"),
         ((list(patches),), "found list"),
-        ((patches, {"medium": contexts["medium"]}), "for large too"),
-        ((patches, {**contexts, "huge": patches}), "found 'huge'"),
+        ((patches, {"medium": contexts["medium"]}), "no images of the context large"),
+        ((patches, {**contexts, "huge": patches}), "unknown context 'huge'"),
         ((patches, {**contexts, "large": images(1, 3)}), "batch of 1 or 2; found 3"),
         (
             (patches, {**contexts, "large": images(1, 2, 32, 32)}),
             r"must be resized to the patches' \(64, 64\)",
         ),
-        ((patches, {**contexts, "large": contexts["large"][:, :1]}), "context large must be images"),
+        (
+            (patches, {**contexts, "large": contexts["large"][:, :1]}),
+            "context large must be a tensor of images",
+        ),
         ((patches, contexts, {"medium": torch.ones(3, 4)}), r"\(B or 1, 4\)"),
         ((patches, contexts, {"medium": torch.zeros(1, 4)}), "above 0"),
-        ((patches, contexts, {"local": torch.ones(1, 4)}), "found 'local'"),
+        ((patches, contexts, {"local": torch.ones(1, 4)}), "unknown context 'local'"),
     ]
     for arguments, message in calls:
         with pytest.raises(ConfigError, match=message):
             model(*arguments)
-    with pytest.raises(ConfigError, match=r"give windows\['large'\]"):
+    with pytest.raises(ConfigError, match=r"pass windows\['large'\]"):
         build(branch="deepglobe", ale="d")(patches, contexts)
     output = run(model, patches, contexts)
     with pytest.raises(ConfigError, match="targets must be"):

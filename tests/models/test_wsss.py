@@ -61,10 +61,10 @@ class TestClasses:
     @pytest.mark.parametrize(
         ("names", "background", "said"),
         [
-            (("ship", "plane"), "class:harbour", "one class of the name 'harbour'"),
+            (("ship", "plane"), "class:harbour", "one class named 'harbour'"),
             (("ship", "background"), "complement", "with the id 0"),
             (("background",), "complement", "besides the background"),
-            (("roof/a", "wall/a"), "class:a", "one class of the name"),
+            (("roof/a", "wall/a"), "class:a", "exactly one class named"),
         ],
     )
     def test_a_background_that_is_not_there_is_one_clear_error(self, names, background, said):
@@ -94,7 +94,7 @@ class TestClasses:
             texts.append(model.text_enriched.clone())
             said.append([line for line in caplog.messages if "cosine" in line])
         assert torch.equal(*texts) and said[0] == said[1]
-        assert any("makes classes alike" in line for line in said[0])
+        assert any("makes classes similar" in line for line in said[0])
         assert len(list(tmp_path.glob("class_texts_*.npy"))) == 1
 
 
@@ -123,7 +123,7 @@ class TestForward:
 
     def test_padding_has_the_mean_colour_and_the_rest_stays(self):
         model, x = build(), images(1, 45, 51)
-        padded = model._padded(x)
+        padded = model._pad(x)
         assert padded.shape[2:] == (48, 56)
         torch.testing.assert_close(padded[..., :45, :51], x)
         torch.testing.assert_close(padded[..., 45:, :], model.clip_mean.expand(1, 3, 3, 56))
@@ -246,7 +246,7 @@ class TestLosses:
         torch.testing.assert_close(model(x).logits, (model.decoder(clip) + model.decoder(dino)) / 2)
 
     def test_a_model_without_any_loss_is_refused(self):
-        with pytest.raises(ConfigError, match="nothing would be learnt"):
+        with pytest.raises(ConfigError, match="nothing would be trained"):
             build(encode=False, seg_weight=0.0, affinity_weight=0.0)
 
 
@@ -331,11 +331,11 @@ class TestOptions:
             ({"clip_levels": (3, 2)}, "ascending"),
             ({"clip_levels": (1, 9)}, "has 4 blocks"),
             ({"first_layer": 5}, "has 4 blocks"),
-            ({"topk": 9}, "at most as many"),
+            ({"topk": 9}, "topk must be at most clusters"),
             ({"background": "clutter"}, "class:<name>"),
             ({"background": "class: "}, "class:<name>"),
-            ({"template": "ship"}, "exactly one"),
-            ({"low": 0.9, "pseudo": "dual_threshold"}, "low <= high"),
+            ({"template": "ship"}, "exactly once"),
+            ({"low": 0.9, "pseudo": "dual_threshold"}, "low must be at most high"),
             ({"high": 0.9}, "no effect"),
             ({"tpe": False, "clusters": 4}, "no effect"),
             ({"usr": False, "alpha": 1}, "no effect"),

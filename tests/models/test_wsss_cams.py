@@ -9,8 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rskt_seg.errors import ConfigError
-from rskt_seg.models.wsss.cams import initial_cam, normalised, stack_cams
-from rskt_seg.models.wsss.relations import diffuse, joint_affinity, keep_maps, refine, transition
+from rskt_seg.models.wsss.cams import initial_cam, min_max_normalize, stack_cams
+from rskt_seg.models.wsss.relations import (
+    diffuse,
+    joint_affinity,
+    refine_cams,
+    select_attention,
+    transition_matrix,
+)
 from tests.models.wsss_draw import draw_present, draw_scene, permuted, rand, randn
 
 NUMBERS = st.integers(0, 10**6)
@@ -23,16 +29,16 @@ NUMBERS = st.integers(0, 10**6)
 @given(NUMBERS, st.floats(0.1, 100), st.floats(-50, 50))
 def test_normalised_maps_reach_from_0_to_1_whatever_their_scale_and_offset(seed, scale, offset):
     maps = rand(seed, 2, 3, 12)
-    found = normalised(maps)
+    found = min_max_normalize(maps)
     assert torch.equal(found.amin(dim=-1), torch.zeros(2, 3)) and torch.equal(
         found.amax(dim=-1), torch.ones(2, 3)
     )
-    torch.testing.assert_close(normalised(maps * scale + offset), found, rtol=0, atol=2e-3)
+    torch.testing.assert_close(min_max_normalize(maps * scale + offset), found, rtol=0, atol=2e-3)
 
 
 def test_a_flat_map_becomes_zero():
-    assert not normalised(torch.full((1, 2, 5), 0.3)).any()
-    assert float(normalised(torch.tensor([0.0, 1e-7])).max()) == pytest.approx(0.1)
+    assert not min_max_normalize(torch.full((1, 2, 5), 0.3)).any()
+    assert float(min_max_normalize(torch.tensor([0.0, 1e-7])).max()) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("power", [0.5, 1.0, 2.0, None])
@@ -89,34 +95,34 @@ def test_an_unknown_kind_of_affinity_is_named():
 def test_attention_maps_nearer_to_the_affinity_than_the_mean_are_kept():
     affinity = rand(0, 2, 6, 6)
     shift = torch.tensor([[0.3, -0.1, 0.2, -0.4], [0.0, 0.9, 0.9, 0.9]])
-    scores, kept = keep_maps(affinity, affinity[:, None] + shift[..., None, None])
+    scores, kept = select_attention(affinity, affinity[:, None] + shift[..., None, None])
     torch.testing.assert_close(scores, 36 * shift.abs())
     assert kept.tolist() == [[False, True, True, False], [True, False, False, False]]
 
 
 def test_a_map_at_the_mean_itself_is_not_kept():
     attention = torch.tensor([0.25, 0.5, 0.75])[None, :, None, None].expand(-1, -1, 4, 4)
-    scores, kept = keep_maps(torch.zeros(1, 4, 4), attention)
+    scores, kept = select_attention(torch.zeros(1, 4, 4), attention)
     assert scores.tolist() == [[4, 8, 12]] and kept.tolist() == [[True, False, False]]
 
 
 @pytest.mark.parametrize("count", [1, 3, 6])
 def test_maps_that_score_all_the_same_are_all_kept(count):
     affinity, one = rand(0, 2, 9, 9), rand(1, 2, 1, 9, 9)
-    _, kept = keep_maps(affinity, one.expand(-1, count, -1, -1))
+    _, kept = select_attention(affinity, one.expand(-1, count, -1, -1))
     assert kept.all() and kept.shape == (2, count)
 
 
 def test_scores_of_half_precision_maps_do_not_overflow():
     affinity, attention = torch.ones(1, 300, 300).half(), torch.zeros(1, 2, 300, 300).half()
-    scores, _ = keep_maps(affinity, attention)
+    scores, _ = select_attention(affinity, attention)
     assert torch.equal(scores, torch.full((1, 2), 90000.0))
 
 
 def test_transitions_are_symmetric_and_their_rows_sum_to_one():
     features, attention, _, _ = draw_scene()
     affinity = joint_affinity(features)
-    found = transition(affinity, attention, keep_maps(affinity, attention)[1], 30)
+    found = transition_matrix(affinity, attention, select_attention(affinity, attention)[1], 30)
     torch.testing.assert_close(found, found.transpose(1, 2))
     torch.testing.assert_close(found.sum(dim=2), torch.ones(3, 25))
     assert float(found.min()) >= 0
@@ -126,11 +132,11 @@ def test_transitions_use_the_kept_maps_alone_and_not_their_number_or_order():
     features, attention, _, _ = draw_scene()
     affinity = joint_affinity(features)
     kept = torch.tensor([[True, False, True]]).expand(3, -1)
-    found = transition(affinity, attention, kept)
+    found = transition_matrix(affinity, attention, kept)
     spoilt = attention.clone()
     spoilt[:, 1] = 1e3
-    torch.testing.assert_close(transition(affinity, spoilt, kept), found)
-    twice = transition(affinity, attention[:, [2, 0, 2, 0]], torch.ones(3, 4, dtype=torch.bool))
+    torch.testing.assert_close(transition_matrix(affinity, spoilt, kept), found)
+    twice = transition_matrix(affinity, attention[:, [2, 0, 2, 0]], torch.ones(3, 4, dtype=torch.bool))
     torch.testing.assert_close(twice, found)
 
 
@@ -138,7 +144,7 @@ def test_a_token_that_nobody_attends_to_leaves_all_finite():
     features, attention, cams, present = draw_scene()
     attention[:, :, :, 4] = 0
     attention[:, :, 4] = 0
-    found = refine(joint_affinity(features), attention, cams, present)
+    found = refine_cams(joint_affinity(features), attention, cams, present)
     assert found.transition.isfinite().all() and found.cams.isfinite().all()
     assert not found.transition[:, 4].any()
 
@@ -157,11 +163,11 @@ def test_refinement_follows_the_order_of_classes_and_of_images_and_not_that_of_m
 ):
     features, attention, cams, present = draw_scene(seed)
     affinity, options = joint_affinity(features), {"power": 2.0, "renorm": renorm}
-    found = refine(affinity, attention, cams, present, **options)
-    other = refine(affinity, attention[:, maps], permuted(cams, order), present[:, order], **options)
+    found = refine_cams(affinity, attention, cams, present, **options)
+    other = refine_cams(affinity, attention[:, maps], permuted(cams, order), present[:, order], **options)
     torch.testing.assert_close(other.cams, permuted(found.cams, order), rtol=0, atol=1e-3)
     assert torch.equal(other.kept, found.kept[:, maps])
-    alone = refine(affinity[1:2], attention[1:2], cams[1:2], present[1:2], **options)
+    alone = refine_cams(affinity[1:2], attention[1:2], cams[1:2], present[1:2], **options)
     torch.testing.assert_close(alone.cams, found.cams[1:2], rtol=0, atol=1e-3)
 
 
@@ -169,7 +175,7 @@ def test_refinement_follows_the_order_of_classes_and_of_images_and_not_that_of_m
 def test_refinement_leaves_absent_classes_zero_and_unlabelled_images_background(renorm):
     features, attention, cams, present = draw_scene()
     affinity = joint_affinity(features.requires_grad_())
-    found = refine(affinity, attention, cams, present, renorm=renorm)
+    found = refine_cams(affinity, attention, cams, present, renorm=renorm)
     assert not found.cams[:, 1:][~present].any() and found.cams[:, 1:][present].any()
     torch.testing.assert_close(found.cams[-1, 0], torch.ones(25), rtol=0, atol=2e-2)
     assert not any(value.requires_grad for value in vars(found).values())
@@ -179,7 +185,7 @@ def test_refinement_leaves_absent_classes_zero_and_unlabelled_images_background(
 def test_without_a_background_its_channel_stays_below_every_class(renorm):
     features, attention, cams, present = draw_scene()
     cams = stack_cams(cams[:, 1:], present, None)
-    found = refine(joint_affinity(features), attention, cams, present, power=None, renorm=renorm)
+    found = refine_cams(joint_affinity(features), attention, cams, present, power=None, renorm=renorm)
     assert torch.equal(found.cams[:, 0], torch.full((3, 25), -1.0))
     assert float(found.cams[:, 1:].min()) >= 0
 
@@ -187,9 +193,9 @@ def test_without_a_background_its_channel_stays_below_every_class(renorm):
 def test_maps_that_are_given_replace_those_that_pass_the_filter():
     features, attention, cams, present = draw_scene()
     affinity, everything = joint_affinity(features), torch.ones(3, 3, dtype=torch.bool)
-    filtered = refine(affinity, attention, cams, present)
-    found = refine(affinity, attention, cams, present, kept=everything)
+    filtered = refine_cams(affinity, attention, cams, present)
+    found = refine_cams(affinity, attention, cams, present, kept=everything)
     assert not filtered.kept.all() and found.kept.all()
     assert torch.equal(found.scores, filtered.scores)
-    torch.testing.assert_close(found.transition, transition(affinity, attention, everything, rounds=3))
+    torch.testing.assert_close(found.transition, transition_matrix(affinity, attention, everything, rounds=3))
     torch.testing.assert_close(found.diffused, diffuse(found.transition, cams, 3))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rskt_seg.errors import ConfigError
-from rskt_seg.models.wsss.cams import normalised, stack_cams
+from rskt_seg.models.wsss.cams import min_max_normalize, stack_cams
 from rskt_seg.models.wsss.par import ParOptions, pixel_weights, refine_pixels
 from rskt_seg.models.wsss.pseudo import complement_labels, dual_threshold_labels
 from tests.models.wsss_draw import draw_present, permuted, rand
@@ -131,7 +131,7 @@ def test_options_without_a_meaning_are_refused(options):
 
 def draw_images(seed=0, size=(24, 33), grid=(4, 5)):
     present = draw_present(seed, 3, 4)
-    cams = stack_cams(normalised(rand(seed, 3, 4, math.prod(grid))), present, 1.0).unflatten(2, grid)
+    cams = stack_cams(min_max_normalize(rand(seed, 3, 4, math.prod(grid))), present, 1.0).unflatten(2, grid)
     return rand(seed + 1, 3, 3, *size), cams, present
 
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rskt_seg.errors import ConfigError
-from rskt_seg.models.wsss.cams import normalised, stack_cams
-from rskt_seg.models.wsss.prototypes import VisualPrototypes, cluster_texts, enrich, seeds
+from rskt_seg.models.wsss.cams import min_max_normalize, stack_cams
+from rskt_seg.models.wsss.prototypes import VisualPrototypes, cluster_texts, enrich_texts, select_seeds
 from tests.models.wsss_draw import draw_present, rand, randn
 
 NUMBERS = st.integers(0, 10**6)
@@ -50,24 +50,24 @@ def test_too_few_different_texts_are_counted(clusters):
 
 def test_texts_take_the_mean_of_their_nearest_centroids():
     base, centroids = draw_texts(3), draw_texts(7) * 0.6
-    found = enrich(base, centroids, 3, 0.5)
+    found = enrich_texts(base, centroids, 3, 0.5)
     for text, order, weights, out in zip(base, found.order, found.weights, found.texts, strict=True):
         scores = centroids @ text
         assert torch.equal(order, scores.argsort(descending=True)[:3])
         torch.testing.assert_close(weights, scores[order].exp() / scores[order].exp().sum())
         torch.testing.assert_close(out, text + 0.5 * (weights @ centroids[order]))
-    assert torch.equal(enrich(base, centroids, 3, 0.0).texts, base)
+    assert torch.equal(enrich_texts(base, centroids, 3, 0.0).texts, base)
 
 
 def test_equally_near_centroids_are_taken_in_their_order():
     centroids = draw_texts(1).repeat(20, 1)
-    assert enrich(draw_texts(2), centroids, 5, 1.0).order.tolist() == [[0, 1, 2, 3, 4]] * 2
+    assert enrich_texts(draw_texts(2), centroids, 5, 1.0).order.tolist() == [[0, 1, 2, 3, 4]] * 2
 
 
 @pytest.mark.parametrize("topk", [0, 8])
 def test_more_centroids_than_there_are_cannot_be_near(topk):
-    with pytest.raises(ConfigError, match=rf"1\.\.7 centroids; found {topk}"):
-        enrich(draw_texts(3), draw_texts(7), topk, 1.0)
+    with pytest.raises(ConfigError, match=rf"between 1 and the number of centroids 7; found {topk}"):
+        enrich_texts(draw_texts(3), draw_texts(7), topk, 1.0)
 
 
 # Seeds and visual prototypes
@@ -92,28 +92,30 @@ def plain_seeds(cams, present, percent):
 def test_seeds_equal_the_definition_token_by_token_ties_included(seed, classes, levels, percent):
     present = draw_present(seed, 3, classes)
     maps = (rand(seed, 3, 1 + classes, 30) * levels).floor() / levels
-    assert torch.equal(seeds(maps, present, percent), plain_seeds(maps, present, percent))
+    assert torch.equal(select_seeds(maps, present, percent), plain_seeds(maps, present, percent))
 
 
 def test_ties_go_to_the_lower_channel_and_the_lower_token():
     cams, present = torch.full((1, 3, 10), 0.5), torch.ones(1, 2, dtype=torch.bool)
-    assert not seeds(cams, present, 50).any()
+    assert not select_seeds(cams, present, 50).any()
     cams[:, 0] = 0
-    assert seeds(cams, present, 50).tolist() == [[[True] * 5 + [False] * 5, [False] * 10]]
+    assert select_seeds(cams, present, 50).tolist() == [[[True] * 5 + [False] * 5, [False] * 10]]
 
 
 def test_a_class_that_wins_with_nothing_has_no_seed():
     cams = torch.zeros(1, 3, 10)
     cams[:, 0] = -1  # data without a background
     cams[0, 1, :4] = 0.1
-    assert seeds(cams, torch.ones(1, 2, dtype=torch.bool), 100).tolist() == [
+    assert select_seeds(cams, torch.ones(1, 2, dtype=torch.bool), 100).tolist() == [
         [[True] * 4 + [False] * 6, [False] * 10]
     ]
 
 
 def test_shares_are_rounded_down_and_at_least_one_token():
     cams, present = torch.stack([torch.zeros(100), torch.ones(100)])[None], torch.ones(1, 1, dtype=torch.bool)
-    counts = {percent: int(seeds(cams, present, percent).sum()) for percent in (0.1, 29, 29.9, 53, 59, 100)}
+    counts = {
+        percent: int(select_seeds(cams, present, percent).sum()) for percent in (0.1, 29, 29.9, 53, 59, 100)
+    }
     assert counts == {0.1: 1, 29: 29, 29.9: 29, 53: 53, 59: 59, 100: 100}
 
 
@@ -186,7 +188,7 @@ def test_cams_are_weighed_by_the_squared_similarity():
     features, chosen = draw_seeds()
     module.update(features, chosen)
     cams = stack_cams(rand(0, 4, 5, 20), present, 1.0)
-    expected = stack_cams(normalised(cams[:, 1:] * module.similarity(features) ** 2), present, 2.0)
+    expected = stack_cams(min_max_normalize(cams[:, 1:] * module.similarity(features) ** 2), present, 2.0)
     torch.testing.assert_close(module.cam(features, cams, present, 2.0), expected)
     assert not expected[:, 1:][~present].any()
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rskt_seg.models.wsss.prototypes import cluster_texts, enrich
-from rskt_seg.models.wsss.text import class_texts, describe_classes
+from rskt_seg.models.wsss.prototypes import cluster_texts, enrich_texts
+from rskt_seg.models.wsss.text import describe_classes, encode_class_texts
 from tests.models.test_wsss import build
 
 
@@ -30,7 +30,7 @@ def test_enrichment_clusters_every_description_of_every_class():
     lines = describe_classes(model.spec, model.foreground).descriptions
     assert len(lines) == 80
     centroids = cluster_texts(told(model, lines), 6, 2)
-    expected = enrich(plain.text_enriched, centroids, 2, 0.5).texts
+    expected = enrich_texts(plain.text_enriched, centroids, 2, 0.5).texts
     torch.testing.assert_close(model.text_enriched, expected, rtol=1e-3, atol=1e-4)
 
 
@@ -65,7 +65,7 @@ def test_what_was_kept_for_other_options_classes_or_weights_is_not_taken_up(tmp_
     other.encode_classes(tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
     described = describe_classes(other.spec, other.foreground)
-    fresh = class_texts(other.clip, other.tokenizer, other.spec, described)
+    fresh = encode_class_texts(other.clip, other.tokenizer, other.spec, described)
     assert torch.equal(other.text_enriched, fresh)
 
 

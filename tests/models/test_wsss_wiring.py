@@ -6,8 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rskt_seg.models.wsss.classes import find_channels
-from rskt_seg.models.wsss.model import PriorOutput
+from rskt_seg.models.wsss import PriorOutput, find_channels
 from rskt_seg.models.wsss.par import ParOptions
 from rskt_seg.models.wsss.pseudo import complement_labels, dual_threshold_labels
 from tests.models.test_wsss import build, images, present
@@ -54,7 +53,7 @@ class TestLabels:
         valid[:, 8:12, :8] = False  # half of the second cell of the first column
         valid[:, 8:13, 8:16] = False  # more than half of that of the second
         # The last row of cells has 4 of 8 rows in the image, the last column 5 of 8 columns.
-        assert build(encode=False)._cells(valid).tolist() == [[[1, 1, 1, 1, 0, 1, 1, 1, 0]]]
+        assert build(encode=False)._valid_cells(valid).tolist() == [[[1, 1, 1, 1, 0, 1, 1, 1, 0]]]
 
 
 class TestLosses:

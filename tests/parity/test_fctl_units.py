@@ -35,9 +35,9 @@ from rskt_seg.models.fctl.enhancement import Enhancement, LocalInteraction
 from rskt_seg.models.fctl.fcn import bilinear_kernel
 from rskt_seg.models.fctl.geometry import (
     Grid,
-    centred,
+    centered_window,
     crop_upsample,
-    interpolation,
+    interpolation_matrices,
     positions_in_context,
     resample,
 )
@@ -136,7 +136,7 @@ def chosen(width: int, start: int) -> nn.Conv2d:
 def oracle_window(factor: float, centre: float, cells: int) -> tuple[torch.Tensor, Grid]:
     """A centred window and a grid whose middle lies at the cell `centre`."""
     side = 32 * cells
-    return torch.tensor([centred(factor)]), Grid(cells, side, 32, side / 2 - 32 * centre)
+    return torch.tensor([centered_window(factor)]), Grid(cells, side, 32, side / 2 - 32 * centre)
 
 
 @pytest.mark.parametrize("number", [301, 302, 304, 305])
@@ -240,7 +240,9 @@ def test_crops_of_contexts_lie_where_the_patch_does(case):
     for axis, grid, name in ((window[:, 0::2], grids[0], "ky"), (window[:, 1::2], grids[1], "kx")):
         positions = positions_in_context(axis, grid).clamp(0, grid.cells - 1)[0]
         close(positions, np.clip(expected[name], 0, grid.cells - 1))
-        assert interpolation(positions[None], grid.cells).sum(dim=-1).allclose(torch.ones(1).double())
+        assert (
+            interpolation_matrices(positions[None], grid.cells).sum(dim=-1).allclose(torch.ones(1).double())
+        )
 
 
 def test_upsampling_kernels_are_the_published_ones():

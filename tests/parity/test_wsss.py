@@ -17,9 +17,15 @@ from rskt_seg.losses.affinity import affinity_loss, affinity_target
 from rskt_seg.losses.pixel import balanced_cross_entropy
 from rskt_seg.models.wsss.cams import initial_cam
 from rskt_seg.models.wsss.par import ParOptions, pixel_weights, refine_pixels
-from rskt_seg.models.wsss.prototypes import VisualPrototypes, cluster_texts, enrich, lloyd, seeds
+from rskt_seg.models.wsss.prototypes import (
+    VisualPrototypes,
+    cluster_texts,
+    enrich_texts,
+    kmeans,
+    select_seeds,
+)
 from rskt_seg.models.wsss.pseudo import complement_labels, dual_threshold_labels
-from rskt_seg.models.wsss.relations import joint_affinity, refine, transition
+from rskt_seg.models.wsss.relations import joint_affinity, refine_cams, transition_matrix
 
 FIXTURES = Path(__file__).parent / "wsss"
 NAMES = sorted(path.stem for path in FIXTURES.glob("*.npz"))
@@ -53,11 +59,11 @@ def test_every_file_has_its_test():
 def test_texts_are_clustered_by_lloyd_and_enriched_by_their_nearest_centroids(name):
     case = load(name)
     points = case.in_descriptions.flatten(0, 1).double()
-    centroids, inertia = lloyd(points.numpy(), case.in_init.double().numpy(), minit="matrix")
+    centroids, inertia = kmeans(points.numpy(), case.in_init.double().numpy(), minit="matrix")
     close(centroids, case.out_centroids)
     assert inertia == pytest.approx(float(case.out_inertia), rel=1e-6)
     assert torch.equal(torch.cdist(points, torch.from_numpy(centroids)).argmin(dim=1), case.out_labels)
-    found = enrich(case.in_t, torch.from_numpy(centroids), case.par_K, case.par_lam)
+    found = enrich_texts(case.in_t, torch.from_numpy(centroids), case.par_K, case.par_lam)
     assert torch.equal(found.order, case.out_order)
     close(found.weights, case.out_weights)
     close(found.texts, case.out_enriched)
@@ -85,24 +91,24 @@ def test_refinement_equals_equations_10_to_15(name):
     attention = case.in_attn[case.par_n0 - 1 :, :, 1:, 1:].transpose(0, 1)
     affinity = joint_affinity(case.in_fcd)
     options = {"steps": case.par_alpha, "rounds": case.par_rounds}
-    found = refine(affinity, attention, case.in_m_init, case.in_labels, **options)
+    found = refine_cams(affinity, attention, case.in_m_init, case.in_labels, **options)
     close(found.scores, case.out_S, rtol=1e-6, atol=0)
     assert torch.equal(found.kept, case.out_G)
     if name != "usr_d_20x20":  # the large file leaves the matrices out
         close(affinity, case.out_A_cd)
-        unscaled = transition(affinity, attention, found.kept, rounds=0)
+        unscaled = transition_matrix(affinity, attention, found.kept, rounds=0)
         close(unscaled, (case.out_R + case.out_R.transpose(1, 2)) / 2)
         close(found.transition, case.out_T)
     close(found.diffused, case.out_M_d, rtol=0, atol=1e-5)
     close(found.cams, case.out_M_f, rtol=0, atol=1e-3)
-    literal = refine(affinity, attention, case.in_m_init, case.in_labels, renorm=False, **options)
+    literal = refine_cams(affinity, attention, case.in_m_init, case.in_labels, renorm=False, **options)
     assert torch.equal(literal.cams, found.diffused)
 
 
 @named("vpe")
 def test_visual_prototypes_equal_equations_16_to_20(name):
     case = load(name)
-    chosen = seeds(case.in_m_f, case.in_labels, case.par_topk_percent)
+    chosen = select_seeds(case.in_m_f, case.in_labels, case.par_topk_percent)
     assert torch.equal(chosen, case.out_seeds)
     assert torch.equal(chosen.sum(dim=-1), case.out_seed_count)
     module = VisualPrototypes(*case.in_proto.shape, case.par_tau)

@@ -29,7 +29,7 @@ from rskt_seg.inference.scales import mean_maps, scaled_scores
 from rskt_seg.inference.views import VIEWS, View
 from rskt_seg.methods import wsss
 from rskt_seg.models.wsss import PriorWSSS, PriorWSSSSpec
-from rskt_seg.models.wsss.classes import IGNORED, find_channels
+from rskt_seg.models.wsss.classes import IGNORE_LABEL, find_channels
 from rskt_seg.models.wsss.spec import CLIP_PRESETS
 from rskt_seg.models.wsss.text import check_tokens, describe_classes
 from rskt_seg.typing import SegmentationModel
@@ -135,7 +135,7 @@ class PriorWSSSHead(ClosedSetHead):
             return self.model.cams(evidence, present).final.unflatten(2, evidence.grid)
 
         maps = mean_maps(final, image, stride=self.model.stride, scales=self.scales, flip=self.flip)
-        maps = self.model.restacked(maps, present)
+        maps = self.model.normalize_cams(maps, present)
         labels = self.model.pseudo_labels(image, maps, present, scheme="complement")
         size = (entry.get("height", image.shape[2]), entry.get("width", image.shape[3]))
         return F.interpolate(labels[None].float(), size, mode="nearest-exact")[0, 0].long()
@@ -193,9 +193,9 @@ class _PriorWSSSMethod(DetectronMethod):
         scales = cfg.TEST.SCALES
         if not scales or not all(isinstance(scale, int | float) for scale in scales) or min(scales) <= 0:
             raise ConfigError(f"TEST.SCALES must be one or more factors above 0; found {tuple(scales)}")
-        if cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE != IGNORED:
+        if cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE != IGNORE_LABEL:
             raise ConfigError(
-                f"pseudo labels ignore {IGNORED}: MODEL.SEM_SEG_HEAD.IGNORE_VALUE must be {IGNORED} with "
+                f"pseudo labels ignore {IGNORE_LABEL}: MODEL.SEM_SEG_HEAD.IGNORE_VALUE must be {IGNORE_LABEL} with "
                 f"{self.name}; found {cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE}"
             )
 

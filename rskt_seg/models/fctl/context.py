@@ -1,9 +1,10 @@
 """Locality-aware context fusion: a patch correlated with its contexts (LCC), the results fused (MCF).
 
-Shapes: B patch, C channel, H W grid; all maps are those of the encoders' last layer.
+Shapes: B patch, C channel, H W grid of the encoders' last maps. Windows and grids are those of
+`rskt_seg.models.fctl.geometry`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -15,11 +16,11 @@ from rskt_seg.models.fctl.spec import FCtLSpec
 _STD = 0.01  # of every new 1 x 1 convolution, as published
 
 
-def pointwise(before: int, after: int, bias: bool = True) -> nn.Conv2d:
-    """A 1 x 1 convolution with the published start: N(0, 0.01), bias 0."""
-    layer = nn.Conv2d(before, after, 1, bias=bias)
+def pointwise(in_channels: int, out_channels: int, bias: bool = True) -> nn.Conv2d:
+    """Build a 1 x 1 convolution with the published initialization: N(0, 0.01), bias 0."""
+    layer = nn.Conv2d(in_channels, out_channels, 1, bias=bias)
     nn.init.normal_(layer.weight, std=_STD)
-    if bias:
+    if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
 
@@ -27,8 +28,11 @@ def pointwise(before: int, after: int, bias: bool = True) -> nn.Conv2d:
 class RelativePosition(nn.Module):
     """Gated positional embeddings of one context (the second half of equation 2).
 
-    `gate` z: the content counts sigmoid(z), the position the rest. `weight` W_r: of dx, dy and
-    dx ** 2 + dy ** 2, key minus query, in cells of the patch. Starts as ConViT's local attention.
+    The content has the weight sigmoid(`gate`), the position the rest. `weight` (W_r) holds the factors of dx,
+    dy and dx ** 2 + dy ** 2, key minus query, in cells of the patch. It starts as ConViT's local attention.
+
+    Args:
+        geometry: "grid" or "image", see `FCtLSpec.geometry`.
     """
 
     def __init__(self, geometry: str) -> None:
@@ -38,10 +42,14 @@ class RelativePosition(nn.Module):
         self.weight = nn.Parameter(torch.tensor([0.0, 0.0, -1.0]))
 
     def axes(self, window: Tensor, grids: tuple[Grid, Grid]) -> tuple[Tensor, Tensor]:
-        """Attention along rows (B, H, H) and along columns (B, W, W).
+        """Return the positional attention along rows (B, H, H) and along columns (B, W, W).
 
         The logits are a sum of a row term and a column term, so the softmax over all cells is exactly the
         product of these two.
+
+        Args:
+            window: (B or 1, 4).
+            grids: The (row, column) grids.
         """
         dx, dy, square = self.weight.unbind()
         return (
@@ -52,7 +60,7 @@ class RelativePosition(nn.Module):
     def _axis(self, axis: Tensor, grid: Grid, linear: Tensor, square: Tensor) -> Tensor:
         queries = torch.arange(grid.cells, dtype=torch.float64, device=axis.device)
         keys = queries[None] if self.geometry == "grid" else positions_in_patch(axis, grid)
-        distance = (keys[:, None, :] - queries[:, None]).to(linear.dtype)
+        distance = (keys[:, None, :] - queries[:, None]).to(linear.dtype)  # (B, query, key)
         return (linear * distance + square * distance**2).softmax(dim=-1)
 
 
@@ -60,8 +68,13 @@ class Correlation(nn.Module):
     """Locality-aware context correlation (LCC) with one context.
 
     Without `position` this is equation 1 with the projections of the published code, with it equation 2.
-    `center` subtracts the spatial mean of queries and keys first (the published DeepGlobe branch).
-    `gamma` scales the result and starts at 0, so that the branch starts silent.
+    The learned factor `gamma` of the result starts at 0, so the branch contributes nothing at first.
+
+    Args:
+        width: Channels C.
+        center: Subtract the spatial mean of queries and keys first (the published DeepGlobe branch).
+        scale: Factor of queries times keys.
+        position: Gated positional embeddings, None for none.
     """
 
     def __init__(self, width: int, center: bool, scale: float, position: RelativePosition | None) -> None:
@@ -73,15 +86,23 @@ class Correlation(nn.Module):
         self.position = position
 
     def forward(self, local: Tensor, context: Tensor, window: Tensor, grids: tuple[Grid, Grid]) -> Tensor:
-        """The context as the patch sees it, (B, C, H, W), without `local` itself.
+        """Return the context as the patch attends to it, without adding `local` itself.
 
-        Args: local and context (B, C, H, W); `window` (B or 1, 4) and the (row, column) `grids`: see
-        `rskt_seg.models.fctl.geometry`. No map of all pairs of cells is stored.
+        No attention map over all pairs of cells is stored.
+
+        Args:
+            local: (B, C, H, W), features of the patch.
+            context: (B, C, H, W), features of the context.
+            window: (B or 1, 4), window of the context.
+            grids: The (row, column) grids of the maps.
+
+        Returns:
+            (B, C, H, W).
         """
         value = self.value(context)
         q, k = self._tokens(local, context)
         v = value.flatten(2).mT
-        # The fused kernels, which store no map of pairs, take contiguous channels alone.
+        # (B, 1, H * W, C). The fused kernels, which store no map of pairs, need contiguous channels.
         q, k, v = (x.contiguous()[:, None] for x in (q, k, v))
         out = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
         out = out[:, 0].mT.unflatten(2, local.shape[2:])
@@ -91,7 +112,11 @@ class Correlation(nn.Module):
         return self.gamma * out
 
     def attention(self, local: Tensor, context: Tensor, window: Tensor, grids: tuple[Grid, Grid]) -> Tensor:
-        """The map M (B, H * W, H * W) that `forward` applies: rows are cells of the patch and sum to 1."""
+        """Return the attention map M that `forward` applies; arguments as for `forward`.
+
+        Returns:
+            (B, H * W, H * W). Rows are cells of the patch and sum to 1, columns are cells of the context.
+        """
         q, k = self._tokens(local, context)
         content = (self.scale * q @ k.mT).softmax(dim=-1)
         if self.position is None:
@@ -102,6 +127,7 @@ class Correlation(nn.Module):
         return gate * content + (1 - gate) * pairs
 
     def _tokens(self, local: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Return queries and keys, (B, H * W, C) each."""
         q, k = self.query(local).flatten(2), self.key(context).flatten(2)
         if self.center:
             q, k = q - q.mean(dim=2, keepdim=True), k - k.mean(dim=2, keepdim=True)
@@ -109,8 +135,11 @@ class Correlation(nn.Module):
 
 
 class CodeWeights(nn.Module):
-    """Fusion weights as the published code computes them: no bottleneck, and a sigmoid before the softmax,
-    so that no weight of three leaves 0.155..0.576. Same shapes as `SqueezeWeights`."""
+    """Fusion weights as the published code computes them; the interface is that of `SqueezeWeights`.
+
+    There is no bottleneck, and a sigmoid precedes the softmax, so the weights of three contexts stay within
+    0.155..0.576.
+    """
 
     def __init__(self, width: int, terms: Sequence[str]) -> None:
         super().__init__()
@@ -119,17 +148,15 @@ class CodeWeights(nn.Module):
         self.leave = nn.ModuleDict({name: pointwise(width, width) for name in terms})
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
+        """Return the weights (T, B, C, H, W) of the features, as in `SqueezeWeights.forward`."""
         mixed = self.mix(torch.cat([layer(features[name]) for name, layer in self.enter.items()], dim=1))
-        parts = mixed.chunk(len(self.enter), dim=1)
-        scores = [layer(part).sigmoid() for layer, part in zip(self.leave.values(), parts, strict=True)]
+        chunks = mixed.chunk(len(self.enter), dim=1)
+        scores = [layer(chunk).sigmoid() for layer, chunk in zip(self.leave.values(), chunks, strict=True)]
         return torch.stack(scores).softmax(dim=0)
 
 
 class SqueezeWeights(nn.Module):
-    """Fusion weights of equation 3: T * C channels squeezed to C, back to T * C, softmax over the contexts.
-
-    Maps context -> (B, C, H, W) in; weights (T, B, C, H, W) out, in their order, that sum to 1 over T.
-    """
+    """Fusion weights of equation 3: T * C channels squeezed to C, back to T * C, softmax over T contexts."""
 
     def __init__(self, width: int, terms: Sequence[str]) -> None:
         super().__init__()
@@ -137,6 +164,14 @@ class SqueezeWeights(nn.Module):
         self.expand = pointwise(width, len(terms) * width)
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
+        """Weigh the contexts against each other.
+
+        Args:
+            features: Context -> correlated features (B, C, H, W).
+
+        Returns:
+            (T, B, C, H, W) in the order of `features`; the weights sum to 1 over T.
+        """
         scores = self.expand(self.squeeze(torch.cat(list(features.values()), dim=1)))
         return torch.stack(scores.chunk(len(features), dim=1)).softmax(dim=0)
 
@@ -149,6 +184,7 @@ class LearnedWeights(nn.Module):
         self.scores = nn.Parameter(torch.zeros(len(terms)))
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
+        """Return the weights (T, B, C, H, W) of the features, as in `SqueezeWeights.forward`."""
         weights = self.scores.softmax(dim=0)
         return torch.stack([w.expand_as(x) for w, x in zip(weights, features.values(), strict=True)])
 
@@ -160,6 +196,7 @@ class EqualWeights(nn.Module):
         super().__init__()
 
     def forward(self, features: dict[str, Tensor]) -> Tensor:
+        """Return the weights (T, B, C, H, W) of the features, as in `SqueezeWeights.forward`."""
         return torch.stack([torch.full_like(x, 1 / len(features)) for x in features.values()])
 
 
@@ -190,26 +227,38 @@ class ContextFusion(nn.Module):
     def forward(
         self, features: dict[str, Tensor], windows: dict[str, Tensor], grids: tuple[Grid, Grid]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The fused features (B, C, H, W), and the weight (B, C, H, W) of every context.
+        """Correlate the patch with every context and fuse the results.
 
-        Args: `features` and `windows` of "local" and of every context. A single context is taken as it is,
-        with no weights.
+        Args:
+            features: "local" and every context -> its last map (B, C, H, W).
+            windows: "local" and every context -> its window (B or 1, 4).
+            grids: The (row, column) grids of the maps.
+
+        Returns:
+            The fused features (B, C, H, W), and the weight (B, C, H, W) of every context. A single context
+            is returned as it is, with no weights.
         """
         local = features["local"]
-        seen = {
-            name: layer(local, features[name], windows[name], grids) for name, layer in self.correlate.items()
+        correlated: dict[str, Tensor] = {
+            name: layer(local, features[name], windows[name], grids) for name, layer in self._correlations()
         }
         if self.weigh is None:
-            return next(iter(seen.values())), {}
-        weights = self.weigh(seen)
-        fused = (weights * torch.stack(list(seen.values()))).sum(dim=0)
-        return fused, dict(zip(seen, weights, strict=True))
+            return next(iter(correlated.values())), {}
+        weights: Tensor = self.weigh(correlated)  # (T, B, C, H, W)
+        fused = (weights * torch.stack(list(correlated.values()))).sum(dim=0)
+        return fused, dict(zip(correlated, weights, strict=True))
 
     def attention(
         self, features: dict[str, Tensor], windows: dict[str, Tensor], grids: tuple[Grid, Grid]
     ) -> dict[str, Tensor]:
-        """Context -> the map (B, H * W, H * W) of the patch's attention to it."""
+        """Return context -> attention map (B, H * W, H * W) of the patch; arguments as for `forward`."""
         return {
             name: layer.attention(features["local"], features[name], windows[name], grids)
-            for name, layer in self.correlate.items()
+            for name, layer in self._correlations()
         }
+
+    def _correlations(self) -> Iterator[tuple[str, Correlation]]:
+        """Yield each context and its layer: `nn.ModuleDict` does not know the type of its values."""
+        for name, layer in self.correlate.items():
+            assert isinstance(layer, Correlation)
+            yield name, layer

@@ -1,6 +1,6 @@
-"""Alternating local enhancement (ALE, algorithm 1) out of local feature interactions (LFI).
+"""Alternating local enhancement (ALE, algorithm 1), built from local feature interactions (LFI).
 
-Its inputs are maps on the patch's own grid: the patch's features, and those of the contexts cropped and
+All inputs are maps on the patch's own grid: the features of the patch, and those of the contexts, cropped and
 resampled (`rskt_seg.models.fctl.geometry.crop_upsample`). Shapes: B patch, C channel, H W grid.
 """
 
@@ -13,21 +13,27 @@ from rskt_seg.models.fctl.context import pointwise
 from rskt_seg.models.fctl.spec import FCtLSpec
 
 _ACTIVATIONS = {"none": nn.Identity, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
-# Rounds of simultaneous updates of everything before the last update, which is of the patch alone.
+# Rounds that update all maps at once, before the last update, which changes the patch alone.
 _ROUNDS = {"a": 0, "b": 1, "c": 0, "d": 1, "e": 2}
 
 
 def split_evenly(total: int, parts: int) -> list[int]:
-    """`total` in `parts` that differ by at most one, larger ones first."""
+    """Split `total` into `parts` sizes that differ by at most one, larger ones first."""
     share, rest = divmod(total, parts)
     return [share + (i < rest) for i in range(parts)]
 
 
 class LocalInteraction(nn.Module):
-    """LFI (equations 6 and 7): the target, enhanced where a map of its neighbours in the references says.
+    """LFI (equations 6 and 7): the target, enhanced by an attention map of its references.
 
-    Each of `references` is projected to its share of the C channels; consecutive groups of them are
-    convolved depthwise, each with its own of `windows`, to the attention map E.
+    Each reference is projected to its share of the C channels. The channels are then split into one group
+    per window side and convolved depthwise, which gives the attention map E.
+
+    Args:
+        width: Channels C.
+        references: Number of reference maps.
+        windows: Side of the depthwise convolution of each group, odd.
+        activation: Function applied to E: "none", "sigmoid" or "tanh".
     """
 
     def __init__(self, width: int, references: int, windows: Sequence[int], activation: str) -> None:
@@ -35,36 +41,49 @@ class LocalInteraction(nn.Module):
         self.target = pointwise(width, width)
         self.references = nn.ModuleList(pointwise(width, part) for part in split_evenly(width, references))
         self.groups = split_evenly(width, len(windows))
-        self.windows = nn.ModuleList(
+        depthwise = [
             nn.Conv2d(part, part, side, padding=side // 2, groups=part)
             for part, side in zip(self.groups, windows, strict=True)
-        )
+        ]
+        self.windows = nn.ModuleList(depthwise)
         self.activation = _ACTIVATIONS[activation]()
-        for layer in self.windows:
+        for layer in depthwise:
             nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
     def forward(self, target: Tensor, references: Sequence[Tensor]) -> Tensor:
-        """(B, C, H, W) and as many references of this shape -> (B, C, H, W)."""
+        """Return the enhanced target (B, C, H, W); every reference has the shape of the target."""
         return self.enhance(target, self.attention(references))
 
     def enhance(self, target: Tensor, attention: Tensor) -> Tensor:
-        """Equation 7."""
+        """Apply the attention map E to the target (equation 7); all shapes are (B, C, H, W)."""
         return target + attention * self.target(target)
 
     def attention(self, references: Sequence[Tensor]) -> Tensor:
-        """E (B, C, H, W) of equation 6."""
+        """Return the attention map E (B, C, H, W) of the references (equation 6)."""
         tokens = torch.cat([layer(x) for layer, x in zip(self.references, references, strict=True)], dim=1)
         groups = tokens.split(self.groups, dim=1)
         maps = [layer(group) for layer, group in zip(self.windows, groups, strict=True)]
         return self.activation(torch.cat(maps, dim=1))
 
 
+class SimultaneousRound(nn.ModuleList):
+    """One round of algorithm 1, with one interaction per map: all maps are updated at once.
+
+    Every interaction reads the maps as the round before left them ("in the meantime").
+    """
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        """Return each map (B, C, H, W), enhanced by all the others."""
+        return [interact(maps[i], maps[:i] + maps[i + 1 :]) for i, interact in enumerate(self)]
+
+
 class Enhancement(nn.Module):
     """ALE in the structures of figure 13; every interaction has its own weights.
 
     "a": the patch from one context; "b": both from each other, then the patch again; "c", "d": the same
-    with two contexts; "e": one more round of all three before the last.
+    with two contexts; "e": one more round of all three before the last update.
     """
 
     def __init__(self, spec: FCtLSpec, width: int) -> None:
@@ -76,16 +95,24 @@ class Enhancement(nn.Module):
             return LocalInteraction(width, count, spec.ale_windows, spec.ale_activation)
 
         self.rounds = nn.ModuleList(
-            nn.ModuleList(interaction() for _ in range(count + 1)) for _ in range(_ROUNDS[spec.ale])
+            SimultaneousRound(interaction() for _ in range(count + 1)) for _ in range(_ROUNDS[spec.ale])
         )
         self.last = interaction()
 
     def forward(self, local: Tensor, contexts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """The enhanced patch (B, C, H, W) (less the patch itself for "delta"), and E of its last update."""
+        """Enhance the patch by its contexts.
+
+        Args:
+            local: (B, C, H, W), features of the patch.
+            contexts: One map (B, C, H, W) for each context in `spec.enhanced`.
+
+        Returns:
+            The enhanced patch (B, C, H, W), minus the patch itself for `ale_residual="delta"`, and the
+            attention map E (B, C, H, W) of the last update.
+        """
         maps = [local, *contexts]
-        for interactions in self.rounds:
-            # All of one round read what the round before left: algorithm 1, "in the meantime".
-            maps = [f(maps[i], maps[:i] + maps[i + 1 :]) for i, f in enumerate(interactions)]
+        for update in self.rounds:
+            maps = update(maps)
         attention = self.last.attention(maps[1:])
         enhanced = self.last.enhance(maps[0], attention)
         return (enhanced - local if self.delta else enhanced), attention
@@ -99,11 +126,12 @@ class Concatenation(nn.Module):
         self.join = pointwise((contexts + 1) * width, width)
 
     def forward(self, local: Tensor, contexts: Sequence[Tensor]) -> tuple[Tensor, None]:
+        """Return the fused features (B, C, H, W), and None in place of an attention map."""
         return self.join(torch.cat([local, *contexts], dim=1)), None
 
 
-def build_enhancement(spec: FCtLSpec, width: int) -> nn.Module | None:
-    """The module that `spec.ale` names, or None."""
+def build_enhancement(spec: FCtLSpec, width: int) -> Enhancement | Concatenation | None:
+    """Build the module that `spec.ale` names for maps of `width` channels, or None for "none"."""
     if spec.ale == "none":
         return None
     if spec.ale == "concat":

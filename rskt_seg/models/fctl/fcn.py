@@ -11,10 +11,14 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class FcnLayout:
-    """Where maps are cut so that they lie on each other, and how skips are scaled.
+    """Offsets that align the maps of FCN-8s, and the scales of its skips.
 
-    `padding`: of the 7 x 7 convolution. `skip_scales`, `skip_offsets`, `up_offsets`: for the skip at 1/16,
-    then at 1/8. `final_offset`: first pixel of the image in the last upsampled map.
+    Attributes:
+        padding: Padding of the 7 x 7 convolution.
+        skip_scales: Factors of the skips at 1/16 and at 1/8.
+        skip_offsets: First row and column used of the skips at 1/16 and at 1/8.
+        up_offsets: First row and column used of the upsampled maps that the two skips are added to.
+        final_offset: Row and column of the last upsampled map where the image begins.
     """
 
     padding: int
@@ -25,16 +29,22 @@ class FcnLayout:
 
 
 PADDED_VGG = FcnLayout(0, (0.01, 0.0001), (5, 9), (0, 0), 31)
-"""FCN-8s' own, for an encoder that pads its input by 100 pixels."""
+"""The published layout, for an encoder that pads its input by 100 pixels."""
 UNPADDED = FcnLayout(3, (1.0, 1.0), (0, 0), (1, 1), 4)
-"""For encoders whose cells cover the image without a margin (MiT): cells are taken for squares side by side,
-as SegFormer's decoder takes them."""
+"""For encoders whose cells tile the image without a margin (MiT), as SegFormer's decoder assumes."""
 
 
 def bilinear_kernel(channels: int, side: int) -> Tensor:
-    """Weights (T, T, side, side) of a transposed convolution that interpolates every channel alone.
+    """Return the weights of a transposed convolution that interpolates each channel bilinearly.
 
-    The taps of one axis are 1 - |i - centre| / f with f = (side + 1) // 2, for an even side.
+    The taps of one axis are 1 - |i - center| / f with f = (side + 1) // 2.
+
+    Args:
+        channels: Number of channels T.
+        side: Side of the kernel, an even number.
+
+    Returns:
+        (T, T, side, side) float32; zero between different channels.
     """
     factor = (side + 1) // 2
     taps = 1 - (torch.arange(side) - (side - 1) / 2).abs() / factor
@@ -51,8 +61,12 @@ def _upsampler(channels: int, factor: int, trained: bool) -> nn.ConvTranspose2d:
 class FcnDecoder(nn.Module):
     """Logits of a patch from its last map and two skips.
 
-    Args: `widths` of the encoder's maps at 1/8, 1/16, 1/32; `hidden` channels of the two layers that stand
-    for VGG's classifier; `trained_upsampling` trains the transposed convolutions, which start bilinear.
+    Args:
+        widths: Channels of the encoder's maps at 1/8, 1/16 and 1/32.
+        hidden: Channels of the two layers that replace VGG's classifier.
+        classes: Number of classes T.
+        layout: How the maps are aligned.
+        trained_upsampling: Train the transposed convolutions, which start as bilinear interpolation.
     """
 
     def __init__(
@@ -75,26 +89,27 @@ class FcnDecoder(nn.Module):
         self.up3 = _upsampler(classes, 8, trained_upsampling)
 
     def forward(self, skips: tuple[Tensor, Tensor], last: Tensor, size: tuple[int, int]) -> Tensor:
-        """Logits (B, T, *size); `skips` at 1/16 and 1/8, `last` at 1/32 (23 x 23 for 508 x 508)."""
+        """Return logits (B, T, *size).
+
+        Args:
+            skips: Maps (B, C, H, W) of the encoder at 1/16 and at 1/8.
+            last: Map (B, C, H, W) at 1/32 (23 x 23 for a patch of 508 x 508).
+            size: Height and width of the patch.
+        """
+        layout = self.layout
         x = self.dropout(self.conv6(last).relu())
         x = self.dropout(self.conv7(x).relu())
-        scored = (
-            layer(skip * s)
-            for layer, skip, s in zip(self._skips, skips, self.layout.skip_scales, strict=True)
-        )
-        x = self.score(x)
-        for i, (up, skip) in enumerate(zip((self.up5, self.up4), scored, strict=True)):
-            x = _overlay(up(x), self.layout.up_offsets[i], skip, self.layout.skip_offsets[i])
-        start = self.layout.final_offset
+        x = self.score(x)  # (B, T, H, W) at 1/32, then at 1/16 and 1/8
+        stages = ((self.up5, self.skip4), (self.up4, self.skip3))
+        for i, (up, score_skip) in enumerate(stages):
+            skip = score_skip(skips[i] * layout.skip_scales[i])
+            x = _add_aligned(up(x), layout.up_offsets[i], skip, layout.skip_offsets[i])
+        start = layout.final_offset
         return self.up3(x)[:, :, start : start + size[0], start : start + size[1]]
 
-    @property
-    def _skips(self) -> tuple[nn.Conv2d, nn.Conv2d]:
-        return self.skip4, self.skip3
 
-
-def _overlay(a: Tensor, a_start: int, b: Tensor, b_start: int) -> Tensor:
-    """Sum of two maps from their cells (start, start) on, as far as both reach."""
+def _add_aligned(a: Tensor, a_start: int, b: Tensor, b_start: int) -> Tensor:
+    """Add two maps, each from its cell (start, start) on, over the area that both cover."""
     a, b = a[:, :, a_start:, a_start:], b[:, :, b_start:, b_start:]
     height, width = (min(a.shape[i], b.shape[i]) for i in (2, 3))
     return a[:, :, :height, :width] + b[:, :, :height, :width]

@@ -1,9 +1,10 @@
-"""Where the cells of a context lie relative to those of its patch.
+"""Where the cells of a context's feature map lie relative to those of its patch.
 
 A window is (top, left, height, width) in patch sides, measured from the upper left corner of the patch: the
-patch itself is (0, 0, 1, 1), a centred context of factor 3 is (-1, -1, 3, 3). An axis of it is (start,
-length). Cell i of a feature map is centred at the pixel `stride * i + offset` of the network input, whose
-side is the same for patch and context. All functions return float64, one row for each window.
+patch itself is (0, 0, 1, 1), a centered context of factor 3 is (-1, -1, 3, 3). One axis of a window is
+(start, length). Cell i of a feature map is centered at the pixel `stride * i + offset` of the network input;
+patches and contexts are resized to the same input size. Positions and matrices are float64, one row for each
+window. Shapes: B patch, C channel, h w grid of the feature maps.
 """
 
 from dataclasses import dataclass
@@ -11,65 +12,103 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-PATCH = (0.0, 0.0, 1.0, 1.0)
+PATCH_WINDOW = (0.0, 0.0, 1.0, 1.0)
+"""The window of the patch itself."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """One axis of the feature maps: `cells` of them over `side` input pixels."""
+    """One axis of the feature maps: `cells` cells over `side` pixels of the network input."""
 
     cells: int
     side: int
     stride: int
     offset: float
 
-    def centres(self, device: torch.device) -> Tensor:
-        """Input pixels at the centres of the cells, (cells,)."""
+    def centers(self, device: torch.device) -> Tensor:
+        """Return the input pixels at the centers of the cells, (cells,) float64."""
         return self.stride * torch.arange(self.cells, dtype=torch.float64, device=device) + self.offset
 
 
-def centred(factor: float) -> tuple[float, float, float, float]:
-    """The window of a centred context whose side is `factor` patch sides."""
+def centered_window(factor: float) -> tuple[float, float, float, float]:
+    """Return the window of a centered context whose side is `factor` patch sides."""
     return ((1 - factor) / 2, (1 - factor) / 2, factor, factor)
 
 
 def positions_in_patch(axis: Tensor, grid: Grid) -> Tensor:
-    """Where the cells of a context lie, in cells of the patch: windows (B, 2) -> (B, cells)."""
+    """Return the positions of the context's cells, in cells of the patch.
+
+    Args:
+        axis: (B, 2), one axis of the windows.
+        grid: The same axis of the feature maps.
+
+    Returns:
+        (B, cells) float64.
+    """
     start, length = axis.double().unbind(1)
-    pixels = start[:, None] * grid.side + grid.centres(axis.device) * length[:, None]
+    pixels = start[:, None] * grid.side + grid.centers(axis.device) * length[:, None]
     return (pixels - grid.offset) / grid.stride
 
 
 def positions_in_context(axis: Tensor, grid: Grid) -> Tensor:
-    """Where the cells of the patch lie, in cells of a context: windows (B, 2) -> (B, cells)."""
+    """Return the positions of the patch's cells, in cells of the context.
+
+    Args:
+        axis: (B, 2), one axis of the windows.
+        grid: The same axis of the feature maps.
+
+    Returns:
+        (B, cells) float64.
+    """
     start, length = axis.double().unbind(1)
-    pixels = (grid.centres(axis.device) - start[:, None] * grid.side) / length[:, None]
+    pixels = (grid.centers(axis.device) - start[:, None] * grid.side) / length[:, None]
     return (pixels - grid.offset) / grid.stride
 
 
-def interpolation(positions: Tensor, cells: int) -> Tensor:
-    """Linear interpolation at `positions` (B, n) of a line of `cells` as matrices (B, n, cells).
+def interpolation_matrices(positions: Tensor, cells: int) -> Tensor:
+    """Return the matrices that interpolate a line of `cells` values linearly at given positions.
 
-    Positions outside are taken at the border.
+    Args:
+        positions: (B, n) float, in cells; positions outside the line take the value at its border.
+        cells: Number of values on the line.
+
+    Returns:
+        (B, n, cells) of the dtype of `positions`; rows sum to 1.
     """
     nodes = torch.arange(cells, dtype=positions.dtype, device=positions.device)
     return (1 - (positions.clamp(0, cells - 1)[..., None] - nodes).abs()).clamp(min=0)
 
 
 def resample(features: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """rows (B, h', h) and columns (B, w', w) applied to both axes of (B, C, h, w): (B, C, h', w')."""
+    """Apply one matrix to the rows and one to the columns of feature maps.
+
+    Args:
+        features: (B, C, h, w).
+        rows: (B, h', h).
+        columns: (B, w', w).
+
+    Returns:
+        (B, C, h', w') of the dtype of `features`.
+    """
     rows, columns = rows.to(features.dtype), columns.to(features.dtype)
     return rows[:, None] @ (features @ columns[:, None].mT)
 
 
 def crop_upsample(features: Tensor, windows: Tensor, grids: tuple[Grid, Grid]) -> Tensor:
-    """The part of a context's features that the patch covers, on the patch's own grid (section 3.4).
+    """Crop the part of a context's features that the patch covers and resample it to the patch's grid.
 
-    Exact bilinear resampling with border clamp, without rounding to whole cells. Args: features (B, C, h, w),
-    windows (B or 1, 4), the (row, column) grids. Returns (B, C, h, w).
+    Section 3.4. Exact bilinear resampling with the border clamped; the crop is not rounded to whole cells.
+
+    Args:
+        features: (B, C, h, w).
+        windows: (B or 1, 4).
+        grids: The (row, column) grids.
+
+    Returns:
+        (B, C, h, w).
     """
     rows, columns = (
-        interpolation(positions_in_context(axis, grid), grid.cells)
+        interpolation_matrices(positions_in_context(axis, grid), grid.cells)
         for axis, grid in zip((windows[:, 0::2], windows[:, 1::2]), grids, strict=True)
     )
     return resample(features, rows, columns)

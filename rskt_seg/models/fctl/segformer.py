@@ -1,4 +1,4 @@
-"""The decoder of SegFormer (Xie et al. 2021): a linear layer for each stage, joined at a quarter of the size.
+"""The decoder of SegFormer (Xie et al. 2021): one linear layer per stage, fused at a quarter of the size.
 
 Shapes: B patch, T class, C channel, H W grid.
 """
@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 
 class SegFormerDecoder(nn.Module):
-    """Logits of a patch from the four stages of a MiT; `hidden` channels in between (768 for B2 and B5)."""
+    """Logits of a patch from the four stages of a MiT encoder.
+
+    Args:
+        widths: Channels of the stages, from the finest to the coarsest.
+        hidden: Channels inside the decoder (768 for B2 and B5).
+        classes: Number of classes T.
+    """
 
     def __init__(self, widths: Sequence[int], hidden: int, classes: int) -> None:
         super().__init__()
@@ -22,11 +28,17 @@ class SegFormerDecoder(nn.Module):
         self.score = nn.Conv2d(hidden, classes, 1)
 
     def forward(self, stages: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-        """Logits (B, T, *size), resized bilinearly from the grid of the first of `stages`."""
+        """Return logits (B, T, *size).
+
+        Args:
+            stages: One map (B, C, H, W) per stage, the finest first; all are resized to its grid.
+            size: Height and width that the logits are resized to bilinearly.
+        """
         grid = stages[0].shape[2:]
         maps = [
             F.interpolate(layer(x.movedim(1, -1)).movedim(-1, 1), size=grid, mode="bilinear")
             for layer, x in zip(self.project, stages, strict=True)
         ]
+        # The coarsest stage comes first, as in the published weights: (B, 4 * hidden, H, W).
         x = self.norm(self.fuse(torch.cat(maps[::-1], dim=1))).relu()
         return F.interpolate(self.score(self.dropout(x)), size=size, mode="bilinear")

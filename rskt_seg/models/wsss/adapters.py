@@ -1,4 +1,7 @@
-"""What learns: adapters of the frozen features, and the decoder (equations 5 to 8)."""
+"""The trained parts: adapters of the frozen features, and the decoder (equations 5 to 8).
+
+Shapes: B image, K class, L token, C channel of an encoder, d adapter width, h w grid.
+"""
 
 from collections.abc import Sequence
 
@@ -13,7 +16,7 @@ _MLP_RATIO = 4
 
 
 class LevelAdapter(nn.Module):
-    """Two linear layers with ReLU between, token by token (equation 5)."""
+    """Two linear layers with ReLU between, applied token by token (equation 5)."""
 
     def __init__(self, width: int, dim: int) -> None:
         super().__init__()
@@ -21,13 +24,19 @@ class LevelAdapter(nn.Module):
         self.fc2 = nn.Linear(dim, dim)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, d, h, w)."""
+        """Map (B, C, h, w) to (B, d, h, w)."""
         tokens = features.movedim(1, -1)
         return self.fc2(F.relu(self.fc1(tokens))).movedim(-1, 1)
 
 
 class Adapter(nn.Module):
-    """The levels of one frozen encoder, each adapted on its own, then fused by 1 x 1 convolution (eq. 6)."""
+    """The levels of one frozen encoder, each adapted on its own, then fused by a 1 x 1 convolution (eq. 6).
+
+    Args:
+        levels: Number of levels.
+        width: Channels C of every level.
+        dim: Channels d of the result.
+    """
 
     def __init__(self, levels: int, width: int, dim: int) -> None:
         super().__init__()
@@ -35,7 +44,7 @@ class Adapter(nn.Module):
         self.fuse = nn.Conv2d(levels * dim, dim, 1)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Levels of (B, C, h, w) each -> (B, d, h, w)."""
+        """Map one (B, C, h, w) per level to (B, d, h, w)."""
         adapted = [level(x) for level, x in zip(self.levels, features, strict=True)]
         return self.fuse(torch.cat(adapted, dim=1))
 
@@ -50,7 +59,7 @@ class DecoderMlp(nn.Module):
         self.fc2 = nn.Linear(_MLP_RATIO * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, L, d) -> (B, L, d)."""
+        """Map (B, L, d) to (B, L, d)."""
         return self.fc2(self.act(self.fc1(x)))
 
 
@@ -63,19 +72,19 @@ class DecoderBlock(nn.Module):
         self.attn = FusedAttention(dim, heads)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = DecoderMlp(dim)
-        # As torch's own multi-head attention, which the codes that the method builds on use.
+        # As in torch's own multi-head attention, which the codes that the method builds on use.
         nn.init.xavier_uniform_(self.attn.qkv.weight)
         nn.init.zeros_(self.attn.qkv.bias)
         nn.init.zeros_(self.attn.proj.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, L, d) -> (B, L, d)."""
+        """Map (B, L, d) to (B, L, d)."""
         x = x + self.attn(self.norm1(x))
         return x + self.mlp(self.norm2(x))
 
 
 class Decoder(nn.Module):
-    """Transformer blocks without positions, then a logit for each class (equations 7 and 8)."""
+    """Transformer blocks without positional embeddings, then a logit for each class (equations 7 and 8)."""
 
     def __init__(self, dim: int, layers: int, heads: int, num_classes: int) -> None:
         super().__init__()
@@ -83,8 +92,8 @@ class Decoder(nn.Module):
         self.classifier = nn.Conv2d(dim, num_classes, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, d, h, w) -> logits (B, K, h, w)."""
-        tokens = features.flatten(2).transpose(1, 2)
+        """Map features (B, d, h, w) to logits (B, K, h, w)."""
+        tokens = features.flatten(2).transpose(1, 2)  # (B, L, d)
         for block in self.blocks:
             tokens = block(tokens)
         return self.classifier(tokens.transpose(1, 2).unflatten(2, features.shape[2:]))

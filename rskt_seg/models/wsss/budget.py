@@ -1,12 +1,13 @@
-"""What the weakly supervised model costs: parameters and operations, also by the conventions of table 4.
+"""Parameters and operations of the weakly supervised model, also by the conventions of table 4.
 
 The paper's figures (177.89 M, 16.45 M, 194.32 G) follow from DINOv2 ViT-S/14 and these conventions:
 "trainable" also counts the last block of both CLIP towers, whose gradients WeCLIP's code leaves on although
-nothing optimises them; operations are multiply-adds, as fvcore counts them, of four 320 px images.
+nothing optimizes them; operations are multiply-adds, as fvcore counts them, of four 320 px images.
 """
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +21,13 @@ _LEFT_ON = "resblocks.11."
 
 @dataclass(frozen=True)
 class Parameters:
-    """Numbers of parameters, those of the model and what table 4 counts besides.
+    """Numbers of parameters of the model, and of those that table 4 counts in addition.
 
-    `mask_token`: values of the authors' DINOv2 file that nothing here reads; `left_on`: frozen ones that
-    WeCLIP's code takes for trainable.
+    Attributes:
+        optimised: Trained parameters.
+        frozen: Parameters of the frozen encoders.
+        mask_token: Values of the authors' DINOv2 file that nothing here reads.
+        left_on: Frozen parameters that WeCLIP's code counts as trainable.
     """
 
     optimised: int
@@ -49,7 +53,7 @@ class Parameters:
 
 
 def count_parameters(model: PriorWSSS) -> Parameters:
-    """The parameters of a model, which may be on the meta device."""
+    """Count the parameters of a model, which may be on the meta device."""
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     frozen = sum(n for name, n in sizes.items() if name.split(".")[0] in FROZEN)
     left_on = sum(n for name, n in sizes.items() if name.startswith("clip.") and _LEFT_ON in name)
@@ -58,14 +62,19 @@ def count_parameters(model: PriorWSSS) -> Parameters:
 
 
 def count_table4_operations(model: PriorWSSS, side: int = _SIDE, batch: int = _BATCH) -> int:
-    """Multiply-adds of `batch` images of `side` px by the convention of table 4.
+    """Count the multiply-adds of a batch of images by the convention of table 4.
 
-    CLIP's blocks that the adapter reads, with the products of attention; DINOv2, whose attention fvcore does
-    not count; both adapters; the decoder on the features of either. Neither the text tower, CLIP's last block
-    nor the affinity.
+    Counted are the blocks of CLIP that the adapter reads, including the products of attention; DINOv2, whose
+    attention fvcore does not count; both adapters; and the decoder on the features of either encoder. Not
+    counted are the text tower, CLIP's last block and the affinity.
+
+    Args:
+        model: Model on the CPU or a GPU, not on the meta device.
+        side: Height and width of the images, in pixels.
+        batch: Number of images.
     """
     images = torch.zeros(1, 3, side, side, device=model.device)
-    levels = _Levels(model)
+    levels = _ClipLevels(model)
     dino_side = side // model.dino_stride * model.dino_stride
     smaller = torch.zeros(1, 3, dino_side, dino_side, device=model.device)
     with torch.no_grad():
@@ -76,7 +85,9 @@ def count_table4_operations(model: PriorWSSS, side: int = _SIDE, batch: int = _B
     return batch * (count + 2 * _count(model.decoder, clip, attention=True))
 
 
-class _Levels(nn.Module):
+class _ClipLevels(nn.Module):
+    """The blocks of CLIP that the adapter reads, as a module that fvcore can trace."""
+
     def __init__(self, model: PriorWSSS) -> None:
         super().__init__()
         self.visual, self.taps = model.clip.visual, [level - 1 for level in model.spec.clip_levels]
@@ -86,6 +97,8 @@ class _Levels(nn.Module):
 
 
 class _Adapters(nn.Module):
+    """Both adapters, as one module that fvcore can trace."""
+
     def __init__(self, model: PriorWSSS) -> None:
         super().__init__()
         self.clip, self.dino = model.clip_adapter, model.dino_adapter
@@ -100,11 +113,15 @@ def _count(module: nn.Module, inputs: object, attention: bool) -> int:
     analysis = FlopCountAnalysis(module, inputs).unsupported_ops_warnings(False)
     analysis.uncalled_modules_warnings(False).tracer_warnings("none")
     if attention:
-        analysis.set_op_handle("aten::scaled_dot_product_attention", _products)
+        analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_products)
     return int(analysis.total())
 
 
-def _products(inputs: list, _: list) -> int:
-    """Multiply-adds of queries (B, heads, L, C) with keys and of weights with values (B, heads, S, C)."""
+# The arguments are values of torch's tracer (torch._C.Value), whose annotations know no sizes.
+def _attention_products(inputs: list[Any], _: list[Any]) -> int:
+    """Count the multiply-adds of attention: queries with keys, and weights with values.
+
+    Queries are (B, heads, L, C), keys and values (B, heads, S, C).
+    """
     (*leading, length, channels), (*_, keys, _) = (value.type().sizes() for value in inputs[:2])
     return 2 * math.prod(leading) * length * keys * channels

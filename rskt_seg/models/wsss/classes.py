@@ -1,21 +1,26 @@
-"""Which class of the data is the background, and how CAM channels and class ids go together."""
+"""The background among the classes of a dataset, and the mapping of CAM channels to class ids."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rskt_seg.errors import ConfigError
-from rskt_seg.models.wsss.spec import CLASS, COMPLEMENT, NONE
+from rskt_seg.models.wsss.spec import CLASS_PREFIX, COMPLEMENT, NO_BACKGROUND
 
 BACKGROUND = "background"
-IGNORED = 255
+"""Name of the class that is added for the spec's background "complement"."""
+IGNORE_LABEL = 255
+"""Id of pixels without a pseudo label."""
 
 
 @dataclass(frozen=True)
-class Channels:
-    """The K classes of the data, of which one may be the background.
+class CamChannels:
+    """The K classes of the data, one of which may be the background.
 
-    A stack of CAMs has 1 + T channels: `ids[c]` is the class id of channel c, and `ids[0]` is 255 where no
-    class is the background.
+    A stack of CAMs has 1 + T channels, for the background and the T foreground classes.
+
+    Attributes:
+        names: Names of the K classes, in the order of their ids.
+        background: Id of the background, None if no class is the background.
     """
 
     names: tuple[str, ...]
@@ -23,54 +28,66 @@ class Channels:
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """1 + T class ids, the background's first."""
+        """Class ids of the 1 + T channels, the background's first: 255 if no class is the background."""
         foreground = (k for k in range(len(self.names)) if k != self.background)
-        return (IGNORED if self.background is None else self.background, *foreground)
+        return (IGNORE_LABEL if self.background is None else self.background, *foreground)
 
     @property
     def foreground(self) -> tuple[str, ...]:
-        """The names of the T classes that have a text."""
+        """Names of the T foreground classes, which have a text."""
         return tuple(self.names[k] for k in self.ids[1:])
 
 
 def with_background(names: Sequence[str], background: str) -> tuple[str, ...]:
-    """The classes of a model: with background "complement" one more in front, unless it is there."""
+    """Return the classes of a model, which may have one more than the data.
+
+    Args:
+        names: Classes of the data, in the order of their ids.
+        background: `PriorWSSSSpec.background`. "complement" puts the class "background" in front, unless it
+            is there already.
+    """
     names = tuple(names)
     if background == COMPLEMENT and not (names and names[0].casefold() == BACKGROUND):
         return (BACKGROUND, *names)
     return names
 
 
-def find_channels(names: Sequence[str], background: str) -> Channels:
-    """The channels for classes in the order of their ids; `background` as `PriorWSSSSpec.background`.
+def find_channels(names: Sequence[str], background: str) -> CamChannels:
+    """Find the background among the classes.
 
-    "class:clutter" also means a class that is called `Clutter/background`. Raises `ConfigError` where the
-    class that is to be the background is not there, and where nothing else is left.
+    Args:
+        names: Classes in the order of their ids.
+        background: `PriorWSSSSpec.background`. "class:clutter" also matches `Clutter/background`.
+
+    Raises:
+        ConfigError: If the background class is not among the names or ambiguous, or if no other class is
+            left.
     """
     names = tuple(names)
-    wanted = BACKGROUND if background == COMPLEMENT else background.removeprefix(CLASS).strip().casefold()
-    position = None
-    if background != NONE:
-        fitting = [k for k, name in enumerate(names) if wanted in (name.casefold(), *_parts(name))]
-        if background == COMPLEMENT:
-            fitting = [k for k in fitting if k == 0]
-        if len(fitting) != 1:
-            raise ConfigError(
-                f"background {background!r} (MODEL.WSSS.BACKGROUND) needs {_needed(background)}; the classes "
-                f"are {', '.join(names)}: put it there, say {CLASS}<name> for the one that is no object of "
-                f"its own, or {NONE}"
-            )
-        position = fitting[0]
+    position = None if background == NO_BACKGROUND else _background_id(names, background)
     if len(names) == (0 if position is None else 1):
         raise ConfigError("at least one class besides the background is needed")
-    return Channels(names, position)
+    return CamChannels(names, position)
 
 
-def _parts(name: str) -> list[str]:
-    return [part.strip() for part in name.casefold().split("/")]
-
-
-def _needed(background: str) -> str:
+def _background_id(names: tuple[str, ...], background: str) -> int:
     if background == COMPLEMENT:
-        return f"a class {BACKGROUND!r} with the id 0"
-    return f"one class of the name {background.removeprefix(CLASS)!r}"
+        wanted = f"{BACKGROUND!r} with the id 0"
+        matches = [0] if names and BACKGROUND in _aliases(names[0]) else []
+    else:
+        name = background.removeprefix(CLASS_PREFIX)
+        wanted = f"named {name!r}"
+        matches = [k for k, each in enumerate(names) if name.strip().casefold() in _aliases(each)]
+    if len(matches) != 1:
+        raise ConfigError(
+            f"background={background!r} (MODEL.WSSS.BACKGROUND) needs exactly one class {wanted}; found the "
+            f"classes {', '.join(names)}: add it, choose the class that plays this part by "
+            f"{CLASS_PREFIX}<name>, or use {NO_BACKGROUND}"
+        )
+    return matches[0]
+
+
+def _aliases(name: str) -> set[str]:
+    """Return a class name and the alternatives that slashes separate in it, all case-folded."""
+    folded = name.casefold()
+    return {folded, *(part.strip() for part in folded.split("/"))}

@@ -2,13 +2,12 @@
 
 Source: Li, Genzano, Gianinetto, Scaioni, "Leveraging Pretrained Priors for Weakly Supervised Semantic
 Segmentation of Remote Sensing Images". Shapes: B image, T class besides the background, K class, L token,
-C channel, d adapter width, H W pixel, h w cell of CLIP's grid. CAM stacks have 1 + T channels, the background
-first.
+C channel, d adapter width, E embedding, H W pixel, h w cell of CLIP's grid. Stacks of CAMs have 1 + T
+channels, the background first.
 """
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from rskt_seg.encoders.clip import CLIP
 from rskt_seg.encoders.dinov2 import DinoV2
+from rskt_seg.encoders.features import TracedFeatures
 from rskt_seg.encoders.presets import (
     CLIP_PIXEL_MEAN,
     CLIP_PIXEL_STD,
@@ -30,76 +30,51 @@ from rskt_seg.layers.images import enlarge, stack_images
 from rskt_seg.losses.affinity import affinity_loss, affinity_target
 from rskt_seg.losses.pixel import balanced_cross_entropy, check_target, one_hot_cross_entropy
 from rskt_seg.models.wsss.adapters import Adapter, Decoder
-from rskt_seg.models.wsss.cams import initial_cam, normalised, stack_cams
-from rskt_seg.models.wsss.classes import IGNORED, find_channels
+from rskt_seg.models.wsss.cams import initial_cam, min_max_normalize, stack_cams
+from rskt_seg.models.wsss.classes import IGNORE_LABEL, find_channels
+from rskt_seg.models.wsss.outputs import Cams, Evidence, PriorOutput, Stages
 from rskt_seg.models.wsss.par import ParOptions
-from rskt_seg.models.wsss.prototypes import VisualPrototypes, seeds
+from rskt_seg.models.wsss.prototypes import VisualPrototypes, select_seeds
 from rskt_seg.models.wsss.pseudo import complement_labels, dual_threshold_labels
-from rskt_seg.models.wsss.relations import joint_affinity, refine
-from rskt_seg.models.wsss.spec import CLIP_PRESETS, NONE, PriorWSSSSpec
-from rskt_seg.models.wsss.text import class_texts, describe_classes
+from rskt_seg.models.wsss.relations import joint_affinity, refine_cams
+from rskt_seg.models.wsss.spec import CLIP_PRESETS, NO_BACKGROUND, PriorWSSSSpec
+from rskt_seg.models.wsss.text import describe_classes, encode_class_texts
 from rskt_seg.vocabulary import check_names, fixed_names
 
 FROZEN = ("clip", "dinov2")
-"""The parts that never train."""
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What pseudo labels are made of.
-
-    `features` (B, E, L): CLIP's tokens in the space of its texts. `attention` (B, n, L, L): attention of
-    CLIP's blocks N0 to the last, mean over heads, without the class token. `joint` (B, 2 d, L) and `affinity`
-    (B, L, L): equations 10 and 11, which carry the gradient. `grid`: (h, w), L = h w.
-    """
-
-    features: Tensor
-    attention: Tensor
-    joint: Tensor
-    affinity: Tensor
-    grid: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class PriorOutput:
-    """`logits` (B, K, h, w) at CLIP's grid, h = ceil(H / stride); `evidence` if it was asked for."""
-
-    logits: Tensor
-    evidence: Evidence | None = None
-
-
-@dataclass(frozen=True)
-class Cams:
-    """Stacks (B, 1 + T, L) in 0..1: `initial` (equation 9), `refined` by USR (equation 15), `final` after VPE
-    (equation 20); a stage that is switched off repeats the one before it."""
-
-    initial: Tensor
-    refined: Tensor
-    final: Tensor
-
-
-@dataclass(frozen=True)
-class Stages:
-    """As `Cams`, each (B, 1 + T, h, w), and the pseudo `labels` (B, H, W) int64, class ids or 255."""
-
-    initial: Tensor
-    refined: Tensor
-    final: Tensor
-    labels: Tensor
+"""Names of the parts that are never trained."""
 
 
 class PriorWSSS(nn.Module):
-    """Segmentation learnt from image-level labels, on frozen CLIP and DINOv2.
+    """Segmentation trained with image-level labels, on frozen CLIP and DINOv2.
 
-    All weights start at random: load CLIP and DINOv2 (`rskt_seg.load_encoder`) and call `encode_classes`, or
-    load a whole checkpoint. CLIP and DINOv2 have no gradient and stay in evaluation mode.
+    All weights are random at first: load CLIP and DINOv2 (`rskt_seg.load_encoder`) and call `encode_classes`,
+    or load a complete checkpoint. CLIP and DINOv2 have no gradient and stay in evaluation mode.
+
+    Buffers of the state: `text_enriched` (T, E) float32, the class texts, zero until they are encoded;
+    `steps` () int64, training steps so far.
+
+    Args:
+        spec: Options of the model.
+        class_names: The K classes, in the order of their ids.
+
+    Raises:
+        ConfigError: If the spec's background is not among the classes, or the encoder has too few blocks.
+        VocabularyError: If the names are not K distinct class names.
     """
 
+    clip_mean: Tensor
+    clip_std: Tensor
+    dino_mean: Tensor
+    dino_std: Tensor
+    text_enriched: Tensor
+    steps: Tensor
+
     def __init__(self, spec: PriorWSSSSpec, class_names: Sequence[str]) -> None:
-        """`class_names`: the K classes in the order of their ids. Raises `ConfigError`, `VocabularyError`."""
         super().__init__()
         self.spec = spec
-        self.class_names = fixed_names(check_names(class_names), spec.num_classes)
+        self.class_names = check_names(class_names)
+        fixed_names(self.class_names, spec.num_classes)
         self.channels = find_channels(self.class_names, spec.background)
         clip, dino = CLIP_PRESETS[spec.encoder], DINOV2_PRESETS[spec.dino]
         _check_layers(spec, clip.vision.layers)
@@ -120,103 +95,132 @@ class PriorWSSS(nn.Module):
         self.register_buffer("text_enriched", torch.zeros(len(self.foreground), clip.embed_dim))
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
         self.vpe = VisualPrototypes(len(self.foreground), 2 * spec.dim, spec.momentum)
-        for part in FROZEN:
-            getattr(self, part).requires_grad_(False)
+        for frozen in (self.clip, self.dinov2):
+            frozen.requires_grad_(False)
 
     @property
     def foreground(self) -> tuple[str, ...]:
-        """The names of the T classes that image-level labels name."""
+        """Names of the T foreground classes, which image-level labels refer to."""
         return self.channels.foreground
 
     @property
     def channel_ids(self) -> tuple[int, ...]:
-        """The class ids of the 1 + T channels of CAMs, 255 first where no class is the background."""
+        """Class ids of the 1 + T channels of CAMs; the first is 255 if no class is the background."""
         return self.channels.ids
 
     @property
     def device(self) -> torch.device:
-        """Where the model computes."""
+        """Device of the model."""
         return self.clip_mean.device
 
     def train(self, mode: bool = True) -> "PriorWSSS":
-        """Switch the mode of what learns."""
+        """Set training or evaluation mode; the frozen encoders stay in evaluation mode."""
         super().train(mode)
-        for part in FROZEN:
-            getattr(self, part).eval()
+        for frozen in (self.clip, self.dinov2):
+            frozen.eval()
         return self
 
     def encode_classes(self, cache: Path | None = None) -> None:
-        """Encode the classes by the CLIP of this moment (TPE, equations 1 to 4).
+        """Encode the classes with the current weights of CLIP (TPE, equations 1 to 4).
 
-        To be called once CLIP's weights are there; the result is part of the state. `cache`: see
-        `rskt_seg.models.wsss.text.class_texts`. Raises `ConfigError`, `VocabularyError`.
+        Call it once CLIP's weights are loaded; the result is part of the state dict.
+
+        Args:
+            cache: Folder for the result, see `rskt_seg.models.wsss.text.encode_class_texts`.
+
+        Raises:
+            ConfigError: If the classes have no usable descriptions.
+            VocabularyError: If a class name cannot be encoded.
         """
         described = describe_classes(self.spec, self.foreground)
-        self.text_enriched.copy_(class_texts(self.clip, self.tokenizer, self.spec, described, cache))
+        self.text_enriched.copy_(encode_class_texts(self.clip, self.tokenizer, self.spec, described, cache))
 
     def forward(self, images: Tensor | Sequence[Tensor], evidence: bool = False) -> PriorOutput:
-        """Logits of the K classes at CLIP's grid.
+        """Return the logits of the K classes at CLIP's grid.
 
         Args:
             images: RGB in 0..255, (B, 3, H, W) of any dtype, or a list of (3, H, W), all of one size. Sides
-                are padded to multiples of the stride (16 px) by the mean colour, right and bottom.
-            evidence: also return what pseudo labels are made of; CLIP's last block, its attention and DINO
-                are computed for it alone (DINO also with `decode_dino`).
+                are padded to multiples of the stride (16 px) by the mean color, at the right and the bottom.
+            evidence: Also return the input of the pseudo labels. CLIP's last block, its attention and DINO
+                are computed only for it (DINO also with `decode_dino`).
 
-        Raises `ConfigError` for images that cannot be used, and for evidence before the classes were encoded.
+        Raises:
+            ConfigError: If the images have another shape or different sizes, or if evidence is requested
+                before the classes are encoded.
         """
-        batch = self._padded(stack_images(images))
-        frozen = self._frozen(batch, evidence)
-        clip = self.clip_adapter([frozen.taps[level - 1] for level in self.spec.clip_levels])
-        logits = self.decoder(self.dropout(clip))
-        if not evidence and not self.spec.decode_dino:
+        batch = self._pad(stack_images(images))
+        trace = self._trace_clip(batch) if evidence else None
+        taps = self._clip_taps(batch) if trace is None else trace.taps
+        clip = self.clip_adapter([taps[level - 1] for level in self.spec.clip_levels])  # (B, d, h, w)
+        logits = self.decoder(self.dropout(clip))  # (B, K, h, w)
+        if trace is None and not self.spec.decode_dino:
             return PriorOutput(logits)
         dino = self.dino_adapter([self._dino_features(batch)])
-        dino = F.interpolate(dino, clip.shape[2:], mode="bilinear", align_corners=False)
+        dino = F.interpolate(dino, clip.shape[2:], mode="bilinear", align_corners=False)  # (B, d, h, w)
         if self.spec.decode_dino:
             logits = (logits + self.decoder(self.dropout(dino))) / 2
-        return PriorOutput(logits, self._evidence(frozen, clip, dino) if evidence else None)
+        return PriorOutput(logits, None if trace is None else self._evidence(trace, clip, dino))
 
     def scores(self, output: PriorOutput) -> Tensor:
-        """Class probabilities (B, K, h, w), which sum to one."""
+        """Return class probabilities (B, K, h, w), which sum to 1 over the classes."""
         return output.logits.softmax(dim=1)
 
     @torch.no_grad()
     def cams(
         self, evidence: Evidence, present: Tensor, learn: bool = False, valid: Tensor | None = None
     ) -> Cams:
-        """The stages of the CAM for image-level labels `present` (B, T) bool (equations 9 and 12 to 20).
+        """Return the stages of the CAM for image-level labels (equations 9 and 12 to 20).
 
-        With `learn` the visual prototypes take the seeds of this batch in before they are compared, and one
-        more step is counted; where less than half of a cell is `valid` (B, H, W) bool, it is no seed.
+        Args:
+            evidence: As `forward` returns it.
+            present: (B, T) bool, the image-level labels.
+            learn: Update the visual prototypes by the seeds of this batch before they are compared, and
+                count one more step.
+            valid: (B, H, W) bool, pixels that are data. Cells with less than half of them are no seeds.
         """
         spec, power = self.spec, self._power
         joint, affinity = evidence.joint.float(), evidence.affinity.float()
-        with self._full_precision():
+        with torch.autocast(self.device.type, enabled=False):
             initial = initial_cam(evidence.features, self.text_enriched, present, power)
             refined = final = initial
             if spec.usr:
-                attention = evidence.attention
-                early = spec.start_iter > 0 and bool(self.steps < spec.start_iter)
-                kept = (
-                    torch.ones(attention.shape[:2], dtype=torch.bool, device=self.device) if early else None
-                )
-                options = {"steps": spec.alpha, "rounds": spec.rounds, "power": power, "renorm": spec.renorm}
-                refined = final = refine(affinity, attention, initial, present, kept=kept, **options).cams
+                attention, kept = evidence.attention, None
+                if spec.start_iter > 0 and bool(self.steps < spec.start_iter):
+                    kept = torch.ones(attention.shape[:2], dtype=torch.bool, device=self.device)
+                refined = final = refine_cams(
+                    affinity,
+                    attention,
+                    initial,
+                    present,
+                    steps=spec.alpha,
+                    rounds=spec.rounds,
+                    power=power,
+                    renorm=spec.renorm,
+                    kept=kept,
+                ).cams
             if spec.vpe:
                 if learn:
-                    candidates = refined if valid is None else refined * self._cells(valid)
-                    self.vpe.update(joint, seeds(candidates, present, spec.seed_percent))
+                    candidates = refined if valid is None else refined * self._valid_cells(valid)
+                    self.vpe.update(joint, select_seeds(candidates, present, spec.seed_percent))
                 final = self.vpe.cam(joint, refined, present, power)
         if learn:
             self.steps += 1
         return Cams(initial, refined, final)
 
     @torch.no_grad()
-    def restacked(self, maps: Tensor, present: Tensor) -> Tensor:
-        """Mean CAMs (B, 1 + T, H, W) of several passes as one stack: every class brought back to 0..1, the
-        background rebuilt (the paper, section 4.2, averages what multi-scale testing gives)."""
-        foreground = normalised(maps[:, 1:].float().flatten(2))
+    def normalize_cams(self, maps: Tensor, present: Tensor) -> Tensor:
+        """Stretch mean CAMs of several passes to 0..1 per class and rebuild the background.
+
+        The paper averages the CAMs of multi-scale testing (section 4.2).
+
+        Args:
+            maps: (B, 1 + T, H, W).
+            present: (B, T) bool, the image-level labels.
+
+        Returns:
+            (B, 1 + T, H, W) float32.
+        """
+        foreground = min_max_normalize(maps[:, 1:].float().flatten(2))
         return stack_cams(foreground, present, self._power).unflatten(2, maps.shape[2:])
 
     @torch.no_grad()
@@ -228,127 +232,160 @@ class PriorWSSS(nn.Module):
         valid: Tensor | None = None,
         scheme: str | None = None,
     ) -> Tensor:
-        """Pseudo labels (B, H, W) int64 of the images, class ids or 255 (ignored).
+        """Return pseudo labels (B, H, W) int64: class ids, or 255 where pixels are ignored.
 
-        `cams` (B, 1 + T, h, w) on CLIP's grid of these images, or at their size; `valid` (B, H, W) bool:
-        pixels that are data; `scheme`: one in place of the spec's `pseudo`.
+        Args:
+            images: As in `forward`.
+            cams: (B, 1 + T, h, w) on CLIP's grid of the images, or (B, 1 + T, H, W).
+            present: (B, T) bool, the image-level labels.
+            valid: (B, H, W) bool, pixels that are data.
+            scheme: "complement" or "dual_threshold"; None: the spec's `pseudo`.
         """
         spec, images = self.spec, stack_images(images).to(self.device, torch.float32)
         size = images.shape[2:]
-        options = {
-            "par": ParOptions(spec.par_dilations, spec.par_iters, spec.par_w1, spec.par_w2),
-            "valid": valid,
-            "background": spec.background != NONE,
-            "ignore_value": IGNORED,
-        }
-        with self._full_precision():
+        with torch.autocast(self.device.type, enabled=False):
             maps = cams if cams.shape[2:] == size else enlarge(cams, size, self.stride)
+            label: Callable[..., Tensor] = complement_labels
             if (scheme or spec.pseudo) == "dual_threshold":
-                found = dual_threshold_labels(images, maps, present, high=spec.high, low=spec.low, **options)
-            else:
-                found = complement_labels(images, maps, present, **options)
-        table = torch.full((256,), IGNORED, device=self.device)
+                label = partial(dual_threshold_labels, high=spec.high, low=spec.low)
+            labels = label(
+                images,
+                maps,
+                present,
+                par=ParOptions(spec.par_dilations, spec.par_iters, spec.par_w1, spec.par_w2),
+                valid=valid,
+                background=spec.background != NO_BACKGROUND,
+                ignore_value=IGNORE_LABEL,
+            )
+        table = torch.full((256,), IGNORE_LABEL, device=self.device)
         table[: len(self.channel_ids)] = torch.tensor(self.channel_ids, device=self.device)
-        return table[found]
+        return table[labels]
 
     def stages(self, images: Tensor | Sequence[Tensor], present: Tensor) -> Stages:
-        """From images to pseudo labels, for image-level labels `present` (B, T) bool; nothing is learnt.
+        """Return CAMs and pseudo labels of images; nothing is learned.
 
-        Raises `ConfigError` for images or labels that cannot be used.
+        Args:
+            images: As in `forward`.
+            present: (B, T) bool, the image-level labels.
+
+        Raises:
+            ConfigError: If the images cannot be used, or the labels have another shape or dtype.
         """
         present = torch.as_tensor(present)
-        if present.shape != (len(images), len(self.foreground)) or present.dtype != torch.bool:
+        expected = (len(images), len(self.foreground))
+        if present.shape != expected or present.dtype != torch.bool:
             raise ConfigError(
-                "present must be bool, one row an image and one column for each of "
+                f"present must be bool of shape {expected}, one row per image and one column for each of "
                 f"{', '.join(self.foreground)}; found {tuple(present.shape)} {present.dtype}"
             )
+        present = present.to(self.device)
         with torch.no_grad():
-            evidence = self(images, evidence=True).evidence
-        cams = self.cams(evidence, present.to(self.device))
-        maps = [stage.unflatten(2, evidence.grid) for stage in (cams.initial, cams.refined, cams.final)]
-        return Stages(*maps, self.pseudo_labels(images, maps[-1], present.to(self.device)))
+            evidence: Evidence = self(images, evidence=True).evidence
+        cams = self.cams(evidence, present)
+        initial, refined, final = (
+            stage.unflatten(2, evidence.grid) for stage in (cams.initial, cams.refined, cams.final)
+        )
+        return Stages(initial, refined, final, self.pseudo_labels(images, final, present))
 
-    def losses(self, output: PriorOutput, target: Tensor, ignore_value: int = IGNORED) -> dict[str, Tensor]:
-        """Weighted terms whose sum is equation 21, for targets (B, H, W) int64 at the size of the images.
+    def losses(
+        self, output: PriorOutput, target: Tensor, ignore_value: int = IGNORE_LABEL
+    ) -> dict[str, Tensor]:
+        """Return the weighted terms whose sum is equation 21.
 
-        "loss_seg", and where the output has evidence "loss_affinity"; a term of weight 0 is left out. Raises
-        `LabelError` for an id outside 0..K-1 and `ignore_value`.
+        Args:
+            output: Output for a batch of images.
+            target: (B, H, W) int64 class ids, at the size of the images.
+            ignore_value: Id of pixels without a label.
+
+        Returns:
+            "loss_seg", and "loss_affinity" if the output has evidence; a term of weight 0 is omitted.
+
+        Raises:
+            LabelError: If an id is neither 0..K-1 nor `ignore_value`.
         """
         spec = self.spec
         check_target(target, spec.num_classes, ignore_value)
         terms = {}
         if spec.seg_weight > 0:
-            logits = enlarge(output.logits.float(), target.shape[1:], self.stride)
-            terms["loss_seg"] = spec.seg_weight * self._seg_loss(logits, target, ignore_value)
+            logits = enlarge(output.logits.float(), target.shape[1:], self.stride)  # (B, K, H, W)
+            if spec.seg_loss == "plain":
+                loss = one_hot_cross_entropy(logits, target, ignore_value, mask_ignored=True)
+            else:
+                loss = balanced_cross_entropy(logits, target, ignore_value, self.channels.background)
+            terms["loss_seg"] = spec.seg_weight * loss
         if spec.affinity_weight > 0 and output.evidence is not None:
             grid = output.evidence.grid
-            sides = [cells * self.stride - side for cells, side in zip(grid, target.shape[1:], strict=True)]
-            padded = F.pad(target, (0, sides[1], 0, sides[0]), value=ignore_value)
+            bottom, right = (n * self.stride - side for n, side in zip(grid, target.shape[1:], strict=True))
+            padded = F.pad(target, (0, right, 0, bottom), value=ignore_value)
             pairs = affinity_target(padded, grid, spec.radius, ignore_value)
             terms["loss_affinity"] = spec.affinity_weight * affinity_loss(output.evidence.affinity, pairs)
         return terms
 
     @property
     def _power(self) -> float | None:
-        return None if self.spec.background == NONE else self.spec.background_power
+        """Exponent of the background's map, None if no class is the background."""
+        return None if self.spec.background == NO_BACKGROUND else self.spec.background_power
 
-    def _seg_loss(self, logits: Tensor, target: Tensor, ignore_value: int) -> Tensor:
-        if self.spec.seg_loss == "plain":
-            return one_hot_cross_entropy(logits, target, ignore_value, mask_ignored=True)
-        return balanced_cross_entropy(logits, target, ignore_value, self.channels.background)
-
-    def _cells(self, valid: Tensor) -> Tensor:
-        """(B, H, W) bool -> (B, 1, L) float: 1 for cells of which at least half is valid."""
+    def _valid_cells(self, valid: Tensor) -> Tensor:
+        """Return (B, 1, L) float: 1 for cells with at least half of their pixels in `valid` (B, H, W)."""
         bottom, right = (-side % self.stride for side in valid.shape[1:])
         shares = F.avg_pool2d(F.pad(valid.float(), (0, right, 0, bottom))[:, None], self.stride)
         return (shares >= 0.5).float().flatten(2)
 
-    def _padded(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) float32 whose sides are multiples of the stride."""
+    def _pad(self, images: Tensor) -> Tensor:
+        """Return images (B, 3, H, W) as float32 with sides that are multiples of the stride."""
         images = images.to(self.device, torch.float32)
         bottom, right = (-side % self.stride for side in images.shape[2:])
         if not (bottom or right):
             return images
+        # Zero after the subtraction of the mean color.
         return F.pad(images - self.clip_mean, (0, right, 0, bottom)) + self.clip_mean
 
     @torch.no_grad()
-    def _frozen(self, images: Tensor, evidence: bool):
+    def _clip_taps(self, images: Tensor) -> dict[int, Tensor]:
+        """Return CLIP block (from 0) -> tokens (B, C, h, w), for the blocks that the adapter reads."""
         pixels = (images - self.clip_mean) / self.clip_std
-        taps = [level - 1 for level in self.spec.clip_levels]
-        visual = self.clip.visual
-        if not evidence:
-            return visual.tapped(pixels, taps, antialias=True)
+        return self.clip.visual.tapped(pixels, self._tapped_blocks, antialias=True).taps
+
+    @torch.no_grad()
+    def _trace_clip(self, images: Tensor) -> TracedFeatures:
+        """Return the same taps together with the attention and the final tokens of CLIP."""
         if not self.text_enriched.any():
             raise ConfigError(
                 "the classes are not encoded: load CLIP (rskt_seg.load_encoder) and call encode_classes(), "
-                "or load a whole checkpoint"
+                "or load a complete checkpoint"
             )
-        blocks = len(visual.transformer.resblocks)
-        first = self.spec.first_layer - 1 if self.spec.usr else blocks
+        pixels = (images - self.clip_mean) / self.clip_std
+        visual = self.clip.visual
+        first = self.spec.first_layer - 1 if self.spec.usr else len(visual.transformer.resblocks)
         value = self.spec.cam_attention == "value"
-        return visual.traced(pixels, taps, first, value_path=value, antialias=True)
+        return visual.traced(pixels, self._tapped_blocks, first, value_path=value, antialias=True)
+
+    @property
+    def _tapped_blocks(self) -> list[int]:
+        return [level - 1 for level in self.spec.clip_levels]
 
     @torch.no_grad()
     def _dino_features(self, images: Tensor) -> Tensor:
-        """DINO's tokens (B, C, h', w') of the images, resized to whole patches of its own."""
+        """Return DINO's tokens (B, C, h', w') of the images, resized to multiples of its own patch."""
         size = [max(side // self.dino_stride, 1) * self.dino_stride for side in images.shape[2:]]
         resized = F.interpolate(images, size, mode="bilinear", align_corners=False)
         return self.dinov2((resized - self.dino_mean) / self.dino_std)
 
-    def _evidence(self, frozen, clip: Tensor, dino: Tensor) -> Evidence:
-        with self._full_precision():
+    def _evidence(self, trace: TracedFeatures, clip: Tensor, dino: Tensor) -> Evidence:
+        """Return the evidence from CLIP's trace and the adapted features (B, d, h, w) of both encoders."""
+        with torch.autocast(self.device.type, enabled=False):
             joint = torch.cat([clip.float(), dino.float()], dim=1).flatten(2)
             affinity = joint_affinity(joint, self.spec.affinity)
         grid = (clip.shape[2], clip.shape[3])
-        maps = [frozen.attention[index].float() for index in sorted(frozen.attention)]
+        maps = [trace.attention[index].float() for index in sorted(trace.attention)]
         attention = torch.stack(maps, dim=1) if maps else joint.new_zeros(len(joint), 0, 0, 0)
-        return Evidence(frozen.final.float().flatten(2), attention, joint, affinity, grid)
-
-    def _full_precision(self) -> AbstractContextManager:
-        return torch.autocast(self.device.type, enabled=False)
+        return Evidence(trace.final.float().flatten(2), attention, joint, affinity, grid)
 
 
 def _check_layers(spec: PriorWSSSSpec, blocks: int) -> None:
     for name, block in (("clip_levels", max(spec.clip_levels)), ("first_layer", spec.first_layer)):
         if block > blocks and (name != "first_layer" or spec.usr):
-            raise ConfigError(f"{name}={getattr(spec, name)}: the encoder {spec.encoder} has {blocks} blocks")
+            raise ConfigError(
+                f"{name}={getattr(spec, name)} is too large: the encoder {spec.encoder} has {blocks} blocks"
+            )

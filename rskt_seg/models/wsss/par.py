@@ -1,6 +1,6 @@
 """Pixel-adaptive refinement (PAR, Ru et al. 2022): maps that follow the edges of an image.
 
-Shapes: M map, H W pixels, n dilation; every pixel has 8 * n neighbours. All of it computes in float32.
+Shapes: M map, H W pixels, n dilation; every pixel has 8 * n neighbors. Everything is computed in float32.
 """
 
 import math
@@ -13,16 +13,23 @@ from torch import Tensor
 
 from rskt_seg.errors import ConfigError
 
-_AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
+_OFFSETS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
 _EPSILON = 1e-8
 
 
 @dataclass(frozen=True)
 class ParOptions:
-    """How far neighbours lie (pixels), how often maps are averaged, and the two weights of the method.
+    """Options of PAR.
 
-    `w1` scales how fast a neighbour's weight falls with its difference; `w2` is the share of the position.
-    Raises `ConfigError` for values that have no meaning.
+    Attributes:
+        dilations: Distances of the neighbors, in pixels.
+        iterations: How often maps are averaged over the neighbors.
+        w1: Scale of color differences: the smaller, the faster a neighbor's weight falls with its
+            difference.
+        w2: Weight of the neighbors' positions relative to their colors.
+
+    Raises:
+        ConfigError: If there is no dilation, or a value is out of range.
     """
 
     dilations: tuple[int, ...] = (1, 2, 4, 8, 12, 24)
@@ -32,35 +39,38 @@ class ParOptions:
 
     def __post_init__(self) -> None:
         if not self.dilations or min(self.dilations) < 1:
-            raise ConfigError(f"PAR needs one dilation or more, each >= 1 pixel; found {self.dilations}")
+            raise ConfigError(f"PAR needs one or more dilations, each >= 1 pixel; found {self.dilations}")
         if self.iterations < 0 or self.w1 <= 0 or self.w2 < 0:
             raise ConfigError(f"PAR needs iterations >= 0, w1 > 0 and w2 >= 0; found {self}")
 
 
-def _neighbours(maps: Tensor, dilations: Sequence[int]) -> Iterator[Tensor]:
-    """The 8 * n neighbours of every pixel as shifted views of `maps` (M, H, W); edges repeat outwards."""
+def _neighbors(maps: Tensor, dilations: Sequence[int]) -> Iterator[Tensor]:
+    """Yield the 8 * n neighbors of every pixel as shifted views of `maps` (M, H, W); edges are replicated."""
     height, width = maps.shape[1:]
     reach = max(dilations)
-    wide = F.pad(maps, (reach,) * 4, mode="replicate")
+    padded = F.pad(maps, (reach,) * 4, mode="replicate")
     for dilation in dilations:
-        for dy, dx in _AROUND:
+        for dy, dx in _OFFSETS:
             top, left = reach + dy * dilation, reach + dx * dilation
-            yield wide[:, top : top + height, left : left + width]
+            yield padded[:, top : top + height, left : left + width]
 
 
 def _position_weights(dilations: Sequence[int], w1: float) -> Tensor:
-    """(8 * n,) float32 of sum 1: the nearer a neighbour, the more it counts."""
-    distances = torch.tensor([dilation * math.hypot(dy, dx) for dilation in dilations for dy, dx in _AROUND])
+    """Return weights (8 * n,) float32 that sum to 1 and fall with the distance of the neighbor."""
+    distances = torch.tensor([dilation * math.hypot(dy, dx) for dilation in dilations for dy, dx in _OFFSETS])
     unit = (distances.std() + _EPSILON) * w1
     return (-(distances / unit).square()).softmax(dim=0)
 
 
-def _unlikeness(channel: Tensor, dilations: Sequence[int], w1: float) -> Tensor:
-    """(8 * n, H, W): squared differences of pixels (H, W) to their neighbours, in units of w1 deviations."""
+def _squared_differences(channel: Tensor, dilations: Sequence[int], w1: float) -> Tensor:
+    """Return the squared differences (8 * n, H, W) of pixels (H, W) to their neighbors.
+
+    They are measured in w1 standard deviations of the neighbors.
+    """
     channel = channel.float()
-    # Differences have the same deviation as the values, without the rounding of a large offset.
-    difference = torch.cat(list(_neighbours(channel[None], dilations))).sub_(channel)
-    # Neighbour by neighbour: Tensor.std along the first axis takes ten times as long.
+    # Differences have the same deviation as the values, without the rounding errors of a large offset.
+    difference = torch.cat(list(_neighbors(channel[None], dilations))).sub_(channel)
+    # One neighbor after the other: Tensor.std along the first axis takes ten times as long.
     mean = difference.mean(dim=0)
     variance = sum((each - mean).square() for each in difference) / (len(difference) - 1)
     return difference.div_((variance.sqrt() + _EPSILON) * w1).square_()
@@ -68,19 +78,25 @@ def _unlikeness(channel: Tensor, dilations: Sequence[int], w1: float) -> Tensor:
 
 @torch.no_grad()
 def pixel_weights(image: Tensor, dilations: Sequence[int], w1: float, w2: float) -> Tensor:
-    """How much every neighbour counts for its pixel: for being alike, and a little for being near.
+    """Return the weight of every neighbor for its pixel.
 
-    The softmax of likeness in colour plus `w2` times the softmax of nearness. A difference is measured in
-    standard deviations (unbiased) of the channel over the neighbours, so the scale and the offset of an
-    image cancel.
+    It is the softmax of similarity in color plus `w2` times the softmax of nearness. A difference is
+    measured in standard deviations (unbiased) of the channel over the neighbors, so the scale and the offset
+    of an image cancel. Peak memory is twice that of the result.
 
-    Args: image (3, H, W), values of any range. Returns (8 * n, H, W) float32 of sum 1 + w2; the order is
-    that of `dilations`, row-major within each. Takes twice the memory of the result meanwhile.
+    Args:
+        image: (3, H, W), values of any range.
+        dilations: As in `ParOptions`.
+        w1: As in `ParOptions`.
+        w2: As in `ParOptions`.
+
+    Returns:
+        (8 * n, H, W) float32 that sums to 1 + w2; in the order of `dilations`, row-major within each.
     """
-    unlike = _unlikeness(image[0], dilations, w1)
+    differences = _squared_differences(image[0], dilations, w1)
     for channel in image[1:]:
-        unlike += _unlikeness(channel, dilations, w1)
-    weights = unlike.div_(-len(image)).softmax(dim=0)
+        differences += _squared_differences(channel, dilations, w1)
+    weights = differences.div_(-len(image)).softmax(dim=0)
     near = _position_weights(dilations, w1).to(image.device)
     return weights.add_(w2 * near[:, None, None])
 
@@ -95,17 +111,27 @@ def refine_pixels(
     w1: float,
     w2: float,
 ) -> Tensor:
-    """Maps averaged `iterations` times over the neighbours that look alike in the image.
+    """Average maps `iterations` times over the neighbors that look alike in the image.
 
-    Weights sum to 1 + w2, so values grow by that factor each time, which no comparison of maps notices.
-    Memory: that of `pixel_weights`, plus three times the maps; neighbours of maps are never stacked.
+    Weights sum to 1 + w2, so values grow by that factor in each iteration, which does not change which map is
+    the largest. Memory: that of `pixel_weights`, plus three times the maps; neighbors of maps are never
+    stacked.
 
-    Args: image (3, H, W); maps (M, H, W); the rest as in `ParOptions`. Returns (M, H, W) float32.
+    Args:
+        image: (3, H, W), values of any range.
+        maps: (M, H, W) of any float dtype.
+        dilations: As in `ParOptions`.
+        iterations: As in `ParOptions`.
+        w1: As in `ParOptions`.
+        w2: As in `ParOptions`.
+
+    Returns:
+        (M, H, W) float32.
     """
     weights, maps = pixel_weights(image, dilations, w1, w2), maps.float()
     for _ in range(iterations):
         refined = torch.zeros_like(maps)
-        for weight, neighbour in zip(weights, _neighbours(maps, dilations), strict=True):
-            refined.addcmul_(weight, neighbour)
+        for weight, neighbor in zip(weights, _neighbors(maps, dilations), strict=True):
+            refined.addcmul_(weight, neighbor)
         maps = refined
     return maps

@@ -1,10 +1,10 @@
-"""From CAMs to pseudo labels: per pixel, the channel that wins after pixel-adaptive refinement.
+"""From CAMs to pseudo labels: for each pixel, the channel that wins after pixel-adaptive refinement.
 
 Shapes: B image, T foreground class, H W pixels, h w grid of the CAMs. Labels are channels of the stack
-(0 background, 1..T foreground classes) or the ignore value; mapping them to dataset ids is the caller's.
+(0 background, 1..T foreground classes) or the ignore value; the caller maps them to class ids.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 import torch
@@ -25,22 +25,30 @@ def complement_labels(
     background: bool = True,
     ignore_value: int = 255,
 ) -> Tensor:
-    """The winner among the labelled classes and the background, which is a map of its own.
+    """Label every pixel by the largest map among the background's and those of the labeled classes.
 
-    An image without any labelled class is all background, or all ignored where there is none.
+    An image without any labeled class becomes all background, or all ignored if there is no background.
 
-    Args: images (B, 3, H, W), values of any range; cams (B, 1 + T, h, w), resized to the images
-    bilinearly; present (B, T) bool; valid (B, H, W) bool, False where the image is padding and the label
-    ignored; `background` False: channel 0 is no class. Returns (B, H, W) int64.
+    Args:
+        images: (B, 3, H, W), values of any range.
+        cams: (B, 1 + T, h, w), resized to the images bilinearly.
+        present: (B, T) bool, the image-level labels.
+        par: Options of the refinement.
+        valid: (B, H, W) bool, False where the image is padding and the label ignored.
+        background: False: channel 0 is no class.
+        ignore_value: Label of ignored pixels.
+
+    Returns:
+        (B, H, W) int64.
     """
 
-    def winner(image: Tensor, cam: Tensor, foreground: list[int]) -> Tensor:
-        """The labels (H, W) of an image that shows the channels `foreground`."""
+    def label_image(image: Tensor, cam: Tensor, foreground: list[int]) -> Tensor:
+        """Return the labels (H, W) of an image that contains the channels `foreground`."""
         channels = [0, *foreground] if background else foreground
-        maps = _resized(cam[channels], image.shape[1:])
-        return _best(_refined(image, maps, par), channels)
+        maps = _resize(cam[channels], image.shape[1:])
+        return _best_channel(refine_pixels(image, maps, **asdict(par)), channels)
 
-    labels = _each(winner, images, cams, present, 0 if background else ignore_value)
+    labels = _label_images(label_image, images, cams, present, 0 if background else ignore_value)
     return labels if valid is None else labels.where(valid, ignore_value)
 
 
@@ -58,56 +66,68 @@ def dual_threshold_labels(
     background: bool = True,
     ignore_value: int = 255,
 ) -> Tensor:
-    """Classes above `high`, background below `low`, in between ignored (the scheme of AFA and CTFA).
+    """Label classes above `high` and background below `low`, ignore the rest (the scheme of AFA and CTFA).
 
-    Each threshold stands for the background as a constant map; softmax and PAR run at 1 / `down` of the
-    image size. Without a background, everything below `high` is ignored and `low` has no part.
-    Arguments and result as in `complement_labels`.
+    Each threshold replaces the background by a constant map; softmax and PAR run at 1 / `down` of the image
+    size. Without a background, everything below `high` is ignored and `low` has no effect.
+
+    Args:
+        images: As in `complement_labels`.
+        cams: As in `complement_labels`; channel 0 is not read.
+        present: As in `complement_labels`.
+        par: Options of the refinement.
+        high: Background score that a class must exceed to be labeled.
+        low: Background score below which every class must stay for the label background.
+        down: Divisor of the image size for the refinement.
+        valid: As in `complement_labels`.
+        background: As in `complement_labels`.
+        ignore_value: Label of ignored pixels.
+
+    Returns:
+        (B, H, W) int64.
     """
     thresholds = (high, low) if background else (high,)
 
-    def winner(image: Tensor, cam: Tensor, foreground: list[int]) -> Tensor:
-        """The labels (H, W) of an image that shows the channels `foreground`, ignored between the levels."""
+    def label_image(image: Tensor, cam: Tensor, foreground: list[int]) -> Tensor:
+        """Return the labels (H, W) of an image that contains the channels `foreground`."""
         size = image.shape[1:]
         small = [max(1, side // down) for side in size]
-        maps = _resized(cam[foreground], size)
+        maps = _resize(cam[foreground], size)
         stacks = [torch.cat([torch.full_like(maps[:1], level), maps]) for level in thresholds]
-        # All stacks in one go, since they share the image's weights.
-        shares = torch.cat([_resized(stack, small).softmax(dim=0) for stack in stacks])
-        refined = _resized(_refined(_resized(image, small), shares, par), size)
-        certain, *doubtful = (_best(stack, [0, *foreground]) for stack in refined.chunk(len(stacks)))
-        nothing = torch.full_like(certain, ignore_value)
-        below = nothing.where(doubtful[0] > 0, 0) if doubtful else nothing
-        return certain.where(certain > 0, below)
+        # The stacks share the weights of the image, so all are refined in one call.
+        shares = torch.cat([_resize(stack, small).softmax(dim=0) for stack in stacks])
+        refined = _resize(refine_pixels(_resize(image, small), shares, **asdict(par)), size)
+        above_high, *above_low = (
+            _best_channel(stack, [0, *foreground]) for stack in refined.chunk(len(stacks))
+        )
+        ignored = torch.full_like(above_high, ignore_value)
+        rest = ignored.where(above_low[0] > 0, 0) if above_low else ignored
+        return above_high.where(above_high > 0, rest)
 
-    labels = _each(winner, images, cams, present, 0 if background else ignore_value)
+    labels = _label_images(label_image, images, cams, present, 0 if background else ignore_value)
     return labels if valid is None else labels.where(valid, ignore_value)
 
 
-def _each(
-    winner: Callable[[Tensor, Tensor, list[int]], Tensor],
+def _label_images(
+    label_image: Callable[[Tensor, Tensor, list[int]], Tensor],
     images: Tensor,
     cams: Tensor,
     present: Tensor,
-    otherwise: int,
+    default: int,
 ) -> Tensor:
-    """Labels (B, H, W), image by image: of `winner`, or `otherwise` throughout where no class is labelled."""
-    labels = torch.full_like(images[:, 0], otherwise, dtype=torch.int64)
+    """Return the labels (B, H, W) that `label_image` gives each image; `default` if no class is present."""
+    labels = torch.full_like(images[:, 0], default, dtype=torch.int64)
     for label, image, cam, row in zip(labels, images, cams, present.tolist(), strict=True):
-        foreground = [1 + t for t, here in enumerate(row) if here]
+        foreground = [1 + t for t, is_present in enumerate(row) if is_present]
         if foreground:
-            label.copy_(winner(image, cam, foreground))
+            label.copy_(label_image(image, cam, foreground))
     return labels
 
 
-def _resized(maps: Tensor, size: torch.Size | list[int]) -> Tensor:
+def _resize(maps: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(maps[None].float(), tuple(size), mode="bilinear", align_corners=False)[0]
 
 
-def _refined(image: Tensor, maps: Tensor, par: ParOptions) -> Tensor:
-    return refine_pixels(image, maps, **asdict(par))
-
-
-def _best(maps: Tensor, channels: list[int]) -> Tensor:
-    """The channel (H, W) int64 of the largest map; ties go to the first."""
+def _best_channel(maps: Tensor, channels: list[int]) -> Tensor:
+    """Return the channel (H, W) int64 of the largest map; ties go to the first."""
     return torch.tensor(channels, device=maps.device)[maps.argmax(dim=0)]

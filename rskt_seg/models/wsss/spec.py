@@ -1,10 +1,10 @@
-"""The options of the weakly supervised method, all in one place.
+"""The options of the weakly supervised method.
 
 Source: Li, Genzano, Gianinetto, Scaioni, "Leveraging Pretrained Priors for Weakly Supervised Semantic
 Segmentation of Remote Sensing Images" (P below). Its code is not public. What P leaves open follows the codes
 that it builds on (WeCLIP and WeCLIP+: adapters, decoder, filter, losses; ExCEL: knowledge base; AFA:
-refinement by pixels, affinity loss) or is this project's choice; docs/weak_supervision.md lists each with its
-reason.
+pixel-adaptive refinement, affinity loss) or is this project's choice; docs/weak_supervision.md lists each
+choice with its reason.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from rskt_seg.errors import ConfigError
 from rskt_seg.models.options import check_options, refuse_unread
 
 CLIP_PRESETS = {"vitb16": CLIP_VITB16, "tiny": CLIP_TINY}
-"""What `encoder` names."""
+"""CLIP presets by the names that `encoder` takes."""
 _CHOICES = {
     "encoder": tuple(CLIP_PRESETS),
     "dino": ("vitb14", "vits14", "tiny"),
@@ -53,131 +53,142 @@ _RANGES = {
     "radius": (0, None),
 }
 _TPE_ONLY = ("clusters", "topk", "text_weight", "restarts")
-# Not first_layer, which goes with the encoder: an ablation of a shallow one switches USR off and nothing
+# Not first_layer, which depends on the encoder: an ablation of a shallow encoder switches off USR and nothing
 # else.
 _USR_ONLY = ("alpha", "rounds", "renorm", "start_iter")
 _VPE_ONLY = ("seed_percent", "momentum")
-COMPLEMENT, NONE, CLASS = "complement", "none", "class:"
+COMPLEMENT, NO_BACKGROUND = "complement", "none"
+"""Values of `background` that name no class of the data."""
+CLASS_PREFIX = "class:"
+"""Start of a `background` that names the class of the data to use."""
 
 
 @dataclass(frozen=True)
 class PriorWSSSSpec:
     """Options of `rskt_seg.models.wsss.PriorWSSS`.
 
-    Raises `ConfigError` on a value outside its range, and on an option that the chosen parts do not read (it
-    would change nothing).
+    Raises:
+        ConfigError: If a value is not allowed, or if an option is set that the chosen parts do not read (it
+            would change nothing).
     """
 
     num_classes: int
-    """Classes of the output K, the background included."""
+    """Number of classes K of the output, including the background."""
     encoder: str = "vitb16"
-    """Frozen CLIP: "vitb16", or "tiny", the small one that comes with the package."""
+    """Frozen CLIP: "vitb16", or "tiny", the small one in the package."""
     dino: str = "vitb14"
-    """Frozen DINOv2: "vitb14" (P, section 4.2), "vits14" (which the parameters of P's table 4 are those of),
-    or "tiny"."""
+    """Frozen DINOv2: "vitb14" (P, section 4.2), "vits14" (matches the parameter counts of P's table 4), or
+    "tiny"."""
     positions: str = "hub"
-    """How DINOv2's position table is resized: as its "hub" code does, or "timm"."""
+    """How DINOv2's position embeddings are resized: as in its "hub" code, or as in "timm"."""
     dim: int = 256
     """Width d of adapters and decoder."""
     clip_levels: tuple[int, ...] = tuple(range(1, 12))
-    """Blocks of CLIP, from 1, whose outputs the adapter reads. The parameters of table 4 are those of 1..11;
-    P's text says all 12."""
+    """Blocks of CLIP, counted from 1, whose outputs the adapter reads. The parameter counts of table 4 match
+    1..11; P's text says all 12."""
     decoder_layers: int = 3
     """Transformer blocks of the decoder."""
     heads: int = 8
     """Attention heads of the decoder."""
     dropout: float = 0.1
-    """Share of channels that training drops before the decoder, and there alone."""
+    """Probability of dropping a channel before the decoder in training; the only dropout."""
     decode_dino: bool = False
-    """Decode the DINO features too, by the same decoder, and average the logits: WeCLIP+, and what the FLOPs
-    of table 4 count; P's equations decode CLIP's alone."""
+    """Also decode the DINO features, by the same decoder, and average the logits, as in WeCLIP+ and in the
+    FLOPs of table 4; P's equations decode only CLIP's."""
     cam_attention: str = "vanilla"
-    """Where the initial CAM comes from: CLIP's last block as it is, or its "value" path alone (ExCEL)."""
+    """Source of the initial CAM: CLIP's last block ("vanilla"), or only its "value" path (ExCEL)."""
     background: str = COMPLEMENT
-    """"complement": the first class is the background, what no other class claims; "class:<name>": that
-    class of the data plays this part; "none": every class has a text."""
+    """"complement": the first class is the background, everything that no other class covers;
+    "class:<name>": this class of the data is the background; "none": every class has a text."""
     background_power: float = 1.0
     """Exponent gamma of the background, (1 - max over classes)^gamma (WeCLIP)."""
     template: str = "an overhead satellite image of {}."
-    """Prompt of the base text of a class, one `{}`."""
+    """Prompt of the base text of a class, with one `{}`."""
     descriptions: str = ""
-    """Knowledge base: a file, or the name of a packaged one ("isaid", "potsdam", "tiny", "tiny_land"). ""
-    takes the packaged one that describes all classes, if there is one, but never one of the tiny CLIP. It
-    also says how the prompt calls a class."""
+    """Knowledge base: a file, or the name of a packaged one ("isaid", "potsdam", "tiny", "tiny_land"). "":
+    the packaged one that describes all classes, if there is one, but never one for the tiny CLIP. It also
+    gives the names of the classes in prompts."""
     tpe: bool = True
     """Enrich texts by the centroids of the knowledge base (equations 2 to 4)."""
     clusters: int = 8
-    """Centroids B."""
+    """Number of centroids B."""
     topk: int = 4
-    """Centroids K that enrich a class; P does not say how many."""
+    """Number of centroids K that enrich a class; not given in P."""
     text_weight: float = 1.0
-    """Weight lambda of the enrichment; P does not say."""
+    """Weight lambda of the enrichment; not given in P."""
     restarts: int = 10
-    """Starts of K-means, seeds 0, 1, ...; the one of least inertia counts."""
+    """Runs of K-means, with the seeds 0, 1, ...; the one with the least inertia is used."""
     usr: bool = True
-    """Diffuse the CAM along refined relations (equations 12 to 15)."""
+    """Diffuse the CAM along the refined affinity (equations 12 to 15)."""
     affinity: str = "dot"
-    """Equation 11: sigmoid of the "dot" product (P), of one "scaled" by sqrt(2 d), or of a centred "cosine"
-    (ExCEL)."""
+    """Equation 11: sigmoid of the "dot" product (P), of the dot product "scaled" by 1 / sqrt(2 d), or of a
+    centered "cosine" (ExCEL)."""
     first_layer: int = 7
-    """First block N0, from 1, whose attention is used; P: deeper layers."""
+    """First block N0, counted from 1, whose attention is used; P says deeper layers."""
     alpha: int = 3
-    """Steps of the diffusion: the power of the transition matrix."""
+    """Steps of the diffusion: exponent of the transition matrix."""
     rounds: int = 3
     """Rounds of column and row normalisation."""
     renorm: bool = True
-    """Bring each diffused map back to 0..1. Without it (equation 15 to the letter) one class tends to win
+    """Stretch each diffused map to 0..1 again. Without it (equation 15 as written) one class tends to win
     everywhere."""
     start_iter: int = 0
-    """Iterations before the filter of equation 13 is applied (WeCLIP: 15,000); until then all maps count."""
+    """Iteration from which the filter of equation 13 is applied (WeCLIP: 15,000); before that, all attention
+    maps are used."""
     vpe: bool = True
-    """Weigh the CAM by similarity to momentum prototypes (equations 16 to 20)."""
+    """Weight the CAM by the similarity to momentum prototypes (equations 16 to 20)."""
     seed_percent: float = 20.0
-    """Share k of a class's candidates that are seeds, in percent; P does not say."""
+    """Share k of a class's candidates that are seeds, in percent; not given in P."""
     momentum: float = 0.99
-    """Momentum tau of the prototypes; P does not say."""
+    """Momentum tau of the prototypes; not given in P."""
     par_dilations: tuple[int, ...] = (1, 2, 4, 8, 12, 24)
-    """Refinement by pixels: distances (px) of the eight neighbours."""
+    """PAR: distances (px) of the eight neighbors."""
     par_iters: int = 20
-    """Refinement by pixels: iterations. AFA and CTFA, whose scheme is "dual_threshold", take 10."""
+    """PAR: iterations. AFA and CTFA, whose scheme is "dual_threshold", use 10."""
     par_w1: float = 0.3
-    """Refinement by pixels: the smaller, the sharper neighbours are told apart."""
+    """PAR: scale of color differences; the smaller, the more the weights depend on color."""
     par_w2: float = 0.01
-    """Refinement by pixels: weight of the distance."""
+    """PAR: weight of the distance."""
     pseudo: str = "complement"
-    """Pseudo label: arg-max with the background as "complement" (P, WeCLIP), or "dual_threshold" (AFA, CTFA),
-    which ignores what lies between two background scores."""
+    """Pseudo label: argmax with the background as "complement" (P, WeCLIP), or "dual_threshold" (AFA, CTFA),
+    which ignores pixels between two background scores."""
     high: float = 0.7
-    """"dual_threshold": background score above which a class must rise to be labelled (CTFA)."""
+    """"dual_threshold": background score that a class must exceed to be labeled (CTFA)."""
     low: float = 0.25
-    """"dual_threshold": background score below which nothing but background is left (CTFA)."""
+    """"dual_threshold": a pixel with every class below this background score is background (CTFA)."""
     seg_loss: str = "balanced"
-    """Cross-entropy: "balanced", half over background and half over the rest (AFA, WeCLIP), or "plain"."""
+    """Cross-entropy: "balanced", half the mean over the background and half over the rest (AFA, WeCLIP), or
+    "plain"."""
     seg_weight: float = 1.0
     """Weight lambda_1 of equation 21."""
     affinity_weight: float = 0.1
-    """Weight lambda_2 of equation 21; P does not say."""
+    """Weight lambda_2 of equation 21; not given in P."""
     radius: int = 8
-    """Affinity loss: largest distance (cells) of a pair along either axis."""
+    """Affinity loss: largest distance of a pair along either axis, in cells."""
 
     def __post_init__(self) -> None:
         check_options(self, _CHOICES, _RANGES)
         if self.dim % self.heads:
             raise ConfigError(f"heads={self.heads} must divide dim={self.dim}")
         if list(self.clip_levels) != sorted(set(self.clip_levels)) or not self.clip_levels:
-            raise ConfigError(f"clip_levels must be ascending block numbers; found {self.clip_levels}")
-        if self.template.count("{}") != 1:
-            raise ConfigError(f"template needs exactly one {{}}; found {self.template!r}")
-        if self.background not in (COMPLEMENT, NONE) and not self.background.removeprefix(CLASS).strip():
-            raise ConfigError(f"background: {CLASS}<name> expected; found {self.background!r}")
-        if self.background not in (COMPLEMENT, NONE) and not self.background.startswith(CLASS):
             raise ConfigError(
-                f"background must be {COMPLEMENT}, {NONE} or {CLASS}<name>; found {self.background!r}"
+                f"clip_levels must be one or more block numbers in ascending order; found {self.clip_levels}"
+            )
+        if self.template.count("{}") != 1:
+            raise ConfigError(f"template must contain {{}} exactly once; found {self.template!r}")
+        name = self.background.removeprefix(CLASS_PREFIX)
+        named = name != self.background and name.strip()
+        if not named and self.background not in (COMPLEMENT, NO_BACKGROUND):
+            raise ConfigError(
+                f"background must be {COMPLEMENT}, {NO_BACKGROUND} or {CLASS_PREFIX}<name>; found "
+                f"{self.background!r}"
             )
         if self.low > self.high:
-            raise ConfigError(f"low <= high expected; found {self.low} and {self.high}")
+            raise ConfigError(f"low must be at most high; found low={self.low} and high={self.high}")
         if self.topk > self.clusters:
-            raise ConfigError(f"topk={self.topk} of clusters={self.clusters} centroids: at most as many")
+            raise ConfigError(
+                f"topk must be at most clusters; found topk={self.topk} and clusters={self.clusters}"
+            )
         self._refuse_unread()
 
     def _refuse_unread(self) -> None:
@@ -186,11 +197,11 @@ class PriorWSSSSpec:
                 refuse_unread(self, options, f"{name}=False")
         if self.pseudo == "complement":
             refuse_unread(self, ("high", "low"), "pseudo='complement'")
-        if self.background == NONE:
+        if self.background == NO_BACKGROUND:
             refuse_unread(self, ("background_power",), "background='none'")
         if self.affinity_weight == 0:
             refuse_unread(self, ("radius",), "affinity_weight=0")
         if self.seg_weight == 0:
             refuse_unread(self, ("seg_loss",), "seg_weight=0")
             if self.affinity_weight == 0:
-                raise ConfigError("seg_weight and affinity_weight are both 0: nothing would be learnt")
+                raise ConfigError("seg_weight and affinity_weight are both 0: nothing would be trained")

@@ -1,4 +1,7 @@
-"""TPE: class texts, enriched by the centroids of a knowledge base (equations 1 to 4)."""
+"""TPE: class texts, enriched by the centroids of a knowledge base (equations 1 to 4).
+
+Shapes: n text, T foreground class, E embedding.
+"""
 
 import hashlib
 import json
@@ -16,20 +19,29 @@ from rskt_seg.digests import weights_digest
 from rskt_seg.encoders.clip import CLIP
 from rskt_seg.encoders.text import Tokenizer, prompts
 from rskt_seg.errors import ConfigError, VocabularyError
-from rskt_seg.models.wsss.knowledge import PACKAGED, TINY, Knowledge, packaged_for, read_knowledge
-from rskt_seg.models.wsss.prototypes import cluster_texts, enrich
+from rskt_seg.models.wsss.knowledge import PACKAGED, TINY, find_packaged, read_knowledge
+from rskt_seg.models.wsss.prototypes import cluster_texts, enrich_texts
 from rskt_seg.models.wsss.spec import PriorWSSSSpec
 from rskt_seg.writing import replacing
 
 logger = logging.getLogger(__name__)
 
 _CHUNK = 64
-_BLURRED = 0.1
+"""Texts that are encoded at once."""
+_MAX_COSINE_GAIN = 0.1
+"""Increase of the mean cosine between classes from which the enrichment is warned of."""
 
 
-class Described(NamedTuple):
-    """What TPE reads: how the prompt calls the T classes, their descriptions (class by class, as many for
-    each; empty without TPE), and digest and name of the file that they come from."""
+class ClassDescriptions(NamedTuple):
+    """Input of TPE for the T foreground classes.
+
+    Attributes:
+        names: How the prompt calls the classes.
+        descriptions: Descriptions of all classes, class by class, the same number for each; empty without
+            TPE.
+        digest: sha256 of the description file, "" without one.
+        source: Name or path of the description file, "" without one.
+    """
 
     names: tuple[str, ...]
     descriptions: tuple[str, ...]
@@ -37,41 +49,46 @@ class Described(NamedTuple):
     source: str
 
 
-def describe_classes(spec: PriorWSSSSpec, names: Sequence[str]) -> Described:
-    """The descriptions of the classes `names`, in their order.
+def describe_classes(spec: PriorWSSSSpec, names: Sequence[str]) -> ClassDescriptions:
+    """Return the descriptions of the classes `names`, in their order.
 
-    Raises `ConfigError` where a description file cannot be used or lacks a class, and where TPE has no
-    knowledge base for these classes.
+    Raises:
+        ConfigError: If the description file cannot be used or lacks a class, or if TPE is on and no packaged
+            file describes these classes.
     """
-    knowledge: Knowledge | None = (
-        read_knowledge(spec.descriptions) if spec.descriptions else packaged_for(names)
-    )
+    knowledge = read_knowledge(spec.descriptions) if spec.descriptions else find_packaged(names)
     if knowledge is None:
         if spec.tpe:
             packaged = ", ".join(name for name in PACKAGED if name not in TINY)
             raise ConfigError(
-                f"no packaged description file ({packaged}) knows all of {', '.join(names)}: "
-                "write one (docs/weak_supervision.md) and give it as descriptions "
-                "(MODEL.WSSS.DESCRIPTIONS), or switch the enrichment off, tpe=False (MODEL.WSSS.TPE False)"
+                f"no packaged description file ({packaged}) describes all of {', '.join(names)}: "
+                "write one (docs/weak_supervision.md) and pass it as descriptions "
+                "(MODEL.WSSS.DESCRIPTIONS), or disable the enrichment with tpe=False (MODEL.WSSS.TPE False)"
             )
-        return Described(tuple(name.lower() for name in names), (), "", "")
-    logger.info("Classes are described by %s", knowledge.source)
+        return ClassDescriptions(tuple(name.lower() for name in names), (), "", "")
+    logger.info("Class descriptions are read from %s", knowledge.source)
     for notice in knowledge.notices:
         logger.warning("%s", notice)
     classes = knowledge.for_classes(names)
     lines = [line for each in classes for line in each.descriptions] if spec.tpe else []
-    return Described(tuple(each.name for each in classes), tuple(lines), knowledge.digest, knowledge.source)
+    prompt_names = tuple(each.name for each in classes)
+    return ClassDescriptions(prompt_names, tuple(lines), knowledge.digest, knowledge.source)
 
 
-def check_tokens(described: Described, tokenizer: Tokenizer) -> None:
-    """Raise `ConfigError`, naming file and class, for a description that the text tower cannot take whole."""
+def check_tokens(described: ClassDescriptions, tokenizer: Tokenizer) -> None:
+    """Check that the text encoder reads every description completely.
+
+    Raises:
+        ConfigError: If a description has too many tokens, or words that the encoder does not know; the
+            message names file and class.
+    """
     for position, text in enumerate(described.descriptions):
         name = described.names[position * len(described.names) // len(described.descriptions)]
         where = f"{described.source}, class {name!r}"
         if (count := tokenizer.length(text)) > tokenizer.context_length:
             raise ConfigError(
-                f"{where}: at most {tokenizer.context_length} tokens expected, for the text encoder reads "
-                f"no more; found {count}: shorten {text!r}"
+                f"{where}: the text encoder reads at most {tokenizer.context_length} tokens; found {count}: "
+                f"shorten {text!r}"
             )
         try:
             tokenizer([text])
@@ -79,69 +96,87 @@ def check_tokens(described: Described, tokenizer: Tokenizer) -> None:
             raise ConfigError(f"{where}: {error}") from None
 
 
-def class_texts(
-    clip: CLIP, tokenizer: Tokenizer, spec: PriorWSSSSpec, described: Described, cache: Path | None = None
+def encode_class_texts(
+    clip: CLIP,
+    tokenizer: Tokenizer,
+    spec: PriorWSSSSpec,
+    described: ClassDescriptions,
+    cache: Path | None = None,
 ) -> Tensor:
-    """The texts (T, E) float32 of the classes, enriched if `spec.tpe`; not of unit length then.
+    """Encode the class names and, if `spec.tpe`, enrich them by the descriptions.
 
-    `cache`: a folder where the result is kept under a name that depends on all that it depends on: the
-    descriptions, the text tower's weights, and the options. With TPE the log says how alike the classes are
-    before and after. Raises `ConfigError` and `VocabularyError`.
+    With TPE the mean cosine between the classes, before and after, is logged.
+
+    Args:
+        clip: Its text tower encodes.
+        tokenizer: Tokenizer of the text tower.
+        spec: Options of the prompt and of the enrichment.
+        described: Names and descriptions of the classes.
+        cache: Folder that keeps enriched texts, in a file whose name depends on everything they depend on:
+            the descriptions, the weights of the text tower, and the options. None: no cache.
+
+    Returns:
+        (T, E) float32, of unit length without TPE only.
+
+    Raises:
+        ConfigError: If a description cannot be encoded, or there are too few.
+        VocabularyError: If a class name cannot be encoded.
     """
-    base = encode(clip, tokenizer, prompts(described.names, [spec.template]))
+    base = encode_texts(clip, tokenizer, prompts(described.names, [spec.template]))
     if not spec.tpe:
         return base
     check_tokens(described, tokenizer)
-    file = None if cache is None else Path(cache, f"class_texts_{_key(clip, spec, described)}.npy")
+    file = None if cache is None else Path(cache, f"class_texts_{_cache_key(clip, spec, described)}.npy")
     if file is not None and file.is_file():
         texts = torch.from_numpy(np.load(file, allow_pickle=False)).to(base.device)
     else:
-        knowledge = encode(clip, tokenizer, described.descriptions)
+        knowledge = encode_texts(clip, tokenizer, described.descriptions)
         centroids = cluster_texts(knowledge, spec.clusters, spec.restarts).to(base)
-        texts = enrich(base, centroids, spec.topk, spec.text_weight).texts
+        texts = enrich_texts(base, centroids, spec.topk, spec.text_weight).texts
         if file is not None:
-            _keep(texts, file)
-    _log_likeness(base, texts)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(file) as partial, open(partial, "wb") as stream:
+                np.save(stream, texts.cpu().numpy())
+    _log_cosines(base, texts)
     return texts
 
 
-def _keep(texts: Tensor, file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(file) as partial, open(partial, "wb") as stream:
-        np.save(stream, texts.cpu().numpy())
+@torch.no_grad()
+def encode_texts(clip: CLIP, tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
+    """Return the text embeddings (n, E) float32, of unit length.
+
+    Raises:
+        VocabularyError: If a text is too long for the text tower.
+    """
+    tokens = tokenizer(texts).to(clip.text_projection.device)
+    with torch.autocast(tokens.device.type, enabled=False):
+        chunks = [clip.encode_text(chunk).float() for chunk in tokens.split(_CHUNK)]
+    return F.normalize(torch.cat(chunks), dim=-1)
 
 
-def _log_likeness(base: Tensor, texts: Tensor) -> None:
-    """Say how alike classes are; the enrichment adds nearly the same to all where it is too strong."""
+def _log_cosines(base: Tensor, texts: Tensor) -> None:
+    """Log how similar the classes are; an enrichment that is too strong adds nearly the same to all."""
     if len(base) == 1:
         return
-    before, after = _likeness(base), _likeness(texts)
+    before, after = _mean_cosine(base), _mean_cosine(texts)
     logger.info("Mean cosine between classes: %.3f by name, %.3f enriched", before, after)
-    if after - before > _BLURRED:
+    if after - before > _MAX_COSINE_GAIN:
         logger.warning(
-            "The enrichment makes classes alike (mean cosine %.3f, was %.3f): try a smaller "
+            "The enrichment makes classes similar (mean cosine %.3f, was %.3f): reduce "
             "MODEL.WSSS.TEXT_WEIGHT or MODEL.WSSS.TOPK",
             after,
             before,
         )
 
 
-@torch.no_grad()
-def encode(clip: CLIP, tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
-    """Embeddings (n, E) float32 of unit length. Raises `VocabularyError` for a text that is too long."""
-    tokens = tokenizer(texts).to(clip.text_projection.device)
-    with torch.autocast(tokens.device.type, enabled=False):
-        parts = [clip.encode_text(part).float() for part in tokens.split(_CHUNK)]
-    return F.normalize(torch.cat(parts), dim=-1)
-
-
-def _likeness(texts: Tensor) -> float:
+def _mean_cosine(texts: Tensor) -> float:
+    """Return the mean cosine over all pairs of different texts."""
     unit = F.normalize(texts, dim=-1)
     count = len(unit)
     return float(((unit @ unit.T).sum() - count) / (count * (count - 1)))
 
 
-def _key(clip: CLIP, spec: PriorWSSSSpec, described: Described) -> str:
+def _cache_key(clip: CLIP, spec: PriorWSSSSpec, described: ClassDescriptions) -> str:
     weights = {
         name: parameter
         for name, parameter in clip.named_parameters()

@@ -15,8 +15,8 @@ from rskt_seg.inference.scales import scaled_scores
 from rskt_seg.inference.views import VIEWS
 from rskt_seg.losses.affinity import affinity_loss, affinity_target
 from rskt_seg.models.wsss.cams import initial_cam
-from rskt_seg.models.wsss.prototypes import seeds
-from rskt_seg.models.wsss.relations import joint_affinity, refine
+from rskt_seg.models.wsss.prototypes import select_seeds
+from rskt_seg.models.wsss.relations import joint_affinity, refine_cams
 from tests.d2.wsss.tiny import entry, segmentor
 
 
@@ -100,7 +100,7 @@ class TestWiring:
     def final_cams(model, images, present, learn, valid=None):
         """Equations 9 to 20 from what the parts of the model say."""
         spec = model.spec
-        padded = model._padded(images)
+        padded = model._pad(images)
         pixels = (padded - model.clip_mean) / model.clip_std
         trace = {"value_path": spec.cam_attention == "value", "antialias": True}
         seen = model.clip.visual.traced(pixels, [0, 1, 2], spec.first_layer - 1, **trace)
@@ -113,12 +113,14 @@ class TestWiring:
         affinity = joint_affinity(joint, spec.affinity)
         initial = initial_cam(seen.final.flatten(2), model.text_enriched, present, spec.background_power)
         attention = torch.stack([seen.attention[i] for i in sorted(seen.attention)], dim=1)
-        refined = refine(affinity, attention, initial, present, steps=spec.alpha, power=spec.background_power)
+        refined = refine_cams(
+            affinity, attention, initial, present, steps=spec.alpha, power=spec.background_power
+        )
         if learn:
             stride = model.stride
             middle = slice(stride // 2, None, stride)
             cells = F.pad(valid, (0, 3))[:, middle, middle].flatten(1)[:, None]
-            model.vpe.update(joint, seeds(refined.cams * cells, present, spec.seed_percent))
+            model.vpe.update(joint, select_seeds(refined.cams * cells, present, spec.seed_percent))
         return model.vpe.cam(joint, refined.cams, present, spec.background_power), clip.shape[2:], affinity
 
     def test_a_training_step_is_its_parts_in_their_order(self, monkeypatch):
