@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rskt_seg.errors import ConfigError
-from rskt_seg.models.options import check_options, refuse_unread
+from rskt_seg.models.options import Range, Spec, check_options, refuse_unread
 
 _CHOICES = {
     "encoder": ("convnextb", "tiny"),
@@ -46,7 +46,7 @@ _HBIS_ONLY = (
     "heat_weight",
     "heat_loss",
 )
-_RANGES = {
+_RANGES: dict[str, Range] = {
     "num_classes": (2, 255),
     "num_layers": (1, None),
     "width": (16, None),
@@ -65,7 +65,7 @@ _RANGES = {
 
 
 @dataclass(frozen=True)
-class BiCoRSpec:
+class BiCoRSpec(Spec):
     """Options of `rskt_seg.models.bicor.BiCoR`.
 
     Raises `ConfigError` on a value outside its choices or range, and on an option that the chosen

@@ -4,11 +4,11 @@
 published code ("published" below); the options that restore the paper's own wording name the equation.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from rskt_seg.encoders.text import expand_templates
 from rskt_seg.errors import ConfigError
-from rskt_seg.models.options import refuse_unread
+from rskt_seg.models.options import Range, Spec, check_options, refuse_unread
 
 _CHOICES = {
     "encoder": ("vitb16", "vitl14", "tiny"),
@@ -21,13 +21,22 @@ _CHOICES = {
     "clip_finetune": ("attention", "full", "freezeIMG", "frozen"),
     "dino_finetune": ("attention", "full", "frozen"),
 }
+_RANGES: dict[str, Range] = {
+    "num_layers": (0, None),
+    "hidden_dim": (1, None),
+    "num_heads": (1, None),
+    "pooling": (1, None),
+    "window": (1, None),
+    "window_heads": (1, None),
+    "class_chunk": (1, None),
+}
 _ORIGINAL_ONLY = ("pooling", "window", "attention", "window_heads")
 _EFFICIENT_ONLY = ("num_heads", "dino_in_set", "guided_values", "text_in_pooling")
 _DINO_ONLY = ("fusion", "dino_in_set", "dino_finetune")
 
 
 @dataclass(frozen=True)
-class RSKTSpec:
+class RSKTSpec(Spec):
     """Options of `rskt_seg.models.rskt.RSKT`.
 
     Raises `ConfigError` on a value outside the choices, on an option that the chosen components do
@@ -89,9 +98,7 @@ class RSKTSpec:
     """Classes that SET and the decoder process at a time; bounds memory, changes no result."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if field.name != "templates":
-                _check_value(field.name, getattr(self, field.name), type(field.default))
+        check_options(self, _CHOICES, _RANGES)
         object.__setattr__(self, "templates", expand_templates(self.templates))
         if self.hidden_dim not in (8, 16, 32) and self.hidden_dim % 64:
             raise ConfigError(f"hidden_dim must be 8, 16, 32 or a multiple of 64; found {self.hidden_dim}")
@@ -104,13 +111,3 @@ class RSKTSpec:
             refuse_unread(self, _EFFICIENT_ONLY, "aggregator='original'")
         if not self.dino:
             refuse_unread(self, _DINO_ONLY, "dino=False")
-
-
-def _check_value(name: str, value: object, kind: type) -> None:
-    if name in _CHOICES:
-        if value not in _CHOICES[name]:
-            raise ConfigError(f"{name} must be one of {', '.join(_CHOICES[name])}; found {value!r}")
-    elif type(value) is not kind:
-        raise ConfigError(f"{name} must be of type {kind.__name__}; found {value!r}")
-    elif kind is int and value < (0 if name == "num_layers" else 1):
-        raise ConfigError(f"{name} must be at least {0 if name == 'num_layers' else 1}; found {value}")
