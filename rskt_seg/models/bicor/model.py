@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rskt_seg.encoders.convnext import CONVNEXT_PRESETS, IMAGENET_PIXEL_MEAN, IMAGENET_PIXEL_STD, ConvNeXt
+from rskt_seg.encoders.convnext import CONVNEXT_PRESETS, ConvNeXt
+from rskt_seg.encoders.presets import IMAGENET_PIXEL_MEAN, IMAGENET_PIXEL_STD
 from rskt_seg.errors import ConfigError, DatasetError
 from rskt_seg.layers.images import stack_images
 from rskt_seg.losses.dice import dice_loss
