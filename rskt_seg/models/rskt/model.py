@@ -147,8 +147,8 @@ class RSKT(nn.Module):
             if self.spec.dino_in_set:
                 image_guidance.append(F.relu(self.dino_guidance(dino_features)))
 
-        embedding = self.cost(*costs.values())  # (B, T, C, G, G)
-        embedding = self._aggregate(embedding, torch.cat(image_guidance, dim=1), text)
+        # (B, T, C, G, G); no name holds the first embedding, whose memory the layers can thus reuse.
+        embedding = self._aggregate(self.cost(*costs.values()), torch.cat(image_guidance, dim=1), text)
         logits = self.decoder(embedding, self._guidance(taps))  # (B, T, 4G, 4G)
         if not return_cost_maps:
             return RSKTOutput(logits)
