@@ -182,4 +182,4 @@ class FCtLSpec(Spec):
             raise ConfigError(f"nothing reads the context {unread} with lcf=False and ale={self.ale!r}")
         sides = self.ale_windows
         if not sides or any(side < 1 or side % 2 == 0 for side in sides):
-            raise ConfigError(f"ale_windows must be odd numbers, at least one; found {sides}")
+            raise ConfigError(f"ale_windows must be one or more positive odd numbers; found {sides}")
