@@ -11,10 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rskt_seg.encoders.features import EncoderFeatures, TracedFeatures, check_sides, token_map
+from rskt_seg.encoders.features import (
+    EncoderFeatures,
+    TappedFeatures,
+    TracedFeatures,
+    check_sides,
+    token_map,
+)
 from rskt_seg.encoders.presets import ClipPreset, VisionPreset
 from rskt_seg.errors import ConfigError
 from rskt_seg.layers.attention import attend, attend_with_weights
+from rskt_seg.layers.containers import ModuleListOf
 from rskt_seg.layers.position import resize_to_grid
 
 
@@ -22,6 +29,7 @@ class QuickGELU(nn.Module):
     """x * sigmoid(1.702 x), the activation of OpenAI's CLIP."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the activation to every element; any shape."""
         return x * torch.sigmoid(1.702 * x)
 
 
@@ -43,27 +51,51 @@ class SplitAttention(nn.Module):
             nn.init.normal_(weight, std=width**-0.5)
 
     def forward(self, x: Tensor, causal: bool = False) -> Tensor:
-        """(B, L, C) -> (B, L, C); `causal` hides later tokens."""
+        """Attend from every token to every token.
+
+        Args:
+            x: (B, L, C).
+            causal: Hide later tokens from each token.
+
+        Returns:
+            (B, L, C).
+        """
         return self.out_proj(attend(*self._project(x), self.heads, causal=causal))
 
     def with_weights(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, L, C) -> (B, L, C) and the attention weights, (B, L, L) float32, averaged over the heads."""
+        """Attend as `forward` does, and return the weights.
+
+        Args:
+            x: (B, L, C).
+
+        Returns:
+            (B, L, C), and the attention weights averaged over the heads, (B, L, L) float32.
+        """
         out, weights = attend_with_weights(*self._project(x), self.heads)
         return self.out_proj(out), weights
 
-    def _project(self, x: Tensor) -> list[Tensor]:
-        bias = self.in_proj_bias.chunk(3)
-        weights = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
-        return [F.linear(x, w, b) for w, b in zip(weights, bias, strict=True)]
-
     def values(self, x: Tensor) -> Tensor:
-        """Projected values of each token without any attention, (B, L, C) -> (B, L, C).
+        """Project every token to its value, without any attention.
 
         One matrix product: the output projection is multiplied into the value projection.
+
+        Args:
+            x: (B, L, C).
+
+        Returns:
+            (B, L, C).
         """
         weight = self.out_proj.weight @ self.v_proj_weight
         bias = F.linear(self.in_proj_bias.chunk(3)[2], self.out_proj.weight, self.out_proj.bias)
         return F.linear(x, weight, bias)
+
+    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys and values, (B, L, C) each."""
+        q_bias, k_bias, v_bias = self.in_proj_bias.chunk(3)
+        q = F.linear(x, self.q_proj_weight, q_bias)
+        k = F.linear(x, self.k_proj_weight, k_bias)
+        v = F.linear(x, self.v_proj_weight, v_bias)
+        return q, k, v
 
 
 class Block(nn.Module):
@@ -80,20 +112,34 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(width)
 
     def forward(self, x: Tensor, causal: bool = False) -> Tensor:
-        """(B, L, C) -> (B, L, C)."""
+        """Attend and transform, (B, L, C) -> (B, L, C); `causal` hides later tokens."""
         x = x + self.attn(self.ln_1(x), causal=causal)
         return x + self.mlp(self.ln_2(x))
 
     def with_weights(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, L, C) -> (B, L, C) as `forward`, and the attention weights (B, L, L) of all heads averaged."""
+        """Compute what `forward` does, and return the attention weights.
+
+        Args:
+            x: (B, L, C).
+
+        Returns:
+            (B, L, C), and the attention weights averaged over the heads, (B, L, L) float32.
+        """
         out, weights = self.attn.with_weights(self.ln_1(x))
         x = x + out
         return x + self.mlp(self.ln_2(x)), weights
 
     def dense(self, x: Tensor) -> Tensor:
-        """The published dense last block: each patch's value plus the *class token* of the input.
+        """Apply the block as the published dense path applies the last one: nothing attends.
 
-        (B, 1 + L, C) -> (B, L, C); nothing attends, and the patch's own residual is not added.
+        The *class token* of the input, not the patch itself, is the residual to which the value of each patch
+        is added.
+
+        Args:
+            x: (B, 1 + L, C), class token first.
+
+        Returns:
+            (B, L, C), the patches alone.
         """
         x = x[:, :1] + self.attn.values(self.ln_1(x[:, 1:]))
         return x + self.mlp(self.ln_2(x))
@@ -104,20 +150,31 @@ class Transformer(nn.Module):
 
     def __init__(self, width: int, layers: int, heads: int) -> None:
         super().__init__()
-        self.resblocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
+        self.resblocks: ModuleListOf[Block] = ModuleListOf(Block(width, heads) for _ in range(layers))
 
 
 class VisionTrunk(nn.Module):
     """Patches, positions and the first `layers` blocks of a CLIP vision transformer.
 
-    Enough where only intermediate blocks are used (RemoteCLIP in RSKT-Seg): no final norm, no
-    projection, no block behind the last one needed.
+    Enough where only intermediate blocks are used (RemoteCLIP in RSKT-Seg): it has no final norm, no
+    projection, and no block after the last one that is tapped.
     """
 
     def __init__(self, preset: VisionPreset, layers: int | None = None) -> None:
+        """Build the trunk with random weights.
+
+        Args:
+            preset: Sizes of the transformer.
+            layers: Number of blocks to build; None: all of the preset.
+
+        Raises:
+            ConfigError: The patch does not divide the preset's image size.
+        """
         super().__init__()
         if preset.image_size % preset.patch_size:
-            raise ConfigError(f"image_size {preset.image_size} is no multiple of patch {preset.patch_size}")
+            raise ConfigError(
+                f"image_size must be a multiple of patch_size {preset.patch_size}; found {preset.image_size}"
+            )
         width, grid = preset.width, preset.image_size // preset.patch_size
         self.patch_size = preset.patch_size
         self.class_embedding = nn.Parameter(width**-0.5 * torch.randn(width))
@@ -127,10 +184,14 @@ class VisionTrunk(nn.Module):
         self.transformer = Transformer(width, preset.layers if layers is None else layers, preset.heads)
 
     def embed(self, images: Tensor, antialias: bool = False) -> tuple[Tensor, tuple[int, int]]:
-        """Normalised images (B, 3, S, S) -> tokens (B, 1 + H * W, C) and the grid (H, W).
+        """Turn images into tokens with positions.
 
-        Positions are resized bicubically where the grid is not the native one (`antialias`: see
-        `resize_to_grid`).
+        Args:
+            images: (B, 3, S, S), normalised.
+            antialias: How positions are resized to a grid other than the native one, see `resize_to_grid`.
+
+        Returns:
+            Tokens (B, 1 + H * W, C), class token first, and the grid (H, W).
         """
         patches = self.conv1(images)
         grid = (int(patches.shape[2]), int(patches.shape[3]))
@@ -139,10 +200,16 @@ class VisionTrunk(nn.Module):
         tokens = torch.cat([cls, tokens], dim=1) + resize_to_grid(self.positional_embedding, grid, antialias)
         return self.ln_pre(tokens), grid
 
-    def tapped(self, images: Tensor, taps: Sequence[int], antialias: bool = False) -> EncoderFeatures:
-        """Outputs of the blocks in `taps` (0-based) for images (B, 3, S, S); `final` is None.
+    def tapped(self, images: Tensor, taps: Sequence[int], antialias: bool = False) -> TappedFeatures:
+        """Run the blocks up to the last tapped one.
 
-        `antialias`: see `resize_to_grid`.
+        Args:
+            images: (B, 3, S, S), normalised.
+            taps: Indices (0-based) of the blocks whose outputs are returned.
+            antialias: See `resize_to_grid`.
+
+        Returns:
+            The outputs of the blocks in `taps`, (B, C, H, W) each.
         """
         tokens, grid = self.embed(images, antialias)
         maps = {}
@@ -150,7 +217,7 @@ class VisionTrunk(nn.Module):
             tokens = block(tokens)
             if index in taps:
                 maps[index] = token_map(tokens, grid)
-        return EncoderFeatures(None, maps)
+        return TappedFeatures(taps=maps)
 
 
 class VisionTower(VisionTrunk):
@@ -162,17 +229,30 @@ class VisionTower(VisionTrunk):
         self.proj = nn.Parameter(preset.width**-0.5 * torch.randn(preset.width, embed_dim))
 
     def pool(self, images: Tensor) -> Tensor:
-        """Standard CLIP image embedding of normalised images (B, 3, S, S) -> (B, E), not normalised."""
+        """Embed images as CLIP was trained to, by their class token.
+
+        Args:
+            images: (B, 3, S, S), normalised.
+
+        Returns:
+            Embeddings (B, E), not of unit length.
+        """
         tokens, _ = self.embed(images)
         for block in self.transformer.resblocks:
             tokens = block(tokens)
         return self.ln_post(tokens[:, 0]) @ self.proj
 
     def dense(self, images: Tensor, taps: Sequence[int] = (), tapped: int | None = None) -> EncoderFeatures:
-        """Dense features of normalised images (B, 3, S, S): `final` (B, E, H, W), not normalised.
+        """Embed every patch by the published dense path (`Block.dense` as the last block).
 
-        `taps`: indices of blocks before the last one whose outputs are returned, for the first `tapped`
-        images only (None: all): rotated copies behind them cost no memory.
+        Args:
+            images: (B, 3, S, S), normalised.
+            taps: Indices (0-based) of blocks before the last one whose outputs are returned.
+            tapped: Number of leading images whose taps are kept, so that those of rotated copies cost no
+                memory; None: all.
+
+        Returns:
+            `final` (B, E, H, W), not of unit length, and `taps` (tapped, C, H, W).
         """
         tokens, grid = self.embed(images)
         *blocks, last = self.transformer.resblocks
@@ -183,7 +263,7 @@ class VisionTower(VisionTrunk):
                 # A copy: a view would keep the tokens of every rotated image alive.
                 maps[index] = token_map(tokens[:tapped], grid).contiguous()
         final = self.ln_post(last.dense(tokens)) @ self.proj
-        return EncoderFeatures(final.transpose(1, 2).unflatten(2, grid), maps)
+        return EncoderFeatures(final=final.transpose(1, 2).unflatten(2, grid), taps=maps)
 
     def traced(
         self,
@@ -194,20 +274,28 @@ class VisionTower(VisionTrunk):
         value_path: bool = False,
         antialias: bool = False,
     ) -> TracedFeatures:
-        """One ordinary pass over normalised images (B, 3, H, W) that keeps what it is asked for.
+        """Run all blocks as CLIP was trained to, and keep intermediate outputs and attention weights.
 
-        Args: `taps`: indices (0-based) of the blocks whose outputs are returned. `attention_from`: index of
-            the first block whose attention is returned, and that of every block behind it; the number of
-            blocks: none. Blocks before it attend without ever holding their weights. `value_path`: `final`
-            is made of what the last block's attention would mix, its projected values, without attention,
-            residual or MLP (the dense path of MaskCLIP, Zhou et al. 2022); taps and attention stay those of
-            the ordinary pass. `antialias`: see `resize_to_grid`; open_clip has it.
+        Args:
+            images: (B, 3, H, W), normalised.
+            taps: Indices (0-based) of the blocks whose outputs are returned.
+            attention_from: Index of the first block whose attention weights are returned, with those of all
+                later blocks; the number of blocks: none. Earlier blocks never hold their weights in memory.
+            value_path: Compute `final` from the projected values of the last block, without attention,
+                residual or MLP (the dense path of MaskCLIP, Zhou et al. 2022). Taps and attention stay those
+                of the ordinary pass.
+            antialias: See `resize_to_grid`; open_clip has it.
 
-        Raises `ConfigError` for blocks that do not exist and sides that are no multiples of the patch.
+        Returns:
+            `final` (B, E, H, W), `taps` (B, C, H, W) and `attention` (B, L, L), L = H * W.
+
+        Raises:
+            ConfigError: A block does not exist, or a side of the images is no multiple of the patch.
         """
         self._check_trace(images, taps, attention_from)
         tokens, grid = self.embed(images, antialias)
-        maps, attention = {}, {}
+        maps: dict[int, Tensor] = {}
+        attention: dict[int, Tensor] = {}
         for index, block in enumerate(self.transformer.resblocks):
             before = tokens
             if index < attention_from:
@@ -220,26 +308,30 @@ class VisionTower(VisionTrunk):
         if value_path:
             tokens = block.attn.values(block.ln_1(before))
         final = self.ln_post(tokens[:, 1:]) @ self.proj
-        return TracedFeatures(final.transpose(1, 2).unflatten(2, grid), maps, attention)
+        final = final.transpose(1, 2).unflatten(2, grid)
+        return TracedFeatures(final=final, taps=maps, attention=attention)
 
     def _check_trace(self, images: Tensor, taps: Sequence[int], attention_from: int) -> None:
         blocks = len(self.transformer.resblocks)
         if not all(0 <= index < blocks for index in taps) or not 0 <= attention_from <= blocks:
             raise ConfigError(
-                f"this tower has the blocks 0 to {blocks - 1} (attention_from {blocks}: no attention); found "
-                f"taps {list(taps)} and attention_from {attention_from}"
+                f"taps must be blocks 0..{blocks - 1} and attention_from 0..{blocks} ({blocks}: no "
+                f"attention); found taps {list(taps)} and attention_from {attention_from}"
             )
         check_sides(images, self.patch_size)
 
 
 class CLIP(nn.Module):
-    """Image tower `visual` and text tower with a common embedding of E = `preset.embed_dim` channels.
-
-    `vocabulary_size` is the number of rows of the token table (49408 with CLIP's full byte-pair
-    vocabulary; see `rskt_seg.encoders.text.build_tokenizer`).
-    """
+    """Image tower `visual` and text tower with a common embedding of E = `preset.embed_dim` channels."""
 
     def __init__(self, preset: ClipPreset, vocabulary_size: int = 49408) -> None:
+        """Build both towers with random weights.
+
+        Args:
+            preset: Sizes of both towers.
+            vocabulary_size: Rows of the token table: 49408 for CLIP's full byte-pair vocabulary, see
+                `rskt_seg.encoders.text.vocabulary_size`.
+        """
         super().__init__()
         text = preset.text
         self.visual = VisionTower(preset.vision, preset.embed_dim)
@@ -252,10 +344,17 @@ class CLIP(nn.Module):
         nn.init.normal_(self.token_embedding.weight, std=0.02)
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        """Token ids (n, context) int64, zero-padded behind the end token -> (n, E), not normalised.
+        """Embed texts by their end token.
 
-        The end token is the largest id of a row. Only the columns up to the longest prompt are
-        computed: the mask is causal, so later ones cannot matter.
+        Only the columns up to the end of the longest text are computed: attention is causal, so later ones
+        cannot matter.
+
+        Args:
+            tokens: Token ids (n, context) int64, zero-padded after the end token, which is the largest id of
+                its row.
+
+        Returns:
+            Embeddings (n, E), not of unit length.
         """
         end = tokens.argmax(dim=1)
         tokens = tokens[:, : int(end.max()) + 1]
@@ -266,5 +365,5 @@ class CLIP(nn.Module):
         return x @ self.text_projection
 
     def text_parameters(self) -> list[nn.Parameter]:
-        """Every parameter that `encode_text` depends on."""
+        """Return every parameter that `encode_text` depends on."""
         return [p for name, p in self.named_parameters() if not name.startswith(("visual.", "logit_scale"))]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from rskt_seg.encoders.features import EncoderFeatures, token_map
+from rskt_seg.encoders.features import TappedFeatures, token_map
 from rskt_seg.encoders.presets import DinoPreset
 from rskt_seg.layers.attention import attend
 from rskt_seg.layers.position import rescale_to_grid
@@ -23,7 +23,7 @@ class FusedAttention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, L, C) -> (B, L, C)."""
+        """Attend from every token to every token, (B, L, C) -> (B, L, C)."""
         q, k, v = self.qkv(x).chunk(3, dim=-1)
         return self.proj(attend(q, k, v, self.heads))
 
@@ -38,6 +38,7 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Transform every token, (B, L, C) -> (B, L, C)."""
         return self.fc2(self.act(self.fc1(x)))
 
 
@@ -52,6 +53,7 @@ class DinoBlock(nn.Module):
         self.mlp = Mlp(width, 4 * width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Attend and transform, (B, L, C) -> (B, L, C)."""
         x = x + self.attn(self.norm1(x))
         return x + self.mlp(self.norm2(x))
 
@@ -64,6 +66,7 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(3, width, patch_size, patch_size)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Project every patch, (B, 3, S, S) -> (B, C, H, W)."""
         return self.proj(images)
 
 
@@ -78,19 +81,25 @@ class DINO(nn.Module):
         self.blocks = nn.ModuleList(DinoBlock(preset.width, preset.heads) for _ in range(preset.layers))
         self.norm = nn.LayerNorm(preset.width, eps=_EPS)
 
-    def forward(self, images: Tensor, taps: Sequence[int]) -> EncoderFeatures:
-        """Maps of the blocks in `taps` (0-based) for normalised images (B, 3, S, S).
+    def forward(self, images: Tensor, taps: Sequence[int]) -> TappedFeatures:
+        """Run the blocks up to the last tapped one.
 
-        Each map (B, W, H, W) has passed the final norm, as in the published code; `final` is None.
+        Args:
+            images: (B, 3, S, S), normalised.
+            taps: Indices (0-based) of the blocks whose outputs are returned.
+
+        Returns:
+            The outputs of the blocks in `taps`, (B, C, H, W) each, after the final norm, as in the published
+            code.
         """
         patches = self.patch_embed(images)
         grid = (int(patches.shape[2]), int(patches.shape[3]))
-        tokens = patches.flatten(2).transpose(1, 2)
+        tokens = patches.flatten(2).transpose(1, 2)  # (B, H * W, C)
         tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
         tokens = tokens + rescale_to_grid(self.pos_embed[0], grid)
-        maps = {}
+        maps: dict[int, Tensor] = {}
         for index, block in enumerate(self.blocks[: max(taps) + 1]):
             tokens = block(tokens)
             if index in taps:
                 maps[index] = token_map(self.norm(tokens), grid)
-        return EncoderFeatures(None, maps)
+        return TappedFeatures(taps=maps)

@@ -24,13 +24,14 @@ _POSITIONS: dict[str, Callable[[Tensor, tuple[int, int]], Tensor]] = {
 
 
 class LayerScale(nn.Module):
-    """A learned factor per channel. It starts at 1: branches count from the start in untrained encoders."""
+    """A learned factor per channel. It starts at 1, so that untrained branches have an effect."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.gamma = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Scale the channels, (B, L, C) -> (B, L, C)."""
         return x * self.gamma
 
 
@@ -43,20 +44,26 @@ class DinoV2Block(DinoBlock):
         self.ls2 = LayerScale(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, L, C) -> (B, L, C)."""
+        """Attend and transform, (B, L, C) -> (B, L, C)."""
         x = x + self.ls1(self.attn(self.norm1(x)))
         return x + self.ls2(self.mlp(self.norm2(x)))
 
 
 class DinoV2(nn.Module):
-    """DINOv2 encoder that returns the patch tokens of its last block, random weights.
-
-    `positions` says how the position table is resized: "hub" as Meta's code does it (bicubic without
-    antialiasing, by the scale (grid + 0.1) / native grid), "timm" as timm does (bicubic with antialiasing,
-    to the size). On the native grid they are the same. Raises `ConfigError` for another name.
-    """
+    """DINOv2 encoder that returns the patch tokens of its last block."""
 
     def __init__(self, preset: DinoV2Preset, positions: str = "hub") -> None:
+        """Build the encoder with random weights.
+
+        Args:
+            preset: Sizes of the transformer.
+            positions: How the position table is resized to another grid than the native one: "hub" as in
+                Meta's code (bicubic without antialiasing, by the scale (grid + 0.1) / native grid), "timm" as
+                in timm (bicubic with antialiasing, to the size).
+
+        Raises:
+            ConfigError: `positions` is another name.
+        """
         super().__init__()
         if positions not in _POSITIONS:
             raise ConfigError(f"positions must be one of {', '.join(_POSITIONS)}; found {positions!r}")
@@ -70,15 +77,21 @@ class DinoV2(nn.Module):
         self.norm = nn.LayerNorm(width, eps=_EPS)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Patch tokens after the last block and the final norm, (B, C, h, w) with h = H / patch and so on.
+        """Run all blocks and the final norm.
 
-        Args: images (B, 3, H, W), RGB normalised by ImageNet's statistics, sides multiples of the patch.
-        Raises `ConfigError` for other sides.
+        Args:
+            images: RGB (B, 3, H, W), normalised by ImageNet's statistics; sides are multiples of the patch.
+
+        Returns:
+            The patch tokens as a map (B, C, H / patch, W / patch).
+
+        Raises:
+            ConfigError: A side is no multiple of the patch.
         """
         check_sides(images, self.patch_size)
         patches = self.patch_embed(images)
         grid = (int(patches.shape[2]), int(patches.shape[3]))
-        tokens = patches.flatten(2).transpose(1, 2)
+        tokens = patches.flatten(2).transpose(1, 2)  # (B, H * W, C)
         tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
         tokens = tokens + _POSITIONS[self.positions](self.pos_embed[0], grid)
         for block in self.blocks:

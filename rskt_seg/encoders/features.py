@@ -1,4 +1,4 @@
-"""What an image encoder returns."""
+"""What image encoders return. Shapes: B image, L token, C and W channel, E embedding, H W grid."""
 
 from dataclasses import dataclass
 
@@ -7,42 +7,63 @@ from torch import Tensor
 from rskt_seg.errors import ConfigError
 
 
-@dataclass(frozen=True)
-class EncoderFeatures:
-    """Maps of one batch of images.
+@dataclass(frozen=True, kw_only=True)
+class TappedFeatures:
+    """Outputs of some blocks or stages of an encoder.
 
-    `final` (B, C, H, W): the encoder's dense output, not normalised; None where the encoder stops at
-    its last tapped block. `taps`: block index -> (B, W, H, W) output of that block, class token dropped.
+    `taps`: index -> (B, W, H, W) output of that block, class token dropped.
     """
 
-    final: Tensor | None
     taps: dict[int, Tensor]
 
 
-@dataclass(frozen=True)
-class TracedFeatures:
-    """What a CLIP image tower returns together with the attention on the way there.
+@dataclass(frozen=True, kw_only=True)
+class EncoderFeatures(TappedFeatures):
+    """Outputs of some blocks or stages, and the encoder's last map.
 
-    `final` (B, E, H, W): the patch tokens after the final norm and the projection, not normalised. `taps`:
-    as in `EncoderFeatures`. `attention`: block index -> (B, L, L) float32 with L = H * W in row-major order,
-    the softmax weights of each patch (row) on each patch (column), averaged over the heads. The row and the
-    column of the class token are cut off and nothing is rescaled, so a row sums to what its patch leaves
-    for patches, less than 1.
+    `final` (B, C, H, W): the encoder's dense output, not normalised.
     """
 
     final: Tensor
-    taps: dict[int, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TracedFeatures(EncoderFeatures):
+    """Outputs of a CLIP image tower together with the attention on the way there.
+
+    `final` (B, E, H, W): the patch tokens after the final norm and the projection, not normalised.
+    `attention`: block index -> (B, L, L) float32 with L = H * W in row-major order, the softmax weights of
+    each patch (row) on each patch (column), averaged over the heads. The row and the column of the class
+    token are cut off and nothing is rescaled, so a row sums to the share that its patch gives to patches,
+    less than 1.
+    """
+
     attention: dict[int, Tensor]
 
 
 def token_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(B, 1 + H * W, C) tokens with the class token first -> (B, C, H, W), row-major."""
+    """Arrange tokens on their grid, without the class token.
+
+    Args:
+        tokens: (B, 1 + H * W, C), class token first, then patches in row-major order.
+        grid: (H, W).
+
+    Returns:
+        (B, C, H, W).
+    """
     return tokens[:, 1:].transpose(1, 2).unflatten(2, grid)
 
 
 def check_sides(images: Tensor, patch_size: int) -> None:
-    """Raise `ConfigError` unless H and W of (B, 3, H, W) are multiples of the patch: the rest of an image
-    would be cut off unseen."""
+    """Raise unless the sides of images are multiples of the patch: the encoder would cut the rest off unseen.
+
+    Args:
+        images: (B, 3, H, W).
+        patch_size: Side of a patch in pixels.
+
+    Raises:
+        ConfigError: H or W is 0 or no multiple of `patch_size`.
+    """
     height, width = images.shape[-2:]
     if height % patch_size or width % patch_size or not height or not width:
         raise ConfigError(

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rskt_seg.encoders.features import EncoderFeatures
+from rskt_seg.encoders.presets import IMAGENET_PIXEL_MEAN, IMAGENET_PIXEL_STD
 from rskt_seg.layers.attention import attend
 
 _EPS = 1e-6  # of the norms in the blocks and after a stage; the others have PyTorch's default
@@ -51,9 +52,9 @@ class ReducedAttention(nn.Module):
         self.norm = nn.LayerNorm(width) if reduction > 1 else None
 
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
-        """(B, H * W, C) -> (B, H * W, C)."""
+        """Attend from every token to the coarse grid, (B, H * W, C) -> (B, H * W, C)."""
         source = x
-        if self.reduce is not None:
+        if self.reduce is not None and self.norm is not None:
             reduced = self.reduce(x.transpose(1, 2).unflatten(2, grid))
             source = self.norm(reduced.flatten(2).transpose(1, 2))
         return self.proj(attend(self.q(x), self.k(source), self.v(source), self.heads))
@@ -69,7 +70,7 @@ class MixFFN(nn.Module):
         self.fc2 = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
-        """(B, H * W, C) -> (B, H * W, C)."""
+        """Transform every token with its neighbours, (B, H * W, C) -> (B, H * W, C)."""
         x = self.fc1(x).transpose(1, 2).unflatten(2, grid)
         return self.fc2(F.gelu(self.dwconv(x).flatten(2).transpose(1, 2)))
 
@@ -86,6 +87,7 @@ class MixBlock(nn.Module):
         self.mlp = MixFFN(width)
 
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Attend and transform, (B, H * W, C) -> (B, H * W, C)."""
         x = x + self._drop(self.attn(self.norm1(x), grid))
         return x + self._drop(self.mlp(self.norm2(x), grid))
 
@@ -110,7 +112,14 @@ class Stage(nn.Module):
         self.norm = nn.LayerNorm(width, eps=_EPS)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C', H', W') at a quarter (first stage) or half of the grid, rounded up."""
+        """Coarsen and refine a map.
+
+        Args:
+            x: (B, C, H, W).
+
+        Returns:
+            (B, C', H', W') at a quarter (first stage) or half of the sides, rounded up.
+        """
         x = self.proj(x)
         grid = (x.shape[2], x.shape[3])
         x = self.proj_norm(x.flatten(2).transpose(1, 2))
@@ -127,8 +136,8 @@ class MiT(nn.Module):
 
     stride = 32
     offset = 0.5
-    pixel_mean = (123.675, 116.28, 103.53)
-    pixel_std = (58.395, 57.12, 57.375)
+    pixel_mean = IMAGENET_PIXEL_MEAN
+    pixel_std = IMAGENET_PIXEL_STD
 
     def __init__(self, preset: MitPreset) -> None:
         super().__init__()
@@ -142,15 +151,20 @@ class MiT(nn.Module):
         self.apply(_initialise)
 
     def forward(self, images: Tensor) -> EncoderFeatures:
-        """Maps of normalised images (B, 3, H, W).
+        """Run the four stages.
 
-        `final` (B, 512, H / 32, W / 32) is stage 4, `taps` {1, 2, 3} the stages at 1/4, 1/8 and 1/16;
-        sizes are rounded up (508 -> 127, 64, 32, 16).
+        Args:
+            images: (B, 3, H, W), normalised.
+
+        Returns:
+            `final`: stage 4, (B, 512, H / 32, W / 32). `taps` {1, 2, 3}: the stages at 1/4, 1/8 and 1/16 of
+            the sides, which are rounded up (508 -> 127, 64, 32, 16).
         """
-        maps, x = {}, images
+        maps: dict[int, Tensor] = {}
+        x = images
         for number, stage in enumerate(self.stages, start=1):
             x = maps[number] = stage(x)
-        return EncoderFeatures(maps.pop(4), maps)
+        return EncoderFeatures(final=maps.pop(4), taps=maps)
 
 
 def _initialise(module: nn.Module) -> None:
@@ -160,4 +174,5 @@ def _initialise(module: nn.Module) -> None:
     elif isinstance(module, nn.Conv2d):
         fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
         nn.init.normal_(module.weight, std=(2.0 / fan_out) ** 0.5)
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,16 +1,18 @@
 """Sizes of the encoders, as data: nothing here computes.
 
 Sources: the published CLIP, RemoteCLIP, DINO and DINOv2 architectures; working sides and tapped layers are
-those of the published RSKT-Seg code (layer indices are 0-based block outputs). The tiny presets are
-this project's own: the same code paths at a size that two CPU cores train in minutes.
+those of the published RSKT-Seg code (taps are 0-based indices of blocks). The tiny presets are this
+project's own: the same code paths at a size that two CPU cores train in minutes.
 """
 
 from dataclasses import dataclass
 
-from rskt_seg.encoders.convnext import IMAGENET_PIXEL_MEAN, IMAGENET_PIXEL_STD
-
+IMAGENET_PIXEL_MEAN = (123.675, 116.28, 103.53)
+"""Per-channel RGB mean of ImageNet on the 0..255 scale."""
+IMAGENET_PIXEL_STD = (58.395, 57.12, 57.375)
+"""Per-channel RGB standard deviation of ImageNet on the 0..255 scale."""
 CLIP_PIXEL_MEAN = (122.7709383, 116.7460125, 104.09373615)
-"""Per-channel RGB mean on the 0..255 scale; the published code normalises for all encoders with it."""
+"""Per-channel RGB mean on the 0..255 scale; published RSKT-Seg normalises by it for all three encoders."""
 CLIP_PIXEL_STD = (68.5005327, 66.6321579, 70.3231630)
 """Per-channel RGB standard deviation on the 0..255 scale."""
 DINO_PIXEL_MEAN = IMAGENET_PIXEL_MEAN
@@ -74,9 +76,9 @@ class DinoV2Preset:
 
 @dataclass(frozen=True)
 class EncoderSet:
-    """The three encoders of an RSKT-Seg model, the square sides (px) they see, and the tapped blocks.
+    """The three encoders of an RSKT-Seg model, the sides (px) of their square inputs, and the tapped blocks.
 
-    All sides give grids that fit: CLIP and RemoteCLIP the same G x G, DINO 2G x 2G.
+    The sides give grids that fit together: CLIP and RemoteCLIP the same G x G, DINO 2G x 2G.
     """
 
     clip: ClipPreset

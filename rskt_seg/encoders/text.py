@@ -1,4 +1,4 @@
-"""From class names to text embeddings: prompts, open_clip's tokenizer, and a cache that knows what it holds.
+"""From class names to text embeddings: prompts, open_clip's tokenizer, and a cache of embeddings.
 
 Shapes: T class, P prompt template, E embedding.
 """
@@ -19,6 +19,8 @@ from rskt_seg.vocabulary import check_names
 _START, _END = 49406, 49407
 _FULL_VOCABULARY = 49408
 _CACHED_VOCABULARIES = 16
+_Precision = tuple[str, bool, torch.dtype | None]
+_Key = tuple[tuple[str, ...], _Precision, tuple[tuple[int, int], ...]]
 _TEMPLATE_SETS = {
     "imagenet": "OPENAI_IMAGENET_TEMPLATES",
     "imagenet_select": "SIMPLE_IMAGENET_TEMPLATES",
@@ -34,7 +36,7 @@ def _byte_pair_encoder() -> Callable[[str], list[int]]:
 
 @cache
 def _known_tokens(words: str) -> tuple[int, ...]:
-    """Sorted byte-pair ids of every line of a word list beside this module, with start and end."""
+    """Return the sorted byte-pair ids of a word list beside this module, start and end token included."""
     text = files("rskt_seg.encoders").joinpath(words).read_text(encoding="utf-8")
     encode = _byte_pair_encoder()
     ids = {token for line in text.splitlines() for token in encode(line.strip())}
@@ -42,29 +44,39 @@ def _known_tokens(words: str) -> tuple[int, ...]:
 
 
 def vocabulary_size(preset: TextPreset) -> int:
-    """Rows of the token table: 49408, or, with a word list, its tokens and one row for padding."""
+    """Return the rows of the token table: 49408, or with a word list its tokens and one row for padding."""
     return _FULL_VOCABULARY if preset.words is None else 1 + len(_known_tokens(preset.words))
 
 
 class Tokenizer:
-    """From n texts to token ids (n, context_length) int64, zero-padded.
+    """CLIP's byte-pair tokenizer for a text tower.
 
-    Texts are lower-cased and cleaned as CLIP's tokenizer does; start and end tokens are added. A call raises
-    `VocabularyError` for a text over the context length (it never truncates) and, where the preset has a
-    word list, for a word outside it.
+    Texts are lower-cased and cleaned as by CLIP's own; start and end token are added. Nothing is truncated.
     """
 
     def __init__(self, preset: TextPreset) -> None:
         self.context_length = preset.context_length
-        self.rows = None
+        self.rows: dict[int, int] | None = None
         if preset.words is not None:
             self.rows = {token: row for row, token in enumerate(_known_tokens(preset.words), start=1)}
 
     def length(self, text: str) -> int:
-        """Number of tokens of a text, start and end included."""
+        """Return the number of tokens of a text, start and end included."""
         return len(_ids(text))
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
+        """Encode texts.
+
+        Args:
+            texts: n texts.
+
+        Returns:
+            Token ids (n, context_length) int64, zero-padded at the end.
+
+        Raises:
+            VocabularyError: A text is longer than the context length, or the preset has a word list and the
+                text a word outside of it.
+        """
         table = torch.zeros(len(texts), self.context_length, dtype=torch.long)
         for row, text in zip(table, texts, strict=True):
             ids = _ids(text)
@@ -80,7 +92,7 @@ class Tokenizer:
 
 
 def build_tokenizer(preset: TextPreset) -> Tokenizer:
-    """The tokenizer that belongs to a text tower."""
+    """Return the tokenizer of a text tower."""
     return Tokenizer(preset)
 
 
@@ -89,21 +101,29 @@ def _ids(text: str) -> list[int]:
 
 
 def _to_rows(ids: list[int], rows: dict[int, int], text: str) -> list[int]:
+    """Replace byte-pair ids by rows of the token table of the tiny encoder."""
     if any(token not in rows for token in ids):
         encode = _byte_pair_encoder()
         unknown = [word for word in text.split() if any(token not in rows for token in encode(word))]
         raise VocabularyError(
-            f"the tiny text encoder never saw {', '.join(map(repr, unknown)) or 'a word'} of {text!r}; it "
-            "knows the words of rskt_seg/encoders/tiny_words.txt: use those, or a full model"
+            f"the tiny text encoder never saw {', '.join(map(repr, unknown)) or 'a word'} of {text!r} in "
+            "training; use the words of rskt_seg/encoders/tiny_words.txt, or a full model"
         )
     return [rows[token] for token in ids]
 
 
 def expand_templates(templates: Sequence[str]) -> tuple[str, ...]:
-    """Prompt templates with one `{}` each; the names of open_clip's sets stand for their templates.
+    """Replace the names of open_clip's template sets by their templates.
 
-    "imagenet" is the set of 80, "imagenet_select" the one of 7. Raises `ConfigError` for a plain string in
-    place of a list, an empty list, or an entry that is neither a template nor a name.
+    Args:
+        templates: Prompt templates with one `{}` each, or names: "imagenet" for the set of 80,
+            "imagenet_select" for the set of 7.
+
+    Returns:
+        The templates, one `{}` each.
+
+    Raises:
+        ConfigError: `templates` is a plain string or empty, or an entry is neither a template nor a name.
     """
     if isinstance(templates, str) or not templates:
         raise ConfigError(f"templates must be a non-empty list of strings; found {templates!r}")
@@ -124,40 +144,52 @@ def expand_templates(templates: Sequence[str]) -> tuple[str, ...]:
 
 
 def first_names(vocabulary: Sequence[str]) -> tuple[str, ...]:
-    """The names that are encoded: of a class `"a, b"` the first, as published.
+    """Return the name by which each class is encoded: of `"a, b"` the first, as published.
 
-    Raises `VocabularyError` (see `check_names`) for a list that cannot be used, also where two classes
-    have the same first name.
+    Raises:
+        VocabularyError: The list cannot be used (see `check_names`), or two classes have the same first name.
     """
     return check_names([name.split(", ")[0] for name in check_names(vocabulary)])
 
 
 def prompts(names: Sequence[str], templates: Sequence[str]) -> list[str]:
-    """T * P prompts, class-major: every name in every template."""
+    """Return T * P prompts, every name in every template, grouped by class."""
     return [template.replace("{}", name) for name in names for template in templates]
 
 
 class TextBank:
-    """Text embeddings of vocabularies, kept while nothing they depend on has changed.
+    """Cache of the text embeddings of vocabularies, valid while nothing they depend on has changed.
 
-    An entry is keyed by the class names, by the identity, version and place of every parameter of the
-    text tower, and by the precision in force, so an optimiser step, a loaded checkpoint or a move to
-    another device makes it unreachable. What PyTorch does not count as a change does not: after writing
-    through `parameter.data`, call `clear`. Nothing is kept while the text tower learns.
+    An entry is keyed by the class names, by the address and version of every parameter of the text tower, and
+    by the precision in force, so that it is not found again after an optimiser step, after loading a
+    checkpoint, or on another device. PyTorch does not count writes through `parameter.data` as new versions:
+    call `clear` after them. Nothing is kept while the text tower is being trained.
     """
 
     def __init__(self, tokenizer: Tokenizer, templates: Sequence[str]) -> None:
         self.tokenizer = tokenizer
         self.templates = tuple(templates)
-        self._entries: dict[tuple, Tensor] = {}
+        self._entries: dict[_Key, Tensor] = {}
 
     def __call__(self, clip: CLIP, vocabulary: Sequence[str]) -> Tensor:
-        """Embeddings (T, P, E), each of unit length; raises `VocabularyError` (see `first_names`)."""
+        """Return the embeddings of a vocabulary, computed or from the cache.
+
+        Args:
+            clip: Model whose text tower encodes the prompts.
+            vocabulary: T class names.
+
+        Returns:
+            Embeddings (T, P, E), each of unit length.
+
+        Raises:
+            VocabularyError: The names cannot be used (see `first_names`), or a prompt cannot be encoded.
+        """
         names, parameters = first_names(vocabulary), clip.text_parameters()
         learning = torch.is_grad_enabled() and any(p.requires_grad for p in parameters)
         if learning or any(p.is_inference() for p in parameters):
             return self._encode(clip, names)
-        key = (names, _mode(parameters[0].device.type), *((p.data_ptr(), p._version) for p in parameters))
+        versions = tuple((p.data_ptr(), p._version) for p in parameters)
+        key = (names, _precision(parameters[0].device.type), versions)
         if key not in self._entries:
             while len(self._entries) >= _CACHED_VOCABULARIES:
                 self._entries.pop(next(iter(self._entries)))
@@ -165,16 +197,16 @@ class TextBank:
         return self._entries[key]
 
     def clear(self) -> None:
-        """Forget every entry."""
+        """Remove every entry."""
         self._entries.clear()
 
     def _encode(self, clip: CLIP, names: tuple[str, ...]) -> Tensor:
         tokens = self.tokenizer(prompts(names, self.templates)).to(clip.text_projection.device)
-        embeddings = F.normalize(clip.encode_text(tokens), dim=-1)
+        embeddings = F.normalize(clip.encode_text(tokens), dim=-1)  # (T * P, E)
         return embeddings.unflatten(0, (len(names), len(self.templates)))
 
 
-def _mode(device: str) -> tuple:
-    """What besides the weights decides which tensor an encoding gives."""
+def _precision(device: str) -> _Precision:
+    """Return what else decides which tensor an encoding gives: device, inference mode, autocast dtype."""
     autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
     return device, torch.is_inference_mode_enabled(), autocast

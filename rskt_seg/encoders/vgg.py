@@ -55,14 +55,19 @@ class VGG(nn.Module):
         for layer in layers:
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
 
     def forward(self, images: Tensor) -> EncoderFeatures:
-        """Maps of RGB in 0..1, (B, 3, H, W): the three poolings that FCN-8s reads.
+        """Return the outputs of the three poolings that FCN-8s reads.
 
-        `final` (B, 512, h, w) is pool5 (23 x 23 for 508 x 508); `taps` are {3: pool3 (256, about 4h x 4w),
-        4: pool4 (512, about 2h x 2w)}.
+        Args:
+            images: RGB in 0..1, (B, 3, H, W).
+
+        Returns:
+            `final`: pool5, (B, 512, h, w) (23 x 23 for 508 x 508). `taps`: {3: pool3 (B, 256, about 4h, about
+            4w), 4: pool4 (B, 512, about 2h, about 2w)}.
         """
         pool3 = self.features[:17](images)
         pool4 = self.features[17:24](pool3)
-        return EncoderFeatures(self.features[24:](pool4), {3: pool3, 4: pool4})
+        return EncoderFeatures(final=self.features[24:](pool4), taps={3: pool3, 4: pool4})

@@ -1,4 +1,4 @@
-"""Batches of images, as models are given them, and the maps that they are answered by."""
+"""Batches of images, and maps at the size of images."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,17 @@ from rskt_seg.errors import ConfigError
 
 
 def stack_images(images: Tensor | Sequence[Tensor]) -> Tensor:
-    """Images (B, 3, H, W), or a list of (3, H, W) of one size, as one tensor. Raises `ConfigError`."""
+    """Stack images to one tensor.
+
+    Args:
+        images: (B, 3, H, W), or a list of (3, H, W), all of one size.
+
+    Returns:
+        (B, 3, H, W), of the dtype of the images.
+
+    Raises:
+        ConfigError: The images differ in size, have another shape, or there are none.
+    """
     if not isinstance(images, Tensor):
         sizes = {tuple(image.shape) for image in images}
         if len(sizes) > 1:
@@ -27,9 +37,15 @@ def stack_images(images: Tensor | Sequence[Tensor]) -> Tensor:
 
 
 def enlarge(maps: Tensor, size: Sequence[int], stride: int) -> Tensor:
-    """Maps (B, C, h, w) on the grid of an image -> (B, C, H, W) at its `size`.
+    """Resize maps from the grid of an image to its size, bilinearly (align_corners False).
 
-    Bilinear (align_corners False): cells become stride x stride px, and what hangs over the image is cut off.
+    Args:
+        maps: (B, C, h, w).
+        size: (H, W) of the image, at most (h, w) times `stride`.
+        stride: Side of a cell in pixels.
+
+    Returns:
+        (B, C, H, W); what exceeds the image on the right and at the bottom is cut off.
     """
     full = [cells * stride for cells in maps.shape[2:]]
     maps = F.interpolate(maps, full, mode="bilinear", align_corners=False)

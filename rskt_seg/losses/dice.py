@@ -5,14 +5,20 @@ from torch import Tensor
 
 
 def dice_loss(logits: Tensor, target: Tensor, ignore_value: int = 255, smoothing: float = 0.05) -> Tensor:
-    """1 - Dice of softmax probabilities, averaged over classes (BiCoR-Seg's published form).
+    """Average 1 - Dice of the softmax probabilities over classes (BiCoR-Seg's published form).
 
-    Sums run over the batch and all labelled pixels: (2 I + smoothing) / (P + T + smoothing) for intersection
-    I, probability mass P and label pixels T of a class. A class without a label pixel in the batch has loss 0
-    and counts in the mean, so fewer classes give a smaller loss.
+    The Dice of a class is (2 I + smoothing) / (P + T + smoothing) for its intersection I, probability mass P
+    and number of label pixels T, each summed over all labelled pixels of the batch. A class without a label
+    pixel in the batch has loss 0 and counts in the average, so fewer classes give a smaller loss.
 
-    Args: logits (B, N, H, W) float, target (B, H, W) int64 with ids 0..N-1 or `ignore_value`. Returns a
-    scalar in 0..1.
+    Args:
+        logits: (B, N, H, W) float.
+        target: (B, H, W) int64, ids 0..N-1 or `ignore_value`.
+        ignore_value: Id of unlabelled pixels.
+        smoothing: Added to numerator and denominator.
+
+    Returns:
+        Scalar in 0..1, computed in at least single precision.
     """
     probabilities = logits.softmax(dim=1, dtype=torch.promote_types(logits.dtype, torch.float32))
     ids = torch.arange(logits.shape[1], device=target.device).view(1, -1, 1, 1)

@@ -8,7 +8,16 @@ from rskt_seg.errors import LabelError
 
 
 def check_target(target: Tensor, classes: int, ignore_value: int) -> None:
-    """Raise `LabelError` unless every id of `target` is below `classes` or equal to `ignore_value`."""
+    """Raise unless every id is below `classes` or equal to `ignore_value`.
+
+    Args:
+        target: Class ids of any shape.
+        classes: Number of classes.
+        ignore_value: Id of unlabelled pixels.
+
+    Raises:
+        LabelError: There is another id.
+    """
     wrong = target[(target != ignore_value) & ((target < 0) | (target >= classes))]
     if wrong.numel():
         found = sorted(set(wrong.tolist()))[:8]
@@ -21,13 +30,19 @@ def check_target(target: Tensor, classes: int, ignore_value: int) -> None:
 def one_hot_bce(
     logits: Tensor, target: Tensor, ignore_value: int = 255, mask_ignored: bool = False
 ) -> Tensor:
-    """Mean binary cross-entropy of every class map against the one-hot target (published RSKT-Seg).
+    """Average the binary cross-entropy of every class map against the one-hot target (published RSKT-Seg).
 
-    An ignored pixel has an all-zero target, so it is a negative of every class and counts in the mean;
-    with `mask_ignored` it is left out. Nothing labelled gives 0. Computed as softplus minus the logit of
-    the true class, without a one-hot tensor.
+    Computed as softplus minus the logit of the true class, without a one-hot tensor.
 
-    Args: logits (B, T, H, W) float, target (B, H, W) int64. Returns a scalar.
+    Args:
+        logits: (B, T, H, W) float.
+        target: (B, H, W) int64, ids 0..T-1 or `ignore_value`.
+        ignore_value: Id of unlabelled pixels. Their one-hot target is all zero: they are negatives of every
+            class.
+        mask_ignored: Leave unlabelled pixels out of the average, which is 0 if nothing is labelled.
+
+    Returns:
+        Scalar.
     """
     valid = target != ignore_value
     true_logit = logits.gather(1, target.where(valid, 0)[:, None]).squeeze(1)
@@ -42,11 +57,19 @@ def one_hot_cross_entropy(
     mask_ignored: bool = False,
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """Softmax cross-entropy against the one-hot target (RSKT-Seg, equation 9); arguments as `one_hot_bce`.
+    """Average the softmax cross-entropy against the one-hot target (RSKT-Seg, equation 9).
 
-    An ignored pixel has an all-zero target and so no loss of its own; without `mask_ignored` it still
-    counts in the mean. `label_smoothing` spreads that share of a labelled pixel's target evenly over all
-    classes (BiCoR-Seg: 0.05).
+    Args:
+        logits: (B, T, H, W) float.
+        target: (B, H, W) int64, ids 0..T-1 or `ignore_value`.
+        ignore_value: Id of unlabelled pixels. Their one-hot target is all zero, so that they add no loss but
+            count in the number of pixels.
+        mask_ignored: Leave unlabelled pixels out of the average, which is 0 if nothing is labelled.
+        label_smoothing: Share of a labelled pixel's target that is spread evenly over all classes (BiCoR-Seg:
+            0.05).
+
+    Returns:
+        Scalar.
     """
     valid = target != ignore_value
     per_pixel = F.cross_entropy(
@@ -62,13 +85,18 @@ def one_hot_cross_entropy(
 def balanced_cross_entropy(
     logits: Tensor, target: Tensor, ignore_value: int = 255, background: int | None = 0
 ) -> Tensor:
-    """Half the mean cross-entropy of the background pixels plus half that of the foreground pixels (AFA).
+    """Average the cross-entropy of background and of foreground pixels, and add half of each (AFA).
 
-    A group without pixels gives 0, with a gradient of 0, and the other group keeps its half. `background`
-    None: no class is the background, so all labelled pixels are the foreground half, alone.
+    A group without pixels gives 0, with a gradient of 0, and the other group keeps its half.
 
-    Args: logits (B, K, H, W) float, target (B, H, W) int64. Returns a scalar, computed in at least single
-    precision.
+    Args:
+        logits: (B, K, H, W) float.
+        target: (B, H, W) int64, ids 0..K-1 or `ignore_value`.
+        ignore_value: Id of unlabelled pixels, which do not count.
+        background: Id of the background; None: all labelled pixels are foreground.
+
+    Returns:
+        Scalar, computed in at least single precision.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     valid = target != ignore_value
@@ -80,4 +108,5 @@ def balanced_cross_entropy(
 
 
 def _mean(per_pixel: Tensor, counted: Tensor) -> Tensor:
+    """Average the pixels where `counted` is true, 0 if there are none."""
     return (per_pixel * counted).sum() / counted.sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""Losses that pull embeddings of one class together and those of different classes apart."""
+"""Losses that pull the embeddings of a class together and push those of different classes apart."""
 
 import torch
 from torch import Tensor
@@ -8,16 +8,21 @@ _LEAST_PAIR_DISTANCE = 1e-4
 
 
 def fisher_loss(embeddings: Tensor, between: str = "pairs") -> Tensor:
-    """Within-class over between-class scatter of class embeddings (BiCoR-Seg, equations 14 to 18).
+    """Divide the within-class by the between-class scatter of class embeddings (BiCoR-Seg, eq. 14 to 18).
 
-    The mean over images is a class's centre. "center" (paper): between-class scatter is the mean squared
-    distance of the centres to their mean. "pairs" (published): that of unordered pairs of centres, which is
-    2N / (N - 1) times as much, and at least 1e-4.
+    The centre of a class is the mean of its embeddings over the images.
 
-    Args: embeddings (B, N, C) float with N >= 2. Returns a scalar >= 0; 0 for a batch of one.
+    Args:
+        embeddings: (B, N, C) float, N >= 2.
+        between: Between-class scatter. "center" (paper): mean squared distance of the centres to their mean.
+            "pairs" (published): mean squared distance of unordered pairs of centres, which is 2N / (N - 1)
+            times as much, and at least 1e-4.
+
+    Returns:
+        Scalar >= 0, computed in at least single precision; 0 for a batch of one.
     """
     embeddings = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
-    centers = embeddings.mean(dim=0)
+    centers = embeddings.mean(dim=0)  # (N, C)
     within = (embeddings - centers).square().sum(dim=2).mean()
     scatter = (centers - centers.mean(dim=0)).square().sum(dim=1).mean()
     if between == "pairs":

@@ -1,0 +1,26 @@
+"""The models as plain torch modules, and the specifications of their options."""
+
+from rskt_seg.models.bicor import BiCoR, BiCoROutput, BiCoRSpec
+from rskt_seg.models.fctl import FCtL, FCtLOutput, FCtLSpec
+from rskt_seg.models.options import Range, Spec, check_options, refuse_unread
+from rskt_seg.models.rskt import RSKT, RSKTOutput, RSKTSpec
+from rskt_seg.models.wsss import PriorOutput, PriorWSSS, PriorWSSSSpec
+
+__all__ = [
+    "BiCoR",
+    "BiCoROutput",
+    "BiCoRSpec",
+    "FCtL",
+    "FCtLOutput",
+    "FCtLSpec",
+    "PriorOutput",
+    "PriorWSSS",
+    "PriorWSSSSpec",
+    "RSKT",
+    "RSKTOutput",
+    "RSKTSpec",
+    "Range",
+    "Spec",
+    "check_options",
+    "refuse_unread",
+]

@@ -208,7 +208,7 @@ def test_images_of_a_batch_do_not_see_each_other(own, images, traced):
 def test_blocks_and_sides_that_do_not_fit_are_refused(own):
     images = torch.zeros(1, 3, 32, 32)
     for taps, first in (((4,), 0), ((-1,), 0), ((), 5), ((), -1)):
-        with pytest.raises(ConfigError, match="this tower has the blocks 0 to 3"):
+        with pytest.raises(ConfigError, match=r"taps must be blocks 0\.\.3 and attention_from 0\.\.4"):
             own.visual.traced(images, taps, first)
     with pytest.raises(ConfigError, match="multiples of the patch of 16 px; found 32 x 40"):
         own.visual.traced(torch.zeros(1, 3, 32, 40), (), 0)

@@ -1,7 +1,8 @@
-"""The baseline of table 4: cross-attention in the place of HBIS.
+"""The baseline of table 4: cross-attention in place of HBIS.
 
 The paper says no more than "a standard cross-attention layer, which also enables interactions between
 class embeddings and pixel feature maps"; this is the usual pre-norm form, once in either direction.
+Shapes: B image, N class, C channel, S pixel of the stride-4 map.
 """
 
 from torch import Tensor, nn
@@ -23,7 +24,15 @@ class CrossAttention(nn.Module):
         self.scatter = _Attention(pixel_width, class_width, spec.attention_heads)
 
     def forward(self, classes: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor, None]:
-        """Embeddings (B, N, C), features (B, S, C) -> both updated; there is no heatmap."""
+        """Update class embeddings and pixel features.
+
+        Args:
+            classes: (B, N, C).
+            pixels: (B, S, C).
+
+        Returns:
+            Both, updated, and None: there is no heatmap.
+        """
         classes = self.gather(classes, pixels)
         classes = classes + self.mlp(self.mlp_norm(classes))
         return classes, self.scatter(pixels, classes), None
@@ -41,6 +50,7 @@ class _Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor, source: Tensor) -> Tensor:
+        """Attend from `x` (B, L, C) to `source` (B, S, C'), and add the result to `x`."""
         source = self.source_norm(source)
         values = attend(self.query(self.norm(x)), self.key(source), self.value(source), self.heads)
         return x + self.out(values)

@@ -1,4 +1,7 @@
-"""What lies between the encoder's stages and the logits: aggregation, interaction layers, output heads."""
+"""Everything between the encoder's stages and the logits: aggregation, interaction layers, output heads.
+
+Shapes: B image, N class, C channel, h w cell of the stride-4 map.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,31 +10,35 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rskt_seg.errors import ConfigError
+from rskt_seg.layers.containers import ModuleListOf
 from rskt_seg.models.bicor.attention import CrossAttention
 from rskt_seg.models.bicor.spec import BiCoRSpec
 from rskt_seg.models.bicor.synergy import HBIS
 
 _LAYERS = {"hbis": HBIS, "cross_attention": CrossAttention}
 STRIDE = 4
-"""Input pixels a cell of the feature map, along each side."""
+"""Side of a cell of the feature map in input pixels."""
 
 
 class Aggregation(nn.Module):
-    """Four stages -> one map of C channels at the size of the first.
+    """Aggregation of the encoder's stages to one map of C channels at the size of the first.
 
     Each stage is projected to C channels and resized bilinearly, all are concatenated with the last stage
     first, and mixed by a 1 x 1 convolution. Linear maps commute with the resizing, so each projection is
-    multiplied with its slice of the mixing matrix and applied at the stage's own size. The products are
-    formed anew in each call; gradients reach both factors.
+    multiplied by its slice of the mixing matrix and applied at the stage's own size. The products are
+    computed in each call, so that gradients reach both factors.
     """
 
     def __init__(self, stage_widths: Sequence[int], width: int) -> None:
         super().__init__()
-        self.project = nn.ModuleList(nn.Linear(inputs, width) for inputs in stage_widths)
+        self.project: ModuleListOf[nn.Linear] = ModuleListOf(
+            nn.Linear(inputs, width) for inputs in stage_widths
+        )
         self.mix = nn.Linear(len(stage_widths) * width, width, bias=False)
 
     def forward(self, stages: Sequence[Tensor]) -> Tensor:
-        """Stages (B, C_i, H_i, W_i), largest first -> (B, C, H_0, W_0)."""
+        """Aggregate stages (B, C_i, h_i, w_i), largest first, to (B, C, h_0, w_0)."""
         slices = reversed(self.mix.weight.chunk(len(stages), dim=1))
         bias = torch.zeros_like(self.mix.weight[:, 0])
         maps = []
@@ -46,7 +53,7 @@ class Aggregation(nn.Module):
 class ShuffleHead(nn.Module):
     """Published output head: two pixel shuffles to full resolution, then the product with projected classes.
 
-    `auxiliary` adds the projection of the auxiliary head, which shares the upsampler.
+    With `auxiliary` there is a second projection for auxiliary logits, which share the upsampler.
     """
 
     def __init__(self, width: int, auxiliary: bool) -> None:
@@ -56,16 +63,22 @@ class ShuffleHead(nn.Module):
         self.auxiliary = nn.Linear(width, width // 16, bias=False) if auxiliary else None
 
     def forward(self, features: Tensor, classes: Tensor) -> Tensor:
-        """Features (B, C, h, w), embeddings (B, N, C) -> logits (B, N, 4h, 4w)."""
+        """Compute logits (B, N, 4h, 4w) from features (B, C, h, w) and class embeddings (B, N, C)."""
         return _product(self.classifier(classes), self.upsample(features))
 
     def auxiliary_logits(self, features: Tensor, classes: Tensor) -> Tensor:
-        """As `forward` with the auxiliary projection; no gradient reaches `classes`."""
+        """Compute logits as `forward` does, by the auxiliary projection; no gradient reaches `classes`.
+
+        Raises:
+            ConfigError: The head was built without the auxiliary projection.
+        """
+        if self.auxiliary is None:
+            raise ConfigError("a model with aux_weight=0 has no auxiliary head")
         return _product(self.auxiliary(classes.detach()), self.upsample(features))
 
     def upsample(self, features: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, C / 16, 4h, 4w)."""
-        x = F.pixel_shuffle(features, 2)
+        """Shuffle channels to pixels twice, (B, C, h, w) -> (B, C / 16, 4h, 4w)."""
+        x = F.pixel_shuffle(features, 2)  # (B, C / 4, 2h, 2w)
         x = F.gelu(self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
         return F.gelu(F.pixel_shuffle(x, 2))
 
@@ -74,31 +87,32 @@ class ProductHead(nn.Module):
     """Output head of the paper's text: the product at stride 4, upsampled bilinearly; no parameters."""
 
     def forward(self, features: Tensor, classes: Tensor) -> Tensor:
-        """Features (B, C, h, w), embeddings (B, N, C) -> logits (B, N, 4h, 4w)."""
+        """Compute logits (B, N, 4h, 4w) from features (B, C, h, w) and class embeddings (B, N, C)."""
         return upsample_cells(_product(classes, features))
 
     def auxiliary_logits(self, features: Tensor, classes: Tensor) -> Tensor:
-        """As `forward`; no gradient reaches `classes`."""
+        """Compute logits as `forward` does; no gradient reaches `classes`."""
         return self(features, classes.detach())
 
 
 def _product(classes: Tensor, features: Tensor) -> Tensor:
-    """(B, N, C) and (B, C, h, w) -> (B, N, h, w)."""
+    """Multiply class embeddings (B, N, C) by features (B, C, h, w), giving (B, N, h, w)."""
     return (classes @ features.flatten(2)).unflatten(2, features.shape[2:])
 
 
 def upsample_cells(maps: Tensor) -> Tensor:
-    """(B, N, h, w) -> (B, N, 4h, 4w), bilinear."""
+    """Resize maps bilinearly from cells to pixels, (B, N, h, w) -> (B, N, 4h, 4w)."""
     size = (STRIDE * maps.shape[2], STRIDE * maps.shape[3])
     return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
 @dataclass(frozen=True)
 class Refined:
-    """What the layers make of a feature map (B, C, h, w).
+    """Output of the interaction layers.
 
-    `features` (B, C, h, w); for each layer an entry of `class_embeddings` (B, N, C) and, with HBIS, of
-    `heatmaps`, logits (B, N, h, w).
+    `features`: (B, C, h, w) after the last layer.
+    `class_embeddings`: (B, N, C) after each layer.
+    `heatmaps`: with HBIS, the heatmap logits (B, N, h, w) of each layer; else empty.
     """
 
     features: Tensor
@@ -107,7 +121,7 @@ class Refined:
 
 
 class Decoder(nn.Module):
-    """Class embeddings, interaction layers and output head of `spec`."""
+    """Class embeddings, interaction layers and output head of a specification."""
 
     def __init__(self, spec: BiCoRSpec) -> None:
         super().__init__()
@@ -115,14 +129,14 @@ class Decoder(nn.Module):
         nn.init.trunc_normal_(self.class_embeddings, std=0.02)
         layer = _LAYERS[spec.interaction]
         self.layers = nn.ModuleList(layer(spec, spec.width, spec.width) for _ in range(spec.num_layers))
-        auxiliary = spec.aux_weight > 0
-        self.head = ShuffleHead(spec.width, auxiliary) if spec.head == "shuffle" else ProductHead()
+        shuffle = spec.head == "shuffle"
+        self.head = ShuffleHead(spec.width, auxiliary=spec.aux_weight > 0) if shuffle else ProductHead()
 
     def refine(self, features: Tensor) -> Refined:
-        """Run the layers on features (B, C, h, w)."""
+        """Run the interaction layers on features (B, C, h, w)."""
         size = features.shape[2:]
-        pixels = features.flatten(2).transpose(1, 2)
-        classes = self.class_embeddings.expand(len(features), -1, -1)
+        pixels = features.flatten(2).transpose(1, 2)  # (B, h * w, C)
+        classes = self.class_embeddings.expand(len(features), -1, -1)  # (B, N, C)
         embeddings, heatmaps = [], []
         for layer in self.layers:
             classes, pixels, scores = layer(classes, pixels)
@@ -132,5 +146,9 @@ class Decoder(nn.Module):
         return Refined(pixels.transpose(1, 2).unflatten(2, size), tuple(embeddings), tuple(heatmaps))
 
     def auxiliary_logits(self, features: Tensor) -> Tensor:
-        """Logits (B, N, 4h, 4w) of the features (B, C, h, w) that go into the layers."""
+        """Compute auxiliary logits (B, N, 4h, 4w) from features (B, C, h, w) before the layers.
+
+        Raises:
+            ConfigError: The model was built without an auxiliary head (`aux_weight=0`).
+        """
         return self.head.auxiliary_logits(features, self.class_embeddings.expand(len(features), -1, -1))

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rskt_seg.encoders.convnext import CONVNEXT_PRESETS, IMAGENET_PIXEL_MEAN, IMAGENET_PIXEL_STD, ConvNeXt
+from rskt_seg.encoders.convnext import CONVNEXT_PRESETS, ConvNeXt
+from rskt_seg.encoders.presets import IMAGENET_PIXEL_MEAN, IMAGENET_PIXEL_STD
 from rskt_seg.errors import ConfigError, DatasetError
 from rskt_seg.layers.images import stack_images
 from rskt_seg.losses.dice import dice_loss
@@ -27,10 +28,12 @@ _MULTIPLES = {"published": STRIDE, "aligned": _LEAST_SIDE}
 
 @dataclass(frozen=True)
 class BiCoROutput:
-    """`logits` (B, N, H, W) at the size of the images.
+    """Output of `BiCoR`.
 
-    `heatmaps`: of each HBIS layer the logits (B, N, h, w) of its class heatmaps, h = ceil(H / 4) and
-    w = ceil(W / 4); their sigmoid is what the paper shows. `class_embeddings`: (B, N, C) after each layer.
+    `logits`: (B, N, H, W) at the size of the images.
+    `heatmaps`: logits (B, N, h, w) of the class heatmaps of each HBIS layer, h = ceil(H / 4) and
+    w = ceil(W / 4); the paper shows their sigmoid.
+    `class_embeddings`: (B, N, C) after each layer.
     `auxiliary`: logits (B, N, H, W) of the auxiliary head, in training mode only.
     """
 
@@ -41,13 +44,24 @@ class BiCoROutput:
 
 
 class BiCoR(nn.Module):
-    """Closed-set segmentation with class embeddings and pixel features that refine each other.
+    """Closed-set segmentation model whose class embeddings and pixel features refine each other.
 
-    All weights start at random; see `rskt_seg.checkpoints` for the encoder or a whole checkpoint.
+    All weights are random at first; see `rskt_seg.checkpoints` for loading the encoder or a whole checkpoint.
     """
 
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
     def __init__(self, spec: BiCoRSpec, class_names: Sequence[str] | None = None) -> None:
-        """`class_names`: what the N classes are called, None if unknown. Raises `VocabularyError`."""
+        """Build the model with random weights.
+
+        Args:
+            spec: Options.
+            class_names: Names of the N classes; None if unknown.
+
+        Raises:
+            VocabularyError: The names cannot be used, or are not N.
+        """
         super().__init__()
         self.spec = spec
         self.class_names = fixed_names(class_names, spec.num_classes)
@@ -59,25 +73,29 @@ class BiCoR(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the model computes."""
+        """Device of the model."""
         return self.pixel_mean.device
 
     def forward(self, images: Tensor | Sequence[Tensor], padding: str | None = None) -> BiCoROutput:
-        """Logits of the N classes at the size of the images.
+        """Compute the logits of the N classes at the size of the images.
+
+        Only the encoder sees padded pixels: the interaction layers, whose pooling spans the whole map, get
+        the cells that hold a pixel of the image, and logits are cropped to H x W.
 
         Args:
-            images: RGB in 0..255, (B, 3, H, W) of any dtype, or a list of (3, H, W), all of one size. Any H
-                and W will do; multiples of 4 from 32 on are those that the published code handles.
+            images: RGB in 0..255, (B, 3, H, W) of any dtype, or a list of (3, H, W), all of one size. H and W
+                are arbitrary; the published code handles multiples of 4 from 32 on.
             padding: "published" or "aligned" for this call (see `BiCoRSpec.padding`); None: the spec's.
 
-        What is padded is seen by the encoder alone: the layers, whose pooling spans the whole map, get the
-        cells that hold a pixel of the image, and logits are cut to H x W.
+        Returns:
+            Logits, and what the layers computed on the way.
 
-        Raises `ConfigError` for images or a padding that cannot be used.
+        Raises:
+            ConfigError: The images or the padding cannot be used.
         """
         batch = stack_images(images)
         height, width = batch.shape[2:]
-        features = self.features(batch, padding or self.spec.padding)
+        features = self.features(batch, padding or self.spec.padding)  # (B, C, h, w)
         refined = self.decoder.refine(features)
         logits = self.decoder.head(refined.features, refined.class_embeddings[-1])
         auxiliary = None
@@ -88,27 +106,46 @@ class BiCoR(nn.Module):
         )
 
     def features(self, images: Tensor, padding: str) -> Tensor:
-        """The feature map (B, C, h, w) that the layers start from, for images (B, 3, H, W) in 0..255."""
+        """Compute the feature map that goes into the interaction layers.
+
+        Args:
+            images: RGB in 0..255, (B, 3, H, W) of any dtype.
+            padding: "published" or "aligned", see `BiCoRSpec.padding`.
+
+        Returns:
+            (B, C, h, w) with h = ceil(H / 4), w = ceil(W / 4).
+
+        Raises:
+            ConfigError: `padding` is another name.
+        """
         if padding not in _MULTIPLES:
             raise ConfigError(f"padding must be one of {', '.join(_MULTIPLES)}; found {padding!r}")
         height, width = images.shape[2:]
-        missing = [_missing(side, _MULTIPLES[padding]) for side in (width, height)]
-        # In float32 whatever the model's precision, which the encoder takes at the end.
+        right, bottom = (max(-side % _MULTIPLES[padding], _LEAST_SIDE - side) for side in (width, height))
+        # Normalised in float32; the encoder takes the model's precision.
         x = (images.to(self.device, torch.float32) - self.pixel_mean.float()) / self.pixel_std.float()
-        x = F.pad(x.to(self.pixel_mean.dtype), (0, missing[0], 0, missing[1]))
+        x = F.pad(x.to(self.pixel_mean.dtype), (0, right, 0, bottom))
         features = self.aggregation(list(self.convnext(x).taps.values()))
         return features[..., : -(-height // STRIDE), : -(-width // STRIDE)]
 
     def losses(self, output: BiCoROutput, target: Tensor, ignore_value: int = 255) -> dict[str, Tensor]:
-        """Weighted terms whose sum is the training objective (equation 12), for targets (B, H, W) int64.
+        """Compute the weighted terms whose sum is the training objective (equation 12).
 
-        "loss_ce" and "loss_dice" of the logits; "loss_aux", where the output has auxiliary logits;
-        "loss_heat", cross-entropy and Dice of every layer's heatmap, resized to H x W; "loss_fisher", summed
-        over layers, and "loss_final_fisher" of the last, both zero for a batch of one. A term of weight 0 is
-        left out. Fisher terms see the batch as it comes: on several devices each its own share.
+        Args:
+            output: Output for B images.
+            target: (B, H, W) int64, ids 0..N-1 or `ignore_value`.
+            ignore_value: Id of unlabelled pixels.
 
-        Raises `LabelError` for an id outside 0..N-1 and `ignore_value`, `DatasetError` for targets of another
-        size than the logits.
+        Returns:
+            Scalars: "loss_ce" and "loss_dice" of the logits; "loss_aux", if the output has auxiliary logits;
+            "loss_heat", cross-entropy and Dice of every layer's heatmap, resized to H x W; "loss_fisher",
+            summed over layers, and "loss_final_fisher" of the last layer, both 0 for a batch of one. Terms
+            of weight 0 are left out. Fisher terms are computed on the given batch: with several devices, on
+            the share of each.
+
+        Raises:
+            LabelError: The target has another id.
+            DatasetError: The target differs in size from the logits.
         """
         _check_size(output.logits, target)
         check_target(target, self.spec.num_classes, ignore_value)
@@ -119,17 +156,18 @@ class BiCoR(nn.Module):
         if spec.heat_weight > 0 and output.heatmaps:
             terms["heat"] = spec.heat_weight * self._heat_loss(output.heatmaps, target, ignore_value)
         if spec.fisher_weight > 0:
-            terms["fisher"] = spec.fisher_weight * sum(fisher_loss(x, spec.between) for x in classes)
+            by_layer = [fisher_loss(x, spec.between) for x in classes]
+            terms["fisher"] = spec.fisher_weight * sum(by_layer[1:], by_layer[0])
         if spec.final_fisher_weight > 0:
             terms["final_fisher"] = spec.final_fisher_weight * fisher_loss(classes[-1], spec.between)
         return {f"loss_{name}": term for name, term in terms.items()}
 
     def scores(self, output: BiCoROutput) -> Tensor:
-        """Class probabilities (B, N, H, W), which sum to one."""
+        """Return class probabilities (B, N, H, W), which sum to one over classes."""
         return output.logits.softmax(dim=1)
 
     def _segmentation_losses(self, logits: Tensor, target: Tensor, ignore_value: int) -> dict[str, Tensor]:
-        """Equation 13, apart."""
+        """Compute the two terms of equation 13 for logits (B, N, H, W)."""
         dice = dice_loss(logits, target, ignore_value)
         return {"ce": self._cross_entropy(logits, target, ignore_value), "dice": dice}
 
@@ -139,22 +177,19 @@ class BiCoR(nn.Module):
         )
 
     def _heat_loss(self, heatmaps: Sequence[Tensor], target: Tensor, ignore_value: int) -> Tensor:
-        """Equation 11."""
+        """Compute equation 11 for heatmap logits (B, N, h, w) of every layer."""
         height, width = target.shape[1:]
         if self.spec.heat_loss == "heatmap":
             heatmaps = [heat.sigmoid() for heat in heatmaps]
         resized = [upsample_cells(heat)[..., :height, :width] for heat in heatmaps]
-        return sum(sum(self._segmentation_losses(x, target, ignore_value).values()) for x in resized)
-
-
-def _missing(side: int, multiple: int) -> int:
-    """Pixels that `side` lacks to the next multiple, and to the least side that the encoder takes."""
-    return max(-side % multiple, _LEAST_SIDE - side)
+        by_layer = [self._segmentation_losses(x, target, ignore_value) for x in resized]
+        totals = [terms["ce"] + terms["dice"] for terms in by_layer]
+        return sum(totals[1:], totals[0])
 
 
 def _check_size(logits: Tensor, target: Tensor) -> None:
     expected = (len(logits), *logits.shape[2:])
     if tuple(target.shape) != expected:
         raise DatasetError(
-            f"labels must have the size of their images, {expected}; found {tuple(target.shape)}"
+            f"labels must have the size of their images, (B, H, W) = {expected}; found {tuple(target.shape)}"
         )

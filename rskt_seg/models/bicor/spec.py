@@ -4,16 +4,16 @@ Defaults are those of the published code in its LoveDA configuration; the option
 own wording name the equation. The Vaihingen and Potsdam configurations set `topk_ratio=1.0` (all pixels),
 `final_fisher_weight=0.0`, and Potsdam `num_layers=3`.
 
-Two differences between paper and code have no option. The paper lets the initial class embeddings come
-out of the encoder, without saying how: they are a learned table, as in the code. It aggregates by "MLPs":
-one linear layer a scale, as in the code (and as SegFormer calls it).
+Two differences between paper and code have no option. In the paper the initial class embeddings come from
+the encoder, in a way that it does not describe: here they are a learned table, as in the code. It aggregates
+by "MLPs": here one linear layer a scale, as in the code (SegFormer uses the same word).
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rskt_seg.errors import ConfigError
-from rskt_seg.models.options import check_options, refuse_unread
+from rskt_seg.models.options import Range, Spec, check_options, refuse_unread
 
 _CHOICES = {
     "encoder": ("convnextb", "tiny"),
@@ -46,7 +46,7 @@ _HBIS_ONLY = (
     "heat_weight",
     "heat_loss",
 )
-_RANGES = {
+_RANGES: dict[str, Range] = {
     "num_classes": (2, 255),
     "num_layers": (1, None),
     "width": (16, None),
@@ -65,15 +65,16 @@ _RANGES = {
 
 
 @dataclass(frozen=True)
-class BiCoRSpec:
+class BiCoRSpec(Spec):
     """Options of `rskt_seg.models.bicor.BiCoR`.
 
-    Raises `ConfigError` on a value outside its choices or range, and on an option that the chosen
-    components do not read (it would change nothing).
+    Raises:
+        ConfigError: A value is of the wrong type, not among its choices or out of range, or an option was
+            changed that the chosen components do not read.
     """
 
     num_classes: int
-    """Classes N; the model knows no others."""
+    """Number of classes N."""
     encoder: str = "convnextb"
     """"convnextb" (ConvNeXt-B) or "tiny"."""
     num_layers: int = 2
@@ -81,40 +82,40 @@ class BiCoRSpec:
     width: int = 256
     """Channels C of pixel features and class embeddings; a multiple of 16."""
     stochastic_depth: float = 0.5
-    """Probability of dropping the encoder's last residual branch in training."""
+    """Probability of dropping the encoder's last residual branch for an image in training."""
     padding: str = "published"
     """Images are padded with the mean colour at the right and bottom to multiples of 4 ("published": deeper
     stages round down, and their maps are stretched over the image) or of 32 ("aligned": every cell lies
-    where its pixels are). The same for multiples of 32; at least 32 px in either case."""
+    where its pixels are), and to at least 32 px. No difference for multiples of 32."""
     interaction: str = "hbis"
-    """"hbis", or "cross_attention": the baseline of table 4. It has no heatmaps and so no heatmap loss."""
+    """"hbis", or "cross_attention": the baseline of table 4, without heatmaps and heatmap loss."""
     attention_heads: int = 8
     """Heads of "cross_attention"."""
     pooling: str = "topk"
-    """Pixels whose features update a class: "topk" responses, those above a "threshold" or a "percentile"
-    of the class's own heatmap, or "all"."""
+    """Pixels whose features update a class: the "topk" values of its heatmap, those above a "threshold" or a
+    "percentile", or "all"."""
     topk_ratio: float = 0.02
     """Share of the pixels that "topk" keeps (figure 3); 1.0 for Vaihingen and Potsdam."""
     min_pixels: int = 64
-    """Pixels that "topk" keeps at least."""
+    """Least number of pixels that "topk" keeps."""
     threshold: float = 0.5
     """Least heatmap value that "threshold" keeps."""
     percentile: float = 0.98
     """Quantile of the heatmap from which on "percentile" keeps a pixel."""
     inner_steps: int = 1
-    """How often a layer applies its weights."""
+    """Number of times that a layer applies its weights."""
     temperature: float = 1.0
     """Divides the scores of the heatmap logits and of the class assignment, not those of the pooling."""
     film_weight: float = 0.5
-    """Weight of the modulated features, 1 - alpha of equation 10; with `mixing="learned"` its start."""
+    """Weight of the modulated features, 1 - alpha of equation 10; its initial value if `mixing="learned"`."""
     heatmap_inputs: str = "normalized"
-    """Equation 1: dot products of layer-"normalized" embeddings and features, divided by sqrt(C)
+    """Equation 1: dot products of "normalized" embeddings and features (layer norm), divided by sqrt(C)
     (published), or of the "raw" ones, not divided (paper)."""
     pooled_inputs: str = "normalized"
-    """Equation 3: features are pooled layer-"normalized" (published) or "raw" (paper)."""
+    """Equation 3: features are pooled "normalized" by a layer norm (published) or "raw" (paper)."""
     gate: str = "channel"
-    """Equation 4: a two-layer MLP gives a gate a "channel" from normalised embeddings and context
-    (published); one linear layer gives a gate a "class" from the raw ones (paper)."""
+    """Equation 4: one gate a "channel", by a two-layer MLP on normalised embeddings and context (published),
+    or one gate a "class", by a linear layer on raw embeddings and context (paper)."""
     candidate: str = "mlp"
     """Equation 5: the gate mixes in an "mlp" of the context (published) or the "context" (paper)."""
     assignment: str = "scores"
@@ -133,8 +134,8 @@ class BiCoRSpec:
     heat_weight: float = 0.1
     """Weight of the hierarchical heatmap loss, lambda_1 of equation 12."""
     heat_loss: str = "logits"
-    """Equation 11: the heatmap loss takes the heatmap's "logits" (published) or the sigmoid "heatmap" in
-    their place (paper), under the softmax in either case."""
+    """Equation 11: input of the heatmap loss, the "logits" of the heatmap (published) or the sigmoid
+    "heatmap" (paper); the softmax is applied to either."""
     fisher_weight: float = 0.1
     """Weight of the Fisher loss summed over layers, lambda_2 of equation 12."""
     final_fisher_weight: float = 1.0
@@ -153,7 +154,7 @@ class BiCoRSpec:
             refuse_unread(self, names, choice)
 
     def _unread(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Options that the chosen components do not read, and the choice that makes them so."""
+        """Yield options that the chosen components do not read, with the choice that makes it so."""
         if self.interaction == "cross_attention":
             yield _HBIS_ONLY, "interaction='cross_attention'"
         else:

@@ -1,13 +1,14 @@
 """HBIS, the heatmap-driven bidirectional synergy of class embeddings and pixel features.
 
 Shapes: B image, N class, C channel, S pixel of the stride-4 map. Pixel features are (B, S, C) throughout.
-Two exact rearrangements keep a layer cheap. A linear map of a weighted sum is the weighted sum of the
-mapped, so features are pooled before they are projected. And the modulated features of all classes,
-weighted by the assignment, are F * (A gamma) + A beta for the assignment A (B, S, N), so that no tensor
-holds every class, channel and pixel at once.
+Two exact rearrangements make a layer cheap. A linear map of a weighted sum is the weighted sum of the mapped
+features, so features are pooled before they are projected. And the modulated features of all classes,
+weighted by the assignment A (B, S, N), are F * (A gamma) + A beta, so that no tensor has an entry for every
+class, channel and pixel.
 """
 
 import math
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -18,23 +19,27 @@ _EPSILON = 1e-6
 
 
 class HBIS(nn.Module):
-    """One layer: heatmaps, classes updated from features, features updated from classes.
-
-    Features have `pixel_width` channels, embeddings `class_width`. Options that restore the paper's
-    equations are described in `BiCoRSpec`.
-    """
+    """One layer: heatmaps, then class embeddings updated from features, then features from embeddings."""
 
     def __init__(self, spec: BiCoRSpec, pixel_width: int, class_width: int) -> None:
+        """Build a layer with random weights.
+
+        Args:
+            spec: Options, among them those that restore the paper's equations.
+            pixel_width: Channels of the pixel features.
+            class_width: Channels of the class embeddings.
+        """
         super().__init__()
         self.spec = spec
         self.gate_inputs = "normalized" if spec.gate == "channel" else "raw"
         reads_classes = "normalized" in (spec.heatmap_inputs, self.gate_inputs)
         reads_pixels = "normalized" in (spec.heatmap_inputs, spec.pooled_inputs)
-        self.class_norm = nn.LayerNorm(class_width) if reads_classes else None
-        self.pixel_norm = nn.LayerNorm(pixel_width) if reads_pixels else None
+        self.class_norm = nn.LayerNorm(class_width) if reads_classes else nn.Identity()
+        self.pixel_norm = nn.LayerNorm(pixel_width) if reads_pixels else nn.Identity()
         self.query = nn.Linear(class_width, pixel_width, bias=False)
         self.value = nn.Linear(pixel_width, class_width, bias=False)
-        self.gate = _gate(spec.gate, class_width)
+        per_channel = spec.gate == "channel"
+        self.gate = _mlp(2 * class_width, class_width) if per_channel else nn.Linear(2 * class_width, 1)
         self.candidate = _mlp(class_width, class_width) if spec.candidate == "mlp" else nn.Identity()
         self.gamma = nn.Linear(class_width, pixel_width)
         self.beta = nn.Linear(class_width, pixel_width)
@@ -42,38 +47,45 @@ class HBIS(nn.Module):
         self.film_weight = nn.Parameter(torch.tensor(spec.film_weight)) if learned else spec.film_weight
 
     def forward(self, classes: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Embeddings (B, N, C), features (B, S, C) -> both updated, and heatmap logits (B, N, S)."""
+        """Update class embeddings and pixel features.
+
+        Args:
+            classes: (B, N, C).
+            pixels: (B, S, C).
+
+        Returns:
+            Both, updated, and heatmap logits (B, N, S).
+        """
         for _ in range(self.spec.inner_steps):
             classes, pixels, scores = self._step(classes, pixels)
         return classes, pixels, scores / self.spec.temperature
 
     def _step(self, classes: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        inputs = {"raw": (classes, pixels), "normalized": self._normalized(classes, pixels)}
+        """Apply the weights of the layer once; returns classes, pixels and scores (B, N, S)."""
+        inputs = {"raw": (classes, pixels), "normalized": (self.class_norm(classes), self.pixel_norm(pixels))}
         scores = self._scores(*inputs[self.spec.heatmap_inputs])
-        pooled = pool_weights(scores, self.spec).to(pixels.dtype) @ inputs[self.spec.pooled_inputs][1]
-        context = self.value(pooled)
+        weights = pool_weights(scores, self.spec).to(pixels.dtype)  # (B, N, S)
+        context = self.value(weights @ inputs[self.spec.pooled_inputs][1])  # (B, N, C), equation 3
+        # Equations 4 and 5; the gate is (B, N, C), or (B, N, 1) for one gate a class.
         gate = self.gate(torch.cat([inputs[self.gate_inputs][0], context], dim=-1)).sigmoid()
         classes = torch.lerp(classes, self.candidate(context).to(classes.dtype), gate.to(classes.dtype))
         return classes, self._modulate(classes, pixels, self._assignment(scores)), scores
 
-    def _normalized(self, classes: Tensor, pixels: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        return (
-            None if self.class_norm is None else self.class_norm(classes),
-            None if self.pixel_norm is None else self.pixel_norm(pixels),
-        )
-
     def _scores(self, classes: Tensor, pixels: Tensor) -> Tensor:
-        """Equation 1 before its sigmoid: (B, N, S)."""
+        """Compute equation 1 before its sigmoid, (B, N, S)."""
         scale = 1 / math.sqrt(pixels.shape[-1]) if self.spec.heatmap_inputs == "normalized" else 1.0
         return (self.query(classes) * scale) @ pixels.transpose(1, 2)
 
     def _assignment(self, scores: Tensor) -> Tensor:
-        """Equation 9: (B, S, N), over classes."""
+        """Compute equation 9, (B, S, N), which sums to one over classes."""
         logits = scores / self.spec.temperature if self.spec.assignment == "scores" else scores.sigmoid()
         return logits.softmax(dim=1).transpose(1, 2)
 
     def _modulate(self, classes: Tensor, pixels: Tensor, assignment: Tensor) -> Tensor:
-        """Equations 6, 7, 8 and 10; the assignment sums to one, so the unmodulated share joins the scale."""
+        """Compute equations 6, 7, 8 and 10 for an assignment (B, S, N); returns features (B, S, C).
+
+        The assignment sums to one, so the share of the unmodulated features is part of the scale.
+        """
         scale = 1 + self.film_weight * self.gamma(classes).tanh()
         shift = self.film_weight * self.beta(classes)
         return pixels * (assignment @ scale) + assignment @ shift
@@ -83,16 +95,18 @@ def _mlp(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, outputs), nn.GELU(), nn.Linear(outputs, outputs))
 
 
-def _gate(form: str, width: int) -> nn.Module:
-    """Equation 4: [class ; context] (B, N, 2C) -> (B, N, C), or (B, N, 1) for one gate a class."""
-    return _mlp(2 * width, width) if form == "channel" else nn.Linear(2 * width, 1)
-
-
 @torch.no_grad()
 def pool_weights(scores: Tensor, spec: BiCoRSpec) -> Tensor:
-    """Equation 2: heatmap values of the selected pixels over their sum, (B, N, S), at least float32.
+    """Divide the heatmap values of the selected pixels by their sum (equation 2), without gradient.
 
-    Where the selected values sum to 1e-6 or less, all pixels are taken. No gradient passes, as published.
+    If the values selected for a class sum to 1e-6 or less, all pixels are selected.
+
+    Args:
+        scores: Heatmap logits (B, N, S), not divided by the temperature.
+        spec: `pooling` and its options select the pixels.
+
+    Returns:
+        Weights (B, N, S), in at least single precision.
     """
     heat = scores.to(torch.promote_types(scores.dtype, torch.float32)).sigmoid()
     kept = heat * _SELECTIONS[spec.pooling](heat, spec)
@@ -115,7 +129,8 @@ def _above_quantile(heat: Tensor, spec: BiCoRSpec) -> Tensor:
     return heat >= bounds.view(*heat.shape[:2], 1)
 
 
-_SELECTIONS = {
+# Name of `BiCoRSpec.pooling` -> mask of the pixels selected by heatmaps (B, N, S).
+_SELECTIONS: Mapping[str, Callable[[Tensor, BiCoRSpec], Tensor]] = {
     "topk": _highest,
     "threshold": lambda heat, spec: heat >= spec.threshold,
     "percentile": _above_quantile,

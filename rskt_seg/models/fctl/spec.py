@@ -6,11 +6,11 @@ paper's own model is `gpe=True, ale="d"`. Sections, equations and tables are tho
 Image Segmentation via Locality-aware Context Fusion and Alternating Local Enhancement".
 """
 
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from math import isfinite
 
 from rskt_seg.errors import ConfigError
-from rskt_seg.models.options import refuse_unread
+from rskt_seg.models.options import Range, Spec, check_options, refuse_unread
 
 CONTEXTS = ("medium", "large")
 """Names of the contexts, the smaller first."""
@@ -32,12 +32,18 @@ _CHOICES = {
     "ale_activation": ("none", "sigmoid", "tanh"),
     "view": ("patches", "whole"),
 }
+_RANGES: dict[str, Range] = {
+    "num_classes": (2, None),
+    "patch_side": (1, None),
+    "input_side": (1, None),
+    "focal_gamma": (0, None),
+}
 _LCF_ONLY = ("self_context", "branch", "qk_scale", "gpe", "geometry", "mcf")
 _LFI_ONLY = ("ale_residual", "ale_windows", "ale_activation")
 
 
 @dataclass(frozen=True)
-class FCtLSpec:
+class FCtLSpec(Spec):
     """Options of `rskt_seg.models.fctl.FCtL`.
 
     The baselines of the tables are the same model with components switched off: `contexts=(), lcf=False` is
@@ -104,8 +110,7 @@ class FCtLSpec:
     """Side (px) that patches and contexts are resized to for the network."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            self._check(field.name, getattr(self, field.name), field.default)
+        check_options(self, _CHOICES, _RANGES)
         self._check_contexts()
         self._check_fusion()
         self._check_enhancement()
@@ -139,27 +144,11 @@ class FCtLSpec:
             return ()
         return (self.ale_context,) if self.ale in ("a", "b") else CONTEXTS
 
-    def _check(self, name: str, value: object, default: object) -> None:
-        kind = int if default is MISSING else type(default)
-        if name in _CHOICES and value not in _CHOICES[name]:
-            raise ConfigError(f"{name} must be one of {', '.join(_CHOICES[name])}; found {value!r}")
-        if kind is tuple:
-            if not isinstance(value, tuple | list):
-                raise ConfigError(f"{name} must be a tuple; found {value!r}")
-            object.__setattr__(self, name, tuple(value))
-        elif kind is float and type(value) is int:
-            object.__setattr__(self, name, float(value))
-        elif type(value) is not kind:
-            raise ConfigError(f"{name} must be of type {kind.__name__}; found {value!r}")
-        lowest = {"num_classes": 2, "patch_side": 1, "input_side": 1, "focal_gamma": 0}.get(name)
-        if lowest is not None and value < lowest:
-            raise ConfigError(f"{name} must be at least {lowest}; found {value}")
-
     def _check_contexts(self) -> None:
         if self.contexts != tuple(name for name in CONTEXTS if name in self.contexts):
             raise ConfigError(f"contexts must be a subset of {CONTEXTS} in this order; found {self.contexts}")
         published = tuple(_PUBLISHED[self.branch][name] for name in self.contexts)
-        factors = tuple(float(factor) for factor in self.factors) or published
+        factors = self.factors or published
         if len(factors) != len(self.contexts):
             raise ConfigError(
                 f"factors must have one value for each of the contexts {self.contexts}; found {self.factors}"
@@ -198,5 +187,5 @@ class FCtLSpec:
             unread = ", ".join(name for name in self.contexts if name not in self.enhanced)
             raise ConfigError(f"nothing reads the context {unread} with lcf=False and ale={self.ale!r}")
         sides = self.ale_windows
-        if not sides or any(type(side) is not int or side < 1 or side % 2 == 0 for side in sides):
+        if not sides or any(side < 1 or side % 2 == 0 for side in sides):
             raise ConfigError(f"ale_windows must be one or more positive odd numbers; found {sides}")

@@ -16,36 +16,63 @@ from rskt_seg.models.rskt.spec import RSKTSpec
 def rotated_features(
     tower: VisionTower, images: Tensor, rotations: int, taps: tuple[int, ...]
 ) -> tuple[Tensor, dict[int, Tensor]]:
-    """Dense CLIP features of the images turned by 0, 90, ... degrees, all in one batch, turned back.
+    """Encode images rotated by 0, 90, ... degrees in one batch, and rotate the features back.
 
-    Args: images (B, 3, S, S), normalised. Returns features (R, B, E, H, W), entry r upright again (the
-    features of the image rotated by r quarter turns), and the taps of the upright images, by block.
+    Args:
+        tower: CLIP's image tower.
+        images: (B, 3, S, S), normalised.
+        rotations: Number of rotations R.
+        taps: Indices (0-based) of blocks before the last one.
+
+    Returns:
+        Dense features (R, B, E, H, W), entry r those of the images rotated by r quarter turns, upright again;
+        and the outputs of the blocks in `taps` for the unrotated images, block -> (B, W, H, W).
     """
-    turned = torch.cat([torch.rot90(images, r, dims=(2, 3)) for r in range(rotations)])
-    features = tower.dense(turned, taps, tapped=len(images))
+    rotated = torch.cat([torch.rot90(images, r, dims=(2, 3)) for r in range(rotations)])  # (R * B, 3, S, S)
+    features = tower.dense(rotated, taps, tapped=len(images))
     upright = [torch.rot90(f, -r, dims=(2, 3)) for r, f in enumerate(features.final.chunk(rotations))]
     return torch.stack(upright), features.taps
 
 
 def cosine_cost(features: Tensor, text: Tensor) -> Tensor:
-    """Cosine of every pixel with every prompt (equations 1 and 2), no temperature.
+    """Compute the cosine of every pixel with every prompt (equations 1 and 2), without temperature.
 
-    Args: features (B, E, H, W), text (T, P, E). Returns (B, T, P, H, W) in -1..1.
+    Args:
+        features: (B, E, H, W).
+        text: (T, P, E).
+
+    Returns:
+        (B, T, P, H, W) in -1..1.
     """
     pixels = F.normalize(features, dim=1)
     return torch.einsum("behw,tpe->btphw", pixels, F.normalize(text, dim=-1))
 
 
 def rotated_cost(features: Tensor, text: Tensor) -> Tensor:
-    """Cost volumes of all rotations: features (R, B, E, H, W), text (T, P, E) -> (B, T, R * P, H, W)."""
+    """Concatenate the cost volumes of all rotations.
+
+    Args:
+        features: (R, B, E, H, W).
+        text: (T, P, E).
+
+    Returns:
+        (B, T, R * P, H, W) in -1..1, prompts of the first rotation first.
+    """
     return torch.cat([cosine_cost(rotation, text) for rotation in features], dim=2)
 
 
 def per_class(function: Callable[..., Tensor], chunk: int, *volumes: Tensor) -> Tensor:
-    """Apply `function` to (B * t, ...) slices of volumes (B, T, ...), `chunk` classes at a time.
+    """Apply a function that treats classes independently to a few classes at a time.
 
-    For functions that treat classes independently: bounds the memory of their intermediates without
-    changing a value. Returns (B, T, ...).
+    This bounds the memory of its intermediates without changing a value.
+
+    Args:
+        function: Takes one (B * t, ...) tensor for each volume and returns one.
+        chunk: Greatest number of classes t of a call.
+        volumes: (B, T, ...) each.
+
+    Returns:
+        (B, T, ...).
     """
     parts = []
     for slices in zip(*(volume.split(chunk, dim=1) for volume in volumes), strict=True):
@@ -55,9 +82,9 @@ def per_class(function: Callable[..., Tensor], chunk: int, *volumes: Tensor) -> 
 
 
 class SeparateFusion(nn.Module):
-    """f + a, where a, d embed the two cost volumes and f embeds both: the released configuration.
+    """f + a, where a and d embed the two cost volumes and f embeds a and d: the published form.
 
-    All three are 7x7 convolutions followed by a sigmoid.
+    Each embedding is a 7x7 convolution followed by a sigmoid.
     """
 
     def __init__(self, clip_maps: int, dino_maps: int, dim: int) -> None:
@@ -67,7 +94,7 @@ class SeparateFusion(nn.Module):
         self.both = _conv7(2 * dim, dim)
 
     def forward(self, clip: Tensor, dino: Tensor) -> Tensor:
-        """clip (N, R * P, H, W), dino (N, P, H, W) -> (N, C, H, W)."""
+        """Embed cost maps clip (N, R * P, H, W) and dino (N, P, H, W) as (N, C, H, W)."""
         a, d = self.clip(clip).sigmoid(), self.dino(dino).sigmoid()
         return self.both(torch.cat([a, d], dim=1)).sigmoid() + a
 
@@ -80,7 +107,7 @@ class ConcatFusion(nn.Module):
         self.clip = _conv7(clip_maps + dino_maps, dim)
 
     def forward(self, *maps: Tensor) -> Tensor:
-        """(N, R * P, H, W) and, with DINO, (N, P, H, W) -> (N, C, H, W)."""
+        """Embed cost maps (N, R * P, H, W) and, with DINO, (N, P, H, W) as (N, C, H, W)."""
         return self.clip(torch.cat(maps, dim=1))
 
 
@@ -92,7 +119,7 @@ class MeanFusion(nn.Module):
         self.clip = _conv7(1, dim)
 
     def forward(self, clip: Tensor, dino: Tensor) -> Tensor:
-        """clip (N, R * P, H, W), dino (N, P, H, W) -> (N, C, H, W)."""
+        """Embed cost maps clip (N, R * P, H, W) and dino (N, P, H, W) as (N, C, H, W)."""
         return self.clip(torch.cat([clip, dino], dim=1).mean(dim=1, keepdim=True))
 
 
@@ -101,7 +128,7 @@ def _conv7(inputs: int, dim: int) -> nn.Conv2d:
 
 
 def build_fusion(spec: RSKTSpec) -> nn.Module:
-    """The fusion of `spec.fusion`; without DINO every kind is one convolution of CLIP's cost maps."""
+    """Build the fusion of `spec.fusion`; without DINO every kind is one convolution of CLIP's cost maps."""
     prompts = len(spec.templates) if spec.prompt_mode == "channels" else 1
     clip_maps = prompts * (4 if spec.rotations else 1)
     if not spec.dino:
@@ -125,5 +152,9 @@ class CostEmbedding(nn.Module):
         )
 
     def forward(self, *costs: Tensor) -> Tensor:
-        """clip (B, T, R * P, H, W) and, with DINO, dino (B, T, P, H, W) -> (B, T, C, H, W)."""
+        """Embed cost volumes clip (B, T, R * P, H, W) and, with DINO, dino (B, T, P, H, W).
+
+        Returns:
+            (B, T, C, H, W).
+        """
         return per_class(lambda *maps: self.projection(self.fusion(*maps)), self.chunk, *costs)

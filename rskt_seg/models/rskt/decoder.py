@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rskt_seg.layers.containers import ModuleListOf
+
 
 class Guide(nn.Module):
     """One encoder's tapped map brought to a stage's resolution and width: ReLU(project(side(x)))."""
@@ -19,13 +21,21 @@ class Guide(nn.Module):
         self.project = nn.Conv2d(channels, out, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, W, h, w) -> (B, G, H, W)."""
+        """Resize and project a tapped map, (B, W, h, w) -> (B, G, H, W)."""
         return F.relu(self.project(self.side(x)))
 
 
-def clip_guides(width: int, dim: int) -> nn.ModuleList:
-    """Guides of a CLIP tower of this width, whose taps are on the cost volume's grid: x2 and x4."""
-    return nn.ModuleList(
+class Guides(ModuleListOf[Guide]):
+    """Guides of one encoder, one for each upsampling stage."""
+
+    def forward(self, taps: Sequence[Tensor]) -> list[Tensor]:
+        """Guide every stage by a tapped map of its own, (B, W, h, w) each -> (B, G, H, W) each."""
+        return [guide(tap) for guide, tap in zip(self, taps, strict=True)]
+
+
+def clip_guides(width: int, dim: int) -> Guides:
+    """Build the guides of a CLIP tower of this width; its taps are on the grid of the cost volume: x2, x4."""
+    return Guides(
         [
             Guide(nn.ConvTranspose2d(width, 2 * dim, 2, stride=2), 2 * dim, dim // 4),
             Guide(nn.ConvTranspose2d(width, dim, 4, stride=4), dim, dim // 8),
@@ -33,9 +43,9 @@ def clip_guides(width: int, dim: int) -> nn.ModuleList:
     )
 
 
-def dino_guides(width: int, dim: int) -> nn.ModuleList:
-    """Guides of DINO, whose taps are on twice the cost volume's grid: x1 and x2."""
-    return nn.ModuleList(
+def dino_guides(width: int, dim: int) -> Guides:
+    """Build the guides of a DINO of this width; its taps are on twice that grid: x1, x2."""
+    return Guides(
         [
             Guide(nn.Conv2d(width, 2 * dim, 1), 2 * dim, dim // 4),
             Guide(nn.ConvTranspose2d(width, dim, 2, stride=2), dim, dim // 8),
@@ -44,10 +54,11 @@ def dino_guides(width: int, dim: int) -> nn.ModuleList:
 
 
 class UpsampleStage(nn.Module):
-    """x2: transposed convolution, guidance beside it, two 3x3 convolutions with GroupNorm and ReLU.
+    """Upsampling by 2: transposed convolution, then two 3x3 convolutions with GroupNorm and ReLU.
 
-    The guidance channels are convolved once per image and added to every class, which equals convolving
-    the concatenation [upsampled cost; guidance] of the published code up to float reassociation.
+    The first convolution sees the guidance beside the upsampled cost. The guidance channels are convolved
+    once per image and added to every class, which equals convolving the concatenation [upsampled cost;
+    guidance] of the published code up to rounding.
     """
 
     def __init__(self, inputs: int, outputs: int, guidance_dim: int, guides: int) -> None:
@@ -61,24 +72,39 @@ class UpsampleStage(nn.Module):
         self.norm2 = nn.GroupNorm(groups, outputs)
 
     def convolve_guidance(self, guides: Sequence[Tensor]) -> Tensor:
-        """Guides (B, G, H, W) in the order CLIP, RemoteCLIP, DINO -> their share of conv1, (B, C, H, W)."""
+        """Apply the first convolution to the guidance channels.
+
+        Args:
+            guides: Maps (B, G, H, W) in the order CLIP, RemoteCLIP, DINO.
+
+        Returns:
+            (B, C, H, W).
+        """
         return F.conv2d(torch.cat(list(guides), dim=1), self.conv1.weight[:, self.raised :], padding=1)
 
     def forward(self, x: Tensor, guidance: Tensor) -> Tensor:
-        """x (B, t, C, h, w), convolved guidance (B, C', H, W) -> (B, t, C', 2h, 2w)."""
-        raised = self.up(x.flatten(0, 1))
+        """Upsample the maps of a few classes.
+
+        Args:
+            x: (B, t, C, h, w).
+            guidance: Convolved guidance (B, C', 2h, 2w), see `convolve_guidance`.
+
+        Returns:
+            (B, t, C', 2h, 2w).
+        """
+        raised = self.up(x.flatten(0, 1))  # (N, C - G, 2h, 2w)
         cost = F.conv2d(raised, self.conv1.weight[:, : self.raised], padding=1).unflatten(0, x.shape[:2])
         mixed = F.relu(self.norm1((cost + guidance[:, None]).flatten(0, 1)))
         return F.relu(self.norm2(self.conv2(mixed))).unflatten(0, x.shape[:2])
 
 
 class Decoder(nn.Module):
-    """Two stages and a 3x3 head: cost embedding (B, T, C, h, w) -> logits (B, T, 4h, 4w)."""
+    """Two upsampling stages and a 3x3 head."""
 
     def __init__(self, dim: int, guides: int, chunk: int) -> None:
         super().__init__()
         self.chunk = chunk
-        self.stages = nn.ModuleList(
+        self.stages: ModuleListOf[UpsampleStage] = ModuleListOf(
             [
                 UpsampleStage(dim, dim // 2, dim // 4, guides),
                 UpsampleStage(dim // 2, dim // 4, dim // 8, guides),
@@ -87,11 +113,20 @@ class Decoder(nn.Module):
         self.head = nn.Conv2d(dim // 4, 1, 3, padding=1)
 
     def forward(self, x: Tensor, guides: Sequence[Sequence[Tensor]]) -> Tensor:
-        """`guides[j]`: the guidance maps (B, G, H, W) of stage j. Classes pass in chunks."""
+        """Decode a cost embedding, a few classes at a time.
+
+        Args:
+            x: (B, T, C, h, w).
+            guides: Entry j: the guidance maps (B, G, H, W) of stage j.
+
+        Returns:
+            Logits (B, T, 4h, 4w).
+        """
         guidance = [stage.convolve_guidance(maps) for stage, maps in zip(self.stages, guides, strict=True)]
         return torch.cat([self._decode(part, guidance) for part in x.split(self.chunk, dim=1)], dim=1)
 
     def _decode(self, x: Tensor, guidance: Sequence[Tensor]) -> Tensor:
+        """Decode (B, t, C, h, w) with the convolved guidance of every stage, (B, t, 4h, 4w)."""
         for stage, maps in zip(self.stages, guidance, strict=True):
             x = stage(x, maps)
         return self.head(x.flatten(0, 1)).squeeze(1).unflatten(0, x.shape[:2])

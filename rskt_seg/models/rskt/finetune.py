@@ -1,4 +1,4 @@
-"""What trains: the published fine-tuning policies (paper, table 6) as a function on parameters."""
+"""The published fine-tuning policies (paper, table 6) as a function on parameters."""
 
 from torch import nn
 
@@ -8,12 +8,14 @@ _QUERY_AND_VALUE = ("q_proj_weight", "v_proj_weight")
 
 
 def set_trainable(model: nn.Module, spec: RSKTSpec) -> None:
-    """Set `requires_grad` of every parameter of an RSKT model.
+    """Set `requires_grad` of every parameter of an RSKT model, in place.
 
-    CLIP ("attention": the query and value matrices of every block of both towers; "full": every block
-    of both towers; "freezeIMG": text query and value matrices and the text positions; "frozen": nothing).
-    DINO ("attention": `attn.qkv.weight` and positions; "full"; "frozen"). RemoteCLIP is frozen, the rest
-    trains. The query of CLIP's last visual block trains by this rule although the dense path never uses it.
+    RemoteCLIP is frozen. Of CLIP, `spec.clip_finetune` makes trainable: "attention", the query and value
+    matrices of every block of both towers; "full", every block of both towers; "freezeIMG", the query and
+    value matrices and the positions of the text tower; "frozen", nothing. Of DINO, `spec.dino_finetune`:
+    "attention", `attn.qkv.weight` and positions; "full", everything; "frozen", nothing. All else is trained.
+
+    By this rule the query of CLIP's last visual block is trainable although the dense path never uses it.
     """
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(_trains(name, spec))

@@ -15,24 +15,41 @@ from rskt_seg.models.rskt.spec import RSKTSpec
 
 
 def to_tokens(maps: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, H * W, C)."""
+    """Flatten maps to tokens, (N, C, H, W) -> (N, H * W, C)."""
     return maps.flatten(2).transpose(1, 2)
 
 
 def to_maps(tokens: Tensor, grid: torch.Size) -> Tensor:
-    """(N, H * W, C) -> (N, C, H, W)."""
+    """Arrange tokens on a grid (H, W), (N, H * W, C) -> (N, C, H, W)."""
     return tokens.transpose(1, 2).unflatten(2, tuple(grid))
 
 
 def to_class_tokens(x: Tensor, pooling: int) -> tuple[Tensor, torch.Size]:
-    """Average-pool (B, T, C, H, W); the classes of a cell become a sequence: (B * h * w, T, C), (h, w)."""
+    """Average-pool maps, and make the classes of each pooled cell a sequence.
+
+    Args:
+        x: (B, T, C, H, W).
+        pooling: Side of a pooled cell.
+
+    Returns:
+        Tokens (B * h * w, T, C), and the pooled grid (h, w).
+    """
     pooled = F.avg_pool2d(x.flatten(0, 1), pooling)
     tokens = pooled.unflatten(0, x.shape[:2]).permute(0, 3, 4, 1, 2).flatten(0, 2)
     return tokens, pooled.shape[2:]
 
 
 def from_class_tokens(tokens: Tensor, grid: torch.Size, shape: torch.Size) -> Tensor:
-    """Inverse of `to_class_tokens` up to pooling: resize the cells bilinearly to `shape` (B, T, C, H, W)."""
+    """Invert `to_class_tokens`, with bilinear resizing (align_corners True) in place of the pooling.
+
+    Args:
+        tokens: (B * h * w, T, C).
+        grid: (h, w).
+        shape: (B, T, C, H, W) of the result.
+
+    Returns:
+        (B, T, C, H, W).
+    """
     pooled = tokens.unflatten(0, (shape[0], *grid)).permute(0, 3, 4, 1, 2).flatten(0, 1)
     raised = F.interpolate(pooled, size=shape[3:], mode="bilinear", align_corners=True)
     return raised.unflatten(0, shape[:2])
@@ -56,8 +73,16 @@ class ReducedAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, tokens: Tensor, guidance: Tensor) -> Tensor:
-        """tokens (N, L, C), guidance maps (N, G, H, W) -> (N, L, C)."""
-        both = torch.cat([tokens, to_tokens(guidance)], dim=-1)
+        """Attend over space.
+
+        Args:
+            tokens: (N, L, C).
+            guidance: (N, G, H, W).
+
+        Returns:
+            (N, L, C).
+        """
+        both = torch.cat([tokens, to_tokens(guidance)], dim=-1)  # (N, L, C + G)
         maps = to_maps(both, guidance.shape[2:])
         k = self.k(self.norm_k(to_tokens(self.sr_k(maps))))
         v = self.v(self.norm_v(to_tokens(self.sr_v(maps[:, : self.value_dim]))))
@@ -74,7 +99,7 @@ class GatedMlp(nn.Module):
         self.fc3 = nn.Linear(3 * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., C) -> (..., C)."""
+        """Transform the last axis, (..., C) -> (..., C)."""
         return self.fc3(F.relu6(self.fc1(x)) * self.fc2(x))
 
 
@@ -88,10 +113,18 @@ class SpatialTransformer(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = GatedMlp(dim)
         self.dwconv = nn.Conv2d(dim, dim, 7, padding=3, groups=dim)
-        self.apply(_init)
+        self.apply(_initialise)
 
     def forward(self, x: Tensor, guidance: Tensor) -> Tensor:
-        """x (N, C, H, W), guidance (N, G, H, W), not normalised -> (N, C, H, W)."""
+        """Attend and transform, guided by maps that are not normalised.
+
+        Args:
+            x: (N, C, H, W).
+            guidance: (N, G, H, W).
+
+        Returns:
+            (N, C, H, W).
+        """
         tokens = to_tokens(x)
         tokens = tokens + self.attention(self.norm1(tokens), guidance)
         mixed = to_maps(self.mlp(self.norm2(tokens)), x.shape[2:])
@@ -111,7 +144,7 @@ class ClassAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, both: Tensor) -> Tensor:
-        """Cost tokens and text side by side (N, T, C + G) -> (N, T, C)."""
+        """Attend over classes, cost tokens and text side by side (N, T, C + G) -> (N, T, C)."""
         v = self.v(both[..., : self.value_dim])
         return self.proj(attend(self.q(both), self.k(both), v, self.heads))
 
@@ -119,9 +152,9 @@ class ClassAttention(nn.Module):
 class ClassTransformer(nn.Module):
     """CET: every 2x2 patch attends over classes, guided by text (equations 6 and 7).
 
-    The pooled stream is added back without being subtracted, as published, so the embedding roughly
-    doubles at every layer. With `text_in_pooling` the normalisation sees cost and text together; pooling
-    the text itself changes nothing, because it is constant over space.
+    The pooled stream is added to the input as published, so the embedding roughly doubles at every layer.
+    With `text_in_pooling` the normalisation sees cost and text together; pooling the text changes nothing,
+    because it is constant over space.
     """
 
     def __init__(
@@ -138,19 +171,27 @@ class ClassTransformer(nn.Module):
         self.attention = ClassAttention(dim, text_dim, heads, guided_values)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = GatedMlp(dim)
-        self.apply(_init)
+        self.apply(_initialise)
 
     def forward(self, x: Tensor, text: Tensor) -> Tensor:
-        """x (B, T, C, H, W), text (T, G) -> (B, T, C, H, W)."""
-        tokens, grid = to_class_tokens(x, pooling=2)
-        tokens = tokens + self.attention(self._with_text(tokens, text.expand(len(tokens), -1, -1)))
+        """Attend over classes and transform.
+
+        Args:
+            x: (B, T, C, H, W).
+            text: (T, G).
+
+        Returns:
+            (B, T, C, H, W).
+        """
+        tokens, grid = to_class_tokens(x, pooling=2)  # (B * h * w, T, C)
+        text = text.expand(len(tokens), -1, -1)
+        if self.text_in_pooling:
+            both = self.norm1(torch.cat([tokens, text], dim=-1))
+        else:
+            both = torch.cat([self.norm1(tokens), text], dim=-1)
+        tokens = tokens + self.attention(both)
         tokens = tokens + F.relu6(self.mlp(self.norm2(tokens)))
         return x + from_class_tokens(tokens, grid, x.shape)
-
-    def _with_text(self, tokens: Tensor, text: Tensor) -> Tensor:
-        if self.text_in_pooling:
-            return self.norm1(torch.cat([tokens, text], dim=-1))
-        return torch.cat([self.norm1(tokens), text], dim=-1)
 
 
 class AggregationLayer(nn.Module):
@@ -161,25 +202,35 @@ class AggregationLayer(nn.Module):
         self.spatial, self.classes, self.chunk = spatial, classes, chunk
 
     def forward(self, x: Tensor, image: Tensor, text: Tensor) -> Tensor:
-        """x (B, T, C, H, W), image guidance (B, G, H, W), text guidance (T, C) -> (B, T, C, H, W)."""
+        """Refine a cost embedding.
+
+        Args:
+            x: (B, T, C, H, W).
+            image: Image guidance (B, G, H, W).
+            text: Text guidance (T, C).
+
+        Returns:
+            (B, T, C, H, W).
+        """
         repeated = image[:, None].expand(-1, x.shape[1], -1, -1, -1)
         return self.classes(per_class(self.spatial, self.chunk, x, repeated), text)
 
 
 def efficient_layer(spec: RSKTSpec, guidance_dim: int) -> AggregationLayer:
-    """One SET and one CET."""
+    """Build a layer of one SET and one CET."""
     dim, heads = spec.hidden_dim, spec.num_heads
     spatial = SpatialTransformer(dim, guidance_dim, heads, spec.guided_values)
     classes = ClassTransformer(dim, dim, heads, spec.guided_values, spec.text_in_pooling)
     return AggregationLayer(spatial, classes, spec.class_chunk)
 
 
-def _init(module: nn.Module) -> None:
-    # The published initialisation of these two blocks; everything else keeps PyTorch's defaults.
+def _initialise(module: nn.Module) -> None:
+    # Published for these two blocks; everything else keeps PyTorch's defaults.
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Conv2d):
         fan_out = module.weight[0, 0].numel() * module.out_channels // module.groups
         nn.init.normal_(module.weight, std=(2.0 / fan_out) ** 0.5)
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -27,7 +27,7 @@ from rskt_seg.models.rskt.fusion import (
 from rskt_seg.models.rskt.spec import RSKTSpec
 
 PADDED_CLASSES = 256
-"""The class axis is filled up to this number with learned tokens, so cost hardly depends on T."""
+"""Classes are padded to this number with learned tokens, so that the cost hardly depends on T."""
 
 
 class WindowAttention(nn.Module):
@@ -42,20 +42,30 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, both: Tensor, mask: Tensor | None) -> Tensor:
-        """both (N * W, L, C + G) window-major per image, mask (W, L, L) -> (N * W, L, C)."""
+        """Attend within windows, W of them a map.
+
+        Args:
+            both: Tokens and guidance side by side (N * W, L, C + G), the windows of a map one after another.
+            mask: Additive mask (W, L, L), see `shift_mask`; None: windows are not shifted.
+
+        Returns:
+            (N * W, L, C).
+        """
         q, k, v = (
             split_heads(x, self.heads) for x in (self.q(both), self.k(both), self.v(both[..., : self.dim]))
         )
         if mask is None:
             return self.proj(merge_heads(F.scaled_dot_product_attention(q, k, v)))
         windows = len(mask)
-        q, k, v = (x.unflatten(0, (-1, windows)) for x in (q, k, v))
+        q, k, v = (x.unflatten(0, (-1, windows)) for x in (q, k, v))  # (N, W, heads, L, C / heads)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[None, :, None].to(q.dtype))
         return self.proj(merge_heads(out.flatten(0, 1)))
 
 
 class WindowBlock(nn.Module):
     """Pre-norm window attention and MLP; `shift` > 0 cyclically shifts the windows."""
+
+    attn_mask: Tensor | None
 
     def __init__(self, dim: int, guidance_dim: int, heads: int, grid: int, window: int, shift: int) -> None:
         super().__init__()
@@ -68,7 +78,15 @@ class WindowBlock(nn.Module):
         self.register_buffer("attn_mask", mask, persistent=False)
 
     def forward(self, tokens: Tensor, guidance: Tensor) -> Tensor:
-        """tokens (N, L, C), normalised guidance tokens (N, L, G) -> (N, L, C)."""
+        """Attend within windows and transform.
+
+        Args:
+            tokens: (N, L, C), L = grid ** 2.
+            guidance: Normalised guidance (N, L, G).
+
+        Returns:
+            (N, L, C).
+        """
         both = torch.cat([self.norm1(tokens), guidance], dim=-1).unflatten(1, (self.grid, self.grid))
         shifts = (self.shift, self.shift)
         windows = partition(torch.roll(both, (-self.shift, -self.shift), (1, 2)), self.window)
@@ -91,13 +109,21 @@ class WindowTransformer(nn.Module):
         self.guidance_norm = nn.LayerNorm(guidance_dim)
 
     def forward(self, x: Tensor, guidance: Tensor) -> Tensor:
-        """x (N, C, H, W), guidance (N, G, H, W) -> (N, C, H, W)."""
+        """Attend over space.
+
+        Args:
+            x: (N, C, H, W).
+            guidance: (N, G, H, W), not normalised.
+
+        Returns:
+            (N, C, H, W).
+        """
         guide = self.guidance_norm(to_tokens(guidance))
         return to_maps(self.block_2(self.block_1(to_tokens(x), guide), guide), x.shape[2:])
 
 
 class PaddedClassTransformer(nn.Module):
-    """Attention over classes filled up with learned tokens, on a pooled grid."""
+    """Attention over classes padded with learned tokens, on a pooled grid."""
 
     def __init__(
         self,
@@ -121,14 +147,22 @@ class PaddedClassTransformer(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.ReLU(), nn.Linear(4 * dim, dim))
 
     def forward(self, x: Tensor, text: Tensor) -> Tensor:
-        """x (B, T, C, H, W), text (T, G) -> (B, T, C, H, W)."""
+        """Attend over classes and transform.
+
+        Args:
+            x: (B, T, C, H, W).
+            text: (T, G).
+
+        Returns:
+            (B, T, C, H, W).
+        """
         classes = x.shape[1]
-        tokens, grid = to_class_tokens(x, self.pooling)
+        tokens, grid = to_class_tokens(x, self.pooling)  # (B * h * w, T, C)
         text = text.expand(len(tokens), -1, -1)
         missing = max(self.padded_classes - classes, 0)
         tokens = torch.cat([tokens, self.padding_tokens.expand(len(tokens), missing, -1)], dim=1)
         text = torch.cat([text, self.padding_guidance.expand(len(tokens), missing, -1)], dim=1)
-        normed = self.norm1(tokens)
+        normed = self.norm1(tokens)  # (B * h * w, max(T, padded_classes), C)
         both = torch.cat([normed, text], dim=-1)
         tokens = tokens + self.attend(self.q(both), self.k(both), self.v(normed), self.heads)
         tokens = (tokens + self.mlp(self.norm2(tokens)))[:, :classes]
@@ -136,7 +170,11 @@ class PaddedClassTransformer(nn.Module):
 
 
 def original_layer(spec: RSKTSpec, guidance_dim: int, grid: int) -> AggregationLayer:
-    """Window attention over space, then padded attention over classes."""
+    """Build a layer of window attention over space and padded attention over classes.
+
+    Raises:
+        ConfigError: The window does not divide the grid of the cost volume, or the pooling exceeds it.
+    """
     dim, heads = spec.hidden_dim, spec.window_heads
     if spec.pooling > grid:
         raise ConfigError(f"pooling={spec.pooling} exceeds the {grid} x {grid} grid of the cost volume")

@@ -4,11 +4,11 @@
 published code ("published" below); the options that restore the paper's own wording name the equation.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from rskt_seg.encoders.text import expand_templates
 from rskt_seg.errors import ConfigError
-from rskt_seg.models.options import refuse_unread
+from rskt_seg.models.options import Range, Spec, check_options, refuse_unread
 
 _CHOICES = {
     "encoder": ("vitb16", "vitl14", "tiny"),
@@ -21,17 +21,27 @@ _CHOICES = {
     "clip_finetune": ("attention", "full", "freezeIMG", "frozen"),
     "dino_finetune": ("attention", "full", "frozen"),
 }
+_RANGES: dict[str, Range] = {
+    "num_layers": (0, None),
+    "hidden_dim": (1, None),
+    "num_heads": (1, None),
+    "pooling": (1, None),
+    "window": (1, None),
+    "window_heads": (1, None),
+    "class_chunk": (1, None),
+}
 _ORIGINAL_ONLY = ("pooling", "window", "attention", "window_heads")
 _EFFICIENT_ONLY = ("num_heads", "dino_in_set", "guided_values", "text_in_pooling")
 _DINO_ONLY = ("fusion", "dino_in_set", "dino_finetune")
 
 
 @dataclass(frozen=True)
-class RSKTSpec:
+class RSKTSpec(Spec):
     """Options of `rskt_seg.models.rskt.RSKT`.
 
-    Raises `ConfigError` on a value outside the choices, on an option that the chosen components do
-    not read (it would change nothing), and on combinations the published code cannot build.
+    Raises:
+        ConfigError: A value is of the wrong type, not among the choices or out of range; an option was
+            changed that the chosen components do not read; or the published code cannot build the model.
     """
 
     encoder: str = "vitb16"
@@ -47,34 +57,34 @@ class RSKTSpec:
     rotations: bool = True
     """Encode the image in four rotations (R-I in table 2); False uses the upright image alone."""
     dino: bool = True
-    """Use RS-DINO: its cost volume and its guidance of the upsampler."""
+    """Use RS-DINO: its cost volume, and its features to guide the upsampler."""
     remote_clip: bool = True
     """Use RemoteCLIP to guide the upsampler (RS-Transfer)."""
     aggregator: str = "efficient"
-    """"efficient" (RS-Fusion: SET and CET) or "original" (CAT-Seg style windows, class padding)."""
+    """"efficient" (RS-Fusion: SET and CET) or "original" (windows and padded classes, as in CAT-Seg)."""
     pooling: int = 2
-    """Class-attention pooling of the "original" aggregator."""
+    """Side of the pooled cells of class attention in the "original" aggregator."""
     window: int = 12
-    """Window side of the "original" aggregator."""
+    """Side of a window of the "original" aggregator in cells."""
     attention: str = "linear"
     """Class attention of the "original" aggregator: "linear" or "full"."""
     window_heads: int = 4
     """Attention heads of the "original" aggregator."""
     padding: str = "published"
-    """"published": zero-pad each image to a multiple of 32 before resizing it to the working square,
-    as the published evaluation does; "aligned": resize the image alone, nothing is shifted."""
+    """"published": zero-pad each image to a multiple of 32 before resizing it to the working square, as the
+    published evaluation does; "aligned": resize without padding, so that nothing is shifted."""
     templates: tuple[str, ...] = ("A photo of a {} in the scene",)
-    """Prompt templates, one `{}` each; their number is P. "imagenet" and "imagenet_select" stand for
-    open_clip's sets of 80 and 7."""
+    """P prompt templates, one `{}` each. "imagenet" and "imagenet_select" stand for open_clip's sets of 80
+    and 7."""
     prompt_mode: str = "average"
-    """P templates: "average" their embeddings, or keep them as P "channels" of the cost volume
-    (the paper's H x W x N_t x P tensor); the same for one template."""
+    """"average" the embeddings of the P templates, or keep them as P "channels" of the cost volume (the
+    paper's H x W x N_t x P tensor). No difference for one template."""
     cost_projection: bool = False
     """Linear layer after the fused cost volume (the paper, after equation 3)."""
     dino_in_set: bool = False
-    """DINO features beside CLIP's in the SET guidance (equation 4)."""
+    """Guide SET by DINO's features beside CLIP's (equation 4)."""
     guided_values: bool = False
-    """Values of SET and CET see the guidance and the text too (equations 5 and 7)."""
+    """Compute the values of SET and CET from the guidance and the text too (equations 5 and 7)."""
     text_in_pooling: bool = False
     """Concatenate cost and text before pooling and normalising in CET (equation 6)."""
     loss: str = "bce"
@@ -82,16 +92,15 @@ class RSKTSpec:
     mask_ignored: bool = False
     """Leave ignored pixels out of the loss; published: they are negatives of every class."""
     clip_finetune: str = "attention"
-    """What of CLIP trains: "attention" (q and v matrices, published), "full", "freezeIMG", "frozen"."""
+    """Trained parameters of CLIP: "attention" (q and v matrices, published), "full", "freezeIMG", "frozen";
+    see `rskt_seg.models.rskt.finetune.set_trainable`."""
     dino_finetune: str = "frozen"
-    """What of DINO trains: "frozen" (published), "attention", "full"."""
+    """Trained parameters of DINO: "frozen" (published), "attention", "full"."""
     class_chunk: int = 8
-    """Classes that SET and the decoder process at a time; bounds memory, changes no result."""
+    """Number of classes that SET and the decoder process at a time; bounds memory, changes no result."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if field.name != "templates":
-                _check_value(field.name, getattr(self, field.name), type(field.default))
+        check_options(self, _CHOICES, _RANGES)
         object.__setattr__(self, "templates", expand_templates(self.templates))
         if self.hidden_dim not in (8, 16, 32) and self.hidden_dim % 64:
             raise ConfigError(f"hidden_dim must be 8, 16, 32 or a multiple of 64; found {self.hidden_dim}")
@@ -104,13 +113,3 @@ class RSKTSpec:
             refuse_unread(self, _EFFICIENT_ONLY, "aggregator='original'")
         if not self.dino:
             refuse_unread(self, _DINO_ONLY, "dino=False")
-
-
-def _check_value(name: str, value: object, kind: type) -> None:
-    if name in _CHOICES:
-        if value not in _CHOICES[name]:
-            raise ConfigError(f"{name} must be one of {', '.join(_CHOICES[name])}; found {value!r}")
-    elif type(value) is not kind:
-        raise ConfigError(f"{name} must be of type {kind.__name__}; found {value!r}")
-    elif kind is int and value < (0 if name == "num_layers" else 1):
-        raise ConfigError(f"{name} must be at least {0 if name == 'num_layers' else 1}; found {value}")

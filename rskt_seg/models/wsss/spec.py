@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from rskt_seg.encoders.presets import CLIP_TINY, CLIP_VITB16
 from rskt_seg.errors import ConfigError
-from rskt_seg.models.options import check_options, refuse_unread
+from rskt_seg.models.options import Spec, check_options, refuse_unread
 
 CLIP_PRESETS = {"vitb16": CLIP_VITB16, "tiny": CLIP_TINY}
 """CLIP presets by the names that `encoder` takes."""
@@ -64,7 +64,7 @@ CLASS_PREFIX = "class:"
 
 
 @dataclass(frozen=True)
-class PriorWSSSSpec:
+class PriorWSSSSpec(Spec):
     """Options of `rskt_seg.models.wsss.PriorWSSS`.
 
     Raises:
