@@ -9,11 +9,11 @@ from pathlib import Path
 from rskt_seg.data.catalog import SPLITS, Files, Split, expected_layout, find_files
 from rskt_seg.data.checking.findings import ERROR, NOTE, Fault, Finding, Kind, Report, collect
 from rskt_seg.data.checking.images import PASSED_OVER, check_images, copies, file_labels
+from rskt_seg.data.checking.label_statistics import absent_classes, collapsed, stray_faults, strays, suspicion
 from rskt_seg.data.checking.probe import Facts, read_pair
 from rskt_seg.data.fingerprint import combine
 from rskt_seg.data.own import Colors, read_own
-from rskt_seg.data.parallel import over_files
-from rskt_seg.data.whole import absent_classes, collapsed, stray_faults, strays, suspicion
+from rskt_seg.data.parallel import map_files
 from rskt_seg.errors import DatasetError, DatasetNotFoundError
 
 ALL = "all"
@@ -78,7 +78,7 @@ def check_split(split: Split, root: str | Path, workers: int | None = None, prog
     of workers. Of a split without masks the file of image-level labels takes their place.
     """
     folders = (str(Path(root) / split.images), str(Path(root) / (split.labels or split.image_labels)))
-    about = (split.name, folders, split.class_set.names, split.ignore)
+    about = (split.name, folders, split.class_set.names, split.ignore_label)
     try:
         files = find_files(split, root)
     except DatasetError as error:
@@ -87,13 +87,13 @@ def check_split(split: Split, root: str | Path, workers: int | None = None, prog
         return Report(*about, findings=(Finding(kind),))
     if not split.labels:
         return check_images(split, root, about, files, workers, progress)
-    facts = list(over_files(read_pair, files.pairs, split.name, workers, progress))
+    facts = list(map_files(read_pair, files.pairs, split.name, workers, progress))
     totals, in_files = Counter(), Counter()
     for fact in facts:
         totals.update(fact.counts)
         in_files.update(fact.counts.keys())
     digests = [fact.digests for fact in facts if fact.digests is not None]
-    number, ignore = len(split.class_set), split.ignore
+    number, ignore = len(split.class_set), split.ignore_label
     ids = [k if k != ignore else None for k in range(number)] + [ignore]
     return Report(
         *about,
@@ -135,7 +135,7 @@ def shared_images(reports: Mapping[Split, Report]) -> list[Finding]:
 
 
 def _faults(split: Split, files: Files, facts: Sequence[Facts], totals: Counter) -> Iterator[Fault]:
-    names, ignore = split.class_set.names, split.ignore
+    names, ignore = split.class_set.names, split.ignore_label
     yield from _orphans(files)
     for fact in facts:
         yield from fact.faults
@@ -147,15 +147,17 @@ def _faults(split: Split, files: Files, facts: Sequence[Facts], totals: Counter)
     yield from copies((fact.pair.image, fact.image, fact.digests and fact.digests.label) for fact in facts)
     if split in SPLITS:
         yield from _other_cases(split, files)
-    for folder in files.passed_over:
+    for folder in files.skipped:
         yield Fault(PASSED_OVER, *folder.rsplit(": ", 1))
 
 
 def _orphans(files: Files) -> Iterator[Fault]:
     cure = "partners have equal stems, as a.jpg and a.png: add what is missing or remove what is left alone"
-    if files.alone_by_case:
+    if files.unpaired_by_case:
         cure += "; some stems differ in case alone: rename them"
-    for paths, what in zip(files.alone, ("images without a label", "labels without an image"), strict=True):
+    for paths, what in zip(
+        files.unpaired, ("images without a label", "labels without an image"), strict=True
+    ):
         yield from (Fault(Kind(ERROR, what, cure), str(path)) for path in paths)
 
 

@@ -10,7 +10,7 @@ from rskt_seg.data.checking.findings import ERROR, NOTE, Fault, Kind, Report, co
 from rskt_seg.data.checking.probe import read_image
 from rskt_seg.data.fingerprint import Digests, combine
 from rskt_seg.data.image_labels import ImageLabels, split_image_labels
-from rskt_seg.data.parallel import over_files
+from rskt_seg.data.parallel import map_files
 from rskt_seg.errors import DatasetError
 
 PASSED_OVER = Kind(NOTE, "other files lie in the folders", "they are passed over")
@@ -29,11 +29,11 @@ def check_images(
     progress: bool = True,
 ) -> Report:
     """The report on a split that has image-level labels alone. `about`: the first fields of the report."""
-    images = list(over_files(read_image, list(files.images.values()), split.name, workers, progress))
+    images = list(map_files(read_image, list(files.images.values()), split.name, workers, progress))
     labels, faults = file_labels(split, root)
     faults += [fault for image in images for fault in image.faults]
     faults += copies((i.path, i.digest, labels.get(i.path.stem)) for i in images)
-    faults += [Fault(PASSED_OVER, *folder.rsplit(": ", 1)) for folder in files.passed_over]
+    faults += [Fault(PASSED_OVER, *folder.rsplit(": ", 1)) for folder in files.skipped]
     shown = Counter(k for ids in labels.values() for k in ids)
     if labels:
         faults += _class_faults(shown, split.class_set.names)

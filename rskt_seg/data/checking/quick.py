@@ -10,10 +10,10 @@ import numpy as np
 
 from rskt_seg.data.catalog import Pair
 from rskt_seg.data.checking.findings import ERROR, Fault, Finding, collect
-from rskt_seg.data.checking.probe import header_faults, id_counts, image_faults, refused
-from rskt_seg.data.labels import read_label
-from rskt_seg.data.parallel import over_files
-from rskt_seg.data.whole import stray_faults, suspicion
+from rskt_seg.data.checking.label_statistics import stray_faults, suspicion
+from rskt_seg.data.checking.probe import header_faults, image_faults, refused
+from rskt_seg.data.labels import id_counts, read_label
+from rskt_seg.data.parallel import map_files
 from rskt_seg.errors import LabelError
 
 SAMPLE = 32
@@ -47,7 +47,7 @@ def _header_faults(
     function: Callable[[Any], list[Fault]], items: Sequence, name: str, workers: int | None
 ) -> list[Fault]:
     faults: list[Fault] = []
-    with closing(over_files(function, items, name, workers, delay=_DELAY)) as headers:
+    with closing(map_files(function, items, name, workers, delay=_DELAY)) as headers:
         for found in headers:
             faults += found
             if _errors(faults) >= _ENOUGH:
@@ -63,7 +63,7 @@ def _id_faults(
     totals: Counter = Counter()
     counted, faults, doubt = [], [], None
     for part in ([labels[k] for k in sampled], [labels[k] for k in rest]):
-        with closing(over_files(_read_ids, part, name, workers, delay=_DELAY)) as results:
+        with closing(map_files(_read_ids, part, name, workers, delay=_DELAY)) as results:
             for path, result in zip(part, results, strict=True):
                 if isinstance(result, Fault):
                     faults.append(result)

@@ -6,9 +6,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from rskt_seg.data.convert import find_converter, lowered_ids
+from rskt_seg.data.convert import find_converter, reduce_zero_label
 from rskt_seg.data.labels import read_label
-from rskt_seg.data.parallel import over_files
+from rskt_seg.data.parallel import map_files
 from rskt_seg.data.preparation.download import Download, Member
 from rskt_seg.data.preparation.job import NamedBytes, do
 from rskt_seg.data.preparation.layouts import Recipe
@@ -48,7 +48,7 @@ def prepare(
             with Record(plan, root, options) as record:
                 todo = [job for job in plan.jobs if not record.holds(job)]
                 work = partial(do, record=record, download=download)
-                for _ in over_files(work, todo, f"preparing {recipe.dataset}", workers, progress):
+                for _ in map_files(work, todo, f"preparing {recipe.dataset}", workers, progress):
                     pass
                 return record.close(len(todo))
         except OSError as error:
@@ -111,7 +111,7 @@ def _refuse_converted(plan: Plan, download: Download) -> None:
     jobs: dict[str, list[Job]] = {}
     for job in plan.jobs:
         for name in dict.fromkeys(target.converter for target in job.targets):
-            if find_converter(name).function is lowered_ids:
+            if find_converter(name).function is reduce_zero_label:
                 jobs.setdefault(name, []).append(job)
     for name, those in jobs.items():
         sample = those[:: max(1, len(those) // _SAMPLED)]

@@ -29,7 +29,7 @@ def lay_out(root: Path, split: Split = SPLIT, stems: list[str] = STEMS) -> Path:
     for stem in stems:
         image = rng.integers(0, 256, (*SHAPE, 3), dtype=np.uint8)
         ids = (np.arange(SHAPE[0] * SHAPE[1]) % len(split.class_set)).astype(np.uint8).reshape(SHAPE)
-        ids[0] = split.ignore
+        ids[0] = split.ignore_label
         Image.fromarray(image).save(root / split.images / f"{stem}.{split.image_extensions[0]}")
         Image.fromarray(ids).save(root / split.labels / f"{stem}.{split.label_extensions[0]}")
     return root
@@ -46,7 +46,7 @@ def check(root: Path, split: Split = SPLIT) -> Report:
 
 
 def quick(root: Path, split: Split = SPLIT) -> list[Finding]:
-    return quick_check(split.name, pairs(split, root), split.class_set.names, split.ignore)
+    return quick_check(split.name, pairs(split, root), split.class_set.names, split.ignore_label)
 
 
 def one(findings, what: str) -> Finding:

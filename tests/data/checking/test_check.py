@@ -10,7 +10,7 @@ from PIL import Image
 
 from rskt_seg.data.catalog import SPLITS, ClassSet, Split, find_split, pairs
 from rskt_seg.data.checking.quick import SAMPLE
-from rskt_seg.data.fingerprint import fingerprint
+from rskt_seg.data.fingerprint import compute_fingerprint
 from tests.data.checking.checked import (
     CLASSES,
     FAULTS,
@@ -36,7 +36,7 @@ def test_a_clean_set_of_each_row_has_no_finding(split, tmp_path):
     report = check(tmp_path, split)
     assert report.findings == () and report.ok and report.count == len(STEMS)
     assert quick(tmp_path, split) == []
-    assert report.fingerprint == fingerprint(pairs(split, tmp_path), progress=False)
+    assert report.fingerprint == compute_fingerprint(pairs(split, tmp_path), progress=False)
 
 
 def test_the_histogram_counts_pixels_and_files_of_each_class_and_of_what_is_ignored(tmp_path):
@@ -169,7 +169,7 @@ def test_0_and_255_are_fine_where_there_is_one_class(tmp_path):
     (254, (0, 1, 255, 254), "if 255 is what the labels ignore"),
 ])  # fmt: skip
 def test_a_mistaken_ignored_id_is_told(ignore, values, words, tmp_path):
-    split = Split("own", "own", "all", "x", "y", ("png",), ("png",), CLASSES, ignore=ignore)
+    split = Split("own", "own", "all", "x", "y", ("png",), ("png",), CLASSES, ignore_label=ignore)
     lay_out(tmp_path)
     relabel(tmp_path, lambda ids: np.resize(np.array(values, np.uint8), SHAPE))
     assert words in one(check(tmp_path, split).findings, "label ids outside").kind.cure
@@ -177,7 +177,7 @@ def test_a_mistaken_ignored_id_is_told(ignore, values, words, tmp_path):
 
 @pytest.mark.parametrize("ignore", [0, 254])
 def test_another_ignored_id_is_counted_as_ignored(ignore, tmp_path):
-    split = Split("own", "own", "all", "x", "y", ("png",), ("png",), CLASSES, ignore=ignore)
+    split = Split("own", "own", "all", "x", "y", ("png",), ("png",), CLASSES, ignore_label=ignore)
     report = check(lay_out(tmp_path, split), split)
     assert report.findings == () and quick(tmp_path, split) == []
     assert report.histogram[-1] > 0 and sum(report.histogram) == 6 * SHAPE[0] * SHAPE[1]
@@ -186,7 +186,7 @@ def test_another_ignored_id_is_counted_as_ignored(ignore, tmp_path):
 
 
 def test_a_class_whose_id_is_ignored_is_not_missed(tmp_path):
-    split = Split("own", "own", "all", "x", "y", ("png",), ("png",), CLASSES, ignore=0)
+    split = Split("own", "own", "all", "x", "y", ("png",), ("png",), CLASSES, ignore_label=0)
     relabel(lay_out(tmp_path), lambda ids: np.where(ids % 4 == 0, 1, ids % 4).astype(np.uint8))
     report = check(tmp_path, split)
     assert report.histogram[0] == report.histogram[-1] == 0

@@ -17,7 +17,7 @@ from rskt_seg.commands.entry import run
 from rskt_seg.data.catalog import SPLITS, ClassSet, Pair, Split, find_split, pairs
 from rskt_seg.data.checking.check import select_splits, shared_images
 from rskt_seg.data.checking.quick import SAMPLE, quick_check
-from rskt_seg.data.fingerprint import fingerprint
+from rskt_seg.data.fingerprint import compute_fingerprint
 from rskt_seg.errors import DatasetError, DatasetNotFoundError
 from rskt_seg.palette import palette
 from tests.data.checking.checked import (
@@ -164,7 +164,7 @@ def test_the_command_exits_with_0_1_or_2_and_prints_what_it_found(command, tmp_p
     lay_out(tmp_path, find_split("UDD5_all_sem_seg"))
     status, out, _ = command("UDD5", "--root", tmp_path)
     assert status == 0 and "6 pairs, 5 classes, no error" in out and re.search(r"4 +Other +19\.", out)
-    mark = fingerprint(pairs(find_split("UDD5_all_sem_seg"), tmp_path), progress=False)
+    mark = compute_fingerprint(pairs(find_split("UDD5_all_sem_seg"), tmp_path), progress=False)
     assert out.rstrip().endswith(f"fingerprint  {mark}")
 
     (tmp_path / "UDD5/all/gt/s3.png").unlink()

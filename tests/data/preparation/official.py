@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from rskt_seg.data.class_sets import DEEPGLOBE_FCTL, DLRSD, ISAID, ISPRS, UAVID, UDD5, VDD, ClassSet
+from rskt_seg.data.class_sets import DEEPGLOBE_WITH_UNKNOWN, DLRSD, ISAID, ISPRS, UAVID, UDD5, VDD, ClassSet
 from rskt_seg.data.split_lists import LISTS, read_list
 
 BLACK = (0, 0, 0)
@@ -185,7 +185,9 @@ def deepglobe(root: Path) -> dict[str, np.ndarray]:
     for part in LISTS["deepglobe"]:
         for stem in read_list(f"deepglobe_{part}")[:2]:
             photograph(root / f"train/{stem}_sat.jpg", (24, 24))
-            ids[stem] = colors(root / f"train/{stem}_mask.png", DEEPGLOBE_FCTL, (24, 24), ignored=False)
+            ids[stem] = colors(
+                root / f"train/{stem}_mask.png", DEEPGLOBE_WITH_UNKNOWN, (24, 24), ignored=False
+            )
     photograph(root / "valid/1_sat.jpg", (24, 24))
     return ids
 

@@ -110,8 +110,18 @@ FAULTS = {
         LabelError,
         r"P0002_instance.*converted to ids",
     ),
-    "a label that lost its palette": ("DLRSD", palette_lost, LabelError, r"airplane03\.png: a palette file"),
-    "a label lowered before": ("LoveDA", lowered_before, LabelError, r"1366\.png: official ids 0\.\.7.*255"),
+    "a label that lost its palette": (
+        "DLRSD",
+        palette_lost,
+        LabelError,
+        r"airplane03\.png: expected a palette file",
+    ),
+    "a label lowered before": (
+        "LoveDA",
+        lowered_before,
+        LabelError,
+        r"1366\.png: .*official ids 0\.\.7.*255",
+    ),
     "an image without label": (
         "UAVid",
         no_label,
