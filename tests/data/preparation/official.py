@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from rskt_seg.data.catalog import find_split, pairs
 from rskt_seg.data.class_sets import DEEPGLOBE_FCTL, DLRSD, ISAID, ISPRS, UAVID, UDD5, VDD, ClassSet
+from rskt_seg.data.preparation import Options, Summary, prepare
 from rskt_seg.data.split_lists import LISTS, read_list
 
 BLACK = (0, 0, 0)
@@ -220,3 +222,18 @@ def zipped(folder: Path, archive: Path, prefix: str = "") -> Path:
         for file in sorted(p for p in folder.rglob("*") if p.is_file()):
             out.write(file, prefix + file.relative_to(folder).as_posix())
     return archive
+
+
+PARTIAL = {"deepglobe": {"allow_missing": True}}
+"""Options that a miniature needs: that of DeepGlobe has two images of each published list."""
+
+
+def prepare_quietly(name: str, source: Path, root: Path, workers: int = 2, **options) -> Summary:
+    """Prepare a dataset from one source, without a progress bar."""
+    options = PARTIAL.get(name, {}) | options
+    return prepare(name, [source], root, Options(**options), workers=workers, progress=False)
+
+
+def stems_of(root: Path, name: str) -> list[str]:
+    """The stems of a prepared split called `<name>_sem_seg`."""
+    return [pair.image.stem for pair in pairs(find_split(f"{name}_sem_seg"), root)]
