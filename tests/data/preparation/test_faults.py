@@ -184,7 +184,9 @@ def test_a_whole_set_of_lowered_ids_is_told_from_official_ones(tmp_path):
         folder = tmp_path / "src/Train/Rural"
         photograph(folder / f"images_png/{number}.png", (20, 20))
         numbers(folder / f"masks_png/{number}.png", 7, (20, 20))
-    with pytest.raises(DatasetError, match=r"holds the official id 7 \(Agriculture\).*converted already"):
+    with pytest.raises(
+        DatasetError, match=r"the official id 7 \(Agriculture\) was expected.*converted already"
+    ):
         prepare_quietly("LoveDA", tmp_path / "src", tmp_path / "out")
     assert labels_below(tmp_path) == labels_below(tmp_path / "src")
 
@@ -242,7 +244,7 @@ def test_archives_that_cannot_be_read_are_named(tmp_path):
     archive = zipped(tmp_path / "src", tmp_path / "zips/Train.zip")
     whole = archive.read_bytes()
     archive.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DatasetError, match=r"Train\.zip is not a whole zip archive"):
+    with pytest.raises(DatasetError, match=r"Train\.zip is not a complete zip archive"):
         prepare_quietly("LoveDA", tmp_path / "zips", tmp_path / "out")
     archive.write_bytes(whole)
     (tmp_path / "zips/Val.rar").write_bytes(b"Rar!")
@@ -252,7 +254,7 @@ def test_archives_that_cannot_be_read_are_named(tmp_path):
     with pytest.raises(DatasetError, match=r"several volumes .*zip -s 0 Train\.zip"):
         prepare_quietly("LoveDA", tmp_path / "zips", tmp_path / "out")
     (tmp_path / "zips/Train.z01").rename(tmp_path / "zips/Other.zip.002")
-    with pytest.raises(DatasetError, match="whose first one is not beside it"):
+    with pytest.raises(DatasetError, match="its first volume is not beside it"):
         prepare_quietly("LoveDA", tmp_path / "zips", tmp_path / "out")
 
 
@@ -308,7 +310,7 @@ def test_a_set_is_prepared_by_one_process_at_a_time_into_a_folder(tmp_path):
         with pytest.raises(DatasetError, match="is in use"):
             prepare_quietly("VDD", tmp_path / "src", tmp_path / "out")
     (tmp_path / "file").write_text("")
-    with pytest.raises(DatasetError, match="is no folder"):
+    with pytest.raises(DatasetError, match="is not a folder"):
         prepare_quietly("VDD", tmp_path / "src", tmp_path / "file")
     with pytest.raises(DatasetError, match="at least one worker"):
         prepare("VDD", [tmp_path / "src"], tmp_path / "out", workers=0)
@@ -324,7 +326,7 @@ def test_a_journal_never_reaches_out_of_the_folders_of_its_set(tmp_path):
     theirs.write_text("mine")
     with open(tmp_path / "out/VDD/prepare.jsonl", "a") as journal:
         journal.write('{"part": "train", "stem": "x", "begun": ["VDD/src/../../../precious"]}\n')
-    with pytest.raises(DatasetError, match="which is no file of this set"):
+    with pytest.raises(DatasetError, match="which is outside the folders of this set"):
         prepare_quietly("VDD", tmp_path / "src", tmp_path / "out", overwrite=True)
     assert theirs.read_text() == "mine"
 

@@ -17,8 +17,8 @@ from rskt_seg.data.checking.check import check_split, select_splits
 from rskt_seg.data.class_sets import ISAID_16
 from rskt_seg.data.labels import read_label
 from rskt_seg.data.preparation import RECIPES, Options, plan_only, prepare, run
-from rskt_seg.data.preparation.draw import draw_pieces
-from rskt_seg.data.preparation.job import do
+from rskt_seg.data.preparation.sampling import sample_crops
+from rskt_seg.data.preparation.scene import convert_scene
 from rskt_seg.data.preparation.windows import RandomCrops
 from rskt_seg.errors import DatasetError, LabelError
 from rskt_seg.palette import palette
@@ -137,7 +137,7 @@ def official_keys() -> list[tuple[str, str]]:
 
 
 def test_the_official_scenes_give_the_published_numbers_and_parts_never_meet():
-    drawn, notes = draw_pieces(LAYOUT, official_keys())
+    drawn, notes = sample_crops(LAYOUT, official_keys())
     pieces = [(key, name, target.split) for key, those in drawn.items() for name, target in those]
     assert Counter(split for *_, split in pieces) == {"train": 7500, "val": 1653, "test": 1315}
     assert len({name for _, name, _ in pieces}) == 7500 + 1653 + 1315
@@ -150,16 +150,16 @@ def test_the_official_scenes_give_the_published_numbers_and_parts_never_meet():
 def test_the_drawing_depends_on_the_names_alone_and_not_on_their_order():
     keys = official_keys()
     shuffled = [keys[k] for k in np.random.default_rng(0).permutation(len(keys))]
-    assert draw_pieces(LAYOUT, keys)[0] == draw_pieces(LAYOUT, shuffled)[0]
+    assert sample_crops(LAYOUT, keys)[0] == sample_crops(LAYOUT, shuffled)[0]
     # Every number k is drawn about as often: the order in which names sort plays no role.
-    numbers = Counter(name[-1] for those in draw_pieces(LAYOUT, keys)[0].values() for name, _ in those)
+    numbers = Counter(name[-1] for those in sample_crops(LAYOUT, keys)[0].values() for name, _ in those)
     assert set(numbers) == set("01234567") and max(numbers.values()) < 1.2 * min(numbers.values())
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 1200), st.integers(1, 1200), st.text("P0123456789", min_size=1, max_size=6))
 def test_a_crop_lies_inside_its_scene_and_is_as_large_as_it_can_be(height, width, stem):
-    cuts = RandomCrops(SIDE, CROPS).cuts(stem, np.zeros((height, width), np.uint8))
+    cuts = RandomCrops(SIDE, CROPS).cut(stem, np.zeros((height, width), np.uint8))
     assert [cut.stem for cut in cuts] == [f"{stem}_{k}" for k in range(CROPS)]
     for cut in cuts:
         assert (cut.window.height, cut.window.width) == (min(SIDE, height), min(SIDE, width))
@@ -169,7 +169,7 @@ def test_a_crop_lies_inside_its_scene_and_is_as_large_as_it_can_be(height, width
 
 def test_places_are_spread_over_the_whole_scene_and_rows_say_nothing_of_columns():
     blank = np.zeros((SIDE + 255, SIDE + 255), np.uint8)
-    cuts = [cut for k in range(500) for cut in RandomCrops(SIDE, CROPS).cuts(f"P{k:04d}", blank)]
+    cuts = [cut for k in range(500) for cut in RandomCrops(SIDE, CROPS).cut(f"P{k:04d}", blank)]
     places = np.array([(cut.window.top, cut.window.left) for cut in cuts])
     assert places.min() == 0 and places.max() == 255
     for side in places.T:
@@ -177,7 +177,7 @@ def test_places_are_spread_over_the_whole_scene_and_rows_say_nothing_of_columns(
         assert counts.min() > 190 and counts.max() < 310 and len(counts) == 16
     assert abs(np.corrcoef(places.T)[0, 1]) < 0.06
     # Whether a crop is drawn says nothing about where it lies either.
-    drawn, _ = draw_pieces(LAYOUT, [("val", f"P{k:04d}") for k in range(458)])
+    drawn, _ = sample_crops(LAYOUT, [("val", f"P{k:04d}") for k in range(458)])
     taken = {name for those in drawn.values() for name, _ in those}
     tops = [cut.window.top for cut in cuts if cut.stem in taken]
     assert len(tops) == 1315 and abs(np.mean(tops) - 127.5) < 8
@@ -208,10 +208,10 @@ def test_an_interrupted_run_goes_on_to_the_same_files(source, prepared, tmp_path
         count.append(job)
         if len(count) > 2:
             raise KeyboardInterrupt
-        do(job, **rest)
+        convert_scene(job, **rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run, "do", stopped)
+        patch.setattr(run, "convert_scene", stopped)
         with pytest.raises(KeyboardInterrupt):
             go(source[0], tmp_path, workers=1)
     assert not (tmp_path / "iSAID_wsss/crops.csv").exists()
@@ -241,7 +241,7 @@ def test_files_of_somebody_else_are_never_touched(source, tmp_path):
     theirs = tmp_path / "iSAID_wsss/val/labels/P0002_1.png"
     theirs.parent.mkdir(parents=True)
     theirs.write_bytes(b"precious")
-    with pytest.raises(DatasetError, match=r"has not written, P0002_1\.png the first"):
+    with pytest.raises(DatasetError, match=r"no earlier run has written, first of them P0002_1\.png"):
         go(source[0], tmp_path)
     assert theirs.read_bytes() == b"precious"
 
@@ -275,6 +275,6 @@ def test_a_dry_run_tells_the_crops_and_potsdam_is_prepared_under_its_own_name(so
 
 
 def test_another_seed_draws_other_crops():
-    other = replace(LAYOUT, draw=replace(LAYOUT.draw, seed=LAYOUT.draw.seed + 1))
-    first, second = (draw_pieces(layout, official_keys())[0] for layout in (LAYOUT, other))
+    other = replace(LAYOUT, sampling=replace(LAYOUT.sampling, seed=LAYOUT.sampling.seed + 1))
+    first, second = (sample_crops(layout, official_keys())[0] for layout in (LAYOUT, other))
     assert first.keys() == second.keys() and first != second

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rskt_seg.data.class_sets import ISPRS
 from rskt_seg.data.preparation import RECIPES
 from rskt_seg.data.preparation.patches import COPIES, Enlargement, Patches
-from rskt_seg.data.preparation.windows import Cut, Tiling
+from rskt_seg.data.preparation.windows import Patch, Tiling
 from rskt_seg.windows import Window, tile_stem
 
 sides = st.integers(1, 40)
@@ -26,7 +26,7 @@ def scene(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     return pixels, rng.integers(0, 6, (height, width), np.uint8)
 
 
-def copy_and_number(cut: Cut) -> tuple[str, int]:
+def copy_and_number(cut: Patch) -> tuple[str, int]:
     _, copy, number = cut.stem.rsplit("_", 2)
     return copy, int(number)
 
@@ -35,7 +35,7 @@ def copy_and_number(cut: Cut) -> tuple[str, int]:
 @given(sides, sides, st.sampled_from([8, 16]))
 def test_patches_without_overlap_are_the_padded_copies_and_give_every_pixel_back(height, width, size):
     pixels, ids = scene(height, width)
-    cuts = Patches(size, size, COPIES).cuts("s", ids)
+    cuts = Patches(size, size, COPIES).cut("s", ids)
     rows, columns = -(-height // size), -(-width // size)
     assert Counter(copy for copy, _ in map(copy_and_number, cuts)) == dict.fromkeys("012", rows * columns)
     for copy, flip in FLIPPED.items():
@@ -58,7 +58,7 @@ def test_overlapping_patches_fit_and_their_numbers_count_the_windows_that_do_not
     padded = np.pad(ids, ((-height % 16, 0), (-width % 16, 0)), constant_values=255)
     columns = padded.shape[1] // 8
     seen = np.zeros(padded.shape, bool)
-    cuts = Patches(16, 8).cuts("s", ids)
+    cuts = Patches(16, 8).cut("s", ids)
     for cut in cuts:
         row, column = divmod(copy_and_number(cut)[1], columns)
         place = np.s_[row * 8 : row * 8 + 16, column * 8 : column * 8 + 16]
@@ -73,7 +73,7 @@ def test_overlapping_patches_fit_and_their_numbers_count_the_windows_that_do_not
 def test_labels_of_padding_differ_on_the_padding_alone(height, width, flip):
     _, ids = scene(height, width)
     ids[0] = 255
-    for cut in Patches(16, 16, (flip,)).cuts("s", ids):
+    for cut in Patches(16, 16, (flip,)).cut("s", ids):
         ignored, padded = cut.label(ids), cut.label(ids, 0)
         black = (cut.image(np.full((height, width, 3), 9, np.uint8)) == 0).all(-1)
         assert ((ignored != padded) == black).all()
@@ -83,7 +83,7 @@ def test_labels_of_padding_differ_on_the_padding_alone(height, width, flip):
 def test_the_share_of_padding_is_that_of_6000_in_6144_for_potsdam():
     test = next(row for row in RECIPES["Potsdam_geoseg"].layouts if row.name == "test")
     ids = np.zeros((6000, 6000), np.uint8)
-    cuts = test.rules.cuts("top_potsdam_2_13", ids)
+    cuts = test.rules.cut("top_potsdam_2_13", ids)
     labels = [cut.label(ids) for cut in cuts]
     assert len(cuts) == 36 and {label.shape for label in labels} == {(1024, 1024)}
     share = sum((label == 255).sum() for label in labels) / (36 * 1024**2)
@@ -111,8 +111,8 @@ small = Enlargement(CAR, share=0.1, low=6, high=8)
 def test_windows_whose_crop_shows_cars_are_replaced_by_four_turned_enlargements(height, width, seed):
     pixels = scene(height, width)[0]
     ids = np.where(np.random.default_rng(seed).random((height, width)) < 0.12, CAR, 0).astype(np.uint8)
-    plain = {cut.stem: cut for cut in Patches(16, 8, COPIES).cuts("s", ids)}
-    cuts = {cut.stem: cut for cut in Patches(16, 8, COPIES, small).cuts("s", ids)}
+    plain = {cut.stem: cut for cut in Patches(16, 8, COPIES).cut("s", ids)}
+    cuts = {cut.stem: cut for cut in Patches(16, 8, COPIES, small).cut("s", ids)}
     for stem, cut in plain.items():
         four = [cuts.get(f"{stem}_{i}") for i in range(4)]
         if stem in cuts:
@@ -139,12 +139,12 @@ def test_windows_whose_crop_shows_cars_are_replaced_by_four_turned_enlargements(
 def test_enlargements_depend_on_the_name_and_the_label_alone():
     ids = np.full((64, 64), CAR, np.uint8)
     patches = Patches(16, 16, COPIES, small)
-    once, again = patches.cuts("area1", ids), patches.cuts("area1", ids)
+    once, again = patches.cut("area1", ids), patches.cut("area1", ids)
     assert once == again and len(once) == 3 * 16 * 4
-    later = Patches(16, 16, COPIES[1:], small).cuts("area1", ids)[0]
+    later = Patches(16, 16, COPIES[1:], small).cut("area1", ids)[0]
     assert later.stem == "area1_0_0_0"
     assert later.crop == once[0].crop
-    other = [cut.crop for cut in patches.cuts("area3", ids)]
+    other = [cut.crop for cut in patches.cut("area3", ids)]
     assert other != [cut.crop for cut in once]
     assert len({cut.crop for cut in once}) > 40
     assert {cut.turn for cut in once if cut.stem.endswith("_3")} == {"", "rot90", "rot180", "rot270"}
@@ -155,16 +155,16 @@ def test_enlargements_depend_on_the_name_and_the_label_alone():
 
 def test_nothing_is_replaced_where_the_share_is_not_above_the_threshold():
     ids = np.zeros((16, 16), np.uint8)
-    assert [cut.stem for cut in Patches(16, 16, ("",), small).cuts("s", ids)] == ["s_0_0"]
+    assert [cut.stem for cut in Patches(16, 16, ("",), small).cut("s", ids)] == ["s_0_0"]
     exactly = Enlargement(CAR, share=1.0, low=6, high=8)
     ids[:] = CAR
-    assert [cut.stem for cut in Patches(16, 16, ("",), exactly).cuts("s", ids)] == ["s_0_0"]
+    assert [cut.stem for cut in Patches(16, 16, ("",), exactly).cut("s", ids)] == ["s_0_0"]
 
 
 @given(sides, sides, st.integers(1, 30))
 def test_pieces_of_a_plain_tiling_are_the_pixels_of_their_windows(height, width, size):
     pixels, ids = scene(height, width)
-    for cut in Tiling(size, size).cuts("s", ids):
+    for cut in Tiling(size, size).cut("s", ids):
         assert (cut.image(pixels) == pixels[cut.window.slices]).all()
         assert (cut.label(ids) == ids[cut.window.slices]).all()
         assert cut.stem == tile_stem("s", cut.window)
@@ -174,7 +174,7 @@ def test_a_crop_is_enlarged_between_pixels_for_images_and_never_for_labels():
     pixels = np.zeros((8, 8, 3), np.uint8)
     pixels[:, 4:] = 200
     ids = np.where(pixels[..., 0] > 0, 5, 0).astype(np.uint8)
-    cut = Cut("s", Window(0, 0, 8, 8), crop=Window(2, 2, 4, 4))
+    cut = Patch("s", Window(0, 0, 8, 8), crop=Window(2, 2, 4, 4))
     assert len(np.unique(cut.image(pixels))) > 2
     assert set(np.unique(cut.label(ids))) == {0, 5}
     assert (cut.label(ids)[:, :4] == 0).all() and (cut.label(ids)[:, 4:] == 5).all()

@@ -13,7 +13,7 @@ from PIL import Image
 from rskt_seg.data.catalog import SPLITS, find_split, pairs
 from rskt_seg.data.labels import read_label
 from rskt_seg.data.preparation import RECIPES, plan_only, prepare, run
-from rskt_seg.data.preparation.job import do
+from rskt_seg.data.preparation.scene import convert_scene
 from rskt_seg.errors import DatasetError, LabelError
 from tests.data.preparation.official import OFFICIAL, numbers, photograph, prepare_quietly, zipped
 
@@ -166,10 +166,10 @@ def test_an_interrupted_run_goes_on_to_the_same_files(done, workers, tmp_path, m
         count.append(job)
         if len(count) > done:
             raise KeyboardInterrupt
-        do(job, **rest)
+        convert_scene(job, **rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run, "do", stopped)
+        patch.setattr(run, "convert_scene", stopped)
         with pytest.raises(KeyboardInterrupt):
             prepare("iSAID", [tmp_path / "src"], tmp_path / "out", workers=workers, progress=False)
     journal = tmp_path / "out/iSAID/prepare.jsonl"
@@ -224,7 +224,7 @@ def test_a_file_of_somebody_else_is_not_overwritten_by_a_part_that_comes_later(t
     (tmp_path / "later").rename(tmp_path / "src/Val")
     theirs = tmp_path / "out/LoveDA/D2masks/3514.png"
     theirs.write_bytes(b"precious")
-    with pytest.raises(DatasetError, match=r"3514\.png is there and was not written here"):
+    with pytest.raises(DatasetError, match=r"3514\.png exists and was not written by an earlier run"):
         prepare_quietly("LoveDA", tmp_path / "src", tmp_path / "out")
     assert theirs.read_bytes() == b"precious"
 
@@ -269,7 +269,7 @@ def test_images_that_left_the_source_are_kept_unless_they_may_be_overwritten(tmp
     prepare_quietly("LoveDA", tmp_path / "src", tmp_path / "out")
     shutil.rmtree(tmp_path / "src/Val")
     before = files_of(tmp_path / "out")
-    with pytest.raises(DatasetError, match=r"1 images that are not in the source, Val/3514 the first"):
+    with pytest.raises(DatasetError, match=r"1 images that are not in the source, first of them Val/3514"):
         prepare_quietly("LoveDA", tmp_path / "src", tmp_path / "out")
     assert files_of(tmp_path / "out") == before
     summary = prepare_quietly("LoveDA", tmp_path / "src", tmp_path / "out", overwrite=True)
@@ -283,13 +283,13 @@ def test_files_of_somebody_else_are_never_touched_and_never_join_the_set(tmp_pat
     theirs.parent.mkdir(parents=True)
     theirs.write_bytes(b"precious")
     for options in ({}, {"overwrite": True}):
-        with pytest.raises(DatasetError, match=r"has not written, DJI_0000\.png the first"):
+        with pytest.raises(DatasetError, match=r"no earlier run has written, first of them DJI_0000\.png"):
             prepare_quietly("VDD", tmp_path / "src", tmp_path / "out", **options)
     assert theirs.read_bytes() == b"precious"
     theirs.unlink()
     prepare_quietly("VDD", tmp_path / "src", tmp_path / "out")
     photograph(tmp_path / "out/VDD/src/holiday.JPG", (30, 40))
-    with pytest.raises(DatasetError, match=r"not of this set, VDD/src/holiday\.JPG"):
+    with pytest.raises(DatasetError, match=r"do not belong to this set, first of them VDD/src/holiday\.JPG"):
         prepare_quietly("VDD", tmp_path / "src", tmp_path / "out")
 
 
