@@ -16,9 +16,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from rskt_seg.data.catalog import Split, find_files
-from rskt_seg.data.checking.probe import id_counts
 from rskt_seg.data.class_sets import listed, repeated
-from rskt_seg.data.labels import check_label, read_label
+from rskt_seg.data.labels import check_label, id_counts, read_label
 from rskt_seg.errors import DatasetError
 from rskt_seg.writing import replacing
 

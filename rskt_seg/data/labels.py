@@ -206,6 +206,15 @@ def stored_mode(image: Image.Image) -> str:
     return first if isinstance(first, str) else image.mode
 
 
+def id_counts(ids: np.ndarray) -> dict[int, int]:
+    """Return the ids that occur in a label (H, W) uint8 or uint16, each with its number of pixels."""
+    flat = ids.reshape(-1)
+    counts = np.zeros(int(np.iinfo(ids.dtype).max) + 1, np.int64)
+    for start in range(0, len(flat), _CHUNK):
+        counts += np.bincount(flat[start : start + _CHUNK], minlength=len(counts))
+    return {int(k): int(counts[k]) for k in np.flatnonzero(counts)}
+
+
 def _packed(pixels: np.ndarray) -> np.ndarray:
     """R, G, B in the last axis, uint8 -> 65536 R + 256 G + B, int32."""
     wide = pixels.astype(np.int32)

@@ -16,7 +16,7 @@ from PIL import ExifTags, Image, ImageMode, TiffImagePlugin, UnidentifiedImageEr
 from rskt_seg.data.catalog import Pair
 from rskt_seg.data.checking.findings import ERROR, NOTE, Fault, Kind
 from rskt_seg.data.fingerprint import Digests, image_digest, label_digest
-from rskt_seg.data.labels import read_label, stored_mode
+from rskt_seg.data.labels import id_counts, read_label, stored_mode
 from rskt_seg.errors import LabelError
 
 _TO_8_BITS = "gdal_translate -ot Byte -scale LOW HIGH 0 255"
@@ -67,7 +67,6 @@ _REFUSED_CURE = (
 _READ_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 _LOSSLESS_FILES = ("PNG", "BMP", "GIF")
 _LOSSLESS_TIFFS = ("raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate")
-_CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -216,15 +215,6 @@ def inspect_pair(pair: Pair) -> PairFacts:
         digests = Digests(pair.image.stem, image.digest, label_digest(ids))
     faults = (*sizes, *image.faults, *_label_notes(pair.label, read_header(pair.label)))
     return PairFacts(pair, faults, digests, image.digest, id_counts(ids))
-
-
-def id_counts(ids: np.ndarray) -> dict[int, int]:
-    """Return the ids of a label (H, W) uint8 or uint16 that occur, each with its number of pixels."""
-    flat = ids.reshape(-1)
-    counts = np.zeros(int(np.iinfo(ids.dtype).max) + 1, np.int64)
-    for start in range(0, len(flat), _CHUNK):
-        counts += np.bincount(flat[start : start + _CHUNK], minlength=len(counts))
-    return {int(k): int(counts[k]) for k in np.flatnonzero(counts)}
 
 
 def label_fault(path: Path, error: LabelError) -> Fault:

@@ -10,8 +10,8 @@ import numpy as np
 
 from rskt_seg.data.catalog import Pair
 from rskt_seg.data.checking.findings import ERROR, Fault, Finding, Kind, collect
-from rskt_seg.data.checking.probe import header_faults, id_counts, image_faults, label_fault
-from rskt_seg.data.labels import read_label
+from rskt_seg.data.checking.probe import header_faults, image_faults, label_fault
+from rskt_seg.data.labels import id_counts, read_label
 from rskt_seg.data.parallel import over_files
 from rskt_seg.data.whole import stray_faults, suspicion
 from rskt_seg.errors import LabelError

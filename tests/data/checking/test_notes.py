@@ -14,7 +14,7 @@ from PIL import Image
 
 from rskt_seg.data.catalog import find_split
 from rskt_seg.data.checking.check import check_split
-from rskt_seg.data.checking.probe import id_counts
+from rskt_seg.data.labels import id_counts
 from tests.data.checking.checked import (
     FAULTS,
     SHAPE,
@@ -191,7 +191,7 @@ def test_any_number_of_workers_gives_the_same_report(seed, workers, tmp_path_fac
 @given(values=st.lists(st.integers(0, 65535), min_size=1, max_size=50), wide=st.booleans())
 def test_ids_are_counted_exactly_also_in_parts(values, wide, monkeypatch):
     ids = np.array(values, np.uint16) if wide else (np.array(values) % 256).astype(np.uint8)
-    monkeypatch.setattr("rskt_seg.data.checking.probe._CHUNK", 7)
+    monkeypatch.setattr("rskt_seg.data.labels._CHUNK", 7)
     found = id_counts(ids.reshape(1, -1))
     assert found == {int(k): int((ids == k).sum()) for k in np.unique(ids)}
 
