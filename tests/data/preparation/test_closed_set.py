@@ -1,4 +1,4 @@
-"""Laws of every closed-set layout: what is prepared is complete, checked, and the same however it is made."""
+"""Laws of every closed-set layout: complete, accepted by the check, reproducible."""
 
 import json
 
@@ -17,7 +17,7 @@ def rows(name: str) -> list[Split]:
 
 @pytest.fixture(scope="module", params=CLOSED_SET)
 def prepared(request, tmp_path_factory):
-    """Dataset, its download, ids of the download, and where it was prepared."""
+    """Prepare each dataset; return its name, download, ids and root."""
     folder = tmp_path_factory.mktemp(request.param)
     ids = CLOSED_SET[request.param](folder / "src")
     summary = prepare_quietly(request.param, folder / "src", folder / "out")
@@ -37,7 +37,7 @@ def test_every_split_of_the_table_is_written_and_its_check_finds_no_error(prepar
     assert ids
 
 
-def test_a_second_run_touches_nothing_and_a_lost_file_is_made_again(prepared):
+def test_a_second_run_touches_nothing_and_a_lost_file_is_written_again(prepared):
     name, source, _, root = prepared
     before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in root.rglob("*.*") if "prepare" not in p.name}
     assert prepare_quietly(name, source, root).fresh == 0
@@ -56,7 +56,7 @@ def test_one_worker_writes_what_several_write_and_zips_give_the_same(prepared, t
         assert (tmp_path / "one" / path.relative_to(root)).read_bytes() == path.read_bytes()
 
 
-def test_a_manifest_tells_parts_and_pixels(tmp_path):
+def test_a_manifest_states_parts_and_pixels(tmp_path):
     CLOSED_SET["Potsdam_geoseg"](tmp_path / "src")
     prepare_quietly("Potsdam_geoseg", tmp_path / "src", tmp_path / "out")
     manifest = json.loads((tmp_path / "out/Potsdam_geoseg/prepare.json").read_text())

@@ -117,7 +117,7 @@ def test_a_broken_download_is_refused_with_its_file_and_the_reason(fault, tmp_pa
     assert not list((tmp_path / "out").rglob("prepare.json"))
 
 
-def test_labels_of_other_kinds_are_found_by_the_check_of_a_prepared_set(tmp_path):
+def test_wrong_labels_in_a_prepared_set_are_found_by_the_check(tmp_path):
     CLOSED_SET["inria"](tmp_path / "src")
     prepare_quietly("inria", tmp_path / "src", tmp_path / "out")
     val = find_split("inria_val_sem_seg")

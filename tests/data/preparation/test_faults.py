@@ -1,4 +1,4 @@
-"""One broken download for each known fault: what is said, and that nothing wrong is written."""
+"""One broken download for each known fault: the message, and that no set is completed."""
 
 import fcntl
 import os
@@ -171,7 +171,7 @@ def test_unknown_colours_within_the_tolerance_are_ignored_and_counted(tmp_path):
         Options(tolerance=5)
 
 
-def test_what_has_no_partner_is_left_out_only_when_asked(tmp_path):
+def test_unpaired_files_are_left_out_only_on_request(tmp_path):
     OFFICIAL["UAVid"](tmp_path / "src")
     no_label(tmp_path / "src")
     summary = prepare_quietly("UAVid", tmp_path / "src", tmp_path / "out", allow_missing=True)
@@ -179,7 +179,7 @@ def test_what_has_no_partner_is_left_out_only_when_asked(tmp_path):
     assert any("left out: 1 images without a label: train/seq1_000100" in note for note in summary.notes)
 
 
-def test_a_whole_set_of_lowered_ids_is_told_from_official_ones(tmp_path):
+def test_a_set_of_lowered_ids_is_distinguished_from_official_ids(tmp_path):
     for number in range(24):
         folder = tmp_path / "src/Train/Rural"
         photograph(folder / f"images_png/{number}.png", (20, 20))
@@ -191,14 +191,14 @@ def test_a_whole_set_of_lowered_ids_is_told_from_official_ones(tmp_path):
     assert labels_below(tmp_path) == labels_below(tmp_path / "src")
 
 
-def test_a_set_in_its_place_is_not_taken_for_a_download(tmp_path):
+def test_a_prepared_set_is_not_taken_for_a_download(tmp_path):
     OFFICIAL["VDD"](tmp_path / "src")
     prepare_quietly("VDD", tmp_path / "src", tmp_path / "out")
     with pytest.raises(DatasetError, match="in place already"):
         prepare_quietly("VDD", tmp_path / "out", tmp_path / "out")
 
 
-def test_nothing_of_the_dataset_says_what_to_download(tmp_path):
+def test_a_source_without_the_dataset_says_what_to_download(tmp_path):
     photograph(tmp_path / "src/cat.png", (8, 8))
     with pytest.raises(DatasetError, match=r"none of the 1 files .*Download Train\.zip and Val\.zip"):
         prepare_quietly("LoveDA", tmp_path / "src", tmp_path / "out")
@@ -293,7 +293,7 @@ def command(monkeypatch, *words: str) -> int:
     return run_command(module.main)
 
 
-def test_names_of_other_sets_beside_it_do_not_hide_a_set(tmp_path):
+def test_folders_of_other_datasets_do_not_hide_a_dataset(tmp_path):
     OFFICIAL["VDD"](tmp_path / "UDD_and_VDD")
     OFFICIAL["UDD5"](tmp_path / "UDD_and_VDD")
     for name, count in (("VDD", 3), ("UDD5", 3)):

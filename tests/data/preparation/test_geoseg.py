@@ -60,7 +60,7 @@ def test_padded_registrations_share_images_and_differ_on_the_padding_alone(tmp_p
             assert (ignored[~padding] == scored[~padding]).all()
 
 
-def test_areas_of_train_val_and_test_never_meet_and_7_10_is_read_by_nobody(tmp_path):
+def test_areas_of_train_val_and_test_never_meet_and_7_10_is_never_read(tmp_path):
     ids = CLOSED_SET["Potsdam_geoseg"](tmp_path / "src")
     summary = prepare_quietly("Potsdam_geoseg", tmp_path / "src", tmp_path / "out")
     assert summary.parts == {"train": 1, "val": 1, "test": 1}
@@ -80,7 +80,7 @@ def test_areas_of_train_val_and_test_never_meet_and_7_10_is_read_by_nobody(tmp_p
 
 @pytest.mark.parametrize(("dataset", "counts"), [("Vaihingen", (15, 1, 17)), ("Potsdam", (22, 1, 14))])
 def test_every_official_area_is_in_one_part_and_the_counts_are_the_published_ones(dataset, counts, tmp_path):
-    """All areas with one pixel each: what is found is told by a dry run, which reads nothing."""
+    """All areas with one pixel each; a dry run counts them without reading any."""
     everything = {
         "Vaihingen": range(1, 39),
         "Potsdam": [f"{r}_{c}" for r in range(2, 8) for c in range(7, 16)],

@@ -104,7 +104,7 @@ def test_a_tile_and_a_label_that_differ_by_two_pixels_keep_what_both_have(tmp_pa
         assert image.size == (32, 30)
 
 
-def test_zipped_nested_and_cut_downloads_give_the_same_files_as_unpacked_ones(tmp_path):
+def test_zipped_nested_and_split_archives_give_the_same_files_as_unpacked_ones(tmp_path):
     source = tmp_path / "unpacked"
     OFFICIAL["LoveDA"](source)
     prepare_quietly("LoveDA", source, tmp_path / "a")
@@ -157,7 +157,7 @@ def test_a_second_run_touches_nothing(name, tmp_path):
 
 @pytest.mark.parametrize("done", [0, 1, 2])
 @pytest.mark.parametrize("workers", [1, 4])
-def test_an_interrupted_run_goes_on_to_the_same_files(done, workers, tmp_path, monkeypatch):
+def test_an_interrupted_run_resumes_to_the_same_files(done, workers, tmp_path, monkeypatch):
     OFFICIAL["iSAID"](tmp_path / "src")
     prepare_quietly("iSAID", tmp_path / "src", tmp_path / "whole")
     count = []
@@ -185,7 +185,7 @@ def test_an_interrupted_run_goes_on_to_the_same_files(done, workers, tmp_path, m
     assert pictures[0] == pictures[1]
 
 
-def test_a_mended_download_goes_on_and_what_was_half_written_is_written_anew(tmp_path):
+def test_a_repaired_download_is_resumed_and_half_written_files_are_written_again(tmp_path):
     OFFICIAL["VDD"](tmp_path / "src")
     label = tmp_path / "src/VDD/val/gt/DJI_0001.png"
     good = label.read_bytes()
@@ -206,7 +206,7 @@ def test_a_mended_download_goes_on_and_what_was_half_written_is_written_anew(tmp
         assert files_of(tmp_path / f"out/VDD/{kind}") == files_of(tmp_path / f"fresh/VDD/{kind}")
 
 
-def test_what_changed_in_the_source_is_done_again_and_a_part_may_come_later(tmp_path):
+def test_changed_sources_are_converted_again_and_a_part_may_come_later(tmp_path):
     OFFICIAL["LoveDA"](tmp_path / "src")
     (tmp_path / "src/Val").rename(tmp_path / "later")
     prepare_quietly("LoveDA", tmp_path / "src", tmp_path / "out")
@@ -217,7 +217,7 @@ def test_what_changed_in_the_source_is_done_again_and_a_part_may_come_later(tmp_
     assert read_label(tmp_path / "out/LoveDA/masks_png/0.png").max() == 3
 
 
-def test_a_file_of_somebody_else_is_not_overwritten_by_a_part_that_comes_later(tmp_path):
+def test_a_file_of_other_origin_is_not_overwritten_by_a_part_that_comes_later(tmp_path):
     OFFICIAL["LoveDA"](tmp_path / "src")
     (tmp_path / "src/Val").rename(tmp_path / "later")
     prepare_quietly("LoveDA", tmp_path / "src", tmp_path / "out")
@@ -229,7 +229,7 @@ def test_a_file_of_somebody_else_is_not_overwritten_by_a_part_that_comes_later(t
     assert theirs.read_bytes() == b"precious"
 
 
-def test_windows_that_are_no_longer_wanted_go(tmp_path):
+def test_windows_that_are_no_longer_wanted_are_deleted(tmp_path):
     OFFICIAL["iSAID"](tmp_path / "src")
     mask = tmp_path / "src/val/Semantic_masks/images/P0003_instance_color_RGB.png"
     pixels = np.asarray(Image.open(mask)).copy()
@@ -248,7 +248,7 @@ def test_downloads_may_lie_where_the_set_goes(tmp_path):
     assert again.fresh == 0 and any("in place already" in note for note in again.notes)
 
 
-def test_a_lost_file_is_made_again(tmp_path):
+def test_a_lost_file_is_written_again(tmp_path):
     OFFICIAL["UAVid"](tmp_path / "src")
     prepare_quietly("UAVid", tmp_path / "src", tmp_path / "out")
     before = files_of(tmp_path / "out/uavid/Labels")
@@ -277,7 +277,7 @@ def test_images_that_left_the_source_are_kept_unless_they_may_be_overwritten(tmp
     assert len(pairs(find_split("LoveDA_all_sem_seg"), tmp_path / "out")) == 2
 
 
-def test_files_of_somebody_else_are_never_touched_and_never_join_the_set(tmp_path):
+def test_files_of_other_origin_are_never_touched_and_never_join_the_set(tmp_path):
     OFFICIAL["VDD"](tmp_path / "src")
     theirs = tmp_path / "out/VDD/gt/DJI_0000.png"
     theirs.parent.mkdir(parents=True)
@@ -293,7 +293,7 @@ def test_files_of_somebody_else_are_never_touched_and_never_join_the_set(tmp_pat
         prepare_quietly("VDD", tmp_path / "src", tmp_path / "out")
 
 
-def test_a_dry_run_tells_what_would_be_done_and_writes_nothing(tmp_path):
+def test_a_dry_run_reports_what_would_be_done_and_writes_nothing(tmp_path):
     OFFICIAL["iSAID"](tmp_path / "src")
     before = files_of(tmp_path)
     lines = plan_only("isaid", [tmp_path / "src"])
