@@ -1,7 +1,7 @@
 """Work on many files at once, in threads, with a progress bar."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,7 +15,7 @@ def over_files(
     workers: int | None = None,
     progress: bool = True,
     delay: float = 0.0,
-) -> Iterator:
+) -> Generator[Any, None, None]:
     """`function(item)` of each item, in the order of `items`.
 
     Threads, because reading, decoding and hashing release Python's lock, and because threads start the
