@@ -1,7 +1,7 @@
 """Mapping of a function over many files, in threads and with a progress bar."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -18,7 +18,7 @@ def map_files(
     workers: int | None = None,
     progress: bool = True,
     delay: float = 0.0,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yield `function(item)` for each item, in the order of `items`.
 
     Threads are used, because reading, decoding and hashing release Python's lock, and because threads start

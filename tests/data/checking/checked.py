@@ -1,4 +1,4 @@
-"""A small set of pairs in the checked layout, and ways to damage it."""
+"""A small dataset for the tests of the check, and ways to damage it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ ORIENTATION = 274
 
 
 def lay_out(root: Path, split: Split = SPLIT, stems: list[str] = STEMS) -> Path:
-    """A clean set: different images, labels with every class and a row of ignored pixels."""
+    """Write a clean set: different images, labels with every class and a row of ignored pixels."""
     rng = np.random.default_rng(len(split.name))
     for folder in (split.images, split.labels):
         (root / folder).mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def quick(root: Path, split: Split = SPLIT) -> list[Finding]:
 
 
 def one(findings, what: str) -> Finding:
-    """The only finding whose kind has these words; there is no other error beside it."""
+    """Return the only finding whose kind contains these words; no other may be an error."""
     fitting = [finding for finding in findings if what in finding.kind.what]
     assert len(fitting) == 1, [finding.kind.what for finding in findings]
     others = [finding for finding in findings if finding is not fitting[0] and finding.is_error]

@@ -1,4 +1,4 @@
-"""Laws of checking a dataset: each fault is found, with its file and its cure, and nothing else is."""
+"""Laws of checking a dataset: each fault is found, with its file and its cure, and no other."""
 
 import re
 from dataclasses import replace
@@ -87,7 +87,7 @@ def test_an_orientation_behind_the_pixels_of_a_png_is_found_by_reading_all_of_it
     assert quick(tmp_path) == []
 
 
-def test_an_image_turned_as_its_label_is_turned_is_fine(tmp_path):
+def test_an_image_and_a_label_rotated_alike_are_fine(tmp_path):
     lay_out(tmp_path)
     rotated(tmp_path)
     relabel(tmp_path, lambda ids: np.rot90(ids, 3), ["s1"])
@@ -105,7 +105,7 @@ def test_a_tiff_with_an_orientation_is_never_taken_for_granted(tmp_path):
         assert one(findings, "sizes do not tell").files[0][0].endswith("s1.tif")
 
 
-def test_files_left_alone_are_errors_and_the_rest_is_checked(tmp_path):
+def test_unpaired_files_are_errors_and_the_rest_is_checked(tmp_path):
     lay_out(tmp_path)
     (tmp_path / "x/s0.png").unlink()
     (tmp_path / "y/s1.png").rename(tmp_path / "y/S1.png")
@@ -147,7 +147,7 @@ def test_ids_collapsed_to_0_and_1_are_an_error_of_the_full_check(tmp_path):
     assert check(tmp_path, two).findings == ()
 
 
-def test_one_label_with_another_class_takes_the_suspicion_from_a_set_of_0_and_255(tmp_path):
+def test_one_label_with_another_class_clears_a_set_of_0_and_255(tmp_path):
     stems = [f"s{k:03}" for k in range(3 * SAMPLE)]
     lay_out(tmp_path, stems=stems)
     relabel(tmp_path, lambda ids: np.where(ids == 255, 255, 0).astype(np.uint8), stems)
@@ -168,7 +168,7 @@ def test_0_and_255_are_fine_where_there_is_one_class(tmp_path):
     (0, (0, 1, 2, 4), "put one in front"),
     (254, (0, 1, 255, 254), "if 255 is what the labels ignore"),
 ])  # fmt: skip
-def test_a_mistaken_ignored_id_is_told(ignore, values, words, tmp_path):
+def test_a_mistaken_ignore_label_is_explained(ignore, values, words, tmp_path):
     split = Split("own", "own", "all", "x", "y", ("png",), ("png",), CLASSES, ignore_label=ignore)
     lay_out(tmp_path)
     relabel(tmp_path, lambda ids: np.resize(np.array(values, np.uint8), SHAPE))
