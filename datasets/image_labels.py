@@ -22,7 +22,7 @@ from rskt_seg.commands.entry import run
 from rskt_seg.data.catalog import ROOT_VARIABLE, Split, pairs
 from rskt_seg.data.checking.check import select_splits
 from rskt_seg.data.image_labels import classes_of_mask, write_image_labels
-from rskt_seg.data.parallel import over_files
+from rskt_seg.data.parallel import map_files
 from rskt_seg.errors import DatasetError
 from rskt_seg.palette import palette
 
@@ -56,9 +56,13 @@ def main() -> None:
             f"{split.image_labels}"
         )
     found = pairs(split, args.root)
-    options = {"class_names": split.class_set.names, "ignore": split.ignore, "min_pixels": args.min_pixels}
-    read = partial(classes_of_mask, **options)
-    classes = over_files(read, [pair.label for pair in found], split.name, args.workers)
+    read = partial(
+        classes_of_mask,
+        class_names=split.class_set.names,
+        ignore_label=split.ignore_label,
+        min_pixels=args.min_pixels,
+    )
+    classes = map_files(read, [pair.label for pair in found], split.name, args.workers)
     labels = {pair.image.stem: ids for pair, ids in zip(found, classes, strict=True)}
     write_image_labels(args.output, labels, split.class_set.names)
     shown = [k for ids in labels.values() for k in ids]

@@ -1,46 +1,46 @@
-"""Every error the project raises for a caller's or a user's mistake.
+"""Errors that the package raises for a mistake of a caller or a user.
 
-One root, `RSKTSegError`; each class is also the builtin that a caller would expect to catch.
+All derive from `RSKTSegError`, and each also from the builtin that a caller would expect to catch.
 Messages say what was expected, what was found, where, and what to do. The command-line entries
 catch `RSKTSegError`, print one line and exit with status 2 (see `rskt_seg.commands.entry`).
 """
 
 
 class RSKTSegError(Exception):
-    """Root of all errors raised on purpose by this package."""
+    """Base class of all errors that this package raises on purpose."""
 
 
 class ConfigError(RSKTSegError, ValueError):
-    """A configuration key or a model option has a value that cannot be used."""
+    """An invalid value of a configuration key, an argument or a model option."""
 
 
 class VocabularyError(RSKTSegError, ValueError):
-    """A list of class names is empty, repeats itself, or holds a name the text encoder cannot read."""
+    """A list of class names that is empty, repeats names, or has one that the text encoder cannot read."""
 
 
 class DatasetError(RSKTSegError, ValueError):
-    """Images and labels of a dataset do not fit together."""
+    """A dataset whose files or description cannot be used, such as an image without a label."""
 
 
 class DatasetNotFoundError(DatasetError, FileNotFoundError):
-    """A folder of a dataset is missing; the message shows the expected layout."""
+    """A missing folder of a dataset; the message shows the expected layout."""
 
 
 class LabelError(DatasetError):
-    """A label file holds something other than class ids of its dataset."""
+    """A label map with something other than the class ids of its dataset."""
 
 
 class ImageReadError(RSKTSegError, OSError):
-    """An image file cannot be read, or lacks the bands that were asked for."""
+    """An image file that cannot be read, or lacks the requested bands."""
 
 
 class CheckpointError(RSKTSegError, RuntimeError):
-    """A weight file does not fit the model, or cannot be read safely."""
+    """A checkpoint that does not fit the model, or cannot be read safely."""
 
 
 class WeightsNotFoundError(CheckpointError, FileNotFoundError):
-    """A weight file is missing; the message says where to get it."""
+    """A missing checkpoint; the message says where to get it."""
 
 
 class DeviceError(RSKTSegError, RuntimeError):
-    """A device, a number of devices or a precision was asked for that this machine lacks."""
+    """A device, a number of devices or a precision that this machine does not have."""

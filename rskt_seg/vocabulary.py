@@ -1,7 +1,7 @@
-"""Class names as users write them: an inline list, a text file or a JSON file.
+"""Vocabularies: class names as users write them, as an inline list, a text file or a JSON file.
 
 A class may have synonyms. Published rule (RSKT-Seg): of a class written `a, b` only the first name is
-used. SegEarth-OV's text files keep the same line layout and merge the scores of all names.
+used. SegEarth-OV's text files have the same line layout, and there the scores of all names are merged.
 """
 
 import json
@@ -13,14 +13,19 @@ from pathlib import Path
 from rskt_seg.errors import VocabularyError
 
 SYNONYM_RULES = ("first", "mean", "max")
-"""What the scores of a class with several names are: those of its first name, or merged over all."""
+"""How a class with several names is scored: by its first name alone, or by merging the scores of all."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """T classes: `names[t]` is shown and `synonyms[t]` holds all its names, `names[t]` first.
+    """Names of T classes, with synonyms.
 
-    Raises `VocabularyError` for what `check_names` refuses, in the names or in one class's synonyms.
+    Attributes:
+        names: T display names.
+        synonyms: T groups; `synonyms[t]` holds all names of class t, `names[t]` first.
+
+    Raises:
+        VocabularyError: `check_names` refuses `names` or a group of synonyms, or the two do not match.
     """
 
     names: tuple[str, ...]
@@ -30,17 +35,19 @@ class Vocabulary:
         check_names(self.names)
         if len(self.synonyms) != len(self.names):
             raise VocabularyError(
-                f"one group of synonyms for each class expected, found {len(self.synonyms)} groups "
+                f"expected one group of synonyms per class; found {len(self.synonyms)} groups "
                 f"for {len(self.names)} classes"
             )
         for name, group in zip(self.names, self.synonyms, strict=True):
             check_names(group)
             if group[0] != name:
-                raise VocabularyError(f"the synonyms of class {name!r} must begin with it; found {group!r}")
+                raise VocabularyError(
+                    f"the synonyms of class {name!r} must start with {name!r}; found {group!r}"
+                )
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """One line for each class of which synonyms="first" leaves names unused."""
+        """One line per class whose further names are unused with synonyms="first"."""
         return tuple(
             f"class {', '.join(group)!r}: only its first name {group[0]!r} is used; "
             "synonyms mean or max merge the scores of all its names"
@@ -49,10 +56,14 @@ class Vocabulary:
         )
 
     def prompts(self, rule: str) -> tuple[str, ...]:
-        """The names to ask a model for: T of them with rule "first", else every name of every class.
+        """Return the names to encode as text: T with rule "first", else all names of all classes.
 
-        Raises `VocabularyError` for an unknown rule, or when two classes share a name that would be
-        merged into both.
+        Args:
+            rule: one of `SYNONYM_RULES`.
+
+        Raises:
+            VocabularyError: an unknown rule, or a name that two classes share and that would be merged
+                into both.
         """
         if rule not in SYNONYM_RULES:
             raise VocabularyError(f"synonyms must be one of {', '.join(SYNONYM_RULES)}; found {rule!r}")
@@ -62,10 +73,11 @@ class Vocabulary:
 
 
 def check_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Class names without the blanks around them, in their order.
+    """Return class names in the same order, without leading and trailing blanks.
 
-    Raises `VocabularyError` for a plain string in place of a list, an empty list, an entry that is
-    empty or no string, and names that differ in nothing but case.
+    Raises:
+        VocabularyError: a plain string instead of a list, an empty list, an entry that is empty or not a
+            string, or two names that are equal up to case.
     """
     if isinstance(names, str):
         raise VocabularyError(
@@ -74,7 +86,13 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
         )
     if not isinstance(names, Iterable):
         raise VocabularyError(f"class names must be a list of strings; found {type(names).__name__}")
-    stripped = tuple(_stripped(name, position) for position, name in enumerate(names, start=1))
+    stripped: list[str] = []
+    for position, name in enumerate(names, start=1):
+        if not isinstance(name, str):
+            raise VocabularyError(f"class names must be strings; entry {position} is {name!r}")
+        if not name.strip():
+            raise VocabularyError(f"entry {position} of the vocabulary is empty; remove it or name the class")
+        stripped.append(name.strip())
     if not stripped:
         raise VocabularyError("the vocabulary is empty; give at least one class name")
     seen: dict[str, int] = {}
@@ -84,20 +102,25 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
             raise VocabularyError(
                 f"class name {name!r} appears twice (entries {first} and {position}); keep one of them"
             )
-    return stripped
+    return tuple(stripped)
 
 
 def fixed_names(names: Sequence[str] | None, num_classes: int) -> tuple[str, ...] | None:
-    """The class names of a closed-set model of `num_classes`, or None where they are not known.
+    """Return the class names of a closed-set model after a check, or None if they are unknown.
 
-    Raises `VocabularyError` for another number of names, and as `check_names`.
+    Args:
+        names: the class names in the order of ids, or None.
+        num_classes: how many classes the model has.
+
+    Raises:
+        VocabularyError: another number of names, or names that `check_names` refuses.
     """
     if names is None:
         return None
     checked = check_names(names)
     if len(checked) != num_classes:
         raise VocabularyError(
-            f"a model of {num_classes} classes needs as many names; found {len(checked)}: "
+            f"a model of {num_classes} classes needs {num_classes} class names; found {len(checked)}: "
             f"{', '.join(checked)}"
         )
     return checked
@@ -106,34 +129,36 @@ def fixed_names(names: Sequence[str] | None, num_classes: int) -> tuple[str, ...
 def fixed_vocabulary(
     names: Sequence[str] | None, num_classes: int, given: "Sequence[str] | Vocabulary | None" = None
 ) -> Vocabulary:
-    """The vocabulary of a closed-set model, whose class `names` may not be known.
+    """Return the vocabulary of a closed-set model, whose class names may be unknown.
 
-    `given`: None, or what a user names the classes. It may only repeat names that are known, blanks and
-    case aside. No entry is split: nothing reads synonyms. Raises `VocabularyError` for other names, for
-    another number of them, and where there are none at all.
+    Args:
+        names: the class names of the model, or None.
+        num_classes: how many classes the model has.
+        given: None, or the class names that a user passes. If the model knows its names, they must be the
+            same up to case and surrounding blanks. Entries are not split at commas, because a closed-set
+            model has no use for synonyms.
+
+    Raises:
+        VocabularyError: other names than those of the model, another number of names, or no names at all.
     """
-    listed = None if given is None else _unsplit(given)
-    chosen = listed if names is None else tuple(names)
+    if isinstance(given, Vocabulary):
+        given = [", ".join(group) for group in given.synonyms]
+    requested = None if given is None else check_names(given)
+    chosen = requested if names is None else tuple(names)
     if chosen is None:
         raise VocabularyError(
-            f"this model does not know what its {num_classes} classes are called: give their names, in order"
+            f"the names of the {num_classes} classes of this model are unknown; pass them in the order of ids"
         )
     if len(chosen) != num_classes:
         raise VocabularyError(
             f"this model has {num_classes} classes; found {len(chosen)} names: {_quoted(chosen)}"
         )
-    if listed is not None and [n.casefold() for n in listed] != [n.casefold() for n in chosen]:
+    if requested is not None and [n.casefold() for n in requested] != [n.casefold() for n in chosen]:
         raise VocabularyError(
-            "the classes of this model are fixed, it cannot be asked for others: leave the vocabulary out. "
-            f"Its classes are {_quoted(chosen)}; found {_quoted(listed)}"
+            "the classes of this model are fixed; leave the vocabulary out. "
+            f"Its classes are {_quoted(chosen)}; found {_quoted(requested)}"
         )
     return Vocabulary(chosen, tuple((name,) for name in chosen))
-
-
-def _unsplit(given: "Sequence[str] | Vocabulary") -> tuple[str, ...]:
-    if isinstance(given, Vocabulary):
-        return tuple(", ".join(group) for group in given.synonyms)
-    return check_names(given)
 
 
 def _quoted(names: Sequence[str]) -> str:
@@ -141,10 +166,13 @@ def _quoted(names: Sequence[str]) -> str:
 
 
 def make_vocabulary(names: "Sequence[str] | Vocabulary") -> Vocabulary:
-    """The vocabulary of a list in which an entry `"a, b"` has the synonyms a and b.
+    """Return the vocabulary of a list of names, in which an entry `"a, b"` has the synonyms a and b.
 
-    Only comma and blank separate synonyms here, as in the published JSON lists. Raises
-    `VocabularyError` for what `check_names` refuses.
+    Synonyms are separated by a comma and a blank, as in the published JSON lists; a comma alone does not
+    split a name.
+
+    Raises:
+        VocabularyError: `check_names` refuses the names.
     """
     if isinstance(names, Vocabulary):
         return names
@@ -152,10 +180,10 @@ def make_vocabulary(names: "Sequence[str] | Vocabulary") -> Vocabulary:
 
 
 def seen_names(names: Sequence[str], trained: Iterable[str]) -> tuple[bool, ...]:
-    """Which of `names` are among the `trained` class names, case and plural aside.
+    """Return which of `names` are among the `trained` class names, up to case and plural.
 
-    The rule behind "seen" and "unseen" classes in reports: `Building` is seen where `buildings` was
-    trained; other words for the same thing (`plane`, `airplane`) are not.
+    This rule decides between "seen" and "unseen" classes in reports: `Building` is seen if `buildings` was
+    trained; another word for the same thing (`plane` for `airplane`) is unseen.
     """
     known = {_singular(name) for name in trained}
     return tuple(_singular(name) in known for name in names)
@@ -176,13 +204,17 @@ def _singular(name: str) -> str:
     return word
 
 
-def parse_vocabulary(text_or_path: str | os.PathLike) -> Vocabulary:
-    """A vocabulary from what a user typed.
+def parse_vocabulary(text_or_path: str | os.PathLike[str]) -> Vocabulary:
+    """Return the vocabulary that a user passed as a file or as an inline list.
 
-    A name that ends in `.txt` is a file with one class a line, synonyms after commas, blank lines and
-    lines that begin with `#` left out; one that ends in `.json` is a file with a list of strings.
-    Anything else is an inline list, one class between commas. Raises `VocabularyError` for a file that
-    is missing, cannot be read or has another ending, and for what `check_names` refuses.
+    Args:
+        text_or_path: a `.txt` file with one class per line and synonyms after commas (blank lines and lines
+            that start with `#` are skipped); a `.json` file with a list of strings; anything else is an
+            inline list of classes, separated by commas.
+
+    Raises:
+        VocabularyError: a file that is missing, unreadable or of another type, or names that `check_names`
+            refuses.
     """
     text = os.fspath(text_or_path)
     suffix = Path(text).suffix.lower()
@@ -197,8 +229,7 @@ def parse_vocabulary(text_or_path: str | os.PathLike) -> Vocabulary:
 
 def _read_lines(path: Path) -> Vocabulary:
     lines = [line.strip() for line in _read_text(path).splitlines()]
-    groups = [line.split(",") for line in lines if line and not line.startswith("#")]
-    return _in_file(path, groups)
+    return _from_file(path, [line.split(",") for line in lines if line and not line.startswith("#")])
 
 
 def _read_json(path: Path) -> Vocabulary:
@@ -207,8 +238,8 @@ def _read_json(path: Path) -> Vocabulary:
     except ValueError as error:
         raise VocabularyError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
-        raise VocabularyError(f'{path} must hold a JSON list of strings, such as ["building", "road"]')
-    return _in_file(path, [entry.split(", ") for entry in entries])
+        raise VocabularyError(f'{path} must contain a JSON list of strings, such as ["building", "road"]')
+    return _from_file(path, [entry.split(", ") for entry in entries])
 
 
 _OTHER_FILES = {".csv", ".tsv", ".yaml", ".yml", ".xlsx", ".md"}
@@ -219,11 +250,11 @@ def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        cause = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        cause = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise VocabularyError(f"cannot read the vocabulary {path}: {cause}") from error
 
 
-def _in_file(path: Path, groups: list[list[str]]) -> Vocabulary:
+def _from_file(path: Path, groups: list[list[str]]) -> Vocabulary:
     try:
         return _grouped(groups)
     except VocabularyError as error:
@@ -233,11 +264,3 @@ def _in_file(path: Path, groups: list[list[str]]) -> Vocabulary:
 def _grouped(groups: list[list[str]]) -> Vocabulary:
     names = check_names([group[0] for group in groups])
     return Vocabulary(names, tuple(check_names(group) for group in groups))
-
-
-def _stripped(name: object, position: int) -> str:
-    if not isinstance(name, str):
-        raise VocabularyError(f"class names must be strings; entry {position} is {name!r}")
-    if not name.strip():
-        raise VocabularyError(f"entry {position} of the vocabulary is empty; remove it or name the class")
-    return name.strip()

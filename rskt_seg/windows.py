@@ -1,4 +1,4 @@
-"""Grids of windows over an image: integer geometry alone, no pixels."""
+"""Geometry of windows over an image, in integer pixels; nothing here reads an image."""
 
 from typing import NamedTuple
 
@@ -7,12 +7,12 @@ from rskt_seg.errors import ConfigError
 PUBLISHED_TILE = 384
 """Side (px) of a sliding window in the published evaluation."""
 PUBLISHED_SQUARE = 640
-"""Side (px) of the square that the published sliding mode resizes every image to."""
-_OVERLAP = 0.333
+"""Side (px) of the square to which the published sliding mode resizes every image."""
+_OVERLAP = 0.333  # share of a window that the next one covers again
 
 
 class Window(NamedTuple):
-    """A rectangle of pixels: rows `top` to `top + height`, columns `left` to `left + width`."""
+    """A rectangle of pixels: rows `top`..`top + height`, columns `left`..`left + width`, ends excluded."""
 
     top: int
     left: int
@@ -21,45 +21,58 @@ class Window(NamedTuple):
 
     @property
     def bottom(self) -> int:
+        """First row below the window."""
         return self.top + self.height
 
     @property
     def right(self) -> int:
+        """First column to the right of the window."""
         return self.left + self.width
 
     @property
     def slices(self) -> tuple[slice, slice]:
+        """Rows and columns, the index of the window in an array (H, W, ...)."""
         return self.rows, self.columns
 
     @property
     def rows(self) -> slice:
+        """The rows of the window as a slice."""
         return slice(self.top, self.bottom)
 
     @property
     def columns(self) -> slice:
+        """The columns of the window as a slice."""
         return slice(self.left, self.right)
 
 
 def point_in(size: tuple[int, int], at: tuple[int, int] | None) -> tuple[int, int]:
-    """The pixel `at` (row, column) of an image of `size` (H, W), None its centre.
+    """Return the pixel `at`, or the centre of the image if `at` is None.
 
-    Raises `ConfigError` for a pixel outside of the image.
+    Args:
+        size: (H, W) of the image.
+        at: (row, column).
+
+    Raises:
+        ConfigError: the pixel lies outside the image.
     """
     height, width = size
     row, column = (height // 2, width // 2) if at is None else at
     if not (0 <= row < height and 0 <= column < width):
         raise ConfigError(
-            f"the pixel must lie in the image, rows 0..{height - 1} and columns 0..{width - 1}; found row "
-            f"{row}, column {column}"
+            f"the pixel must lie inside the image, rows 0..{height - 1} and columns 0..{width - 1}; found "
+            f"row {row}, column {column}"
         )
     return row, column
 
 
 def window_starts(length: int, size: int, stride: int) -> tuple[int, ...]:
-    """First pixels of windows of `size` every `stride` pixels that cover 0..length.
+    """Return the first pixels of windows of `size` that cover 0..length, one every `stride` pixels.
 
-    The last window is shifted inside instead of crossing the border; a length of at most `size` has
-    the one start 0. Raises `ConfigError` unless 1 <= stride <= size and length >= 1.
+    The last window is shifted inwards instead of crossing the border. A length of at most `size` has the
+    single start 0.
+
+    Raises:
+        ConfigError: not 1 <= stride <= size, or a length below 1.
     """
     if not 1 <= stride <= size or length < 1:
         raise ConfigError(
@@ -72,24 +85,27 @@ def window_starts(length: int, size: int, stride: int) -> tuple[int, ...]:
 
 
 def window_grid(height: int, width: int, size: int, stride: int) -> tuple[Window, ...]:
-    """Windows of size x size that cover an image of height x width, row by row.
+    """Return the windows of size x size that cover an image of height x width, row by row.
 
-    Where the image is smaller than a window, so is the window. Raises as `window_starts`.
+    In a dimension in which the image is smaller than `size`, windows have the size of the image.
+
+    Raises:
+        ConfigError: as `window_starts`.
     """
     tops, lefts = window_starts(height, size, stride), window_starts(width, size, stride)
     return tuple(Window(top, left, min(size, height), min(size, width)) for top in tops for left in lefts)
 
 
 def sliding_stride(tile: int) -> int:
-    """Step between windows of side `tile` with the published overlap of one third (384 -> 256)."""
+    """Return the stride of windows of side `tile` with the published overlap of one third (384 -> 256)."""
     return max(1, int(tile * (1 - _OVERLAP)))
 
 
 def sliding_sizes(working_side: int) -> tuple[int, int]:
-    """Sides (tile, square) of the sliding mode for a model that sees `working_side` pixels.
+    """Return the sides (tile, square) in px of the sliding mode for a model of input side `working_side`.
 
-    The published pair for both full models, of which ViT-L sees its 384 px windows at 336 px; the
-    same proportion for any other model (96 -> 96 and 160).
+    Both full models use the published pair (ViT-L resizes its 384 px windows to 336 px); any other model
+    keeps the proportion of the pair (96 -> 96 and 160).
     """
     if working_side in (336, PUBLISHED_TILE):
         return PUBLISHED_TILE, PUBLISHED_SQUARE
@@ -97,5 +113,8 @@ def sliding_sizes(working_side: int) -> tuple[int, int]:
 
 
 def tile_stem(stem: str, window: Window) -> str:
-    """`P0002_0_256_206_462` for rows 0..256 and columns 206..462, as the published iSAID patches."""
+    """Return the stem of a tile, named as the published iSAID patches.
+
+    `P0002_0_256_206_462` holds rows 0..256 and columns 206..462 of `P0002`.
+    """
     return f"{stem}_{window.top}_{window.bottom}_{window.left}_{window.right}"

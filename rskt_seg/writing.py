@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Atomic writing of files: a file appears whole or not at all."""
 
 import os
 import threading
@@ -8,12 +8,18 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """A hidden file beside `path` to write to, which takes the name `path` when the block ends.
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a hidden temporary file beside `path` and rename it to `path` when the block ends.
 
-    Where the block raises, `path` is as it was and the hidden file is gone; a process killed inside leaves
-    the hidden file alone. The folder is made. Threads and processes do not share hidden files, so that of
-    several writers the last to end wins, whole.
+    The parent folder is created. Every thread of every process has a temporary file of its own: of several
+    writers of one path, the last to finish wins, with a complete file.
+
+    Args:
+        path: the file to write or to replace.
+
+    Yields:
+        The temporary file to write to. If the block raises, it is removed and `path` is left as it was; a
+        process killed inside the block leaves it behind.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

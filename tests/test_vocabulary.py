@@ -107,7 +107,7 @@ def test_merging_refuses_a_name_that_two_classes_share():
 def test_an_unknown_rule_and_an_inconsistent_vocabulary_are_refused():
     with pytest.raises(VocabularyError, match="first, mean, max"):
         make_vocabulary(["a"]).prompts("median")
-    with pytest.raises(VocabularyError, match="begin with it"):
+    with pytest.raises(VocabularyError, match="must start with 'a'"):
         Vocabulary(("a",), (("b", "a"),))
     with pytest.raises(VocabularyError, match="2 groups"):
         Vocabulary(("a",), (("a",), ("b",)))

@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     args = arguments(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     check_output(args.output)
-    images = find_test_images(args.images, args.part)
+    images = find_test_images(args.images, allow_missing=args.part)
 
     from rskt_seg.checkpoints.fetch import sha256_of
     from rskt_seg.d2 import build_model, load_config, provenance

@@ -12,7 +12,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_datas
 from rskt_seg.data.catalog import IGNORE_LABEL, ROOT_VARIABLE, SPLITS, Split, images_of, pairs
 from rskt_seg.data.image_labels import classes_of_mask, split_image_labels
 from rskt_seg.data.own import read_own
-from rskt_seg.data.parallel import over_files
+from rskt_seg.data.parallel import map_files
 from rskt_seg.errors import ConfigError, DatasetError
 from rskt_seg.palette import palette
 
@@ -31,7 +31,7 @@ def register_splits(splits: Iterable[Split] = SPLITS) -> None:
         MetadataCatalog.get(split.name).set(
             stuff_classes=list(split.class_set.names),
             stuff_colors=[list(color) for color in split.class_set.colors],
-            ignore_label=split.ignore,
+            ignore_label=split.ignore_label,
             evaluator_type="sem_seg",
             dataset=split.dataset,
             split=split.split,
@@ -126,7 +126,7 @@ def with_image_labels(entries: Sequence[dict], min_pixels: int) -> list[dict]:
     there is no mask either.
     """
     labelled = partial(with_labels_of_image, min_pixels=min_pixels)
-    return list(over_files(labelled, entries, "image-level labels", delay=2.0))
+    return list(map_files(labelled, entries, "image-level labels", delay=2.0))
 
 
 def with_labels_of_image(entry: dict, min_pixels: int) -> dict:

@@ -1,7 +1,7 @@
-"""The one table of datasets: names, classes, folders; and the pairing of images with labels.
+"""The table of datasets: names, classes and folders; and the pairing of images with labels.
 
-Nothing here touches the disk before `pairs` is called, and nothing reads the environment: folders
-are relative to a root that the caller passes. The classes are those of `rskt_seg.data.class_sets`.
+No file is read before `find_files` is called, and nothing reads the environment: folders are relative to a
+root that the caller passes. The classes are those of `rskt_seg.data.class_sets`.
 """
 
 import difflib
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rskt_seg.data.class_sets import (
     DEEPGLOBE,
-    DEEPGLOBE_FCTL,
+    DEEPGLOBE_WITH_UNKNOWN,
     DLRSD,
     IGNORE_LABEL,
     INRIA,
@@ -35,20 +35,33 @@ from rskt_seg.errors import DatasetError, DatasetNotFoundError
 logger = logging.getLogger(__name__)
 
 ROOT_VARIABLE = "DETECTRON2_DATASETS"
-"""Environment variable that names the root of all datasets; read by the entry points, never here."""
+"""Environment variable with the root of all datasets; read by the entry points, never here."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """One registered name: two folders of files that belong together by stem, and their classes.
+    """A split of a dataset: a folder of images and one of labels, paired by stem, and their classes.
 
-    `images` and `labels` are folders relative to the root (an absolute folder stands for itself, as
-    with `pathlib`). Extensions are without a dot, in the case of the published files, and match in any
-    case. `ignore` (0..255) is the id in the files that is neither trained nor scored. With `stems` the
-    split is those files alone. `protocol`: name of the published rule by which it is scored beside the common
-    one, if there is one. `image_labels`: a file, relative to the root, that says which classes each image
-    shows (`rskt_seg.data.image_labels`); `labels` may then be empty, and weak supervision alone can use the
-    split. A user's own dataset is a `Split` like every row of the table.
+    A user's own dataset is a `Split` like every row of the table.
+
+    Attributes:
+        name: the registered name.
+        dataset: the dataset it belongs to.
+        split: its part of the dataset, such as "train".
+        images: folder relative to the root, or an absolute folder.
+        labels: folder of the label maps, likewise; may be empty if there are `image_labels`.
+        image_extensions: without a dot, in the case of the published files; matched in any case.
+        label_extensions: likewise.
+        class_set: the classes.
+        note: a remark for the list of datasets.
+        ignore_label: id (0..255) in the label files that is neither trained nor scored.
+        stems: if not empty, the split has these files alone.
+        protocol: published rule by which the split is scored besides the common one; may be empty.
+        image_labels: file, relative to the root, of the classes that each image shows
+            (`rskt_seg.data.image_labels`). A split without `labels` serves weak supervision alone.
+
+    Raises:
+        DatasetError: a field is invalid, or there are neither `labels` nor `image_labels`.
     """
 
     name: str
@@ -60,7 +73,7 @@ class Split:
     label_extensions: tuple[str, ...]
     class_set: ClassSet
     note: str = ""
-    ignore: int = IGNORE_LABEL
+    ignore_label: int = IGNORE_LABEL
     stems: tuple[str, ...] = field(default=(), repr=False)
     protocol: str = ""
     image_labels: str = ""
@@ -68,10 +81,10 @@ class Split:
     def __post_init__(self) -> None:
         if not self.labels and not self.image_labels:
             raise DatasetError(f"{self.name}: a folder of labels or a file of image-level labels is needed")
-        if type(self.ignore) is not int or not 0 <= self.ignore <= 255:
-            raise DatasetError(f"{self.name}: ignore must be a number 0..255, found {self.ignore!r}")
+        if type(self.ignore_label) is not int or not 0 <= self.ignore_label <= 255:
+            raise DatasetError(f"{self.name}: ignore_label must be 0..255, found {self.ignore_label!r}")
         for extensions in (self.image_extensions, self.label_extensions):
-            if isinstance(extensions, str) or not extensions:
+            if not isinstance(extensions, tuple) or not extensions:
                 raise DatasetError(f"{self.name}: extensions must be a tuple of words, found {extensions!r}")
 
 
@@ -85,11 +98,17 @@ class Pair:
 
 @dataclass(frozen=True)
 class Files:
-    """The image and label files of a split in the order of stems; `passed_over` tells what lies beside."""
+    """The image and label files of a split.
+
+    Attributes:
+        images: stem -> image file, in the order of stems.
+        labels: stem -> label file, in the order of stems.
+        skipped: for each folder with files of other extensions, `<folder>: <count> <extension>, ...`.
+    """
 
     images: dict[str, Path]
     labels: dict[str, Path]
-    passed_over: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
 
     @property
     def pairs(self) -> list[Pair]:
@@ -97,14 +116,17 @@ class Files:
         return [Pair(image, self.labels[stem]) for stem, image in self.images.items() if stem in self.labels]
 
     @property
-    def alone(self) -> tuple[list[Path], list[Path]]:
+    def unpaired(self) -> tuple[list[Path], list[Path]]:
         """The images without a label, and the labels without an image."""
-        return _without(self.images, self.labels), _without(self.labels, self.images)
+        return (
+            [path for stem, path in self.images.items() if stem not in self.labels],
+            [path for stem, path in self.labels.items() if stem not in self.images],
+        )
 
     @property
-    def alone_by_case(self) -> bool:
-        """Whether some of `alone` would have a partner if case did not matter."""
-        images, labels = ({path.stem.casefold() for path in paths} for paths in self.alone)
+    def unpaired_by_case(self) -> bool:
+        """Whether some of the unpaired files would pair up if case did not matter."""
+        images, labels = ({path.stem.casefold() for path in paths} for paths in self.unpaired)
         return bool(images & labels)
 
 
@@ -114,15 +136,15 @@ _ISPRS = ("Vaihingen", "Potsdam")
 _PADDED = "published form: the black padding of the patches is labelled class 0"
 
 
-def _geoseg_loveda(split: str, first: int, last: int) -> Split:
-    """File numbers do not repeat across the official parts: Train holds 0..2521, Val 2522..4190."""
+def _loveda_by_number(split: str, first: int, last: int) -> Split:
+    """Return an official part: Train holds the files 0..2521, Val 2522..4190, and no number repeats."""
     return Split(
         f"LoveDA_geoseg_{split}_sem_seg", "LoveDA_geoseg", split, "LoveDA/images_png", "LoveDA/D2masks", _PNG,
         _PNG, LOVEDA, stems=tuple(map(str, range(first, last + 1))), protocol="geoseg_loveda",
     )  # fmt: skip
 
 
-def _geoseg_isprs(place: str, split: str, padded: bool = False) -> Split:
+def _isprs_patches(place: str, split: str, padded: bool = False) -> Split:
     name, kind = ("padded_", "labels_padded") if padded else ("", "labels")
     folder = f"{place}_geoseg/{split}"
     return Split(
@@ -137,7 +159,7 @@ def _deepglobe(split: str) -> tuple[Split, Split]:
         Split(f"deepglobe_{split}_sem_seg", "deepglobe", split, images, labels, _JPG, _PNG, DEEPGLOBE,
               "unknown is ignored", protocol="deepglobe"),
         Split(f"deepglobe_fctl_{split}_sem_seg", "deepglobe", f"fctl_{split}", images, f"{labels}_fctl", _JPG,
-              _PNG, DEEPGLOBE_FCTL, "published form: unknown is class 0", protocol="fctl_deepglobe"),
+              _PNG, DEEPGLOBE_WITH_UNKNOWN, "published form: unknown is class 0", protocol="fctl_deepglobe"),
     )  # fmt: skip
 
 
@@ -147,7 +169,7 @@ def _inria(split: str) -> Split:
                  _PNG, INRIA, protocol="fctl_inria")  # fmt: skip
 
 
-def _wsss_isaid(split: str) -> Split:
+def _isaid_crops(split: str) -> Split:
     folder = f"iSAID_wsss/{split}"
     return Split(
         f"iSAID_wsss_{split}_sem_seg", "iSAID_wsss", split, f"{folder}/images", f"{folder}/labels", _PNG,
@@ -155,7 +177,7 @@ def _wsss_isaid(split: str) -> Split:
     )  # fmt: skip
 
 
-def _wsss_potsdam(split: str, areas: str) -> Split:
+def _potsdam_by_area(split: str, areas: str) -> Split:
     return Split(
         f"Potsdam_wsss_{split}_sem_seg", "Potsdam_wsss", split, "Potsdam/imgs", "Potsdam/D2masks", _PNG, _PNG,
         ISPRS, stems=potsdam_tiles(areas), protocol="wsss_potsdam",
@@ -185,24 +207,28 @@ SPLITS: tuple[Split, ...] = (
     Split("UDD5_all_sem_seg", "UDD5", "all", "UDD5/all/src", "UDD5/all/gt", _UPPER_JPG, _PNG, UDD5,
           _OFFICIAL),
     Split("VDD_all_sem_seg", "VDD", "all", "VDD/src", "VDD/gt", _UPPER_JPG, _PNG, VDD, _OFFICIAL),
-    _geoseg_loveda("train", 0, 2521),
-    _geoseg_loveda("val", 2522, 4190),
-    _geoseg_loveda("train_val", 0, 4190),
-    *(_geoseg_isprs(place, split) for place in _ISPRS for split in ("train", "val", "test")),
-    *(_geoseg_isprs(place, split, padded=True) for place in _ISPRS for split in ("train", "test")),
+    _loveda_by_number("train", 0, 2521),
+    _loveda_by_number("val", 2522, 4190),
+    _loveda_by_number("train_val", 0, 4190),
+    *(_isprs_patches(place, split) for place in _ISPRS for split in ("train", "val", "test")),
+    *(_isprs_patches(place, split, padded=True) for place in _ISPRS for split in ("train", "test")),
     *(row for split in ("train", "val", "test") for row in _deepglobe(split)),
     *(_inria(split) for split in ("train", "val", "test")),
-    *(_wsss_isaid(split) for split in ("train", "val", "test")),
-    _wsss_potsdam("train", POTSDAM_TRAIN),
-    _wsss_potsdam("test", POTSDAM_TEST),
+    *(_isaid_crops(split) for split in ("train", "val", "test")),
+    _potsdam_by_area("train", POTSDAM_TRAIN),
+    _potsdam_by_area("test", POTSDAM_TEST),
 )  # fmt: skip
-"""Every row of OVRSISBench in the layout of the published registrations, and those of the closed-set methods:
-GeoSeg's and BiCoR-Seg's (`*_geoseg_*`), FCtL's (`deepglobe_*`, `inria_*`); and those of the weakly supervised
-method (`*_wsss_*`)."""
+"""All registered splits: those of OVRSISBench in the layout of the published registrations; those of the
+closed-set methods, GeoSeg and BiCoR-Seg (`*_geoseg_*`) and FCtL (`deepglobe_*`, `inria_*`); and those of the
+weakly supervised method (`*_wsss_*`)."""
 
 
 def find_split(name: str, splits: Iterable[Split] = SPLITS) -> Split:
-    """The row called `name`. Raises `DatasetError` with the nearest names when there is none."""
+    """Return the split called `name`.
+
+    Raises:
+        DatasetError: an unknown name; the message suggests the nearest known ones.
+    """
     by_name = {split.name: split for split in splits}
     if name in by_name:
         return by_name[name]
@@ -213,91 +239,102 @@ def find_split(name: str, splits: Iterable[Split] = SPLITS) -> Split:
 
 
 def pairs(split: Split, root: str | Path) -> list[Pair]:
-    """All images of `split` under `root`, each with its label, in the order of their stems.
+    """Return all images of a split under `root`, each with its label, in the order of stems.
 
-    Files pair by stem (never by position), extensions match in any case, sub-folders are not
-    entered, hidden files are left out. Raises as `find_files`, and `DatasetError` naming the first ten
-    files when an image or a label is left alone, or where the split has image-level labels alone.
+    Files are found as by `find_files` and paired by stem, never by position.
+
+    Raises:
+        DatasetNotFoundError: a folder is missing.
+        DatasetError: as `find_files`; an image or a label is unpaired (the message names the first ten); or
+            the split has image-level labels alone.
     """
     if not split.labels:
         raise DatasetError(
-            f"{split.name} has no masks but the image-level labels of {split.image_labels} alone, from which "
+            f"{split.name} has no masks, only the image-level labels of {split.image_labels}, from which "
             "only the weakly supervised method learns"
         )
-    files = _found(split, root)
+    files = _find_and_log(split, root)
     if files.images.keys() != files.labels.keys():
-        raise DatasetError(_describe_orphans(split, root, files))
+        raise DatasetError(_describe_unpaired(split, root, files))
     return files.pairs
 
 
 def images_of(split: Split, root: str | Path) -> list[Path]:
-    """All images of `split` under `root`, in the order of their stems, with or without labels.
+    """Return all images of a split under `root`, with or without labels, in the order of stems.
 
-    Raises as `find_files`.
+    Raises:
+        DatasetNotFoundError: a folder is missing.
+        DatasetError: as `find_files`.
     """
-    return list(_found(split, root).images.values())
+    return list(_find_and_log(split, root).images.values())
 
 
 def find_files(split: Split, root: str | Path) -> Files:
-    """The files of `split` under `root`, found as `pairs` says, before partners are looked for.
+    """Return the files of a split under `root`, paired or not.
 
-    A split of image-level labels alone has no label files. Raises `DatasetNotFoundError` with the expected
-    layout when a folder is missing; `DatasetError` naming the first ten when a folder holds no fitting file,
-    two files share a stem, or a listed stem is absent.
+    Extensions match in any case, sub-folders are not searched, hidden files are left out. A split with
+    image-level labels alone has no label files.
+
+    Raises:
+        DatasetNotFoundError: a folder is missing; the message shows the expected layout.
+        DatasetError: a folder has no file of the given extensions, two files share a stem, or a listed stem
+            has no file; the message names the first ten.
     """
-    places = [(Path(root) / split.images, split.image_extensions)]
+    folders = [(Path(root) / split.images, split.image_extensions)]
     if split.labels:
-        places.append((Path(root) / split.labels, split.label_extensions))
-    for folder, _ in places:
+        folders.append((Path(root) / split.labels, split.label_extensions))
+    for folder, _ in folders:
         if not folder.is_dir():
             raise DatasetNotFoundError(
                 f"{split.name}: the folder {folder} does not exist.\n{expected_layout(split, root)}"
             )
-    found, passed_over = [], []
-    for folder, extensions in places:
-        files, others = _by_stem(split, folder, extensions)
-        found.append(_of_stems(split, files, folder) if split.stems else files)
-        passed_over += [f"{folder}: {others}"] if others else []
-    return Files(found[0], found[1] if split.labels else {}, tuple(passed_over))
+    found: list[dict[str, Path]] = []
+    skipped: list[str] = []
+    for folder, extensions in folders:
+        files, others = _index_by_stem(split, folder, extensions)
+        found.append(_select_stems(split, files, folder) if split.stems else files)
+        skipped += [f"{folder}: {others}"] if others else []
+    return Files(found[0], found[1] if split.labels else {}, tuple(skipped))
 
 
-def _found(split: Split, root: str | Path) -> Files:
+def _find_and_log(split: Split, root: str | Path) -> Files:
     files = find_files(split, root)
-    for folder in files.passed_over:
-        logger.warning("%s: passed over in %s", split.name, folder)
+    for folder in files.skipped:
+        logger.warning("%s: files of other extensions skipped in %s", split.name, folder)
     return files
 
 
 def expected_layout(split: Split, root: str | Path) -> str:
-    """What `pairs` expects on disk, a line for each folder, and how to point to another root."""
+    """Return the folders that a split needs under `root`, one per line, and how to set another root."""
     rows = [(split.images, split.image_extensions, "images")]
     if split.labels:
-        rows.append((split.labels, split.label_extensions, "labels, one class id a pixel, same stems"))
-    lines = [f"  {Path(root) / where}/<name>.{'|'.join(ext)} ({what});" for where, ext, what in rows]
+        rows.append((split.labels, split.label_extensions, "labels, one class id per pixel, same stems"))
+    lines = [f"  {Path(root) / folder}/<name>.{'|'.join(ext)} ({what});" for folder, ext, what in rows]
     advice = f"Put the files there, or set {ROOT_VARIABLE} to the folder that holds {split.images}"
     return "\n".join(["Expected layout:", *lines, f"{advice} (see datasets/README.md)."])
 
 
-def _by_stem(split: Split, folder: Path, extensions: tuple[str, ...]) -> tuple[dict[str, Path], str]:
+def _index_by_stem(split: Split, folder: Path, extensions: tuple[str, ...]) -> tuple[dict[str, Path], str]:
+    """Return stem -> file of the given extensions, and the counts of other extensions as text."""
     accepted = {"." + extension.lstrip(".").lower() for extension in extensions}
     files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
-    fitting = [p for p in files if p.suffix.lower() in accepted]
+    matching = [p for p in files if p.suffix.lower() in accepted]
     others = Counter(
         p.suffix.lower() or "without extension" for p in files if p.suffix.lower() not in accepted
     )
-    passed_over = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
-    if not fitting:
+    skipped = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
+    if not matching:
         raise DatasetError(
             f"{split.name}: no file *.{'|'.join(extensions)} (any case) in {folder}, "
-            f"which holds {passed_over or 'no file'}; sub-folders are not searched"
+            f"which holds {skipped or 'no file'}; sub-folders are not searched"
         )
-    if twice := repeated(p.stem for p in fitting):
-        names = [p.name for p in fitting if p.stem in set(twice)]
+    if twice := repeated(p.stem for p in matching):
+        names = [p.name for p in matching if p.stem in set(twice)]
         raise DatasetError(f"{split.name}: {folder} has several files of one stem: {listed(names)}")
-    return {p.stem: p for p in sorted(fitting, key=lambda p: p.stem)}, passed_over
+    return {p.stem: p for p in sorted(matching, key=lambda p: p.stem)}, skipped
 
 
-def _of_stems(split: Split, files: Mapping[str, Path], folder: Path) -> dict[str, Path]:
+def _select_stems(split: Split, files: Mapping[str, Path], folder: Path) -> dict[str, Path]:
     if missing := [stem for stem in split.stems if stem not in files]:
         hint = "; a stem is a name without its extension" if Path(missing[0]).stem in files else ""
         raise DatasetError(
@@ -306,16 +343,13 @@ def _of_stems(split: Split, files: Mapping[str, Path], folder: Path) -> dict[str
     return {stem: files[stem] for stem in sorted(split.stems)}
 
 
-def _without(files: Mapping[str, Path], others: Mapping[str, Path]) -> list[Path]:
-    return [path for stem, path in files.items() if stem not in others]
-
-
-def _describe_orphans(split: Split, root: str | Path, files: Files) -> str:
+def _describe_unpaired(split: Split, root: str | Path, files: Files) -> str:
     parts = []
     kinds = ("images", split.images, "label"), ("labels", split.labels, "image")
-    for paths, (kind, folder, missing) in zip(files.alone, kinds, strict=True):
+    for paths, (kind, folder, missing) in zip(files.unpaired, kinds, strict=True):
         if paths:
             names = listed(path.name for path in paths)
             parts.append(f"{len(paths)} {kind} in {Path(root) / folder} have no {missing}: {names}")
-    text = f"{split.name}: {'; '.join(parts)}. Images and labels pair by equal stems; add or remove the rest"
-    return text + (" (some stems differ in case alone: rename them)" if files.alone_by_case else "")
+    case = " (some stems differ in case alone: rename them)" if files.unpaired_by_case else ""
+    found = "; ".join(parts)
+    return f"{split.name}: {found}. Images and labels pair by equal stems; add or remove the rest{case}"

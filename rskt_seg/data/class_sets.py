@@ -1,16 +1,17 @@
-"""The classes of every dataset: names in the order of their ids, and colours.
+"""Class sets: the class names of every dataset in the order of their ids, and colours.
 
-Class names are exactly the published OVRSISBench vocabularies (their order is the label id, their case is
-kept); colours are those of the official label files where there are any, so that converters and drawings
-share them.
+Class names are exactly the published OVRSISBench vocabularies (the order is the label id, the case is kept).
+Colours are those of the official label files if there are any, shared by converters and visualization.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from rskt_seg.errors import DatasetError
 
+Value = TypeVar("Value")
 RGB = tuple[int, int, int]
 
 IGNORE_LABEL = 255
@@ -18,16 +19,16 @@ IGNORE_LABEL = 255
 _SHOWN = 10
 
 
-def repeated(values: Iterable) -> list:
-    """The values that occur more than once."""
+def repeated(values: Iterable[Value]) -> list[Value]:
+    """Return the values that occur more than once."""
     return [value for value, count in Counter(values).items() if count > 1]
 
 
-def listed(values: Iterable) -> str:
-    """The first ten values, and how many more there are."""
-    values = [str(value) for value in values]
-    rest = f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else ""
-    return ", ".join(values[:_SHOWN]) + rest
+def listed(values: Iterable[object]) -> str:
+    """Format the first ten values, and how many more there are."""
+    texts = [str(value) for value in values]
+    rest = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
+    return ", ".join(texts[:_SHOWN]) + rest
 
 
 def _is_rgb(color: object) -> bool:
@@ -37,10 +38,16 @@ def _is_rgb(color: object) -> bool:
 
 @dataclass(frozen=True)
 class ClassSet:
-    """The classes of a dataset: label id k is `names[k]`, drawn in `colors[k]` (R, G, B of 0..255).
+    """The classes of a dataset, at most 255, because ids are 8 bit and 255 is ignored.
 
-    At most 255 classes, because ids are 8 bit and 255 is ignored. Raises `DatasetError` for a class
-    list that is empty, typed as one string, repeats a name or a colour, or has a colour too few.
+    Attributes:
+        name: what errors call the set.
+        names: class names; label id k is `names[k]`.
+        colors: RGB of 0..255, one per class.
+
+    Raises:
+        DatasetError: the names are an empty tuple or a plain string, a name or a colour repeats, or there is
+            not one colour per class.
     """
 
     name: str
@@ -52,10 +59,10 @@ class ClassSet:
         if not words:
             raise DatasetError(f"{self.name}: class names must be a tuple of words, found {self.names!r}")
         if not 1 <= len(self.names) <= IGNORE_LABEL:
-            raise DatasetError(f"{self.name}: 1..{IGNORE_LABEL} classes expected, found {len(self.names)}")
+            raise DatasetError(f"{self.name}: expected 1..{IGNORE_LABEL} classes, found {len(self.names)}")
         if len(self.names) != len(self.colors):
             raise DatasetError(
-                f"{self.name}: one colour for each class expected, found {len(self.names)} names "
+                f"{self.name}: expected one colour for each class, found {len(self.names)} names "
                 f"and {len(self.colors)} colours"
             )
         if bad := [color for color in self.colors if not _is_rgb(color)]:
@@ -115,7 +122,7 @@ ISAID = _class_set(
     },
 )
 ISAID_16 = ClassSet("iSAID_16", ("background", *ISAID.names), ((0, 0, 0), *ISAID.colors))
-"""The weakly supervised method has what is black, and so of no class, as class 0."""
+"""Black, which is no class in `ISAID`, is class 0, as the weakly supervised method trains it."""
 LOVEDA = _class_set(
     "LoveDA",
     {
@@ -198,6 +205,8 @@ DEEPGLOBE = _class_set(
         "barren": (255, 255, 255),
     },
 )
-DEEPGLOBE_FCTL = ClassSet("DeepGlobe_FCtL", ("unknown", *DEEPGLOBE.names), ((0, 0, 0), *DEEPGLOBE.colors))
-"""FCtL trains unknown (cloud and the like, black) as class 0."""
+DEEPGLOBE_WITH_UNKNOWN = ClassSet(
+    "DeepGlobe_FCtL", ("unknown", *DEEPGLOBE.names), ((0, 0, 0), *DEEPGLOBE.colors)
+)
+"""Unknown (clouds and the like, black) is class 0, as FCtL trains it."""
 INRIA = _class_set("Inria", {"not building": (0, 0, 0), "building": (255, 255, 255)})

@@ -1,23 +1,21 @@
-"""Converters: one official label file -> class ids 0..K-1 with 255 ignored.
+"""Converters from an official label file to class ids 0..K-1, with 255 ignored.
 
-One function for each style of label; `CONVERTERS` says which dataset uses which style. Running a
-converter on its own output is refused where that can be seen from one file: colour converters and
-`lowered_indices` refuse gray files, and `lowered_ids` refuses the 255 that its output holds where
-pixels are ignored.
+There is one function for each style of label; `CONVERTERS` says which dataset uses which style. A file that
+is converted already is refused if one file shows it: colour converters and `reduce_zero_index` refuse gray
+files, and `reduce_zero_label` refuses the 255 of ignored pixels in its own output.
 """
 
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from rskt_seg.data.class_sets import (
     DEEPGLOBE,
-    DEEPGLOBE_FCTL,
+    DEEPGLOBE_WITH_UNKNOWN,
     DLRSD,
     IGNORE_LABEL,
     INRIA,
@@ -33,7 +31,9 @@ from rskt_seg.data.class_sets import (
     ClassSet,
 )
 from rskt_seg.data.labels import (
+    LabelFile,
     check_label,
+    id_counts,
     pixel_counts,
     read_colors,
     read_label,
@@ -45,14 +45,17 @@ from rskt_seg.errors import DatasetError, LabelError
 
 logger = logging.getLogger(__name__)
 
-LabelFile = str | Path | BinaryIO
-"""The path of a label file, or the open file, whose `str()` then is the name that errors give."""
 _BLACK: RGB = (0, 0, 0)
 
 
 @dataclass(frozen=True)
 class Converted:
-    """`ids` (H, W) uint8 of 0..K-1 or 255, and the colours of no class with their pixel counts."""
+    """A converted label.
+
+    Attributes:
+        ids: (H, W) uint8, 0..K-1 or 255.
+        unknown: the colours of no class, each with its pixel count; their pixels are 255.
+    """
 
     ids: np.ndarray
     unknown: dict[RGB, int]
@@ -60,136 +63,157 @@ class Converted:
 
 @dataclass(frozen=True)
 class Converter:
-    """How the official labels of a dataset become ids of `class_set`."""
+    """A conversion of the official labels of a dataset to ids of its class set."""
 
     function: Callable[[LabelFile, ClassSet], Converted]
     class_set: ClassSet
 
     def __call__(self, file: LabelFile) -> Converted:
+        """Convert one label file."""
         return self.function(file, self.class_set)
 
 
-def lowered_ids(file: LabelFile, class_set: ClassSet) -> Converted:
-    """Ids 0..K, 0 for unlabelled and k + 1 for class k (gray or palette indices) -> 0..K-1, 0 -> 255.
+def reduce_zero_label(file: LabelFile, class_set: ClassSet) -> Converted:
+    """Convert ids 0..K (gray or palette indices), where 0 is unlabelled: k + 1 becomes k, and 0 becomes 255.
 
-    Raises `LabelError` when the file cannot be read as ids or holds an id above K. A file that is
-    converted already and has no ignored pixel cannot be told from an official one.
+    A file that is converted already and has no ignored pixel cannot be told from an official one.
+
+    Raises:
+        LabelError: the file cannot be read as ids, or holds an id above K.
     """
     raw = read_label(file)
     highest, above = len(class_set), int((raw > len(class_set)).sum())
     if above:
         raise LabelError(
-            f"{file}: official ids 0..{highest} of {class_set.name} were expected, found {above} pixels of "
+            f"{file}: expected official ids 0..{highest} of {class_set.name}, found {above} pixels of "
             f"{highest + 1}..{raw.max()}; is the file converted already, or from another dataset?"
         )
     return Converted(np.where(raw == 0, IGNORE_LABEL, raw - 1).astype(np.uint8), {})
 
 
-def lowered_indices(file: LabelFile, class_set: ClassSet) -> Converted:
-    """As `lowered_ids`, for official files with a palette; the indices count, never the colours.
+def reduce_zero_index(file: LabelFile, class_set: ClassSet) -> Converted:
+    """Convert palette indices as `reduce_zero_label` converts ids; the colours of the palette are not used.
 
-    Raises `LabelError` for a gray file too: ids that were converted already are gray.
+    Raises:
+        LabelError: as `reduce_zero_label`, and a gray file: ids that were converted already are gray.
     """
-    mode = _mode(file)
-    if mode == "L":
+    if _image_mode(file) == "L":
         raise LabelError(
-            f"{file}: a palette file of {class_set.name} was expected, found gray; is the file converted "
-            "already, or did a conversion to gray destroy its indices? Take the official file"
+            f"{file}: expected a palette file of {class_set.name}, found gray; was the file converted "
+            "already, or did a conversion to gray destroy its indices? Use the official file"
         )
-    return lowered_ids(file, class_set)
+    return reduce_zero_label(file, class_set)
 
 
-def same_ids(file: LabelFile, class_set: ClassSet) -> Converted:
-    """Ids 0..K-1 or 255 (gray or palette indices) as they are, after a check.
+def keep_ids(file: LabelFile, class_set: ClassSet) -> Converted:
+    """Keep ids 0..K-1 or 255 (gray or palette indices) as they are, after a check.
 
-    Raises `LabelError` as `labels.read_label` and `labels.check_label`.
+    Raises:
+        LabelError: as `read_label` and `check_label`.
     """
     ids = read_label(file)
     check_label(ids, len(class_set), IGNORE_LABEL, file, class_names=class_set.names)
     return Converted(ids.astype(np.uint8), {})
 
 
-def ids_or_colors(file: LabelFile, class_set: ClassSet) -> Converted:
-    """Ids as `same_ids`; or, from a file without palette and in colour, colours as `colors_only`."""
-    is_color = _mode(file) in ("RGB", "RGBA")
-    return colors_only(file, class_set) if is_color else same_ids(file, class_set)
+def keep_ids_or_map_colors(file: LabelFile, class_set: ClassSet) -> Converted:
+    """Convert an RGB or RGBA file as `map_colors`, and any other as `keep_ids`."""
+    is_color = _image_mode(file) in ("RGB", "RGBA")
+    return map_colors(file, class_set) if is_color else keep_ids(file, class_set)
 
 
-def colors_only(file: LabelFile, class_set: ClassSet) -> Converted:
-    """Colours of `class_set` -> its ids, where black is a class like every other; others unknown."""
-    return _from_colors(read_colors(file), class_set, ())
+def map_colors(file: LabelFile, class_set: ClassSet) -> Converted:
+    """Map the colours of `class_set` to its ids; black is unknown unless it is the colour of a class."""
+    return _map_colors(read_colors(file), class_set)
 
 
-def exact_colors(file: LabelFile, class_set: ClassSet) -> Converted:
-    """Colours of `class_set` -> its ids; black, which stands for unlabelled -> 255; others unknown."""
-    return _from_colors(read_colors(file), class_set, (_BLACK,))
+def map_colors_ignoring_black(file: LabelFile, class_set: ClassSet) -> Converted:
+    """Map the colours of `class_set` to its ids, and black, which means unlabelled, to 255."""
+    return _map_colors(read_colors(file), class_set, ignore_colors=(_BLACK,))
 
 
-def thresholded_colors(file: LabelFile, class_set: ClassSet) -> Converted:
-    """As `exact_colors`, after a threshold of each channel (see `labels.threshold_colors`)."""
-    return _from_colors(threshold_colors(read_colors(file)), class_set, (_BLACK,))
+def map_thresholded_colors(file: LabelFile, class_set: ClassSet) -> Converted:
+    """Convert as `map_colors`, after a threshold of each channel (`labels.threshold_colors`)."""
+    return _map_colors(threshold_colors(read_colors(file)), class_set)
 
 
-def thresholded_classes(file: LabelFile, class_set: ClassSet) -> Converted:
-    """As `colors_only`, black being a class, after a threshold of each channel."""
-    return _from_colors(threshold_colors(read_colors(file)), class_set, ())
+def map_thresholded_colors_ignoring_black(file: LabelFile, class_set: ClassSet) -> Converted:
+    """Convert as `map_colors_ignoring_black`, after a threshold of each channel."""
+    return _map_colors(threshold_colors(read_colors(file)), class_set, ignore_colors=(_BLACK,))
 
 
-def binary(file: LabelFile, class_set: ClassSet) -> Converted:
-    """0 and 255 (gray or palette indices) -> 0 and 1.
+def binarize(file: LabelFile, class_set: ClassSet) -> Converted:
+    """Convert a mask of 0 and 255 (gray or palette indices) to 0 and 1.
 
-    Raises `LabelError` for any other value, and so for a file of 0 and 1, which is converted already.
+    Raises:
+        LabelError: any other value; thus also for a file of 0 and 1, which is converted already.
     """
     raw = read_label(file)
-    other = raw[(raw != 0) & (raw != 255)]
-    if other.size:
-        counts = dict(zip(*(part.tolist() for part in np.unique(other, return_counts=True)), strict=True))
+    if counts := {k: count for k, count in id_counts(raw).items() if k not in (0, 255)}:
         converted = "; is the file converted already?" if counts.keys() == {1} else ""
         raise LabelError(
-            f"{file}: a mask of {class_set.name} holds 0 ({class_set.names[0]}) and 255 "
+            f"{file}: a mask of {class_set.name} must hold 0 ({class_set.names[0]}) and 255 "
             f"({class_set.names[1]}) alone; found {pixel_counts(counts)}{converted}"
         )
     return Converted((raw == 255).astype(np.uint8), {})
 
 
 CONVERTERS: dict[str, Converter] = {
-    "dlrsd": Converter(lowered_indices, DLRSD),
-    "isaid": Converter(exact_colors, ISAID),
-    "loveda": Converter(lowered_ids, LOVEDA),
-    "isprs": Converter(exact_colors, ISPRS),
-    "uavid": Converter(colors_only, UAVID),
-    "udd5": Converter(ids_or_colors, UDD5),
-    "vdd": Converter(same_ids, VDD),
-    "deepglobe": Converter(thresholded_colors, DEEPGLOBE),
-    "deepglobe_fctl": Converter(thresholded_classes, DEEPGLOBE_FCTL),
-    "inria": Converter(binary, INRIA),
-    "potsdam_mmseg": Converter(lowered_ids, ISPRS),
-    "loveda_8c": Converter(same_ids, LOVEDA_8C),
-    "isaid_background": Converter(colors_only, ISAID_16),
-    "dlrsd_ids": Converter(same_ids, DLRSD),
-    "isaid_ids": Converter(same_ids, ISAID),
-    "isprs_ids": Converter(same_ids, ISPRS),
-    "uavid_ids": Converter(same_ids, UAVID),
-    "udd5_ids": Converter(same_ids, UDD5),
-    "inria_ids": Converter(same_ids, INRIA),
+    "dlrsd": Converter(reduce_zero_index, DLRSD),
+    "isaid": Converter(map_colors_ignoring_black, ISAID),
+    "loveda": Converter(reduce_zero_label, LOVEDA),
+    "isprs": Converter(map_colors_ignoring_black, ISPRS),
+    "uavid": Converter(map_colors, UAVID),
+    "udd5": Converter(keep_ids_or_map_colors, UDD5),
+    "vdd": Converter(keep_ids, VDD),
+    "deepglobe": Converter(map_thresholded_colors_ignoring_black, DEEPGLOBE),
+    "deepglobe_fctl": Converter(map_thresholded_colors, DEEPGLOBE_WITH_UNKNOWN),
+    "inria": Converter(binarize, INRIA),
+    "potsdam_mmseg": Converter(reduce_zero_label, ISPRS),
+    "loveda_8c": Converter(keep_ids, LOVEDA_8C),
+    "isaid_background": Converter(map_colors, ISAID_16),
+    "dlrsd_ids": Converter(keep_ids, DLRSD),
+    "isaid_ids": Converter(keep_ids, ISAID),
+    "isprs_ids": Converter(keep_ids, ISPRS),
+    "uavid_ids": Converter(keep_ids, UAVID),
+    "udd5_ids": Converter(keep_ids, UDD5),
+    "inria_ids": Converter(keep_ids, INRIA),
 }
-"""The official files of each dataset; `potsdam_mmseg`: id masks written by mmsegmentation; `loveda_8c`:
-official LoveDA files with no-data as class 0; `isaid_background`: black as class 0; `deepglobe_fctl`: unknown
-as class 0; `..._ids`: files that hold the ids of the table already."""
+"""The converter of the official files of each dataset, and of other forms of them:
+
+* `potsdam_mmseg`: id masks written by mmsegmentation;
+* `loveda_8c`: official LoveDA files, nodata being class 0;
+* `isaid_background`: black is class 0;
+* `deepglobe_fctl`: unknown is class 0;
+* `..._ids`: files that hold the ids of the table already.
+"""
 
 
 def find_converter(name: str) -> Converter:
-    """The converter called `name`. Raises `DatasetError` with the known names when there is none."""
+    """Return the converter called `name`.
+
+    Raises:
+        DatasetError: an unknown name; the message lists the known ones.
+    """
     if name not in CONVERTERS:
         raise DatasetError(f"unknown label converter {name!r}; known: {', '.join(CONVERTERS)}")
     return CONVERTERS[name]
 
 
 def convert_label(name: str, path: str | Path, tolerance: float = 0.0) -> np.ndarray:
-    """Ids (H, W) uint8 of the label file at `path` by the converter called `name`.
+    """Convert a label file.
 
-    Up to a share `tolerance` (0..1) of pixels may have colours of no class; they become 255 and are
-    reported as a warning, more raise `LabelError`. Raises `DatasetError` for an unknown `name`.
+    Args:
+        name: a key of `CONVERTERS`.
+        path: the official label file.
+        tolerance: share (0..1) of pixels that may have colours of no class; they become 255, with a warning.
+
+    Returns:
+        The ids (H, W) uint8.
+
+    Raises:
+        LabelError: the file is not what the converter expects, or more pixels have colours of no class.
+        DatasetError: an unknown `name`.
     """
     converted = find_converter(name)(path)
     refuse_unknown(converted.unknown, converted.ids.size, tolerance, path)
@@ -198,13 +222,13 @@ def convert_label(name: str, path: str | Path, tolerance: float = 0.0) -> np.nda
     return converted.ids
 
 
-def _from_colors(rgb: np.ndarray, class_set: ClassSet, ignored: Iterable[RGB]) -> Converted:
+def _map_colors(rgb: np.ndarray, class_set: ClassSet, ignore_colors: Iterable[RGB] = ()) -> Converted:
     table = {color: k for k, color in enumerate(class_set.colors)}
-    return Converted(*remap_colors(rgb, table, ignore_colors=ignored))
+    return Converted(*remap_colors(rgb, table, ignore_colors))
 
 
-def _mode(file: LabelFile) -> str | None:
-    """Pillow's mode of an image file, by its header; None where the readers will say what is wrong."""
+def _image_mode(file: LabelFile) -> str | None:
+    """Return Pillow's mode from the header of a file; None if it is unreadable, which the readers report."""
     try:
         with Image.open(file) as image:
             return image.mode

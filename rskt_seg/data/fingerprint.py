@@ -1,7 +1,7 @@
-"""Fingerprints of a dataset: two runs with equal ones saw the same images and the same ids.
+"""Fingerprints of datasets: two runs with equal fingerprints saw the same images and the same ids.
 
-A digest of 32 bytes is taken of each file and the digests are combined in the order of stems, so that
-they may be computed in any order, by any number of threads, and beside other work on the same files.
+Each file has a digest of 32 bytes, and the digests are combined in the order of stems; they may thus be
+computed in any order, by any number of threads, and beside other work on the same files.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ import numpy as np
 
 from rskt_seg.data.catalog import Pair
 from rskt_seg.data.labels import read_label
-from rskt_seg.data.parallel import over_files
+from rskt_seg.data.parallel import map_files
 from rskt_seg.errors import ImageReadError
 
 _SHORT = 12
@@ -20,11 +20,15 @@ _SHORT = 12
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """SHA-256 of all images and of all labels of a dataset (64 hexadecimal digits each), and their number.
+    """SHA-256 of all images and of all labels of a dataset.
 
-    `images`: stems and file bytes. `labels`: stems, sizes and decoded ids, so compressing a label file
-    again changes nothing. Neither depends on folders, on the order of files or on extensions. `str()`
-    gives 12 digits of each.
+    Neither depends on folders, on the order of files or on extensions. `str()` gives 12 digits of each.
+
+    Attributes:
+        images: 64 hexadecimal digits, of stems and file bytes.
+        labels: 64 hexadecimal digits, of stems, sizes and decoded ids; compressing a label file again changes
+            nothing.
+        count: number of pairs.
     """
 
     images: str
@@ -37,23 +41,37 @@ class Fingerprint:
 
 @dataclass(frozen=True)
 class Digests:
-    """What one pair adds to a fingerprint: its stem, and 32 bytes for each of its files."""
+    """The contribution of one pair to a fingerprint: its stem, and 32 bytes for each of its files."""
 
     stem: str
     image: bytes
     label: bytes
 
 
-def fingerprint(pairs: Sequence[Pair], workers: int | None = None, progress: bool = True) -> Fingerprint:
-    """The fingerprint of the images and labels of `pairs` (images are hashed, not decoded).
+def compute_fingerprint(
+    pairs: Sequence[Pair], workers: int | None = None, progress: bool = True
+) -> Fingerprint:
+    """Compute the fingerprint of pairs; images are hashed, not decoded.
 
-    Raises `ImageReadError` for an image that cannot be read, `LabelError` as `read_label`.
+    Args:
+        pairs: image and label files.
+        workers: number of threads; None: one per core, at most eight.
+        progress: whether to show a progress bar.
+
+    Raises:
+        ImageReadError: an image cannot be read.
+        LabelError: as `read_label`.
     """
-    return combine(over_files(pair_digests, pairs, "fingerprint", workers, progress, delay=2))
+    return combine(map_files(pair_digests, pairs, "fingerprint", workers, progress, delay=2))
 
 
 def pair_digests(pair: Pair) -> Digests:
-    """The digests of one pair, read from its two files. Raises as `fingerprint`."""
+    """Return the digests of one pair, read from its two files.
+
+    Raises:
+        ImageReadError: the image cannot be read.
+        LabelError: as `read_label`.
+    """
     try:
         content = pair.image.read_bytes()
     except OSError as error:
@@ -62,26 +80,26 @@ def pair_digests(pair: Pair) -> Digests:
 
 
 def image_digest(content: bytes) -> bytes:
-    """SHA-256 of the bytes of an image file."""
+    """Return the SHA-256 of the bytes of an image file."""
     return hashlib.sha256(content).digest()
 
 
 def label_digest(ids: np.ndarray) -> bytes:
-    """SHA-256 of the size and the values of ids (H, W), the same for 8-bit and 16-bit files of them."""
+    """Return the SHA-256 of size and values of ids (H, W), the same for 8-bit and 16-bit files of them."""
     narrow = np.uint8 if ids.size == 0 or ids.max() <= 255 else "<u2"
     digest = hashlib.sha256(f"{ids.shape[0]}x{ids.shape[1]} {np.dtype(narrow).str} ".encode())
-    digest.update(np.ascontiguousarray(ids, dtype=narrow))
+    digest.update(np.ascontiguousarray(ids, dtype=narrow).data)
     return digest.digest()
 
 
-def combine(parts: Iterable[Digests]) -> Fingerprint:
-    """The fingerprint of pairs whose digests come in any order."""
+def combine(digests: Iterable[Digests]) -> Fingerprint:
+    """Combine the digests of pairs, given in any order, to a fingerprint."""
     images, labels = hashlib.sha256(), hashlib.sha256()
-    ordered = sorted(parts, key=lambda part: (part.stem, part.image, part.label))
-    for part in ordered:
+    ordered = sorted(digests, key=lambda pair: (pair.stem, pair.image, pair.label))
+    for pair in ordered:
         # The length first, so that no two lists of stems give the same bytes.
-        stem = part.stem.encode("utf-8", "surrogateescape")
+        stem = pair.stem.encode("utf-8", "surrogateescape")
         head = len(stem).to_bytes(8, "big") + stem
-        images.update(head + part.image)
-        labels.update(head + part.label)
+        images.update(head + pair.image)
+        labels.update(head + pair.label)
     return Fingerprint(images.hexdigest(), labels.hexdigest(), len(ordered))

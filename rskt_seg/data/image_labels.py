@@ -1,7 +1,7 @@
-"""Image-level labels: which classes an image shows, counted in its mask or read from a plain file.
+"""Image-level labels: which classes an image shows, counted in its mask or read from a CSV file.
 
-The file is comma-separated text: a line for each image, its name (with or without folder and extension) and
-then the names of its classes; a line with a name alone says that none is there.
+The file has one line per image: its name (with or without folder and extension), then the names of its
+classes. A line with a name alone means that the image shows none of the classes.
 """
 
 import codecs
@@ -16,14 +16,13 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from rskt_seg.data.catalog import Split, find_files
-from rskt_seg.data.checking.probe import id_counts
 from rskt_seg.data.class_sets import listed, repeated
-from rskt_seg.data.labels import check_label, read_label
+from rskt_seg.data.labels import check_label, id_counts, read_label
 from rskt_seg.errors import DatasetError
 from rskt_seg.writing import replacing
 
 HEADER = ("image", "classes")
-"""The first line of a file that is written here; a file may do without."""
+"""The first line of a written file; it is optional in a file that is read."""
 
 _WITHOUT_A_LINE = (
     "an image that shows no class has a line with its name alone, and images that nobody has looked at are "
@@ -37,33 +36,56 @@ _EXACTLY = (
 )
 _QUOTE = 'look for a quote (") that is not closed'
 
+_Row = tuple[int, str, list[str]]  # line number, stem of the image, cells
+
 ImageLabels = dict[str, tuple[int, ...]]
-"""Stem of an image -> ids of its classes, ascending."""
+"""Stem of an image -> ids of its classes, in ascending order."""
 
 
-def present_classes(ids: np.ndarray, num_classes: int, ignore: int, min_pixels: int = 1) -> tuple[int, ...]:
-    """The ids 0..num_classes - 1, without `ignore`, of which `ids` (H, W) uint8 or uint16 has `min_pixels` or
-    more, ascending. Raises `DatasetError` for `min_pixels` under 1."""
+def present_classes(
+    ids: np.ndarray, num_classes: int, ignore_label: int, min_pixels: int = 1
+) -> tuple[int, ...]:
+    """Return the classes that a label shows.
+
+    Args:
+        ids: (H, W) uint8 or uint16.
+        num_classes: K.
+        ignore_label: the id of pixels that are neither trained nor scored.
+        min_pixels: how many pixels a class needs to be present.
+
+    Returns:
+        Ids of 0..K-1 without `ignore_label`, in ascending order.
+
+    Raises:
+        DatasetError: `min_pixels` is below 1.
+    """
     if min_pixels < 1:
         raise DatasetError(f"a class is present with 1 pixel or more; found a threshold of {min_pixels}")
     counts = id_counts(ids)
-    return tuple(k for k, count in counts.items() if k < num_classes and k != ignore and count >= min_pixels)
+    present = [k for k, count in counts.items() if k < num_classes and count >= min_pixels]
+    return tuple(k for k in present if k != ignore_label)
 
 
 def classes_of_mask(
-    path: str | Path, class_names: Sequence[str], ignore: int, min_pixels: int = 1
+    path: str | Path, class_names: Sequence[str], ignore_label: int, min_pixels: int = 1
 ) -> tuple[int, ...]:
-    """`present_classes` of a label file. Raises `LabelError` as `read_label` and `check_label`."""
+    """Return the classes that a label file shows, as `present_classes`.
+
+    Raises:
+        LabelError: as `read_label` and `check_label`.
+    """
     ids = read_label(path)
-    check_label(ids, len(class_names), ignore, path, class_names=class_names)
-    return present_classes(ids, len(class_names), ignore, min_pixels)
+    check_label(ids, len(class_names), ignore_label, path, class_names=class_names)
+    return present_classes(ids, len(class_names), ignore_label, min_pixels)
 
 
 def split_image_labels(split: Split, root: str | Path) -> ImageLabels:
-    """The image-level labels of the images of a split, from its file under `root`.
+    """Read the image-level labels of a split from its file under `root`.
 
-    Lines of other images of the same folder are passed over where the split is a list. Raises as
-    `read_image_labels` and `find_files`.
+    If the split has a list of stems, lines of other images of the same folder are skipped.
+
+    Raises:
+        DatasetError: as `read_image_labels` and `find_files`.
     """
     folder = find_files(replace(split, stems=(), labels=""), root).images
     file = Path(root) / split.image_labels
@@ -73,23 +95,42 @@ def split_image_labels(split: Split, root: str | Path) -> ImageLabels:
 def read_image_labels(
     path: str | Path, class_names: Sequence[str], images: Sequence[str], others: Collection[str] = ()
 ) -> ImageLabels:
-    """The image-level labels of `images` (stems) in a file; lines of `others` are checked and left out.
+    """Read the image-level labels of images from a file.
 
-    Raises `DatasetError` naming the file and its lines where it cannot be read, names an image that is
-    neither in `images` nor in `others`, a class that is not in `class_names`, or one of them twice, and where
-    it has no line for one of `images`.
+    Args:
+        path: the CSV file.
+        class_names: K names in the order of ids.
+        images: stems of the images, each of which needs a line.
+        others: stems of further images, whose lines are checked and left out.
+
+    Returns:
+        The labels of `images`, in their order.
+
+    Raises:
+        DatasetError: the file cannot be read; a line names an image that is neither in `images` nor in
+            `others`, or a class that is not in `class_names`; an image has two lines or none; a line repeats
+            a class. The message names the file and the lines.
     """
     known, ids = {*images, *others}, {name: k for k, name in enumerate(class_names)}
-    rows = [
-        (line, _known_stem(cells[0], known), cells) for line, cells in _without_header(_rows(path), known)
-    ]
-    _refuse_unknown_images(path, [(line, cells[0]) for line, stem, cells in rows if stem is None], known)
+    rows: list[_Row] = []
+    unknown: list[tuple[int, str]] = []
+    for line, cells in _without_header(_read_cells(path), known):
+        # A stem may have a dot itself, so the name as it is comes before the name without an extension.
+        stem = next((stem for stem in _candidate_stems(cells[0]) if stem in known), None)
+        if stem is None:
+            unknown.append((line, cells[0]))
+        else:
+            rows.append((line, stem, cells))
+    if unknown:
+        raise DatasetError(f"{path}: {_describe_unknown_images(unknown, known)}")
     _refuse_repeated(path, rows)
     found: ImageLabels = {}
     for line, stem, cells in rows:
         for name in cells[1:]:
             if name not in ids:
-                raise DatasetError(f"{path}, line {line}: {_unknown_class(cells[0], name, class_names)}")
+                raise DatasetError(
+                    f"{path}, line {line}: {_describe_unknown_class(cells[0], name, class_names)}"
+                )
         found[stem] = tuple(sorted(ids[name] for name in cells[1:]))
     if missing := [stem for stem in images if stem not in found]:
         raise DatasetError(
@@ -101,7 +142,7 @@ def read_image_labels(
 def write_image_labels(
     path: str | Path, labels: Mapping[str, Iterable[int]], class_names: Sequence[str]
 ) -> None:
-    """Write a file that `read_image_labels` reads, one line an image, in the order of names."""
+    """Write a file that `read_image_labels` reads: one line per image, in the order of stems."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
@@ -110,9 +151,9 @@ def write_image_labels(
         partial.write_text(text.getvalue(), encoding="utf-8")
 
 
-def _rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of every line that is not empty; empty cells at its end, as tables have, go."""
-    reader = csv.reader(io.StringIO(_text(path), newline=""), skipinitialspace=True, strict=True)
+def _read_cells(path: str | Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield number and cells of every line that is not empty, without empty cells at its end."""
+    reader = csv.reader(io.StringIO(_read_text(path), newline=""), skipinitialspace=True, strict=True)
     line = 1
     try:
         for row in reader:
@@ -125,11 +166,11 @@ def _rows(path: str | Path) -> Iterator[tuple[int, list[str]]]:
                 yield line, cells
             line = reader.line_num + 1
     except csv.Error as error:
-        raise DatasetError(f"{path}, line {line}: no comma-separated text: {error}; {_QUOTE}") from error
+        raise DatasetError(f"{path}, line {line}: not comma-separated text: {error}; {_QUOTE}") from error
 
 
-def _text(path: str | Path) -> str:
-    """The content of a file in UTF-8, without its mark."""
+def _read_text(path: str | Path) -> str:
+    """Return the content of a UTF-8 file, without a byte order mark."""
     try:
         content = Path(path).read_bytes()
     except FileNotFoundError as error:
@@ -137,7 +178,7 @@ def _text(path: str | Path) -> str:
     except OSError as error:
         raise DatasetError(f"{path}: the file of image-level labels cannot be read: {error}") from error
     if content.startswith(_ARCHIVE):
-        raise DatasetError(f"{path}: this is a workbook or another archive, no text; {_SAVE_AS}")
+        raise DatasetError(f"{path}: this is a workbook or another archive, not text; {_SAVE_AS}")
     # Plain ASCII in UTF-16 is valid UTF-8 too, with a zero byte at every letter.
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content:
         raise DatasetError(f"{path}: the text is not UTF-8 but UTF-16; {_SAVE_AS}")
@@ -161,27 +202,19 @@ def _without_header(
         yield line, cells
 
 
-def _known_stem(name: str, known: Collection[str]) -> str | None:
-    """The stem that a line means; a stem that has a dot itself comes before an extension."""
-    return next((stem for stem in _stems(name) if stem in known), None)
-
-
-def _stems(name: str) -> tuple[str, ...]:
-    """What may be the stem in a cell: its text without folders, and that without an extension."""
+def _candidate_stems(name: str) -> tuple[str, ...]:
+    """Return what may be the stem in a cell: its text without folders, and that without an extension."""
     name = name.replace("\\", "/").rpartition("/")[2]
     path = PurePosixPath(name)
     # An extension is one word: "a.png;ship" is another kind of table, not an image without classes.
     return (name, path.stem) if re.fullmatch(r"\.\w+", path.suffix) else (name,)
 
 
-def _refuse_unknown_images(
-    path: str | Path, unknown: Sequence[tuple[int, str]], known: Collection[str]
-) -> None:
-    if not unknown:
-        return
+def _describe_unknown_images(unknown: Sequence[tuple[int, str]], known: Collection[str]) -> str:
+    """Return which lines (number, name) name no known image, near matches, and what to do."""
     folded: dict[str, list[str]] = {}
     for stem in sorted(known):
-        folded.setdefault(_folded(stem), []).append(stem)
+        folded.setdefault(_fold(stem), []).append(stem)
     near = [_near_stems(name, folded) for _, name in unknown]
     names = listed(
         f"{name!r} (line {line}{f', did you mean {stems}?' if stems else ''})"
@@ -194,39 +227,42 @@ def _refuse_unknown_images(
         cures.append(f"a line of titles is `{','.join(HEADER)}`")
     if re.search(r"[;\t|]|\.\w+ ", unknown[0][1]):
         cures = ["cells are separated by commas"]
-    raise DatasetError(
-        f"{path}: {len(unknown)} lines name images that are not there: {names}; {'; '.join(cures)}"
-    )
+    return f"{len(unknown)} lines name images that are not there: {names}; {'; '.join(cures)}"
 
 
 def _near_stems(name: str, folded: Mapping[str, Sequence[str]]) -> str:
-    """The stems that differ from what a cell says in case or in leading zeros alone."""
-    return " or ".join(dict.fromkeys(s for stem in _stems(name) for s in folded.get(_folded(stem), ())))
+    """Return the stems that differ from a cell in case or leading zeros alone, joined by "or"."""
+    near = (s for stem in _candidate_stems(name) for s in folded.get(_fold(stem), ()))
+    return " or ".join(dict.fromkeys(near))
 
 
-def _folded(stem: str) -> str:
+def _fold(stem: str) -> str:
     return stem.casefold().lstrip("0")
 
 
-def _refuse_repeated(path: str | Path, rows: Sequence[tuple[int, str | None, list[str]]]) -> None:
+def _refuse_repeated(path: str | Path, rows: Sequence[_Row]) -> None:
     if twice := repeated(stem for _, stem, _ in rows):
         lines = [
             f"{stem} (lines {', '.join(str(n) for n, s, _ in rows if s == stem)})" for stem in twice[:10]
         ]
         more = f" and {len(twice) - 10} more" if len(twice) > 10 else ""
-        raise DatasetError(f"{path}: images with several lines: {', '.join(lines)}{more}; each has one")
+        raise DatasetError(
+            f"{path}: images with several lines: {', '.join(lines)}{more}; keep one line per image"
+        )
     for line, _, cells in rows:
         if twice := repeated(cells[1:]):
             raise DatasetError(f"{path}, line {line}: repeated class {listed(map(repr, twice))}")
 
 
-def _unknown_class(image: str, name: str, class_names: Sequence[str]) -> str:
-    """What is wrong with a cell that is no class, and what to do."""
+def _describe_unknown_class(image: str, name: str, class_names: Sequence[str]) -> str:
+    """Return what is wrong with a cell that is not a class, and what to do."""
     if not name:
         return f"unknown class {name!r}; a cell between two commas is empty"
     folded = {known.casefold(): known for known in class_names}
-    if several := _several(name.casefold(), folded):
-        return f"{name!r} is several classes; each class has a cell of its own: {_line(image, *several)}"
+    if several := _split_classes(name.casefold(), folded):
+        line = io.StringIO()
+        csv.writer(line, lineterminator="").writerow([image, *several])
+        return f"{name!r} is several classes; each class has a cell of its own: {line.getvalue()}"
     near = difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.6)
     advice = (
         f"did you mean {', '.join(folded[n] for n in near)}?" if near else f"known: {listed(class_names)}"
@@ -234,16 +270,10 @@ def _unknown_class(image: str, name: str, class_names: Sequence[str]) -> str:
     return f"unknown class {name!r}; {advice}"
 
 
-def _several(name: str, folded: Mapping[str, str]) -> list[str]:
-    """The classes of which a cell is a list; none where a part of it is no class."""
+def _split_classes(name: str, folded: Mapping[str, str]) -> list[str]:
+    """Return the classes that a cell lists with other separators; none if a part of it is not a class."""
     for separators in (r"[,;|/]", r"[,;|/\s]"):
         parts = [part.strip() for part in re.split(separators, name) if part.strip()]
         if len(parts) > 1 and all(part in folded for part in parts):
             return [folded[part] for part in parts]
     return []
-
-
-def _line(*cells: str) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(cells)
-    return text.getvalue()

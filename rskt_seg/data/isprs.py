@@ -1,12 +1,12 @@
-"""Areas of the ISPRS sets: the official parts, and what closed-set methods hold out or leave out.
+"""Areas of the ISPRS datasets: the official parts, and the areas that closed-set methods hold or leave out.
 
-Source: the owners' pages for the parts; the papers that use GeoSeg's pipeline for the rest.
+Source: the pages of the owners for the parts; the papers that use GeoSeg's pipeline for the rest.
 """
 
 from rskt_seg.windows import tile_stem, window_grid
 
 POTSDAM_SIDE, TILE = 6000, 512
-"""The side of every scene of Potsdam, and that of the tiles into which scenes are cut (px)."""
+"""Sides (px) of every scene of Potsdam, and of the tiles into which scenes are cut."""
 
 POTSDAM_TRAIN = (
     "2_10 2_11 2_12 3_10 3_11 3_12 4_10 4_11 4_12 5_10 5_11 5_12 "
@@ -23,6 +23,6 @@ VAIHINGEN_VAL = "30"
 
 
 def potsdam_tiles(areas: str) -> tuple[str, ...]:
-    """The stems of all tiles of scenes of Potsdam (`2_10 2_11`), as they are prepared: 144 a scene."""
+    """Return the stems of all prepared tiles of the Potsdam scenes `areas` ("2_10 2_11"), 144 per scene."""
     windows = window_grid(POTSDAM_SIDE, POTSDAM_SIDE, TILE, TILE)
     return tuple(tile_stem(f"top_potsdam_{area}", window) for area in areas.split() for window in windows)

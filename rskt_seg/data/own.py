@@ -1,22 +1,22 @@
-"""A user's own dataset, described by a small YAML file (datasets/README.md, "Your own data")."""
+"""Datasets of users, described by a small YAML file (datasets/README.md, "Your own data")."""
 
 import difflib
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from rskt_seg.data.catalog import IGNORE_LABEL, SPLITS, ClassSet, Split, find_files
+from rskt_seg.data.catalog import SPLITS, Split, find_files
+from rskt_seg.data.class_sets import IGNORE_LABEL, ClassSet, listed, repeated
 from rskt_seg.errors import DatasetError, VocabularyError
 from rskt_seg.vocabulary import check_names
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "tif", "tiff", "bmp")
 LABEL_EXTENSIONS = ("png", "tif", "tiff")
-"""What is looked for where a file does not say; in any case of letters."""
+"""Extensions of label files, and above of images, unless the YAML file gives others; in any case."""
 
+# Key -> whether it is required.
 _KEYS = {"name": True, "classes": True, "palette": False, "ignore": False, "splits": True}
 _SPLIT_KEYS = {
     "images": True,
@@ -29,57 +29,66 @@ _SPLIT_KEYS = {
 _WORD = re.compile(r"[A-Za-z0-9]\w*(-\w+)*", re.ASCII)
 
 Colors = Callable[[int], Iterable[Sequence[int]]]
-"""Makes a number of distinct colours (R, G, B), for a file without a palette."""
+"""Returns a given number of distinct colours (R, G, B), for a file without a palette."""
 
 
 def read_own(path: str | Path, colors: Colors) -> tuple[Split, ...]:
-    """The splits of the dataset that the YAML file at `path` describes, called `<name>_<split>_sem_seg`.
+    """Read the splits of the dataset that a YAML file describes; they are called `<name>_<split>_sem_seg`.
 
-    Folders are relative to the file and must exist; the splits hold them as absolute ones. A split has
-    `labels` (masks), `image_labels` (a file that is read later, `rskt_seg.data.image_labels`), or both.
-    Raises `DatasetError`, in one line that begins with the file and the key, for anything that cannot be
-    used: unknown, missing or repeated keys, class names that are no words or repeat themselves, colours, an
-    ignored id outside 0..255, a missing folder, a list that is faulty or names stems without a file, and
-    a name that a dataset of the table has.
+    A split has `labels` (masks), `image_labels` (a file that is read later, `rskt_seg.data.image_labels`), or
+    both.
+
+    Args:
+        path: the YAML file. Its folders are relative to it and must exist; the splits hold absolute folders.
+        colors: makes the class colours of a file without a palette.
+
+    Raises:
+        DatasetError: an unknown, missing or repeated key; class names that are not words or repeat; invalid
+            colours; an `ignore` outside 0..255; a missing folder; a list that is invalid or names stems
+            without a file; or the name of a dataset of the table. The message is one line that starts with
+            the file and the key.
     """
     path = Path(path)
-    tree = _read_yaml(path)
-    _check_keys(tree, _KEYS, f"{path}")
+    tree = _check_keys(_read_yaml(path), _KEYS, f"{path}")
     name = _word(tree["name"], f"{path}: name")
     if name.casefold() in {split.dataset.casefold() for split in SPLITS}:
         raise DatasetError(f"{path}: name: {name} is a dataset of the table; choose another name")
     classes = _class_set(tree, path, name, colors)
-    ignore = tree.get("ignore", IGNORE_LABEL)
-    if type(ignore) is not int or not 0 <= ignore <= 255:
-        raise DatasetError(f"{path}: ignore must be an id 0..255; found {ignore!r}")
-    parts = tree["splits"]
-    if not isinstance(parts, dict) or not parts:
-        raise DatasetError(f"{path}: splits must name at least one split, such as train; found {parts!r}")
-    return tuple(_split(part, values, path, name, classes, ignore) for part, values in parts.items())
+    ignore_label = tree.get("ignore", IGNORE_LABEL)
+    # Not isinstance: True is an int.
+    if type(ignore_label) is not int or not 0 <= ignore_label <= 255:
+        raise DatasetError(f"{path}: ignore must be an id 0..255; found {ignore_label!r}")
+    splits = tree["splits"]
+    if not isinstance(splits, dict) or not splits:
+        raise DatasetError(f"{path}: splits must name at least one split, such as train; found {splits!r}")
+    return tuple(_split(key, value, path, name, classes, ignore_label) for key, value in splits.items())
 
 
-def _split(part: object, values: object, path: Path, name: str, classes: ClassSet, ignore: int) -> Split:
-    where = f"{path}: splits.{part}"
-    part = _word(part, where)
-    _check_keys(values, _SPLIT_KEYS, where)
+def _split(
+    key: object, value: object, path: Path, dataset: str, classes: ClassSet, ignore_label: int
+) -> Split:
+    where = f"{path}: splits.{key}"
+    name = _word(key, where)
+    values = _check_keys(value, _SPLIT_KEYS, where)
     if not {"labels", "image_labels"} & values.keys():
         raise DatasetError(
             f"{where}: missing key labels (a folder of masks), or image_labels (a file that names the "
             "classes of each image)"
         )
-    full_name = f"{name}_{part}_sem_seg"
     split = Split(
-        full_name,
+        f"{dataset}_{name}_sem_seg",
+        dataset,
         name,
-        part,
         _folder(values["images"], path, f"{where}.images"),
         _folder(values["labels"], path, f"{where}.labels") if "labels" in values else "",
         _extensions(values, "image_extensions", IMAGE_EXTENSIONS, where),
         _extensions(values, "label_extensions", LABEL_EXTENSIONS, where),
         classes,
-        ignore=ignore,
+        ignore_label=ignore_label,
         stems=_stems(values["list"], path, f"{where}.list") if "list" in values else (),
-        image_labels=_image_labels(values, path, where),
+        image_labels=_file(values["image_labels"], path, f"{where}.image_labels")
+        if "image_labels" in values
+        else "",
     )
     if split.stems:
         try:
@@ -89,18 +98,19 @@ def _split(part: object, values: object, path: Path, name: str, classes: ClassSe
     return split
 
 
-def _class_set(tree: Mapping[str, Any], path: Path, name: str, colors: Colors) -> ClassSet:
-    if not isinstance(tree["classes"], list):
-        raise DatasetError(f"{path}: classes must be a list of names; found {tree['classes']!r}")
+def _class_set(tree: Mapping[str, object], path: Path, name: str, colors: Colors) -> ClassSet:
+    classes = tree["classes"]
+    if not isinstance(classes, list):
+        raise DatasetError(f"{path}: classes must be a list of names; found {classes!r}")
     try:
-        names = check_names(tree["classes"])
+        names = check_names(classes)
     except VocabularyError as error:
         raise DatasetError(f"{path}: classes: {error}; quote names such as 'no' or '1'") from error
     palette = tree.get("palette")
     if palette is None:
         palette = [[int(value) for value in color] for color in colors(len(names))]
     if not isinstance(palette, list) or not all(isinstance(color, list) for color in palette):
-        raise DatasetError(f"{path}: palette must be a list of [R, G, B], one a class; found {palette!r}")
+        raise DatasetError(f"{path}: palette must be a list of [R, G, B], one per class; found {palette!r}")
     try:
         return ClassSet(name, names, tuple(tuple(color) for color in palette))
     except DatasetError as error:
@@ -117,11 +127,8 @@ def _folder(value: object, path: Path, where: str) -> str:
     return str(folder)
 
 
-def _image_labels(values: Mapping[str, Any], path: Path, where: str) -> str:
-    if "image_labels" not in values:
-        return ""
-    where = f"{where}.image_labels"
-    file = (path.parent / Path(_text(values["image_labels"], where)).expanduser()).absolute()
+def _file(value: object, path: Path, where: str) -> str:
+    file = (path.parent / Path(_text(value, where)).expanduser()).absolute()
     if not file.is_file():
         raise DatasetError(f"{where}: the file {file} does not exist (paths are relative to the YAML file)")
     return str(file)
@@ -134,14 +141,16 @@ def _stems(value: object, path: Path, where: str) -> tuple[str, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{where}: the list {file} cannot be read: {error}") from error
     stems = [line for line in lines if line]
-    repeated = [stem for stem, count in Counter(stems).items() if count > 1]
-    if repeated or not stems:
-        fault = f"repeats {', '.join(repeated[:10])}" if repeated else "is empty"
-        raise DatasetError(f"{where}: the list {file} {fault}; it must hold one stem a line, each once")
+    twice = repeated(stems)
+    if twice or not stems:
+        fault = f"repeats {listed(twice)}" if twice else "is empty"
+        raise DatasetError(f"{where}: the list {file} {fault}; it must have one stem per line, each once")
     return tuple(stems)
 
 
-def _extensions(values: Mapping[str, Any], key: str, default: tuple[str, ...], where: str) -> tuple[str, ...]:
+def _extensions(
+    values: Mapping[str, object], key: str, default: tuple[str, ...], where: str
+) -> tuple[str, ...]:
     given = values.get(key, list(default))
     if not isinstance(given, list) or not given or not all(isinstance(e, str) and e for e in given):
         raise DatasetError(f"{where}.{key} must be a list such as [jpg, png]; found {given!r}")
@@ -160,7 +169,8 @@ def _text(value: object, where: str) -> str:
     return value
 
 
-def _check_keys(tree: object, known: Mapping[str, bool], where: str) -> None:
+def _check_keys(tree: object, known: Mapping[str, bool], where: str) -> dict[str, object]:
+    """Return `tree` if it is a mapping with all required and no unknown keys."""
     if not isinstance(tree, dict):
         raise DatasetError(f"{where} must hold the keys {', '.join(known)}; found {tree!r}")
     for key in tree:
@@ -170,13 +180,14 @@ def _check_keys(tree: object, known: Mapping[str, bool], where: str) -> None:
             raise DatasetError(f"{where}: unknown key {key!r}; {hint}")
     if missing := [key for key, needed in known.items() if needed and key not in tree]:
         raise DatasetError(f"{where}: missing key {', '.join(missing)}")
+    return tree
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """The safe loader, which would keep the last of two equal keys and drop the first without a word."""
+    """The safe loader, made to refuse repeated keys, of which it silently keeps the last."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        """As the safe loader; raises `ConstructorError` where a key repeats."""
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
+        """Construct a mapping as the safe loader; raise `ConstructorError` if a key repeats."""
         keys = [key.value for key, _ in node.value]
         for (key, _), name in zip(node.value, keys, strict=True):
             if keys.count(name) > 1:
@@ -184,7 +195,7 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _read_yaml(path: Path) -> dict:
+def _read_yaml(path: Path) -> object:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
@@ -195,4 +206,4 @@ def _read_yaml(path: Path) -> dict:
         # A subclass of the safe loader, which builds plain values only.
         return yaml.load(text, _UniqueKeys)
     except yaml.YAMLError as error:
-        raise DatasetError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
+        raise DatasetError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error

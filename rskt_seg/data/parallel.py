@@ -1,27 +1,37 @@
-"""Work on many files at once, in threads, with a progress bar."""
+"""Mapping of a function over many files, in threads and with a progress bar."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TypeVar
 
 from tqdm import tqdm
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
-def over_files(
-    function: Callable[[Any], Any],
-    items: Sequence,
+
+def map_files(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
     title: str,
     workers: int | None = None,
     progress: bool = True,
     delay: float = 0.0,
-) -> Iterator:
-    """`function(item)` of each item, in the order of `items`.
+) -> Generator[Result, None, None]:
+    """Yield `function(item)` for each item, in the order of `items`.
 
-    Threads, because reading, decoding and hashing release Python's lock, and because threads start the
-    same way in a script, a notebook and beside a GPU. `workers` None takes one for each core, at most
-    eight. The bar called `title` appears after `delay` seconds. An exception of `function`, an interrupt
-    or giving up the iteration ends the work: what has not begun is left.
+    Threads are used, because reading, decoding and hashing release Python's lock, and because threads start
+    the same way in a script, a notebook and beside a GPU. An exception of `function`, an interrupt or closing
+    the iterator cancels the items that have not been started.
+
+    Args:
+        function: what to do with one item.
+        items: file paths, pairs of them or the like.
+        title: text of the progress bar.
+        workers: number of threads; None: one per core, at most eight.
+        progress: whether to show a progress bar.
+        delay: seconds after which the bar appears.
     """
     pool = ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1))
     try:

@@ -1,8 +1,8 @@
-"""Predictions for the test server of LoveDA: the zip file that it takes, made image by image.
+"""Submissions to the LoveDA test server: a zip file of predictions, made image by image.
 
-The server scores the 1796 unlabelled test images (ids 4191 to 5986): single-channel 8-bit PNG of 1024 x 1024
-px with class ids 0..6 (background to agriculture), named after the images, in a zip without folders. A colour
-picture of the classes cannot be scored.
+The server scores the 1796 unlabelled test images (ids 4191 to 5986). It expects single-channel 8-bit PNGs of
+1024 x 1024 px with class ids 0..6 (background to agriculture), named after the images, in a zip file without
+folders. A colour picture of the classes cannot be scored.
 """
 
 import json
@@ -30,45 +30,54 @@ from rskt_seg.writing import replacing
 TEST_IDS = range(4191, 5987)
 """The ids of the test images."""
 SIDE = 1024
+"""Side of every test image, in pixels."""
 _ABOUT = "about.json"
 _SUBFOLDERS = ("Urban/images_png", "Rural/images_png", "images_png")
 
 
-def find_test_images(folder: str | Path, part: bool = False) -> dict[int, Path]:
-    """Image id -> file, in the order of the ids, of an official `LoveDA/Test` or a folder of its PNGs.
+def find_test_images(folder: str | Path, allow_missing: bool = False) -> dict[int, Path]:
+    """Find the test images in an official `LoveDA/Test` or a folder of its PNGs.
 
-    Raises `DatasetNotFoundError` where there is no such folder or no PNG in it; `DatasetError` for names that
-    are no ids of the test part, an id that occurs twice and, unless `part`, ids without an image.
+    Args:
+        folder: where to look.
+        allow_missing: whether some test images may be absent.
+
+    Returns:
+        Image id -> file, in the order of ids.
+
+    Raises:
+        DatasetNotFoundError: there is no such folder, or no PNG in it.
+        DatasetError: a name is not the id of a test image, an id occurs twice, or, unless `allow_missing`, an
+            id has no image.
     """
     folder = Path(folder)
-    places = [folder, *(folder / name for name in _SUBFOLDERS)]
-    files = [path for place in places if place.is_dir() for path in place.iterdir() if _is_png(path)]
+    folders = [folder, *(folder / name for name in _SUBFOLDERS)]
+    files = [path for each in folders if each.is_dir() for path in each.iterdir() if _is_png(path)]
     if not files:
         raise DatasetNotFoundError(
-            f"no PNG in {folder} nor in its {', '.join(_SUBFOLDERS)}; expected the unpacked LoveDA/Test or a "
+            f"no PNG in {folder} or its {', '.join(_SUBFOLDERS)}; expected the unpacked LoveDA/Test or a "
             "folder of its images"
         )
-    strangers = [path.name for path in files if not _is_test_id(path.stem)]
-    if strangers:
+    if wrong := [path.name for path in files if not _is_test_id(path.stem)]:
         raise DatasetError(
             f"{folder}: test images are named {TEST_IDS[0]}.png to {TEST_IDS[-1]}.png; found "
-            f"{listed(sorted(strangers))}"
+            f"{listed(sorted(wrong))}"
         )
     images = {int(path.stem): path for path in sorted(files)}
     if len(images) < len(files):
         twice = {int(path.stem) for path in files if images[int(path.stem)] != path}
         raise DatasetError(f"{folder}: several images have one id: {listed(sorted(twice))}")
     missing = [number for number in TEST_IDS if number not in images]
-    if missing and not part:
+    if missing and not allow_missing:
         raise DatasetError(
             f"{folder}: {len(missing)} of {len(TEST_IDS)} test images are missing: {listed(missing)}; the "
-            "server takes all or none (--part makes a file of those that are there, to look at)"
+            "server takes all or none (--part makes a file of those that are there, for inspection)"
         )
     return dict(sorted(images.items()))
 
 
 def check_classes(names: Sequence[str]) -> None:
-    """Raise `ConfigError` unless `names` are the seven classes of LoveDA in the order of their ids."""
+    """Raise `ConfigError` unless `names` are the seven classes of LoveDA, in the order of their ids."""
     if tuple(names) != LOVEDA.names:
         raise ConfigError(
             f"a LoveDA submission needs a model of the classes {', '.join(LOVEDA.names)}, in this order; "
@@ -83,25 +92,31 @@ def write_submission(
     about: Mapping[str, object],
     work: str | Path | None = None,
 ) -> Path:
-    """Predict what is not predicted yet, then write the zip file `output`, whole or not at all.
+    """Predict the images that have no prediction yet, then write the zip file, whole or not at all.
 
     Args:
         images: as `find_test_images` returns them.
         predict: image file -> class ids (1024, 1024), integers 0..6.
         output: a file that does not exist yet, ending in `.zip`.
-        about: what the predictions depend on (weights, settings), plain values for JSON; an interrupted work
-            folder is taken up only where it is the same.
-        work: folder of the finished PNGs, which stays; None: beside `output`, `<stem>_parts`.
+        about: what the predictions depend on (weights, settings), as plain values for JSON; an interrupted
+            work folder is resumed only if it was made with the same values.
+        work: folder of the finished PNGs, which is kept; None: beside `output`, `<stem>_parts`.
 
-    Returns the work folder. Raises `ConfigError` for an `output` that exists or is no zip, a work folder of
-    other predictions, or a place that cannot be written; `ImageReadError` for an image of another size;
-    `LabelError` for predictions that the server cannot score.
+    Returns:
+        The work folder.
+
+    Raises:
+        ConfigError: `output` exists or does not end in `.zip`, the work folder has other predictions, or a
+            file cannot be written.
+        ImageReadError: an image has another size.
+        LabelError: the server cannot score a prediction.
     """
     output = Path(output)
     check_output(output)
     work = output.with_name(f"{output.stem}_parts") if work is None else Path(work)
     try:
-        _predict(images, predict, about, work)
+        _open_work_folder(work, about)
+        _predict(images, predict, work)
         _write_zip([work / f"{number}.png" for number in images], output)
     except RSKTSegError:  # some of these are OSErrors too
         raise
@@ -115,16 +130,17 @@ def write_submission(
 def _predict(
     images: Mapping[int, Path],
     predict: Callable[[Path], np.ndarray],
-    about: Mapping[str, object],
     work: Path,
 ) -> None:
-    _take_up(work, about)
-    # A PNG gets its name when it is complete.
+    # A file with the name of an image is complete.
     todo = [number for number in images if not (work / f"{number}.png").is_file()]
     done = len(images) - len(todo)
     for number in tqdm(todo, "predicting", len(images), initial=done, unit=" images"):
         _check_image(images[number])
-        _write_png(_checked(predict(images[number]), images[number]), work / f"{number}.png")
+        labels = np.asarray(predict(images[number]))
+        _check_prediction(labels, images[number])
+        with replacing(work / f"{number}.png") as partial:
+            Image.fromarray(labels.astype(np.uint8)).save(partial, format="PNG")
 
 
 def check_output(output: str | Path) -> None:
@@ -135,7 +151,7 @@ def check_output(output: str | Path) -> None:
         raise ConfigError(f"{output} exists and is not overwritten; remove it or choose another name")
     folder = next(path for path in Path(output).absolute().parents if path.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise ConfigError(f"{output} cannot be written: {folder} is no folder that you may write to")
+        raise ConfigError(f"{output} cannot be written: {folder} is not a folder with write permission")
 
 
 def _is_png(path: Path) -> bool:
@@ -146,8 +162,8 @@ def _is_test_id(stem: str) -> bool:
     return re.fullmatch(r"[1-9]\d*", stem) is not None and int(stem) in TEST_IDS
 
 
-def _take_up(work: Path, about: Mapping[str, object]) -> None:
-    """Make the work folder, or make sure that it is that of the same predictions."""
+def _open_work_folder(work: Path, about: Mapping[str, object]) -> None:
+    """Create the work folder, or check that it belongs to the same predictions."""
     note, text = work / _ABOUT, json.dumps(about, sort_keys=True, indent=1)
     if work.is_dir() and any(work.iterdir()):
         if not note.is_file() or note.read_text() != text:
@@ -170,12 +186,10 @@ def _check_image(path: Path) -> None:
         raise ImageReadError(f"{path}: test images have {SIDE} x {SIDE} px; found {size[0]} x {size[1]}")
 
 
-def _checked(labels: np.ndarray, path: Path) -> np.ndarray:
-    labels = np.asarray(labels)
+def _check_prediction(labels: np.ndarray, path: Path) -> None:
     if labels.shape != (SIDE, SIDE) or labels.dtype.kind not in "ui":
         raise LabelError(
-            f"{path}: class ids ({SIDE}, {SIDE}) were expected of the model, found {labels.shape} "
-            f"{labels.dtype}"
+            f"{path}: expected class ids ({SIDE}, {SIDE}) from the model, found {labels.shape} {labels.dtype}"
         )
     wrong = np.unique(labels[(labels < 0) | (labels >= len(LOVEDA))])
     if len(wrong):
@@ -183,12 +197,6 @@ def _checked(labels: np.ndarray, path: Path) -> np.ndarray:
             f"{path}: the server takes ids 0..{len(LOVEDA) - 1}; predicted {listed(wrong.tolist())}"
             + (" (255 is where an image has no data)" if 255 in wrong else "")
         )
-    return labels.astype(np.uint8)
-
-
-def _write_png(labels: np.ndarray, path: Path) -> None:
-    with replacing(path) as partial:
-        Image.fromarray(labels).save(partial, format="PNG")
 
 
 def _write_zip(files: Sequence[Path], output: Path) -> None:
@@ -196,18 +204,19 @@ def _write_zip(files: Sequence[Path], output: Path) -> None:
         with zipfile.ZipFile(partial, "w") as archive:
             for path in tqdm(files, "packing", unit=" images", leave=False):
                 # Without the dates of the files: the same predictions make the same bytes.
-                archive.writestr(zipfile.ZipInfo(path.name), _bytes_of(path))
-        check_output(output)  # prediction takes long, and a file may have come meanwhile
+                archive.writestr(zipfile.ZipInfo(path.name), _read_prediction(path))
+        check_output(output)  # prediction takes long, and the file may exist by now
 
 
-def _bytes_of(path: Path) -> bytes:
-    """The bytes of a finished PNG. Raises `LabelError` where it is not what the server takes."""
+def _read_prediction(path: Path) -> bytes:
+    """Return the bytes of a finished PNG; raise `LabelError` if the server does not accept it."""
     try:
         with Image.open(path) as image:
-            fits = image.mode == "L" and image.size == (SIDE, SIDE) and image.getextrema()[1] < len(LOVEDA)
+            plain = image.mode == "L" and image.size == (SIDE, SIDE)
+            accepted = plain and np.asarray(image).max() < len(LOVEDA)
     except (OSError, UnidentifiedImageError, SyntaxError):
-        fits = False
-    if not fits:
+        accepted = False
+    if not accepted:
         raise LabelError(
             f"{path} is not a single-channel PNG of {SIDE} x {SIDE} ids; remove it to predict it anew"
         )

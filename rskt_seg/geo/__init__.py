@@ -1,7 +1,19 @@
-"""Georeferenced and other images: reading, and writing of label maps. rasterio is imported on use."""
+"""Reading of georeferenced and other images, and writing of label maps.
+
+rasterio and GDAL are imported on use, never with this package.
+"""
 
 from rskt_seg.geo.georeference import Georeference
 from rskt_seg.geo.labels import write_labels
-from rskt_seg.geo.raster import RasterImage, read_image
+from rskt_seg.geo.raster import MAX_PIXELS, RasterImage, read_image
+from rskt_seg.geo.stretch import Stretch, parse_stretch
 
-__all__ = ["Georeference", "RasterImage", "read_image", "write_labels"]
+__all__ = [
+    "MAX_PIXELS",
+    "Georeference",
+    "RasterImage",
+    "Stretch",
+    "parse_stretch",
+    "read_image",
+    "write_labels",
+]

@@ -2,16 +2,16 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from rskt_seg.errors import LabelError
-from rskt_seg.geo.georeference import Georeference, without_georeference_warnings
+from rskt_seg.geo.georeference import Georeference, ignore_georeference_warnings
 from rskt_seg.labels import ignore_label, label_dtype
 from rskt_seg.writing import replacing
 
-_LAYOUT = {
+_LAYOUT: dict[str, Any] = {
     "driver": "GTiff",
     "tiled": True,
     "blockxsize": 512,
@@ -23,60 +23,56 @@ _LAYOUT = {
 
 
 def write_labels(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     labels: np.ndarray,
     georeference: Georeference | None,
     class_names: Sequence[str],
     colors: np.ndarray,
     nodata: int | None = None,
 ) -> None:
-    """Write class ids (H, W) as a single-band GeoTIFF on the grid of the image they belong to.
+    """Write a label map as a single-band GeoTIFF on the grid of its image.
 
-    Tiled, deflate with predictor 2, BigTIFF where needed; a colour table; class names as tags
-    `CLASS_<id>` of the band. uint8 for up to 255 classes, else uint16. CRS and transform are those of
-    `georeference`, or its ground control points and rational polynomials when it has no transform. The
-    file appears whole or not at all.
+    The file is tiled, compressed (deflate, predictor 2), BigTIFF if needed, and has a colour table; class
+    names are tags `CLASS_<id>` of the band. The dtype is uint8 for up to 255 classes, else uint16. CRS and
+    transform are those of `georeference`, or its ground control points and rational polynomials if it has no
+    transform. The file appears whole or not at all.
 
     Args:
-        labels: integers, each a class id or `nodata`.
+        path: the file to write or to replace.
+        labels: (H, W) integers, each a class id or `nodata`.
+        georeference: that of the image, or None.
         class_names: T names.
-        colors: (T, 3) uint8.
+        colors: (T, 3) uint8 RGB.
         nodata: id of pixels without a class; None: 255, or 65535 for more than 255 classes.
 
-    Raises `LabelError` for labels of another shape or type, an id outside 0..T-1 other than `nodata`,
-    or a `nodata` that is a class id or does not fit the dtype.
+    Raises:
+        LabelError: labels of another shape or dtype, an id outside 0..T-1 that is not `nodata`, another
+            number of colours, or a `nodata` that is a class id or does not fit the dtype.
     """
-    dtype = label_dtype(len(class_names))
-    nodata = ignore_label(len(class_names)) if nodata is None else nodata
-    _check(labels, len(class_names), len(colors), nodata, np.iinfo(dtype).max)
-    with replacing(path) as partial:
-        _write(partial, labels.astype(dtype), georeference, class_names, colors, nodata)
-
-
-def _write(
-    path: Path,
-    labels: np.ndarray,
-    georeference: Georeference | None,
-    class_names: Sequence[str],
-    colors: np.ndarray,
-    nodata: int,
-) -> None:
     import rasterio
     from rasterio.enums import ColorInterp
 
-    table = {index: (*(int(v) for v in color), 255) for index, color in enumerate(colors)}
+    dtype = label_dtype(len(class_names))
+    nodata = ignore_label(len(class_names)) if nodata is None else nodata
+    _check(labels, len(class_names), len(colors), nodata, np.iinfo(dtype).max)
     height, width = labels.shape
-    place = georeference.profile() if georeference else {}
-    shape = {"height": height, "width": width, "count": 1, "dtype": labels.dtype, "nodata": nodata}
-    with without_georeference_warnings(), rasterio.open(path, "w", **_LAYOUT, **shape, **place) as dataset:
+    profile = {**_LAYOUT, "height": height, "width": width, "count": 1, "dtype": dtype, "nodata": nodata}
+    if georeference is not None:
+        profile |= georeference.profile()
+    color_table = {index: (*(int(v) for v in color), 255) for index, color in enumerate(colors)}
+    with (
+        replacing(path) as partial,
+        ignore_georeference_warnings(),
+        rasterio.open(partial, "w", **profile) as dataset,
+    ):
         # Points and colours before pixels: GDAL rewrites the header otherwise.
         if georeference is not None:
             georeference.write_points(dataset)
-        dataset.write_colormap(1, table | {nodata: (0, 0, 0, 0)})
+        dataset.write_colormap(1, color_table | {nodata: (0, 0, 0, 0)})
         dataset.colorinterp = (ColorInterp.palette,)
         dataset.set_band_description(1, "class id")
         dataset.update_tags(1, **{f"CLASS_{index}": name for index, name in enumerate(class_names)})
-        dataset.write(labels, 1)
+        dataset.write(labels.astype(dtype), 1)
 
 
 def _check(labels: np.ndarray, classes: int, colors: int, nodata: int, largest: int) -> None:
@@ -85,7 +81,7 @@ def _check(labels: np.ndarray, classes: int, colors: int, nodata: int, largest: 
             f"labels must be a non-empty (H, W) array of integers; found {labels.shape} {labels.dtype}"
         )
     if not classes or colors != classes:
-        raise LabelError(f"one colour for each class expected; found {classes} names and {colors} colours")
+        raise LabelError(f"expected one colour for each class; found {classes} names and {colors} colours")
     if not classes <= nodata <= largest:
         raise LabelError(f"nodata must lie in {classes}..{largest}, outside the class ids; found {nodata}")
     outside = labels[(labels != nodata) & ((labels < 0) | (labels >= classes))]

@@ -21,7 +21,7 @@ from rskt_seg.d2.loaders import evaluation_loader
 from rskt_seg.d2.trained_sets import TrainedSet
 from rskt_seg.d2.trainer import Trainer
 from rskt_seg.data.catalog import UDD5, find_split, pairs
-from rskt_seg.data.fingerprint import fingerprint
+from rskt_seg.data.fingerprint import compute_fingerprint
 from rskt_seg.errors import ConfigError, DatasetError, LabelError
 from rskt_seg.metrics.confusion import ConfusionMatrix
 from rskt_seg.metrics.protocols import FIGURES, protocol_scores
@@ -76,7 +76,7 @@ def test_every_set_is_evaluated_and_the_report_says_what_was_run(cfg, tmp_path, 
         row = report["datasets"][name]
         assert row["mIoU"] == results[name]["sem_seg"]["mIoU"]
         files = pairs(find_split(name), data_root)
-        assert (row["images"], row["fingerprint"]) == (3, str(fingerprint(files)))
+        assert (row["images"], row["fingerprint"]) == (3, str(compute_fingerprint(files)))
         assert row["contains_training_images"] == (name == "DLRSD_val_sem_seg")
     assert report["mean"]["mIoU"] == pytest.approx(np.mean([r["sem_seg"]["mIoU"] for r in results.values()]))
     assert report["weights"]["sha256"] == sha256_of(tmp_path / "weights1.safetensors")

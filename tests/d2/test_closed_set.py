@@ -258,7 +258,7 @@ def test_a_checkpoint_states_the_names_of_its_classes(method, tmp_path):
         CheckpointError, match=r"w\.pth was trained on the classes airplane, .*built for water"
     ):
         rskt_seg.load_checkpoint(other, tmp_path / "w.pth")
-    with pytest.raises(VocabularyError, match="17 classes needs as many names; found 2: a, b"):
+    with pytest.raises(VocabularyError, match="17 classes needs 17 class names; found 2: a, b"):
         type(model)(model.spec, class_names=("a", "b"))
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from rskt_seg.d2 import compat
 from rskt_seg.d2.evaluator import RSEvaluator
 from rskt_seg.data.catalog import UDD5, Pair, find_split
-from rskt_seg.data.fingerprint import fingerprint
+from rskt_seg.data.fingerprint import compute_fingerprint
 from rskt_seg.errors import DatasetError, LabelError
 from rskt_seg.metrics.confusion import ConfusionMatrix
 from rskt_seg.metrics.protocols import FIGURES, protocol_scores
@@ -103,7 +103,7 @@ def test_the_fingerprint_is_that_of_the_files_that_were_read(tmp_path):
     evaluator = RSEvaluator(NAME)
     evaluated(evaluator, images(tmp_path)[::-1])
     files = [Pair(path, path.with_suffix(".png")) for path in tmp_path.glob("*.bmp")]
-    assert evaluator.fingerprint == fingerprint(files)
+    assert evaluator.fingerprint == compute_fingerprint(files)
 
 
 def test_a_model_of_other_classes_is_refused(tmp_path):

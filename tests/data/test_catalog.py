@@ -133,7 +133,7 @@ def test_the_potsdam_tiles_of_weak_supervision_are_those_that_are_prepared_of_th
     assert scenes == {part.name: set(part.stems) for part in layout.parts}
     blank = np.zeros((6000, 6000), np.uint8)
     for part, stems in found.items():
-        cuts = [cut.stem for scene in sorted(scenes[part]) for cut in layout.rules.cuts(scene, blank)]
+        cuts = [patch.stem for scene in sorted(scenes[part]) for patch in layout.rules.cut(scene, blank)]
         assert set(stems) == set(cuts) and len(cuts) == len(stems)
     assert "top_potsdam_2_10_0_512_0_512" in found["train"]
     assert "top_potsdam_7_13_5488_6000_5488_6000" in found["test"]

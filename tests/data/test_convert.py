@@ -186,7 +186,7 @@ def test_dlrsd_counts_palette_indices_and_refuses_gray(tmp_path):
     image.putpalette([channel for color in [(9, 9, 9), *catalog.DLRSD.colors] for channel in color])
     image.save(tmp_path / "x.png")
     assert convert_label("dlrsd", tmp_path / "x.png").tolist() == [[255, *range(17)]]
-    with pytest.raises(LabelError, match="a palette file of DLRSD was expected, found gray"):
+    with pytest.raises(LabelError, match="expected a palette file of DLRSD, found gray"):
         convert_label("dlrsd", save(tmp_path, np.arange(1, 18, dtype=np.uint8)[None]))
 
 

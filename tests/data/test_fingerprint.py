@@ -12,7 +12,14 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from rskt_seg.data.catalog import ClassSet, Pair, Split, pairs
-from rskt_seg.data.fingerprint import Digests, combine, fingerprint, image_digest, label_digest, pair_digests
+from rskt_seg.data.fingerprint import (
+    Digests,
+    combine,
+    compute_fingerprint,
+    image_digest,
+    label_digest,
+    pair_digests,
+)
 from rskt_seg.errors import ImageReadError, LabelError
 
 IDS = st.integers(1, 6).flatmap(
@@ -40,18 +47,20 @@ def test_folder_order_case_of_extension_and_compression_of_labels_do_not_matter(
         first = write(Path(one), labels)
         second = write(Path(two, "deep/er"), labels, suffix=".PNG", compress_level=0)
         second = data.draw(st.permutations(second))
-        assert fingerprint(first, progress=False) == fingerprint(second, workers=2, progress=False)
+        assert compute_fingerprint(first, progress=False) == compute_fingerprint(
+            second, workers=2, progress=False
+        )
 
 
 @FILES
 @given(labels=IDS, data=st.data())
 def test_one_changed_pixel_of_a_label_changes_the_labels_and_nothing_else(labels, data):
     with tempfile.TemporaryDirectory() as folder:
-        before = fingerprint(write(Path(folder), labels), progress=False)
+        before = compute_fingerprint(write(Path(folder), labels), progress=False)
         label = data.draw(st.sampled_from(labels))
         place = tuple(data.draw(st.integers(0, side - 1)) for side in label.shape)
         label[place] ^= data.draw(st.integers(1, 255))
-        after = fingerprint(write(Path(folder), labels), progress=False)
+        after = compute_fingerprint(write(Path(folder), labels), progress=False)
         assert (after.images, after.count) == (before.images, before.count)
         assert after.labels != before.labels
 
@@ -59,14 +68,14 @@ def test_one_changed_pixel_of_a_label_changes_the_labels_and_nothing_else(labels
 def test_the_bytes_of_an_image_and_the_stems_matter(tmp_path):
     labels = [np.zeros((2, 3), np.uint8)] * 2
     (first, second) = write(tmp_path, labels)
-    before = fingerprint([first, second], progress=False)
+    before = compute_fingerprint([first, second], progress=False)
     second.image.write_bytes(second.image.read_bytes() + b"x")
-    changed = fingerprint([first, second], progress=False)
+    changed = compute_fingerprint([first, second], progress=False)
     assert changed.images != before.images and changed.labels == before.labels
     moved = [Pair(*(path.rename(path.with_stem("other")) for path in (second.image, second.label)))]
-    renamed = fingerprint([first, *moved], progress=False)
+    renamed = compute_fingerprint([first, *moved], progress=False)
     assert renamed.images != changed.images and renamed.labels != changed.labels
-    fewer = fingerprint([first], progress=False)
+    fewer = compute_fingerprint([first], progress=False)
     assert fewer.count == 1 and fewer.images != renamed.images
 
 
@@ -120,14 +129,14 @@ def test_the_value_is_the_documented_one_and_the_short_form_has_twelve_digits():
 def test_a_dataset_of_the_catalog_has_a_fingerprint(tmp_path):
     write(tmp_path, [np.zeros((2, 2), np.uint8)] * 3)
     split = Split("s", "s", "all", "x", "y", ("png",), ("png",), ClassSet("s", ("a",), ((0, 0, 0),)))
-    assert fingerprint(pairs(split, tmp_path), progress=False).count == 3
+    assert compute_fingerprint(pairs(split, tmp_path), progress=False).count == 3
 
 
 def test_a_missing_image_and_an_unreadable_label_are_named(tmp_path):
     (pair,) = write(tmp_path, [np.zeros((2, 2), np.uint8)])
     pair.label.write_bytes(b"no image")
     with pytest.raises(LabelError, match=str(pair.label)):
-        fingerprint([pair], progress=False)
+        compute_fingerprint([pair], progress=False)
     pair.image.unlink()
     with pytest.raises(ImageReadError, match=str(pair.image)):
-        fingerprint([pair], progress=False)
+        compute_fingerprint([pair], progress=False)

@@ -130,16 +130,16 @@ def test_an_image_that_is_called_like_the_line_of_titles_is_an_image(tmp_path):
         ("a1,road\nb.1\n", ": 1 images have no line: a2; an image that shows no class has a line with its "
          "name alone, and images that nobody has looked at are left out by `list`"),
         ("", ": 3 images have no line: a1, a2, b.1"),
-        (LINES + "a1.jpg,road\n", ": images with several lines: a1 (lines 1, 4); each has one"),
+        (LINES + "a1.jpg,road\n", ": images with several lines: a1 (lines 1, 4); keep one line per image"),
         ("a1,road,tree,road\na2\nb.1\n", ", line 1: repeated class 'road'"),
         (b"a1,road\na2,r\xf6ad\n", ", line 2: the text is not UTF-8 but perhaps Latin-1 or Windows-1252; "
          "save it as CSV UTF-8"),
         (LINES.encode("utf-16"), ": the text is not UTF-8 but UTF-16; save it as CSV UTF-8"),
         (LINES.encode("utf-16-le"), ": the text is not UTF-8 but UTF-16; save it as CSV UTF-8"),
         (LINES.encode("utf-16-be"), ": the text is not UTF-8 but UTF-16; save it as CSV UTF-8"),
-        ('a1,"road\na2\nb.1\n', ", line 1: no comma-separated text: unexpected end of data; look for a "),
-        ('a1\n\nb.1\na2,"road\nc\nd\n', ", line 4: no comma-separated text"),
-        ('a1\na2,"road\nb.1,"Clutter, other"\n', ", line 2: no comma-separated text"),
+        ('a1,"road\na2\nb.1\n', ", line 1: not comma-separated text: unexpected end of data; look for a "),
+        ('a1\n\nb.1\na2,"road\nc\nd\n', ", line 4: not comma-separated text"),
+        ('a1\na2,"road\nb.1,"Clutter, other"\n', ", line 2: not comma-separated text"),
         ('a1\na2,"road\nb.1,"\n', ", line 2: a cell goes on in the next line; look for a quote"),
     ],
 )  # fmt: skip
@@ -197,7 +197,7 @@ def test_an_image_that_is_nearly_there_is_named(tmp_path, images, lines, words):
 
 def test_a_workbook_is_no_text(tmp_path):
     told = refusal(tmp_path, b"PK\x03\x04\x14\0\x06\0")
-    assert told == ": this is a workbook or another archive, no text; save it as CSV UTF-8"
+    assert told == ": this is a workbook or another archive, not text; save it as CSV UTF-8"
 
 
 def test_a_missing_file_is_named(tmp_path):

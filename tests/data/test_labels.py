@@ -223,7 +223,7 @@ def test_remapping_inverts_painting_for_any_palette_and_counts_every_pixel(data,
         np.array(palette, np.uint8)[drawn],
         {color: k for k, color in enumerate(palette[:known])},
         ignore_colors=palette[known : known + 1],
-        ignore=200,
+        ignore_label=200,
     )
     assert ids.dtype == np.uint8
     assert np.array_equal(ids, np.where(drawn < known, drawn, 200))

@@ -53,7 +53,7 @@ def message(folder: Path, **changes) -> str:
 def test_a_file_of_three_keys_is_enough(folder):
     (split,) = read(folder)
     assert (split.name, split.dataset, split.split) == ("farm_train_sem_seg", "farm", "train")
-    assert split.class_set.names == ("building", "road", "field") and split.ignore == 255
+    assert split.class_set.names == ("building", "road", "field") and split.ignore_label == 255
     assert [pair.image.name for pair in pairs(split, "/nowhere")] == ["a.jpg", "b.jpg", "c.jpg"]
 
 
@@ -73,7 +73,7 @@ def test_everything_that_can_be_said_is_taken(folder):
     part = PART | {"image_extensions": [".JPG"], "label_extensions": ["png", "bmp"]}
     first, second = read(folder, palette=colors, ignore=0, splits={"train": PART, "my-val_2": part})
     assert first.class_set.colors == ((1, 2, 3), (4, 5, 6), (7, 8, 9))
-    assert (first.ignore, second.ignore) == (0, 0)
+    assert (first.ignore_label, second.ignore_label) == (0, 0)
     assert second.name == "farm_my-val_2_sem_seg"
     assert (second.image_extensions, second.label_extensions) == (("JPG",), ("png", "bmp"))
     assert len(pairs(second, ".")) == 3
@@ -134,8 +134,8 @@ def test_a_stem_without_label_and_a_missing_list_are_refused(folder):
         ({"classes": ["a", "b", "A"]}, "classes: class name 'A' appears twice"),
         ({"classes": ["a", False]}, "classes: class names must be strings; entry 2 is False; quote names"),
         ({"classes": []}, "classes: the vocabulary is empty"),
-        ({"classes": [f"c{k}" for k in range(256)]}, "classes: 1..255 classes expected, found 256"),
-        ({"palette": [[1, 2, 3]]}, "palette: one colour for each class expected, found 3 names and 1"),
+        ({"classes": [f"c{k}" for k in range(256)]}, "classes: expected 1..255 classes, found 256"),
+        ({"palette": [[1, 2, 3]]}, "palette: expected one colour for each class, found 3 names and 1"),
         ({"palette": [[1, 2, 3], [1, 2, 300], [0, 0, 0]]}, "palette: colours must be (R, G, B) of 0..255"),
         ({"palette": [[1, 2, 3], [1, 2, 3], [0, 0, 0]]}, "palette: repeated colour: (1, 2, 3)"),
         ({"palette": "red"}, "palette must be a list of [R, G, B]"),
@@ -166,7 +166,9 @@ def test_a_split_may_have_image_level_labels_in_place_of_masks_or_beside_them(fo
     assert alone.image_labels == both.image_labels == str(folder / "labels.csv")
     assert split_image_labels(alone, ".") == {"a": (1,), "b": (), "c": (0, 2)}
     assert len(pairs(both, ".")) == 3
-    with pytest.raises(DatasetError, match=r"farm_train_sem_seg has no masks but the image-level labels of"):
+    with pytest.raises(
+        DatasetError, match=r"farm_train_sem_seg has no masks, only the image-level labels of"
+    ):
         pairs(alone, ".")
     gone = message(folder, splits={"train": weak | {"image_labels": "gone.csv"}})
     assert gone.startswith(f"splits.train.image_labels: the file {folder / 'gone.csv'} does not exist")
@@ -192,10 +194,10 @@ def test_a_split_of_another_name_is_no_split_of_a_dataset_of_the_table_either(fo
     [
         ("name: farm\nname: farm2\n", "the key name repeats"),
         ("splits:\n  train: {images: x, labels: y, images: y}\n", "the key images repeats"),
-        ("name: [farm\n", "is no valid YAML"),
+        ("name: [farm\n", "is not valid YAML"),
         ("- name\n", "must hold the keys name, classes"),
         ("", "must hold the keys name, classes"),
-        ("name: !!python/object/apply:os.getcwd []\n", "is no valid YAML"),
+        ("name: !!python/object/apply:os.getcwd []\n", "is not valid YAML"),
     ],
 )
 def test_a_file_that_is_no_such_yaml_is_refused_in_one_line(folder, text, words):

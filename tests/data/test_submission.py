@@ -25,7 +25,7 @@ def images(tmp_path) -> dict[int, Path]:
         path = tmp_path / "Test" / area / "images_png" / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (1024, 1024), (number % 256, 0, 0)).save(path)
-    return find_test_images(tmp_path / "Test", part=True)
+    return find_test_images(tmp_path / "Test", allow_missing=True)
 
 
 def labels_of(path: Path) -> np.ndarray:
@@ -68,7 +68,7 @@ def test_a_complete_test_part_is_1796_images_and_a_part_must_be_asked_for(tmp_pa
     (tmp_path / "5000.png").unlink()
     with pytest.raises(DatasetError, match=r"2 of 1796 test images are missing: 4300, 5000; .*--part"):
         find_test_images(tmp_path)
-    assert len(find_test_images(tmp_path, part=True)) == 1794
+    assert len(find_test_images(tmp_path, allow_missing=True)) == 1794
 
 
 def test_images_are_found_in_the_official_folders_and_in_the_order_of_their_ids(images):
@@ -82,11 +82,11 @@ def test_names_that_are_no_test_ids_and_repeated_ids_are_told(images, tmp_path):
         path = folder / "Rural" / "images_png" / wrong
         path.touch()
         with pytest.raises(DatasetError, match=f"named 4191.png to 5986.png; found {wrong}"):
-            find_test_images(folder, part=True)
+            find_test_images(folder, allow_missing=True)
         path.unlink()
     (folder / "Urban" / "images_png" / "4191.png").touch()
     with pytest.raises(DatasetError, match="several images have one id: 4191"):
-        find_test_images(folder, part=True)
+        find_test_images(folder, allow_missing=True)
 
 
 def test_a_folder_without_images_is_told_with_the_layout(tmp_path):
@@ -149,7 +149,7 @@ def test_nothing_is_overwritten_and_nothing_is_predicted_for_nothing(images, tmp
     [
         (np.full((1024, 1024), 7, np.uint8), r"4191\.png: the server takes ids 0\.\.6; predicted 7"),
         (np.full((1024, 1024), 255, np.uint8), "255 is where an image has no data"),
-        (np.zeros((512, 512), np.uint8), r"\(1024, 1024\) were expected of the model, found \(512, 512\)"),
+        (np.zeros((512, 512), np.uint8), r"\(1024, 1024\) from the model, found \(512, 512\)"),
         (np.zeros((1024, 1024), np.float32), "float32"),
     ],
 )

@@ -56,7 +56,7 @@ def labels(height=40, width=30, classes=3, nodata=255):
 def test_labels_lie_where_their_image_does(tmp_path, georeference):
     write_labels(tmp_path / "a.tif", labels(), georeference, NAMES, palette(3))
     with rasterio.open(tmp_path / "a.tif") as dataset:
-        found = Georeference.of(dataset)
+        found = Georeference.from_dataset(dataset)
     if georeference in (POINTS, POLYNOMIALS):
         assert found.gcps_crs == georeference.gcps_crs and found.transform is None
         assert [(p.row, p.col, p.x, p.y) for p in found.gcps] == [
@@ -118,7 +118,7 @@ def test_written_labels_are_an_image_of_their_colours(tmp_path):
 def test_labels_that_do_not_fit_are_refused_and_nothing_is_written(tmp_path, values, options, message):
     with pytest.raises(LabelError, match=message):
         write_labels(tmp_path / "a.tif", values, None, NAMES, palette(3), **options)
-    with pytest.raises(LabelError, match="one colour for each class"):
+    with pytest.raises(LabelError, match="expected one colour for each class"):
         write_labels(tmp_path / "a.tif", np.array([[0]]), None, NAMES, palette(2))
     assert not list(tmp_path.iterdir())
 

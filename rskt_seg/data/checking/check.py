@@ -1,23 +1,25 @@
-"""The full check of a dataset: every file is read to its end, and everything found is reported."""
+"""The full check of a dataset: every file is read to its end, and every fault is reported."""
 
 import difflib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
 from rskt_seg.data.catalog import SPLITS, Files, Split, expected_layout, find_files
 from rskt_seg.data.checking.findings import ERROR, NOTE, Fault, Finding, Kind, Report, collect
-from rskt_seg.data.checking.images import PASSED_OVER, check_images, copies, file_labels
-from rskt_seg.data.checking.probe import Facts, read_pair
+from rskt_seg.data.checking.images import PASSED_OVER, check_image_labels, check_images, duplicate_notes
+from rskt_seg.data.checking.label_statistics import absent_classes, collapsed, stray_faults, strays, suspicion
+from rskt_seg.data.checking.probe import PairFacts, inspect_pair
 from rskt_seg.data.fingerprint import combine
 from rskt_seg.data.own import Colors, read_own
-from rskt_seg.data.parallel import over_files
-from rskt_seg.data.whole import absent_classes, collapsed, stray_faults, strays, suspicion
+from rskt_seg.data.parallel import map_files
 from rskt_seg.errors import DatasetError, DatasetNotFoundError
 
 ALL = "all"
-_WHOLE = (ALL, "train_val")
+_UNIONS = (ALL, "train_val")
+"""Splits whose names start so contain the images of other splits."""
 _OTHER_CASE = Kind(
     NOTE,
     "extensions in another case than the published ones",
@@ -26,11 +28,18 @@ _OTHER_CASE = Kind(
 
 
 def select_splits(name: str, root: str | Path, colors: Colors) -> tuple[Split, ...]:
-    """The splits that `name` stands for.
+    """Return the splits that a name stands for.
 
-    A registered split; a dataset of the table (`Potsdam`: those of its splits that lie under `root`); `all`
-    splits of the table that lie under `root`; or a YAML file of a user's own dataset (`colors`: see
-    `read_own`). Raises `DatasetError` for an unknown name, `DatasetNotFoundError` where nothing is found.
+    Args:
+        name: A registered split; a dataset of the catalog (`Potsdam`), for those of its splits that lie under
+            `root`; `all`, for every split of the catalog that lies under `root`; or the YAML file of a
+            dataset of the user's own.
+        root: The root of all datasets.
+        colors: Makes the palette of a YAML file without one (see `read_own`).
+
+    Raises:
+        DatasetError: If the name is unknown, or the YAML file cannot be used.
+        DatasetNotFoundError: If no split is found under `root`.
     """
     if Path(name).suffix.lower() in (".yaml", ".yml"):
         return read_own(name, colors)
@@ -38,18 +47,18 @@ def select_splits(name: str, root: str | Path, colors: Colors) -> tuple[Split, .
         return named
     rows = [s for s in SPLITS if name == ALL or s.dataset.casefold() == name.casefold()]
     if not rows:
-        raise DatasetError(f"unknown dataset {name!r}; {_advice(name)}")
-    # A dataset asked for by name is looked into where its folders are, and what its lists lack is named.
-    there = _is_there if name == ALL else _has_folder
-    present = tuple(split for split in rows if there(split, Path(root)))
+        raise DatasetError(f"unknown dataset {name!r}; {_suggest(name)}")
+    # A dataset that is named is checked if its folders exist; the report then names missing files of lists.
+    exists = _is_present if name == ALL else _has_folder
+    present = tuple(split for split in rows if exists(split, Path(root)))
     if not present:
         what = "no dataset of the table" if name == ALL else f"no split of {name}"
         raise DatasetNotFoundError(f"{what} lies under {root}. {expected_layout(rows[0], root)}")
     return present
 
 
-def _is_there(split: Split, root: Path) -> bool:
-    """Whether one of the folders is there, and for a list over shared folders its first and last image."""
+def _is_present(split: Split, root: Path) -> bool:
+    """Return whether a folder of the split exists, and for a list of stems its first and last image."""
     images = root / split.images
     ends = split.stems[:1] + split.stems[-1:]
     if not all(any((images / f"{stem}.{e}").exists() for e in split.image_extensions) for stem in ends):
@@ -61,7 +70,8 @@ def _has_folder(split: Split, root: Path) -> bool:
     return any((root / folder).is_dir() for folder in (split.images, split.labels) if folder)
 
 
-def _advice(name: str) -> str:
+def _suggest(name: str) -> str:
+    """Return the names close to an unknown one, or all of them."""
     datasets = sorted({split.dataset for split in SPLITS})
     folded = {known.casefold(): known for known in (*datasets, *(split.name for split in SPLITS))}
     near = [folded[n] for n in difflib.get_close_matches(name.casefold(), folded)]
@@ -71,36 +81,47 @@ def _advice(name: str) -> str:
 
 
 def check_split(split: Split, root: str | Path, workers: int | None = None, progress: bool = True) -> Report:
-    """Everything that is wrong or remarkable about the files of `split` under `root`.
+    """Decode and hash all images of a split, read and count all its labels, and report every fault.
 
-    Images are decoded and hashed, labels read and counted, `workers` at a time (None: one for each core, at
-    most eight). Faults of the data are never raised but reported; the report is the same for any number
-    of workers. Of a split without masks the file of image-level labels takes their place.
+    Faults of the data are reported, never raised. A split without masks is checked against its file of
+    image-level labels.
+
+    Args:
+        split: The split.
+        root: The root of all datasets.
+        workers: Number of files read at a time; None for one a core, at most eight. It does not change the
+            report.
+        progress: Whether a progress bar is shown.
     """
     folders = (str(Path(root) / split.images), str(Path(root) / (split.labels or split.image_labels)))
-    about = (split.name, folders, split.class_set.names, split.ignore)
+    report = Report(split.name, folders, split.class_set.names, split.ignore_label, findings=())
     try:
         files = find_files(split, root)
     except DatasetError as error:
         what, _, layout = str(error).removeprefix(f"{split.name}: ").partition("\n")
         kind = Kind(ERROR, what, " ".join(layout.split()) or "nothing else was checked")
-        return Report(*about, findings=(Finding(kind),))
+        return replace(report, findings=(Finding(kind),))
     if not split.labels:
-        return check_images(split, root, about, files, workers, progress)
-    facts = list(over_files(read_pair, files.pairs, split.name, workers, progress))
-    totals, in_files = Counter(), Counter()
+        return check_images(split, root, report, files, workers, progress)
+    facts = list(map_files(inspect_pair, files.pairs, split.name, workers, progress))
+    totals: Counter[int] = Counter()
+    in_files: Counter[int] = Counter()
     for fact in facts:
         totals.update(fact.counts)
         in_files.update(fact.counts.keys())
     digests = [fact.digests for fact in facts if fact.digests is not None]
-    number, ignore = len(split.class_set), split.ignore
-    ids = [k if k != ignore else None for k in range(number)] + [ignore]
-    return Report(
-        *about,
-        findings=tuple(collect([*_faults(split, files, facts, totals), *_file_faults(split, root)])),
+    number, ignore = len(split.class_set), split.ignore_label
+    faults = [*_find_faults(split, files, facts, totals)]
+    if split.image_labels:
+        faults += check_image_labels(split, root)[1]
+    # A class whose id is ignored has no pixels of its own.
+    ids = range(number)
+    return replace(
+        report,
+        findings=tuple(collect(faults)),
         count=len(facts),
-        histogram=tuple(totals[k] for k in ids),
-        files_per_class=tuple(in_files[k] for k in ids),
+        histogram=(*(totals[k] if k != ignore else 0 for k in ids), totals[ignore]),
+        files_per_class=(*(in_files[k] if k != ignore else 0 for k in ids), in_files[ignore]),
         strays=sum(strays(totals, number, ignore).values()),
         fingerprint=combine(digests) if len(digests) == len(facts) else None,
         digests={str(fact.pair.image): fact.image for fact in facts if fact.image is not None},
@@ -108,18 +129,24 @@ def check_split(split: Split, root: str | Path, workers: int | None = None, prog
 
 
 def shared_images(reports: Mapping[Split, Report]) -> list[Finding]:
-    """A note for every two parts of a dataset, as train and val, that have images of the same content.
+    """Find images that two splits of a dataset share, such as train and val.
 
-    `all` and `train_val`, which are meant to hold other parts, are left out; of several forms of the labels
-    of one part of the table the first counts.
+    `all` and `train_val` are left out, because they contain other splits by design. Splits of the catalog
+    that differ only in their labels count once.
+
+    Args:
+        reports: Split -> its report by `check_split`.
+
+    Returns:
+        A note for each two splits that share images.
     """
     found = []
-    parts: dict[tuple, tuple[Split, Report]] = {}
+    distinct: dict[tuple[object, ...], tuple[Split, Report]] = {}
     for split, report in reports.items():
-        if not split.split.startswith(_WHOLE):
-            part = (split.dataset, split.images, split.stems) if split in SPLITS else (split.name,)
-            parts.setdefault(part, (split, report))
-    for (first, one), (second, two) in combinations(parts.values(), 2):
+        if not split.split.startswith(_UNIONS):
+            images = (split.dataset, split.images, split.stems) if split in SPLITS else (split.name,)
+            distinct.setdefault(images, (split, report))
+    for (first, one), (second, two) in combinations(distinct.values(), 2):
         if first.dataset != second.dataset:
             continue
         known = {digest: path for path, digest in one.digests.items()}
@@ -134,9 +161,12 @@ def shared_images(reports: Mapping[Split, Report]) -> list[Finding]:
     return found
 
 
-def _faults(split: Split, files: Files, facts: Sequence[Facts], totals: Counter) -> Iterator[Fault]:
-    names, ignore = split.class_set.names, split.ignore
-    yield from _orphans(files)
+def _find_faults(
+    split: Split, files: Files, facts: Sequence[PairFacts], totals: Counter[int]
+) -> Iterator[Fault]:
+    """Yield the faults of the files, of their ids, and of the set as a whole."""
+    names, ignore = split.class_set.names, split.ignore_label
+    yield from _unpaired_faults(files)
     for fact in facts:
         yield from fact.faults
     yield from stray_faults([(fact.pair.label, fact.counts) for fact in facts], names, ignore)
@@ -144,26 +174,26 @@ def _faults(split: Split, files: Files, facts: Sequence[Facts], totals: Counter)
         if kind := judge(totals, len(names), ignore):
             yield Fault(kind, "")
     yield from absent_classes(totals, names, ignore)
-    yield from copies((fact.pair.image, fact.image, fact.digests and fact.digests.label) for fact in facts)
+    yield from duplicate_notes(
+        (fact.pair.image, fact.image, fact.digests and fact.digests.label) for fact in facts
+    )
     if split in SPLITS:
-        yield from _other_cases(split, files)
-    for folder in files.passed_over:
+        yield from _extension_case_notes(split, files)
+    for folder in files.skipped:
         yield Fault(PASSED_OVER, *folder.rsplit(": ", 1))
 
 
-def _orphans(files: Files) -> Iterator[Fault]:
-    cure = "partners have equal stems, as a.jpg and a.png: add what is missing or remove what is left alone"
-    if files.alone_by_case:
+def _unpaired_faults(files: Files) -> Iterator[Fault]:
+    cure = "image and label have equal stems, as a.jpg and a.png: add the missing files or remove the others"
+    if files.unpaired_by_case:
         cure += "; some stems differ in case alone: rename them"
-    for paths, what in zip(files.alone, ("images without a label", "labels without an image"), strict=True):
+    for paths, what in zip(
+        files.unpaired, ("images without a label", "labels without an image"), strict=True
+    ):
         yield from (Fault(Kind(ERROR, what, cure), str(path)) for path in paths)
 
 
-def _file_faults(split: Split, root: str | Path) -> list[Fault]:
-    return file_labels(split, root)[1] if split.image_labels else []
-
-
-def _other_cases(split: Split, files: Files) -> Iterator[Fault]:
+def _extension_case_notes(split: Split, files: Files) -> Iterator[Fault]:
     for paths, extensions in ((files.images, split.image_extensions), (files.labels, split.label_extensions)):
         for path in paths.values():
             if path.suffix[1:] not in extensions:

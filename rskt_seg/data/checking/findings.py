@@ -1,8 +1,8 @@
-"""What a check of a dataset found, as text for people and as plain values for JSON."""
+"""What a check of a dataset found, as text and as plain values for JSON."""
 
 import os
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,13 @@ _INDENT = " " * 7
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of fault: `level` is "error" (training or scores would be wrong) or "note"."""
+    """A kind of fault.
+
+    Attributes:
+        level: `ERROR` if training or scores would be wrong, else `NOTE`.
+        what: What is wrong, without the file.
+        cure: What to do.
+    """
 
     level: str
     what: str
@@ -27,7 +33,13 @@ class Kind:
 
 @dataclass(frozen=True)
 class Fault:
-    """One file with a fault, and what exactly was found in it."""
+    """A fault of one file.
+
+    Attributes:
+        kind: What is wrong.
+        path: The file; empty if the whole dataset is meant.
+        detail: What was found in this file.
+    """
 
     kind: Kind
     path: str
@@ -36,44 +48,49 @@ class Fault:
 
 @dataclass(frozen=True)
 class Finding:
-    """All faults of one kind; `files` are (path, detail), none where the whole set is meant."""
+    """All faults of one kind.
+
+    Attributes:
+        kind: What is wrong.
+        files: (path, detail) of each file; empty if the whole dataset is meant.
+    """
 
     kind: Kind
     files: tuple[tuple[str, str], ...] = ()
 
     @property
     def is_error(self) -> bool:
-        """Whether the dataset should not be trained on or scored before this is cured."""
+        """Whether this must be cured before the dataset is trained on or scored."""
         return self.kind.level == ERROR
 
     def line(self) -> str:
-        """Everything on one line, with at most ten files: for an exception or a log."""
+        """Return everything on one line, with at most ten files, for an exception or a log."""
         files = [f"{path} ({detail})" if detail else path for path, detail in self.files[:_SHOWN]]
         where = f": {', '.join(files)}{_more(self.files)}" if files else ""
         return f"{self.kind.what}{where} -> {self.kind.cure}"
 
     def render(self, folder: str = "") -> str:
-        """Several indented lines; paths below `folder` are shown relative to it."""
-        number = f": {_files(len(self.files))}" if self.files else ""
+        """Return several indented lines; paths below `folder` are shown relative to it."""
+        number = f": {_pluralize(len(self.files), 'file', 'files')}" if self.files else ""
         label = "ERROR" if self.is_error else "note "
-        lines = _wrapped(f"{self.kind.what}{number}", f"{label}  ")
-        shown = [(_below(folder, path), detail) for path, detail in self.files[:_SHOWN]]
+        lines = _wrap(f"{self.kind.what}{number}", f"{label}  ")
+        shown = [(_shorten(folder, path), detail) for path, detail in self.files[:_SHOWN]]
         if any(detail for _, detail in shown):
             width = max(len(path) for path, _ in shown)
             lines += [f"{_INDENT}  {path:<{width}}  {detail}" for path, detail in shown]
             lines += [f"{_INDENT}  {_more(self.files).strip()}"] if len(self.files) > _SHOWN else []
         elif shown:
-            lines += _wrapped(", ".join(path for path, _ in shown) + _more(self.files), _INDENT + "  ")
-        return "\n".join([*lines, *_wrapped(f"-> {self.kind.cure}", _INDENT)])
+            lines += _wrap(", ".join(path for path, _ in shown) + _more(self.files), _INDENT + "  ")
+        return "\n".join([*lines, *_wrap(f"-> {self.kind.cure}", _INDENT)])
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, with every file."""
+        """Return plain values with every file."""
         files = [{"path": path, "detail": detail} for path, detail in self.files]
         return {"level": self.kind.level, "what": self.kind.what, "cure": self.kind.cure, "files": files}
 
 
 def collect(faults: Iterable[Fault]) -> list[Finding]:
-    """One finding for each kind, errors first, kinds and files in the order of their first fault."""
+    """Group faults by kind: errors first, kinds and files in the order of their first fault."""
     grouped: dict[Kind, list[tuple[str, str]]] = {}
     for fault in faults:
         files = grouped.setdefault(fault.kind, [])
@@ -83,19 +100,27 @@ def collect(faults: Iterable[Fault]) -> list[Finding]:
 
 
 def errors_first(findings: Iterable[Finding]) -> list[Finding]:
-    """The errors, then the notes, each in their order."""
+    """Sort errors before notes; the order is kept otherwise."""
     return sorted(findings, key=lambda finding: not finding.is_error)
 
 
 @dataclass(frozen=True)
 class Report:
-    """The outcome of checking one split of K classes.
+    """The result of checking one split of K classes.
 
-    `folders`: of images and of labels; `count`: pairs; `histogram`: pixels of ids 0..K-1 and, last, of
-    the ignored id; `files_per_class`: in how many labels each of them occurs; `strays`: pixels of other
-    ids; `fingerprint`: None unless every file could be read; `digests`: of the content of each image.
-    A split without masks has images in place of pairs, no histogram, and in `files_per_class` how many images
-    show each of the K classes.
+    Attributes:
+        name: The registered name of the split.
+        folders: The folders of images and labels.
+        classes: The K class names.
+        ignore: The id that is neither trained nor scored.
+        findings: What was found, errors first.
+        count: Number of pairs, or of images if the split has no masks.
+        histogram: Pixels of the ids 0..K-1 and, last, of the ignored id; empty without masks.
+        files_per_class: Number of labels in which each of these ids occurs; without masks, number of images
+            that show each of the K classes.
+        strays: Number of pixels of other ids.
+        fingerprint: The fingerprint of the split; None unless every file could be read.
+        digests: Path of each readable image -> digest of its bytes.
     """
 
     name: str
@@ -121,29 +146,27 @@ class Report:
         return not self.errors
 
     def render(self) -> str:
-        """The report as text: errors, notes, the histogram and the fingerprint."""
-        notes = len(self.findings) - self.errors
+        """Return the report as text: errors, notes, the histogram and the fingerprint."""
         below = os.path.commonpath([os.path.abspath(folder) for folder in self.folders])
         shown = os.path.relpath(below)
-        head = (
-            f"{self.name}: {self.count} {self._unit}, {len(self.classes)} classes, "
-            f"{_number(self.errors, 'kind of error', 'kinds of error')}, {_number(notes, 'note', 'notes')}"
-        )
-        lines = [head, *_wrapped(f"in {below if shown.startswith('..') else shown}", "")]
+        errors = _pluralize(self.errors, "kind of error", "kinds of error")
+        notes = _pluralize(len(self.findings) - self.errors, "note", "notes")
+        head = f"{self.name}: {self.count} {self._unit}, {len(self.classes)} classes, {errors}, {notes}"
+        lines = [head, *_wrap(f"in {below if shown.startswith('..') else shown}", "")]
         lines += [finding.render(below) for finding in errors_first(self.findings)]
         if self.files_per_class:
             lines += [
                 "",
-                self._table() if self.histogram else self._image_table(),
+                self._pixel_table() if self.histogram else self._image_table(),
                 "",
                 f"fingerprint  {self.fingerprint or 'none: not all is readable'}",
             ]
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
-        """The report as plain values for `json`, with every file of every finding.
+        """Return plain values for JSON, with every file of every finding.
 
-        `images_per_class` is empty where there are masks; the histogram tells more.
+        `images_per_class` is empty for a split with masks, which has a histogram.
         """
         mark = self.fingerprint
         return {
@@ -182,7 +205,7 @@ class Report:
         align = ("right", "left", "right", "right")
         return tabulate(rows, ("id", "class", "share", "images"), colalign=align, disable_numparse=True)
 
-    def _table(self) -> str:
+    def _pixel_table(self) -> str:
         total = max(1, sum(self.histogram) + self.strays)
         rows = [[k, name, f"{pixels / total:.3%}", pixels, files] for k, name, pixels, files in self._rows()]
         if self.strays:
@@ -193,31 +216,28 @@ class Report:
 
 
 def summary(reports: Iterable[Report]) -> str:
-    """A line for each report: its name, pairs, kinds of error, notes and fingerprint."""
+    """Return a table with a line for each report: name, pairs, kinds of error, notes, fingerprint."""
     rows = [(r.name, r.count, r.errors, len(r.findings) - r.errors, r.fingerprint or "none") for r in reports]
     return tabulate(rows, ("split", "pairs", "errors", "notes", "fingerprint"), disable_numparse=True)
 
 
-def _below(folder: str, path: str) -> str:
+def _shorten(folder: str, path: str) -> str:
+    """Return `path` relative to `folder` if it lies below it."""
     shown = os.path.relpath(path, folder) if folder else path
     return path if shown.startswith("..") else shown
 
 
-def _number(count: int, one: str, several: str) -> str:
+def _pluralize(count: int, one: str, several: str) -> str:
     if count == 0:
         return f"no {one.removeprefix('kind of ')}"
     return f"{count} {one if count == 1 else several}"
 
 
-def _files(count: int) -> str:
-    return _number(count, "file", "files")
-
-
-def _more(files: tuple) -> str:
+def _more(files: Sequence[object]) -> str:
     return f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
 
 
-def _wrapped(text: str, indent: str) -> list[str]:
+def _wrap(text: str, indent: str) -> list[str]:
     return textwrap.wrap(
         text,
         _WIDTH,

@@ -1,70 +1,85 @@
-"""The cheap part of the check, for the start of a run: headers of all files, ids of a few labels."""
+"""The quick check at the start of a run: headers of all files, ids of a few labels."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
 from rskt_seg.data.catalog import Pair
-from rskt_seg.data.checking.findings import ERROR, Fault, Finding, collect
-from rskt_seg.data.checking.probe import header_faults, id_counts, image_faults, refused
-from rskt_seg.data.labels import read_label
-from rskt_seg.data.parallel import over_files
-from rskt_seg.data.whole import stray_faults, suspicion
+from rskt_seg.data.checking.findings import ERROR, Fault, Finding, Kind, collect
+from rskt_seg.data.checking.label_statistics import stray_faults, suspicion
+from rskt_seg.data.checking.probe import header_faults, image_faults, label_fault
+from rskt_seg.data.labels import id_counts, read_label
+from rskt_seg.data.parallel import map_files
 from rskt_seg.errors import LabelError
+
+Item = TypeVar("Item")
 
 SAMPLE = 32
 """How many labels are read at least, evenly spread over the set."""
-_ENOUGH = 20
-_DELAY = 2.0
+_ENOUGH_ERRORS = 20
+_PROGRESS_DELAY = 2.0
 
 
 def quick_check(
     name: str, pairs: Sequence[Pair], class_names: Sequence[str], ignore: int, workers: int | None = None
 ) -> list[Finding]:
-    """What the headers of all files and the ids of `SAMPLE` labels show, errors first.
+    """Check the headers of all files and the ids of `SAMPLE` labels.
 
-    Where those ids look like a mistake that only a whole set shows (0/255 masks, all ignored), further
-    labels are read until one proves otherwise. It ends early once there are errors enough to stop for.
+    If those ids look like a mistake that only a whole set shows (0/255 masks, all ignored), further labels
+    are read until one proves otherwise. The check ends early after enough errors to stop a run.
+
+    Args:
+        name: The name of the dataset, for the progress bar.
+        pairs: The images and labels.
+        class_names: The K class names; ids are 0..K-1.
+        ignore: The id that is neither trained nor scored.
+        workers: Number of files read at a time; None for one a core, at most eight.
+
+    Returns:
+        The findings, errors first.
     """
-    faults = _header_faults(header_faults, pairs, name, workers)
-    if _errors(faults) >= _ENOUGH:
+    faults = _check_headers(header_faults, pairs, name, workers)
+    if _count_errors(faults) >= _ENOUGH_ERRORS:
         return collect(faults)
     broken = {fault.path for fault in faults if fault.kind.level == ERROR}
     labels = [pair.label for pair in pairs if not broken & {str(pair.label), str(pair.image)}]
-    return collect([*faults, *_id_faults(name, labels, class_names, ignore, workers)])
+    return collect([*faults, *_check_ids(name, labels, class_names, ignore, workers)])
 
 
 def quick_image_check(name: str, images: Sequence[Path], workers: int | None = None) -> list[Finding]:
-    """What the headers of images without masks show, errors first. It ends early as `quick_check`."""
-    return collect(_header_faults(image_faults, images, name, workers))
+    """Check the headers of images without masks; findings and early end as in `quick_check`."""
+    return collect(_check_headers(image_faults, images, name, workers))
 
 
-def _header_faults(
-    function: Callable[[Any], list[Fault]], items: Sequence, name: str, workers: int | None
+def _check_headers(
+    find_faults: Callable[[Item], list[Fault]], items: Sequence[Item], name: str, workers: int | None
 ) -> list[Fault]:
     faults: list[Fault] = []
-    with closing(over_files(function, items, name, workers, delay=_DELAY)) as headers:
+    with closing(map_files(find_faults, items, name, workers, delay=_PROGRESS_DELAY)) as headers:
         for found in headers:
             faults += found
-            if _errors(faults) >= _ENOUGH:
+            if _count_errors(faults) >= _ENOUGH_ERRORS:
                 break
     return faults
 
 
-def _id_faults(
+def _check_ids(
     name: str, labels: Sequence[Path], class_names: Sequence[str], ignore: int, workers: int | None
 ) -> list[Fault]:
     sampled = np.unique(np.linspace(0, len(labels) - 1, min(SAMPLE, len(labels))).round().astype(int))
     rest = np.setdiff1d(np.arange(len(labels)), sampled)
-    totals: Counter = Counter()
-    counted, faults, doubt = [], [], None
-    for part in ([labels[k] for k in sampled], [labels[k] for k in rest]):
-        with closing(over_files(_read_ids, part, name, workers, delay=_DELAY)) as results:
-            for path, result in zip(part, results, strict=True):
+    totals: Counter[int] = Counter()
+    counted: list[tuple[Path, dict[int, int]]] = []
+    faults: list[Fault] = []
+    doubt: Kind | None = None
+    # The sample is read in full; the rest only until a label removes the doubt.
+    for batch in ([labels[k] for k in sampled], [labels[k] for k in rest]):
+        with closing(map_files(_count_ids, batch, name, workers, delay=_PROGRESS_DELAY)) as results:
+            for path, result in zip(batch, results, strict=True):
                 if isinstance(result, Fault):
                     faults.append(result)
                     continue
@@ -79,12 +94,13 @@ def _id_faults(
     return faults + ([Fault(doubt, "")] if doubt else [])
 
 
-def _read_ids(path: Path) -> dict[int, int] | Fault:
+def _count_ids(path: Path) -> dict[int, int] | Fault:
+    """Return the pixels of each id of a label, or the fault of its file."""
     try:
         return id_counts(read_label(path))
     except LabelError as error:
-        return refused(path, error)
+        return label_fault(path, error)
 
 
-def _errors(faults: Sequence[Fault]) -> int:
+def _count_errors(faults: Sequence[Fault]) -> int:
     return sum(fault.kind.level == ERROR for fault in faults)

@@ -1,6 +1,6 @@
-"""Recipes of the closed-set methods: GeoSeg's patches of the ISPRS scenes, and FCtL's whole frames.
+"""Recipes of the closed-set methods: GeoSeg's patches of the ISPRS scenes, and FCtL's uncut images.
 
-Source: the data pipelines of GeoSeg (BiCoR-Seg uses it) and of FCtL (lists of its parts).
+Source: the data pipelines of GeoSeg (used by BiCoR-Seg) and of FCtL (lists of its splits).
 """
 
 from collections.abc import Iterable
@@ -20,9 +20,15 @@ _REMARK = "colours of no class become ignored within the tolerance; GeoSeg's cod
 def _geoseg(
     images: str, full: str, eroded: str, stem: str, areas: dict[str, list[str]], train: Patches
 ) -> tuple[Layout, ...]:
-    """The three parts: trained on full labels, scored on those with eroded borders.
+    """Return one layout for each of train (full labels), val and test (labels with eroded borders).
 
-    images, full, eroded: patterns of files, in which `{areas}` stands for "the area is one of these".
+    Args:
+        images: Pattern of the image files, with `{areas}` in front of the number of the area.
+        full: The same for the full labels.
+        eroded: The same for the labels with eroded borders.
+        stem: The stem that is written, from the named groups of the patterns.
+        areas: Part -> numbers of its areas.
+        train: How training scenes are cut.
     """
     ignored, padded = Target("{part}", "isprs"), Target("padded_{part}", "isprs", _IMPERVIOUS)
     kinds = {
@@ -33,8 +39,8 @@ def _geoseg(
     return tuple(
         Layout(
             name,
-            images.replace("{areas}", _one_of(areas[name])),
-            labels.replace("{areas}", _one_of(areas[name])),
+            images.replace("{areas}", _lookahead(areas[name])),
+            labels.replace("{areas}", _lookahead(areas[name])),
             targets,
             stem=stem,
             parts=(Part(name, len(areas[name])),),
@@ -44,19 +50,20 @@ def _geoseg(
     )
 
 
-def _one_of(areas: Iterable[str]) -> str:
-    """What looks ahead at the number of one of the areas, with or without leading zeros."""
+def _lookahead(areas: Iterable[str]) -> str:
+    """Return a lookahead for the number of one of the areas, with or without leading zeros."""
     numbers = "|".join(area.replace("_", "_0*") for area in areas)
     return rf"(?=0*(?:{numbers})(?![0-9]))"
 
 
 def _areas(train: str, val: str, test: str, faulty: str = "") -> dict[str, list[str]]:
+    """Return the areas of each part; `val` is one of the official training areas."""
     trained = [area for area in train.split() if area not in (val, faulty)]
     return {"train": trained, "val": [val], "test": test.split()}
 
 
-def _lists(dataset: str) -> tuple[Part, ...]:
-    return tuple(Part(part, count, listed=f"{dataset}_{part}") for part, count in LISTS[dataset].items())
+def _listed_parts(dataset: str) -> tuple[Part, ...]:
+    return tuple(Part(part, count, list_name=f"{dataset}_{part}") for part, count in LISTS[dataset].items())
 
 
 _FULL_LABEL = r"(?:^|/)(?!top/)[^/]+/top_mosaic_09cm_area{areas}(?P<area>\d+)\.(?:tiff?|png)$"
@@ -102,7 +109,7 @@ CLOSED_SET: tuple[Recipe, ...] = (
                 r"(?:^|/)(?P<stem>\d+)_sat\.jpe?g$",
                 r"(?:^|/)(?P<stem>\d+)_mask\.png$",
                 (Target("{part}", "deepglobe"), Target("fctl_{part}", "deepglobe_fctl")),
-                parts=_lists("deepglobe"),
+                parts=_listed_parts("deepglobe"),
             ),
         ),
         "the land cover data of DeepGlobe, whose labelled part is called train (train/6399_sat.jpg, "
@@ -116,14 +123,14 @@ CLOSED_SET: tuple[Recipe, ...] = (
                 r"(?:^|/)train/images/(?P<stem>[a-z-]+\d+)\.tiff?$",
                 r"(?:^|/)train/gt/(?P<stem>[a-z-]+\d+)\.tiff?$",
                 (Target("{part}", "inria"),),
-                parts=_lists("inria"),
+                parts=_listed_parts("inria"),
             ),
             Layout(
                 "package (folders of FCtL)",
                 r"(?:^|/)Sat/(?P<stem>[a-z-]+\d+)_sat\.tiff?$",
                 r"(?:^|/)Label/(?P<stem>[a-z-]+\d+)_mask\.png$",
                 (Target("{part}", "inria_ids"),),
-                parts=_lists("inria"),
+                parts=_listed_parts("inria"),
             ),
         ),
         "the Inria aerial image labeling data, unpacked from its 7z volumes "

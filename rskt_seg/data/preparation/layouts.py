@@ -1,4 +1,4 @@
-"""What a recipe consists of: parts, layouts, rules and targets. Plain data; nothing here looks at a disk."""
+"""The vocabulary of recipes: parts, layouts, rules and targets. Plain data; nothing here touches the disk."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -8,15 +8,23 @@ import numpy as np
 from rskt_seg.data.catalog import SPLITS, Split
 from rskt_seg.data.class_sets import IGNORE_LABEL
 from rskt_seg.data.preparation.patches import Patches
-from rskt_seg.data.preparation.windows import Cut, RandomCrops, Tiling
+from rskt_seg.data.preparation.windows import Patch, RandomCrops, Tiling
 from rskt_seg.windows import Window
 
+# The names of `Target`, of `Rules` and of their fields are part of the digests of jobs (`plan.Job.digest`).
+
 UNLISTED = "unlisted"
-"""The part of images that no list names, where lists make up the parts."""
+"""The part of images that are in no list, in layouts whose parts are lists."""
 
 
 class Target(NamedTuple):
-    """What an image becomes: a split of the catalog, by a converter; padded pixels get the id `padding`."""
+    """What an image becomes.
+
+    Attributes:
+        split: The split of the catalog that it joins.
+        converter: The converter of its label, a name in `rskt_seg.data.convert.CONVERTERS`.
+        padding: The id of padded pixels.
+    """
 
     split: str
     converter: str
@@ -25,23 +33,34 @@ class Target(NamedTuple):
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the official data. `count`: how many images of it are labelled, where that is known.
+    """A part of the official data, such as train or val.
 
-    `stems` name its images where no folder tells the part, `listed` a published list of them (see
-    `rskt_seg.data.split_lists`). `labelled` False: the owners publish no labels, so images without any are
-    no mistake.
+    Attributes:
+        name: The word in folder or archive names by which the part is recognized.
+        count: How many labelled images the owners publish; None if unknown.
+        stems: The images of the part, if folders do not tell.
+        labelled: False if the owners publish no labels, so that images without a label are no mistake.
+        list_name: The published list of its images (see `rskt_seg.data.split_lists`), if it is one.
     """
 
     name: str
     count: int | None = None
     stems: frozenset[str] = frozenset()
     labelled: bool = True
-    listed: str = ""
+    list_name: str = ""
 
 
 @dataclass(frozen=True)
 class Holdout:
-    """A share of 1 / `one_in` of each group is `held`, the rest is `kept`; fixed by `seed` alone."""
+    """A random part of each group of images, fixed by the seed and the names of the images.
+
+    Attributes:
+        group: The named group of `Layout.images` whose value is the group of an image.
+        one_in: One image in so many is held out, at least one of each group.
+        kept: The name of the larger side, which takes the place of `{part}` in targets.
+        held: The name of the side that is held out.
+        seed: Another seed holds out other images.
+    """
 
     group: str
     one_in: int
@@ -51,23 +70,28 @@ class Holdout:
 
 
 @dataclass(frozen=True)
-class Draw:
-    """Some of the crops of the scenes of each part make up splits; `seed` and their names fix which ones.
+class CropSampling:
+    """Splits that are made of some of the random crops of the scenes of each part.
 
-    `shares`: part -> splits with their numbers of crops, where all official scenes (`Part.count`) are there.
+    Attributes:
+        counts: (part, ((split, number of crops), ...)) for a download with all official scenes.
+        seed: Another seed samples other crops.
     """
 
-    shares: tuple[tuple[str, tuple[tuple[str, int], ...]], ...]
+    counts: tuple[tuple[str, tuple[tuple[str, int], ...]], ...]
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What becomes of one image and its label.
+    """How an image and its label are written.
 
-    `encode`: `png`, `jpg`, or empty to keep the file as it is. `trim`: by how many pixels the two may
-    differ in height or width; the common upper left part of both is then kept. `drop_empty`: pieces of which
-    every label pixel is ignored are not written.
+    Attributes:
+        encode: `png`, `jpg`, or empty to keep the bytes of the image file.
+        tiling: How the scene is cut; None to keep it whole.
+        trim: By how many pixels image and label may differ in height or width; both are then trimmed to their
+            common upper left part.
+        drop_empty: Whether patches without any labelled pixel are left out.
     """
 
     encode: str = ""
@@ -75,21 +99,31 @@ class Rules:
     trim: int = 0
     drop_empty: bool = False
 
-    def cuts(self, stem: str, ids: np.ndarray) -> list[Cut]:
-        """The pieces of the scene whose label is `ids` (H, W)."""
+    def cut(self, stem: str, ids: np.ndarray) -> list[Patch]:
+        """Return the patches of the scene whose label is `ids` (H, W)."""
         if self.tiling is None:
-            return [Cut(stem, Window(0, 0, *ids.shape))]
-        return self.tiling.cuts(stem, ids)
+            return [Patch(stem, Window(0, 0, *ids.shape))]
+        return self.tiling.cut(stem, ids)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One form in which a dataset is found.
+    """One form in which the files of a dataset are published.
 
-    `images`, `labels`: regular expressions, searched in a file's path with `/`, in any case of letters;
-    the named groups fill `stem`, the name that both share and that the output gets. In the splits of
-    `targets`, `{part}` stands for the part, or for the side of `holdout`, or for the splits of `draw`, which
-    goes with `RandomCrops`. `unused`: stems of labels that are published without an image.
+    Attributes:
+        name: The name that is reported; those of the published package start with `package`.
+        images: Regular expression, searched in the path of a file (with `/`) in any case of letters.
+        labels: The same for the label files.
+        targets: What each image becomes. `{part}` in a split stands for the part of the image, for its side
+            of the holdout, or for the splits of `sampling`.
+        stem: The stem that image and label share and that is written, from the named groups of the
+            expressions.
+        capitalize: Whether the stem is written with a capital letter.
+        parts: The official parts.
+        holdout: How the images are divided into two sides, if they are.
+        sampling: Which random crops are written; needs `RandomCrops` as tiling and parts with a count.
+        unused: Stems of labels that are published without an image.
+        rules: How images and labels are written.
     """
 
     name: str
@@ -97,19 +131,25 @@ class Layout:
     labels: str
     targets: tuple[Target, ...]
     stem: str = "{stem}"
-    capital: bool = False
+    capitalize: bool = False
     parts: tuple[Part, ...] = (Part("all"),)
     holdout: Holdout | None = None
-    draw: Draw | None = None
+    sampling: CropSampling | None = None
     unused: frozenset[str] = frozenset()
     rules: Rules = Rules()
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All forms of a dataset. `skip`: files and archives that are known and not needed (a regular
-    expression, as in `Layout`); `advice`: what to download, for the error where it is missing; `remark`: what
-    else people should know about what comes out."""
+    """All layouts of a dataset.
+
+    Attributes:
+        dataset: The name of the dataset in the catalog.
+        layouts: The forms in which it is published.
+        advice: What to download, for the error if nothing is found.
+        skip: Regular expression of files and archives that are known and not needed.
+        remark: What users should know about the result.
+    """
 
     dataset: str
     layouts: tuple[Layout, ...]
@@ -130,6 +170,6 @@ class Recipe:
 
     @property
     def folder(self) -> str:
-        """The folder, relative to the root, that holds the manifest, and `all` where there is that split."""
+        """The folder of journal and manifest, relative to the root: that of the split `all` if any."""
         rows = self.splits
         return (rows.get("all") or next(iter(rows.values()))).images.split("/")[0]

@@ -1,9 +1,9 @@
-"""The one table of recipes: where the official files of a dataset are, and what becomes of them.
+"""The table of recipes: where the official files of a dataset are, and what becomes of them.
 
-A row is data: patterns, names of converters, a tiling. Nothing here looks at a disk. The closed-set
-layouts are those of `rskt_seg.data.preparation.closed_set`. Facts of the official
-archives (folders, names, counts, parts) are those of the owners' pages and archives; the layout that comes
-out is that of the rows of `rskt_seg.data.catalog`.
+A row is data: patterns, names of converters, a tiling. Nothing here touches the disk. Folders, names, counts
+and parts of the official archives are taken from their owners' pages and archives; the layout that is written
+is that of the rows of `rskt_seg.data.catalog`. The recipes of the closed-set methods are those of
+`rskt_seg.data.preparation.closed_set`.
 """
 
 import difflib
@@ -11,13 +11,13 @@ import difflib
 from rskt_seg.data import isprs
 from rskt_seg.data.catalog import SPLITS
 from rskt_seg.data.preparation.closed_set import CLOSED_SET
-from rskt_seg.data.preparation.layouts import Draw, Holdout, Layout, Part, Recipe, Rules, Target
+from rskt_seg.data.preparation.layouts import CropSampling, Holdout, Layout, Part, Recipe, Rules, Target
 from rskt_seg.data.preparation.windows import RandomCrops, Tiling
 from rskt_seg.errors import DatasetError
 
 
 def _package(dataset: str, converter: str) -> tuple[Layout, ...]:
-    """The form of the published package: the folders of the catalog, holding final ids."""
+    """Return the layouts of the published package: the folders of the catalog, with final class ids."""
     return tuple(
         Layout(
             name=f"package ({row.split})",
@@ -39,18 +39,18 @@ _ISAID_ADVICE = (
 )
 _ISAID_SKIP = r"Instance_masks|_instance_id_RGB\.png$"
 _ISPRS_RULES = Rules("png", Tiling(isprs.TILE, isprs.TILE))
-_FRAMES = r"(?:^|/){kind}/(?P<stem>[^/]+)\.{extension}$"
 
 
-def _tiles(prefix: str, train: str, test: str) -> tuple[Part, ...]:
+def _scene_parts(prefix: str, train: str, test: str) -> tuple[Part, ...]:
+    """Return the parts whose scenes are `prefix` with one of the space-separated numbers."""
     words = {"train": train.split(), "test": test.split()}
     return tuple(Part(name, len(ids), frozenset(prefix + i for i in ids)) for name, ids in words.items())
 
 
 def _frames(extension: str, kind: str, other: str) -> str:
-    """`train/src/x.JPG` and the like, anywhere but below a folder or archive called `other`."""
-    away = rf"^(?!(?:.*/)?(?:{other})(?:\.zip)?/)"
-    return rf"{away}(?:.*/)?[^/]*(?:train|val|test)[^/]*/{kind}/(?P<stem>[^/]+)\.{extension}$"
+    """Return the pattern of `train/src/x.JPG` and the like, except below a folder or archive `other`."""
+    elsewhere = rf"^(?!(?:.*/)?(?:{other})(?:\.zip)?/)"
+    return rf"{elsewhere}(?:.*/)?[^/]*(?:train|val|test)[^/]*/{kind}/(?P<stem>[^/]+)\.{extension}$"
 
 
 RECIPES: dict[str, Recipe] = {
@@ -65,7 +65,7 @@ RECIPES: dict[str, Recipe] = {
                     r"(?:^|/)(?P<scene>[a-z]+)/(?P=scene)(?P<number>\d+)\.png$",
                     (Target("{part}", "dlrsd"), Target("all", "dlrsd")),
                     stem="{scene}{number}",
-                    capital=True,
+                    capitalize=True,
                     parts=(Part("all", 2100),),
                     holdout=Holdout("scene", 5, kept="train", held="val"),
                     rules=Rules("jpg", trim=2),
@@ -118,7 +118,7 @@ RECIPES: dict[str, Recipe] = {
                     r"(?:^|/)top_potsdam_0*(?P<row>\d+)_0*(?P<column>\d+)_label_noBoundary\.(?:tiff?|png)$",
                     (Target("all", "isprs"),),
                     stem="top_potsdam_{row}_{column}",
-                    parts=_tiles("top_potsdam_", isprs.POTSDAM_TRAIN, isprs.POTSDAM_TEST),
+                    parts=_scene_parts("top_potsdam_", isprs.POTSDAM_TRAIN, isprs.POTSDAM_TEST),
                     rules=_ISPRS_RULES,
                 ),
                 *_package("Potsdam", "isprs_ids"),
@@ -137,7 +137,7 @@ RECIPES: dict[str, Recipe] = {
                     r"(?:^|/)top_mosaic_09cm_area(?P<area>\d+)_noBoundary\.(?:tiff?|png)$",
                     (Target("all", "isprs"),),
                     stem="top_mosaic_09cm_area{area}",
-                    parts=_tiles("top_mosaic_09cm_area", isprs.VAIHINGEN_TRAIN, isprs.VAIHINGEN_TEST),
+                    parts=_scene_parts("top_mosaic_09cm_area", isprs.VAIHINGEN_TRAIN, isprs.VAIHINGEN_TEST),
                     unused=frozenset({"top_mosaic_09cm_area9"}),
                     rules=_ISPRS_RULES,
                 ),
@@ -200,23 +200,32 @@ RECIPES: dict[str, Recipe] = {
                     *_ISAID_FILES,
                     (Target("{part}", "isaid_background"),),
                     parts=_ISAID_PARTS,
-                    draw=Draw((("train", (("train", 7500), ("val", 1653))), ("val", (("test", 1315),)))),
+                    sampling=CropSampling(
+                        (("train", (("train", 7500), ("val", 1653))), ("val", (("test", 1315),)))
+                    ),
                     rules=Rules("png", RandomCrops(512, 8)),
                 ),
             ),
             _ISAID_ADVICE,
             skip=_ISAID_SKIP,
-            remark="crops are drawn here, because the published ones are not known; crops.csv lists them",
+            remark="crops are sampled here, because the published ones are not known; crops.csv lists them",
         ),
     )
 }
 """Dataset -> recipe, in the order of the catalog."""
 PREPARED_AS = {"LoveDA_geoseg": "LoveDA", "Potsdam_wsss": "Potsdam"}
-"""Datasets of the catalog that are lists over the files of another one -> that one."""
+"""Dataset of the catalog that lists files of another dataset -> the dataset that is prepared for it."""
 
 
 def find_recipe(name: str) -> Recipe:
-    """The recipe of a dataset, in any case of letters. Raises `DatasetError` with the nearest names."""
+    """Return the recipe of a dataset.
+
+    Args:
+        name: The name of the dataset, in any case of letters.
+
+    Raises:
+        DatasetError: If there is no recipe of that name; the message names the nearest one and all.
+    """
     folded = {known.casefold(): PREPARED_AS.get(known, known) for known in (*RECIPES, *PREPARED_AS)}
     if name.casefold() in folded:
         return RECIPES[folded[name.casefold()]]

@@ -1,4 +1,4 @@
-"""Preparing a dataset: from sources to a complete set, or on from where an earlier run was stopped."""
+"""Prepare a dataset: from its sources to a complete set, or on from where an earlier run stopped."""
 
 import os
 from collections.abc import Sequence
@@ -6,58 +6,103 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from rskt_seg.data.convert import find_converter, lowered_ids
+from rskt_seg.data.convert import find_converter, reduce_zero_label
 from rskt_seg.data.labels import read_label
-from rskt_seg.data.parallel import over_files
-from rskt_seg.data.preparation.download import Download, Member
-from rskt_seg.data.preparation.job import NamedBytes, do
+from rskt_seg.data.parallel import map_files
+from rskt_seg.data.preparation.download import Download
+from rskt_seg.data.preparation.journal import journal_path, open_journal
 from rskt_seg.data.preparation.layouts import Recipe
 from rskt_seg.data.preparation.plan import Job, Plan, make_plan
 from rskt_seg.data.preparation.recipes import find_recipe
-from rskt_seg.data.preparation.record import DEFAULTS, Options, Record, Summary
+from rskt_seg.data.preparation.scene import NamedBytes, convert_scene
+from rskt_seg.data.preparation.summary import DEFAULTS, Options, Summary
 from rskt_seg.errors import DatasetError
 
-_SAMPLED, _TELLING = 32, 20
+_SAMPLED_LABELS = 32
+"""About how many labels are read to find out whether a set is converted already."""
+_FEWEST_LABELS = 20
+"""A smaller sample proves nothing: the class with the highest id may just not occur."""
 
 
 def prepare(
     dataset: str,
-    sources: Sequence[str | os.PathLike],
-    root: str | os.PathLike,
+    sources: Sequence[str | os.PathLike[str]],
+    root: str | os.PathLike[str],
     options: Options = DEFAULTS,
     workers: int | None = None,
     progress: bool = True,
 ) -> Summary:
-    """Convert the official files of `dataset` below `sources` into the layout of the data table under `root`.
+    """Convert the official files of a dataset into the layout of the catalog.
 
-    What an interrupted run has done is kept and completed; a complete one is left as it is. Raises
-    `DatasetError` and `LabelError` as `make_plan` and `do`, and where `root` holds files that this function
-    did not write, or the set prepared from other files or with other options.
+    An interrupted run is completed; a complete set is left as it is.
+
+    Args:
+        dataset: The name of the dataset, in any case of letters.
+        sources: Folders with the downloads, zipped or unpacked, or zip archives.
+        root: The root of all datasets, below which the set is written.
+        options: What is tolerated, kept and overwritten.
+        workers: Number of images converted at a time; None for one a core, at most eight.
+        progress: Whether a progress bar is shown.
+
+    Returns:
+        What was found and done.
+
+    Raises:
+        DatasetError: If the download is incomplete, damaged or mixed (see `Download` and `make_plan`); if an
+            image cannot be read; if `root` holds files that no run has written, or a set that was prepared
+            from other files; if `root` cannot be written.
+        LabelError: If a label is not what its converter expects.
     """
     recipe = find_recipe(dataset)
     if options.keep_empty:
-        recipe = _keeping_empty(recipe)
+        layouts = (replace(row, rules=replace(row.rules, drop_empty=False)) for row in recipe.layouts)
+        recipe = replace(recipe, layouts=tuple(layouts))
     root = Path(root)
     if workers is not None and workers < 1:
         raise DatasetError(f"at least one worker is needed; found {workers}")
     with Download(sources, recipe.skip) as download:
-        plan = _plan(recipe, download, root, options)
-        _refuse_own_output(plan, root)
+        plan = _plan_new_files(recipe, download, root, options)
+        _refuse_own_outputs(plan, root)
         _refuse_converted(plan, download)
         try:
-            with Record(plan, root, options) as record:
-                todo = [job for job in plan.jobs if not record.holds(job)]
-                work = partial(do, record=record, download=download)
-                for _ in over_files(work, todo, f"preparing {recipe.dataset}", workers, progress):
+            with open_journal(plan, root, options) as journal:
+                todo = [job for job in plan.jobs if not journal.is_done(job)]
+                convert = partial(convert_scene, journal=journal, download=download)
+                for _ in map_files(convert, todo, f"preparing {recipe.dataset}", workers, progress):
                     pass
-                return record.close(len(todo))
+                return journal.finish(fresh=len(todo))
         except OSError as error:
             raise DatasetError(f"{root} cannot be written: {error}") from error
 
 
-def _plan(recipe: Recipe, download: Download, root: Path, options: Options) -> Plan:
-    members = _not_written_here(download.members, recipe, root)
-    notes = _unread(download)
+def plan_only(
+    dataset: str, sources: Sequence[str | os.PathLike[str]], options: Options = DEFAULTS
+) -> tuple[str, ...]:
+    """Return what `prepare` would find and write, in lines for the user; nothing is written.
+
+    Args:
+        dataset: The name of the dataset, in any case of letters.
+        sources: Folders with the downloads, zipped or unpacked, or zip archives.
+        options: Of these, `allow_missing` counts.
+
+    Raises:
+        DatasetError: If the download is incomplete, damaged or mixed.
+    """
+    recipe = find_recipe(dataset)
+    with Download(sources, recipe.skip) as download:
+        plan = make_plan(recipe, download.members, options.allow_missing)
+        folders = [f"would write {folder}" for folder in plan.folders]
+        notes = (*plan.notes, *_unread_notes(download))
+        return (f"{recipe.dataset}: {len(plan.jobs)} images", *notes, *folders)
+
+
+def _plan_new_files(recipe: Recipe, download: Download, root: Path, options: Options) -> Plan:
+    """Plan for the files that were not written by an earlier run, as `root` may lie in the source."""
+    members = download.members
+    if journal_path(recipe, root).exists():
+        own = {(root / folder).resolve() for folder in recipe.folders}
+        members = [m for m in members if m.inner or m.file.parent.resolve() not in own]
+    notes = _unread_notes(download)
     if dropped := len(download.members) - len(members):
         notes.append(f"{dropped} files in the source were prepared from it before, and are in place already")
     try:
@@ -67,59 +112,38 @@ def _plan(recipe: Recipe, download: Download, root: Path, options: Options) -> P
     return replace(plan, notes=(*plan.notes, *notes))
 
 
-def _not_written_here(members: Sequence[Member], recipe: Recipe, root: Path) -> list[Member]:
-    """Without the files that an earlier run has put under `root`, which may lie in the source."""
-    if not Record.exists(recipe, root):
-        return list(members)
-    own = {(root / folder).resolve() for folder in recipe.folders}
-    return [m for m in members if m.inner or m.file.parent.resolve() not in own]
-
-
-def _unread(download: Download) -> list[str]:
+def _unread_notes(download: Download) -> list[str]:
     return [f"not read, because only zip archives are: {path}" for path in download.unread]
 
 
-def plan_only(
-    dataset: str, sources: Sequence[str | os.PathLike], options: Options = DEFAULTS
-) -> tuple[str, ...]:
-    """What `prepare` would find, in lines for people; nothing is written."""
-    recipe = find_recipe(dataset)
-    with Download(sources, recipe.skip) as download:
-        plan = make_plan(recipe, download.members, options.allow_missing)
-        folders = [f"would write {folder}" for folder in plan.folders]
-        notes = (*plan.notes, *_unread(download))
-        return (f"{recipe.dataset}: {len(plan.jobs)} images", *notes, *folders)
-
-
-def _keeping_empty(recipe: Recipe) -> Recipe:
-    layouts = (replace(row, rules=replace(row.rules, drop_empty=False)) for row in recipe.layouts)
-    return replace(recipe, layouts=tuple(layouts))
-
-
-def _refuse_own_output(plan: Plan, root: Path) -> None:
+def _refuse_own_outputs(plan: Plan, root: Path) -> None:
+    """Raise `DatasetError` if the source is the prepared set itself."""
     targets = {(root / folder).resolve() for folder in plan.folders}
     for job in plan.jobs:
         if not job.label.inner and job.label.file.parent.resolve() in targets:
             raise DatasetError(
                 f"{job.label.file} lies where the prepared set belongs: it is in place already. Check it "
-                f"with python datasets/check.py {plan.recipe.dataset}, or give another root"
+                f"with python datasets/check.py {plan.recipe.dataset}, or pass another root"
             )
 
 
 def _refuse_converted(plan: Plan, download: Download) -> None:
-    """Raise `DatasetError` where ids to be lowered by one look as if they had been lowered before."""
+    """Raise `DatasetError` if labels whose ids will be lowered by one seem to be lowered already."""
     jobs: dict[str, list[Job]] = {}
     for job in plan.jobs:
         for name in dict.fromkeys(target.converter for target in job.targets):
-            if find_converter(name).function is lowered_ids:
+            if find_converter(name).function is reduce_zero_label:
                 jobs.setdefault(name, []).append(job)
-    for name, those in jobs.items():
-        sample = those[:: max(1, len(those) // _SAMPLED)]
-        highest = len(find_converter(name).class_set)
-        tops = (read_label(NamedBytes(download.read(j.label), j.label.path)).max() for j in sample)
-        if len(sample) >= _TELLING and max(tops) < highest:
+    for name, of_converter in jobs.items():
+        sample = of_converter[:: max(1, len(of_converter) // _SAMPLED_LABELS)]
+        if len(sample) < _FEWEST_LABELS:
+            continue
+        class_set = find_converter(name).class_set
+        highest = len(class_set)
+        labels = (read_label(NamedBytes(download.read(j.label), j.label.path)) for j in sample)
+        if max(int(label.max()) for label in labels) < highest:
             raise DatasetError(
-                f"none of {len(sample)} labels, {sample[0].label.path} the first, holds the official id "
-                f"{highest} ({find_converter(name).class_set.names[-1]}); these labels look as if they had "
-                "been converted already: take the official ones"
+                f"the official id {highest} ({class_set.names[-1]}) was expected in some of {len(sample)} "
+                f"labels, first of them {sample[0].label.path}, found in none; these labels seem to be "
+                "converted already: pass the official ones"
             )

@@ -1,4 +1,4 @@
-"""Windows of an official image, and what is cut out there: integer geometry alone."""
+"""Patches of a scene and the tilings that cut it into them: integer geometry and array indexing."""
 
 import hashlib
 import struct
@@ -12,6 +12,8 @@ from PIL import Image
 from rskt_seg.data.class_sets import IGNORE_LABEL
 from rskt_seg.windows import Window, tile_stem, window_grid
 
+# The names of tilings and of their fields are part of the digests of jobs (`plan.Job.digest`).
+
 TURNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "": lambda array: array,
     "hflip": lambda array: array[:, ::-1],
@@ -20,16 +22,24 @@ TURNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "rot180": lambda array: np.rot90(array, 2),
     "rot270": lambda array: np.rot90(array, 3),
 }
-"""Flips (left to right, upside down) and rotations (counter-clockwise) of an array (H, W, ...)."""
+"""Flips (left to right, upside down) and counter-clockwise rotations of an array (H, W, ...)."""
 
 
 @dataclass(frozen=True)
-class Cut:
-    """One piece of a scene, called `stem`, that is cut out of image and label alike.
+class Patch:
+    """A piece of a scene that is cut out of image and label alike.
 
-    The scene is flipped (`flip`, a name in `TURNS`), gets `padding` rows at its top and columns at its left,
-    and is cut at `window`, which is padded too where it reaches beyond the scene; what `crop`, if any, shows
-    of that is enlarged to the size of the window, and the whole turned (`turn`).
+    The scene is flipped and padded, then the window is cut out. With `crop`, that part of the window is
+    enlarged to the size of the window. The result is turned last.
+
+    Attributes:
+        stem: The name of the patch, shared by its image and label files.
+        window: Rows and columns of the flipped and padded scene; where it reaches beyond them, the patch is
+            padded too.
+        flip: The flip of the scene, a key of `TURNS`.
+        padding: Rows added at the top and columns added at the left of the flipped scene.
+        crop: A window in the coordinates of `window`; None for all of it.
+        turn: The flip or rotation of the patch, a key of `TURNS`.
     """
 
     stem: str
@@ -40,62 +50,61 @@ class Cut:
     turn: str = ""
 
     def image(self, pixels: np.ndarray) -> np.ndarray:
-        """The piece of (H, W, 3) uint8; padding is black, enlarging bilinear."""
-        return self._piece(pixels, 0, Image.Resampling.BILINEAR)
+        """Return the patch of an image (H, W, 3) uint8: padded with black, enlarged bilinearly."""
+        return self._extract(pixels, 0, Image.Resampling.BILINEAR)
 
     def label(self, ids: np.ndarray, padding: int = IGNORE_LABEL) -> np.ndarray:
-        """The piece of (H, W) uint8 ids, in which padded pixels have the id `padding`."""
-        return self._piece(ids, padding, Image.Resampling.NEAREST)
+        """Return the patch of a label (H, W) uint8: padded with the id `padding`, enlarged by nearest."""
+        return self._extract(ids, padding, Image.Resampling.NEAREST)
 
-    def _piece(self, scene: np.ndarray, fill: int, resampling: Image.Resampling) -> np.ndarray:
+    def _extract(self, scene: np.ndarray, fill: int, resampling: Image.Resampling) -> np.ndarray:
         scene, (top, left), window = TURNS[self.flip](scene), self.padding, self.window
         inner = scene[max(window.top - top, 0) : window.bottom - top]
         inner = inner[:, max(window.left - left, 0) : window.right - left]
-        size = window.height, window.width
-        piece = np.full((*size, *scene.shape[2:]), fill, scene.dtype)
+        patch = np.full((window.height, window.width, *scene.shape[2:]), fill, scene.dtype)
         above, before = max(top - window.top, 0), max(left - window.left, 0)
-        piece[above : above + inner.shape[0], before : before + inner.shape[1]] = inner
+        patch[above : above + inner.shape[0], before : before + inner.shape[1]] = inner
         if self.crop is not None:
-            small = Image.fromarray(np.ascontiguousarray(piece[self.crop.slices]))
-            piece = np.asarray(small.resize(size[::-1], resampling))
-        return np.ascontiguousarray(TURNS[self.turn](piece))
+            crop = Image.fromarray(np.ascontiguousarray(patch[self.crop.slices]))
+            patch = np.asarray(crop.resize((window.width, window.height), resampling))
+        return np.ascontiguousarray(TURNS[self.turn](patch))
 
 
 class Tiling(NamedTuple):
-    """Windows of `size` px every `stride` px, 1 <= stride <= size."""
+    """Windows of `size` px every `stride` px, 1 <= stride <= size, that cover a scene."""
 
     size: int
     stride: int
 
-    def cuts(self, stem: str, ids: np.ndarray) -> list[Cut]:
-        """All windows over the scene whose label is `ids`."""
-        return [Cut(tile_stem(stem, window), window) for window in self.windows(*ids.shape)]
+    def cut(self, stem: str, ids: np.ndarray) -> list[Patch]:
+        """Return the patches of the scene whose label is `ids` (H, W), row by row."""
+        return [Patch(tile_stem(stem, window), window) for window in self.windows(*ids.shape)]
 
-    def windows(self, height: int, width: int) -> list[Window]:
-        """All windows over height x width (see `window_grid`)."""
+    def windows(self, height: int, width: int) -> tuple[Window, ...]:
+        """Return the windows over a scene of height x width px (see `window_grid`)."""
         return window_grid(height, width, self.size, self.stride)
 
 
 @dataclass(frozen=True)
 class RandomCrops:
-    """`count` crops of `size` x `size` px anywhere in a scene, called `<stem>_0`, `<stem>_1` and so on.
+    """`count` random crops of `size` x `size` px of each scene, called `<stem>_0`, `<stem>_1` and so on.
 
-    Each place is drawn from a digest of the name of the crop, so that it is the same on every machine,
-    whatever else is prepared and in whatever order. Of a scene that is too small the crops are as long as
-    its sides: nothing is padded, which a training would take for ground. One that no side of is longer
-    gives `count` equal crops.
+    The place of a crop is derived from a digest of its name, so it is the same on every machine, whatever
+    other scenes are prepared and in whatever order. Nothing is padded, because training would take padding
+    for ground: a scene smaller than `size` in height or width yields crops of its own height or width, and a
+    scene no larger than `size` yields `count` identical crops.
     """
 
     size: int
     count: int
 
     def stems(self, stem: str) -> list[str]:
-        """The names of the crops of a scene."""
+        """Return the names of the crops of a scene."""
         return [f"{stem}_{number}" for number in range(self.count)]
 
-    def cuts(self, stem: str, ids: np.ndarray) -> list[Cut]:
-        """The crops of the scene whose label is `ids` (H, W)."""
-        return [Cut(name, self._window(name, *ids.shape)) for name in self.stems(stem)]
+    def cut(self, stem: str, ids: np.ndarray) -> list[Patch]:
+        """Return the crops of the scene whose label is `ids` (H, W)."""
+        return [Patch(name, self._window(name, *ids.shape)) for name in self.stems(stem)]
 
     def _window(self, name: str, height: int, width: int) -> Window:
         first, second, *_ = struct.unpack("<4Q", hashlib.sha256(name.encode()).digest())

@@ -1,4 +1,4 @@
-"""A small set of pairs in the checked layout, and ways to damage it."""
+"""A small dataset for the tests of the check, and ways to damage it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,14 +22,14 @@ ORIENTATION = 274
 
 
 def lay_out(root: Path, split: Split = SPLIT, stems: list[str] = STEMS) -> Path:
-    """A clean set: different images, labels with every class and a row of ignored pixels."""
+    """Write a clean set: different images, labels with every class and a row of ignored pixels."""
     rng = np.random.default_rng(len(split.name))
     for folder in (split.images, split.labels):
         (root / folder).mkdir(parents=True, exist_ok=True)
     for stem in stems:
         image = rng.integers(0, 256, (*SHAPE, 3), dtype=np.uint8)
         ids = (np.arange(SHAPE[0] * SHAPE[1]) % len(split.class_set)).astype(np.uint8).reshape(SHAPE)
-        ids[0] = split.ignore
+        ids[0] = split.ignore_label
         Image.fromarray(image).save(root / split.images / f"{stem}.{split.image_extensions[0]}")
         Image.fromarray(ids).save(root / split.labels / f"{stem}.{split.label_extensions[0]}")
     return root
@@ -46,11 +46,11 @@ def check(root: Path, split: Split = SPLIT) -> Report:
 
 
 def quick(root: Path, split: Split = SPLIT) -> list[Finding]:
-    return quick_check(split.name, pairs(split, root), split.class_set.names, split.ignore)
+    return quick_check(split.name, pairs(split, root), split.class_set.names, split.ignore_label)
 
 
 def one(findings, what: str) -> Finding:
-    """The only finding whose kind has these words; there is no other error beside it."""
+    """Return the only finding whose kind contains these words; no other may be an error."""
     fitting = [finding for finding in findings if what in finding.kind.what]
     assert len(fitting) == 1, [finding.kind.what for finding in findings]
     others = [finding for finding in findings if finding is not fitting[0] and finding.is_error]

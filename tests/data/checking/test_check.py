@@ -1,4 +1,4 @@
-"""Laws of checking a dataset: each fault is found, with its file and its cure, and nothing else is."""
+"""Laws of checking a dataset: each fault is found, with its file and its cure, and no other."""
 
 import re
 from dataclasses import replace
@@ -10,7 +10,7 @@ from PIL import Image
 
 from rskt_seg.data.catalog import SPLITS, ClassSet, Split, find_split, pairs
 from rskt_seg.data.checking.quick import SAMPLE
-from rskt_seg.data.fingerprint import fingerprint
+from rskt_seg.data.fingerprint import compute_fingerprint
 from tests.data.checking.checked import (
     CLASSES,
     FAULTS,
@@ -36,7 +36,7 @@ def test_a_clean_set_of_each_row_has_no_finding(split, tmp_path):
     report = check(tmp_path, split)
     assert report.findings == () and report.ok and report.count == len(STEMS)
     assert quick(tmp_path, split) == []
-    assert report.fingerprint == fingerprint(pairs(split, tmp_path), progress=False)
+    assert report.fingerprint == compute_fingerprint(pairs(split, tmp_path), progress=False)
 
 
 def test_the_histogram_counts_pixels_and_files_of_each_class_and_of_what_is_ignored(tmp_path):
@@ -87,7 +87,7 @@ def test_an_orientation_behind_the_pixels_of_a_png_is_found_by_reading_all_of_it
     assert quick(tmp_path) == []
 
 
-def test_an_image_turned_as_its_label_is_turned_is_fine(tmp_path):
+def test_an_image_and_a_label_rotated_alike_are_fine(tmp_path):
     lay_out(tmp_path)
     rotated(tmp_path)
     relabel(tmp_path, lambda ids: np.rot90(ids, 3), ["s1"])
@@ -105,7 +105,7 @@ def test_a_tiff_with_an_orientation_is_never_taken_for_granted(tmp_path):
         assert one(findings, "sizes do not tell").files[0][0].endswith("s1.tif")
 
 
-def test_files_left_alone_are_errors_and_the_rest_is_checked(tmp_path):
+def test_unpaired_files_are_errors_and_the_rest_is_checked(tmp_path):
     lay_out(tmp_path)
     (tmp_path / "x/s0.png").unlink()
     (tmp_path / "y/s1.png").rename(tmp_path / "y/S1.png")
@@ -147,7 +147,7 @@ def test_ids_collapsed_to_0_and_1_are_an_error_of_the_full_check(tmp_path):
     assert check(tmp_path, two).findings == ()
 
 
-def test_one_label_with_another_class_takes_the_suspicion_from_a_set_of_0_and_255(tmp_path):
+def test_one_label_with_another_class_clears_a_set_of_0_and_255(tmp_path):
     stems = [f"s{k:03}" for k in range(3 * SAMPLE)]
     lay_out(tmp_path, stems=stems)
     relabel(tmp_path, lambda ids: np.where(ids == 255, 255, 0).astype(np.uint8), stems)
@@ -168,8 +168,8 @@ def test_0_and_255_are_fine_where_there_is_one_class(tmp_path):
     (0, (0, 1, 2, 4), "put one in front"),
     (254, (0, 1, 255, 254), "if 255 is what the labels ignore"),
 ])  # fmt: skip
-def test_a_mistaken_ignored_id_is_told(ignore, values, words, tmp_path):
-    split = Split("own", "own", "all", "x", "y", ("png",), ("png",), CLASSES, ignore=ignore)
+def test_a_mistaken_ignore_label_is_explained(ignore, values, words, tmp_path):
+    split = Split("own", "own", "all", "x", "y", ("png",), ("png",), CLASSES, ignore_label=ignore)
     lay_out(tmp_path)
     relabel(tmp_path, lambda ids: np.resize(np.array(values, np.uint8), SHAPE))
     assert words in one(check(tmp_path, split).findings, "label ids outside").kind.cure
@@ -177,7 +177,7 @@ def test_a_mistaken_ignored_id_is_told(ignore, values, words, tmp_path):
 
 @pytest.mark.parametrize("ignore", [0, 254])
 def test_another_ignored_id_is_counted_as_ignored(ignore, tmp_path):
-    split = Split("own", "own", "all", "x", "y", ("png",), ("png",), CLASSES, ignore=ignore)
+    split = Split("own", "own", "all", "x", "y", ("png",), ("png",), CLASSES, ignore_label=ignore)
     report = check(lay_out(tmp_path, split), split)
     assert report.findings == () and quick(tmp_path, split) == []
     assert report.histogram[-1] > 0 and sum(report.histogram) == 6 * SHAPE[0] * SHAPE[1]
@@ -186,7 +186,7 @@ def test_another_ignored_id_is_counted_as_ignored(ignore, tmp_path):
 
 
 def test_a_class_whose_id_is_ignored_is_not_missed(tmp_path):
-    split = Split("own", "own", "all", "x", "y", ("png",), ("png",), CLASSES, ignore=0)
+    split = Split("own", "own", "all", "x", "y", ("png",), ("png",), CLASSES, ignore_label=0)
     relabel(lay_out(tmp_path), lambda ids: np.where(ids % 4 == 0, 1, ids % 4).astype(np.uint8))
     report = check(tmp_path, split)
     assert report.histogram[0] == report.histogram[-1] == 0

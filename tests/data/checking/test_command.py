@@ -17,7 +17,7 @@ from rskt_seg.commands.entry import run
 from rskt_seg.data.catalog import SPLITS, ClassSet, Pair, Split, find_split, pairs
 from rskt_seg.data.checking.check import select_splits, shared_images
 from rskt_seg.data.checking.quick import SAMPLE, quick_check
-from rskt_seg.data.fingerprint import fingerprint
+from rskt_seg.data.fingerprint import compute_fingerprint
 from rskt_seg.errors import DatasetError, DatasetNotFoundError
 from rskt_seg.palette import palette
 from tests.data.checking.checked import (
@@ -68,7 +68,7 @@ def test_a_missing_file_of_a_pair_is_named_by_the_quick_check(tmp_path):
     assert one(found, "label cannot be read").files == ((str(tmp_path / "gone.png"), "does not exist"),)
 
 
-def test_names_stand_for_a_split_a_dataset_all_that_is_there_or_a_file(tmp_path):
+def test_a_name_stands_for_a_split_a_dataset_all_present_splits_or_a_file(tmp_path):
     for name in ("DLRSD_val_sem_seg", "UDD5_all_sem_seg"):
         lay_out(tmp_path, find_split(name))
 
@@ -103,7 +103,7 @@ def test_images_of_train_that_are_in_val_too_are_a_note_and_those_of_all_are_not
     assert found.files == ((str(tmp_path / splits[1].images / "s3.jpg"), "= s1.jpg"),)
 
 
-def test_a_part_is_compared_with_others_once_whatever_its_labels_and_never_with_what_holds_it(tmp_path):
+def test_a_split_is_compared_once_whatever_its_labels_and_never_with_a_union(tmp_path):
     loveda = [find_split(f"LoveDA_geoseg_{part}_sem_seg") for part in ("train", "val", "train_val")]
     loveda = [
         replace(s, stems=stems)
@@ -126,7 +126,7 @@ def test_a_part_is_compared_with_others_once_whatever_its_labels_and_never_with_
     )
 
 
-def test_a_list_of_the_table_is_there_where_its_first_and_last_image_are(tmp_path):
+def test_a_list_of_the_table_is_present_if_its_first_and_last_image_are(tmp_path):
     def there(name: str) -> list[str]:
         return [split.split for split in select_splits(name, tmp_path, palette)]
 
@@ -164,7 +164,7 @@ def test_the_command_exits_with_0_1_or_2_and_prints_what_it_found(command, tmp_p
     lay_out(tmp_path, find_split("UDD5_all_sem_seg"))
     status, out, _ = command("UDD5", "--root", tmp_path)
     assert status == 0 and "6 pairs, 5 classes, no error" in out and re.search(r"4 +Other +19\.", out)
-    mark = fingerprint(pairs(find_split("UDD5_all_sem_seg"), tmp_path), progress=False)
+    mark = compute_fingerprint(pairs(find_split("UDD5_all_sem_seg"), tmp_path), progress=False)
     assert out.rstrip().endswith(f"fingerprint  {mark}")
 
     (tmp_path / "UDD5/all/gt/s3.png").unlink()

@@ -34,8 +34,8 @@ def check(root: Path, split: Split = WEAK, **more) -> Report:
     return check_split(split, root, progress=False, **more)
 
 
-def told(report: Report) -> dict[str, list[str]]:
-    """What was found, with the names of the files concerned."""
+def names_by_fault(report: Report) -> dict[str, list[str]]:
+    """Return what was found -> names of the files."""
     return {f.kind.what: [Path(path).name for path, _ in f.files] for f in report.findings}
 
 
@@ -60,7 +60,7 @@ def test_the_fingerprint_follows_images_and_classes_and_not_how_the_file_is_writ
     assert other.images == first.images and other.labels != first.labels
 
 
-def test_faults_of_images_are_found_and_the_rest_is_still_told(root):
+def test_faults_of_images_are_found_and_the_rest_is_still_reported(root):
     (root / "x/b.png").write_bytes((root / "x/b.png").read_bytes()[:60])
     (root / "x/c.png").write_bytes((root / "x/a.png").read_bytes())
     Image.fromarray(np.zeros((8, 9, 4), np.uint8)).save(root / "x/d.png")
@@ -68,7 +68,7 @@ def test_faults_of_images_are_found_and_the_rest_is_still_told(root):
     (root / "l.csv").write_text("a,road,tree\nb\nc,tree\nd\n")
     report = check(root)
     assert not report.ok and report.fingerprint is None and report.files_per_class == (1, 2, 0)
-    found = told(report)
+    found = names_by_fault(report)
     assert found["image cannot be read"] == ["b.png"]
     assert found["images that are copies of another one"] == ["c.png"]
     assert "with another label" in report.render()
@@ -86,25 +86,25 @@ def test_faults_of_images_are_found_and_the_rest_is_still_told(root):
         ("a\nb\nc\n", "no image shows any class"),
     ],
 )
-def test_a_faulty_file_is_an_error_of_the_report_and_images_are_checked_all_the_same(root, text, what):
+def test_a_faulty_label_file_is_an_error_and_images_are_checked_anyway(root, text, what):
     (root / "l.csv").unlink() if text is None else (root / "l.csv").write_text(text)
     (root / "x/a.png").write_bytes(b"no image")
     report = check(root)
-    assert not report.ok and any(what in told_ for told_ in told(report)), told(report)
-    assert told(report)["image cannot be read"] == ["a.png"]
+    assert not report.ok and any(what in found for found in names_by_fault(report)), names_by_fault(report)
+    assert names_by_fault(report)["image cannot be read"] == ["a.png"]
     assert report.render().count("ERROR") == 2
 
 
-def test_masks_beside_the_file_are_checked_as_ever_and_so_is_the_file(root):
+def test_masks_and_a_file_of_image_level_labels_are_both_checked(root):
     both = replace(WEAK, labels="y")
     report = check(root, both)
     assert report.ok and len(report.histogram) == 4 and "3 pairs" in report.render()
     (root / "l.csv").write_text("a\n")
     report = check(root, both)
     assert not report.ok and len(report.histogram) == 4
-    assert any("2 images have no line: b, c" in what for what in told(report))
+    assert any("2 images have no line: b, c" in what for what in names_by_fault(report))
     (root / "y/a.png").unlink()
-    assert "images without a label" in told(check(root, both))
+    assert "images without a label" in names_by_fault(check(root, both))
 
 
 DEEP = "images with more than 8 bits a sample"
@@ -116,7 +116,7 @@ def test_images_of_more_than_8_bits_are_an_error_also_without_masks(root):
     (root / "x/b.png").unlink()
     split = replace(WEAK, image_extensions=("png", "tif"))
     report = check(root, split)
-    assert not report.ok and told(report) == {DEEP: ["a.png", "b.tif"]}
+    assert not report.ok and names_by_fault(report) == {DEEP: ["a.png", "b.tif"]}
     (finding,) = quick_image_check("own", sorted((root / "x").iterdir()))
     assert finding.is_error and finding.kind == report.findings[0].kind
     assert "gdal_translate -ot Byte -scale" in finding.line() and "demo" in finding.line()

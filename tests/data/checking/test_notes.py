@@ -1,4 +1,4 @@
-"""Checking a dataset: what is remarkable, rasters of other kinds, and reports."""
+"""Checking a dataset: notes, rasters of other kinds, and reports."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from PIL import Image
 
 from rskt_seg.data.catalog import find_split
 from rskt_seg.data.checking.check import check_split
-from rskt_seg.data.checking.probe import id_counts
+from rskt_seg.data.labels import id_counts
 from tests.data.checking.checked import (
     FAULTS,
     SHAPE,
@@ -54,7 +54,7 @@ def other_file(root: Path) -> None:
         (other_file, "other files", r"x \(1 \.db\)", False),
     ],
 )
-def test_what_is_remarkable_and_not_wrong_is_a_note(damage, what, line, in_headers, tmp_path):
+def test_what_is_unusual_but_not_wrong_is_a_note(damage, what, line, in_headers, tmp_path):
     damage(lay_out(tmp_path))
     report = check(tmp_path)
     finding = one(report.findings, what)
@@ -64,7 +64,7 @@ def test_what_is_remarkable_and_not_wrong_is_a_note(damage, what, line, in_heade
 
 
 def raster(path: Path, array: np.ndarray, **options) -> None:
-    """A GeoTIFF, or what the name ends in, of an array (bands, H, W)."""
+    """Write an array (bands, H, W) as GeoTIFF, or PNG by the extension."""
     rasterio = pytest.importorskip("rasterio")
     count, height, width = array.shape
     shape = {"count": count, "height": height, "width": width, "dtype": array.dtype}
@@ -95,9 +95,7 @@ RGB16 = {"photometric": "rgb"}
     ],
 )
 @pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
-def test_an_image_of_more_than_8_bits_is_an_error_with_the_way_out(
-    name, bands, dtype, options, bits, tmp_path
-):
+def test_an_image_of_more_than_8_bits_is_an_error_with_its_cure(name, bands, dtype, options, bits, tmp_path):
     split = replace(SPLIT, image_extensions=("png", "tif"))
     lay_out(tmp_path)
     (tmp_path / "x/s1.png").unlink()
@@ -110,7 +108,7 @@ def test_an_image_of_more_than_8_bits_is_an_error_with_the_way_out(
         assert "demo stretches by itself" in finding.kind.cure
 
 
-def test_a_raster_that_the_reader_does_not_know_has_the_same_way_out(tmp_path):
+def test_a_raster_that_pillow_cannot_read_has_the_same_cure(tmp_path):
     split = replace(SPLIT, image_extensions=("png", "tif"))
     lay_out(tmp_path)
     (tmp_path / "x/s1.png").unlink()
@@ -123,7 +121,7 @@ def test_a_raster_that_the_reader_does_not_know_has_the_same_way_out(tmp_path):
 @pytest.mark.parametrize(
     ("bands", "photometric", "found"), [(2, "minisblack", "L of 2 bands"), (4, "rgb", "RGB of 4 bands")]
 )
-def test_bands_that_the_reader_passes_over_are_a_note(bands, photometric, found, compress, tmp_path):
+def test_bands_that_are_not_read_are_a_note(bands, photometric, found, compress, tmp_path):
     split = replace(SPLIT, image_extensions=("png", "tif"))
     lay_out(tmp_path)
     (tmp_path / "x/s1.png").unlink()
@@ -137,7 +135,7 @@ def test_bands_that_the_reader_passes_over_are_a_note(bands, photometric, found,
 
 @pytest.mark.parametrize("options", [{}, {"interleave": "band"}, {"compress": "jpeg"}, {"compress": "lzw"}])
 @pytest.mark.parametrize("bands", [1, 3])
-def test_plain_8_bit_rasters_are_not_remarked_on(bands, options, tmp_path):
+def test_plain_8_bit_rasters_have_no_finding(bands, options, tmp_path):
     split = replace(SPLIT, image_extensions=("png", "tif"))
     lay_out(tmp_path)
     (tmp_path / "x/s1.png").unlink()
@@ -189,9 +187,9 @@ def test_any_number_of_workers_gives_the_same_report(seed, workers, tmp_path_fac
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=st.lists(st.integers(0, 65535), min_size=1, max_size=50), wide=st.booleans())
-def test_ids_are_counted_exactly_also_in_parts(values, wide, monkeypatch):
+def test_ids_are_counted_exactly_also_in_chunks(values, wide, monkeypatch):
     ids = np.array(values, np.uint16) if wide else (np.array(values) % 256).astype(np.uint8)
-    monkeypatch.setattr("rskt_seg.data.checking.probe._CHUNK", 7)
+    monkeypatch.setattr("rskt_seg.data.labels._CHUNK", 7)
     found = id_counts(ids.reshape(1, -1))
     assert found == {int(k): int((ids == k).sum()) for k in np.unique(ids)}
 

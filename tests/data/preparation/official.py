@@ -1,4 +1,4 @@
-"""Miniature copies of the official downloads of every dataset, small but in their own layout."""
+"""Miniature copies of the official downloads of every dataset, in their official layouts."""
 
 import zipfile
 from pathlib import Path
@@ -6,21 +6,23 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from rskt_seg.data.class_sets import DEEPGLOBE_FCTL, DLRSD, ISAID, ISPRS, UAVID, UDD5, VDD, ClassSet
+from rskt_seg.data.catalog import find_split, pairs
+from rskt_seg.data.class_sets import DEEPGLOBE_WITH_UNKNOWN, DLRSD, ISAID, ISPRS, UAVID, UDD5, VDD, ClassSet
+from rskt_seg.data.preparation import Options, Summary, prepare
 from rskt_seg.data.split_lists import LISTS, read_list
 
 BLACK = (0, 0, 0)
 
 
 def photograph(path: Path, size: tuple[int, int], seed: int = 0) -> None:
-    """An RGB image of noise, height x width."""
+    """Write an RGB image of noise; `size` is (height, width)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng([seed, *path.name.encode()]).integers(0, 256, (*size, 3), np.uint8)
     Image.fromarray(pixels).save(path)
 
 
 def ids_of(path: Path, classes: int, size: tuple[int, int], ignored: bool) -> np.ndarray:
-    """Project ids of a label: blocks of 5 px, the first row of blocks ignored if asked."""
+    """Return class ids in blocks of 5 px; `ignored`: the first row of blocks is 255."""
     rng = np.random.default_rng([1, *path.name.encode()])
     blocks = rng.integers(0, classes, (size[0] // 5 + 1, size[1] // 5 + 1), np.uint8)
     blocks[-1, :2] = classes - 1
@@ -30,7 +32,7 @@ def ids_of(path: Path, classes: int, size: tuple[int, int], ignored: bool) -> np
 
 
 def colors(path: Path, classes: ClassSet, size: tuple[int, int], ignored: bool = True) -> np.ndarray:
-    """A colour mask; black is what is ignored. Returns the project ids."""
+    """Write a colour mask, in which 255 is black; return the class ids."""
     ids = ids_of(path, len(classes), size, ignored)
     table = np.zeros((256, 3), np.uint8)
     table[: len(classes)] = classes.colors
@@ -40,7 +42,7 @@ def colors(path: Path, classes: ClassSet, size: tuple[int, int], ignored: bool =
 
 
 def numbers(path: Path, classes: int, size: tuple[int, int], shift: int = 0, palette: bool = False):
-    """A mask of ids, raised by `shift` (then 0 is what is ignored). Returns the project ids."""
+    """Write a mask of ids raised by `shift` (then 255 is 0); return the class ids."""
     ids = ids_of(path, classes, size, ignored=shift > 0)
     raw = np.where(ids == 255, 0, ids + shift).astype(np.uint8)
     image = Image.fromarray(raw)
@@ -144,15 +146,15 @@ OFFICIAL = {
     "UDD5": udd5,
     "VDD": vdd,
 }
-"""Dataset -> a function that writes its download below a folder and returns stem -> project ids."""
+"""Dataset -> a function that writes its download below a folder and returns stem -> class ids."""
 
 
 VAIHINGEN_AREAS = {1: (30, 40), 13: (40, 25), 30: (20, 20), 38: (35, 50)}
-"""Area -> height and width of its miniature: two to train on, the one held out, one of the test."""
+"""Area -> (height, width) of its miniature: two areas of train, one of val, one of test."""
 
 
 def vaihingen_geoseg(root: Path) -> dict[str, np.ndarray]:
-    """Returns the ids of what is read: full labels of 1 and 13, eroded ones of 30 and 38."""
+    """Return the ids that are read: of the full labels of 1 and 13, of the eroded ones of 30 and 38."""
     ids = {}
     for area, size in VAIHINGEN_AREAS.items():
         name = f"top_mosaic_09cm_area{area}"
@@ -166,7 +168,7 @@ def vaihingen_geoseg(root: Path) -> dict[str, np.ndarray]:
 
 
 def potsdam_geoseg(root: Path) -> dict[str, np.ndarray]:
-    """7_10 is there too, and read by nobody."""
+    """Write 7_10 too, which no recipe reads."""
     ids = {}
     for tile in ("2_10", "6_7", "7_10", "7_13"):
         name, size = f"top_potsdam_{tile}", (40, 40)
@@ -180,18 +182,20 @@ def potsdam_geoseg(root: Path) -> dict[str, np.ndarray]:
 
 
 def deepglobe(root: Path) -> dict[str, np.ndarray]:
-    """The first two images of each published list, and images without labels. Ids with 0 for unknown."""
+    """Write the first two images of each published list, and one without a label; 0 is unknown."""
     ids = {}
     for part in LISTS["deepglobe"]:
         for stem in read_list(f"deepglobe_{part}")[:2]:
             photograph(root / f"train/{stem}_sat.jpg", (24, 24))
-            ids[stem] = colors(root / f"train/{stem}_mask.png", DEEPGLOBE_FCTL, (24, 24), ignored=False)
+            ids[stem] = colors(
+                root / f"train/{stem}_mask.png", DEEPGLOBE_WITH_UNKNOWN, (24, 24), ignored=False
+            )
     photograph(root / "valid/1_sat.jpg", (24, 24))
     return ids
 
 
 def inria(root: Path) -> dict[str, np.ndarray]:
-    """Every image of the published lists, and one of the test, which has no label."""
+    """Write every image of the published lists, and one of the official test set, without a label."""
     ids = {}
     for part in LISTS["inria"]:
         for stem in read_list(f"inria_{part}"):
@@ -210,13 +214,28 @@ CLOSED_SET = {
     "deepglobe": deepglobe,
     "inria": inria,
 }
-"""The same for the layouts of the closed-set methods."""
+"""The same for the datasets of the closed-set methods."""
 
 
 def zipped(folder: Path, archive: Path, prefix: str = "") -> Path:
-    """All files below `folder` in one archive."""
+    """Write all files below `folder` into one zip archive."""
     archive.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(archive, "w") as out:
         for file in sorted(p for p in folder.rglob("*") if p.is_file()):
             out.write(file, prefix + file.relative_to(folder).as_posix())
     return archive
+
+
+PARTIAL = {"deepglobe": {"allow_missing": True}}
+"""Options that a miniature needs: that of DeepGlobe has two images of each published list."""
+
+
+def prepare_quietly(name: str, source: Path, root: Path, workers: int = 2, **options) -> Summary:
+    """Prepare a dataset from one source, without a progress bar."""
+    options = PARTIAL.get(name, {}) | options
+    return prepare(name, [source], root, Options(**options), workers=workers, progress=False)
+
+
+def stems_of(root: Path, name: str) -> list[str]:
+    """Return the stems of a prepared split called `<name>_sem_seg`."""
+    return [pair.image.stem for pair in pairs(find_split(f"{name}_sem_seg"), root)]

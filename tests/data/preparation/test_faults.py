@@ -1,4 +1,4 @@
-"""One broken download for each known fault: what is said, and that nothing wrong is written."""
+"""One broken download for each known fault: the message, and that no set is completed."""
 
 import fcntl
 import os
@@ -18,13 +18,9 @@ from rskt_seg.data.preparation import Options, prepare
 from rskt_seg.data.preparation.windows import Tiling
 from rskt_seg.errors import DatasetError, LabelError, RSKTSegError
 from rskt_seg.windows import tile_stem
-from tests.data.preparation.official import OFFICIAL, numbers, photograph, zipped
+from tests.data.preparation.official import OFFICIAL, numbers, photograph, prepare_quietly, zipped
 
 SAMPLES = os.environ.get("RSKT_SEG_SAMPLES")
-
-
-def go(name: str, source: Path, root: Path, **options):
-    return prepare(name, [source], root, Options(**options), workers=2, progress=False)
 
 
 def labels_below(root: Path) -> list[str]:
@@ -110,8 +106,18 @@ FAULTS = {
         LabelError,
         r"P0002_instance.*converted to ids",
     ),
-    "a label that lost its palette": ("DLRSD", palette_lost, LabelError, r"airplane03\.png: a palette file"),
-    "a label lowered before": ("LoveDA", lowered_before, LabelError, r"1366\.png: official ids 0\.\.7.*255"),
+    "a label that lost its palette": (
+        "DLRSD",
+        palette_lost,
+        LabelError,
+        r"airplane03\.png: expected a palette file",
+    ),
+    "a label lowered before": (
+        "LoveDA",
+        lowered_before,
+        LabelError,
+        r"1366\.png: .*official ids 0\.\.7.*255",
+    ),
     "an image without label": (
         "UAVid",
         no_label,
@@ -158,7 +164,7 @@ def test_a_broken_download_is_refused_with_its_file_and_the_reason(fault, tmp_pa
     OFFICIAL[name](tmp_path / "src")
     spoil(tmp_path / "src")
     with pytest.raises(kind, match=message):
-        go(name, tmp_path / "src", tmp_path / "out")
+        prepare_quietly(name, tmp_path / "src", tmp_path / "out")
     assert not list((tmp_path / "out").rglob("prepare.json"))
 
 
@@ -167,47 +173,49 @@ def test_unknown_colours_within_the_tolerance_are_ignored_and_counted(tmp_path):
     foreign_colour(tmp_path / "src")
     share = 7 / (530 * 520)
     with pytest.raises(LabelError, match="at most"):
-        go("Vaihingen", tmp_path / "src", tmp_path / "out", tolerance=share * 0.99)
-    summary = go("Vaihingen", tmp_path / "src", tmp_path / "other", tolerance=share)
+        prepare_quietly("Vaihingen", tmp_path / "src", tmp_path / "out", tolerance=share * 0.99)
+    summary = prepare_quietly("Vaihingen", tmp_path / "src", tmp_path / "other", tolerance=share)
     assert summary.unknown == {(6, 0, 0): 7}
     assert "(6, 0, 0) (7 px)" in str(summary)
     with pytest.raises(DatasetError, match=r"a share of 0\.\.1; found 5"):
         Options(tolerance=5)
 
 
-def test_what_has_no_partner_is_left_out_only_when_asked(tmp_path):
+def test_unpaired_files_are_left_out_only_on_request(tmp_path):
     OFFICIAL["UAVid"](tmp_path / "src")
     no_label(tmp_path / "src")
-    summary = go("UAVid", tmp_path / "src", tmp_path / "out", allow_missing=True)
+    summary = prepare_quietly("UAVid", tmp_path / "src", tmp_path / "out", allow_missing=True)
     assert summary.images == 5
     assert any("left out: 1 images without a label: train/seq1_000100" in note for note in summary.notes)
 
 
-def test_a_whole_set_of_lowered_ids_is_told_from_official_ones(tmp_path):
+def test_a_set_of_lowered_ids_is_distinguished_from_official_ids(tmp_path):
     for number in range(24):
         folder = tmp_path / "src/Train/Rural"
         photograph(folder / f"images_png/{number}.png", (20, 20))
         numbers(folder / f"masks_png/{number}.png", 7, (20, 20))
-    with pytest.raises(DatasetError, match=r"holds the official id 7 \(Agriculture\).*converted already"):
-        go("LoveDA", tmp_path / "src", tmp_path / "out")
+    with pytest.raises(
+        DatasetError, match=r"the official id 7 \(Agriculture\) was expected.*converted already"
+    ):
+        prepare_quietly("LoveDA", tmp_path / "src", tmp_path / "out")
     assert labels_below(tmp_path) == labels_below(tmp_path / "src")
 
 
-def test_a_set_in_its_place_is_not_taken_for_a_download(tmp_path):
+def test_a_prepared_set_is_not_taken_for_a_download(tmp_path):
     OFFICIAL["VDD"](tmp_path / "src")
-    go("VDD", tmp_path / "src", tmp_path / "out")
+    prepare_quietly("VDD", tmp_path / "src", tmp_path / "out")
     with pytest.raises(DatasetError, match="in place already"):
-        go("VDD", tmp_path / "out", tmp_path / "out")
+        prepare_quietly("VDD", tmp_path / "out", tmp_path / "out")
 
 
-def test_nothing_of_the_dataset_says_what_to_download(tmp_path):
+def test_a_source_without_the_dataset_says_what_to_download(tmp_path):
     photograph(tmp_path / "src/cat.png", (8, 8))
     with pytest.raises(DatasetError, match=r"none of the 1 files .*Download Train\.zip and Val\.zip"):
-        go("LoveDA", tmp_path / "src", tmp_path / "out")
+        prepare_quietly("LoveDA", tmp_path / "src", tmp_path / "out")
     with pytest.raises(DatasetError, match="did you mean Potsdam"):
-        go("Postdam", tmp_path / "src", tmp_path / "out")
+        prepare_quietly("Postdam", tmp_path / "src", tmp_path / "out")
     with pytest.raises(DatasetError, match="does not exist"):
-        go("LoveDA", tmp_path / "nowhere", tmp_path / "out")
+        prepare_quietly("LoveDA", tmp_path / "nowhere", tmp_path / "out")
 
 
 def archive_with(path: Path, name: str, mode: int = 0, flag: int = 0) -> Path:
@@ -237,7 +245,7 @@ def archive_with(path: Path, name: str, mode: int = 0, flag: int = 0) -> Path:
 def test_an_archive_that_reaches_out_of_itself_is_refused(name, mode, flag, message, tmp_path):
     archive = archive_with(tmp_path / "Train.zip", name, mode, flag)
     with pytest.raises(DatasetError, match=message):
-        go("LoveDA", archive, tmp_path / "out")
+        prepare_quietly("LoveDA", archive, tmp_path / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["Train.zip"]
 
 
@@ -246,18 +254,18 @@ def test_archives_that_cannot_be_read_are_named(tmp_path):
     archive = zipped(tmp_path / "src", tmp_path / "zips/Train.zip")
     whole = archive.read_bytes()
     archive.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DatasetError, match=r"Train\.zip is not a whole zip archive"):
-        go("LoveDA", tmp_path / "zips", tmp_path / "out")
+    with pytest.raises(DatasetError, match=r"Train\.zip is not a complete zip archive"):
+        prepare_quietly("LoveDA", tmp_path / "zips", tmp_path / "out")
     archive.write_bytes(whole)
     (tmp_path / "zips/Val.rar").write_bytes(b"Rar!")
-    summary = go("LoveDA", tmp_path / "zips", tmp_path / "out")
+    summary = prepare_quietly("LoveDA", tmp_path / "zips", tmp_path / "out")
     assert any(re.search(r"not read.*Val\.rar", note) for note in summary.notes)
     (tmp_path / "zips/Val.rar").rename(tmp_path / "zips/Train.z01")
     with pytest.raises(DatasetError, match=r"several volumes .*zip -s 0 Train\.zip"):
-        go("LoveDA", tmp_path / "zips", tmp_path / "out")
+        prepare_quietly("LoveDA", tmp_path / "zips", tmp_path / "out")
     (tmp_path / "zips/Train.z01").rename(tmp_path / "zips/Other.zip.002")
-    with pytest.raises(DatasetError, match="whose first one is not beside it"):
-        go("LoveDA", tmp_path / "zips", tmp_path / "out")
+    with pytest.raises(DatasetError, match="its first volume is not beside it"):
+        prepare_quietly("LoveDA", tmp_path / "zips", tmp_path / "out")
 
 
 @given(st.integers(1, 700), st.integers(1, 700), st.sampled_from([(256, 206), (512, 512), (40, 7)]))
@@ -295,41 +303,41 @@ def command(monkeypatch, *words: str) -> int:
     return run_command(module.main)
 
 
-def test_names_of_other_sets_beside_it_do_not_hide_a_set(tmp_path):
+def test_folders_of_other_datasets_do_not_hide_a_dataset(tmp_path):
     OFFICIAL["VDD"](tmp_path / "UDD_and_VDD")
     OFFICIAL["UDD5"](tmp_path / "UDD_and_VDD")
     for name, count in (("VDD", 3), ("UDD5", 3)):
-        assert go(name, tmp_path / "UDD_and_VDD", tmp_path / "out").images == count
+        assert prepare_quietly(name, tmp_path / "UDD_and_VDD", tmp_path / "out").images == count
     archive = zipped(tmp_path / "UDD_and_VDD/UDD", tmp_path / "UDD5_UDD6.zip", prefix="UDD/")
-    assert go("UDD5", archive, tmp_path / "other").images == 3
+    assert prepare_quietly("UDD5", archive, tmp_path / "other").images == 3
 
 
 def test_a_set_is_prepared_by_one_process_at_a_time_into_a_folder(tmp_path):
     OFFICIAL["VDD"](tmp_path / "src")
-    go("VDD", tmp_path / "src", tmp_path / "out")
+    prepare_quietly("VDD", tmp_path / "src", tmp_path / "out")
     with open(tmp_path / "out/VDD/prepare.jsonl", "a") as journal:
         fcntl.flock(journal, fcntl.LOCK_EX)
         with pytest.raises(DatasetError, match="is in use"):
-            go("VDD", tmp_path / "src", tmp_path / "out")
+            prepare_quietly("VDD", tmp_path / "src", tmp_path / "out")
     (tmp_path / "file").write_text("")
-    with pytest.raises(DatasetError, match="is no folder"):
-        go("VDD", tmp_path / "src", tmp_path / "file")
+    with pytest.raises(DatasetError, match="is not a folder"):
+        prepare_quietly("VDD", tmp_path / "src", tmp_path / "file")
     with pytest.raises(DatasetError, match="at least one worker"):
         prepare("VDD", [tmp_path / "src"], tmp_path / "out", workers=0)
     (tmp_path / "src/VDD/train/src/link.JPG").symlink_to(tmp_path / "nowhere")
     with pytest.raises(DatasetError, match="broken link"):
-        go("VDD", tmp_path / "src", tmp_path / "out")
+        prepare_quietly("VDD", tmp_path / "src", tmp_path / "out")
 
 
 def test_a_journal_never_reaches_out_of_the_folders_of_its_set(tmp_path):
     OFFICIAL["VDD"](tmp_path / "src")
-    go("VDD", tmp_path / "src", tmp_path / "out")
+    prepare_quietly("VDD", tmp_path / "src", tmp_path / "out")
     theirs = tmp_path / "precious"
     theirs.write_text("mine")
     with open(tmp_path / "out/VDD/prepare.jsonl", "a") as journal:
         journal.write('{"part": "train", "stem": "x", "begun": ["VDD/src/../../../precious"]}\n')
-    with pytest.raises(DatasetError, match="which is no file of this set"):
-        go("VDD", tmp_path / "src", tmp_path / "out", overwrite=True)
+    with pytest.raises(DatasetError, match="which is outside the folders of this set"):
+        prepare_quietly("VDD", tmp_path / "src", tmp_path / "out", overwrite=True)
     assert theirs.read_text() == "mine"
 
 
@@ -354,13 +362,13 @@ def test_real_samples_in_their_official_places_are_prepared(tmp_path):
     for kind, name in (("images", "P0005.png"), ("Semantic_masks", "P0005_instance_color_RGB.png")):
         (folder / kind).mkdir(parents=True)
         (folder / kind / name).write_bytes((samples / "isaid" / name).read_bytes())
-    summary = go("iSAID", tmp_path / "isaid", tmp_path / "out", keep_empty=True)
+    summary = prepare_quietly("iSAID", tmp_path / "isaid", tmp_path / "out", keep_empty=True)
     assert (summary.windows, summary.unknown) == (5 * 5, {})
     land = tmp_path / "loveda/Train/Rural"
     for kind, name in (("images_png", "0.png"), ("masks_png", "0_label.png")):
         (land / kind).mkdir(parents=True)
         (land / kind / "0.png").write_bytes((samples / "loveda" / name).read_bytes())
-    summary = go("LoveDA", tmp_path / "loveda", tmp_path / "out")
+    summary = prepare_quietly("LoveDA", tmp_path / "loveda", tmp_path / "out")
     assert summary.pixels == {0: 142441, 1: 14427, 2: 19208, 3: 3888, 6: 868612}
     drone = tmp_path / "udd/UDD5/train"
     (drone / "gt").mkdir(parents=True)
@@ -368,4 +376,4 @@ def test_real_samples_in_their_official_places_are_prepared(tmp_path):
     (drone / "gt/DJI_0627.png").write_bytes(mask.read_bytes())
     photograph(drone / "src/DJI_0627.JPG", (750, 1000))
     with pytest.raises(RSKTSegError, match=r"colours of no class: .*\(70, 70, 70\)"):
-        go("UDD5", tmp_path / "udd", tmp_path / "out")
+        prepare_quietly("UDD5", tmp_path / "udd", tmp_path / "out")

@@ -17,8 +17,8 @@ from rskt_seg.data.checking.check import check_split, select_splits
 from rskt_seg.data.class_sets import ISAID_16
 from rskt_seg.data.labels import read_label
 from rskt_seg.data.preparation import RECIPES, Options, plan_only, prepare, run
-from rskt_seg.data.preparation.draw import draw_pieces
-from rskt_seg.data.preparation.job import do
+from rskt_seg.data.preparation.sampling import sample_crops
+from rskt_seg.data.preparation.scene import convert_scene
 from rskt_seg.data.preparation.windows import RandomCrops
 from rskt_seg.errors import DatasetError, LabelError
 from rskt_seg.palette import palette
@@ -37,7 +37,7 @@ PARTS = ("train", "val", "test")
 
 
 def download(root: Path, scenes=SCENES) -> dict[str, np.ndarray]:
-    """Images and colour masks of scenes in the official folders; the ids of each."""
+    """Write images and colour masks of scenes into the official folders; return the ids of each."""
     ids = {}
     for (part, name), size in scenes.items():
         photograph(root / f"{part}/images/images/{name}.png", size)
@@ -74,7 +74,7 @@ def prepared(source, tmp_path_factory):
     return go(source[0], root), root
 
 
-def test_every_crop_is_the_place_of_its_scene_that_the_list_tells(source, prepared):
+def test_every_crop_shows_the_window_of_its_scene_that_the_list_states(source, prepared):
     (download_, ids), (_, root) = source, prepared
     listed = {row["name"]: row for row in rows(root)}
     written = {}
@@ -110,7 +110,7 @@ def test_names_are_scene_and_number_and_the_list_is_sorted(prepared):
     assert all(row["name"] in [f"{row['scene']}_{k}" for k in range(CROPS)] for row in found)
 
 
-def test_few_scenes_give_parts_in_proportion_which_is_told(prepared):
+def test_few_scenes_give_splits_in_proportion_and_a_note_says_so(prepared):
     summary, root = prepared
     number = Counter(row["part"] for row in rows(root))
     assert number == {"train": 7500 * 3 // 1411, "val": 1653 * 3 // 1411, "test": 1315 * 2 // 458}
@@ -137,7 +137,7 @@ def official_keys() -> list[tuple[str, str]]:
 
 
 def test_the_official_scenes_give_the_published_numbers_and_parts_never_meet():
-    drawn, notes = draw_pieces(LAYOUT, official_keys())
+    drawn, notes = sample_crops(LAYOUT, official_keys())
     pieces = [(key, name, target.split) for key, those in drawn.items() for name, target in those]
     assert Counter(split for *_, split in pieces) == {"train": 7500, "val": 1653, "test": 1315}
     assert len({name for _, name, _ in pieces}) == 7500 + 1653 + 1315
@@ -147,43 +147,43 @@ def test_the_official_scenes_give_the_published_numbers_and_parts_never_meet():
     assert not any("in proportion" in note for note in notes)
 
 
-def test_the_drawing_depends_on_the_names_alone_and_not_on_their_order():
+def test_the_sample_depends_on_the_names_alone_and_not_on_their_order():
     keys = official_keys()
     shuffled = [keys[k] for k in np.random.default_rng(0).permutation(len(keys))]
-    assert draw_pieces(LAYOUT, keys)[0] == draw_pieces(LAYOUT, shuffled)[0]
-    # Every number k is drawn about as often: the order in which names sort plays no role.
-    numbers = Counter(name[-1] for those in draw_pieces(LAYOUT, keys)[0].values() for name, _ in those)
+    assert sample_crops(LAYOUT, keys)[0] == sample_crops(LAYOUT, shuffled)[0]
+    # Every crop number is sampled about equally often: the alphabetical order of names plays no role.
+    numbers = Counter(name[-1] for those in sample_crops(LAYOUT, keys)[0].values() for name, _ in those)
     assert set(numbers) == set("01234567") and max(numbers.values()) < 1.2 * min(numbers.values())
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 1200), st.integers(1, 1200), st.text("P0123456789", min_size=1, max_size=6))
 def test_a_crop_lies_inside_its_scene_and_is_as_large_as_it_can_be(height, width, stem):
-    cuts = RandomCrops(SIDE, CROPS).cuts(stem, np.zeros((height, width), np.uint8))
-    assert [cut.stem for cut in cuts] == [f"{stem}_{k}" for k in range(CROPS)]
-    for cut in cuts:
-        assert (cut.window.height, cut.window.width) == (min(SIDE, height), min(SIDE, width))
-        assert 0 <= cut.window.top < cut.window.bottom <= height
-        assert 0 <= cut.window.left < cut.window.right <= width
+    crops = RandomCrops(SIDE, CROPS).cut(stem, np.zeros((height, width), np.uint8))
+    assert [patch.stem for patch in crops] == [f"{stem}_{k}" for k in range(CROPS)]
+    for patch in crops:
+        assert (patch.window.height, patch.window.width) == (min(SIDE, height), min(SIDE, width))
+        assert 0 <= patch.window.top < patch.window.bottom <= height
+        assert 0 <= patch.window.left < patch.window.right <= width
 
 
-def test_places_are_spread_over_the_whole_scene_and_rows_say_nothing_of_columns():
+def test_crops_are_spread_over_the_whole_scene_and_rows_are_independent_of_columns():
     blank = np.zeros((SIDE + 255, SIDE + 255), np.uint8)
-    cuts = [cut for k in range(500) for cut in RandomCrops(SIDE, CROPS).cuts(f"P{k:04d}", blank)]
-    places = np.array([(cut.window.top, cut.window.left) for cut in cuts])
+    crops = [patch for k in range(500) for patch in RandomCrops(SIDE, CROPS).cut(f"P{k:04d}", blank)]
+    places = np.array([(patch.window.top, patch.window.left) for patch in crops])
     assert places.min() == 0 and places.max() == 255
     for side in places.T:
         counts = np.bincount(side // 16, minlength=16)
         assert counts.min() > 190 and counts.max() < 310 and len(counts) == 16
     assert abs(np.corrcoef(places.T)[0, 1]) < 0.06
-    # Whether a crop is drawn says nothing about where it lies either.
-    drawn, _ = draw_pieces(LAYOUT, [("val", f"P{k:04d}") for k in range(458)])
+    # Whether a crop is sampled is independent of its place, too.
+    drawn, _ = sample_crops(LAYOUT, [("val", f"P{k:04d}") for k in range(458)])
     taken = {name for those in drawn.values() for name, _ in those}
-    tops = [cut.window.top for cut in cuts if cut.stem in taken]
+    tops = [patch.window.top for patch in crops if patch.stem in taken]
     assert len(tops) == 1315 and abs(np.mean(tops) - 127.5) < 8
 
 
-def test_a_second_run_touches_nothing_and_a_lost_file_is_made_again(source, tmp_path):
+def test_a_second_run_touches_nothing_and_a_lost_file_is_written_again(source, tmp_path):
     go(source[0], tmp_path)
     before = files_of(tmp_path)
     assert go(source[0], tmp_path).fresh == 0
@@ -201,17 +201,17 @@ def test_one_worker_and_a_zip_give_the_same_and_so_does_a_prepared_neighbour(sou
     assert ours == files_of(prepared[1])
 
 
-def test_an_interrupted_run_goes_on_to_the_same_files(source, prepared, tmp_path, monkeypatch):
+def test_an_interrupted_run_resumes_to_the_same_files(source, prepared, tmp_path, monkeypatch):
     count = []
 
     def stopped(job, **rest):
         count.append(job)
         if len(count) > 2:
             raise KeyboardInterrupt
-        do(job, **rest)
+        convert_scene(job, **rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run, "do", stopped)
+        patch.setattr(run, "convert_scene", stopped)
         with pytest.raises(KeyboardInterrupt):
             go(source[0], tmp_path, workers=1)
     assert not (tmp_path / "iSAID_wsss/crops.csv").exists()
@@ -219,7 +219,9 @@ def test_an_interrupted_run_goes_on_to_the_same_files(source, prepared, tmp_path
     assert files_of(tmp_path) == files_of(prepared[1])
 
 
-def test_scenes_that_come_later_are_drawn_with_the_others_and_what_is_no_longer_drawn_goes(source, tmp_path):
+def test_scenes_that_come_later_are_sampled_with_the_others_and_crops_no_longer_sampled_are_deleted(
+    source, tmp_path
+):
     shutil.copytree(source[0], tmp_path / "src")
     hidden = []
     for path in [p for p in (tmp_path / "src").rglob("*") if p.is_file() and "P0100" in p.name]:
@@ -237,11 +239,11 @@ def test_scenes_that_come_later_are_drawn_with_the_others_and_what_is_no_longer_
     assert {n for n, part in first.items() if part == "test"} == {n for n in second if second[n] == "test"}
 
 
-def test_files_of_somebody_else_are_never_touched(source, tmp_path):
+def test_files_of_other_origin_are_never_touched(source, tmp_path):
     theirs = tmp_path / "iSAID_wsss/val/labels/P0002_1.png"
     theirs.parent.mkdir(parents=True)
     theirs.write_bytes(b"precious")
-    with pytest.raises(DatasetError, match=r"has not written, P0002_1\.png the first"):
+    with pytest.raises(DatasetError, match=r"no earlier run has written, first of them P0002_1\.png"):
         go(source[0], tmp_path)
     assert theirs.read_bytes() == b"precious"
 
@@ -267,14 +269,14 @@ def test_the_check_finds_no_error_in_what_was_prepared(prepared):
         assert check_split(split, root, progress=False).ok
 
 
-def test_a_dry_run_tells_the_crops_and_potsdam_is_prepared_under_its_own_name(source, tmp_path):
+def test_a_dry_run_counts_the_crops_and_potsdam_is_prepared_under_its_own_name(source, tmp_path):
     lines = plan_only("isaid_wsss", [source[0]])
     assert "iSAID_wsss: 5 images" in lines and "would write iSAID_wsss/test/labels" in lines
     assert any(line.startswith("split val: 3 of 24 random crops of part train") for line in lines)
     assert run.find_recipe("potsdam_wsss") is RECIPES["Potsdam"]
 
 
-def test_another_seed_draws_other_crops():
-    other = replace(LAYOUT, draw=replace(LAYOUT.draw, seed=LAYOUT.draw.seed + 1))
-    first, second = (draw_pieces(layout, official_keys())[0] for layout in (LAYOUT, other))
+def test_another_seed_samples_other_crops():
+    other = replace(LAYOUT, sampling=replace(LAYOUT.sampling, seed=LAYOUT.sampling.seed + 1))
+    first, second = (sample_crops(layout, official_keys())[0] for layout in (LAYOUT, other))
     assert first.keys() == second.keys() and first != second
