@@ -123,7 +123,7 @@ def test_other_classes_cannot_be_asked_for(model, vocabulary):
 
 def test_a_model_that_does_not_know_its_names_is_told():
     assert Segmenter(FixedColours(None), ["a", "b", "c, d"]).vocabulary.names == ("a", "b", "c, d")
-    with pytest.raises(VocabularyError, match="give their names"):
+    with pytest.raises(VocabularyError, match="pass them in the order of ids"):
         Segmenter(FixedColours(None))
     with pytest.raises(VocabularyError, match="3 classes; found 2 names: 'a', 'b'"):
         Segmenter(FixedColours(None), ["a", "b"])

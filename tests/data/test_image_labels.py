@@ -205,7 +205,7 @@ def test_a_missing_file_is_named(tmp_path):
         read_image_labels(tmp_path / "gone.csv", CLASSES, IMAGES)
 
 
-def test_lines_of_other_images_of_the_folder_are_passed_over_and_still_checked(tmp_path):
+def test_lines_of_other_images_of_the_folder_are_skipped_and_still_checked(tmp_path):
     assert read(tmp_path, LINES, images=("a2",), others=IMAGES) == {"a2": (3,)}
     assert "unknown class 'rood'" in refusal(tmp_path, LINES + "c,rood\n", others=("c",))
     assert "several lines: c (lines 4, 5)" in refusal(tmp_path, LINES + "c\nc\n", others=("c",))
