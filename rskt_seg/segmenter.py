@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from rskt_seg.errors import DeviceError, ImageReadError, LabelError
 from rskt_seg.geo.georeference import Georeference
 from rskt_seg.geo.raster import RasterImage, read_image
-from rskt_seg.inference.cams import CamView, foreground_named
+from rskt_seg.inference.cams import TileCams, foreground_named
 from rskt_seg.inference.context_maps import PatchContexts
 from rskt_seg.inference.predict import evaluating
 from rskt_seg.inference.resize import label_map, upsample
@@ -212,7 +212,7 @@ class Segmenter:
         present: Sequence[str] | None = None,
         at: tuple[int, int] | None = None,
         truth: np.ndarray | None = None,
-    ) -> CamView:
+    ) -> TileCams:
         """The stages of the class activation maps of the weakly supervised method, for one tile.
 
         Args:

@@ -16,7 +16,7 @@ _STAGES = ("initial", "refined", "final")
 
 
 @dataclass(frozen=True)
-class CamView:
+class TileCams:
     """A tile of H x W px of an image, K classes of which T are foreground, and a model's CAMs of stride s.
 
     Attributes:
@@ -65,7 +65,7 @@ def tile_cams(
     present: Sequence[str] | None = None,
     at: tuple[int, int] | None = None,
     truth: np.ndarray | None = None,
-) -> CamView:
+) -> TileCams:
     """The stages of the CAMs of the tile around a pixel.
 
     Args:
@@ -94,7 +94,7 @@ def tile_cams(
         chosen = np.isin(model.channel_ids[1:], shown)
     images = torch.tensor(seen).permute(2, 0, 1)[None].float().to(model.device)
     stages = model.stages(images, torch.from_numpy(chosen)[None].to(model.device))
-    return CamView(
+    return TileCams(
         window=window,
         pixels=seen,
         valid=data,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rskt_seg.errors import ConfigError
-from rskt_seg.inference.cams import CamView, tile_cams
+from rskt_seg.inference.cams import TileCams, tile_cams
 from rskt_seg.inference.context_maps import PatchContexts, patch_contexts, why_no_maps
 from rskt_seg.inference.contexts import PATCH_OVERLAP, probabilities
 from rskt_seg.inference.crf import CRFParameters, check_crf_installed
@@ -181,7 +181,7 @@ class SeenAtScales(ClosedSet):
             views=VIEWS[self.views],
         )
 
-    def cams(self, pixels: np.ndarray, valid: np.ndarray, **options: object) -> CamView:
+    def cams(self, pixels: np.ndarray, valid: np.ndarray, **options: object) -> TileCams:
         """The stages of the class activation maps of one tile: see `rskt_seg.inference.cams.tile_cams`."""
         return tile_cams(self.model, self.score_map, pixels, valid, tile=self.tile, **options)
 

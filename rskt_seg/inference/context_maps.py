@@ -12,7 +12,7 @@ from rskt_seg.windows import Window, point_in
 
 
 @dataclass(frozen=True)
-class ContextView:
+class PatchContext:
     """One context of a patch, the patch itself ("local") included; S is the model's working side.
 
     `window`: its pixels in the image, which it may leave. `pixels` (S, S, 3) uint8: what the model saw.
@@ -41,7 +41,7 @@ class PatchContexts:
     point: tuple[int, int]
     cell: tuple[int, int]
     span: tuple[float, float]
-    contexts: dict[str, ContextView]
+    contexts: dict[str, PatchContext]
     enhancement: dict[int, np.ndarray]
 
 
@@ -90,7 +90,7 @@ def patch_contexts(
             attention = _array(attention[0, cell[0] * size[1] + cell[1]].view(size))
         if weight is not None:
             weight = _array(weight[0].mean(dim=0))
-        contexts[name] = ContextView(window, surroundings.pixels(window), attention, weight)
+        contexts[name] = PatchContext(window, surroundings.pixels(window), attention, weight)
     return PatchContexts(patch, point, cell, _span(model, size[0]), contexts, _enhancement(model, maps))
 
 
