@@ -16,13 +16,13 @@ from rskt_seg.d2.devices import peak_memory
 from rskt_seg.d2.heads import ClosedSetHead, Entries
 from rskt_seg.inference.contexts import (
     context_window,
-    cut,
-    padded,
+    crop_window,
+    pad_image,
     patch_grid,
-    probabilities,
     relative_window,
-    resized,
+    resize_square,
 )
+from rskt_seg.inference.patches import probabilities
 from rskt_seg.inference.views import VIEWS, View
 from rskt_seg.models.fctl import ContextFeatures, FCtL
 from rskt_seg.windows import Window
@@ -85,7 +85,7 @@ class FCtLHead(ClosedSetHead):
     def probabilities(self, entry: Mapping, views: Sequence[View]) -> Tensor:
         """Scores (T, H, W) in 0..1 of one image at the size at which it is given; logs time and memory."""
         image, start = _pixels(entry), time.perf_counter()
-        options = {"min_overlap": self.overlap, "batch_size": self.sub_batch}
+        options = {"overlap": self.overlap, "batch_size": self.sub_batch}
         scores = probabilities(self.model, image, views, **options)
         self._log(entry, image.shape[:2], len(views), time.perf_counter() - start)
         return scores
@@ -109,14 +109,18 @@ class FCtLHead(ClosedSetHead):
     def _whole(self, entry: Mapping) -> dict:
         side = self.model.working_side
         label = _resized_label(entry["sem_seg"].numpy(), side)
-        return {**entry, "image": _tensor(resized(_pixels(entry), side)), "sem_seg": torch.from_numpy(label)}
+        return {
+            **entry,
+            "image": _tensor(resize_square(_pixels(entry), side)),
+            "sem_seg": torch.from_numpy(label),
+        }
 
     def _whole_contexts(self, image: np.ndarray) -> dict[str, Tensor | ContextFeatures]:
         """The contexts that are the whole image; encoded already where the encoder does not train."""
         names = [name for name, factor in self.model.context_factors.items() if not factor]
         if not names:
             return {}
-        whole = _tensor(resized(image, self.model.working_side))
+        whole = _tensor(resize_square(image, self.model.working_side))
         if self.model.spec.context_encoder != "frozen":
             return dict.fromkeys(names, whole)
         with torch.no_grad():
@@ -124,7 +128,7 @@ class FCtLHead(ClosedSetHead):
 
     def _patches(self, entry: Mapping) -> Iterator[list[dict]]:
         model, side = self.model, self.model.working_side
-        image = padded(_pixels(entry), model.patch_side)
+        image = pad_image(_pixels(entry), model.patch_side)
         label = _padded_label(entry["sem_seg"].numpy(), image.shape[:2], self.ignore_value)
         extent = Window(0, 0, *image.shape[:2])
         whole = self._whole_contexts(image)
@@ -135,7 +139,7 @@ class FCtLHead(ClosedSetHead):
             for name, factor in model.context_factors.items():
                 area = context_window(patch, factor) if factor else extent
                 if factor:
-                    contexts[name] = _tensor(resized(cut(image, area), side))
+                    contexts[name] = _tensor(resize_square(crop_window(image, area), side))
                 elif not patches:
                     contexts[name] = whole[name]
                 windows[name] = torch.tensor(relative_window(area, patch))
@@ -143,7 +147,7 @@ class FCtLHead(ClosedSetHead):
             patches.append(
                 {
                     **entry,
-                    "image": _tensor(resized(cut(image, patch), side)),
+                    "image": _tensor(resize_square(crop_window(image, patch), side)),
                     "sem_seg": torch.from_numpy(target),
                     "contexts": contexts,
                     "windows": windows,

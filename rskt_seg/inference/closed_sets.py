@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from rskt_seg.errors import ConfigError
 from rskt_seg.inference.cams import TileCams, tile_cams
 from rskt_seg.inference.context_maps import PatchContexts, patch_contexts, why_no_maps
-from rskt_seg.inference.contexts import PATCH_OVERLAP, probabilities
+from rskt_seg.inference.contexts import PATCH_OVERLAP
 from rskt_seg.inference.crf import CRFParameters, check_crf_installed
+from rskt_seg.inference.patches import probabilities
 from rskt_seg.inference.scales import SCALES, passes, scaled_scores
 from rskt_seg.inference.scales import TILE as SMALL_TILE
 from rskt_seg.inference.strategy import Coarseness, check_choice, check_tiles
@@ -121,7 +122,7 @@ class SeenInPatches(ClosedSet):
 
     def score_map(self, pixels: np.ndarray) -> Tensor:
         """See `Strategy.score_map`."""
-        return probabilities(self.model, pixels, VIEWS[self.views], min_overlap=self._overlap)
+        return probabilities(self.model, pixels, VIEWS[self.views], overlap=self._overlap)
 
     @property
     def why_no_maps(self) -> str | None:

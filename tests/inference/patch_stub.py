@@ -10,6 +10,7 @@ from torch import Tensor, nn
 @dataclass(frozen=True)
 class Output:
     logits: Tensor
+    maps: None = None
 
 
 class PatchStub(nn.Module):
@@ -32,7 +33,7 @@ class PatchStub(nn.Module):
         self.encoded.append((name, tuple(images.shape)))
         return images.mean(dim=(2, 3), keepdim=True)
 
-    def forward(self, patches, contexts=None, windows=None):
+    def forward(self, patches, contexts=None, windows=None, return_maps=False):
         self.calls.append({"patches": patches, "contexts": contexts, "windows": windows})
         logits = F.conv2d(patches, self.weight, self.bias, padding=1)
         for context in (contexts or {}).values():

@@ -11,7 +11,7 @@ import torch
 
 from rskt_seg.checkpoints.fctl import load_published, merge_aliases, rules_for
 from rskt_seg.checkpoints.rules import LoadReport, convert
-from rskt_seg.inference.contexts import augmented_score_map, score_map, segment_patches
+from rskt_seg.inference.patches import augmented_score_map, score_map, segment_patches
 from rskt_seg.inference.predict import evaluating
 from rskt_seg.models.fctl import FCtL, FCtLSpec
 from tests.parity.fctl_fill import arrays, image, labels, published_state
