@@ -1,4 +1,4 @@
-"""Colours for any number of classes: distinct, and the same for class t whatever the number."""
+"""Colours for any number of classes: distinct, and the same for class k whatever the number of classes."""
 
 import numpy as np
 
@@ -13,13 +13,20 @@ _RGB_TO_XYZ = np.array(
 
 
 def palette(number: int, background: int | None = None) -> np.ndarray:
-    """Colours (number, 3) uint8 RGB; those of a shorter palette begin every longer one.
+    """Return distinct class colours; those of a shorter palette begin every longer one.
 
-    Each is, in CIELAB, the farthest from all before it among colours that are neither pale nor dark,
-    grey nor glaring (light grey is left to pixels without a class). After some 2,000 colours they repeat.
+    Each colour is, in CIELAB, the farthest from all before it among colours that are neither pale nor dark,
+    neither greyish nor glaring; light grey is left to pixels without a class. Not a Glasbey list of colorcet,
+    whose first 17 colours are nearer to each other (CIELAB distance at most 34, here 38) and whose later ones
+    come near the greys of nodata and background.
 
-    Args: `background`, the id of the class that stands for all else, if there is one: it is dark grey, so
-    that what stands before it is seen. All others keep their colours.
+    Args:
+        number: How many colours; after 2,701 they repeat.
+        background: Id of the background class, if there is one. It becomes dark grey, so that foreground
+            objects stand out; all other classes keep their colours.
+
+    Returns:
+        Colours (number, 3) uint8 RGB.
     """
     candidates = _candidates()
     lab = to_lab(candidates)
@@ -35,7 +42,7 @@ def palette(number: int, background: int | None = None) -> np.ndarray:
 
 
 def to_lab(colors: np.ndarray) -> np.ndarray:
-    """sRGB (N, 3) uint8 as CIELAB (N, 3) under D65 (IEC 61966-2-1 and CIE 1976)."""
+    """Convert sRGB (N, 3) uint8 to CIELAB (N, 3) float64 under D65 (IEC 61966-2-1 and CIE 1976)."""
     value = colors / 255
     linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
     xyz = linear @ _RGB_TO_XYZ.T / _RGB_TO_XYZ.sum(axis=1)
@@ -45,11 +52,10 @@ def to_lab(colors: np.ndarray) -> np.ndarray:
 
 
 def _candidates() -> np.ndarray:
+    """Return a grid of 18 levels per channel, restricted to the allowed lightness and chroma."""
     grid = np.stack(np.meshgrid(_LEVELS, _LEVELS, _LEVELS, indexing="ij"), axis=-1).reshape(-1, 3)
     colors = grid.astype(np.uint8)
     lightness, a, b = to_lab(colors).T
-    return colors[_within(lightness, _LIGHTNESS) & _within(np.hypot(a, b), _CHROMA)]
-
-
-def _within(values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
-    return (values >= limits[0]) & (values <= limits[1])
+    chroma = np.hypot(a, b)
+    allowed = (lightness >= _LIGHTNESS[0]) & (lightness <= _LIGHTNESS[1])
+    return colors[allowed & (chroma >= _CHROMA[0]) & (chroma <= _CHROMA[1])]

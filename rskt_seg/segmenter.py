@@ -12,7 +12,7 @@ from torch import Tensor
 from rskt_seg.errors import DeviceError, ImageReadError, LabelError
 from rskt_seg.geo.georeference import Georeference
 from rskt_seg.geo.raster import RasterImage, read_image
-from rskt_seg.inference.cams import CamView
+from rskt_seg.inference.cams import TileCams
 from rskt_seg.inference.context_maps import PatchContexts
 from rskt_seg.inference.predict import evaluating
 from rskt_seg.inference.resize import label_map, upsample
@@ -288,9 +288,9 @@ class Segmenter:
         present: Sequence[str] | None = None,
         at: tuple[int, int] | None = None,
         truth: np.ndarray | None = None,
-    ) -> CamView:
+    ) -> TileCams:
         """Return the stages of the class activation maps of one tile. Arguments and errors as `explain`."""
-        view: CamView = self.explain("cams", source, at=at, present=present, truth=truth)
+        view: TileCams = self.explain("cams", source, at=at, present=present, truth=truth)
         return view
 
 

@@ -21,9 +21,16 @@ from rskt_seg.geo import RasterImage, read_image, write_labels
 from rskt_seg.geo.stretch import parse_stretch
 from rskt_seg.palette import palette
 from rskt_seg.segmenter import ClassArea, Segmentation, Segmenter
-from rskt_seg.visualization.cams import cam_pictures
-from rskt_seg.visualization.labels import label_picture, legend, overlay
-from rskt_seg.visualization.maps import context_picture, cost_picture, error_picture, heatmap_pictures
+from rskt_seg.visualization import (
+    draw_cams,
+    draw_context_maps,
+    draw_cost_maps,
+    draw_errors,
+    draw_heatmaps,
+    draw_labels,
+    draw_legend,
+    draw_overlay,
+)
 from rskt_seg.vocabulary import check_names
 from rskt_seg.windows import point_in
 
@@ -185,9 +192,9 @@ def _segment_file(
     _write_maps(base, image, result, colors, segmenter.background)
     _write_areas(base, path, result, colors)
     if truth is not None:
-        picture = label_picture(result.labels, colors, result.class_names, image=image.pixels, truth=truth)
+        picture = draw_labels(image.pixels, result.labels, result.class_names, colors, truth=truth)
         _save(base, "truth", picture)
-        _save(base, "errors", error_picture(result.labels, truth, result.class_names, image.pixels))
+        _save(base, "errors", draw_errors(image.pixels, result.labels, truth, result.class_names))
     if image.valid.any():
         for name in options.shown:
             _SHOWN[name](base, segmenter, _Scene(path, image, truth), options)
@@ -205,19 +212,18 @@ class _Scene(NamedTuple):
 
 
 def _write_cost_maps(base: Path, segmenter: Segmenter, scene: _Scene, options: DemoOptions) -> None:
-    maps = segmenter.cost_maps(scene.image)
-    rows = [_ROW_NAMES.get(name, name) for name in maps]
-    _save(base, "cost_maps", cost_picture(scene.image.pixels, list(maps.values()), rows, segmenter.prompts))
+    maps = {_ROW_NAMES.get(name, name): costs for name, costs in segmenter.cost_maps(scene.image).items()}
+    _save(base, "cost_maps", draw_cost_maps(scene.image.pixels, maps, segmenter.prompts))
 
 
 def _write_heatmaps(base: Path, segmenter: Segmenter, scene: _Scene, options: DemoOptions) -> None:
     maps = segmenter.heatmaps(scene.image)
-    _save_pages(base, "heatmaps", heatmap_pictures(scene.image.pixels, maps, segmenter.prompts))
+    _save_pages(base, "heatmaps", draw_heatmaps(scene.image.pixels, maps, segmenter.prompts))
 
 
 def _write_context_maps(base: Path, segmenter: Segmenter, scene: _Scene, options: DemoOptions) -> None:
     maps = segmenter.context_maps(scene.image, options.at)
-    _save(base, "context_maps", context_picture(scene.image.pixels, maps))
+    _save(base, "context_maps", draw_context_maps(scene.image.pixels, maps))
 
 
 def _write_cams(base: Path, segmenter: Segmenter, scene: _Scene, options: DemoOptions) -> None:
@@ -227,7 +233,7 @@ def _write_cams(base: Path, segmenter: Segmenter, scene: _Scene, options: DemoOp
         logger.info("%s: CAMs of %s (%s)", scene.path, classes, _CHOSEN_BY[view.chosen_by])
     else:
         logger.warning("%s: CAMs of a tile without data; --at chooses another", scene.path)
-    _save_pages(base, "cams", cam_pictures(view, palette(len(view.class_names), segmenter.background)))
+    _save_pages(base, "cams", draw_cams(view, palette(len(view.class_names), segmenter.background)))
 
 
 _CHOSEN_BY = {
@@ -247,9 +253,9 @@ def _write_maps(
     base: Path, image: RasterImage, result: Segmentation, colors: np.ndarray, background: int | None
 ) -> None:
     names = result.class_names
-    _save(base, "overlay", overlay(image.pixels, result.labels, colors, background=background))
-    _save(base, "labels", label_picture(result.labels, colors, names, image=image.pixels))
-    _save(base, "legend", legend(names, colors))
+    _save(base, "overlay", draw_overlay(image.pixels, result.labels, colors, background=background))
+    _save(base, "labels", draw_labels(image.pixels, result.labels, names, colors))
+    _save(base, "legend", draw_legend(names, colors))
     _save(base, "ids", result.labels)
     if image.georeference is not None or image.driver == "GTiff":
         write_labels(_named(base, "ids", "tif"), result.labels, image.georeference, names, colors)

@@ -1,4 +1,4 @@
-"""Joins the score maps of overlapping windows: every pixel gets the sum or the mean of those that hold it."""
+"""Blending of overlapping windows: every pixel gets the sum or the mean of the scores that cover it."""
 
 from collections.abc import Iterable, Iterator
 
@@ -9,14 +9,24 @@ from rskt_seg.windows import Window
 
 
 def sum_bands(tiles: Iterable[tuple[Window, Tensor]], width: int) -> Iterator[tuple[int, Tensor]]:
-    """Bands of finished rows of the sum of all tiles, downwards: pairs (first row, scores (T, rows, width)).
+    """Yield the sum of all tiles in bands of finished rows, from top to bottom.
 
-    `tiles` yields (window, scores (T, height, width) of that window) row by row, as `window_grid` orders
-    them, all windows of one height. Memory is that of one row of windows, whatever the height of the image: a
-    band leaves as soon as no later window can reach it. Raises `ValueError` when windows go back up or leave
-    rows uncovered.
+    A band is yielded as soon as no later window can reach it: memory is that of one row of windows, whatever
+    the height of the image.
+
+    Args:
+        tiles: Pairs (window, scores (T, height, width) of that window), row by row as `window_grid` orders
+            them, all windows of one height.
+        width: Width (px) of the image.
+
+    Yields:
+        Pairs (first row, scores (T, rows, width)).
+
+    Raises:
+        ValueError: If windows go back up or leave rows uncovered.
     """
-    top, total = 0, None
+    top = 0
+    total: Tensor | None = None
     for window, scores in tiles:
         if total is None:
             total = scores.new_zeros(scores.shape[0], window.height, width)
@@ -25,18 +35,23 @@ def sum_bands(tiles: Iterable[tuple[Window, Tensor]], width: int) -> Iterator[tu
             raise ValueError(f"windows must come row by row without gaps; row {window.top} follows row {top}")
         if done:
             yield top, total[:, :done]
-            total, top = _scrolled(total, done), window.top
+            # A copy, not a move in place: the band just yielded may still be in use.
+            total = torch.cat([total[:, done:], torch.zeros_like(total[:, :done])], dim=1)
+            top = window.top
         total[:, :, window.columns] += scores
     if total is not None:
         yield top, total
 
 
 def blend_bands(tiles: Iterable[tuple[Window, Tensor]], width: int) -> Iterator[tuple[int, Tensor]]:
-    """Bands of the mean over the tiles that hold a pixel: as `sum_bands`.
+    """Yield the mean of the tiles over each pixel in bands of finished rows: see `sum_bands`.
 
-    Raises `ValueError` also where pixels stay uncovered.
+    Raises:
+        ValueError: As `sum_bands`, and if pixels stay uncovered.
     """
-    for top, band in sum_bands(_counted(tiles), width):
+    # A channel of ones, whose sum counts the tiles over a pixel.
+    counted = ((window, torch.cat([scores, torch.ones_like(scores[:1])])) for window, scores in tiles)
+    for top, band in sum_bands(counted, width):
         total, count = band[:-1], band[-1:]
         if bool((count == 0).any()):
             raise ValueError("the windows leave pixels uncovered")
@@ -44,16 +59,5 @@ def blend_bands(tiles: Iterable[tuple[Window, Tensor]], width: int) -> Iterator[
 
 
 def blend(tiles: Iterable[tuple[Window, Tensor]], width: int) -> Tensor:
-    """The whole map (T, H, width) of `blend_bands` at once."""
+    """Return all bands of `blend_bands` as one map (T, H, width)."""
     return torch.cat([band for _, band in blend_bands(tiles, width)], dim=1)
-
-
-def _counted(tiles: Iterable[tuple[Window, Tensor]]) -> Iterator[tuple[Window, Tensor]]:
-    """The tiles with a channel of ones, whose sum counts the tiles over a pixel."""
-    for window, scores in tiles:
-        yield window, torch.cat([scores, torch.ones_like(scores[:1])])
-
-
-def _scrolled(rows: Tensor, done: int) -> Tensor:
-    # A copy, not a move in place: the band handed out may still be in use.
-    return torch.cat([rows[:, done:], torch.zeros_like(rows[:, :done])], dim=1)

@@ -1,40 +1,42 @@
-"""What became of the class activation maps (CAMs) of one tile: the stages of the weakly supervised method."""
+"""Class activation maps (CAMs) of one tile: the stages of the weakly supervised method."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rskt_seg.errors import VocabularyError
 from rskt_seg.vocabulary import check_names
 from rskt_seg.windows import Window, point_in
 
-_IGNORED = 255
-_STAGES = ("initial", "refined", "final")
+_IGNORE_LABEL = 255
 
 
 @dataclass(frozen=True)
-class CamView:
-    """A tile of H x W px of an image, K classes of which T are foreground, and a model's CAMs of stride s.
+class TileCams:
+    """The CAMs of a tile of H x W px, of a model with K classes, T of them foreground, and stride s.
 
     Attributes:
-        window: where the tile lies in the image.
+        window: The tile in the image.
         pixels: (H, W, 3) uint8 RGB.
-        valid: (H, W) bool, which pixels are data. The label maps are 255 elsewhere.
+        valid: (H, W) bool, False for nodata. The label maps are 255 there.
         class_names: K names; ids of the label maps are their positions.
-        foreground: the T names that have a map.
-        present: those of the image-level label, which the maps were made for; in the order of `foreground`.
-        chosen_by: where the image-level label is from: "request", "truth" or "prediction".
-        stride: px of a cell. The last cells of the maps may hang over the tile.
-        initial, refined, final: (1 + T, h, w) float32, h = ceil(H / s): the CAM from texts, after affinity
-            refinement (USR), after visual prototypes (VPE). First the background (-1 throughout where no
-            class plays it), then the foreground in 0..1; classes that are not present are 0.
-        refines, compares: whether the model has USR and VPE; without one, its stage repeats the one before.
-        pseudo_labels: (H, W) uint8 class ids made of the final CAM, which training would learn; 255: ignored.
-        prediction: (H, W) uint8 class ids, what the model says without being told any class; 255: no data.
-        truth: (H, W) uint8 class ids where they are known; 255: not labelled.
+        foreground: The T names that have a map.
+        present: Those in the image-level label, which the maps were made for, in the order of `foreground`.
+        chosen_by: Where the image-level label comes from: "request", "truth" or "prediction".
+        stride: Pixels of a cell. The last cells of the maps may hang over the tile.
+        initial: (1 + T, h, w) float32, h = ceil(H / s): the CAMs from texts. First the background (-1
+            throughout if no class stands for it), then the foreground in 0..1; absent classes are 0.
+        refined: The same after affinity refinement (USR).
+        final: The same after visual prototypes (VPE).
+        refines: Whether the model has USR; without it, `refined` repeats `initial`.
+        compares: Whether the model has VPE; without it, `final` repeats `refined`.
+        pseudo_labels: (H, W) uint8 class ids from the final CAMs, which training would learn; 255: ignored.
+        prediction: (H, W) uint8 class ids that the model predicts without an image-level label; 255: nodata.
+        truth: (H, W) uint8 class ids if they are known; 255: not labelled.
     """
 
     window: Window
@@ -55,8 +57,53 @@ class CamView:
     truth: np.ndarray | None = None
 
 
+class CamStages(Protocol):
+    """The stages of the CAMs of B images, each (B, 1 + T, h, w), and pseudo labels (B, H, W)."""
+
+    @property
+    def initial(self) -> Tensor: ...
+    @property
+    def refined(self) -> Tensor: ...
+    @property
+    def final(self) -> Tensor: ...
+    @property
+    def labels(self) -> Tensor: ...
+
+
+class CamModules(Protocol):
+    """The switches of a specification that say which stages the model has."""
+
+    @property
+    def usr(self) -> bool: ...
+    @property
+    def vpe(self) -> bool: ...
+
+
+class CamModel(Protocol):
+    """A weakly supervised model that can show its CAMs.
+
+    `channel_ids` has the class id of each of the 1 + T maps, 255 for a background that is no class;
+    `stages(images (B, 3, H, W), present (B, T) bool)` returns the stages.
+    """
+
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def stride(self) -> int: ...
+    @property
+    def class_names(self) -> Sequence[str]: ...
+    @property
+    def foreground(self) -> Sequence[str]: ...
+    @property
+    def channel_ids(self) -> Sequence[int]: ...
+    @property
+    def spec(self) -> CamModules: ...
+
+    def stages(self, images: Tensor, present: Tensor, /) -> CamStages: ...
+
+
 def tile_cams(
-    model: nn.Module,
+    model: CamModel,
     score_map: Callable[[np.ndarray], Tensor],
     pixels: np.ndarray,
     valid: np.ndarray,
@@ -65,81 +112,102 @@ def tile_cams(
     present: Sequence[str] | None = None,
     at: tuple[int, int] | None = None,
     truth: np.ndarray | None = None,
-) -> CamView:
-    """The stages of the CAMs of the tile around a pixel.
+) -> TileCams:
+    """Compute the stages of the CAMs of the tile around a pixel, with all that they are made from.
+
+    Call it inside `rskt_seg.inference.predict.evaluating(model)`.
 
     Args:
-        model: has `class_names`, `foreground`, `channel_ids`, `stride`, `device`, a `spec` with `usr` and
-            `vpe`, and `stages(images (1, 3, H, W), present (1, T) bool)`, which returns `initial`, `refined`
-            and `final` (1, 1 + T, h, w) and `labels` (1, H, W).
-        score_map: pixels (H, W, 3) uint8 -> class scores (K, H, W), for the prediction.
-        pixels, valid: the image (H, W, 3) uint8, and where it is data (H, W).
-        tile: largest side (px) of the tile.
-        present: names of the image-level label. None: the classes that `truth` has in the tile, or without
+        model: The weakly supervised model.
+        score_map: Maps pixels to class scores (K, H, W), for the prediction.
+        pixels: Image (H, W, 3) uint8 RGB.
+        valid: (H, W) bool, False for nodata.
+        tile: Largest side (px) of the tile.
+        present: Names of the image-level label. None: the classes that `truth` has in the tile, or without
             `truth` those that the prediction of the tile has.
-        at: (row, column), None for the centre of the image. The tile around it is shifted inside.
-        truth: (H, W) uint8 class ids of the image; ids that are no class are not labelled.
+        at: Pixel (row, column), None for the centre of the image. The tile around it is shifted inside.
+        truth: (H, W) class ids of the image; ids that are no class are not labelled.
 
-    Call it inside `rskt_seg.inference.predict.evaluating`. Raises `ConfigError` for a pixel outside of the
-    image, `VocabularyError` for names that are no foreground class.
+    Raises:
+        ConfigError: If the pixel lies outside of the image.
+        VocabularyError: For names that are no foreground class.
     """
-    window = tile_around(pixels.shape[:2], at, tile)
-    seen, data = pixels[window.rows, window.columns], valid[window.rows, window.columns]
-    prediction = _masked(score_map(seen).argmax(dim=0).cpu().numpy(), data)
-    known = None if truth is None else _masked(truth[window.rows, window.columns], data)
-    if present is not None:
-        chosen, chosen_by = foreground_named(model.foreground, present), "request"
-    else:
-        shown, chosen_by = (prediction, "prediction") if known is None else (known, "truth")
-        chosen = np.isin(model.channel_ids[1:], shown)
-    images = torch.tensor(seen).permute(2, 0, 1)[None].float().to(model.device)
+    height, width = pixels.shape[:2]
+    window = tile_around((height, width), at, tile)
+    tile_pixels, tile_valid = pixels[window.slices], valid[window.slices]
+    prediction = _mask_labels(score_map(tile_pixels).argmax(dim=0).cpu().numpy(), tile_valid)
+    tile_truth = None if truth is None else _mask_labels(truth[window.slices], tile_valid)
+    chosen, chosen_by = _image_level_label(model, present, prediction, tile_truth)
+    images = torch.tensor(tile_pixels).permute(2, 0, 1)[None].float().to(model.device)
     stages = model.stages(images, torch.from_numpy(chosen)[None].to(model.device))
-    return CamView(
+    return TileCams(
         window=window,
-        pixels=seen,
-        valid=data,
+        pixels=tile_pixels,
+        valid=tile_valid,
         class_names=tuple(model.class_names),
         foreground=tuple(model.foreground),
         present=tuple(name for name, named in zip(model.foreground, chosen, strict=True) if named),
         chosen_by=chosen_by,
         stride=model.stride,
-        **{stage: getattr(stages, stage)[0].float().cpu().numpy() for stage in _STAGES},
+        initial=_to_numpy(stages.initial),
+        refined=_to_numpy(stages.refined),
+        final=_to_numpy(stages.final),
         refines=model.spec.usr,
         compares=model.spec.vpe,
-        pseudo_labels=_masked(stages.labels[0].cpu().numpy(), data),
+        pseudo_labels=_mask_labels(stages.labels[0].cpu().numpy(), tile_valid),
         prediction=prediction,
-        truth=known,
+        truth=tile_truth,
     )
 
 
-def tile_around(size: tuple[int, int], at: tuple[int, int] | None, tile: int) -> Window:
-    """The window of at most `tile` px a side around a pixel (row, column) of an image of `size` (H, W).
+def _image_level_label(
+    model: CamModel, present: Sequence[str] | None, prediction: np.ndarray, truth: np.ndarray | None
+) -> tuple[np.ndarray, str]:
+    """Return the image-level label (T,) bool, and where it comes from (see `TileCams.chosen_by`)."""
+    if present is not None:
+        return foreground_named(model.foreground, present), "request"
+    labels, chosen_by = (prediction, "prediction") if truth is None else (truth, "truth")
+    return np.isin(model.channel_ids[1:], labels), chosen_by
 
-    None is the centre; near a border the window is shifted inside. Raises `ConfigError` for a pixel outside.
+
+def _to_numpy(maps: Tensor) -> np.ndarray:
+    return maps[0].float().cpu().numpy()
+
+
+def tile_around(size: tuple[int, int], at: tuple[int, int] | None, tile: int) -> Window:
+    """Return the window of at most `tile` px a side around a pixel, shifted inside the image.
+
+    Args:
+        size: (H, W) of the image.
+        at: Pixel (row, column), None for the centre.
+        tile: Largest side (px).
+
+    Raises:
+        ConfigError: If the pixel lies outside of the image.
     """
-    sides = [min(tile, side) for side in size]
-    starts = [
-        min(max(place - side // 2, 0), whole - side)
-        for place, side, whole in zip(point_in(size, at), sides, size, strict=True)
-    ]
-    return Window(*starts, *sides)
+    row, column = point_in(size, at)
+    height, width = (min(tile, side) for side in size)
+    top = min(max(row - height // 2, 0), size[0] - height)
+    left = min(max(column - width // 2, 0), size[1] - width)
+    return Window(top, left, height, width)
 
 
 def foreground_named(foreground: Sequence[str], names: Sequence[str]) -> np.ndarray:
-    """(T,) bool: which foreground classes are among `names`, blanks and case aside; none may be empty.
+    """Return (T,) bool: which foreground classes are among `names`, ignoring case and surrounding blanks.
 
-    Raises `VocabularyError` for other names.
+    Raises:
+        VocabularyError: For an empty name, or one that is no foreground class.
     """
-    asked = {name.casefold(): name for name in check_names(names)} if len(names) else {}
+    requested = {name.casefold(): name for name in check_names(names)} if len(names) else {}
     known = [name.casefold() for name in foreground]
-    other = [name for folded, name in asked.items() if folded not in known]
-    if other:
+    unknown = [name for folded, name in requested.items() if folded not in known]
+    if unknown:
         raise VocabularyError(
-            f"no class of this model to make a CAM of: {', '.join(map(repr, other))}; it has "
+            f"no foreground class of this model: {', '.join(map(repr, unknown))}; it has "
             f"{', '.join(map(repr, foreground))}"
         )
-    return np.array([name in asked for name in known], bool)
+    return np.array([name in requested for name in known], bool)
 
 
-def _masked(labels: np.ndarray, data: np.ndarray) -> np.ndarray:
-    return np.where(data, labels, _IGNORED).astype(np.uint8)
+def _mask_labels(labels: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    return np.where(valid, labels, _IGNORE_LABEL).astype(np.uint8)

@@ -1,24 +1,36 @@
 """What FCtL's contexts did for one patch of an image, as in figures 7, 10 and 11 of the paper."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rskt_seg.errors import ConfigError
-from rskt_seg.inference.contexts import PATCH_OVERLAP, Surroundings, padded, patch_grid
+from rskt_seg.inference.contexts import (
+    PATCH_OVERLAP,
+    ContextMaps,
+    ContextReader,
+    PatchModel,
+    pad_image,
+    patch_grid,
+)
 from rskt_seg.windows import Window, point_in
 
 
 @dataclass(frozen=True)
-class ContextView:
+class PatchContext:
     """One context of a patch, the patch itself ("local") included; S is the model's working side.
 
-    `window`: its pixels in the image, which it may leave. `pixels` (S, S, 3) uint8: what the model saw.
-    `attention` (h, w) float32: how the query cell of the patch attends to its cells, which sum to 1; None
-    where nothing correlates them. `weight` (h, w) float32 in 0..1: its share in the fusion at every cell of
-    the patch, the mean over channels; None for fewer than two.
+    Attributes:
+        window: Its pixels in the image, which it may leave.
+        pixels: (S, S, 3) uint8 RGB that the model saw.
+        attention: (h, w) float32: how the query cell of the patch attends to the context's cells, sum 1; None
+            if the model does not correlate them.
+        weight: (h, w) float32 in 0..1: its share in the fusion at every cell of the patch, the mean over
+            channels; None for fewer than two contexts.
     """
 
     window: Window
@@ -29,24 +41,58 @@ class ContextView:
 
 @dataclass(frozen=True)
 class PatchContexts:
-    """A patch, the contexts by name with "local" first, and the enhancement.
+    """A patch with its contexts and the enhancement.
 
-    `point`: (row, column) in the image that was asked for; `cell`: (row, column) of the query cell. `span`:
-    where the first cell begins and the last ends, on both axes, in shares of the patch's side (cells reach
-    beyond it where the encoder pads). `enhancement`: window side of a group of channels -> (h, w) float32,
-    the mean of `|E|` (equation 6) over the group; empty without ALE.
+    Attributes:
+        patch: The patch in the image.
+        point: (row, column) of the requested pixel in the image.
+        cell: (row, column) of the query cell in the maps.
+        span: Where the first cell begins and the last ends, on both axes, in shares of the patch's side;
+            cells reach beyond it if the encoder pads.
+        contexts: The contexts by name, "local" first.
+        enhancement: Window side of a group of channels -> (h, w) float32, the mean of `|E|` (equation 6) over
+            the group; empty without ALE.
     """
 
     patch: Window
     point: tuple[int, int]
     cell: tuple[int, int]
     span: tuple[float, float]
-    contexts: dict[str, ContextView]
+    contexts: dict[str, PatchContext]
     enhancement: dict[int, np.ndarray]
 
 
-def why_no_maps(model: nn.Module) -> str | None:
-    """What keeps a model from having context maps, or None."""
+class ContextSpec(Protocol):
+    """The switches of a specification that say which maps the model has."""
+
+    @property
+    def lcf(self) -> bool: ...
+    @property
+    def ale(self) -> str: ...
+    @property
+    def ale_windows(self) -> Sequence[int]: ...
+
+
+class ContextEncoder(Protocol):
+    """An encoder whose cell i is centred at the pixel `stride * i + offset` of its input."""
+
+    @property
+    def stride(self) -> int: ...
+    @property
+    def offset(self) -> float: ...
+
+
+class ContextModel(PatchModel, Protocol):
+    """A model of patches that can show what its contexts did."""
+
+    @property
+    def spec(self) -> ContextSpec: ...
+    @property
+    def encoder(self) -> ContextEncoder: ...
+
+
+def why_no_maps(model: ContextModel) -> str | None:
+    """Return why a model has no context maps, None if it has some."""
     if model.sees_whole:
         return "this model sees whole images, without contexts"
     if not model.spec.lcf and model.spec.ale in ("none", "concat"):
@@ -55,46 +101,61 @@ def why_no_maps(model: nn.Module) -> str | None:
 
 
 def patch_contexts(
-    model: nn.Module,
+    model: ContextModel,
     image: np.ndarray,
     at: tuple[int, int] | None = None,
-    min_overlap: int = PATCH_OVERLAP,
+    overlap: int = PATCH_OVERLAP,
 ) -> PatchContexts:
-    """What the contexts did for the patch around a pixel of an image (H, W, 3) uint8.
+    """Show what the contexts did for the patch around a pixel.
 
-    `at`: (row, column), None for the centre of the image; of the patches that hold it the one whose centre is
-    nearest is taken. Beside what `rskt_seg.inference.contexts` expects of a model it has `return_maps=True`,
-    a `spec`, and an `encoder` with `stride` and `offset` px; `why_no_maps` is None. Call it inside
-    `rskt_seg.inference.predict.evaluating`.
+    Of the patches that hold the pixel, the one with the nearest centre is taken. Call it inside
+    `rskt_seg.inference.predict.evaluating(model)`.
 
-    Raises `ConfigError` for a pixel outside of the image.
+    Args:
+        model: A model for which `why_no_maps` is None.
+        image: (H, W, 3) uint8 RGB.
+        at: Pixel (row, column), None for the centre of the image.
+        overlap: Least overlap (px) of neighbouring patches.
+
+    Returns:
+        The patch, its contexts and their maps.
+
+    Raises:
+        ConfigError: If the pixel lies outside of the image, or the model has no context maps.
     """
-    point = point_in(image.shape[:2], at)
-    surroundings = Surroundings(model, padded(image, model.patch_side))
-    patch = _nearest(patch_grid(*surroundings.image.shape[:2], model.patch_side, min_overlap), point)
-    maps = surroundings.read([patch], return_maps=True).maps
-    if not (maps.attention or maps.weights or maps.enhancement is not None):
+    height, width = image.shape[:2]
+    point = point_in((height, width), at)
+    reader = ContextReader(model, pad_image(image, model.patch_side))
+    grid = patch_grid(reader.extent.height, reader.extent.width, model.patch_side, overlap)
+    patch = _nearest_patch(grid, point)
+    maps = reader.predict([patch], return_maps=True).maps
+    if maps is None or not (maps.attention or maps.weights or maps.enhancement is not None):
         raise ConfigError(
             "this model correlates and enhances nothing (lcf=False, ale='none'); no context maps"
         )
-    size = _grid_size(model, maps)
-    cell = tuple(
-        _cell(model, place - first, cells)
-        for place, first, cells in zip(point, (patch.top, patch.left), size, strict=True)
+    rows, columns = _grid_size(maps)
+    cell = (
+        _nearest_cell(model, point[0] - patch.top, rows),
+        _nearest_cell(model, point[1] - patch.left, columns),
     )
     contexts = {}
     for name in ("local", *model.context_factors):
-        window = patch if name == "local" else surroundings.window(name, patch)
-        attention, weight = maps.attention.get(name), maps.weights.get(name)
-        if attention is not None:
-            attention = _array(attention[0, cell[0] * size[1] + cell[1]].view(size))
-        if weight is not None:
-            weight = _array(weight[0].mean(dim=0))
-        contexts[name] = ContextView(window, surroundings.pixels(window), attention, weight)
-    return PatchContexts(patch, point, cell, _span(model, size[0]), contexts, _enhancement(model, maps))
+        window = patch if name == "local" else reader.window(name, patch)
+        attention = weight = None
+        if name in maps.attention:
+            attention = _to_numpy(maps.attention[name][0, cell[0] * columns + cell[1]].view(rows, columns))
+        if name in maps.weights:
+            weight = _to_numpy(maps.weights[name][0].mean(dim=0))
+        contexts[name] = PatchContext(window, reader.pixels(window), attention, weight)
+    enhancement = {}
+    if maps.enhancement is not None:
+        sides = model.spec.ale_windows
+        groups = torch.tensor_split(maps.enhancement[0].abs(), len(sides))
+        enhancement = {side: _to_numpy(group.mean(dim=0)) for side, group in zip(sides, groups, strict=True)}
+    return PatchContexts(patch, point, cell, _cell_span(model, rows), contexts, enhancement)
 
 
-def _nearest(grid: tuple[Window, ...], point: tuple[int, int]) -> Window:
+def _nearest_patch(grid: Sequence[Window], point: tuple[int, int]) -> Window:
     def distance(window: Window) -> float:
         row, column = window.top + window.height / 2, window.left + window.width / 2
         return max(abs(row - point[0]), abs(column - point[1]))
@@ -102,33 +163,30 @@ def _nearest(grid: tuple[Window, ...], point: tuple[int, int]) -> Window:
     return min(grid, key=distance)
 
 
-def _grid_size(model: nn.Module, maps: object) -> tuple[int, int]:
-    """Cells (h, w) of the feature maps; patches are square, and so are their maps."""
+def _grid_size(maps: ContextMaps) -> tuple[int, int]:
+    """Return the cells (h, w) of the feature maps; patches are square, and so are their maps."""
     if maps.attention:
         cells = int(next(iter(maps.attention.values())).shape[-1] ** 0.5)
         return cells, cells
-    return tuple(maps.enhancement.shape[2:])
+    if maps.enhancement is not None:
+        rows, columns = maps.enhancement.shape[2:]
+        return rows, columns
+    rows, columns = next(iter(maps.weights.values())).shape[2:]
+    return rows, columns
 
 
-def _cell(model: nn.Module, place: int, cells: int) -> int:
-    """The cell whose centre is nearest to a pixel of the patch, in pixels of the image."""
-    seen = (place + 0.5) * model.working_side / model.patch_side
-    return min(max(round((seen - model.encoder.offset) / model.encoder.stride), 0), cells - 1)
+def _nearest_cell(model: ContextModel, place: int, cells: int) -> int:
+    """Return the cell whose centre is nearest to a pixel of the patch, along one axis."""
+    centre = (place + 0.5) * model.working_side / model.patch_side
+    return min(max(round((centre - model.encoder.offset) / model.encoder.stride), 0), cells - 1)
 
 
-def _span(model: nn.Module, cells: int) -> tuple[float, float]:
+def _cell_span(model: ContextModel, cells: int) -> tuple[float, float]:
+    """Return where the first cell begins and the last ends, in shares of the patch's side."""
     stride, offset = model.encoder.stride, model.encoder.offset
     first = offset - stride / 2
     return first / model.working_side, (first + stride * cells) / model.working_side
 
 
-def _enhancement(model: nn.Module, maps: object) -> dict[int, np.ndarray]:
-    if maps.enhancement is None:
-        return {}
-    sides = model.spec.ale_windows
-    groups = torch.tensor_split(maps.enhancement[0].abs(), len(sides))
-    return {side: _array(group.mean(dim=0)) for side, group in zip(sides, groups, strict=True)}
-
-
-def _array(values: Tensor) -> np.ndarray:
+def _to_numpy(values: Tensor) -> np.ndarray:
     return values.float().cpu().numpy()

@@ -1,8 +1,8 @@
-"""Dense CRF: makes class probabilities follow the edges of the image.
+"""Dense CRF post-processing: makes class probabilities follow the edges of the image.
 
 Source: Krähenbühl and Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials"
-(NIPS 2011), by the optional package pydensecrf2, imported on use. The weakly supervised method's paper names
-a dense CRF without its parameters.
+(NIPS 2011), as implemented by the optional package pydensecrf2, which is imported on use. The paper of the
+weakly supervised method names a dense CRF without its parameters.
 """
 
 import math
@@ -19,18 +19,25 @@ from rskt_seg.errors import ConfigError
 from rskt_seg.inference.blend import blend
 from rskt_seg.windows import Window, window_grid
 
-_LEAST = 1e-5
+_LEAST_PROBABILITY = 1e-5
 
 
 @dataclass(frozen=True)
 class CRFParameters:
-    """Parameters of the two kernels; the defaults are CTFA's for remote sensing.
+    """Parameters of the two Gaussian kernels; the defaults are CTFA's for remote sensing.
 
     For photographs WeCLIP and CLIP-ES use `gaussian_sxy` 3, `gaussian_compat` 3 and `bilateral_sxy` 64.
 
-    `gaussian_sxy` (px) and `gaussian_compat` are reach and weight of the kernel that only knows distance;
-    `bilateral_sxy` (px), `bilateral_srgb` (grey levels) and `bilateral_compat` those of the one that also
-    knows colour. Raises `ConfigError` unless all are positive; weights may be 0, iterations are whole.
+    Attributes:
+        iterations: Mean-field iterations, a whole number from 1.
+        gaussian_sxy: Standard deviation (px) of the kernel over positions.
+        gaussian_compat: Weight of that kernel, 0 or more.
+        bilateral_sxy: Standard deviation (px) over positions of the kernel over positions and colours.
+        bilateral_srgb: Its standard deviation over colours (grey levels of 0..255).
+        bilateral_compat: Its weight, 0 or more.
+
+    Raises:
+        ConfigError: If a value is out of range.
     """
 
     iterations: int = 10
@@ -43,7 +50,7 @@ class CRFParameters:
     def __post_init__(self) -> None:
         if type(self.iterations) is not int or self.iterations < 1:
             raise ConfigError(
-                f"iterations of the CRF: a whole number from 1 expected; found {self.iterations!r}"
+                f"iterations of the CRF must be a whole number from 1; found {self.iterations!r}"
             )
         for field in fields(self)[1:]:
             value, may_be_zero = getattr(self, field.name), field.name.endswith("compat")
@@ -52,29 +59,36 @@ class CRFParameters:
 
 
 def check_crf_installed() -> None:
-    """Raise `ConfigError`, with what to do, unless the optional package can be used."""
+    """Raise `ConfigError` if the optional package pydensecrf2 is missing."""
     _library()
 
 
 def refine_probabilities(
     probabilities: np.ndarray, image: np.ndarray, parameters: CRFParameters | None = None
 ) -> np.ndarray:
-    """Class probabilities (K, H, W) after mean-field inference, float32; they sum to 1 in every pixel.
+    """Refine class probabilities by mean-field inference; takes several hundred bytes a pixel.
 
-    Args: probabilities (K, H, W) float, at least 1e-5 is taken; image (H, W, 3) uint8 RGB. Memory is several
-    hundred bytes a pixel: see `refine_in_tiles`. Raises `ConfigError` without the optional package, and
-    `ValueError` for arrays that do not belong together.
+    Args:
+        probabilities: (K, H, W) float; values below 1e-5 are raised to it.
+        image: (H, W, 3) uint8 RGB.
+        parameters: None for the defaults.
+
+    Returns:
+        Probabilities (K, H, W) float32, which sum to 1 in every pixel.
+
+    Raises:
+        ConfigError: If the optional package is missing.
+        ValueError: If image and probabilities do not belong together.
     """
     parameters = parameters or CRFParameters()
-    classes, *size = probabilities.shape
-    if image.shape != (*size, 3) or image.dtype != np.uint8:
+    classes, height, width = probabilities.shape
+    if image.shape != (height, width, 3) or image.dtype != np.uint8:
         raise ValueError(
-            f"probabilities {probabilities.shape} need an image {(*size, 3)} uint8; found {image.shape} "
-            f"{image.dtype}"
+            f"probabilities {probabilities.shape} need an image {(height, width, 3)} uint8; found "
+            f"{image.shape} {image.dtype}"
         )
-    height, width = size
     field = _library().DenseCRF2D(width, height, classes)
-    energy = -np.log(np.clip(probabilities.astype(np.float32), _LEAST, 1))
+    energy = -np.log(np.clip(probabilities.astype(np.float32), _LEAST_PROBABILITY, 1))
     field.setUnaryEnergy(np.ascontiguousarray(energy.reshape(classes, -1)))
     field.addPairwiseGaussian(sxy=parameters.gaussian_sxy, compat=parameters.gaussian_compat)
     field.addPairwiseBilateral(
@@ -94,22 +108,33 @@ def refine_in_tiles(
     overlap: int,
     parameters: CRFParameters | None = None,
 ) -> Tensor:
-    """`refine_probabilities` tile by tile, float32 on the CPU; where tiles overlap, their mean counts.
+    """Refine class probabilities tile by tile, which bounds memory; where tiles overlap, their mean counts.
 
-    Args: probabilities (K, H, W); image (H, W, 3) uint8; tile and overlap as in
-    `rskt_seg.inference.tiles.tiled`. Raises as `refine_probabilities`.
+    Args:
+        probabilities: (K, H, W) on any device.
+        image: (H, W, 3) uint8 RGB.
+        tile: Side (px) of a tile, as in `rskt_seg.inference.tiles.tiled`.
+        overlap: Overlap (px) of neighbouring tiles.
+        parameters: None for the defaults.
+
+    Returns:
+        Probabilities (K, H, W) float32 on the CPU.
+
+    Raises:
+        ConfigError: If the optional package is missing.
+        ValueError: If image and probabilities do not belong together.
     """
+    height, width = image.shape[:2]
+    grid = window_grid(height, width, tile, tile - overlap)
 
     def tiles() -> Iterator[tuple[Window, Tensor]]:
-        """One at a time, for the library holds several hundred bytes a pixel."""
-        grid = window_grid(*image.shape[:2], tile, tile - overlap)
-        hidden = None if len(grid) > 1 else True  # None shows the bar in a terminal alone
+        hidden = None if len(grid) > 1 else True  # None shows the bar in a terminal only
         for window in tqdm(grid, desc="CRF", unit="tile", leave=False, disable=hidden):
-            part = probabilities[:, window.rows, window.columns].cpu().numpy()
-            refined = refine_probabilities(part, image[window.rows, window.columns], parameters)
+            scores = probabilities[:, window.rows, window.columns].cpu().numpy()
+            refined = refine_probabilities(scores, image[window.slices], parameters)
             yield window, torch.from_numpy(refined)
 
-    return blend(tiles(), image.shape[1])
+    return blend(tiles(), width)
 
 
 def _library() -> ModuleType:
@@ -117,7 +142,7 @@ def _library() -> ModuleType:
         from pydensecrf import densecrf
     except ImportError as error:
         raise ConfigError(
-            "a dense CRF was asked for, and its optional package is missing: pip install 'pydensecrf2>=1.1' "
-            f"(it needs a C++ compiler), or leave the CRF out ({error})"
+            "the dense CRF needs an optional package: pip install 'pydensecrf2>=1.1' (which needs a C++ "
+            f"compiler), or switch the CRF off ({error})"
         ) from error
     return densecrf

@@ -1,4 +1,4 @@
-"""Resizing of images before a model and of score maps after it."""
+"""Resizing of images before a model, and of score maps after it."""
 
 from collections.abc import Iterator
 
@@ -10,28 +10,28 @@ from torch import Tensor
 from rskt_seg.labels import label_dtype
 
 _BAND_VALUES = 2**20
-"""Upsampled scores held at a time: 4 MiB of float32, which fits into a cache."""
+"""Upsampled scores held at a time: 4 MiB of float32, which fits into a CPU cache."""
 
 
 def short_side_shape(height: int, width: int, short_side: int, max_side: int) -> tuple[int, int]:
-    """Size (h, w) with the shorter side at `short_side`, or the longer at `max_side` if that is less.
+    """Return the size (h, w) with the shorter side at `short_side`, or the longer at `max_side` if smaller.
 
-    Rounds as Detectron2's ResizeShortestEdge does, so that segmenting a file and evaluating it see
-    the same pixels; no side becomes less than 1.
+    Rounds as Detectron2's ResizeShortestEdge does, so that segmenting a file and evaluating it see the same
+    pixels. No side becomes shorter than 1 px.
     """
     scale = short_side / min(height, width)
-    if height < width:
-        size = (short_side, scale * width)
-    else:
-        size = (scale * height, short_side)
-    if max(size) > max_side:
-        scale = max_side / max(size)
-        size = (size[0] * scale, size[1] * scale)
-    return max(1, int(size[0] + 0.5)), max(1, int(size[1] + 0.5))
+    new_height, new_width = (
+        (float(short_side), scale * width) if height < width else (scale * height, float(short_side))
+    )
+    longer = max(new_height, new_width)
+    if longer > max_side:
+        scale = max_side / longer
+        new_height, new_width = new_height * scale, new_width * scale
+    return max(1, int(new_height + 0.5)), max(1, int(new_width + 0.5))
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """An image (H, W, 3) uint8 resized to `size` (h, w), bilinear, antialiased where it shrinks."""
+    """Resize an image (H, W, 3) uint8 to `size` (h, w): bilinear, antialiased where it shrinks."""
     if image.shape[:2] == size:
         return image
     height, width = size
@@ -39,20 +39,29 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def image_tensor(image: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
-    """(H, W, 3) uint8 as (3, H, W) float32 in 0..255."""
-    image = np.ascontiguousarray(image)  # torch takes no negative strides, such as of BGR turned to RGB
+    """Convert an image (H, W, 3) uint8 to a tensor (3, H, W) float32 in 0..255."""
+    image = np.ascontiguousarray(
+        image
+    )  # torch accepts no negative strides, such as those of BGR flipped to RGB
     return torch.tensor(image, dtype=torch.float32, device=device).permute(2, 0, 1).contiguous()
 
 
 def upsample_bands(
     scores: Tensor, size: tuple[int, int], band_rows: int | None = None
 ) -> Iterator[tuple[int, Tensor]]:
-    """Bilinear (align_corners False) resizing of (T, h, w) to `size` (H, W), some rows at a time.
+    """Resize score maps bilinearly (align_corners False), a band of rows at a time.
 
-    Yields (first row, scores (T, rows, W)); memory is T * rows * W whatever H. Each value is
-    the same bits for every `band_rows`. It equals `torch.nn.functional.interpolate` up to float
-    rounding (1e-6 of the largest score): that function has several kernels, chosen by T and size, which
-    already differ from each other by as much.
+    Memory is T * rows * W values, whatever H. Each value is bit-identical for every `band_rows`, and equals
+    that of `torch.nn.functional.interpolate` up to float rounding (1e-6 of the largest score): that function
+    has several kernels, chosen by T and size, which already differ from each other by as much.
+
+    Args:
+        scores: (T, h, w).
+        size: (H, W).
+        band_rows: Rows of a band; None for about 4 MiB.
+
+    Yields:
+        Pairs (first row, scores (T, rows, W) float32 on the CPU).
     """
     height, width = size
     scores = scores.float().cpu()
@@ -70,7 +79,7 @@ def upsample_bands(
 
 
 def upsample(scores: Tensor, size: tuple[int, int]) -> np.ndarray:
-    """The whole of `upsample_bands`: float32 (T, H, W). Takes 4 * T * H * W bytes."""
+    """Return all bands of `upsample_bands` as one array (T, H, W) float32, 4 * T * H * W bytes."""
     whole = np.empty((scores.shape[0], *size), np.float32)
     for start, band in upsample_bands(scores, size):
         whole[:, start : start + band.shape[1]] = band.numpy()
@@ -78,10 +87,15 @@ def upsample(scores: Tensor, size: tuple[int, int]) -> np.ndarray:
 
 
 def label_map(scores: Tensor, size: tuple[int, int], band_rows: int | None = None) -> np.ndarray:
-    """Ids (H, W) of the best class after resizing (T, h, w) to `size`: arg-max of `upsample`.
+    """Return the best class of every pixel after resizing: the arg-max of `upsample`, in bands of rows.
 
-    uint8 for up to 255 classes, else uint16; of equal scores the first class wins. The upsampled
-    scores exist for a band of rows only.
+    Args:
+        scores: (T, h, w).
+        size: (H, W).
+        band_rows: As in `upsample_bands`.
+
+    Returns:
+        Class ids (H, W), uint8 for up to 255 classes, else uint16; of equal scores the first class wins.
     """
     ids = np.empty(size, label_dtype(scores.shape[0]))
     for start, band in upsample_bands(scores, size, band_rows):
@@ -90,8 +104,8 @@ def label_map(scores: Tensor, size: tuple[int, int], band_rows: int | None = Non
 
 
 def _taps(source: int, target: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """For each target index the two source indices that it lies between, and their weights."""
-    # Rounded where PyTorch rounds: the scale and the position to float32, their product not.
+    """Return for each target index the two source indices that it lies between, and their weights."""
+    # Rounded where PyTorch rounds: scale and position to float32, but not their product.
     scale = torch.tensor(source / target, dtype=torch.float32).double()
     centres = torch.arange(target, dtype=torch.float64) + 0.5
     position = (centres * scale - 0.5).float().clamp_(min=0)

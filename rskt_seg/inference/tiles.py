@@ -1,8 +1,10 @@
-"""A large image in tiles, for models that answer at the size of what they see (BiCoR-Seg)."""
+"""Inference in tiles, for models whose logits have the size of their input (BiCoR-Seg)."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from rskt_seg.errors import ConfigError
@@ -14,8 +16,24 @@ TILE = 1024
 """Side (px) of a tile: that of the patches of the published evaluation."""
 
 
+class HasLogits(Protocol):
+    """What a model returns: `logits` (B, T, h, w)."""
+
+    @property
+    def logits(self) -> Tensor: ...
+
+
+class ImageModel(Protocol):
+    """A model that is called with images (B, 3, h, w) float32 in 0..255."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def __call__(self, images: Tensor, /, **options: object) -> HasLogits: ...
+
+
 def tile_logits(
-    model: nn.Module,
+    model: ImageModel,
     image: Tensor,
     *,
     tile: int = TILE,
@@ -23,16 +41,25 @@ def tile_logits(
     views: Sequence[View] = VIEWS["none"],
     **options: object,
 ) -> Tensor:
-    """Logits (T, H, W) float32 on the CPU of one image (3, H, W) RGB in 0..255, of any dtype and device.
+    """Compute the logits of an image of any size.
 
-    An image of at most `tile` px a side is seen as a whole. A larger one is seen in tiles every
-    `tile - overlap` px, the last of each axis shifted inside; where tiles overlap, the mean of their logits
-    counts. The published evaluation has tiles without overlap. `views` are those of every tile.
+    An image of at most `tile` px a side goes through the model as a whole, a larger one in tiles: see
+    `tiled`. The published evaluation has tiles without overlap. Call it inside
+    `rskt_seg.inference.predict.evaluating(model)`.
 
-    The model is called as `model(images, **options)` with images (1, 3, h, w) and returns an object with
-    `.logits` (1, T, h, w). Call it inside `rskt_seg.inference.predict.evaluating(model)`.
+    Args:
+        model: Returns logits (1, T, h, w) of the size of its input.
+        image: (3, H, W) RGB in 0..255, of any dtype and device.
+        tile: Side (px) of a tile.
+        overlap: Overlap (px) of neighbouring tiles.
+        views: Test-time augmentation of every tile.
+        **options: Further keywords of the model's call.
 
-    Raises `ConfigError` unless tile >= 1 and 0 <= overlap < tile, and without views.
+    Returns:
+        Logits (T, H, W) float32 on the CPU.
+
+    Raises:
+        ConfigError: Unless tile >= 1 and 0 <= overlap < tile, and if there are no views.
     """
 
     def predict(images: Tensor) -> Tensor:
@@ -44,24 +71,34 @@ def tile_logits(
 def tiled(
     predict: Callable[[Tensor], Tensor], image: Tensor, *, tile: int, overlap: int = 0, stride: int = 1
 ) -> Tensor:
-    """The mean of what `predict` says of the tiles of an image (3, H, W): float32 on the CPU.
+    """Apply a function to the tiles of an image; where tiles overlap, the mean of their maps counts.
 
-    `predict` maps (1, 3, h, w) float32 to (1, K, ceil(h / stride), ceil(w / stride)); the result is (K,
-    ceil(H / stride), ceil(W / stride)). Tiles and overlaps are rounded down to whole cells of `stride` px, so
-    that the cells of all tiles lie on one grid. Raises as `tile_logits`.
+    Tiles begin every `tile - overlap` px; the last of each axis is shifted inside the image.
+
+    Args:
+        predict: Maps (1, 3, h, w) float32 to (1, K, ceil(h / stride), ceil(w / stride)).
+        image: (3, H, W).
+        tile: Side (px) of a tile.
+        overlap: Overlap (px) of neighbouring tiles.
+        stride: Pixels of a cell of the maps. Tile and overlap are rounded down to whole cells, so that the
+            cells of all tiles lie on one grid.
+
+    Returns:
+        Maps (K, ceil(H / stride), ceil(W / stride)) float32 on the CPU.
+
+    Raises:
+        ConfigError: Unless tile >= 1 and 0 <= overlap < tile.
     """
     if not (tile >= 1 and 0 <= overlap < tile):
-        raise ConfigError(
-            f"tiles need a side of at least 1 and 0 <= overlap < side; found side {tile}, overlap {overlap}"
-        )
+        raise ConfigError(f"tile >= 1 and 0 <= overlap < tile expected; found tile {tile}, overlap {overlap}")
     height, width = (-(-side // stride) for side in image.shape[1:])
     side = max(1, tile // stride)
     grid = window_grid(height, width, side, side - min(overlap // stride, side - 1))
 
     def tiles() -> Iterator[tuple[Window, Tensor]]:
-        hidden = None if len(grid) > 1 else True  # None shows the bar in a terminal alone
+        hidden = None if len(grid) > 1 else True  # None shows the bar in a terminal only
         for window in tqdm(grid, desc="tiles", unit="tile", leave=False, disable=hidden):
-            rows, columns = (slice(s.start * stride, s.stop * stride) for s in (window.rows, window.columns))
+            rows, columns = (slice(s.start * stride, s.stop * stride) for s in window.slices)
             yield window, predict(image[None, :, rows, columns].float())[0].float().cpu()
 
     return blend(tiles(), width)

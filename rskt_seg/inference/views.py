@@ -1,6 +1,6 @@
-"""Views of an image for test-time augmentation: mirrored, turned and resized, and the way back.
+"""Views of an image for test-time augmentation: flipped, rotated and resized, and back.
 
-The sets of BiCoR-Seg's published evaluation are in `VIEWS`; its protocol averages logits, not scores.
+`VIEWS` holds the sets of BiCoR-Seg's published evaluation, which averages logits, not probabilities.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,9 +16,13 @@ from rskt_seg.errors import ConfigError
 
 @dataclass(frozen=True)
 class View:
-    """Mirror left-right, mirror up-down, turn counter-clockwise by quarters, resize: in this order.
+    """A flip, rotation and resizing of an image, in this order.
 
-    `scale` multiplies both sides, rounded down to whole pixels.
+    Attributes:
+        hflip: Flip left-right.
+        vflip: Flip up-down.
+        turns: Counter-clockwise rotation by quarter turns.
+        scale: Factor of both sides, which are rounded down to whole pixels.
     """
 
     hflip: bool = False
@@ -27,35 +31,37 @@ class View:
     scale: float = 1.0
 
     def apply(self, images: Tensor) -> Tensor:
-        """Images (B, C, H, W) -> the view, float where it is resized (bicubic, without antialiasing).
+        """Return the view of images (B, C, H, W); float if it is resized (bicubic, not antialiased).
 
-        Raises `ConfigError` where a side would shrink to nothing.
+        Raises:
+            ConfigError: If a side would shrink to nothing.
         """
-        images = _turned(_flip(images, self.hflip, self.vflip), self.turns)
+        images = _rotate(_flip(images, self.hflip, self.vflip), self.turns)
         if self.scale == 1:
             return images
-        size = tuple(int(side * self.scale) for side in images.shape[2:])
-        if 0 in size:
+        height, width = (int(side * self.scale) for side in images.shape[2:])
+        if 0 in (height, width):
             raise ConfigError(f"an image of {tuple(images.shape[2:])} px has no view at scale {self.scale}")
-        return _resize(images, size)
+        return _resize(images, (height, width))
 
     def undo(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
-        """Maps (B, K, h, w) of the view -> those of the image of `size` (H, W), at that size."""
-        turned = size if self.turns % 2 == 0 else size[::-1]
-        return _flip(_turned(_resize(maps, turned), -self.turns), self.hflip, self.vflip)
+        """Return maps (B, K, h, w) of the view as those of the image of `size` (H, W), at that size."""
+        height, width = size
+        rotated = (height, width) if self.turns % 2 == 0 else (width, height)
+        return _flip(_rotate(_resize(maps, rotated), -self.turns), self.hflip, self.vflip)
 
 
 def _flip(x: Tensor, hflip: bool, vflip: bool) -> Tensor:
     dims = [dim for dim, flipped in ((3, hflip), (2, vflip)) if flipped]
-    return x.flip(dims) if dims else x  # no copy, which counts where maps are large
+    return x.flip(dims) if dims else x  # flip() copies even for no dims, which costs memory for large maps
 
 
-def _turned(x: Tensor, turns: int) -> Tensor:
+def _rotate(x: Tensor, turns: int) -> Tensor:
     return torch.rot90(x, turns, (2, 3)) if turns % 4 else x
 
 
 def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    if tuple(x.shape[2:]) == tuple(size):
+    if tuple(x.shape[2:]) == size:
         return x
     x = x if x.is_floating_point() else x.float()
     return F.interpolate(x, size=size, mode="bicubic", align_corners=False)
@@ -67,7 +73,7 @@ def product_views(
     turns: Sequence[int] = (0,),
     scales: Sequence[float] = (1.0,),
 ) -> tuple[View, ...]:
-    """Every combination of the given values."""
+    """Return the views of every combination of the given values."""
     return tuple(View(*values) for values in product(hflips, vflips, turns, scales))
 
 
@@ -81,27 +87,40 @@ VIEWS: dict[str, tuple[View, ...]] = {
     "d4_potsdam": product_views(_BOTH, _BOTH, scales=_SCALES),
     "d4_vaihingen": product_views(_BOTH, _BOTH, turns=(0, 1), scales=(0.5, *_SCALES)),
 }
-"""Named sets. "lr" and "d4_*" are the published ones of BiCoR-Seg, of which the latter differ by data set and
-are no D4 group; "dihedral" is: the eight mirrored and turned copies."""
+"""Named sets of views.
+
+"lr" and "d4_*" are those of BiCoR-Seg's published evaluation; the latter differ by dataset and are not the
+dihedral group D4, which is "dihedral": the eight flipped and rotated copies.
+"""
 
 
 def average_views(
     predict: Callable[[Tensor], Tensor], images: Tensor, views: Sequence[View] = VIEWS["lr"]
 ) -> Tensor:
-    """The plain mean over `views` of what `predict` says of each, brought back to the image.
+    """Average the maps that a function gives for several views of images, one view at a time in memory.
 
     Args:
-        predict: (B, C, h, w) -> maps (B, K, h', w') such as logits; maps of another size than the view are
-            resized bicubically.
+        predict: Maps (B, C, h, w) to maps (B, K, h', w') such as logits; maps of another size than the view
+            are resized bicubically.
         images: (B, C, H, W).
+        views: Which views count, all equally.
 
-    Returns (B, K, H, W). One view at a time is in memory. Raises `ConfigError` without views.
+    Returns:
+        Maps (B, K, H, W).
+
+    Raises:
+        ConfigError: If there are no views.
     """
+    check_views(views)
+    size = (images.shape[2], images.shape[3])
+    maps_of_views = (view.undo(predict(view.apply(images)), size) for view in views)
+    total = next(maps_of_views)
+    for maps in maps_of_views:
+        total = total + maps
+    return total / len(views)
+
+
+def check_views(views: Sequence[View]) -> None:
+    """Raise `ConfigError` if there are no views."""
     if not views:
         raise ConfigError("at least one view is needed; VIEWS['none'] is the image alone")
-    size = (images.shape[2], images.shape[3])
-    total: Tensor | None = None
-    for view in views:
-        maps = view.undo(predict(view.apply(images)), size)
-        total = maps if total is None else total + maps
-    return total / len(views)

@@ -1,8 +1,8 @@
-"""What all pictures share: figures that matplotlib draws off screen. It is imported on use."""
+"""Figures that matplotlib draws off screen, and what their panels share. matplotlib is imported on use."""
 
 import io
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+import textwrap
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from PIL import Image
@@ -10,48 +10,80 @@ from PIL import Image
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
     from matplotlib.patches import Patch
 
-NOTHING = np.array([225, 225, 225], np.uint8)
-"""The colour of pixels without a class."""
-EMPTY = np.array([255, 255, 255], np.uint8)
-"""What a map is left as where the image holds no data, if that is told from being without a class."""
-_PANEL_PIXELS = 1000
+Extent = tuple[float, float, float, float]
+"""Where a picture lies on its axes: left, right, bottom, top."""
+Interpolation = Literal["antialiased", "bilinear", "nearest"]
+
+UNLABELLED_COLOR = np.array([225, 225, 225], np.uint8)
+"""Light grey: pixels without a class (nodata, ignore_label)."""
+NODATA_COLOR = np.array([255, 255, 255], np.uint8)
+"""White: pixels where the image holds no data, in pictures that tell them from pixels without a class."""
+_MAX_PANEL_SIDE = 1000
 _DPI = 150
+_HEAT_ALPHA = 0.6
 
 
-def panel_inches(height: int, width: int, longest: float, least: float) -> tuple[float, float]:
-    """(width, height) of a panel in inches for an image, the aspect ratio kept unless it is extreme."""
+def image_size(image: np.ndarray) -> tuple[int, int]:
+    """Return (height, width) of an image or label map."""
+    height, width = image.shape[:2]
+    return height, width
+
+
+def panel_inches(size: tuple[int, int], longest: float, least: float) -> tuple[float, float]:
+    """Return (width, height) in inches of the panel of an image.
+
+    Args:
+        size: (H, W) of the image, whose aspect ratio is kept unless it is extreme.
+        longest: Inches of the longer side.
+        least: Inches that no side falls below.
+    """
+    height, width = size
     scale = longest / max(height, width)
     return max(width * scale, least), max(height * scale, least)
 
 
-def reduced(array: np.ndarray, kind: Image.Resampling) -> np.ndarray:
-    """An image or label map with no more pixels than a panel can show."""
-    height, width = array.shape[:2]
-    step = max(height, width) / _PANEL_PIXELS
-    if step <= 1:
+def shrink_image(image: np.ndarray) -> np.ndarray:
+    """Resize an image (bilinear) to at most 1000 px a side, which is all that a panel can show."""
+    return _shrink(image, Image.Resampling.BILINEAR)
+
+
+def shrink_labels(labels: np.ndarray) -> np.ndarray:
+    """Resize a label map or mask (nearest) to at most 1000 px a side, which is all that a panel can show."""
+    if labels.dtype == bool:
+        return _shrink(labels.astype(np.uint8), Image.Resampling.NEAREST).astype(bool)
+    return _shrink(labels, Image.Resampling.NEAREST)
+
+
+def _shrink(array: np.ndarray, resampling: Image.Resampling) -> np.ndarray:
+    height, width = image_size(array)
+    factor = max(height, width) / _MAX_PANEL_SIDE
+    if factor <= 1:
         return array
-    size = (max(1, round(width / step)), max(1, round(height / step)))
-    return np.asarray(Image.fromarray(array).resize(size, kind))
-
-
-def show(axis: "Axes", picture: np.ndarray, title: str, shape: tuple[int, ...], interpolation: str) -> None:
-    """Draw a picture of an image of `shape` (H, W), of which it may be a reduction."""
-    axis.imshow(picture, interpolation=interpolation, extent=(0, shape[1], shape[0], 0))
-    axis.set_title(title, fontsize=10)
-    axis.set_axis_off()
+    size = (max(1, round(width / factor)), max(1, round(height / factor)))
+    return np.asarray(Image.fromarray(array).resize(size, resampling))
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure of a size in inches."""
+    """Return an empty figure; its size is in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=_DPI, layout="constrained", facecolor="white")
 
 
-def drawn(figure: "Figure") -> np.ndarray:
-    """A figure as an RGB picture (H, W, 3) uint8."""
+def add_panels(figure: "Figure", rows: int, columns: int) -> "list[list[Axes]]":
+    """Add a grid of empty panels without axes; returns them row by row."""
+    panels: list[list[Axes]] = figure.subplots(rows, columns, squeeze=False).tolist()
+    for row in panels:
+        for panel in row:
+            panel.set_axis_off()
+    return panels
+
+
+def render(figure: "Figure") -> np.ndarray:
+    """Render a figure to a picture (H, W, 3) uint8 RGB."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)
@@ -60,19 +92,69 @@ def drawn(figure: "Figure") -> np.ndarray:
     return np.asarray(Image.open(file).convert("RGB"))
 
 
-def color_patches(
-    names: Sequence[str], colors: np.ndarray, listed: Iterable[int], endings: Sequence[str]
-) -> "list[Patch]":
-    """Handles of a legend: for each t `listed` the colour `colors[t]` (uint8) and `names[t] + endings[t]`."""
+def fill_panel(
+    panel: "Axes", picture: np.ndarray, title: str, size: tuple[int, int], interpolation: Interpolation
+) -> None:
+    """Draw a picture, perhaps shrunk, of an image of `size` (H, W), and its title."""
+    panel.imshow(picture, interpolation=interpolation, extent=full_extent(size))
+    panel.set_title(title, fontsize=10)
+
+
+def full_extent(size: tuple[int, int]) -> Extent:
+    """Return the extent of a picture that covers an image of `size` (H, W)."""
+    height, width = size
+    return (0, width, height, 0)
+
+
+def draw_heat(panel: "Axes", values: np.ndarray, extent: Extent, highest: float = 1.0) -> "AxesImage":
+    """Draw a map (h, w) translucently over what the panel shows, on a colour scale from 0 to `highest`."""
+    return panel.imshow(
+        values,
+        extent=extent,
+        cmap="turbo",
+        interpolation="bilinear",
+        vmin=0,
+        vmax=highest,
+        alpha=_HEAT_ALPHA,
+    )
+
+
+def legend_patch(color: np.ndarray, text: str) -> "Patch":
+    """Return the legend handle of a colour (3,) uint8."""
     from matplotlib.patches import Patch
 
-    return [
-        # A dollar sign would start a formula.
-        Patch(
-            facecolor=colors[t] / 255,
-            edgecolor="0.4",
-            lw=0.5,
-            label=f"{names[t]}{endings[t]}".replace("$", r"\$"),
-        )
-        for t in listed
-    ]
+    return Patch(facecolor=tuple(color / 255), edgecolor="0.4", lw=0.5, label=escape_dollars(text))
+
+
+def escape_dollars(text: str) -> str:
+    """Escape dollar signs, which would start a formula."""
+    return text.replace("$", r"\$")
+
+
+class ClassGrid:
+    """A figure of maps in rows, with a column for each class after a first column that holds the image.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        rows: Number of rows.
+        columns: Number of columns of maps.
+        longest: Inches of the longer side of a panel.
+    """
+
+    def __init__(self, image: np.ndarray, rows: int, columns: int, longest: float) -> None:
+        self.extent = full_extent(image_size(image))
+        width, height = panel_inches(image_size(image), longest, 1.2)
+        self.figure = new_figure((columns + 1) * width + 0.6, rows * (height + 0.25))
+        self.panels = add_panels(self.figure, rows, columns + 1)
+        self._letters = int(width / 0.08)
+        fill_panel(self.panels[0][0], shrink_image(image), "Image", image_size(image), "antialiased")
+
+    def panel(self, row: int, column: int, row_name: str, title: str) -> "Axes":
+        """Return the panel of a map; the first of its row gets the row's name, the others may get a title."""
+        panel = self.panels[row][column + 1]
+        if title:
+            text = textwrap.fill(title, self._letters, break_long_words=False)
+            panel.set_title(text, fontsize=8, parse_math=False)
+        if column == 0:
+            panel.text(-0.06, 0.5, row_name, transform=panel.transAxes, rotation=90, ha="right", va="center")
+        return panel

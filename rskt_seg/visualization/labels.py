@@ -1,108 +1,132 @@
-"""Pictures of results: overlays, label maps with a legend, comparisons with a truth.
-
-Every function returns an RGB picture (H, W, 3) uint8. matplotlib draws off screen and is imported on use.
-"""
+"""Pictures of label maps: overlays, label maps beside image and truth, legends."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
+from rskt_seg.visualization.errors import WRONG_COLOR, fade_image, pixel_accuracy, scored_pixels
 from rskt_seg.visualization.figures import (
-    NOTHING,
-    color_patches,
-    drawn,
+    UNLABELLED_COLOR,
+    add_panels,
+    fill_panel,
+    image_size,
+    legend_patch,
     new_figure,
     panel_inches,
-    reduced,
-    show,
+    render,
+    shrink_image,
+    shrink_labels,
 )
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-_WRONG = np.array([214, 39, 40], np.uint8)
-_ROWS = 256
+_BAND_ROWS = 256
 _PANEL_INCHES = 4.5
 _LEAST_INCHES = 1.6
-_LISTED_CLASSES = 40
+_MAX_LISTED = 40
 
 
 def colorize(labels: np.ndarray, colors: np.ndarray) -> np.ndarray:
-    """Label map (H, W) as a picture; ids without a colour (nodata) become light grey."""
-    table = np.concatenate([colors.astype(np.uint8), NOTHING[None]])
+    """Return a label map (H, W) in the colours of its classes; ids without a colour become light grey."""
+    table = np.concatenate([colors.astype(np.uint8), UNLABELLED_COLOR[None]])
     return table[np.minimum(labels, len(colors))]
 
 
-def overlay(
+def draw_overlay(
     image: np.ndarray,
     labels: np.ndarray,
     colors: np.ndarray,
+    *,
     alpha: float = 0.45,
     background: int | None = None,
 ) -> np.ndarray:
-    """The image (H, W, 3) tinted by class, with class borders in full colour.
+    """Tint an image by class and draw the borders between classes in full colour.
 
-    Args: labels (H, W); colors (T, 3) uint8; alpha 0..1, the share of the class colour. Pixels whose id
-    has no colour (nodata) or is that of the `background` show the image alone.
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        labels: (H, W) class ids. Pixels whose id has no colour show the image alone.
+        colors: (K, 3) uint8 RGB.
+        alpha: Share of the class colour, 0..1.
+        background: Id of the background class, which is left untinted too.
+
+    Returns:
+        Picture (H, W, 3) uint8 RGB.
     """
-    tinted = np.empty_like(image)
+    picture = np.empty_like(image)
     borders = _borders(labels, background)
-    tints = np.arange(len(colors) + 1) < len(colors)
+    tinted = np.arange(len(colors) + 1) < len(colors)
     if background is not None:
-        tints[background] = False
-    for start in range(0, len(labels), _ROWS):
-        rows = slice(start, start + _ROWS)
+        tinted[background] = False
+    for start in range(0, len(labels), _BAND_ROWS):  # a band at a time, for float copies of a large image
+        rows = slice(start, start + _BAND_ROWS)
         share = np.where(borders[rows], np.float32(1), np.float32(alpha))
-        share *= tints[np.minimum(labels[rows], len(colors))]
-        painted = colorize(labels[rows], colors).astype(np.float32)
-        painted -= image[rows]
-        painted *= share[:, :, None]
-        tinted[rows] = np.rint(painted + image[rows])
-    return tinted
+        share *= tinted[np.minimum(labels[rows], len(colors))]
+        difference = colorize(labels[rows], colors).astype(np.float32)
+        difference -= image[rows]
+        difference *= share[:, :, None]
+        picture[rows] = np.rint(difference + image[rows])
+    return picture
 
 
-def legend(names: Sequence[str], colors: np.ndarray) -> np.ndarray:
-    """The colours of all classes with their names, alone."""
-    figure = new_figure(3.0, 0.3 * len(names))
-    handles = color_patches(names, colors, range(len(names)), [""] * len(names))
-    figure.legend(handles=handles, loc="center", frameon=False, ncols=max(1, len(names) // 30))
-    return drawn(figure)
+def draw_legend(class_names: Sequence[str], colors: np.ndarray) -> np.ndarray:
+    """Draw the legend of all classes, alone.
+
+    Args:
+        class_names: K names.
+        colors: (K, 3) uint8 RGB.
+
+    Returns:
+        Picture (H, W, 3) uint8 RGB.
+    """
+    figure = new_figure(3.0, 0.3 * len(class_names))
+    handles = [legend_patch(colors[k], name) for k, name in enumerate(class_names)]
+    figure.legend(handles=handles, loc="center", frameon=False, ncols=max(1, len(class_names) // 30))
+    return render(figure)
 
 
-def label_picture(
+def draw_labels(
+    image: np.ndarray | None,
     labels: np.ndarray,
+    class_names: Sequence[str],
     colors: np.ndarray,
-    names: Sequence[str],
     *,
-    image: np.ndarray | None = None,
     truth: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Panels side by side over a legend that gives the share of each class.
+    """Draw a label map beside its image and truth, over a legend with the share of each class.
 
-    Always the label map (H, W) `labels`; before it `image` (H, W, 3) uint8 if given; after it the label
-    map `truth` (H, W) if given, and where the two differ. An id outside 0..T-1 is nodata: it has no
-    class, and where either map has none nothing is right or wrong. Beyond 40 classes the legend lists
-    only those that occur.
+    With `truth` two panels more show it and the pixels where it differs from `labels`; where either has no
+    class, a pixel is neither right nor wrong. Beyond 40 classes the legend lists only those that occur.
+
+    Args:
+        image: (H, W, 3) uint8 RGB for the first panel, None to leave it out.
+        labels: (H, W) class ids.
+        class_names: K names.
+        colors: (K, 3) uint8 RGB.
+        truth: (H, W) class ids.
+
+    Returns:
+        Picture (H, W, 3) uint8 RGB.
     """
-    shown = [labels] if truth is None else [labels, truth]
-    small = [reduced(array, Image.Resampling.NEAREST) for array in shown]
-    panels = [("Prediction", colorize(small[0], colors))]
-    if image is not None:
-        image = reduced(image, Image.Resampling.BILINEAR)
-        panels.insert(0, ("Image", image))
+    size, small = image_size(labels), shrink_labels(labels)
+    backdrop = None if image is None else shrink_image(image)
+    pictures = [("Prediction", colorize(small, colors))]
+    if backdrop is not None:
+        pictures.insert(0, ("Image", backdrop))
     if truth is not None:
-        accuracy = _accuracy(labels, truth, len(names))
-        panels.append(("Ground truth", colorize(small[1], colors)))
-        panels.append((f"Errors (pixel accuracy {accuracy:.1%})", _errors(*small, len(names), image)))
-    figure, axes = _row_of_panels(len(panels), labels.shape)
-    for axis, (title, picture) in zip(axes, panels, strict=True):
-        show(axis, picture, title, labels.shape, "antialiased" if picture is image else "nearest")
-    handles = _legend_handles(shown, colors, names)
-    widest = max((len(handle.get_label()) for handle in handles), default=1)
+        small_truth = shrink_labels(truth)
+        accuracy = pixel_accuracy(labels, truth, len(class_names))
+        errors = _mark_errors(backdrop, small, small_truth, len(class_names))
+        pictures.append(("Ground truth", colorize(small_truth, colors)))
+        pictures.append((f"Errors (pixel accuracy {accuracy:.1%})", errors))
+    width, height = panel_inches(size, _PANEL_INCHES, _LEAST_INCHES)
+    figure = new_figure(max(len(pictures) * width + 0.2 * (len(pictures) - 1), 3.5), height + 0.9)
+    (panels,) = add_panels(figure, 1, len(pictures))
+    for panel, (title, picture) in zip(panels, pictures, strict=True):
+        fill_panel(panel, picture, title, size, "antialiased" if picture is backdrop else "nearest")
+    handles = _legend_handles([labels] if truth is None else [labels, truth], class_names, colors)
+    widest = max((len(str(handle.get_label())) for handle in handles), default=1)
     columns = max(1, int(figure.get_figwidth() / (0.5 + 0.085 * widest)))
     figure.legend(
         handles=handles,
@@ -111,50 +135,43 @@ def label_picture(
         frameon=False,
         fontsize=9,
     )
-    return drawn(figure)
+    return render(figure)
 
 
-def _accuracy(labels: np.ndarray, truth: np.ndarray, classes: int) -> float:
-    scored = (truth < classes) & (labels < classes)
-    return float((labels == truth)[scored].mean()) if scored.any() else float("nan")
-
-
-def _errors(labels: np.ndarray, truth: np.ndarray, classes: int, image: np.ndarray | None) -> np.ndarray:
-    """Where prediction and truth differ, over the image in faded grey."""
-    picture = np.full((*labels.shape, 3), 255, np.uint8)
-    if image is not None:
-        grey = np.asarray(Image.fromarray(image).convert("L"), dtype=np.float32)
-        picture[:] = (150 + grey * (105 / 255))[:, :, None]
-    scored = (truth < classes) & (labels < classes)
-    picture[~scored] = NOTHING
-    picture[scored & (labels != truth)] = _WRONG
+def _mark_errors(
+    image: np.ndarray | None, labels: np.ndarray, truth: np.ndarray, num_classes: int
+) -> np.ndarray:
+    """Paint pixels where labels and truth differ red, over the faded image or white."""
+    picture = np.full((*labels.shape, 3), 255, np.uint8) if image is None else fade_image(image)
+    scored = scored_pixels(labels, truth, num_classes)
+    picture[~scored] = UNLABELLED_COLOR
+    picture[scored & (labels != truth)] = WRONG_COLOR
     return picture
 
 
-def _legend_handles(shown: list[np.ndarray], colors: np.ndarray, names: Sequence[str]) -> "list[Patch]":
-    counts = [np.bincount(np.minimum(m, len(names)).ravel(), minlength=len(names) + 1) for m in shown]
-    share = counts[0][:-1] / max(counts[0][:-1].sum(), 1)
-    listed = range(len(names))
-    if len(names) > _LISTED_CLASSES:
-        listed = np.flatnonzero(sum(counts)[:-1])
-    handles = color_patches(names, colors, listed, [f"  {part:.1%}" for part in share])
-    if any(count[-1] for count in counts):
-        handles += color_patches(["not classified"], NOTHING[None], [0], [""])
+def _legend_handles(
+    maps: Sequence[np.ndarray], class_names: Sequence[str], colors: np.ndarray
+) -> "list[Patch]":
+    """Return legend handles with each class's share in the first of the label maps."""
+    number = len(class_names)
+    counts = np.stack([np.bincount(np.minimum(m, number).ravel(), minlength=number + 1) for m in maps])
+    shares = counts[0, :-1] / max(counts[0, :-1].sum(), 1)
+    listed = range(number) if number <= _MAX_LISTED else np.flatnonzero(counts.sum(axis=0)[:-1]).tolist()
+    handles = [legend_patch(colors[k], f"{class_names[k]}  {shares[k]:.1%}") for k in listed]
+    if counts[:, -1].any():
+        handles.append(legend_patch(UNLABELLED_COLOR, "not classified"))
     return handles
 
 
-def _row_of_panels(number: int, shape: tuple[int, ...]) -> "tuple[Figure, Sequence[Axes]]":
-    width, height = panel_inches(*shape, _PANEL_INCHES, _LEAST_INCHES)
-    figure = new_figure(max(number * width + 0.2 * (number - 1), 3.5), height + 0.9)
-    return figure, figure.subplots(1, number, squeeze=False)[0]
-
-
 def _borders(labels: np.ndarray, background: int | None) -> np.ndarray:
-    """(H, W) bool: pixels whose right or lower neighbour has another label, or any the background's."""
+    """Return (H, W) bool: pixels whose right or lower neighbour has another label.
+
+    Foreground pixels beside the background count on all four sides, for the background shows no border.
+    """
     borders = np.zeros(labels.shape, bool)
     borders[:-1] |= labels[:-1] != labels[1:]
     borders[:, :-1] |= labels[:, :-1] != labels[:, 1:]
-    if background is not None:  # which shows no border of its own
+    if background is not None:
         borders[1:] |= labels[:-1] == background
         borders[:, 1:] |= labels[:, :-1] == background
     return borders

@@ -20,7 +20,8 @@ from rskt_seg.d2.segmentor import plain_model
 from rskt_seg.d2.specs import class_names
 from rskt_seg.d2.tta import with_augmentation
 from rskt_seg.errors import CheckpointError, ConfigError, DatasetError, VocabularyError, WeightsNotFoundError
-from rskt_seg.inference.contexts import augmented_score_map, patch_grid, score_map
+from rskt_seg.inference.contexts import patch_grid
+from rskt_seg.inference.patches import augmented_score_map, score_map
 from rskt_seg.inference.views import VIEWS, average_views
 from rskt_seg.synthetic.miniature import write_dlrsd
 from tests.checkpoints.test_fctl import encoders as published_contexts
@@ -107,7 +108,7 @@ def test_patches_are_scored_as_the_published_way_through_an_image_says():
     model, data = segmentor("fctl"), entry(100, 130)
     pixels = data["image"].permute(1, 2, 0).numpy()
     with torch.inference_mode():
-        summed = score_map(plain_model(model), pixels, min_overlap=16, batch_size=2)
+        summed = score_map(plain_model(model), pixels, overlap=16, batch_size=2)
     found = maps(model, data)[0]
     assert torch.equal(found.argmax(dim=0), summed.argmax(dim=0))
     torch.testing.assert_close(found, (summed / seen_by(100, 130)).softmax(dim=0), atol=1e-5, rtol=0)
@@ -141,7 +142,7 @@ def test_augmentation_averages_the_logits_of_the_views_that_the_configuration_na
     model = segmentor("fctl")
     with torch.inference_mode():
         pixels = data["image"].permute(1, 2, 0).numpy()
-        logits = augmented_score_map(plain_model(model), pixels, VIEWS["dihedral"], min_overlap=16)
+        logits = augmented_score_map(plain_model(model), pixels, VIEWS["dihedral"], overlap=16)
     (found,) = maps(with_augmentation(config("fctl"), model), data)
     expected = (logits / (8 * seen_by(64, 96))).softmax(dim=0)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)

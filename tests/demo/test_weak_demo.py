@@ -221,7 +221,7 @@ def test_the_crf_refines(demo):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--cams", "--present", "ship, water"], "no class of this model to make a CAM of: 'water'"),
+        (["--cams", "--present", "ship, water"], "no foreground class of this model: 'water'"),
         (["--cams", "--present", ""], "empty"),
         (["--present", "ship"], "give both or neither"),
         (["--heatmaps"], "heatmaps are shown by BiCoR-Seg models"),

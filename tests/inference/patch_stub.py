@@ -12,6 +12,7 @@ from rskt_seg.models.fctl import FCtL
 @dataclass(frozen=True)
 class Output:
     logits: Tensor
+    maps: None = None
 
 
 class PatchStub(FCtL):
@@ -41,7 +42,7 @@ class PatchStub(FCtL):
         self.encoded.append((name, tuple(images.shape)))
         return images.mean(dim=(2, 3), keepdim=True)
 
-    def forward(self, patches, contexts=None, windows=None):
+    def forward(self, patches, contexts=None, windows=None, return_maps=False):
         self.calls.append({"patches": patches, "contexts": contexts, "windows": windows})
         logits = F.conv2d(patches, self.weight, self.bias, padding=1)
         for context in (contexts or {}).values():

@@ -77,7 +77,7 @@ def close(actual, expected):
 @given(st.integers(1, 150), st.integers(1, 150), st.data())
 def test_the_patch_holds_the_pixel_and_the_query_cell_is_the_nearest(model, height, width, data):
     point = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
-    maps = shown(model, picture(height, width), point, min_overlap=10)
+    maps = shown(model, picture(height, width), point, overlap=10)
     assert maps.point == point
     (count,) = {view.attention.shape[0] for view in maps.contexts.values()}
     centres = 32 * np.arange(count) - 83 + 0.0

@@ -14,13 +14,15 @@ from PIL import Image
 from rskt_seg.errors import ConfigError
 from rskt_seg.inference.blend import sum_bands
 from rskt_seg.inference.contexts import (
-    augmented_score_map,
     context_window,
-    cut,
+    crop_window,
     patch_grid,
-    patch_logits,
     patch_starts,
     relative_window,
+)
+from rskt_seg.inference.patches import (
+    augmented_score_map,
+    patch_logits,
     score_bands,
     score_map,
     segment_patches,
@@ -61,7 +63,7 @@ def test_deepglobe_has_36_patches_with_120_px_overlap_and_inria_121():
 
 @pytest.mark.parametrize(("length", "side", "least"), [(0, 10, 2), (10, 5, 5), (10, 5, -1)])
 def test_a_grid_that_cannot_be_is_refused(length, side, least):
-    with pytest.raises(ConfigError, match="min_overlap"):
+    with pytest.raises(ConfigError, match="overlap"):
         patch_starts(length, side, least)
 
 
@@ -81,14 +83,14 @@ def test_contexts_are_cut_as_from_a_padded_image(height, width, factor):
     for patch in patch_grid(height, width, SIDE, OVERLAP):
         window = context_window(patch, factor)
         pixels = np.asarray(
-            Image.fromarray(cut(image, window)).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+            Image.fromarray(crop_window(image, window)).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
         )
         assert np.array_equal(pixels, plain_context(image, patch, factor, SIDE))
 
 
 def test_a_window_that_misses_the_image_is_black():
-    assert not cut(picture(1, 10, 10), Window(-8, -8, 8, 8)).any()
-    assert not cut(picture(1, 10, 10), Window(12, 30, 4, 4)).any()
+    assert not crop_window(picture(1, 10, 10), Window(-8, -8, 8, 8)).any()
+    assert not crop_window(picture(1, 10, 10), Window(12, 30, 4, 4)).any()
 
 
 def test_a_centred_context_lies_around_its_patch():
@@ -132,9 +134,9 @@ def close(actual, expected, atol=1e-3):
 def test_images_of_every_size_and_context_equal_the_plain_way(size, factors):
     image = picture(2, *size)
     model = colours(SIDE, factors=factors)
-    scores = score_map(model, image, min_overlap=OVERLAP, batch_size=3)
+    scores = score_map(model, image, overlap=OVERLAP, batch_size=3)
     close(scores, plain_scores(image, factors))
-    ids = segment_patches(model, image, min_overlap=OVERLAP)
+    ids = segment_patches(model, image, overlap=OVERLAP)
     assert np.array_equal(ids, scores.argmax(dim=0).numpy()) and ids.dtype == np.uint8
 
 
@@ -151,7 +153,7 @@ def test_eight_views_are_the_sum_of_eight_turned_images(size, factors):
             view = np.rot90(filled[:, ::-1] if mirrored else filled, quarters)
             scores = np.rot90(plain_scores(np.ascontiguousarray(view), factors), -quarters, axes=(1, 2))
             expected += scores[:, :, ::-1] if mirrored else scores
-    actual = augmented_score_map(colours(SIDE, factors=factors), image, min_overlap=OVERLAP)
+    actual = augmented_score_map(colours(SIDE, factors=factors), image, overlap=OVERLAP)
     # The whole image is turned after resizing, as published: Pillow rounds differently then.
     close(actual, expected[:, :height, :width], atol=3.0 if 0.0 in factors.values() else 1e-2)
 
@@ -162,7 +164,7 @@ def test_the_whole_image_is_resized_once_and_turned_with_the_views():
     model = colours(SIDE, factors={"large": 0.0})
     seen = []
     model.encode_context = lambda name, images: seen.append(images) or images.mean(dim=(2, 3), keepdim=True)
-    augmented_score_map(model, image, min_overlap=OVERLAP)
+    augmented_score_map(model, image, overlap=OVERLAP)
     assert len(seen) == 8
     upright = torch.from_numpy(
         np.array(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
@@ -175,7 +177,7 @@ def test_the_whole_image_is_resized_once_and_turned_with_the_views():
 def test_the_whole_image_is_encoded_once_and_its_place_is_told_for_every_patch():
     image = picture(5, 60, 40)
     model = colours(SIDE, factors={"medium": 2.0, "large": 0.0})
-    list(patch_logits(model, image, min_overlap=OVERLAP, batch_size=4))
+    list(patch_logits(model, image, overlap=OVERLAP, batch_size=4))
     assert model.encoded == [("large", (1, 3, SIDE, SIDE))]
     grid = patch_grid(60, 40, SIDE, OVERLAP)
     places = torch.cat([call["windows"]["large"] for call in model.calls])
@@ -188,8 +190,7 @@ def test_the_whole_image_is_encoded_once_and_its_place_is_told_for_every_patch()
 def test_the_batch_size_changes_no_score():
     image = picture(6, 70, 50)
     maps = [
-        score_map(colours(SIDE, factors=FACTORS[1]), image, min_overlap=OVERLAP, batch_size=n)
-        for n in (1, 4, 99)
+        score_map(colours(SIDE, factors=FACTORS[1]), image, overlap=OVERLAP, batch_size=n) for n in (1, 4, 99)
     ]
     assert torch.equal(maps[0], maps[1]) and torch.equal(maps[0], maps[2])
 
@@ -198,11 +199,11 @@ def test_the_batch_size_changes_no_score():
 def test_patches_of_another_side_than_the_network_sees_are_resized_there_and_back():
     image = picture(7, 60, 60)
     model = colours(2 * SIDE, seen=SIDE)
-    tiles = list(patch_logits(model, image, min_overlap=OVERLAP))
+    tiles = list(patch_logits(model, image, overlap=OVERLAP))
     assert model.calls[0]["patches"].shape[2:] == (SIDE, SIDE)
     assert all(logits.shape == (3, 2 * SIDE, 2 * SIDE) for _, logits in tiles)
     flat = np.full((60, 60, 3), (10, 20, 30), np.uint8)
-    scores = score_map(model, flat, min_overlap=OVERLAP)
+    scores = score_map(model, flat, overlap=OVERLAP)
     ratio = scores / torch.tensor([10.0, 20.0, 30.0])[:, None, None]
     close(ratio, ratio[:1].expand(3, -1, -1), 1e-4)
 
@@ -232,7 +233,7 @@ def test_views_of_a_model_of_whole_images_have_no_black_in_them():
 def test_scores_of_a_tall_image_leave_in_bands_of_at_most_a_patch():
     image = picture(9, 400, 30)
     row = 0
-    for top, band in score_bands(colours(SIDE), image, min_overlap=OVERLAP):
+    for top, band in score_bands(colours(SIDE), image, overlap=OVERLAP):
         assert top == row and band.shape[1] <= SIDE and band.shape[2] == 30
         row += band.shape[1]
     assert row == 400
@@ -270,7 +271,7 @@ def test_logits_are_added_in_single_precision_whatever_the_model_computes_in():
         return type(plain(patches))(plain(patches).logits.bfloat16())
 
     model.forward = half
-    assert score_map(model, picture(1, 60, 60), min_overlap=OVERLAP).dtype == torch.float32
+    assert score_map(model, picture(1, 60, 60), overlap=OVERLAP).dtype == torch.float32
 
 
 def test_memory_does_not_grow_with_the_height_of_an_image_but_by_its_labels():
@@ -278,7 +279,7 @@ def test_memory_does_not_grow_with_the_height_of_an_image_but_by_its_labels():
 import resource
 import numpy as np
 import torch
-from rskt_seg.inference.contexts import segment_patches
+from rskt_seg.inference.patches import segment_patches
 from tests.inference.patch_stub import colours
 
 def peak():

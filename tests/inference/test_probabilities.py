@@ -10,10 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rskt_seg.inference.contexts import (
+from rskt_seg.inference.contexts import patch_counts, patch_grid
+from rskt_seg.inference.patches import (
     augmented_score_map,
-    patch_counts,
-    patch_grid,
     patch_logits,
     probabilities,
     segment_patches,
@@ -47,25 +46,23 @@ def test_counts_are_the_number_of_patches_over_a_pixel(height, width, overlap):
 @torch.inference_mode()
 def test_labels_are_those_of_the_published_sum(height, width, name):
     image, model = picture(height, width), noisy()
-    scores = probabilities(model, image, VIEWS[name], min_overlap=OVERLAP)
+    scores = probabilities(model, image, VIEWS[name], overlap=OVERLAP)
     assert scores.shape == (3, height, width) and scores.dtype == torch.float32
     torch.testing.assert_close(scores.sum(dim=0), torch.ones(height, width))
-    summed = augmented_score_map(model, image, VIEWS[name], min_overlap=OVERLAP)
+    summed = augmented_score_map(model, image, VIEWS[name], overlap=OVERLAP)
     assert torch.equal(scores.argmax(dim=0), summed.argmax(dim=0))
     if name == "none":
-        assert np.array_equal(
-            scores.argmax(dim=0).numpy(), segment_patches(model, image, min_overlap=OVERLAP)
-        )
+        assert np.array_equal(scores.argmax(dim=0).numpy(), segment_patches(model, image, overlap=OVERLAP))
 
 
 @torch.inference_mode()
 def test_scores_are_the_softmax_of_the_mean_over_patches():
     image, model = picture(50, 31, 3), noisy(3)
     total, count = torch.zeros(3, 50, 31), torch.zeros(50, 31)
-    for window, logits in patch_logits(model, image, min_overlap=OVERLAP):
+    for window, logits in patch_logits(model, image, overlap=OVERLAP):
         total[:, window.rows, window.columns] += logits
         count[window.rows, window.columns] += 1
-    scores = probabilities(model, image, min_overlap=OVERLAP)
+    scores = probabilities(model, image, overlap=OVERLAP)
     assert count.max() > 1
     torch.testing.assert_close(scores, (total / count).softmax(dim=0))
 
@@ -74,7 +71,7 @@ def test_scores_are_the_softmax_of_the_mean_over_patches():
 @torch.inference_mode()
 def test_a_pixelwise_model_is_as_sure_with_views_and_patches_as_without(name):
     flat = np.full((40, 61, 3), (3, 2, 1), np.uint8)
-    scores = probabilities(colours(SIDE), flat, VIEWS[name], min_overlap=OVERLAP)
+    scores = probabilities(colours(SIDE), flat, VIEWS[name], overlap=OVERLAP)
     expected = torch.tensor([3.0, 2.0, 1.0]).softmax(dim=0)[:, None, None].expand(3, 40, 61)
     torch.testing.assert_close(scores, expected, rtol=1e-3, atol=1e-3)
 
@@ -93,7 +90,7 @@ def test_memory_is_that_of_two_score_maps():
 import resource
 import numpy as np
 import torch
-from rskt_seg.inference.contexts import probabilities
+from rskt_seg.inference.patches import probabilities
 from tests.inference.patch_stub import colours
 
 def peak():

@@ -155,7 +155,7 @@ def test_a_pass_has_whole_cells_and_at_least_one(height, width, scale, stride):
 def test_the_published_tile_is_seen_at_384_512_and_640_px_each_also_mirrored():
     sizes = [pass_size((512, 512), each.scale, 16) for each in passes()]
     assert sizes == [(side, side) for side in (384, 384, 512, 512, 640, 640)]
-    assert [each.mirrored for each in passes()] == [False, True] * 3
+    assert [each.flipped for each in passes()] == [False, True] * 3
     assert len(passes(flip=False)) == len(SCALES)
 
 

@@ -111,5 +111,5 @@ def test_options_reach_the_model():
 
 @pytest.mark.parametrize(("tile", "overlap"), [(0, 0), (8, 8), (8, -1)])
 def test_tiles_that_would_leave_gaps_are_refused(tile, overlap):
-    with pytest.raises(ConfigError, match="0 <= overlap < side"):
+    with pytest.raises(ConfigError, match="0 <= overlap < tile"):
         tile_logits(FixedColours(), image(20, 20), tile=tile, overlap=overlap)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rskt_seg.checkpoints.rules import LoadReport, convert
-from rskt_seg.inference.contexts import augmented_score_map, score_map, segment_patches
+from rskt_seg.inference.patches import augmented_score_map, score_map, segment_patches
 from rskt_seg.inference.predict import evaluating
 from rskt_seg.methods import load_checkpoint
 from rskt_seg.methods.fctl.checkpoint import merge_aliases, rules_for

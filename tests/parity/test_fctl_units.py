@@ -11,14 +11,8 @@ import torch
 from torch import nn
 
 from rskt_seg.checkpoints.rules import LoadReport, convert
-from rskt_seg.inference.contexts import (
-    augmented_score_map,
-    context_window,
-    cut,
-    patch_grid,
-    resized,
-    score_map,
-)
+from rskt_seg.inference.contexts import context_window, crop_window, patch_grid, resize_square
+from rskt_seg.inference.patches import augmented_score_map, score_map
 from rskt_seg.inference.views import VIEWS
 from rskt_seg.losses.focal import focal_loss
 from rskt_seg.methods.fctl.checkpoint import rules_for
@@ -273,14 +267,14 @@ def test_contexts_are_cut_and_resized_as_published(name):
     factors = {key.removesuffix("_mean").removeprefix("mul") for key in expected if key.endswith("_mean")}
     for factor in factors:
         for number, patch in enumerate(grid):
-            pixels = resized(cut(picture, context_window(patch, float(factor))), 128)
+            pixels = resize_square(crop_window(picture, context_window(patch, float(factor))), 128)
             np.testing.assert_allclose(
                 pixels.mean(axis=(0, 1)), expected[f"mul{factor}_mean"][number], rtol=1e-12
             )
             key = f"mul{factor}_patch{number}_s2"
             if key in expected:
                 assert np.array_equal(pixels[::2, ::2], expected[key])
-    assert np.array_equal(resized(picture, 64), expected["glob64"])
+    assert np.array_equal(resize_square(picture, 64), expected["glob64"])
 
 
 def test_focal_loss_and_its_gradient_equal_the_published_code():
@@ -332,4 +326,4 @@ def test_summed_logits_of_a_stub_in_one_and_eight_views_equal_the_published_code
 
 def test_a_window_of_the_whole_image_is_the_image():
     picture = image(3, 20, 30)
-    assert np.array_equal(cut(picture, Window(0, 0, 20, 30)), picture)
+    assert np.array_equal(crop_window(picture, Window(0, 0, 20, 30)), picture)

@@ -1,26 +1,20 @@
 """Pictures of CAMs show every stage of every class that is present, and the labels that follow."""
 
 from dataclasses import replace
+from functools import partial
 
-import matplotlib
 import matplotlib.axes
 import numpy as np
 import pytest
 
-from rskt_seg.inference.cams import CamView
-from rskt_seg.visualization.cams import cam_pictures
+from rskt_seg.inference.cams import TileCams
+from rskt_seg.visualization import draw_cams
 from rskt_seg.windows import Window
+from tests.visualization import pixels
+from tests.visualization.pixels import heat
 
 COLORS = np.array([(250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 0), (250, 0, 250)], np.uint8)
-
-
-def share_of(picture, color, tolerance=2):
-    return (abs(picture.astype(int) - np.array(color)) <= tolerance).all(axis=2).mean()
-
-
-def heat(value):
-    """The colour of a heat value drawn over black."""
-    return np.array(matplotlib.colormaps["turbo"](value)[:3]) * 255 * 0.6
+share_of = partial(pixels.share_of, tolerance=2)
 
 
 def levels(number, value, cells=(5, 6)):
@@ -30,7 +24,7 @@ def levels(number, value, cells=(5, 6)):
 def a_view(foreground=("ship", "harbor", "plane", "road"), present=("ship",), **changes):
     """A black tile of 40 x 48 px with one value for each stage, and a class id for each label map."""
     labels, pixels = np.zeros((40, 48), np.uint8), changes.pop("pixels", np.zeros((40, 48, 3), np.uint8))
-    view = CamView(
+    view = TileCams(
         window=Window(8, 16, 40, 48),
         pixels=pixels,
         valid=np.ones(pixels.shape[:2], bool),
@@ -53,14 +47,14 @@ def a_view(foreground=("ship", "harbor", "plane", "road"), present=("ship",), **
 @pytest.fixture
 def spied(monkeypatch):
     """`show(view)`: the headline of the picture, and its axes with titles, pictures and legend."""
-    from rskt_seg.visualization import cams as cam_maps
+    from rskt_seg.visualization import cams
 
-    figures, real = [], cam_maps.drawn
-    monkeypatch.setattr(cam_maps, "drawn", lambda figure: (figures.append(figure), real(figure))[1])
+    figures, real = [], cams.render
+    monkeypatch.setattr(cams, "render", lambda figure: (figures.append(figure), real(figure))[1])
 
     def show(view):
         figures.clear()
-        cam_pictures(view, COLORS)
+        draw_cams(view, COLORS)
         (figure,) = figures
         axes = [axis for axis in figure.axes if isinstance(axis, matplotlib.axes.Axes)]
         return figure._suptitle.get_text(), axes
@@ -78,26 +72,26 @@ def legend_of(axes):
 
 
 def test_the_three_stages_are_on_one_scale_from_0_to_1_and_equally_large():
-    (picture,) = cam_pictures(a_view(), COLORS)
+    (picture,) = draw_cams(a_view(), COLORS)
     shares = [share_of(picture, heat(value)) for value in (0.25, 0.5, 0.75)]
     assert picture.dtype == np.uint8 and min(shares) > 0.05 and max(shares) < 1.2 * min(shares)
 
 
 def test_every_present_class_has_a_row_with_its_own_maps():
-    one = share_of(cam_pictures(a_view(), COLORS)[0], heat(0.25))
+    one = share_of(draw_cams(a_view(), COLORS)[0], heat(0.25))
     view = a_view(present=("ship", "plane"))
     view.initial[3] = 0.9
-    (picture,) = cam_pictures(view, COLORS)
+    (picture,) = draw_cams(view, COLORS)
     first, second = share_of(picture, heat(0.25)), share_of(picture, heat(0.9))
     assert 0.8 < first / second < 1.25 and first < 0.8 * one  # one row in three, not in two
     assert share_of(picture, heat(0.75)) == pytest.approx(2 * first, rel=0.25)
 
 
 def test_label_maps_are_in_the_colours_of_the_classes_and_the_truth_is_drawn_if_known():
-    (plain,) = cam_pictures(a_view(), COLORS)
+    (plain,) = draw_cams(a_view(), COLORS)
     assert share_of(plain, COLORS[1]) > 0.05 and share_of(plain, COLORS[2]) > 0.05
     assert share_of(plain, COLORS[3]) == 0  # no map and no legend has it
-    (known,) = cam_pictures(a_view(truth=np.full((40, 48), 3, np.uint8)), COLORS)
+    (known,) = draw_cams(a_view(truth=np.full((40, 48), 3, np.uint8)), COLORS)
     assert share_of(known, COLORS[3]) > 0.05
 
 
@@ -106,8 +100,8 @@ def test_the_truth_of_a_class_is_outlined_in_its_row():
     for place in (1, 2):  # "ship", which has a row, and "harbor", which has none
         truth = np.zeros((40, 48), np.uint8)
         truth[10:30, 12:36] = place
-        (picture,) = cam_pictures(a_view(truth=truth), COLORS)
-        white.append(share_of(picture, (255, 255, 255), 30))
+        (picture,) = draw_cams(a_view(truth=truth), COLORS)
+        white.append(share_of(picture, (255, 255, 255), tolerance=30))
     assert white[0] - white[1] > 0.001
 
 
@@ -115,7 +109,7 @@ def test_what_hangs_over_the_tile_is_not_drawn():
     view = a_view(pixels=np.zeros((33, 48, 3), np.uint8), pseudo_labels=np.ones((33, 48), np.uint8))
     view.initial[1] = 0.1
     view.initial[1, 4] = 1.0  # 32 to 40 px, of which one row is in the tile
-    (picture,) = cam_pictures(replace(view, prediction=view.pseudo_labels), COLORS)
+    (picture,) = draw_cams(replace(view, prediction=view.pseudo_labels), COLORS)
     hot = (picture[:, :, 0].astype(int) - picture[:, :, 2] > 60) & (picture[:, :, 1] < 60)
     assert hot.mean() < 0.01
 
@@ -124,7 +118,7 @@ def test_what_hangs_over_the_tile_is_not_drawn():
 def test_there_is_a_page_for_every_eight_classes(classes, pages):
     names = [f"class {t}" for t in range(classes)]
     colors = np.resize(COLORS, (classes + 1, 3))
-    pictures = cam_pictures(a_view(names, names), colors)
+    pictures = draw_cams(a_view(names, names), colors)
     assert len(pictures) == pages
     rows = [picture.shape[0] for picture in pictures]
     assert all(rows[0] == each for each in rows[1:-1]) and rows[-1] <= rows[0]
@@ -132,7 +126,7 @@ def test_there_is_a_page_for_every_eight_classes(classes, pages):
 
 @pytest.mark.parametrize("truth", [None, np.full((40, 48), 3, np.uint8)])
 def test_without_any_class_the_labels_stand_beside_the_image(truth):
-    (picture,) = cam_pictures(a_view(present=(), truth=truth), COLORS)
+    (picture,) = draw_cams(a_view(present=(), truth=truth), COLORS)
     assert picture.shape[1] > 3 * picture.shape[0]
     assert share_of(picture, COLORS[1]) > 0.08 and share_of(picture, COLORS[2]) > 0.08
     assert share_of(picture, heat(0.5)) == 0 and share_of(picture, (0, 0, 0)) > 0.08
@@ -141,7 +135,7 @@ def test_without_any_class_the_labels_stand_beside_the_image(truth):
 
 def test_ignored_pixels_are_grey_and_names_may_hold_a_dollar_sign():
     view = a_view(("$ship$", "b$"), ("$ship$",), pseudo_labels=np.full((40, 48), 255, np.uint8))
-    (picture,) = cam_pictures(view, COLORS[:3])
+    (picture,) = draw_cams(view, COLORS[:3])
     assert share_of(picture, (225, 225, 225)) > 0.05
 
 
@@ -151,7 +145,7 @@ def test_large_and_thin_tiles_can_be_drawn():
         cells = [-(-side // 8) for side in shape]
         maps = {stage: levels(5, 0.5, cells) for stage in ("initial", "refined", "final")}
         known = {"pseudo_labels": labels, "prediction": labels + 1, "truth": labels}
-        (picture,) = cam_pictures(a_view(pixels=np.zeros((*shape, 3), np.uint8), **maps, **known), COLORS)
+        (picture,) = draw_cams(a_view(pixels=np.zeros((*shape, 3), np.uint8), **maps, **known), COLORS)
         assert min(picture.shape[:2]) > 100
 
 
@@ -169,8 +163,8 @@ def half_a_view(**changes):
 
 def test_where_there_are_no_data_the_image_is_as_it_is_and_nothing_is_painted_over_it():
     (whole,), (half,) = (
-        cam_pictures(a_view(truth=half_a_view().truth), COLORS),
-        cam_pictures(half_a_view(), COLORS),
+        draw_cams(a_view(truth=half_a_view().truth), COLORS),
+        draw_cams(half_a_view(), COLORS),
     )
     for value in (0.25, 0.5, 0.75):
         assert share_of(half, heat(value)) == pytest.approx(share_of(whole, heat(value)) / 2, rel=0.1)

@@ -23,13 +23,13 @@ from rskt_seg.d2.methods.record import Chain, DetectronMethod
 from rskt_seg.errors import ConfigError
 from rskt_seg.inference.contexts import (
     context_window,
-    cut,
-    padded,
+    crop_window,
+    pad_image,
     patch_grid,
-    probabilities,
     relative_window,
-    resized,
+    resize_square,
 )
+from rskt_seg.inference.patches import probabilities
 from rskt_seg.inference.views import VIEWS, View
 from rskt_seg.methods import fctl
 from rskt_seg.models.fctl import ContextFeatures, FCtL, FCtLSpec
@@ -93,7 +93,7 @@ class FCtLHead(ClosedSetHead):
     def probabilities(self, entry: Mapping, views: Sequence[View]) -> Tensor:
         """Scores (T, H, W) in 0..1 of one image at the size at which it is given; logs time and memory."""
         image, start = _pixels(entry), time.perf_counter()
-        options = {"min_overlap": self.overlap, "batch_size": self.sub_batch}
+        options = {"overlap": self.overlap, "batch_size": self.sub_batch}
         scores = probabilities(self.model, image, views, **options)
         self._log(entry, image.shape[:2], len(views), time.perf_counter() - start)
         return scores
@@ -117,14 +117,18 @@ class FCtLHead(ClosedSetHead):
     def _whole(self, entry: Mapping) -> dict:
         side = self.model.working_side
         label = _resized_label(entry["sem_seg"].numpy(), side)
-        return {**entry, "image": _tensor(resized(_pixels(entry), side)), "sem_seg": torch.from_numpy(label)}
+        return {
+            **entry,
+            "image": _tensor(resize_square(_pixels(entry), side)),
+            "sem_seg": torch.from_numpy(label),
+        }
 
     def _whole_contexts(self, image: np.ndarray) -> dict[str, Tensor | ContextFeatures]:
         """The contexts that are the whole image; encoded already where the encoder does not train."""
         names = [name for name, factor in self.model.context_factors.items() if not factor]
         if not names:
             return {}
-        whole = _tensor(resized(image, self.model.working_side))
+        whole = _tensor(resize_square(image, self.model.working_side))
         if self.model.spec.context_encoder != "frozen":
             return dict.fromkeys(names, whole)
         with torch.no_grad():
@@ -132,7 +136,7 @@ class FCtLHead(ClosedSetHead):
 
     def _patches(self, entry: Mapping) -> Iterator[list[dict]]:
         model, side = self.model, self.model.working_side
-        image = padded(_pixels(entry), model.patch_side)
+        image = pad_image(_pixels(entry), model.patch_side)
         label = _padded_label(entry["sem_seg"].numpy(), image.shape[:2], self.ignore_value)
         extent = Window(0, 0, *image.shape[:2])
         whole = self._whole_contexts(image)
@@ -143,7 +147,7 @@ class FCtLHead(ClosedSetHead):
             for name, factor in model.context_factors.items():
                 area = context_window(patch, factor) if factor else extent
                 if factor:
-                    contexts[name] = _tensor(resized(cut(image, area), side))
+                    contexts[name] = _tensor(resize_square(crop_window(image, area), side))
                 elif not patches:
                     contexts[name] = whole[name]
                 windows[name] = torch.tensor(relative_window(area, patch))
@@ -151,7 +155,7 @@ class FCtLHead(ClosedSetHead):
             patches.append(
                 {
                     **entry,
-                    "image": _tensor(resized(cut(image, patch), side)),
+                    "image": _tensor(resize_square(crop_window(image, patch), side)),
                     "sem_seg": torch.from_numpy(target),
                     "contexts": contexts,
                     "windows": windows,

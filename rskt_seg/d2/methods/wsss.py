@@ -195,8 +195,8 @@ class _PriorWSSSMethod(DetectronMethod):
             raise ConfigError(f"TEST.SCALES must be one or more factors above 0; found {tuple(scales)}")
         if cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE != IGNORE_LABEL:
             raise ConfigError(
-                f"MODEL.SEM_SEG_HEAD.IGNORE_VALUE must be {IGNORE_LABEL} with {self.name}, which ignores that "
-                f"id in pseudo labels; found {cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE}"
+                f"MODEL.SEM_SEG_HEAD.IGNORE_VALUE must be {IGNORE_LABEL} with {self.name}, which ignores "
+                f"that id in pseudo labels; found {cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE}"
             )
 
     def check_training_data(self, cfg: CfgNode, class_names: Sequence[str]) -> None:

@@ -7,7 +7,8 @@ import numpy as np
 from torch import Tensor
 
 from rskt_seg.errors import ConfigError
-from rskt_seg.inference.contexts import PATCH_OVERLAP, probabilities
+from rskt_seg.inference.contexts import PATCH_OVERLAP
+from rskt_seg.inference.patches import probabilities
 from rskt_seg.inference.strategies.strategy import Coarseness, Strategy, check_choice
 from rskt_seg.inference.views import VIEWS
 
@@ -53,7 +54,7 @@ class PatchContextStrategy(Strategy):
 
     def score_map(self, pixels: np.ndarray) -> Tensor:
         """See `Strategy.score_map`."""
-        return probabilities(self.model, pixels, VIEWS[self.views], min_overlap=self.overlap)
+        return probabilities(self.model, pixels, VIEWS[self.views], overlap=self.overlap)
 
     def coarseness(self, size: tuple[int, int], score_map: Tensor) -> Coarseness | None:
         """See `Strategy.coarseness`."""

@@ -11,6 +11,7 @@ from rskt_seg.inference.tiles import tiled
 from rskt_seg.methods.record import Explanation, ExplanationRequest, Picture
 from rskt_seg.models.bicor import BiCoR
 from rskt_seg.models.bicor.decoder import STRIDE
+from rskt_seg.visualization import draw_heatmaps
 
 
 def _unavailable(model: BiCoR) -> str | None:
@@ -31,9 +32,7 @@ def _compute(strategy: TiledStrategy, request: ExplanationRequest) -> np.ndarray
 
 
 def _draw(maps: np.ndarray, picture: Picture) -> Sequence[np.ndarray]:
-    from rskt_seg.visualization.maps import heatmap_pictures
-
-    return heatmap_pictures(picture.image, maps, picture.prompts)
+    return draw_heatmaps(picture.image, maps, picture.prompts)
 
 
 HEATMAPS = Explanation(

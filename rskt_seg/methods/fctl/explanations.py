@@ -7,6 +7,7 @@ import numpy as np
 from rskt_seg.inference.context_maps import PatchContexts, patch_contexts, why_no_maps
 from rskt_seg.inference.strategies import PatchContextStrategy
 from rskt_seg.methods.record import Explanation, ExplanationRequest, Picture
+from rskt_seg.visualization import draw_context_maps
 
 
 def _compute(strategy: PatchContextStrategy, request: ExplanationRequest) -> PatchContexts:
@@ -14,9 +15,7 @@ def _compute(strategy: PatchContextStrategy, request: ExplanationRequest) -> Pat
 
 
 def _draw(maps: PatchContexts, picture: Picture) -> Sequence[np.ndarray]:
-    from rskt_seg.visualization.maps import context_picture
-
-    return [context_picture(picture.image, maps)]
+    return [draw_context_maps(picture.image, maps)]
 
 
 CONTEXT_MAPS = Explanation(

@@ -6,6 +6,7 @@ import numpy as np
 
 from rskt_seg.inference.strategies import WholeImageStrategy
 from rskt_seg.methods.record import Explanation, ExplanationRequest, Picture
+from rskt_seg.visualization import draw_cost_maps
 
 _ROW_NAMES = {"clip": "CLIP cost", "dino": "DINO cost", "aggregated": "Fused cost"}
 
@@ -15,10 +16,8 @@ def _compute(strategy: WholeImageStrategy, request: ExplanationRequest) -> dict[
 
 
 def _draw(maps: dict[str, np.ndarray], picture: Picture) -> Sequence[np.ndarray]:
-    from rskt_seg.visualization.maps import cost_picture
-
-    rows = [_ROW_NAMES.get(name, name) for name in maps]
-    return [cost_picture(picture.image, list(maps.values()), rows, picture.prompts)]
+    rows = {_ROW_NAMES.get(name, name): costs for name, costs in maps.items()}
+    return [draw_cost_maps(picture.image, rows, picture.prompts)]
 
 
 COST_MAPS = Explanation(

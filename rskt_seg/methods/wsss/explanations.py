@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from rskt_seg.inference.cams import CamView, foreground_named, tile_cams
+from rskt_seg.inference.cams import TileCams, foreground_named, tile_cams
 from rskt_seg.inference.strategies import MultiScaleStrategy
 from rskt_seg.methods.record import Explanation, ExplanationRequest, Picture
 from rskt_seg.models.wsss import PriorWSSS
+from rskt_seg.visualization import draw_cams
 
 _CHOSEN_BY = {
     "request": "--present",
@@ -17,7 +18,7 @@ _CHOSEN_BY = {
 }
 
 
-def _compute(strategy: MultiScaleStrategy, request: ExplanationRequest) -> CamView:
+def _compute(strategy: MultiScaleStrategy, request: ExplanationRequest) -> TileCams:
     view = tile_cams(
         strategy.model,
         strategy.score_map,
@@ -31,10 +32,8 @@ def _compute(strategy: MultiScaleStrategy, request: ExplanationRequest) -> CamVi
     return replace(view, pixels=request.original[view.window.slices])
 
 
-def _draw(view: CamView, picture: Picture) -> Sequence[np.ndarray]:
-    from rskt_seg.visualization.cams import cam_pictures
-
-    return cam_pictures(view, picture.colors)
+def _draw(view: TileCams, picture: Picture) -> Sequence[np.ndarray]:
+    return draw_cams(view, picture.colors)
 
 
 def _check(model: PriorWSSS, present: Sequence[str] | None) -> None:
@@ -42,7 +41,7 @@ def _check(model: PriorWSSS, present: Sequence[str] | None) -> None:
         foreground_named(model.foreground, present)
 
 
-def _report(view: CamView) -> tuple[str, bool]:
+def _report(view: TileCams) -> tuple[str, bool]:
     if not view.valid.any():
         return "CAMs of a tile without data; --at chooses another", True
     return f"CAMs of {', '.join(view.present) or 'no class'} ({_CHOSEN_BY[view.chosen_by]})", False
