@@ -8,7 +8,8 @@ import rasterio
 from PIL import Image
 from rasterio.transform import Affine
 
-from rskt_seg.commands.segment import DemoOptions, area_table, expand, pair_truths, parse_bands, segment_files
+from rskt_seg.commands.segment import expand, pair_truths, parse_bands
+from rskt_seg.commands.segment_files import SegmentOptions, area_table, segment_files
 from rskt_seg.errors import ConfigError, DatasetError, ImageReadError
 from rskt_seg.segmenter import ClassArea, Segmenter
 from tests.stub_models import Colours
@@ -27,7 +28,7 @@ def png(path, array):
 
 def run(images, output, truths=None, **options):
     segmenter = Segmenter(Colours(cells=8), NAMES, short_side=48)
-    return segment_files(segmenter, images, truths or {}, DemoOptions(output, **options))
+    return segment_files(segmenter, images, truths or {}, SegmentOptions(output, **options))
 
 
 def test_a_photograph_gives_pictures_ids_and_areas_of_its_own_size(tmp_path):
@@ -151,7 +152,7 @@ def test_bands_are_parsed_or_refused():
 
 def test_options_and_folders_that_cannot_be_used_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="stretch"):
-        DemoOptions(tmp_path, stretch="linear")
+        SegmentOptions(tmp_path, stretch="linear")
     file = png(tmp_path / "a.png", noise(4, 4))
     with pytest.raises(ConfigError, match="output folder"):
         run([file], file)

@@ -1,0 +1,257 @@
+"""Segment many image files with a ready model and write a folder of results."""
+
+import csv
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from rskt_seg.data.labels import check_label, read_label
+from rskt_seg.errors import ConfigError, ImageReadError, LabelError
+from rskt_seg.geo import RasterImage, read_image, write_labels
+from rskt_seg.geo.stretch import parse_stretch
+from rskt_seg.palette import palette
+from rskt_seg.segmenter import ClassArea, Segmentation, Segmenter
+from rskt_seg.visualization.cams import cam_pictures
+from rskt_seg.visualization.labels import label_picture, legend, overlay
+from rskt_seg.visualization.maps import context_picture, cost_picture, error_picture, heatmap_pictures
+from rskt_seg.windows import point_in
+
+logger = logging.getLogger(__name__)
+
+_ROW_NAMES = {"clip": "CLIP cost", "dino": "DINO cost", "aggregated": "Fused cost"}
+
+
+@dataclass(frozen=True)
+class SegmentOptions:
+    """How images are read and what is drawn beside the standard results.
+
+    `output` is the folder of the results; `bands` and `stretch` are those of `read_image`. Pictures of what
+    the model did, if it has such: `cost_maps`, `heatmaps`, and for the patch or tile around the pixel `at`
+    (row, column; None the centre) `context_maps` and `cams`, the latter for the classes `present` (None:
+    those of the ground truth, or without it those predicted). Raises `ConfigError` for values that make no
+    sense.
+    """
+
+    output: Path
+    bands: tuple[int, ...] | None = None
+    stretch: str = "auto"
+    cost_maps: bool = False
+    heatmaps: bool = False
+    context_maps: bool = False
+    cams: bool = False
+    present: tuple[str, ...] | None = None
+    at: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        parse_stretch(self.stretch)
+        if self.at is not None and not (self.context_maps or self.cams):
+            raise ConfigError("--at chooses the pixel of --context-maps or --cams; give both or neither")
+        if self.present is not None and not self.cams:
+            raise ConfigError("--present names the classes of --cams; give both or neither")
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Which of the pictures were asked for."""
+        return tuple(name for name in _SHOWN if getattr(self, name))
+
+
+def segment_files(
+    segmenter: Segmenter, images: Sequence[Path], truths: dict[Path, Path], options: SegmentOptions
+) -> int:
+    """Segment every image and write its results; a file that cannot be read does not stop the others.
+
+    Returns the exit status: 0, or 1 after listing the files that failed. Raises `ConfigError` when the model
+    has not what is to be drawn, or the output folder cannot be made, and `VocabularyError` when it does not
+    know a class of which CAMs are to be drawn.
+    """
+    for name in options.shown:
+        segmenter.check_shows(name)
+    if options.present is not None:
+        segmenter.check_present(options.present)
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot make the output folder {options.output}: {error.strerror}") from error
+    failures = []
+    with logging_redirect_tqdm():
+        for image, stem in tqdm(list(zip(images, _stems(images), strict=True)), unit="image"):
+            try:
+                _segment_file(segmenter, image, truths.get(image), options, stem)
+            except (ImageReadError, LabelError) as error:
+                logger.error("%s", error)
+                failures.append((image, error))
+            except ConfigError as error:  # the image is too small for a view, or lacks the pixel asked for
+                logger.error("%s: %s", image, error)
+                failures.append((image, error))
+            except OSError as error:
+                logger.error("%s: its results cannot be written: %s", image, error)
+                failures.append((image, error))
+    for image, error in failures:
+        logger.error("failed: %s (%s)", image, type(error).__name__)
+    if failures:
+        others = f"; the others are in {options.output}" if len(failures) < len(images) else ""
+        logger.error("%d of %d images failed%s", len(failures), len(images), others)
+    return 1 if failures else 0
+
+
+def _segment_file(
+    segmenter: Segmenter, path: Path, truth_path: Path | None, options: SegmentOptions, stem: str
+) -> None:
+    image = read_image(path, options.bands, options.stretch)
+    truth = None if truth_path is None else _truth(truth_path, path, image, len(segmenter.vocabulary.names))
+    if options.at is not None:
+        point_in(image.valid.shape, options.at)  # before the work, not after it
+    result = segmenter.predict(image)
+    for notice in result.notices:
+        logger.warning("%s: %s", path, notice)
+    colors = palette(len(result.class_names), segmenter.background)
+    base = options.output / stem
+    _write_maps(base, image, result, colors, segmenter.background)
+    _write_areas(base, path, result, colors)
+    if truth is not None:
+        picture = label_picture(result.labels, colors, result.class_names, image=image.pixels, truth=truth)
+        _save(base, "truth", picture)
+        _save(base, "errors", error_picture(result.labels, truth, result.class_names, image.pixels))
+    if image.valid.any():
+        for name in options.shown:
+            _SHOWN[name](base, segmenter, _Scene(path, image, truth), options)
+    elif options.shown:
+        kinds = " and ".join(name.replace("_", " ") for name in options.shown)
+        logger.warning("%s: no %s are drawn, for the image holds no data", path, kinds)
+
+
+class _Scene(NamedTuple):
+    """An image file, what it holds, and its ground truth if there is one."""
+
+    path: Path
+    image: RasterImage
+    truth: np.ndarray | None
+
+
+def _write_cost_maps(base: Path, segmenter: Segmenter, scene: _Scene, options: SegmentOptions) -> None:
+    maps = segmenter.cost_maps(scene.image)
+    rows = [_ROW_NAMES.get(name, name) for name in maps]
+    _save(base, "cost_maps", cost_picture(scene.image.pixels, list(maps.values()), rows, segmenter.prompts))
+
+
+def _write_heatmaps(base: Path, segmenter: Segmenter, scene: _Scene, options: SegmentOptions) -> None:
+    maps = segmenter.heatmaps(scene.image)
+    _save_pages(base, "heatmaps", heatmap_pictures(scene.image.pixels, maps, segmenter.prompts))
+
+
+def _write_context_maps(base: Path, segmenter: Segmenter, scene: _Scene, options: SegmentOptions) -> None:
+    maps = segmenter.context_maps(scene.image, options.at)
+    _save(base, "context_maps", context_picture(scene.image.pixels, maps))
+
+
+def _write_cams(base: Path, segmenter: Segmenter, scene: _Scene, options: SegmentOptions) -> None:
+    view = segmenter.cams(scene.image, options.present, options.at, scene.truth)
+    if view.valid.any():
+        classes = ", ".join(view.present) or "no class"
+        logger.info("%s: CAMs of %s (%s)", scene.path, classes, _CHOSEN_BY[view.chosen_by])
+    else:
+        logger.warning("%s: CAMs of a tile without data; --at chooses another", scene.path)
+    _save_pages(base, "cams", cam_pictures(view, palette(len(view.class_names), segmenter.background)))
+
+
+_CHOSEN_BY = {
+    "request": "--present",
+    "truth": "what the ground truth has in this tile; --present names others",
+    "prediction": "what the model predicts in this tile; --present names others, --gt the true ones",
+}
+_SHOWN = {
+    "cost_maps": _write_cost_maps,
+    "heatmaps": _write_heatmaps,
+    "context_maps": _write_context_maps,
+    "cams": _write_cams,
+}
+
+
+def _write_maps(
+    base: Path, image: RasterImage, result: Segmentation, colors: np.ndarray, background: int | None
+) -> None:
+    names = result.class_names
+    _save(base, "overlay", overlay(image.pixels, result.labels, colors, background=background))
+    _save(base, "labels", label_picture(result.labels, colors, names, image=image.pixels))
+    _save(base, "legend", legend(names, colors))
+    _save(base, "ids", result.labels)
+    if image.georeference is not None or image.driver == "GTiff":
+        write_labels(_named(base, "ids", "tif"), result.labels, image.georeference, names, colors)
+
+
+def _write_areas(base: Path, path: Path, result: Segmentation, colors: np.ndarray) -> None:
+    areas = result.area()
+    logger.info("%s\n%s", path, area_table(areas))
+    rows = [
+        {"id": index, **asdict(area), "color": color}
+        for index, (area, color) in enumerate(zip(areas, colors.tolist(), strict=True))
+    ]
+    with _named(base, "area", "csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(
+            file, ("id", "name", "pixels", "share", "square_metres"), extrasaction="ignore"
+        )
+        writer.writeheader()
+        writer.writerows(rows)
+    height, width = result.labels.shape
+    summary = {
+        "image": str(path),
+        "height": height,
+        "width": width,
+        "valid_pixels": int(result.valid.sum()),
+        "ignore_label": result.ignore_label,
+        "classes": rows,
+        "notices": list(result.notices),
+    }
+    text = json.dumps(summary, indent=2, ensure_ascii=False)
+    _named(base, "area", "json").write_text(text + "\n", encoding="utf-8")
+
+
+def area_table(areas: Sequence[ClassArea]) -> str:
+    """Areas as lines of text, the largest class first."""
+    width = max(len(area.name) for area in areas)
+    lines = []
+    for area in sorted(areas, key=lambda area: -area.pixels):
+        metres = "" if area.square_metres is None else f"  {area.square_metres:14,.1f} m2"
+        lines.append(f"  {area.name:<{width}}  {area.pixels:>10} px  {area.share:7.2%}{metres}")
+    return "\n".join(lines)
+
+
+def _truth(path: Path, image_path: Path, image: RasterImage, classes: int) -> np.ndarray:
+    truth = read_label(path)
+    check_label(truth, classes, 255, f"{path} (ground truth of {image_path})", image.valid.shape)
+    return truth
+
+
+def _stems(images: Sequence[Path]) -> list[str]:
+    """A name for the results of each image: its stem, with a number where another has taken it."""
+    taken: set[str] = set()
+    stems = []
+    for image in images:
+        stem, number = image.stem, 1
+        while stem in taken:
+            number += 1
+            stem = f"{image.stem}-{number}"
+        taken.add(stem)
+        stems.append(stem)
+    return stems
+
+
+def _named(base: Path, kind: str, suffix: str) -> Path:
+    return base.with_name(f"{base.name}_{kind}.{suffix}")
+
+
+def _save_pages(base: Path, kind: str, pictures: Sequence[np.ndarray]) -> None:
+    for number, picture in enumerate(pictures, start=1):
+        _save(base, kind if len(pictures) == 1 else f"{kind}_{number}", picture)
+
+
+def _save(base: Path, kind: str, picture: np.ndarray) -> None:
+    Image.fromarray(picture).save(_named(base, kind, "png"))
