@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Segment images: `rskt-seg segment` under its old name."""
+"""Segment images: `rskt-seg segment` from a checkout."""
 
 from rskt_seg.commands.segment import main
 

@@ -8,15 +8,13 @@ from pathlib import Path
 
 from rskt_seg.errors import RSKTSegError
 
-PROGRAM = "rskt-seg"
-
 
 def command_parser(
-    name: str, description: str | None, *, allow_abbrev: bool = True
+    program: str, description: str | None, *, allow_abbrev: bool = True
 ) -> argparse.ArgumentParser:
-    """Return a parser without flags for the subcommand `name`; `description` keeps its line breaks."""
+    """Return a parser without flags for a program of this name; `description` keeps its line breaks."""
     return argparse.ArgumentParser(
-        f"{PROGRAM} {name}",
+        program,
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=allow_abbrev,
@@ -24,17 +22,18 @@ def command_parser(
 
 
 def echo(text: str) -> None:
-    """Write `text` and an end of line to standard output."""
+    """Write `text` and an end of line to standard output, at once."""
     sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
-def run(work: Callable[[], int | None], command: str | None = None) -> int:
+def run(work: Callable[[], int | None], program: str | None = None) -> int:
     """Call `work` and turn its outcome into an exit status.
 
     Args:
         work: what a command does; None counts as status 0.
-        command: the subcommand of `rskt-seg` that error messages begin with; None stands for the script
-            that was started.
+        program: the name that error messages begin with, such as "rskt-seg check"; None stands for that of
+            the script that was started.
 
     Returns:
         What `work` returns; 2 after an `RSKTSegError`, whose message goes to standard error as one line; 130
@@ -46,8 +45,7 @@ def run(work: Callable[[], int | None], command: str | None = None) -> int:
         sys.stdout.flush()
         return status
     except RSKTSegError as error:
-        name = Path(sys.argv[0]).name if command is None else f"{PROGRAM} {command}"
-        sys.stderr.write(f"{name}: error: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"{program or Path(sys.argv[0]).name}: error: {' '.join(str(error).split())}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")

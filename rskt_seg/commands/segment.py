@@ -29,17 +29,17 @@ from rskt_seg.vocabulary import SYNONYM_RULES, check_names, parse_vocabulary
 if TYPE_CHECKING:
     from rskt_seg.d2.config import CfgNode
 
-NAME = "segment"
+PROGRAM = "rskt-seg segment"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `rskt-seg segment`. Return the exit status."""
-    return run(partial(segment, parse_args(argv)), NAME)
+    return run(partial(segment, parse_args(argv)), PROGRAM)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the flags: those of Detectron2's demo, a vocabulary, and what to draw."""
-    parser = command_parser(NAME, __doc__, allow_abbrev=False)
+    parser = command_parser(PROGRAM, __doc__, allow_abbrev=False)
     add = parser.add_argument
     add("--config-file", required=True, metavar="FILE", help="YAML file of the model")
     add("--input", required=True, nargs="+", metavar="FILE", help="images of any kind, or one quoted glob")
