@@ -71,7 +71,7 @@ class Summary:
             lines.append(f"  colours of no class, now ignored: {pixel_counts(self.unknown)}")
         lines += [f"  {self.root / folder}" for folder in self.folders]
         done = "nothing was left to do" if not self.fresh else f"{self.fresh} images were worked on"
-        return "\n".join([*lines, f"  {done}; next: python datasets/check.py {self.dataset}"])
+        return "\n".join([*lines, f"  {done}; next: rskt-seg check {self.dataset}"])
 
 
 class Record:
