@@ -164,7 +164,7 @@ def token_lengths(knowledge: Knowledge, tokenizer: Tokenizer, found: Findings) -
 
     A text that is too long is an error in `found`.
     """
-    most = {}
+    most: dict[str, int] = {}
     for each in knowledge.classes:
         for text in each.descriptions:
             try:

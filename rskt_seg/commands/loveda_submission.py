@@ -13,7 +13,7 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from rskt_seg.data.submission import TEST_IDS, check_classes, check_output, find
 from rskt_seg.inference.views import VIEWS
 
 if TYPE_CHECKING:
-    from rskt_seg.d2.config import CfgNode
+    from detectron2.config import CfgNode
 
 PROGRAM = "rskt-seg loveda-submission"
 
@@ -47,7 +47,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def segmenter_options(cfg: "CfgNode", section: str) -> dict[str, object]:
+def segmenter_options(cfg: "CfgNode", section: str) -> dict[str, Any]:
     """Return how the models of a method see an image in an evaluation with this configuration."""
     rskt, whole = cfg.MODEL.RSKT, cfg.MODEL.FCTL.VIEW == "whole"
     sides = {"short_side": cfg.INPUT.MIN_SIZE_TEST, "max_side": cfg.INPUT.MAX_SIZE_TEST}

@@ -1,4 +1,4 @@
-"""Segment images: by words, or into the classes that a closed-set model was trained for.
+"""Segment images by class names, or into the classes that a closed-set model was trained for.
 
     rskt-seg segment --config-file configs/ovrsis/vitb_dlrsd.yaml --input scene.tif photos/*.jpg \
         --vocabulary "building, road, tree, water" --output results --opts MODEL.WEIGHTS model_final.pth
@@ -8,9 +8,9 @@
         --present "ship, harbor" --output results --opts MODEL.WEIGHTS model_final.pth
 
 For each image NAME the output folder gets NAME_overlay.png, NAME_labels.png (with a legend), NAME_legend.png,
-NAME_ids.png (class ids; 255 = no data), NAME_area.csv and NAME_area.json; for a GeoTIFF also NAME_ids.tif on
+NAME_ids.png (class ids; 255 = nodata), NAME_area.csv and NAME_area.json; for a GeoTIFF also NAME_ids.tif on
 the same grid; with ground truth (--gt) NAME_truth.png and NAME_errors.png (false positives and negatives).
-Images are shown and written as their EXIF orientation says.
+The EXIF orientation of images is applied.
 """
 
 import argparse
@@ -20,14 +20,14 @@ import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rskt_seg.commands.entry import command_parser, run
 from rskt_seg.errors import ConfigError, DatasetError, ImageReadError, VocabularyError
 from rskt_seg.vocabulary import SYNONYM_RULES, check_names, parse_vocabulary
 
 if TYPE_CHECKING:
-    from rskt_seg.d2.config import CfgNode
+    from detectron2.config import CfgNode
 
 PROGRAM = "rskt-seg segment"
 
@@ -91,7 +91,7 @@ def _add_drawing_flags(parser: argparse.ArgumentParser) -> None:
     add("--heatmaps", action="store_true", help="BiCoR-Seg: draw the class heatmaps (figure 5 of its paper)")
     add(
         "--context-maps", action="store_true",
-        help="FCtL: draw what the contexts did for one patch (figures 7, 10 and 11 of its paper)",
+        help="FCtL: draw the context maps of one patch (figures 7, 10 and 11 of its paper)",
     )  # fmt: skip
     add(
         "--cams", action="store_true",
@@ -106,7 +106,7 @@ def _add_drawing_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_bands(text: str | None) -> tuple[int, ...] | None:
-    """Band numbers of a command line: "4,3,2" or "1". Raises `ConfigError` for anything else."""
+    """Parse band numbers such as "4,3,2" or "1". Raise `ConfigError` for anything else."""
     if text is None:
         return None
     if not re.fullmatch(r"\s*[1-9]\d*\s*(,\s*[1-9]\d*\s*,\s*[1-9]\d*\s*)?", text):
@@ -115,12 +115,12 @@ def parse_bands(text: str | None) -> tuple[int, ...] | None:
 
 
 def parse_names(text: str | None) -> tuple[str, ...] | None:
-    """Class names of a command line, "ship, harbor". Raises `VocabularyError` as `check_names`."""
+    """Parse class names such as "ship, harbor". Raise `VocabularyError` as `check_names` does."""
     return None if text is None else check_names(text.split(","))
 
 
 def parse_point(text: str | None) -> tuple[int, int] | None:
-    """A pixel of a command line, "ROW,COLUMN" from 0. Raises `ConfigError` for anything else."""
+    """Parse a pixel "ROW,COLUMN", counted from 0. Raise `ConfigError` for anything else."""
     if text is None:
         return None
     if not re.fullmatch(r"\s*\d+\s*,\s*\d+\s*", text):
@@ -130,10 +130,17 @@ def parse_point(text: str | None) -> tuple[int, int] | None:
 
 
 def expand(patterns: Sequence[str]) -> list[Path]:
-    """The files that a command line means: names as they are, patterns with * ? [ ] by what they match.
+    """Replace glob patterns by the files that they match.
 
-    A name that does not exist stays in the list, to fail when its turn comes. Raises `ImageReadError`
-    for a pattern without a match.
+    Args:
+        patterns: file names and patterns with * ? [ ]. A name that does not exist stays in the list, so that
+            it is reported with the other files that fail.
+
+    Returns:
+        The files without repetition, in the order of the patterns.
+
+    Raises:
+        ImageReadError: if a pattern matches no file.
     """
     files: list[Path] = []
     for pattern in patterns:
@@ -148,10 +155,18 @@ def expand(patterns: Sequence[str]) -> list[Path]:
 
 
 def pair_truths(images: Sequence[Path], truths: Sequence[Path]) -> dict[Path, Path]:
-    """The label file of each image: the one of the same stem, or of that stem followed by `_...`.
+    """Find the label file of each image: the one of the same stem, or of that stem followed by `_...`.
 
-    A single image goes with a single label whatever their names. A folder stands for its files. Raises
-    `DatasetError` unless every image has exactly one label.
+    Args:
+        images: image files.
+        truths: label files, and folders of them. A single image and a single label are paired whatever their
+            names.
+
+    Returns:
+        Image file -> label file.
+
+    Raises:
+        DatasetError: unless every image has exactly one label.
     """
     truths = [file for path in truths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
     if len(images) == len(truths) == 1:
@@ -164,14 +179,14 @@ def pair_truths(images: Sequence[Path], truths: Sequence[Path]) -> dict[Path, Pa
         if len(found) != 1:
             listed = ", ".join(map(str, found)) or "none"
             raise DatasetError(
-                f"--gt: one label with the stem {image.stem} expected for {image}; found {listed}"
+                f"--gt: expected one label with the stem {image.stem} for {image}; found {listed}"
             )
         pairs[image] = found[0]
     return pairs
 
 
-def segmenter_options(args: argparse.Namespace, cfg: "CfgNode", section: str) -> dict[str, object]:
-    """What the flags and the configuration of a method `section` say about how images are seen."""
+def segmenter_options(args: argparse.Namespace, cfg: "CfgNode", section: str) -> dict[str, Any]:
+    """Return the inference options that the flags and the configuration of a method `section` ask for."""
     flags = {"sliding": args.sliding, "padding": args.padding, "synonyms": args.synonyms, "crf": args.crf}
     whole, test = cfg.MODEL.FCTL.VIEW == "whole", cfg.TEST
     keys = {
@@ -191,7 +206,7 @@ def segmenter_options(args: argparse.Namespace, cfg: "CfgNode", section: str) ->
 
 
 def segment(args: argparse.Namespace) -> int:
-    """Check what was asked for, build the model, segment. Return the exit status."""
+    """Check the command line, build the model and segment. Return the exit status."""
     # The libraries that read images and draw are imported once the command line is known to be right.
     from rskt_seg.commands.segment_files import SegmentOptions, segment_files
     from rskt_seg.segmenter import Segmenter
@@ -224,7 +239,7 @@ def segment(args: argparse.Namespace) -> int:
     cfg = load_config(args.config_file, args.opts)
     method = method_of(cfg)
     if vocabulary is None and not method.closed_set:
-        raise VocabularyError("this model is asked by words: name the classes with --vocabulary")
+        raise VocabularyError("open-vocabulary models need class names: pass --vocabulary")
     check_devices(cfg.MODEL.DEVICE)
     check_trained(cfg)
     segmenter = Segmenter(build_model(cfg), vocabulary, **segmenter_options(args, cfg, method.section))

@@ -31,13 +31,22 @@ _ROW_NAMES = {"clip": "CLIP cost", "dino": "DINO cost", "aggregated": "Fused cos
 
 @dataclass(frozen=True)
 class SegmentOptions:
-    """How images are read and what is drawn beside the standard results.
+    """How images are read, and which explanations are drawn besides the standard results.
 
-    `output` is the folder of the results; `bands` and `stretch` are those of `read_image`. Pictures of what
-    the model did, if it has such: `cost_maps`, `heatmaps`, and for the patch or tile around the pixel `at`
-    (row, column; None the centre) `context_maps` and `cams`, the latter for the classes `present` (None:
-    those of the ground truth, or without it those predicted). Raises `ConfigError` for values that make no
-    sense.
+    Attributes:
+        output: folder of the results.
+        bands: as for `read_image`.
+        stretch: as for `read_image`.
+        cost_maps: draw the cost maps of RSKT-Seg.
+        heatmaps: draw the class heatmaps of BiCoR-Seg.
+        context_maps: draw the context maps of FCtL for the patch around `at`.
+        cams: draw the class activation maps of the weakly supervised method for the tile around `at`.
+        present: classes of `cams`; None stands for those of the ground truth in the tile, or without ground
+            truth those predicted there.
+        at: a pixel (row, column) from 0; None is the centre.
+
+    Raises:
+        ConfigError: if `stretch` cannot be parsed, or `at` or `present` is given without what it applies to.
     """
 
     output: Path
@@ -58,29 +67,38 @@ class SegmentOptions:
             raise ConfigError("--present names the classes of --cams; give both or neither")
 
     @property
-    def shown(self) -> tuple[str, ...]:
-        """Which of the pictures were asked for."""
-        return tuple(name for name in _SHOWN if getattr(self, name))
+    def explanations(self) -> tuple[str, ...]:
+        """Names of the explanations to draw."""
+        return tuple(name for name in _EXPLANATIONS if getattr(self, name))
 
 
 def segment_files(
     segmenter: Segmenter, images: Sequence[Path], truths: dict[Path, Path], options: SegmentOptions
 ) -> int:
-    """Segment every image and write its results; a file that cannot be read does not stop the others.
+    """Segment every image and write its results. A file that fails does not stop the others.
 
-    Returns the exit status: 0, or 1 after listing the files that failed. Raises `ConfigError` when the model
-    has not what is to be drawn, or the output folder cannot be made, and `VocabularyError` when it does not
-    know a class of which CAMs are to be drawn.
+    Args:
+        segmenter: the model.
+        images: the image files.
+        truths: image file -> file of its ground truth, for those that have one.
+        options: how to read the images, what to draw and where to write.
+
+    Returns:
+        The exit status: 0, or 1 after listing the files that failed.
+
+    Raises:
+        ConfigError: if the model lacks an explanation to draw, or the output folder cannot be created.
+        VocabularyError: if the model does not know a class of `options.present`.
     """
-    for name in options.shown:
+    for name in options.explanations:
         segmenter.check_shows(name)
     if options.present is not None:
         segmenter.check_present(options.present)
     try:
         options.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"cannot make the output folder {options.output}: {error.strerror}") from error
-    failures = []
+        raise ConfigError(f"cannot create the output folder {options.output}: {error.strerror}") from error
+    failures: list[tuple[Path, Exception]] = []
     with logging_redirect_tqdm():
         for image, stem in tqdm(list(zip(images, _stems(images), strict=True)), unit="image"):
             try:
@@ -88,14 +106,16 @@ def segment_files(
             except (ImageReadError, LabelError) as error:
                 logger.error("%s", error)
                 failures.append((image, error))
-            except ConfigError as error:  # the image is too small for a view, or lacks the pixel asked for
+            except (
+                ConfigError
+            ) as error:  # the image is too small for a view, or does not contain the pixel `at`
                 logger.error("%s: %s", image, error)
                 failures.append((image, error))
             except OSError as error:
-                logger.error("%s: its results cannot be written: %s", image, error)
+                logger.error("%s: cannot write its results: %s", image, error)
                 failures.append((image, error))
-    for image, error in failures:
-        logger.error("failed: %s (%s)", image, type(error).__name__)
+    for image, failure in failures:
+        logger.error("failed: %s (%s)", image, type(failure).__name__)
     if failures:
         others = f"; the others are in {options.output}" if len(failures) < len(images) else ""
         logger.error("%d of %d images failed%s", len(failures), len(images), others)
@@ -106,9 +126,11 @@ def _segment_file(
     segmenter: Segmenter, path: Path, truth_path: Path | None, options: SegmentOptions, stem: str
 ) -> None:
     image = read_image(path, options.bands, options.stretch)
-    truth = None if truth_path is None else _truth(truth_path, path, image, len(segmenter.vocabulary.names))
+    truth = (
+        None if truth_path is None else _read_truth(truth_path, path, image, len(segmenter.vocabulary.names))
+    )
     if options.at is not None:
-        point_in(image.valid.shape, options.at)  # before the work, not after it
+        point_in(image.valid.shape, options.at)  # fails before the image is segmented
     result = segmenter.predict(image)
     for notice in result.notices:
         logger.warning("%s: %s", path, notice)
@@ -121,15 +143,15 @@ def _segment_file(
         _save(base, "truth", picture)
         _save(base, "errors", error_picture(result.labels, truth, result.class_names, image.pixels))
     if image.valid.any():
-        for name in options.shown:
-            _SHOWN[name](base, segmenter, _Scene(path, image, truth), options)
-    elif options.shown:
-        kinds = " and ".join(name.replace("_", " ") for name in options.shown)
-        logger.warning("%s: no %s are drawn, for the image holds no data", path, kinds)
+        for name in options.explanations:
+            _EXPLANATIONS[name](base, segmenter, _Scene(path, image, truth), options)
+    elif options.explanations:
+        kinds = " and ".join(name.replace("_", " ") for name in options.explanations)
+        logger.warning("%s: no %s are drawn, the image is all nodata", path, kinds)
 
 
 class _Scene(NamedTuple):
-    """An image file, what it holds, and its ground truth if there is one."""
+    """An image with its file and, if there is one, its ground truth."""
 
     path: Path
     image: RasterImage
@@ -158,16 +180,16 @@ def _write_cams(base: Path, segmenter: Segmenter, scene: _Scene, options: Segmen
         classes = ", ".join(view.present) or "no class"
         logger.info("%s: CAMs of %s (%s)", scene.path, classes, _CHOSEN_BY[view.chosen_by])
     else:
-        logger.warning("%s: CAMs of a tile without data; --at chooses another", scene.path)
+        logger.warning("%s: the tile of the CAMs is all nodata; --at chooses another", scene.path)
     _save_pages(base, "cams", cam_pictures(view, palette(len(view.class_names), segmenter.background)))
 
 
 _CHOSEN_BY = {
     "request": "--present",
-    "truth": "what the ground truth has in this tile; --present names others",
-    "prediction": "what the model predicts in this tile; --present names others, --gt the true ones",
+    "truth": "classes of the ground truth in this tile; --present names others",
+    "prediction": "classes predicted in this tile; --present names others, --gt gives the true ones",
 }
-_SHOWN = {
+_EXPLANATIONS = {
     "cost_maps": _write_cost_maps,
     "heatmaps": _write_heatmaps,
     "context_maps": _write_context_maps,
@@ -215,7 +237,7 @@ def _write_areas(base: Path, path: Path, result: Segmentation, colors: np.ndarra
 
 
 def area_table(areas: Sequence[ClassArea]) -> str:
-    """Areas as lines of text, the largest class first."""
+    """Return the areas as lines of text, the largest class first."""
     width = max(len(area.name) for area in areas)
     lines = []
     for area in sorted(areas, key=lambda area: -area.pixels):
@@ -224,14 +246,14 @@ def area_table(areas: Sequence[ClassArea]) -> str:
     return "\n".join(lines)
 
 
-def _truth(path: Path, image_path: Path, image: RasterImage, classes: int) -> np.ndarray:
+def _read_truth(path: Path, image_path: Path, image: RasterImage, classes: int) -> np.ndarray:
     truth = read_label(path)
     check_label(truth, classes, 255, f"{path} (ground truth of {image_path})", image.valid.shape)
     return truth
 
 
 def _stems(images: Sequence[Path]) -> list[str]:
-    """A name for the results of each image: its stem, with a number where another has taken it."""
+    """Return a name for the results of each image: its stem, numbered if another image has the same."""
     taken: set[str] = set()
     stems = []
     for image in images:

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tabulate import tabulate
 from torch import nn
@@ -197,7 +198,7 @@ def convert_weights(args: argparse.Namespace, rows: Sequence[Weights]) -> int:
     return 0
 
 
-def _model_of(args: argparse.Namespace, stated: Mapping[str, object] | None) -> nn.Module:
+def _model_of(args: argparse.Namespace, stated: Mapping[str, Any] | None) -> nn.Module:
     """Build the model of a checkpoint, from the flags or from the options that it states."""
     if args.model:
         return create_model(args.model, **dict(map(_option, args.options)))
@@ -222,7 +223,8 @@ def _pair(flag: str, text: str) -> tuple[str, str]:
     return key, value
 
 
-def _option(text: str) -> tuple[str, object]:
+def _option(text: str) -> tuple[str, Any]:
+    """Split KEY=VALUE. VALUE is a Python literal, else text; `create_model` checks it."""
     key, value = _pair("--options", text)
     try:
         return key, ast.literal_eval(value)

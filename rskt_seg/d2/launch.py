@@ -15,7 +15,7 @@ from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, default_argument_parser, default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
-from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from rskt_seg.d2 import compat
 from rskt_seg.d2.checkpointer import last_checkpoint
@@ -102,7 +102,8 @@ def _kept_warnings() -> Iterator[list[str]]:
 
     An error ends the run before there is one; then the warnings come first on the standard error.
     """
-    handler, messages = MemoryHandler(sys.maxsize, flushLevel=sys.maxsize), []
+    handler = MemoryHandler(sys.maxsize, flushLevel=sys.maxsize)
+    messages: list[str] = []
     handler.setLevel(logging.WARNING)
     package = logging.getLogger("rskt_seg")
     package.addHandler(handler)

@@ -137,7 +137,7 @@ def test_truths_are_paired_by_stem_and_never_by_order(tmp_path):
     expected = {images[0]: truths[1], images[1]: truths[0]}
     assert pair_truths(images, truths) == pair_truths(images, [tmp_path / "gt"]) == expected
     assert pair_truths(images[:1], [tmp_path / "other.png"]) == {images[0]: tmp_path / "other.png"}
-    with pytest.raises(DatasetError, match=r"stem 12 expected .* found none"):
+    with pytest.raises(DatasetError, match=r"stem 12 for .* found none"):
         pair_truths(images, truths[1:])
     with pytest.raises(DatasetError, match=r"1_a\.png, .*1_b\.png"):
         pair_truths(images, [tmp_path / "1_a.png", tmp_path / "1_b.png", truths[0]])

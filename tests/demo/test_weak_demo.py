@@ -44,8 +44,8 @@ def test_the_classes_are_those_asked_for_or_of_the_truth_or_predicted_and_a_line
     caplog.set_level("INFO")
     for options, line in (
         ({"present": ("green", "blue")}, "CAMs of green, blue (--present)"),
-        ({"truth": tmp_path / "truth.png"}, "CAMs of blue (what the ground truth has"),
-        ({}, "CAMs of red (what the model predicts"),
+        ({"truth": tmp_path / "truth.png"}, "CAMs of blue (classes of the ground truth"),
+        ({}, "CAMs of red (classes predicted"),
     ):
         caplog.clear()
         assert draw(image, tmp_path / "out", at=(0, 0), **options) == 0
@@ -65,7 +65,7 @@ def test_an_image_without_data_says_in_one_line_why_nothing_is_drawn(tmp_path, c
     caplog.set_level("INFO")
     assert draw(tmp_path / "hidden.png", tmp_path / "out") == 0
     (line,) = [record.getMessage() for record in caplog.records if "cams" in record.getMessage()]
-    assert line == f"{tmp_path / 'hidden.png'}: no cams are drawn, for the image holds no data"
+    assert line == f"{tmp_path / 'hidden.png'}: no cams are drawn, the image is all nodata"
 
 
 def test_a_tile_without_data_is_told_from_one_without_a_class(image, tmp_path, caplog):
@@ -75,7 +75,7 @@ def test_a_tile_without_data_is_told_from_one_without_a_class(image, tmp_path, c
     caplog.set_level("INFO")
     assert draw(tmp_path / "half.png", tmp_path / "out", at=(0, 0)) == 0
     assert (tmp_path / "out" / "half_cams.png").exists()
-    assert "half.png: CAMs of a tile without data; --at chooses another" in caplog.text
+    assert "half.png: the tile of the CAMs is all nodata; --at chooses another" in caplog.text
     assert "no class" not in caplog.text
 
 
