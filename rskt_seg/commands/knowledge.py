@@ -17,7 +17,7 @@ command line.
 import argparse
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
@@ -100,24 +100,25 @@ def check_texts(knowledge: Knowledge, found: Findings) -> None:
     """Add a warning to `found` for each fault that the text alone shows."""
     found.warnings += knowledge.notices
     for each in knowledge.classes:
-        found.warnings += [f"{each.name}: {text}" for text in _of_class(knowledge, each)]
+        found.warnings += [f"{each.name}: {text}" for text in _check_class(knowledge, each)]
     said = Counter(word for each in knowledge.classes for text in each.descriptions for word in _words(text))
     hedges = {word: said[word] for word in HEDGES if said[word]}
     if sum(hedges.values()) > MOST_HEDGES:
         found.warnings.append(f"hedging: {', '.join(f'{word} ({count})' for word, count in hedges.items())}")
-    told = [
+    sentences = [
         (each.name, text, set(_words(text)))
         for each in knowledge.classes
         for text in contexts(knowledge, each)
     ]
-    for (name, text, words), (second, other, others) in combinations(told, 2):
+    for (name, text, words), (second, other, others) in combinations(sentences, 2):
         if len(words & others) >= ALIKE * len(words | others):
             found.warnings.append(f"{name}, {second}: hardly different: {text!r} and {other!r}")
 
 
-def _of_class(knowledge: Knowledge, each: KnowledgeClass) -> Iterable[str]:
-    told = contexts(knowledge, each)
-    for text, context in zip(each.descriptions, told, strict=True):
+def _check_class(knowledge: Knowledge, each: KnowledgeClass) -> Iterator[str]:
+    """Yield the faults of the descriptions of a class."""
+    sentences = contexts(knowledge, each)
+    for text, context in zip(each.descriptions, sentences, strict=True):
         count = len(text.split())
         if not WORDS[0] <= count <= WORDS[1]:
             yield f"{WORDS[0]}..{WORDS[1]} words expected, found {count}: {text!r}"
@@ -125,13 +126,15 @@ def _of_class(knowledge: Knowledge, each: KnowledgeClass) -> Iterable[str]:
             yield f"one sentence expected after the opening: {text!r}"
         if knowledge.template.endswith(".") and not text.endswith("."):
             yield f"no full stop at the end: {text!r}"
-    measures = sum(len(_MEASURE.findall(text)) for text in told)
+    measures = sum(len(_MEASURE.findall(text)) for text in sentences)
     if measures > MOST_MEASURES:
         yield f"{measures} lengths in figures; at most {MOST_MEASURES}, where they are typical"
     others = [re.escape(other.name) for other in knowledge.classes if other is not each]
-    naming = [text for text in told if re.search(rf"\b({'|'.join(others)})(e?s)?\b", text, re.IGNORECASE)]
-    if others and len(naming) > NEIGHBOURS * len(told):
-        yield f"{len(naming)} of {len(told)} sentences name other classes of the file; at most a third"
+    naming = [
+        text for text in sentences if re.search(rf"\b({'|'.join(others)})(e?s)?\b", text, re.IGNORECASE)
+    ]
+    if others and len(naming) > NEIGHBOURS * len(sentences):
+        yield f"{len(naming)} of {len(sentences)} sentences name other classes of the file; at most a third"
 
 
 def _words(text: str) -> list[str]:
