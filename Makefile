@@ -1,8 +1,9 @@
 # `make demo` and `make test` need Python 3.11 or newer and a Python package index, nothing else:
-# each makes .venv if it is missing and installs the pinned requirements once.
+# each makes .venv if it is missing and installs the pinned requirements once, the demo only its own.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+READY_TO_TEST := .venv/.ready-to-test
 # Two processes of one thread each: on two cores faster than one process of two threads.
 WORKERS ?= 2
 
@@ -11,14 +12,16 @@ WORKERS ?= 2
 demo: $(READY)
 	$(BIN)/python demo/quickstart.py --output output/demo
 
-test: $(READY)
+test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations 10
 
-lint: $(READY)
+lint: $(READY_TO_TEST)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+# Until the rooms are typed:
+#	$(BIN)/mypy
 
-$(READY): requirements.txt requirements-detectron2.txt setup.py
+$(READY): requirements.txt requirements-detectron2.txt pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; found %d.%d: make PYTHON=/path/to/python3.11 ..." % sys.version_info[:2])'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q "pip==25.2" "setuptools==80.9.0" "wheel==0.45.1"
@@ -27,6 +30,10 @@ $(READY): requirements.txt requirements-detectron2.txt setup.py
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation --require-hashes -r requirements-detectron2.txt
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
 	touch $(READY)
+
+$(READY_TO_TEST): $(READY) requirements-test.txt
+	$(BIN)/python -m pip install -q -r requirements-test.txt
+	touch $(READY_TO_TEST)
 
 clean:
 	rm -rf .venv build *.egg-info output

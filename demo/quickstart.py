@@ -18,23 +18,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from mini_benchmark import SIDE, TRAINING, benchmark, call, figures, write_sets
+from mini_benchmark import judge as judge_benchmark
 from PIL import Image
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "demo")]
-
-from mini_benchmark import SIDE, TRAINING, benchmark, call, figures, write_sets  # noqa: E402
-from mini_benchmark import judge as judge_benchmark  # noqa: E402
-
-from rskt_seg.commands.entry import run  # noqa: E402
-from rskt_seg.data.catalog import find_split, pairs  # noqa: E402
-from rskt_seg.data.labels import read_label  # noqa: E402
-from rskt_seg.metrics.confusion import ConfusionMatrix  # noqa: E402
-from rskt_seg.synthetic import MINIATURES, render_scene  # noqa: E402
+from rskt_seg.commands.entry import run
+from rskt_seg.data.catalog import find_split, pairs
+from rskt_seg.data.labels import read_label
+from rskt_seg.metrics.confusion import ConfusionMatrix
+from rskt_seg.synthetic import MINIATURES, render_scene
 
 if TYPE_CHECKING:
     from rskt_seg.models.rskt import RSKT
 
+REPOSITORY = Path(__file__).resolve().parents[1]
 SPLIT = "DLRSD_{}_sem_seg"
 UNSEEN = 4
 GOAL, TIMES_UNTRAINED, TIMES_COLOUR = 45.0, 3.0, 2.0

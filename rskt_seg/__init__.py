@@ -5,9 +5,8 @@ rskt_seg.load_checkpoint(model, "model_final.pth")
 result = rskt_seg.Segmenter(model, ["building", "road", "tree"]).predict("scene.tif")
 """
 
-from rskt_seg.checkpoints import LoadReport
-from rskt_seg.methods import create_model, load_checkpoint, load_encoder, register_method
-from rskt_seg.segmenter import Segmentation, Segmenter
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 __all__ = [
@@ -19,3 +18,24 @@ __all__ = [
     "load_encoder",
     "register_method",
 ]
+
+if TYPE_CHECKING:
+    from rskt_seg.checkpoints import LoadReport
+    from rskt_seg.methods import create_model, load_checkpoint, load_encoder, register_method
+    from rskt_seg.segmenter import Segmentation, Segmenter
+else:
+    # Imported on first use, so that `rskt-seg --help` does not wait for torch.
+    _MODULES = {
+        "rskt_seg.checkpoints": ("LoadReport",),
+        "rskt_seg.methods": ("create_model", "load_checkpoint", "load_encoder", "register_method"),
+        "rskt_seg.segmenter": ("Segmentation", "Segmenter"),
+    }
+
+    def __getattr__(name: str) -> object:
+        for module, names in _MODULES.items():
+            if name in names:
+                return getattr(import_module(module), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

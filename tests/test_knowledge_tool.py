@@ -1,6 +1,5 @@
-"""`tools/knowledge.py` as a user runs it: what it prints, what it warns of, its exit statuses."""
+"""`rskt-seg knowledge` as a user runs it: what it prints, what it warns of, its exit statuses."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rskt_seg.commands.entry import run
+from rskt_seg.commands import knowledge as tool
 from rskt_seg.errors import ConfigError
 from rskt_seg.models.wsss.knowledge import PACKAGED, TINY, read_knowledge
 
@@ -20,20 +19,12 @@ ROOT = Path(__file__).parents[1]
 DESCRIPTIONS = ROOT / "rskt_seg/models/wsss/descriptions"
 
 
-@pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location("knowledge_tool", ROOT / "tools" / "knowledge.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def call(tool, capsys):
+def call(capsys):
     """Run the tool: arguments -> exit status, standard output, standard error."""
 
     def run_tool(*argv):
-        status = run(lambda: tool.main([str(arg) for arg in argv]))
+        status = tool.main([str(arg) for arg in argv])
         return status, *capsys.readouterr()
 
     return run_tool
@@ -190,7 +181,7 @@ def unit(rows):
     return F.normalize(torch.tensor(rows, dtype=torch.float32), dim=-1)
 
 
-def test_the_figures_of_sentences_on_a_circle_are_those_of_geometry(tool):
+def test_the_figures_of_sentences_on_a_circle_are_those_of_geometry():
     angles = torch.deg2rad(torch.tensor([0.0, 60.0, 120.0, 180.0, 10.0, 20.0, 30.0, 40.0]))
     texts = torch.stack((angles.cos(), angles.sin()), dim=1)
     wide, narrow = tool.spreads(texts, 2)
@@ -204,7 +195,7 @@ def test_the_figures_of_sentences_on_a_circle_are_those_of_geometry(tool):
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(2, 5), st.integers(10, 14), st.integers(0, 10_000))
-def test_classes_far_apart_are_nearest_to_themselves(tool, classes, n, seed):
+def test_classes_far_apart_are_nearest_to_themselves(classes, n, seed):
     generator = torch.Generator().manual_seed(seed)
     centres = torch.eye(8)[:classes].repeat_interleave(n, dim=0)
     texts = F.normalize(centres + 0.05 * torch.randn(classes * n, 8, generator=generator), dim=-1)
@@ -212,7 +203,7 @@ def test_classes_far_apart_are_nearest_to_themselves(tool, classes, n, seed):
         assert spread.nearest == 1.0 and spread.cosine > 0.8 and 1 <= spread.clusters <= 8
 
 
-def test_each_limit_of_the_embedding_has_its_warning(tool):
+def test_each_limit_of_the_embedding_has_its_warning():
     knowledge = read_knowledge("potsdam")
     good = tool.Spread(0.9, 0.9, 2)
     wrong = [

@@ -15,15 +15,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from rskt_seg import Segmenter
+from rskt_seg.commands.entry import run
+from rskt_seg.data.catalog import Split, find_split, pairs
+from rskt_seg.data.labels import read_label
+from rskt_seg.synthetic import MINIATURES
+
 REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPOSITORY))
-
-from rskt_seg import Segmenter  # noqa: E402
-from rskt_seg.commands.entry import run  # noqa: E402
-from rskt_seg.data.catalog import Split, find_split, pairs  # noqa: E402
-from rskt_seg.data.labels import read_label  # noqa: E402
-from rskt_seg.synthetic import MINIATURES  # noqa: E402
-
 GAP = 4
 
 

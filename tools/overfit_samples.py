@@ -18,14 +18,12 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from rskt_seg.commands.entry import run
+from rskt_seg.data.catalog import IGNORE_LABEL
+from rskt_seg.data.convert import CONVERTERS, convert_label
+from rskt_seg.errors import ConfigError, DatasetNotFoundError
+
 REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPOSITORY))
-
-from rskt_seg.commands.entry import run  # noqa: E402
-from rskt_seg.data.catalog import IGNORE_LABEL  # noqa: E402
-from rskt_seg.data.convert import CONVERTERS, convert_label  # noqa: E402
-from rskt_seg.errors import ConfigError, DatasetNotFoundError  # noqa: E402
-
 CROPS = 6
 PIXEL_ACCURACY, MEAN_IOU = 95.0, 85.0
 

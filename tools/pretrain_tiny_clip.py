@@ -9,7 +9,6 @@ were not trained on. docs/tiny_clip.md says what the result is and is not. Shape
 import argparse
 import hashlib
 import json
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +20,6 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from rskt_seg.data.catalog import DLRSD
 from rskt_seg.encoders.clip import CLIP

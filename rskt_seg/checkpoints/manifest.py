@@ -257,7 +257,7 @@ MANIFEST: tuple[Weights, ...] = (
     _fctl("inria", "main"),
     _fctl("deepglobe", "Deepglobe"),
 )
-"""Every row, in the order in which `tools/weights.py list` prints them."""
+"""Every row, in the order in which `rskt-seg weights list` prints them."""
 
 
 def by_name(name: str, rows: Sequence[Weights] = MANIFEST) -> Weights:
@@ -281,4 +281,4 @@ def fetch_command(path: str | Path) -> str | None:
     if row is None:
         return None
     folder = Path(path).parent
-    return f"python tools/weights.py fetch {row.name}" + ("" if folder == Path(FOLDER) else f" --to {folder}")
+    return f"rskt-seg weights fetch {row.name}" + ("" if folder == Path(FOLDER) else f" --to {folder}")

@@ -1,26 +1,51 @@
-"""What the command-line entries share: one clear line for a user's mistake, never a traceback."""
+"""What the commands share: their parser, their output, and one clear line for a user's mistake."""
 
+import argparse
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from rskt_seg.errors import RSKTSegError
 
 
-def run(main: Callable[[], int | None]) -> int:
-    """Call `main` and turn its outcome into an exit status.
+def command_parser(
+    program: str, description: str | None, *, allow_abbrev: bool = True
+) -> argparse.ArgumentParser:
+    """Return a parser without flags for a program of this name; `description` keeps its line breaks."""
+    return argparse.ArgumentParser(
+        program,
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=allow_abbrev,
+    )
 
-    Returns what `main` returns (None counts as 0); 2 after an `RSKTSegError`, whose message goes to
-    standard error as one line; 130 after an interrupt from the keyboard; 141 where whatever read the
-    output has gone (`... | head`). Any other exception is a defect of the program and keeps its traceback.
+
+def echo(text: str) -> None:
+    """Write `text` and an end of line to standard output, at once."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def run(work: Callable[[], int | None], program: str | None = None) -> int:
+    """Call `work` and turn its outcome into an exit status.
+
+    Args:
+        work: what a command does; None counts as status 0.
+        program: the name that error messages begin with, such as "rskt-seg check"; None stands for that of
+            the script that was started.
+
+    Returns:
+        What `work` returns; 2 after an `RSKTSegError`, whose message goes to standard error as one line; 130
+        after an interrupt from the keyboard; 141 if the reader of the output has gone (`... | head`). Any
+        other exception is a defect of the program and keeps its traceback.
     """
     try:
-        status = main() or 0
+        status = work() or 0
         sys.stdout.flush()
         return status
     except RSKTSegError as error:
-        name = os.path.basename(sys.argv[0])
-        sys.stderr.write(f"{name}: error: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"{program or Path(sys.argv[0]).name}: error: {' '.join(str(error).split())}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")

@@ -1,80 +1,119 @@
-"""What `demo/demo.py` does with a ready model: many image files in, a folder of results out."""
+"""Segment images by class names, or into the classes that a closed-set model was trained for.
 
-import csv
+    rskt-seg segment --config-file configs/ovrsis/vitb_dlrsd.yaml --input scene.tif photos/*.jpg \
+        --vocabulary "building, road, tree, water" --output results --opts MODEL.WEIGHTS model_final.pth
+    rskt-seg segment --config-file configs/bicor/loveda.yaml --input tile.png --heatmaps --tta lr \
+        --output results --opts MODEL.WEIGHTS model_final.pth
+    rskt-seg segment --config-file configs/wsss/vitb_isaid.yaml --input tile.png --cams \
+        --present "ship, harbor" --output results --opts MODEL.WEIGHTS model_final.pth
+
+For each image NAME the output folder gets NAME_overlay.png, NAME_labels.png (with a legend), NAME_legend.png,
+NAME_ids.png (class ids; 255 = nodata), NAME_area.csv and NAME_area.json; for a GeoTIFF also NAME_ids.tif on
+the same grid; with ground truth (--gt) NAME_truth.png and NAME_errors.png (false positives and negatives).
+The EXIF orientation of images is applied.
+"""
+
+import argparse
 import glob
-import json
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from PIL import Image
-from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
+from rskt_seg.commands.entry import command_parser, run
+from rskt_seg.errors import ConfigError, DatasetError, ImageReadError, VocabularyError
+from rskt_seg.methods.registry import registered_methods
+from rskt_seg.methods.use import known_explanations, strategy_options
+from rskt_seg.vocabulary import SYNONYM_RULES, check_names, parse_vocabulary
 
-from rskt_seg.data.labels import check_label, read_label
-from rskt_seg.errors import ConfigError, DatasetError, ImageReadError, LabelError
-from rskt_seg.geo import RasterImage, read_image, write_labels
-from rskt_seg.geo.stretch import parse_stretch
-from rskt_seg.palette import palette
-from rskt_seg.segmenter import ClassArea, Segmentation, Segmenter
-from rskt_seg.visualization import (
-    draw_cams,
-    draw_context_maps,
-    draw_cost_maps,
-    draw_errors,
-    draw_heatmaps,
-    draw_labels,
-    draw_legend,
-    draw_overlay,
-)
-from rskt_seg.vocabulary import check_names
-from rskt_seg.windows import point_in
+if TYPE_CHECKING:
+    pass
 
-logger = logging.getLogger(__name__)
-
-_ROW_NAMES = {"clip": "CLIP cost", "dino": "DINO cost", "aggregated": "Fused cost"}
+PROGRAM = "rskt-seg segment"
 
 
-@dataclass(frozen=True)
-class DemoOptions:
-    """How images are read and what is drawn beside the standard results.
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `rskt-seg segment`. Return the exit status."""
+    return run(partial(segment, parse_args(argv)), PROGRAM)
 
-    `output` is the folder of the results; `bands` and `stretch` are those of `read_image`. Pictures of what
-    the model did, if it has such: `cost_maps`, `heatmaps`, and for the patch or tile around the pixel `at`
-    (row, column; None the centre) `context_maps` and `cams`, the latter for the classes `present` (None:
-    those of the ground truth, or without it those predicted). Raises `ConfigError` for values that make no
-    sense.
-    """
 
-    output: Path
-    bands: tuple[int, ...] | None = None
-    stretch: str = "auto"
-    cost_maps: bool = False
-    heatmaps: bool = False
-    context_maps: bool = False
-    cams: bool = False
-    present: tuple[str, ...] | None = None
-    at: tuple[int, int] | None = None
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the flags: those of Detectron2's demo, a vocabulary, and what to draw."""
+    parser = command_parser(PROGRAM, __doc__, allow_abbrev=False)
+    add = parser.add_argument
+    add("--config-file", required=True, metavar="FILE", help="YAML file of the model")
+    add("--input", required=True, nargs="+", metavar="FILE", help="images of any kind, or one quoted glob")
+    add(
+        "--vocabulary", "--vocab", "--class-names", metavar="NAMES",
+        help='"building, road, tree", or a .txt (one class a line, synonyms after commas) or .json list; '
+        "closed-set models know their classes and need none",
+    )  # fmt: skip
+    add("--output", required=True, type=Path, metavar="DIR", help="folder of the results")
+    _add_inference_flags(parser)
+    add("--bands", metavar="R,G,B", help="band numbers from 1, such as 4,3,2 (default: declared, else first)")
+    add("--stretch", default="auto", help="to 8 bit: auto (default), none, pLOW-HIGH, or MIN,MAX")
+    add(
+        "--gt", nargs="+", type=Path, default=[], metavar="FILE",
+        help="label images of class ids, or their folder; draws the errors",
+    )  # fmt: skip
+    _add_drawing_flags(parser)
+    add(
+        "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="overrides of the YAML file"
+    )
+    return parser.parse_args(argv)
 
-    def __post_init__(self) -> None:
-        parse_stretch(self.stretch)
-        if self.at is not None and not (self.context_maps or self.cams):
-            raise ConfigError("--at chooses the pixel of --context-maps or --cams; give both or neither")
-        if self.present is not None and not self.cams:
-            raise ConfigError("--present names the classes of --cams; give both or neither")
 
-    @property
-    def shown(self) -> tuple[str, ...]:
-        """Which of the pictures were asked for."""
-        return tuple(name for name in _SHOWN if getattr(self, name))
+def _add_inference_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--sliding", action="store_true",
+        help=f"{_readers('sliding')}: sliding window, finer, about five times slower",
+    )  # fmt: skip
+    add(
+        "--tta", metavar="NAME",
+        help=f"{_readers('views')}: average the views lr, dihedral, d4_loveda, d4_potsdam, ...",
+    )  # fmt: skip
+    add(
+        "--crf", action="store_true",
+        help=f"{_readers('crf')}: refine by a dense CRF (needs the optional package pydensecrf2)",
+    )  # fmt: skip
+    add(
+        "--synonyms", default="first", choices=SYNONYM_RULES,
+        help=f"{_readers('synonyms')}: use the first name of a class (default) or merge all",
+    )  # fmt: skip
+    add(
+        "--padding", default="aligned", choices=("aligned", "published"),
+        help=f"{_readers('padding')}: published: as in the benchmark (default: aligned)",
+    )  # fmt: skip
+
+
+def _readers(option: str) -> str:
+    """Name the methods whose models read an option of `Segmenter`."""
+    return ", ".join(each.title for each in registered_methods() if option in strategy_options(each))
+
+
+def _flags_taking(field: str) -> str:
+    """Name the drawing flags whose explanation reads a field of a request."""
+    able = (name for name, explanation in known_explanations().items() if field in explanation.takes)
+    return " or ".join(f"--{name.replace('_', '-')}" for name in able)
+
+
+def _add_drawing_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    for name, explanation in known_explanations().items():
+        add(f"--{name.replace('_', '-')}", action="store_true", help=explanation.help)
+    add(
+        "--present", metavar="NAMES",
+        help=f'classes of {_flags_taking("present")}, such as "ship, harbor" (default: those of --gt in the '
+        "tile, without it those predicted there)",
+    )  # fmt: skip
+    add("--at", metavar="ROW,COLUMN", help=f"pixel of {_flags_taking('at')} (default: the centre)")
 
 
 def parse_bands(text: str | None) -> tuple[int, ...] | None:
-    """Band numbers of a command line: "4,3,2" or "1". Raises `ConfigError` for anything else."""
+    """Parse band numbers such as "4,3,2" or "1". Raise `ConfigError` for anything else."""
     if text is None:
         return None
     if not re.fullmatch(r"\s*[1-9]\d*\s*(,\s*[1-9]\d*\s*,\s*[1-9]\d*\s*)?", text):
@@ -83,12 +122,12 @@ def parse_bands(text: str | None) -> tuple[int, ...] | None:
 
 
 def parse_names(text: str | None) -> tuple[str, ...] | None:
-    """Class names of a command line, "ship, harbor". Raises `VocabularyError` as `check_names`."""
+    """Parse class names such as "ship, harbor". Raise `VocabularyError` as `check_names` does."""
     return None if text is None else check_names(text.split(","))
 
 
 def parse_point(text: str | None) -> tuple[int, int] | None:
-    """A pixel of a command line, "ROW,COLUMN" from 0. Raises `ConfigError` for anything else."""
+    """Parse a pixel "ROW,COLUMN", counted from 0. Raise `ConfigError` for anything else."""
     if text is None:
         return None
     if not re.fullmatch(r"\s*\d+\s*,\s*\d+\s*", text):
@@ -98,10 +137,17 @@ def parse_point(text: str | None) -> tuple[int, int] | None:
 
 
 def expand(patterns: Sequence[str]) -> list[Path]:
-    """The files that a command line means: names as they are, patterns with * ? [ ] by what they match.
+    """Replace glob patterns by the files that they match.
 
-    A name that does not exist stays in the list, to fail when its turn comes. Raises `ImageReadError`
-    for a pattern without a match.
+    Args:
+        patterns: file names and patterns with * ? [ ]. A name that does not exist stays in the list, so that
+            it is reported with the other files that fail.
+
+    Returns:
+        The files without repetition, in the order of the patterns.
+
+    Raises:
+        ImageReadError: if a pattern matches no file.
     """
     files: list[Path] = []
     for pattern in patterns:
@@ -116,10 +162,18 @@ def expand(patterns: Sequence[str]) -> list[Path]:
 
 
 def pair_truths(images: Sequence[Path], truths: Sequence[Path]) -> dict[Path, Path]:
-    """The label file of each image: the one of the same stem, or of that stem followed by `_...`.
+    """Find the label file of each image: the one of the same stem, or of that stem followed by `_...`.
 
-    A single image goes with a single label whatever their names. A folder stands for its files. Raises
-    `DatasetError` unless every image has exactly one label.
+    Args:
+        images: image files.
+        truths: label files, and folders of them. A single image and a single label are paired whatever their
+            names.
+
+    Returns:
+        Image file -> label file.
+
+    Raises:
+        DatasetError: unless every image has exactly one label.
     """
     truths = [file for path in truths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
     if len(images) == len(truths) == 1:
@@ -132,200 +186,54 @@ def pair_truths(images: Sequence[Path], truths: Sequence[Path]) -> dict[Path, Pa
         if len(found) != 1:
             listed = ", ".join(map(str, found)) or "none"
             raise DatasetError(
-                f"--gt: one label with the stem {image.stem} expected for {image}; found {listed}"
+                f"--gt: expected one label with the stem {image.stem} for {image}; found {listed}"
             )
         pairs[image] = found[0]
     return pairs
 
 
-def segment_files(
-    segmenter: Segmenter, images: Sequence[Path], truths: dict[Path, Path], options: DemoOptions
-) -> int:
-    """Segment every image and write its results; a file that cannot be read does not stop the others.
-
-    Returns the exit status: 0, or 1 after listing the files that failed. Raises `ConfigError` when the model
-    has not what is to be drawn, or the output folder cannot be made, and `VocabularyError` when it does not
-    know a class of which CAMs are to be drawn.
-    """
-    for name in options.shown:
-        segmenter.check_shows(name)
-    if options.present is not None:
-        segmenter.check_present(options.present)
-    try:
-        options.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"cannot make the output folder {options.output}: {error.strerror}") from error
-    failures = []
-    with logging_redirect_tqdm():
-        for image, stem in tqdm(list(zip(images, _stems(images), strict=True)), unit="image"):
-            try:
-                _segment_file(segmenter, image, truths.get(image), options, stem)
-            except (ImageReadError, LabelError) as error:
-                logger.error("%s", error)
-                failures.append((image, error))
-            except ConfigError as error:  # the image is too small for a view, or lacks the pixel asked for
-                logger.error("%s: %s", image, error)
-                failures.append((image, error))
-            except OSError as error:
-                logger.error("%s: its results cannot be written: %s", image, error)
-                failures.append((image, error))
-    for image, error in failures:
-        logger.error("failed: %s (%s)", image, type(error).__name__)
-    if failures:
-        others = f"; the others are in {options.output}" if len(failures) < len(images) else ""
-        logger.error("%d of %d images failed%s", len(failures), len(images), others)
-    return 1 if failures else 0
+def segmenter_options(args: argparse.Namespace, configured: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of `Segmenter`: those of the configuration, and the flags where they are given."""
+    flags = {"sliding": args.sliding, "padding": args.padding, "synonyms": args.synonyms}
+    crf = {"crf": True} if args.crf else {}
+    return {**flags, **configured, **crf, "views": args.tta or "none"}
 
 
-def _segment_file(
-    segmenter: Segmenter, path: Path, truth_path: Path | None, options: DemoOptions, stem: str
-) -> None:
-    image = read_image(path, options.bands, options.stretch)
-    truth = None if truth_path is None else _truth(truth_path, path, image, len(segmenter.vocabulary.names))
-    if options.at is not None:
-        point_in(image.valid.shape, options.at)  # before the work, not after it
-    result = segmenter.predict(image)
-    for notice in result.notices:
-        logger.warning("%s: %s", path, notice)
-    colors = palette(len(result.class_names), segmenter.background)
-    base = options.output / stem
-    _write_maps(base, image, result, colors, segmenter.background)
-    _write_areas(base, path, result, colors)
-    if truth is not None:
-        picture = draw_labels(image.pixels, result.labels, result.class_names, colors, truth=truth)
-        _save(base, "truth", picture)
-        _save(base, "errors", draw_errors(image.pixels, result.labels, truth, result.class_names))
-    if image.valid.any():
-        for name in options.shown:
-            _SHOWN[name](base, segmenter, _Scene(path, image, truth), options)
-    elif options.shown:
-        kinds = " and ".join(name.replace("_", " ") for name in options.shown)
-        logger.warning("%s: no %s are drawn, for the image holds no data", path, kinds)
+def segment(args: argparse.Namespace) -> int:
+    """Check the command line, build the model and segment. Return the exit status."""
+    # The libraries that read images and draw are imported once the command line is known to be right.
+    from rskt_seg.commands.segment_files import SegmentOptions, segment_files
+    from rskt_seg.segmenter import Segmenter
 
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    logging.getLogger("rasterio").setLevel(logging.CRITICAL)  # what it reports is raised as well
+    vocabulary = None
+    if args.vocabulary is not None:
+        vocabulary = parse_vocabulary(args.vocabulary)
+        vocabulary.prompts(args.synonyms)
+    options = SegmentOptions(
+        args.output,
+        parse_bands(args.bands),
+        args.stretch,
+        tuple(name for name in known_explanations() if getattr(args, name)),
+        present=parse_names(args.present),
+        at=parse_point(args.at),
+    )
+    images = expand(args.input)
+    truths = pair_truths(images, args.gt) if args.gt else {}
 
-class _Scene(NamedTuple):
-    """An image file, what it holds, and its ground truth if there is one."""
+    from rskt_seg.d2 import build_model, load_config
+    from rskt_seg.d2.devices import check_devices
+    from rskt_seg.d2.methods import method_of
+    from rskt_seg.d2.weights import check_trained
 
-    path: Path
-    image: RasterImage
-    truth: np.ndarray | None
-
-
-def _write_cost_maps(base: Path, segmenter: Segmenter, scene: _Scene, options: DemoOptions) -> None:
-    maps = {_ROW_NAMES.get(name, name): costs for name, costs in segmenter.cost_maps(scene.image).items()}
-    _save(base, "cost_maps", draw_cost_maps(scene.image.pixels, maps, segmenter.prompts))
-
-
-def _write_heatmaps(base: Path, segmenter: Segmenter, scene: _Scene, options: DemoOptions) -> None:
-    maps = segmenter.heatmaps(scene.image)
-    _save_pages(base, "heatmaps", draw_heatmaps(scene.image.pixels, maps, segmenter.prompts))
-
-
-def _write_context_maps(base: Path, segmenter: Segmenter, scene: _Scene, options: DemoOptions) -> None:
-    maps = segmenter.context_maps(scene.image, options.at)
-    _save(base, "context_maps", draw_context_maps(scene.image.pixels, maps))
-
-
-def _write_cams(base: Path, segmenter: Segmenter, scene: _Scene, options: DemoOptions) -> None:
-    view = segmenter.cams(scene.image, options.present, options.at, scene.truth)
-    if view.valid.any():
-        classes = ", ".join(view.present) or "no class"
-        logger.info("%s: CAMs of %s (%s)", scene.path, classes, _CHOSEN_BY[view.chosen_by])
-    else:
-        logger.warning("%s: CAMs of a tile without data; --at chooses another", scene.path)
-    _save_pages(base, "cams", draw_cams(view, palette(len(view.class_names), segmenter.background)))
-
-
-_CHOSEN_BY = {
-    "request": "--present",
-    "truth": "what the ground truth has in this tile; --present names others",
-    "prediction": "what the model predicts in this tile; --present names others, --gt the true ones",
-}
-_SHOWN = {
-    "cost_maps": _write_cost_maps,
-    "heatmaps": _write_heatmaps,
-    "context_maps": _write_context_maps,
-    "cams": _write_cams,
-}
-
-
-def _write_maps(
-    base: Path, image: RasterImage, result: Segmentation, colors: np.ndarray, background: int | None
-) -> None:
-    names = result.class_names
-    _save(base, "overlay", draw_overlay(image.pixels, result.labels, colors, background=background))
-    _save(base, "labels", draw_labels(image.pixels, result.labels, names, colors))
-    _save(base, "legend", draw_legend(names, colors))
-    _save(base, "ids", result.labels)
-    if image.georeference is not None or image.driver == "GTiff":
-        write_labels(_named(base, "ids", "tif"), result.labels, image.georeference, names, colors)
-
-
-def _write_areas(base: Path, path: Path, result: Segmentation, colors: np.ndarray) -> None:
-    areas = result.area()
-    logger.info("%s\n%s", path, area_table(areas))
-    rows = [
-        {"id": index, **asdict(area), "color": color}
-        for index, (area, color) in enumerate(zip(areas, colors.tolist(), strict=True))
-    ]
-    with _named(base, "area", "csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(
-            file, ("id", "name", "pixels", "share", "square_metres"), extrasaction="ignore"
-        )
-        writer.writeheader()
-        writer.writerows(rows)
-    height, width = result.labels.shape
-    summary = {
-        "image": str(path),
-        "height": height,
-        "width": width,
-        "valid_pixels": int(result.valid.sum()),
-        "ignore_label": result.ignore_label,
-        "classes": rows,
-        "notices": list(result.notices),
-    }
-    text = json.dumps(summary, indent=2, ensure_ascii=False)
-    _named(base, "area", "json").write_text(text + "\n", encoding="utf-8")
-
-
-def area_table(areas: Sequence[ClassArea]) -> str:
-    """Areas as lines of text, the largest class first."""
-    width = max(len(area.name) for area in areas)
-    lines = []
-    for area in sorted(areas, key=lambda area: -area.pixels):
-        metres = "" if area.square_metres is None else f"  {area.square_metres:14,.1f} m2"
-        lines.append(f"  {area.name:<{width}}  {area.pixels:>10} px  {area.share:7.2%}{metres}")
-    return "\n".join(lines)
-
-
-def _truth(path: Path, image_path: Path, image: RasterImage, classes: int) -> np.ndarray:
-    truth = read_label(path)
-    check_label(truth, classes, 255, f"{path} (ground truth of {image_path})", image.valid.shape)
-    return truth
-
-
-def _stems(images: Sequence[Path]) -> list[str]:
-    """A name for the results of each image: its stem, with a number where another has taken it."""
-    taken: set[str] = set()
-    stems = []
-    for image in images:
-        stem, number = image.stem, 1
-        while stem in taken:
-            number += 1
-            stem = f"{image.stem}-{number}"
-        taken.add(stem)
-        stems.append(stem)
-    return stems
-
-
-def _named(base: Path, kind: str, suffix: str) -> Path:
-    return base.with_name(f"{base.name}_{kind}.{suffix}")
-
-
-def _save_pages(base: Path, kind: str, pictures: Sequence[np.ndarray]) -> None:
-    for number, picture in enumerate(pictures, start=1):
-        _save(base, kind if len(pictures) == 1 else f"{kind}_{number}", picture)
-
-
-def _save(base: Path, kind: str, picture: np.ndarray) -> None:
-    Image.fromarray(picture).save(_named(base, kind, "png"))
+    cfg = load_config(args.config_file, args.opts)
+    record = method_of(cfg)
+    if vocabulary is None and not record.method.is_closed:
+        raise VocabularyError("open-vocabulary models need class names: pass --vocabulary")
+    check_devices(cfg.MODEL.DEVICE)
+    check_trained(cfg)
+    segmenter = Segmenter(
+        build_model(cfg), vocabulary, **segmenter_options(args, record.segmenter_options(cfg))
+    )
+    return segment_files(segmenter, images, truths, options)

@@ -6,6 +6,7 @@ import multiprocessing
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from logging.handlers import MemoryHandler
 from multiprocessing.queues import SimpleQueue
 
@@ -14,7 +15,7 @@ from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, default_argument_parser, default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
-from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from rskt_seg.d2 import compat
 from rskt_seg.d2.checkpointer import last_checkpoint
@@ -30,19 +31,33 @@ from rskt_seg.errors import ConfigError, RSKTSegError
 logger = logging.getLogger(__name__)
 
 
-def parse_args() -> argparse.Namespace:
-    """Detectron2's usual command line."""
-    return default_argument_parser().parse_args()
+@dataclass(frozen=True)
+class Run:
+    """A run as each of its processes receives it.
+
+    Attributes:
+        args: the command line, as `argument_parser` reads it.
+        warnings: what `check_run` found remarkable; `set_up` logs it once there is a log file.
+    """
+
+    args: argparse.Namespace
+    warnings: tuple[str, ...] = ()
 
 
-def set_up(args: argparse.Namespace) -> CfgNode:
-    """The configuration of this process, with own datasets, logging, seeds and the output folder set up."""
-    cfg = load_config(args.config_file, args.opts)
+def argument_parser(program: str, description: str | None) -> argparse.ArgumentParser:
+    """Return the parser of Detectron2's usual command line, named and described as given."""
+    parser = default_argument_parser()
+    parser.prog, parser.description, parser.epilog = program, description, None
+    return parser
+
+
+def set_up(run: Run) -> CfgNode:
+    """Return the configuration of this process, after setting up datasets, logging, seeds and the folder."""
+    cfg = load_config(run.args.config_file, run.args.opts)
     register_own(cfg.DATASETS.OWN)
-    warnings = vars(args).pop("warnings", ())
-    default_setup(cfg, args)
+    default_setup(cfg, run.args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="rskt_seg")
-    for warning in warnings if comm.is_main_process() else ():
+    for warning in run.warnings if comm.is_main_process() else ():
         logger.warning("%s", warning)
     # As published: TF32 on GPUs that have it; on a CPU the same setting may round to bfloat16.
     if torch.device(cfg.MODEL.DEVICE).type != "cpu" and method_of(cfg).allows_tf32:
@@ -50,12 +65,17 @@ def set_up(args: argparse.Namespace) -> CfgNode:
     return cfg
 
 
-def check_run(cfg: CfgNode, args: argparse.Namespace) -> None:
+def check_run(cfg: CfgNode, args: argparse.Namespace) -> tuple[str, ...]:
     """Refuse a run that this machine, its datasets or its weight files do not allow, before it starts.
 
-    What is merely remarkable goes to `args.warnings`.
+    Returns:
+        Warnings about datasets, for `Run.warnings`.
 
-    Raises `DeviceError`, `ConfigError`, `DatasetError`, `CheckpointError`.
+    Raises:
+        DeviceError: if this machine lacks the devices or the precision.
+        ConfigError: if a key does not fit the number of processes.
+        DatasetError: if a dataset of the run is missing or inconsistent.
+        CheckpointError: if a weight file is missing or does not fit.
     """
     asked = names_key(args.config_file, args.opts, "MODEL.DEVICE")
     check_devices(cfg.MODEL.DEVICE, args.num_gpus, cfg.SOLVER.AMP.ENABLED, asked)
@@ -69,10 +89,11 @@ def check_run(cfg: CfgNode, args: argparse.Namespace) -> None:
         method_of(cfg).check_batch(cfg, batch // processes)
     if not (args.resume and last_checkpoint(cfg.OUTPUT_DIR)):
         (check_trained if args.eval_only else check_weights)(cfg)
-    with _kept_warnings() as args.warnings:
+    with _kept_warnings() as warnings:
         check_datasets(cfg, training=not args.eval_only)
     if not args.eval_only:
         method_of(cfg).check_training_data(cfg, class_names(cfg))
+    return tuple(warnings)
 
 
 @contextmanager
@@ -81,7 +102,8 @@ def _kept_warnings() -> Iterator[list[str]]:
 
     An error ends the run before there is one; then the warnings come first on the standard error.
     """
-    handler, messages = MemoryHandler(sys.maxsize, flushLevel=sys.maxsize), []
+    handler = MemoryHandler(sys.maxsize, flushLevel=sys.maxsize)
+    messages: list[str] = []
     handler.setLevel(logging.WARNING)
     package = logging.getLogger("rskt_seg")
     package.addHandler(handler)
@@ -96,12 +118,13 @@ def _kept_warnings() -> Iterator[list[str]]:
         package.removeHandler(handler)
 
 
-def launch(main: Callable[[argparse.Namespace], object], args: argparse.Namespace, device: str) -> None:
-    """Call `main(args)` in `args.num_gpus` processes of each of `args.num_machines` machines.
+def launch(main: Callable[[Run], object], run: Run, device: str) -> None:
+    """Call `main(run)` in `run.args.num_gpus` processes of each of `run.args.num_machines` machines.
 
-    `args` is that of Detectron2's `default_argument_parser`. With `device` "cpu" the processes run on
-    the CPU. Raises the first `RSKTSegError` of any process of this machine.
+    With `device` "cpu" the processes run on the CPU. Raises the first `RSKTSegError` of any process of this
+    machine.
     """
+    args = run.args
     on_cpu = torch.device(device).type == "cpu"
     queue = multiprocessing.get_context("spawn").SimpleQueue()
     try:
@@ -111,7 +134,7 @@ def launch(main: Callable[[argparse.Namespace], object], args: argparse.Namespac
             args.num_machines,
             args.machine_rank,
             args.dist_url,
-            (queue, main, args),
+            (queue, main, run),
             on_cpu,
         )
     except (ProcessRaisedException, ProcessExitedException):
@@ -120,12 +143,12 @@ def launch(main: Callable[[argparse.Namespace], object], args: argparse.Namespac
         raise queue.get() from None
 
 
-def _reporting(queue: SimpleQueue, main: Callable, args: argparse.Namespace) -> None:
+def _reporting(queue: "SimpleQueue[RSKTSegError]", main: Callable[[Run], object], run: Run) -> None:
     if multiprocessing.parent_process() is not None:
         # A spawned process would start its loader workers afresh too, each with all its imports.
         multiprocessing.set_start_method(None, force=True)
     try:
-        main(args)
+        main(run)
     except RSKTSegError as error:
         queue.put(error)
         raise

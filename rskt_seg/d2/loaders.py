@@ -117,7 +117,7 @@ def _check_files(name: str, entries: Sequence[dict], known_as: str) -> None:
     for finding in findings:
         if finding.is_error:
             raise DatasetError(
-                f"{name}: {finding.line()}. `python datasets/check.py {known_as}` gives the complete list"
+                f"{name}: {finding.line()}. `rskt-seg check {known_as}` gives the complete list"
             )
         logger.warning("%s: %s", name, finding.line())
 

@@ -19,7 +19,7 @@ LabelFile = str | Path | BinaryIO
 """The path of a label file, or an open file whose `str()` is the name that errors give."""
 _LOSSLESS_FORMATS = ("PNG", "TIFF", "BMP", "GIF", "PPM")
 _LOSSY_COMPRESSIONS = ("jpeg", "tiff_jpeg", "webp")
-_CONVERT = "prepare the official files with datasets/prepare.py"
+_CONVERT = "convert the official files with `rskt-seg prepare`"
 _REFUSED_MODES = {
     "1": "1 bit a pixel (its polarity is ambiguous); save 8-bit ids",
     "I": "32-bit integers; save ids as 8-bit gray",

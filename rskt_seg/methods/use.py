@@ -61,6 +61,11 @@ def _checked_options(method: Method, options: Mapping[str, object]) -> dict[str,
     return {name: value for name, value in options.items() if name in own}
 
 
+def known_explanations() -> dict[str, Explanation]:
+    """Return every explanation of every registered method by name."""
+    return {name: each for method in registered_methods() for name, each in method.explanations.items()}
+
+
 def find_explanation(model: SegmentationModel, name: str) -> Explanation:
     """Return how a model shows `name`, such as "cost_maps".
 
@@ -74,8 +79,8 @@ def find_explanation(model: SegmentationModel, name: str) -> Explanation:
             each.title: each.explanations[name] for each in registered_methods() if name in each.explanations
         }
         if not others:
-            known = sorted({key for each in registered_methods() for key in each.explanations})
-            raise ConfigError(f"nothing is called {name!r}; known are {', '.join(known)}")
+            known = ", ".join(sorted(known_explanations()))
+            raise ConfigError(f"no explanation is called {name!r}; known are {known}")
         label = next(iter(others.values())).label
         raise ConfigError(
             f"{label} are shown by {' and '.join(others)} models; this is a {method.title} model"

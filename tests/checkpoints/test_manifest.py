@@ -120,7 +120,7 @@ def test_an_unknown_name_is_refused_with_the_nearest():
 
 
 def test_the_command_for_a_file_leads_to_where_it_is_looked_for():
-    command = "python tools/weights.py fetch clip-vitb16"
+    command = "rskt-seg weights fetch clip-vitb16"
     assert fetch_command("pretrained/ViT-B-16.pt") == command
     assert fetch_command("/data/w/ViT-B-16.pt") == f"{command} --to /data/w"
     assert fetch_command("pretrained/own.pt") is None

@@ -1,8 +1,7 @@
-"""`tools/weights.py` as a user runs it: list, fetch, verify and convert, their outputs and exit statuses."""
+"""`rskt-seg weights` as a user runs it: list, fetch, verify and convert, their outputs and exit statuses."""
 
 import argparse
 import hashlib
-import importlib.util
 import json
 import os
 import re
@@ -19,7 +18,7 @@ from safetensors.torch import load_file
 import rskt_seg
 from rskt_seg.checkpoints.manifest import MANIFEST, Weights, by_name
 from rskt_seg.checkpoints.rules import LoadReport, convert
-from rskt_seg.commands.entry import run
+from rskt_seg.commands import weights
 from rskt_seg.d2 import load_config
 from rskt_seg.d2.weights import check_weights
 from rskt_seg.encoders.clip import CLIP
@@ -35,21 +34,13 @@ CONTENT = b"PK weights" * 1000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
-@pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location("weights_tool", ROOT / "tools" / "weights.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def call(tool, tmp_path, monkeypatch, capsys):
+def call(tmp_path, monkeypatch, capsys):
     """Run the tool in an empty folder: arguments -> exit status, standard output, standard error."""
     monkeypatch.chdir(tmp_path)
 
     def run_tool(*argv, rows=MANIFEST):
-        status = run(lambda: tool.main([str(arg) for arg in argv], rows))
+        status = weights.main([str(arg) for arg in argv], rows)
         return status, *capsys.readouterr()
 
     return run_tool
@@ -107,13 +98,14 @@ def test_fetch_for_a_configuration_takes_every_file_that_it_starts_from(call, se
     check_weights(load_config(str(config)))
 
 
-def test_every_command_of_the_document_can_be_typed_as_it_stands(tool):
-    text = (ROOT / "docs" / "weights.md").read_text() + tool.__doc__
-    commands = re.findall(r"python tools/weights\.py (.*?)(?: +#.*)?$", text, re.MULTILINE)
+def test_every_command_of_the_document_can_be_typed_as_it_stands():
+    text = (ROOT / "docs" / "weights.md").read_text() + weights.__doc__
+    name = r"(?:python tools/weights\.py|rskt-seg weights)"
+    commands = re.findall(rf"{name} (.*?)(?: +#.*)?$", text, re.MULTILINE)
     typed = [command for command in commands if "NAME" not in command]
     assert len(typed) >= 7
     for command in typed:
-        args = tool.arguments(command.split())
+        args = weights.parse_args(command.split())
         for name in getattr(args, "names", []):
             by_name(name)
         assert (ROOT / (getattr(args, "all_for", None) or "configs")).exists()

@@ -8,7 +8,8 @@ import rasterio
 from PIL import Image
 from rasterio.transform import Affine
 
-from rskt_seg.commands.segment import DemoOptions, area_table, expand, pair_truths, parse_bands, segment_files
+from rskt_seg.commands.segment import expand, pair_truths, parse_bands
+from rskt_seg.commands.segment_files import SegmentOptions, area_table, segment_files
 from rskt_seg.errors import ConfigError, DatasetError, ImageReadError
 from rskt_seg.segmenter import ClassArea, Segmenter
 from tests.stub_models import Colours
@@ -27,7 +28,7 @@ def png(path, array):
 
 def run(images, output, truths=None, **options):
     segmenter = Segmenter(Colours(cells=8), NAMES, short_side=48)
-    return segment_files(segmenter, images, truths or {}, DemoOptions(output, **options))
+    return segment_files(segmenter, images, truths or {}, SegmentOptions(output, **options))
 
 
 def test_a_photograph_gives_pictures_ids_and_areas_of_its_own_size(tmp_path):
@@ -136,7 +137,7 @@ def test_truths_are_paired_by_stem_and_never_by_order(tmp_path):
     expected = {images[0]: truths[1], images[1]: truths[0]}
     assert pair_truths(images, truths) == pair_truths(images, [tmp_path / "gt"]) == expected
     assert pair_truths(images[:1], [tmp_path / "other.png"]) == {images[0]: tmp_path / "other.png"}
-    with pytest.raises(DatasetError, match=r"stem 12 expected .* found none"):
+    with pytest.raises(DatasetError, match=r"stem 12 for .* found none"):
         pair_truths(images, truths[1:])
     with pytest.raises(DatasetError, match=r"1_a\.png, .*1_b\.png"):
         pair_truths(images, [tmp_path / "1_a.png", tmp_path / "1_b.png", truths[0]])
@@ -151,7 +152,7 @@ def test_bands_are_parsed_or_refused():
 
 def test_options_and_folders_that_cannot_be_used_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="stretch"):
-        DemoOptions(tmp_path, stretch="linear")
+        SegmentOptions(tmp_path, stretch="linear")
     file = png(tmp_path / "a.png", noise(4, 4))
     with pytest.raises(ConfigError, match="output folder"):
         run([file], file)

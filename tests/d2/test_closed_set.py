@@ -1,7 +1,6 @@
 """The closed-set heads behind Detectron2: classes, sizes, patches, gradients of parts, commands."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from detectron2.modeling import build_model as build_segmentor
 from PIL import Image
 
 import rskt_seg
+from rskt_seg.commands.train import start
 from rskt_seg.d2 import build_model, load_config
 from rskt_seg.d2.benchmark import Benchmark
 from rskt_seg.d2.devices import peak_memory
@@ -27,7 +27,6 @@ from rskt_seg.synthetic.miniature import write_dlrsd
 from tests.checkpoints.test_fctl import encoders as published_contexts
 from tests.checkpoints.test_fctl import published as published_fctl
 from tests.d2.conftest import CONFIGS
-from train_net import command_line
 
 ROOT = CONFIGS.parents[1]
 METHODS = ("bicor", "fctl")
@@ -313,12 +312,11 @@ def test_the_memory_of_a_run_is_that_of_its_process():
     assert peak_memory(torch.device("cpu")) >= max(before, block.nbytes)
 
 
-def run_command(monkeypatch, *arguments: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["train_net.py", *arguments])
+def run_command(*arguments: str) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        command_line()
+        start(arguments)
     finally:
         torch.set_num_threads(threads)
 
@@ -340,19 +338,19 @@ def test_train_net_trains_resumes_and_evaluates(method, scenes, tmp_path, monkey
     common = ("--config-file", str(ROOT / f"configs/{method}/tiny.yaml"))
     opts = ("MODEL.DEVICE", "cpu", *SMALL[method], "SOLVER.IMS_PER_BATCH", "2", "OUTPUT_DIR", str(out),
             *SHORT[method], "SEED", "1")  # fmt: skip
-    run_command(monkeypatch, *common, *opts, "SOLVER.MAX_ITER", "2")
+    run_command(*common, *opts, "SOLVER.MAX_ITER", "2")
     for changed, message in ((OTHER[method], "was saved from a model with"),
                              (("SOLVER.OPTIMIZER", "SGD"), "state of another optimiser")):  # fmt: skip
         with pytest.raises(CheckpointError, match=message):
-            run_command(monkeypatch, *common, "--resume", *opts, "SOLVER.MAX_ITER", "3", *changed)
-    run_command(monkeypatch, *common, "--resume", *opts, "SOLVER.MAX_ITER", "3")
+            run_command(*common, "--resume", *opts, "SOLVER.MAX_ITER", "3", *changed)
+    run_command(*common, "--resume", *opts, "SOLVER.MAX_ITER", "3")
     final = torch.load(out / "model_final.pth", weights_only=True)
     assert final["iteration"] == 2
     assert tuple(final["class_names"]) == names(method)
     (group,) = final["trainer"]["_trainer"]["optimizer"]["param_groups"]
     assert group.get("lookahead_count") == (3 if method == "bicor" else None)
     weights = ("MODEL.WEIGHTS", str(out / "model_final.pth"), "TEST.AUG.ENABLED", "True")
-    run_command(monkeypatch, *common, "--eval-only", *opts, *weights)
+    run_command(*common, "--eval-only", *opts, *weights)
     for suffix in ("", "_TTA"):
         found = json.loads((out / f"benchmark{suffix}.json").read_text())
         assert "DLRSD_val_sem_seg" in json.dumps(found)
@@ -370,7 +368,7 @@ def test_runs_that_cannot_end_well_are_refused_before_they_start(
 ):
     out = ("MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(tmp_path / "out"), "SOLVER.IMS_PER_BATCH", "2")
     with pytest.raises(error, match=message):
-        run_command(monkeypatch, "--config-file", str(ROOT / "configs/bicor/tiny.yaml"), *out, *opts)
+        run_command("--config-file", str(ROOT / "configs/bicor/tiny.yaml"), *out, *opts)
     assert not (tmp_path / "out").exists()
 
 

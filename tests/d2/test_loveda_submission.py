@@ -1,6 +1,5 @@
-"""`tools/loveda_submission.py` as a user runs it, with the smallest models."""
+"""`rskt-seg loveda-submission` as a user runs it, with the smallest models."""
 
-import importlib.util
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -11,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from rskt_seg.commands.entry import run
+from rskt_seg.commands.loveda_submission import main, segmenter_options
 from rskt_seg.d2 import load_config
 from rskt_seg.d2.trainer import Trainer
 from rskt_seg.d2.weights import build_model
@@ -29,16 +28,8 @@ DATASETS: {TRAIN: ["LoveDA_geoseg_train_sem_seg"], TEST: ["LoveDA_geoseg_val_sem
 """
 
 
-@pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location("loveda_tool", ROOT / "tools" / "loveda_submission.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def call(tool, tmp_path, capsys):
+def call(tmp_path, capsys):
     """Run the tool on one test image: further arguments -> exit status, standard output, standard error."""
     (tmp_path / "Test").mkdir()
     rng = np.random.default_rng(0)
@@ -52,7 +43,7 @@ def call(tool, tmp_path, capsys):
 
     def run_tool(*flags: str, opts=("MODEL.WEIGHTS", str(weights)), output="out.zip"):
         paths = ("--config-file", config, "--images", tmp_path / "Test", "--output", tmp_path / output)
-        status = run(lambda: tool.main([str(word) for word in (*paths, *flags, *opts)]))
+        status = main([str(word) for word in (*paths, *flags, *opts)])
         return status, *capsys.readouterr()
 
     return run_tool
@@ -98,11 +89,11 @@ def test_a_model_of_other_classes_is_refused_before_it_predicts(call, tmp_path):
     assert not (tmp_path / "out_parts").exists()
 
 
-def test_models_see_the_images_as_in_an_evaluation(tool, call, tmp_path):
+def test_models_see_the_images_as_in_an_evaluation(call, tmp_path):
     cfg = load_config(str(tmp_path / "config.yaml"), ["TEST.TILE", "512", "TEST.TILE_OVERLAP", "64"])
-    assert tool.segmenter_options(cfg, "BICOR") == {"tile": 512, "tile_overlap": 64, "padding": "published"}
-    assert tool.segmenter_options(cfg, "FCTL") == {"patch_overlap": 50}
-    assert tool.segmenter_options(cfg, "RSKT")["short_side"] == cfg.INPUT.MIN_SIZE_TEST
+    assert segmenter_options(cfg, "BICOR") == {"tile": 512, "tile_overlap": 64, "padding": "published"}
+    assert segmenter_options(cfg, "FCTL") == {"patch_overlap": 50}
+    assert segmenter_options(cfg, "RSKT")["short_side"] == cfg.INPUT.MIN_SIZE_TEST
     tiled = ("TEST.TILE", "512", "MODEL.WEIGHTS", str(tmp_path / "model.safetensors"))
     assert call("--part")[0] == 0
     assert call("--part", opts=tiled, output="tiled.zip")[0] == 0

@@ -2,7 +2,6 @@
 
 import os
 import re
-import runpy
 import shlex
 import subprocess
 import sys
@@ -14,14 +13,14 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from rskt_seg.commands.entry import run
+from rskt_seg.commands.check import main as check_command
+from rskt_seg.commands.train import main as train_command
 from rskt_seg.d2.datasets import load_datasets, register_own
 from rskt_seg.d2.evaluator import RSEvaluator
 from rskt_seg.d2.loaders import check_datasets
 from rskt_seg.d2.mapper import RSDatasetMapper
 from rskt_seg.errors import ConfigError, DatasetError, LabelError
 from tests.d2.conftest import CONFIGS, TINY, tiny_config
-from train_net import command_line
 
 ROOT = CONFIGS.parents[1]
 SECTION = (ROOT / "datasets/README.md").read_text(encoding="utf-8").partition("## Your own data")[2]
@@ -170,7 +169,7 @@ def test_an_error_stops_the_run_and_names_dataset_file_cure_and_the_full_check(o
     message = str(error.value)
     assert message.startswith("farm_val_sem_seg: label ids outside 0..3 (4 classes) and 255 (ignored): ")
     assert f"{first} (found ids 77 (" in message and "is the class list complete" in message
-    assert message.endswith(f"`python datasets/check.py {path}` gives the complete list")
+    assert message.endswith(f"`rskt-seg check {path}` gives the complete list")
     assert "\n" not in message
 
 
@@ -178,7 +177,7 @@ def test_a_set_of_the_table_is_checked_under_its_own_name(data_root):
     (first, *_) = sorted((data_root / "UDD5/all/gt").iterdir())
     change(first, lambda ids: ids[:-1])
     cfg = tiny_config("DATASETS.TEST", "('UDD5_all_sem_seg',)")
-    with pytest.raises(DatasetError, match=rf"{first} \(label 39x48.*check\.py UDD5_all_sem_seg` gives"):
+    with pytest.raises(DatasetError, match=rf"{first} \(label 39x48.*rskt-seg check UDD5_all_sem_seg` gives"):
         check_datasets(cfg, training=False)
 
 
@@ -234,8 +233,7 @@ def test_the_worked_example_of_the_readme_runs_as_it_is_printed(own, tmp_path, m
     check, train, evaluate = ([at_root(word) for word in words] for words in commands())
     assert train[1] == evaluate[1] == str(ROOT / "train_net.py") and evaluate[4] == "--eval-only"
 
-    monkeypatch.setattr(sys, "argv", check[1:])
-    assert run(runpy.run_path(check[1])["main"]) == 0
+    assert check[1] == str(ROOT / "datasets/check.py") and check_command(check[2:]) == 0
     # Two processes and their workers, each of which has to know the dataset.
     train[2:2] = ["--num-gpus", "2", "--dist-url", "auto"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -243,7 +241,6 @@ def test_the_worked_example_of_the_readme_runs_as_it_is_printed(own, tmp_path, m
         [sys.executable, *train[1:], *small], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    monkeypatch.setattr(sys, "argv", [*evaluate[1:], *small])
-    assert run(command_line) == 0
+    assert train_command([*evaluate[2:], *small]) == 0
     scores = (tmp_path / "output/farm/inference/farm_val_sem_seg.json").read_text()
     assert all(f'"{name}"' in scores for name in CLASSES)

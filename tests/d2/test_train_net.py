@@ -18,11 +18,11 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from rskt_seg.commands.entry import run
+from rskt_seg.commands.train import main
 from rskt_seg.d2.checkpointer import last_checkpoint
 from rskt_seg.d2.loaders import PlainErrors, evaluation_loader
 from rskt_seg.errors import LabelError, RSKTSegError
 from tests.d2.conftest import CONFIGS, TINY, tiny_config
-from train_net import command_line
 
 ROOT = CONFIGS.parents[1]
 
@@ -63,11 +63,10 @@ def test_two_processes_train_and_evaluate_and_one_counts_the_same(data_root, tmp
     status, out, err = finish(command(shared, "--eval-only", "--num-gpus", "2", opts=tests))
     assert status == 0, err
     assert "mean of 2" in out
-    monkeypatch.setattr("sys.argv", ["train_net.py", *command(one, "--eval-only", opts=tests)])
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        command_line()
+        assert main(command(one, "--eval-only", opts=tests)) == 0
     finally:
         torch.set_num_threads(threads)
     alone = results(one, "DLRSD_val_sem_seg")
@@ -152,7 +151,7 @@ def nothing(root: Path) -> None:
         ([], ["MODEL.SEM_SEG_HEAD.USE_ROTATE", "True"], nothing, r"use MODEL\.RSKT\.ROTATIONS"),
         ([], ["DATASETS.TEST", "('VDD_all_sem_seg',)"], nothing, "Expected layout"),
         ([], ["DATASETS.TRAIN", "('DLRSD_trian_sem_seg',)"], nothing, "did you mean DLRSD_train_sem_seg"),
-        ([], [], stray, r"scene1\.png \(found ids 99 \(1 px\)\).*check\.py DLRSD_train_sem_seg"),
+        ([], [], stray, r"scene1\.png \(found ids 99 \(1 px\)\).*rskt-seg check DLRSD_train_sem_seg"),
         ([], [], orphan, r"1 images in .* have no label: scene0\.jpg"),
         ([], ["MODEL.DEVICE", "cuda"], nothing, "this machine has no such device"),
         ([], ["SOLVER.AMP.ENABLED", "True"], nothing, "needs a CUDA GPU"),
@@ -172,8 +171,7 @@ def test_a_mistake_is_one_line_and_an_exit_status(
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     damage(data_root)
     arguments = command(tmp_path / "out", *flags, opts=tuple(opts))
-    monkeypatch.setattr(sys, "argv", ["train_net.py", *arguments])
-    assert run(command_line) == 2
+    assert main(arguments) == 2
     assert re.search(words, one_line(capsys.readouterr().err))
     assert not (tmp_path / "out").exists()
 
@@ -184,8 +182,7 @@ def test_several_cpu_processes_are_started_only_when_the_cpu_was_asked_for(
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     arguments = command(tmp_path / "out", "--num-gpus", "2")
     position = arguments.index("MODEL.DEVICE")
-    monkeypatch.setattr(sys, "argv", ["train_net.py", *arguments[:position], *arguments[position + 2 :]])
-    assert run(command_line) == 2
+    assert main([*arguments[:position], *arguments[position + 2 :]]) == 2
     assert "give MODEL.DEVICE cpu" in one_line(capsys.readouterr().err)
 
 

@@ -22,7 +22,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", FULL)
 def test_a_full_configuration_without_its_encoder_files_is_refused_with_the_way_to_get_them(elsewhere, name):
-    command = f"python tools/weights.py fetch clip-{'vitl14-336' if 'vitl' in name else 'vitb16'}"
+    command = f"rskt-seg weights fetch clip-{'vitl14-336' if 'vitl' in name else 'vitb16'}"
     with pytest.raises(
         WeightsNotFoundError, match=rf"MODEL\.ENCODERS\.CLIP: the file .*Run `{command}`, or get CLIP: OpenAI"
     ):

@@ -1,8 +1,6 @@
 """Image-level labels: from masks, from a plain file, and from one to the other."""
 
 import csv
-import runpy
-import sys
 import tempfile
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from rskt_seg.commands.entry import run
+from rskt_seg.commands.image_labels import main
 from rskt_seg.data.catalog import ClassSet, Split, find_split
 from rskt_seg.data.image_labels import (
     classes_of_mask,
@@ -262,14 +260,11 @@ def prepared(tmp_path):
 
 
 @pytest.fixture
-def tool(prepared, monkeypatch, capsys):
-    """Runs the script as a command; its exit status, and what it prints."""
-    main = runpy.run_path(str(SCRIPT))["main"]
+def tool(prepared, capsys):
+    """Runs `rskt-seg image-labels`; its exit status, and what it prints."""
 
     def call(*words: object) -> tuple[int, str]:
-        words = [SCRIPT.name, *words, "--root", prepared[1] / "data"]
-        monkeypatch.setattr(sys, "argv", list(map(str, words)))
-        status = run(main)
+        status = main([*map(str, (*words, "--root", prepared[1] / "data"))])
         return status, "".join(capsys.readouterr())
 
     return call

@@ -1,8 +1,6 @@
 """The demo command with closed-set models: untrained tiny ones, every flag from end to end."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from rskt_seg.commands.entry import run
+from rskt_seg.commands.segment import main
 
 ROOT = Path(__file__).resolve().parents[2]
 # Classes of inria: 0 not building, 1 building.
@@ -79,17 +77,13 @@ def image(tmp_path):
 @pytest.fixture
 def demo(models, image, tmp_path, monkeypatch):
     """`demo(model, *flags)` runs the command on the image; returns its status and the files it made."""
-    spec = importlib.util.spec_from_file_location("demo_command", ROOT / "demo" / "demo.py")
-    command = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(command)
     output = tmp_path / "out"
 
     def call(name, *flags):
         config = RSKT if name == "rskt" else models / f"{name}.yaml"
         weights = [] if name == "rskt" else ["MODEL.WEIGHTS", models / f"{name}.pth"]
-        words = ["demo.py", "--config-file", config, "--input", image, "--output", output, *flags]
-        monkeypatch.setattr(sys, "argv", [str(word) for word in (*words, "--opts", *weights)])
-        status = run(command.main)
+        words = ["--config-file", config, "--input", image, "--output", output, *flags]
+        status = main([str(word) for word in (*words, "--opts", *weights)])
         return status, {file.name: file for file in output.iterdir()} if output.exists() else {}
 
     return call

@@ -1,6 +1,5 @@
 """The command itself, in a process of its own, with an untrained tiny model."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from rskt_seg.commands.entry import run
+from rskt_seg.commands.segment import main
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "configs" / "ovrsis" / "tiny_dlrsd.yaml"
@@ -43,7 +42,6 @@ def test_the_command_segments_and_draws(tmp_path, image, weights):
     command = [sys.executable, ROOT / "demo" / "demo.py", "--config-file", CONFIG, "--sliding", "--cost-maps"]
     command += ["--input", image, broken, "--class-names", tmp_path / "classes.txt"]
     command += ["--output", tmp_path / "out", "--opts", *OPTIONS, "MODEL.WEIGHTS", weights]
-    # From another folder than the root: the command must find the package by itself.
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd="/", env=environment)
     assert done.returncode == 1, done.stderr
@@ -66,15 +64,9 @@ def test_the_command_segments_and_draws(tmp_path, image, weights):
         (["--vocabulary", "road"], ["MODEL.NONSENSE", "1"], "MODEL.NONSENSE"),
     ],
 )
-def test_a_mistake_is_one_line_and_no_traceback(
-    tmp_path, image, arguments, opts, message, monkeypatch, capsys
-):
-    spec = importlib.util.spec_from_file_location("demo_command", ROOT / "demo" / "demo.py")
-    command = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(command)
+def test_a_mistake_is_one_line_and_no_traceback(tmp_path, image, arguments, opts, message, capsys):
     common = ["--config-file", str(CONFIG), "--input", str(image), "--output", str(tmp_path / "out")]
-    monkeypatch.setattr(sys, "argv", ["demo.py", *common, *arguments, "--opts", *opts])
-    assert run(command.main) == 2
+    assert main([*common, *arguments, "--opts", *opts]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert line.startswith("demo.py: error:") and message in line
+    assert line.startswith("rskt-seg segment: error:") and message in line
     assert not (tmp_path / "out").exists()

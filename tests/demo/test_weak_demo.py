@@ -1,6 +1,5 @@
 """The demo command with the weakly supervised method: an untrained tiny model, every flag from end to end."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -10,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from rskt_seg.commands.entry import run
-from rskt_seg.commands.segment import DemoOptions, parse_names, segment_files
+from rskt_seg.commands.segment import main, parse_names
+from rskt_seg.commands.segment_files import SegmentOptions, segment_files
 from rskt_seg.errors import ConfigError, VocabularyError
 from rskt_seg.palette import palette
 from rskt_seg.segmenter import Segmenter
@@ -33,7 +32,7 @@ def image(tmp_path):
 def draw(image, output, truth=None, **options):
     truths = {} if truth is None else {image: truth}
     segmenter = Segmenter(PriorStub(), tile=24, tile_overlap=0, scales=(1,), flip=False)
-    return segment_files(segmenter, [image], truths, DemoOptions(output, cams=True, **options))
+    return segment_files(segmenter, [image], truths, SegmentOptions(output, cams=True, **options))
 
 
 def test_the_classes_are_those_asked_for_or_of_the_truth_or_predicted_and_a_line_says_which(
@@ -45,8 +44,8 @@ def test_the_classes_are_those_asked_for_or_of_the_truth_or_predicted_and_a_line
     caplog.set_level("INFO")
     for options, line in (
         ({"present": ("green", "blue")}, "CAMs of green, blue (--present)"),
-        ({"truth": tmp_path / "truth.png"}, "CAMs of blue (what the ground truth has"),
-        ({}, "CAMs of red (what the model predicts"),
+        ({"truth": tmp_path / "truth.png"}, "CAMs of blue (classes of the ground truth"),
+        ({}, "CAMs of red (classes predicted"),
     ):
         caplog.clear()
         assert draw(image, tmp_path / "out", at=(0, 0), **options) == 0
@@ -66,7 +65,7 @@ def test_an_image_without_data_says_in_one_line_why_nothing_is_drawn(tmp_path, c
     caplog.set_level("INFO")
     assert draw(tmp_path / "hidden.png", tmp_path / "out") == 0
     (line,) = [record.getMessage() for record in caplog.records if "cams" in record.getMessage()]
-    assert line == f"{tmp_path / 'hidden.png'}: no cams are drawn, for the image holds no data"
+    assert line == f"{tmp_path / 'hidden.png'}: no cams are drawn, the image is all nodata"
 
 
 def test_a_tile_without_data_is_told_from_one_without_a_class(image, tmp_path, caplog):
@@ -76,7 +75,7 @@ def test_a_tile_without_data_is_told_from_one_without_a_class(image, tmp_path, c
     caplog.set_level("INFO")
     assert draw(tmp_path / "half.png", tmp_path / "out", at=(0, 0)) == 0
     assert (tmp_path / "out" / "half_cams.png").exists()
-    assert "half.png: CAMs of a tile without data; --at chooses another" in caplog.text
+    assert "half.png: the tile of the CAMs is all nodata; --at chooses another" in caplog.text
     assert "no class" not in caplog.text
 
 
@@ -113,7 +112,7 @@ def test_the_colour_table_of_ids_is_that_of_the_pictures(image, tmp_path):
 
 def test_without_a_background_every_class_has_a_colour_and_a_tint(image, tmp_path):
     segmenter = Segmenter(PriorStub(background=False), tile=24, tile_overlap=0, scales=(1,), flip=False)
-    assert segment_files(segmenter, [image], {}, DemoOptions(tmp_path / "out")) == 0
+    assert segment_files(segmenter, [image], {}, SegmentOptions(tmp_path / "out")) == 0
     listed = json.loads((tmp_path / "out" / "scene_area.json").read_text(encoding="utf-8"))["classes"]
     assert [row["color"] for row in listed] == palette(3).tolist()
     shown = np.asarray(Image.open(tmp_path / "out" / "scene_overlay.png"))
@@ -124,11 +123,12 @@ def test_what_cannot_be_asked_for_stops_before_the_first_image(image, tmp_path):
     with pytest.raises(VocabularyError, match="'water'; it has 'red', 'green', 'blue'"):
         draw(image, tmp_path / "out", present=("red", "water"))
     with pytest.raises(ConfigError, match="--present names the classes of --cams"):
-        DemoOptions(tmp_path, present=("red",))
+        SegmentOptions(tmp_path, present=("red",))
     with pytest.raises(ConfigError, match="--context-maps or --cams; give both or neither"):
-        DemoOptions(tmp_path, at=(0, 0))
+        SegmentOptions(tmp_path, at=(0, 0))
     with pytest.raises(ConfigError, match="CAMs are shown by prior WSSS models"):
-        segment_files(Segmenter(Colours(), ["red"]), [image], {}, DemoOptions(tmp_path / "out", cams=True))
+        options = SegmentOptions(tmp_path / "out", explanations=("cams",))
+        segment_files(Segmenter(Colours(), ["red"]), [image], {}, options)
     assert not (tmp_path / "out").exists()
 
 
@@ -153,16 +153,12 @@ def weights(tmp_path_factory):
 @pytest.fixture
 def demo(weights, image, tmp_path, monkeypatch):
     """`demo(*flags, opts=())` runs the command on the image; returns its status and the files it made."""
-    spec = importlib.util.spec_from_file_location("demo_command", ROOT / "demo" / "demo.py")
-    command = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(command)
     output = tmp_path / "out"
 
     def call(*flags, opts=()):
-        words = ["demo.py", "--config-file", CONFIG, "--input", image, "--output", output, *flags]
+        words = ["--config-file", CONFIG, "--input", image, "--output", output, *flags]
         words += ["--opts", "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", weights, *opts]
-        monkeypatch.setattr(sys, "argv", list(map(str, words)))
-        status = run(command.main)
+        status = main(list(map(str, words)))
         return status, {file.name: file for file in output.iterdir()} if output.exists() else {}
 
     return call

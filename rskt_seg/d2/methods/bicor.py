@@ -134,6 +134,10 @@ class _BiCoRMethod(DetectronMethod):
         # No overlap is the published evaluation; a picture should not show seams.
         return {"tile": cfg.TEST.TILE, "tile_overlap": cfg.TEST.TILE_OVERLAP or None}
 
+    def evaluation_options(self, cfg: CfgNode) -> dict[str, Any]:
+        tiles = {"tile": cfg.TEST.TILE, "tile_overlap": cfg.TEST.TILE_OVERLAP}
+        return {**tiles, "padding": cfg.MODEL.BICOR.PADDING}
+
 
 BICOR = _BiCoRMethod(
     method=bicor.BICOR,

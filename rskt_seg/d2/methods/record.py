@@ -130,6 +130,10 @@ class DetectronMethod:
         """Return what a configuration says about how `rskt_seg.Segmenter` is to see images."""
         return {}
 
+    def evaluation_options(self, cfg: CfgNode) -> dict[str, Any]:
+        """Return the same for the way in which an evaluation with this configuration sees images."""
+        return self.segmenter_options(cfg)
+
     @property
     def allows_tf32(self) -> bool:
         """Whether matrix products may be rounded to TF32 on GPUs that have it, as published codes do."""

@@ -103,6 +103,10 @@ class _RSKTMethod(DetectronMethod):
     def segmenter_options(self, cfg: CfgNode) -> dict[str, Any]:
         return {"short_side": cfg.INPUT.MIN_SIZE_TEST, "max_side": cfg.INPUT.MAX_SIZE_TEST}
 
+    def evaluation_options(self, cfg: CfgNode) -> dict[str, Any]:
+        seen = {"sliding": cfg.TEST.SLIDING_WINDOW, "padding": cfg.MODEL.RSKT.PADDING}
+        return {**self.segmenter_options(cfg), **seen}
+
 
 RSKT_SEG = _RSKTMethod(
     method=rskt.RSKT_SEG,

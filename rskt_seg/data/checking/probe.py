@@ -61,7 +61,7 @@ BANDS = Kind(
 )
 _REFUSED_CURE = (
     "labels hold one class id a pixel, best as 8-bit gray PNG; official archives are converted by "
-    "datasets/prepare.py (datasets/README.md)"
+    "`rskt-seg prepare` (datasets/README.md)"
 )
 
 _READ_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)

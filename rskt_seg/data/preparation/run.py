@@ -123,7 +123,7 @@ def _refuse_own_outputs(plan: Plan, root: Path) -> None:
         if not job.label.inner and job.label.file.parent.resolve() in targets:
             raise DatasetError(
                 f"{job.label.file} lies where the prepared set belongs: it is in place already. Check it "
-                f"with python datasets/check.py {plan.recipe.dataset}, or pass another root"
+                f"with `rskt-seg check {plan.recipe.dataset}`, or pass another root"
             )
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 import rskt_seg
 from rskt_seg.checkpoints.files import read_weights
+from rskt_seg.commands.train import start
 from rskt_seg.d2 import build_model, load_config
 from rskt_seg.d2.benchmark import evaluate
 from rskt_seg.d2.evaluator import RSEvaluator
@@ -31,7 +32,6 @@ from rskt_seg.errors import CheckpointError, ConfigError, DatasetError, WeightsN
 from rskt_seg.segmenter import Segmenter
 from tests.d2.conftest import CONFIGS
 from tests.d2.wsss.tiny import FILE, SMALL, config, segmentor, train
-from train_net import command_line
 
 
 def check_descriptions(cfg):
@@ -117,8 +117,7 @@ class TestCommands:
     ):
         caplog.set_level(logging.INFO)
         arguments = ["--config-file", FILE, *SMALL, "OUTPUT_DIR", str(tmp_path), "TEST.CAM", "True"]
-        monkeypatch.setattr(sys, "argv", ["train_net.py", *arguments])
-        command_line()
+        start(arguments)
         found = {path.name for path in (tmp_path / "inference").glob("*.json")}
         assert {"iSAID_wsss_test_sem_seg.json", "iSAID_wsss_test_sem_seg_CAM.json"} <= found
         masks, cams = (tmp_path / "log.txt").read_text().split(CAM_NOTE)
@@ -170,8 +169,7 @@ class TestCommands:
         )
         options = ["DATASETS.OWN", f"('{root}/own.yaml',)", "DATASETS.TRAIN", "('mine_train_sem_seg',)"]
         arguments = ["--config-file", FILE, *SMALL, *options, "DATASETS.TEST", "()", "OUTPUT_DIR"]
-        monkeypatch.setattr(sys, "argv", ["train_net.py", *arguments, str(tmp_path / "out")])
-        command_line()
+        start([*arguments, str(tmp_path / "out")])
         assert "alpha is dropped" in (tmp_path / "out/log.txt").read_text()
         found = read_weights(tmp_path / "out/model_final.pth")
         ready = found.state["sem_seg_head.model.vpe.ready"]

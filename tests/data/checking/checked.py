@@ -11,8 +11,7 @@ from rskt_seg.data.checking.check import check_split
 from rskt_seg.data.checking.findings import Finding, Report
 from rskt_seg.data.checking.quick import quick_check
 
-CHECK = Path(__file__).parents[3] / "datasets" / "check.py"
-README = CHECK.with_name("README.md")
+README = Path(__file__).parents[3] / "datasets" / "README.md"
 NAMES = ("roof", "road", "tree", "water")
 CLASSES = ClassSet("own", NAMES, ((0, 0, 0), (1, 1, 1), (2, 2, 2), (3, 3, 3)))
 SPLIT = Split("own_sem_seg", "own", "all", "x", "y", ("png", "jpg"), ("png", "tif"), CLASSES)

@@ -1,11 +1,9 @@
 """Checking a dataset: the quick check before a run, the command, and real masks."""
 
-import importlib.util
 import json
 import os
 import re
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rskt_seg.commands.entry import run
+from rskt_seg.commands.check import main
 from rskt_seg.data.catalog import SPLITS, ClassSet, Pair, Split, find_split, pairs
 from rskt_seg.data.checking.check import select_splits, shared_images
 from rskt_seg.data.checking.quick import SAMPLE, quick_check
@@ -21,7 +19,6 @@ from rskt_seg.data.fingerprint import compute_fingerprint
 from rskt_seg.errors import DatasetError, DatasetNotFoundError
 from rskt_seg.palette import palette
 from tests.data.checking.checked import (
-    CHECK,
     CLASSES,
     NAMES,
     README,
@@ -143,16 +140,12 @@ def test_a_list_of_the_table_is_present_if_its_first_and_last_image_are(tmp_path
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
-    """Runs datasets/check.py with some arguments: exit status, output, errors."""
-    specification = importlib.util.spec_from_file_location("check_command", CHECK)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
+def command(capsys):
+    """Runs `rskt-seg check` with some arguments: exit status, output, errors."""
 
     def call(*arguments) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["check.py", *map(str, arguments)])
         try:
-            status = run(module.main)
+            status = main([*map(str, arguments)])
         except SystemExit as error:
             status = error.code
         return status, *capsys.readouterr()
@@ -188,9 +181,8 @@ CHECKED = ("Potsdam", "Vaihingen_geoseg", "deepglobe", "inria", "iSAID_wsss")
 
 
 def test_every_command_that_the_readme_shows_is_understood(command, tmp_path, monkeypatch):
-    lines = re.findall(
-        r"^python datasets/check\.py (.*?)(?: +#.*)?$", README.read_text(encoding="utf-8"), re.M
-    )
+    shown = README.read_text(encoding="utf-8")
+    lines = re.findall(r"^(?:python datasets/check\.py|rskt-seg check) (.*?)(?: +#.*)?$", shown, re.M)
     assert len(lines) >= 4
     for split in SPLITS:
         if split.dataset in CHECKED or "DLRSD_tr" in split.name:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from rskt_seg.commands.entry import run as run_command
+from rskt_seg.commands.prepare import main as command
 from rskt_seg.data.preparation import Options, prepare
 from rskt_seg.data.preparation.windows import Tiling
 from rskt_seg.errors import DatasetError, LabelError, RSKTSegError
@@ -292,17 +292,6 @@ def test_windows_are_those_of_the_published_isaid_names():
     assert "P0003_767_1023_618_874" in names
 
 
-def command(monkeypatch, *words: str) -> int:
-    import importlib.util
-
-    path = Path(__file__).parents[3] / "datasets/prepare.py"
-    spec = importlib.util.spec_from_file_location("prepare_command", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr("sys.argv", ["prepare.py", *words])
-    return run_command(module.main)
-
-
 def test_folders_of_other_datasets_do_not_hide_a_dataset(tmp_path):
     OFFICIAL["VDD"](tmp_path / "UDD_and_VDD")
     OFFICIAL["UDD5"](tmp_path / "UDD_and_VDD")
@@ -344,13 +333,13 @@ def test_a_journal_never_reaches_out_of_the_folders_of_its_set(tmp_path):
 def test_the_command_prepares_below_the_root_of_the_environment(tmp_path, monkeypatch, capsys):
     OFFICIAL["UDD5"](tmp_path / "src")
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "root"))
-    assert command(monkeypatch, "udd5", str(tmp_path / "src"), "--dry-run") == 0
+    assert command(["udd5", str(tmp_path / "src"), "--dry-run"]) == 0
     assert "would write UDD5/all/src" in capsys.readouterr().out
     assert not (tmp_path / "root").exists()
-    assert command(monkeypatch, "udd5", str(tmp_path / "src")) == 0
+    assert command(["udd5", str(tmp_path / "src")]) == 0
     assert "UDD5: 3 images" in capsys.readouterr().out
     assert len(list((tmp_path / "root/UDD5/all/gt").iterdir())) == 3
-    assert command(monkeypatch, "udd5", str(tmp_path / "nowhere")) == 2
+    assert command(["udd5", str(tmp_path / "nowhere")]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "does not exist" in error
 

@@ -1,0 +1,68 @@
+"""Convert the official downloads of a dataset into the layout that training and evaluation read.
+
+    rskt-seg prepare LoveDA downloads/LoveDA
+    rskt-seg prepare Potsdam 2_Ortho_RGB.zip --also 5_Labels_all_noBoundary.zip
+    rskt-seg prepare iSAID downloads/iSAID /data/segmentation --dry-run
+    rskt-seg prepare Vaihingen_geoseg downloads/Vaihingen
+
+SRC is a folder with the downloads, zipped (also zips in zips and volumes .zip.001 ...), unpacked or both, or
+one archive; DST the root of all datasets (default: $DETECTRON2_DATASETS, or datasets). If interrupted, the
+same command continues; once complete it has nothing to do. datasets/README.md tells what to download. The
+names after VDD are the layouts of the closed-set methods and that of the weakly supervised one; LoveDA also
+writes that of LoveDA_geoseg, and Potsdam that of Potsdam_wsss.
+"""
+
+import argparse
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from rskt_seg.commands.entry import command_parser, echo, run
+from rskt_seg.data.catalog import ROOT_VARIABLE
+from rskt_seg.data.preparation import RECIPES, Options, plan_only, prepare
+
+PROGRAM = "rskt-seg prepare"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `rskt-seg prepare`. Return the exit status."""
+    return run(partial(convert_dataset, parse_args(argv)), PROGRAM)
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = command_parser(PROGRAM, __doc__)
+    parser.add_argument("name", metavar="NAME", help=", ".join(RECIPES))
+    parser.add_argument("source", metavar="SRC", type=Path)
+    parser.add_argument("root", metavar="DST", type=Path, nargs="?")
+    parser.add_argument("--also", metavar="SRC", type=Path, nargs="+", default=[], help="further sources")
+    parser.add_argument("--dry-run", action="store_true", help="tell what would be done, write nothing")
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.0,
+        help="share (0..1) of the pixels of a label that may have colours of no class; they are ignored",
+    )
+    parser.add_argument(
+        "--keep-empty", action="store_true", help="iSAID: write also windows without any labelled pixel"
+    )
+    parser.add_argument(
+        "--allow-missing", action="store_true", help="leave out images and labels without a partner"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="delete what an earlier run has written, and start again"
+    )
+    parser.add_argument("--workers", type=int, help="images processed at a time (default: cores, at most 8)")
+    return parser.parse_args(argv)
+
+
+def convert_dataset(args: argparse.Namespace) -> None:
+    """Convert a dataset, or print the plan of `--dry-run`."""
+    root = args.root or Path(os.environ.get(ROOT_VARIABLE, "datasets"))
+    options = Options(args.tolerance, args.keep_empty, args.allow_missing, args.overwrite)
+    sources = [args.source, *args.also]
+    if args.dry_run:
+        echo("\n".join(plan_only(args.name, sources, options)))
+    else:
+        echo(str(prepare(args.name, sources, root, options, args.workers)))

@@ -1,0 +1,242 @@
+"""Segment many image files with a ready model and write a folder of results."""
+
+import csv
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from rskt_seg.data.labels import check_label, read_label
+from rskt_seg.errors import ConfigError, ImageReadError, LabelError
+from rskt_seg.geo import RasterImage, read_image, write_labels
+from rskt_seg.geo.stretch import parse_stretch
+from rskt_seg.methods.record import Picture
+from rskt_seg.methods.use import find_explanation, known_explanations
+from rskt_seg.palette import palette
+from rskt_seg.segmenter import ClassArea, Segmentation, Segmenter
+from rskt_seg.visualization import draw_errors, draw_labels, draw_legend, draw_overlay
+from rskt_seg.windows import point_in
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SegmentOptions:
+    """How images are read, and which explanations are drawn besides the standard results.
+
+    Attributes:
+        output: folder of the results.
+        bands: as for `read_image`.
+        stretch: as for `read_image`.
+        explanations: names of the explanations to draw, such as "cost_maps".
+        present: classes of an explanation for an image-level label; None stands for those of the ground
+            truth, or without ground truth those predicted.
+        at: a pixel (row, column) from 0 for an explanation of one place; None is the centre.
+
+    Raises:
+        ConfigError: if `stretch` cannot be parsed, or `at` or `present` is given without what it applies to.
+    """
+
+    output: Path
+    bands: tuple[int, ...] | None = None
+    stretch: str = "auto"
+    explanations: tuple[str, ...] = ()
+    present: tuple[str, ...] | None = None
+    at: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        parse_stretch(self.stretch)
+        known = known_explanations()
+        for field, given in (("at", self.at), ("present", self.present)):
+            able = [name for name, explanation in known.items() if field in explanation.takes]
+            if given is not None and not set(able) & set(self.explanations):
+                flags = " or ".join(f"--{name.replace('_', '-')}" for name in able)
+                raise ConfigError(f"--{field} applies to {flags}; give both or neither")
+
+
+def segment_files(
+    segmenter: Segmenter, images: Sequence[Path], truths: dict[Path, Path], options: SegmentOptions
+) -> int:
+    """Segment every image and write its results. A file that fails does not stop the others.
+
+    Args:
+        segmenter: the model.
+        images: the image files.
+        truths: image file -> file of its ground truth, for those that have one.
+        options: how to read the images, what to draw and where to write.
+
+    Returns:
+        The exit status: 0, or 1 after listing the files that failed.
+
+    Raises:
+        ConfigError: if the model lacks an explanation to draw, or the output folder cannot be created.
+        VocabularyError: if the model does not know a class of `options.present`.
+    """
+    for name in options.explanations:
+        segmenter.check_explanation(name, options.present)
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot create the output folder {options.output}: {error.strerror}") from error
+    failures: list[tuple[Path, Exception]] = []
+    with logging_redirect_tqdm():
+        for image, stem in tqdm(list(zip(images, _stems(images), strict=True)), unit="image"):
+            try:
+                _segment_file(segmenter, image, truths.get(image), options, stem)
+            except (ImageReadError, LabelError) as error:
+                logger.error("%s", error)
+                failures.append((image, error))
+            except (
+                ConfigError
+            ) as error:  # the image is too small for a view, or does not contain the pixel `at`
+                logger.error("%s: %s", image, error)
+                failures.append((image, error))
+            except OSError as error:
+                logger.error("%s: cannot write its results: %s", image, error)
+                failures.append((image, error))
+    for image, failure in failures:
+        logger.error("failed: %s (%s)", image, type(failure).__name__)
+    if failures:
+        others = f"; the others are in {options.output}" if len(failures) < len(images) else ""
+        logger.error("%d of %d images failed%s", len(failures), len(images), others)
+    return 1 if failures else 0
+
+
+def _segment_file(
+    segmenter: Segmenter, path: Path, truth_path: Path | None, options: SegmentOptions, stem: str
+) -> None:
+    image = read_image(path, options.bands, options.stretch)
+    truth = (
+        None if truth_path is None else _read_truth(truth_path, path, image, len(segmenter.vocabulary.names))
+    )
+    if options.at is not None:
+        point_in(image.valid.shape, options.at)  # fails before the image is segmented
+    result = segmenter.predict(image)
+    for notice in result.notices:
+        logger.warning("%s: %s", path, notice)
+    colors = palette(len(result.class_names), segmenter.background)
+    base = options.output / stem
+    _write_maps(base, image, result, colors, segmenter.background)
+    _write_areas(base, path, result, colors)
+    if truth is not None:
+        picture = draw_labels(image.pixels, result.labels, result.class_names, colors, truth=truth)
+        _save(base, "truth", picture)
+        _save(base, "errors", draw_errors(image.pixels, result.labels, truth, result.class_names))
+    if image.valid.any():
+        for name in options.explanations:
+            _write_explanation(base, name, segmenter, _Scene(path, image, truth), options)
+    elif options.explanations:
+        kinds = " and ".join(known_explanations()[name].label for name in options.explanations)
+        logger.warning("%s: no %s are drawn, the image is all nodata", path, kinds)
+
+
+class _Scene(NamedTuple):
+    """An image with its file and, if there is one, its ground truth."""
+
+    path: Path
+    image: RasterImage
+    truth: np.ndarray | None
+
+
+def _write_explanation(
+    base: Path, name: str, segmenter: Segmenter, scene: _Scene, options: SegmentOptions
+) -> None:
+    explanation = find_explanation(segmenter.model, name)
+    request = {"at": options.at, "present": options.present, "truth": scene.truth}
+    taken = {field: value for field, value in request.items() if field in explanation.takes}
+    result = segmenter.explain(name, scene.image, **taken)
+    if report := explanation.report(result):
+        message, is_warning = report
+        logger.log(logging.WARNING if is_warning else logging.INFO, "%s: %s", scene.path, message)
+    colors = palette(len(segmenter.vocabulary.names), segmenter.background)
+    pictures = explanation.draw(result, Picture(scene.image.pixels, segmenter.prompts, colors))
+    _save_pages(base, name, pictures)
+
+
+def _write_maps(
+    base: Path, image: RasterImage, result: Segmentation, colors: np.ndarray, background: int | None
+) -> None:
+    names = result.class_names
+    _save(base, "overlay", draw_overlay(image.pixels, result.labels, colors, background=background))
+    _save(base, "labels", draw_labels(image.pixels, result.labels, names, colors))
+    _save(base, "legend", draw_legend(names, colors))
+    _save(base, "ids", result.labels)
+    if image.georeference is not None or image.driver == "GTiff":
+        write_labels(_named(base, "ids", "tif"), result.labels, image.georeference, names, colors)
+
+
+def _write_areas(base: Path, path: Path, result: Segmentation, colors: np.ndarray) -> None:
+    areas = result.area()
+    logger.info("%s\n%s", path, area_table(areas))
+    rows = [
+        {"id": index, **asdict(area), "color": color}
+        for index, (area, color) in enumerate(zip(areas, colors.tolist(), strict=True))
+    ]
+    with _named(base, "area", "csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(
+            file, ("id", "name", "pixels", "share", "square_metres"), extrasaction="ignore"
+        )
+        writer.writeheader()
+        writer.writerows(rows)
+    height, width = result.labels.shape
+    summary = {
+        "image": str(path),
+        "height": height,
+        "width": width,
+        "valid_pixels": int(result.valid.sum()),
+        "ignore_label": result.ignore_label,
+        "classes": rows,
+        "notices": list(result.notices),
+    }
+    text = json.dumps(summary, indent=2, ensure_ascii=False)
+    _named(base, "area", "json").write_text(text + "\n", encoding="utf-8")
+
+
+def area_table(areas: Sequence[ClassArea]) -> str:
+    """Return the areas as lines of text, the largest class first."""
+    width = max(len(area.name) for area in areas)
+    lines = []
+    for area in sorted(areas, key=lambda area: -area.pixels):
+        metres = "" if area.square_metres is None else f"  {area.square_metres:14,.1f} m2"
+        lines.append(f"  {area.name:<{width}}  {area.pixels:>10} px  {area.share:7.2%}{metres}")
+    return "\n".join(lines)
+
+
+def _read_truth(path: Path, image_path: Path, image: RasterImage, classes: int) -> np.ndarray:
+    truth = read_label(path)
+    check_label(truth, classes, 255, f"{path} (ground truth of {image_path})", image.valid.shape)
+    return truth
+
+
+def _stems(images: Sequence[Path]) -> list[str]:
+    """Return a name for the results of each image: its stem, numbered if another image has the same."""
+    taken: set[str] = set()
+    stems = []
+    for image in images:
+        stem, number = image.stem, 1
+        while stem in taken:
+            number += 1
+            stem = f"{image.stem}-{number}"
+        taken.add(stem)
+        stems.append(stem)
+    return stems
+
+
+def _named(base: Path, kind: str, suffix: str) -> Path:
+    return base.with_name(f"{base.name}_{kind}.{suffix}")
+
+
+def _save_pages(base: Path, kind: str, pictures: Sequence[np.ndarray]) -> None:
+    for number, picture in enumerate(pictures, start=1):
+        _save(base, kind if len(pictures) == 1 else f"{kind}_{number}", picture)
+
+
+def _save(base: Path, kind: str, picture: np.ndarray) -> None:
+    Image.fromarray(picture).save(_named(base, kind, "png"))

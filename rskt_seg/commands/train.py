@@ -1,0 +1,64 @@
+"""Train a configuration, or evaluate its weights with --eval-only.
+
+    rskt-seg train --config-file configs/ovrsis/vitb_dlrsd.yaml --num-gpus 4
+    rskt-seg train --config-file configs/ovrsis/vitb_dlrsd.yaml --num-gpus 4 --resume
+    rskt-seg eval --config-file configs/ovrsis/vitb_dlrsd.yaml MODEL.WEIGHTS model_final.pth
+
+`--resume` continues from the last checkpoint of OUTPUT_DIR; `--num-gpus N` with `MODEL.DEVICE cpu` starts N
+processes on the CPU; `--num-machines`, `--machine-rank` and `--dist-url` are Detectron2's. Any key of the
+configuration can follow as `KEY VALUE`.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from rskt_seg.commands.entry import run
+
+if TYPE_CHECKING:
+    from rskt_seg.d2.launch import Run
+
+# The imports of rskt_seg.d2 are inside the functions, so that a missing Detectron2 is reported in one line.
+
+PROGRAM = "rskt-seg train"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `rskt-seg train`. Return the exit status."""
+    return run(partial(start, argv), PROGRAM)
+
+
+def start(
+    argv: Sequence[str] | None = None, program: str = PROGRAM, description: str | None = __doc__
+) -> None:
+    """Check the run that the command line of `program` describes, then start its processes.
+
+    Raises:
+        MissingDetectron2Error: if Detectron2 is not installed.
+        ConfigError: if the configuration is invalid, or does not fit the number of processes.
+        DeviceError: if this machine lacks the devices.
+        DatasetError: if a dataset of the run is missing or inconsistent.
+        CheckpointError: if a weight file is missing or does not fit.
+    """
+    from rskt_seg.d2.config import load_config
+    from rskt_seg.d2.launch import Run, argument_parser, check_run, launch
+
+    args = argument_parser(program, description).parse_args(argv)
+    cfg = load_config(args.config_file, args.opts)
+    warnings = check_run(cfg, args)
+    launch(run_process, Run(args, warnings), cfg.MODEL.DEVICE)
+
+
+def run_process(run: "Run") -> None:
+    """Train or evaluate in one process of a run. Spawned processes import this function by its name."""
+    from rskt_seg.d2.benchmark import evaluate
+    from rskt_seg.d2.launch import set_up
+    from rskt_seg.d2.trainer import Trainer
+
+    cfg = set_up(run)
+    if run.args.eval_only:
+        evaluate(cfg, run.args.resume)
+        return
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=run.args.resume)
+    trainer.train()

@@ -1,0 +1,240 @@
+"""List, fetch, verify and convert the weight files of the manifest.
+
+    rskt-seg weights list [NAME ...]
+    rskt-seg weights fetch NAME ... [--to pretrained]
+    rskt-seg weights fetch --all-for configs/ovrsis/vitb_dlrsd.yaml
+    rskt-seg weights verify [NAME | FILE ...]
+    rskt-seg weights convert SOURCE TARGET.safetensors [--model NAME --options KEY=VALUE ...]
+    rskt-seg weights convert all.pth TARGET.safetensors --contexts medium=B10.pth large=B15.pth \\
+        --model fctl_vgg16 --options num_classes=2
+
+Exit status: 0 if all is well, 1 if a file could not be fetched or is not what it should be, 2 for a wrong
+command line or a file that cannot be converted. docs/weights.md explains the rest.
+"""
+
+import argparse
+import ast
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+from torch import nn
+
+from rskt_seg.checkpoints.fetch import UNKNOWN, Finding, fetch, sha256_of, verify
+from rskt_seg.checkpoints.files import read_weights
+from rskt_seg.checkpoints.manifest import FOLDER, KEYS, MANIFEST, Weights, by_file, by_name
+from rskt_seg.commands.entry import command_parser, echo, run
+from rskt_seg.errors import CheckpointError, ConfigError, WeightsNotFoundError
+from rskt_seg.methods import create_model, find_preset, model_names
+from rskt_seg.methods.export import check_target, export_encoder, export_model, kind_of
+
+PROGRAM = "rskt-seg weights"
+
+
+def main(argv: Sequence[str] | None = None, rows: Sequence[Weights] = MANIFEST) -> int:
+    """Run `rskt-seg weights` on the files of the manifest `rows`. Return the exit status."""
+    args = parse_args(argv)
+    return run(partial(_ACTIONS[args.command], args, rows), PROGRAM)
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = command_parser(PROGRAM, __doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    listing = commands.add_parser("list", help="the manifest, and which of its files are here")
+    listing.add_argument("names", nargs="*", help="print all that is known of these")
+    fetching = commands.add_parser("fetch", help="download; a file that is here is verified instead")
+    fetching.add_argument("names", nargs="*")
+    fetching.add_argument("--all-for", metavar="CONFIG", help="whatever this configuration starts from")
+    verifying = commands.add_parser("verify", help="compare sha256; by default of every file that is here")
+    verifying.add_argument("names", nargs="*", metavar="NAME|FILE")
+    for command in (listing, fetching, verifying):
+        command.add_argument(
+            "--to", default=FOLDER, metavar="FOLDER", help="where the files are; default: %(default)s"
+        )
+    converting = commands.add_parser("convert", help="to safetensors, without running what a file contains")
+    converting.add_argument("source")
+    converting.add_argument("target", help="a .safetensors that does not exist yet")
+    converting.add_argument("--model", help="of a whole checkpoint that does not state it: rskt_vitb16, ...")
+    converting.add_argument(
+        "--options", nargs="+", default=[], metavar="KEY=VALUE", help="for example num_layers=5"
+    )
+    converting.add_argument(
+        "--contexts",
+        nargs="+",
+        default=[],
+        metavar="NAME=FILE",
+        help="of a published FCtL: the files of its context encoders",
+    )
+    return parser.parse_args(argv)
+
+
+def list_weights(args: argparse.Namespace, rows: Sequence[Weights]) -> int:
+    """Print the manifest as a table, or all that is known of the files that are named. Return 0."""
+    chosen = [by_name(name, rows) for name in args.names]
+    found = {row.name: verify(row, Path(args.to, row.file)) for row in chosen or rows}
+    if chosen:
+        echo("\n\n".join(_details(row, found[row.name]) for row in chosen))
+        return 0
+    table = [
+        (
+            row.name,
+            row.role,
+            "unknown" if row.size is None else f"{row.size:,}",
+            "unknown"
+            if row.sha256 is None
+            else f"{row.sha256[:8]}{'' if len(row.sha256) == 64 else ' only'}",
+            (row.licence or "unknown").split(" (")[0],
+            row.where,
+            {"absent": "-", "unknown": "here"}.get(found[row.name].state, found[row.name].state),
+        )
+        for row in rows
+    ]
+    echo(tabulate(table, headers=("name", "role", "bytes", "sha256", "licence", "from", args.to)))
+    echo(
+        "\nhere: present, with no digest to compare it with. `list NAME` prints all that is known of a file."
+    )
+    return 0
+
+
+def _details(row: Weights, found: Finding) -> str:
+    def known(value: object, field: str) -> str:
+        return str(value) if value is not None else f"unknown: {row.unknown[field]}"
+
+    lines = {
+        "role": f"{row.role} ({KEYS[row.role]})",
+        "file": f"{found.path}: {found.text}",
+        "source": row.url or (f"{row.file} of the hub repository {row.hub}" if row.hub else row.by_hand),
+        "page": row.page,
+        "bytes": known(row.size, "size"),
+        "sha256": known(row.sha256, "sha256")
+        + ("" if row.sha256 is None or len(row.sha256) == 64 else " (no more digits are published)"),
+        "licence": known(row.licence, "licence"),
+        "facts": row.facts,
+        "instead": row.instead or "-",
+        "note": row.note or "-",
+    }
+    return "\n".join([row.name, *(f"  {key:8} {text}" for key, text in lines.items())])
+
+
+def fetch_weights(args: argparse.Namespace, rows: Sequence[Weights]) -> int:
+    """Fetch or verify each file that is named. Return 1 if one of them failed, else 0."""
+    if not args.names and not args.all_for:
+        raise ConfigError("nothing to fetch: give names (see `list`) or --all-for CONFIG")
+    if args.all_for and args.to != FOLDER:
+        raise ConfigError("--all-for puts every file where the configuration looks for it; leave --to out")
+    wanted = [(by_name(name, rows), Path(args.to)) for name in args.names]
+    wanted += _of_configuration(args.all_for, rows) if args.all_for else []
+    failed = False
+    for row, folder in dict.fromkeys(wanted):
+        echo(f"{row.name}: licence {row.licence or 'unknown'}; {row.page}")
+        try:
+            found = fetch(row, folder)
+            echo(f"{found.path}: {found.text}")
+        except CheckpointError as error:
+            failed = True
+            sys.stderr.write(f"{error}\n")
+    return int(failed)
+
+
+def _of_configuration(config: str, rows: Sequence[Weights]) -> list[tuple[Weights, Path]]:
+    """Return the files that a configuration starts from, and the folders where it looks for them."""
+    from rskt_seg.d2 import load_config
+    from rskt_seg.d2.weights import encoder_sources
+
+    cfg = load_config(config)
+    encoders = {KEYS[role]: source for role, source in encoder_sources(cfg).items()}
+    wanted = []
+    sources = {KEYS["model"]: cfg.MODEL.WEIGHTS} if cfg.MODEL.WEIGHTS else encoders
+    for key, source in sources.items():
+        row = by_file(source, rows)
+        if row is None:
+            echo(f"{key} {source or '(empty)'}: not a file of the manifest, nothing to fetch")
+        else:
+            wanted.append((row, Path(source).parent))
+    return wanted
+
+
+def verify_weights(args: argparse.Namespace, rows: Sequence[Weights]) -> int:
+    """Compare digests. Return 1 if a file is absent or has another digest than expected, else 0."""
+    here = [row.name for row in rows if Path(args.to, row.file).is_file()]
+    if not args.names and not here:
+        raise WeightsNotFoundError(f"no file of the manifest is in {args.to}; see `list` and `fetch`")
+    failed = False
+    for name in args.names or here:
+        path = Path(name)
+        row = by_file(path, rows) if path.is_file() else by_name(name, rows)
+        if row is not None and not path.is_file():
+            path = Path(args.to, row.file)
+        found = _unlisted(path) if row is None else verify(row, path)
+        echo(f"{found.path}: {found.state}: {found.text}")
+        failed |= found.state in ("absent", "wrong")
+    return int(failed)
+
+
+def _unlisted(path: Path) -> Finding:
+    """Return the digest of a file that is not in the manifest, for the user to compare."""
+    digest = sha256_of(path)
+    return Finding(path, UNKNOWN, digest, f"no file of this name is in the manifest; found sha256 {digest}")
+
+
+def convert_weights(args: argparse.Namespace, rows: Sequence[Weights]) -> int:
+    """Convert a checkpoint or an encoder to safetensors. Return 0."""
+    check_target(args.target)
+    weights = read_weights(args.source)
+    if kind_of(weights, args.source) == "model":
+        contexts = dict(_pair("--contexts", text) for text in args.contexts)
+        report = export_model(_model_of(args, weights.options), args.source, args.target, contexts)
+    elif args.model or args.options or args.contexts:
+        raise ConfigError(
+            f"{args.source} is one encoder; --model, --options and --contexts are for whole checkpoints"
+        )
+    else:
+        report = export_encoder(args.source, args.target)
+    echo(f"{report}\nwritten: {args.target}")
+    return 0
+
+
+def _model_of(args: argparse.Namespace, stated: Mapping[str, Any] | None) -> nn.Module:
+    """Build the model of a checkpoint, from the flags or from the options that it states."""
+    if args.model:
+        return create_model(args.model, **dict(map(_option, args.options)))
+    if args.options:
+        raise ConfigError(f"--options needs --model, one of {', '.join(model_names())}")
+    if stated is None:
+        raise ConfigError(
+            f"{args.source} does not state the options of its model: give --model "
+            f"({', '.join(model_names())}) and --options; those of the published ones are in `list rskt-vitb-dlrsd` and its neighbours"
+        )
+    # The stated options include the encoder, so that any preset of the method will do.
+    names = [name for name in model_names() if set(stated) == set(find_preset(name)[0].options)]
+    if not names:
+        raise ConfigError(f"{args.source} states options that no model has: {', '.join(stated)}")
+    return create_model(names[0], **{k: tuple(v) if isinstance(v, list) else v for k, v in stated.items()})
+
+
+def _pair(flag: str, text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"{flag} takes NAME=VALUE; found {text!r}")
+    return key, value
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """Split KEY=VALUE. VALUE is a Python literal, else text; `create_model` checks it."""
+    key, value = _pair("--options", text)
+    try:
+        return key, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return key, value
+
+
+_ACTIONS: dict[str, Callable[[argparse.Namespace, Sequence[Weights]], int]] = {
+    "list": list_weights,
+    "fetch": fetch_weights,
+    "verify": verify_weights,
+    "convert": convert_weights,
+}
