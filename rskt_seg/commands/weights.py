@@ -207,7 +207,8 @@ def _model_of(args: argparse.Namespace, stated: Mapping[str, Any] | None) -> nn.
     if stated is None:
         raise ConfigError(
             f"{args.source} does not state the options of its model: give --model "
-            f"({', '.join(model_names())}) and --options; those of the published ones are in `list rskt-vitb-dlrsd` and its neighbours"
+            f"({', '.join(model_names())}) and --options; those of the published ones are in "
+            "`list rskt-vitb-dlrsd` and its neighbours"
         )
     # The stated options include the encoder, so that any preset of the method will do.
     names = [name for name in model_names() if set(stated) == set(find_preset(name)[0].options)]

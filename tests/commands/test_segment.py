@@ -112,10 +112,10 @@ def test_a_truth_adds_a_comparison_and_a_wrong_one_fails_its_image(tmp_path, cap
 
 def test_cost_maps_are_drawn_when_asked_for(tmp_path):
     path = png(tmp_path / "a.png", noise(20, 30))
-    assert run([path], tmp_path / "out", cost_maps=True) == 0
+    assert run([path], tmp_path / "out", explanations=("cost_maps",)) == 0
     assert (tmp_path / "out" / "a_cost_maps.png").exists()
     hidden = png(tmp_path / "hidden.png", np.zeros((5, 5, 4), np.uint8))
-    assert run([hidden], tmp_path / "out", cost_maps=True) == 0
+    assert run([hidden], tmp_path / "out", explanations=("cost_maps",)) == 0
     assert not (tmp_path / "out" / "hidden_cost_maps.png").exists()
 
 

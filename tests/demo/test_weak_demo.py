@@ -32,7 +32,9 @@ def image(tmp_path):
 def draw(image, output, truth=None, **options):
     truths = {} if truth is None else {image: truth}
     segmenter = Segmenter(PriorStub(), tile=24, tile_overlap=0, scales=(1,), flip=False)
-    return segment_files(segmenter, [image], truths, SegmentOptions(output, cams=True, **options))
+    return segment_files(
+        segmenter, [image], truths, SegmentOptions(output, explanations=("cams",), **options)
+    )
 
 
 def test_the_classes_are_those_asked_for_or_of_the_truth_or_predicted_and_a_line_says_which(
@@ -64,8 +66,8 @@ def test_an_image_without_data_says_in_one_line_why_nothing_is_drawn(tmp_path, c
     Image.fromarray(np.zeros((9, 9, 4), np.uint8)).save(tmp_path / "hidden.png")
     caplog.set_level("INFO")
     assert draw(tmp_path / "hidden.png", tmp_path / "out") == 0
-    (line,) = [record.getMessage() for record in caplog.records if "cams" in record.getMessage()]
-    assert line == f"{tmp_path / 'hidden.png'}: no cams are drawn, the image is all nodata"
+    (line,) = [record.getMessage() for record in caplog.records if "CAMs" in record.getMessage()]
+    assert line == f"{tmp_path / 'hidden.png'}: no CAMs are drawn, the image is all nodata"
 
 
 def test_a_tile_without_data_is_told_from_one_without_a_class(image, tmp_path, caplog):
@@ -122,7 +124,7 @@ def test_without_a_background_every_class_has_a_colour_and_a_tint(image, tmp_pat
 def test_what_cannot_be_asked_for_stops_before_the_first_image(image, tmp_path):
     with pytest.raises(VocabularyError, match="'water'; it has 'red', 'green', 'blue'"):
         draw(image, tmp_path / "out", present=("red", "water"))
-    with pytest.raises(ConfigError, match="--present names the classes of --cams"):
+    with pytest.raises(ConfigError, match="--present applies to --cams"):
         SegmentOptions(tmp_path, present=("red",))
     with pytest.raises(ConfigError, match="--context-maps or --cams; give both or neither"):
         SegmentOptions(tmp_path, at=(0, 0))
@@ -221,7 +223,7 @@ def test_the_crf_refines(demo):
         (["--cams", "--present", ""], "empty"),
         (["--present", "ship"], "give both or neither"),
         (["--heatmaps"], "heatmaps are shown by BiCoR-Seg models"),
-        (["--sliding"], "sliding=True has no effect on weakly supervised models"),
+        (["--sliding"], "sliding=True has no effect on prior WSSS models"),
         (["--vocabulary", "ship, harbor"], "the classes of this model are fixed"),
     ],
 )

@@ -13,6 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import rskt_seg.d2  # prepares Detectron2 for the imports below
+
+# isort: split
 import numpy as np
 import pytest
 import torch
@@ -23,7 +26,6 @@ from PIL import Image
 from torch import Tensor, nn
 
 import rskt_seg
-import rskt_seg.d2  # prepares Detectron2 for the imports below
 from rskt_seg.checkpoints.rules import LoadReport, Rule, convert, load_strict
 from rskt_seg.d2.heads import ClosedSetHead
 from rskt_seg.d2.methods import DetectronMethod

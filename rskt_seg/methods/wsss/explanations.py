@@ -13,8 +13,8 @@ from rskt_seg.visualization import draw_cams
 
 _CHOSEN_BY = {
     "request": "--present",
-    "truth": "what the ground truth has in this tile; --present names others",
-    "prediction": "what the model predicts in this tile; --present names others, --gt the true ones",
+    "truth": "classes of the ground truth in this tile; --present names others",
+    "prediction": "classes predicted in this tile; --present names others, --gt gives the true ones",
 }
 
 
@@ -43,7 +43,7 @@ def _check(model: PriorWSSS, present: Sequence[str] | None) -> None:
 
 def _report(view: TileCams) -> tuple[str, bool]:
     if not view.valid.any():
-        return "CAMs of a tile without data; --at chooses another", True
+        return "the tile of the CAMs is all nodata; --at chooses another", True
     return f"CAMs of {', '.join(view.present) or 'no class'} ({_CHOSEN_BY[view.chosen_by]})", False
 
 
