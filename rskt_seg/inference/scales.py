@@ -51,7 +51,7 @@ def passes(scales: Sequence[float] = SCALES, flip: bool = True) -> tuple[Pass, .
     Raises:
         ConfigError: Unless scales are one or more positive numbers.
     """
-    is_text = isinstance(scales, str)  # type: ignore[unreachable]  # what a caller without types may pass
+    is_text = isinstance(scales, str)  # a sequence of no numbers, which callers may pass by mistake
     if is_text or not scales or not all(0 < scale < math.inf for scale in scales):
         raise ConfigError(f"scales must be one or more positive numbers, such as {SCALES}; found {scales!r}")
     return tuple(Pass(*each) for each in product(scales, (False, True) if flip else (False,)))

@@ -1,6 +1,6 @@
-"""Synthetic aerial scenes: a small world whose every pixel has a name.
+"""Synthetic aerial scenes with a class for every pixel, for demonstration, tests and benchmarks.
 
-`render_scene` draws one scene, `write_dlrsd` a miniature DLRSD in the prepared layout of the data table.
+`render_scene` draws one scene, `write_dlrsd` a miniature DLRSD in the prepared layout of the catalog.
 """
 
 from rskt_seg.synthetic.compose import Scene, render_scene, render_theme

@@ -1,4 +1,4 @@
-"""The picture in the making: pixels, concept of each pixel, and where something already stands."""
+"""The scene while it is drawn: pixels, the concept of each pixel, and which pixels objects occupy."""
 
 from dataclasses import dataclass, field
 
@@ -17,8 +17,17 @@ _KERNEL = tuple((dy, dx, 1 / 4 / 2 ** (abs(dy) + abs(dx))) for dy in (-1, 0, 1) 
 
 @dataclass
 class Canvas:
-    """`pixels` (H, W, 3) float32 0..255, `concepts` (H, W) uint8, `taken` (H, W) bool: objects and a
-    margin of one px. `sun`: unit direction (x, y) that shadows fall to. `scale`: px per drawing px."""
+    """A scene while it is drawn.
+
+    Attributes:
+        rng: Source of all randomness.
+        shape: (H, W) in px.
+        scale: Pixels per pixel of the drawings.
+        sun: Unit direction (x, y) in which shadows fall.
+        pixels: (H, W, 3) float32 RGB in 0..255.
+        concepts: (H, W) uint8, positions in `CONCEPTS`.
+        taken: (H, W) bool: objects and a margin of 1 px around them.
+    """
 
     rng: np.random.Generator
     shape: tuple[int, int]
@@ -55,7 +64,7 @@ class Canvas:
         return colors[self.rng.integers(len(colors))]
 
     def host(self, names: tuple[str, ...]) -> np.ndarray:
-        """(H, W) bool: free pixels of these land covers."""
+        """Return (H, W) bool: free pixels of these land covers."""
         table = np.zeros(256, bool)
         table[[INDEX[name] for name in names]] = True
         return table[self.concepts] & ~self.taken
@@ -69,8 +78,11 @@ class Canvas:
         angle: float,
         hosted: float = _MIN_HOSTED,
     ) -> bool:
-        """Draw an object with its shadow if at least the share `hosted` of it lies on `host` (H, W) bool,
-        none of it on another object, and enough of it is in view. Returns whether it was drawn."""
+        """Draw an object with its shadow if it fits, and return whether it was drawn.
+
+        It fits if at least the share `hosted` of it lies on `host` (H, W) bool, none of it on another object,
+        and enough of it is in view.
+        """
         corners = np.round(transform(drawing[0].points, angle, self.scale, center)).astype(int)
         if hosted >= _MIN_HOSTED and not self._fits(corners, host):
             return False
@@ -97,7 +109,7 @@ class Canvas:
         self._blend(tile, window, part, host[window])
 
     def footprint(self, drawing: Drawing, center: tuple[float, float], angle: float) -> np.ndarray:
-        """(H, W) bool: the pixels that a drawing would cover."""
+        """Return (H, W) bool: the pixels that a drawing would cover."""
         tile = rasterise(drawing, angle, self.scale, center)
         window, part = self._overlap(tile)
         covered = np.zeros(self.shape, bool)
@@ -105,13 +117,13 @@ class Canvas:
         return covered
 
     def holds(self, host: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """(N,) bool: whether points (N, 2) of (x, y) lie in the scene and on `host` (H, W) bool."""
+        """Return (N,) bool: whether points (N, 2) of (x, y) lie in the scene and on `host` (H, W) bool."""
         x, y = np.round(points).astype(int).T
         inside = (x >= 0) & (x < self.shape[1]) & (y >= 0) & (y < self.shape[0])
         return inside & host[np.where(inside, y, 0), np.where(inside, x, 0)]
 
     def soften_borders(self) -> None:
-        """Mix the pixels on both sides of a border between land covers, so that borders show no steps."""
+        """Blur the pixels on both sides of a border between land covers, so that borders show no steps."""
         c = self.concepts
         border = np.zeros(self.shape, bool)
         for a, b in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
@@ -156,7 +168,7 @@ class Canvas:
 
 
 def _shadow(alpha: np.ndarray, height: float, sun: tuple[float, float]) -> np.ndarray:
-    """The footprint `alpha` swept along the sun direction over `height` px, (h, w) 0..1."""
+    """Sweep the footprint `alpha` along the sun direction over `height` px: (h, w) in 0..1."""
     swept = alpha.copy()
     for step in range(1, int(np.ceil(height)) + 1):
         dx, dy = (round(v * min(step, height)) for v in sun)

@@ -23,7 +23,7 @@ _MIN_SIDE = 32
 
 @dataclass(frozen=True)
 class Scene:
-    """`image` (H, W, 3) uint8 RGB; `concept_map` (H, W) uint8, positions in `CONCEPTS`."""
+    """A scene: `image` (H, W, 3) uint8 RGB and `concept_map` (H, W) uint8, positions in `CONCEPTS`."""
 
     image: np.ndarray
     concept_map: np.ndarray
@@ -35,10 +35,17 @@ def render_scene(
     style: Style | str = "wild",
     concepts: Iterable[str] | None = None,
 ) -> Scene:
-    """One synthetic aerial scene of `side` px (or (height, width)), fully determined by `rng`.
+    """Render a synthetic aerial scene that is fully determined by `rng`.
 
-    `concepts`: the only concepts that may occur (None: all of `CONCEPTS`). Raises `DatasetError` for an
-    unknown style or concept, for concepts that no theme can be drawn with, and for a side under 32 px.
+    Args:
+        rng: Source of all randomness.
+        side: Side (px) of a square scene, or (height, width); at least 32 px.
+        style: A style or the name of one in `STYLES`.
+        concepts: The only concepts that may occur; None for all of `CONCEPTS`.
+
+    Raises:
+        DatasetError: For an unknown style or concept, for concepts that no theme can be drawn with, and for a
+            side under 32 px.
     """
     shape = (side, side) if isinstance(side, int) else side
     if min(shape) < _MIN_SIDE:
@@ -58,7 +65,7 @@ def _style(style: Style | str) -> Style:
 
 
 def render_theme(rng: np.random.Generator, shape: tuple[int, int], style: Style, theme: Theme) -> Scene:
-    """One scene of a given theme; `shape` is (height, width) in px."""
+    """Render a scene of a given theme; `shape` is (height, width) in px."""
     angle = rng.uniform(0, 2 * np.pi)
     canvas = Canvas(rng, shape, rng.uniform(*style.scale), (float(np.cos(angle)), float(np.sin(angle))))
     _cover(canvas, theme)
@@ -79,7 +86,7 @@ def _cover(canvas: Canvas, theme: Theme) -> None:
 
 
 def _street(canvas: Canvas, name: str) -> None:
-    """A strip through the scene; a road has edge lines and a dashed centre line, other strips are bare."""
+    """Paint a strip across the scene; a road gets edge lines and a dashed centre line."""
     rng, scale = canvas.rng, canvas.scale
     along, across = axes(canvas.shape, rng.uniform(0, 2 * np.pi))
     side = min(canvas.shape)
@@ -98,7 +105,7 @@ def _street(canvas: Canvas, name: str) -> None:
 
 
 def _surf(canvas: Canvas) -> None:
-    """Foam where the sea meets land, wet ground beside it."""
+    """Paint foam where the sea meets land, and wet ground beside it."""
     sea = canvas.concepts == INDEX["sea"]
     if not sea.any() or sea.all():
         return
@@ -123,7 +130,7 @@ def _hosts(name: str) -> tuple[str, ...]:
 
 
 def _count(canvas: Canvas, group: Group) -> int:
-    """How many, the more the larger the scene is in units of its drawings."""
+    """Draw the number of objects, which grows with the area of the scene in units of the drawings."""
     area = canvas.shape[0] * canvas.shape[1] / (110 * canvas.scale) ** 2
     wanted = canvas.rng.integers(group.count[0], group.count[1] + 1)
     return max(1, round(wanted * min(max(area, 0.6), 4.0)))
@@ -150,7 +157,7 @@ def _scatter(canvas: Canvas, group: Group) -> None:
 
 
 def _rows(canvas: Canvas, group: Group) -> None:
-    """A grid of objects around a free spot, nearest first, until the count is reached."""
+    """Place a grid of objects around a free spot, nearest first, until the count is reached."""
     rng = canvas.rng
     host = canvas.host(_hosts(group.concept))
     spot = _spot(canvas, host)
@@ -175,7 +182,7 @@ def _rows(canvas: Canvas, group: Group) -> None:
 def _parking(
     canvas: Canvas, host: np.ndarray, cells: np.ndarray, spot: tuple[float, float], angle: float, group: Group
 ) -> np.ndarray | None:
-    """Paint a bay for each cell; the ground they cover, (H, W) bool, is kept free of other objects."""
+    """Paint a bay for each cell; returns the ground (H, W) bool to keep free of other objects."""
     along, across = group.pitch
     bays = [mark for x, y in cells for mark in moved(bay(along, across * 0.8), x, y)]
     if not bays:
@@ -186,7 +193,7 @@ def _parking(
 
 
 def _shore(canvas: Canvas, group: Group) -> None:
-    """Piers from the shore outwards, with ships moored between their fingers where ships belong."""
+    """Place piers from the shore outwards, with ships moored between their fingers."""
     rng, scale = canvas.rng, canvas.scale
     host = canvas.host(_hosts(group.concept))
     depth = ndimage.distance_transform_edt(np.pad(host, 1, mode="edge"))[1:-1, 1:-1]
@@ -216,7 +223,7 @@ def _moor(canvas: Canvas, host: np.ndarray, spot: tuple[float, float], angle: fl
 
 
 def _crossing(canvas: Canvas, group: Group) -> None:
-    """Across the host at its widest clear line: from one bank to the other."""
+    """Place an object across the host where it is widest, from one bank to the other."""
     host = canvas.host(_hosts(group.concept))
     if not host.any() or host.all():
         return
@@ -224,6 +231,8 @@ def _crossing(canvas: Canvas, group: Group) -> None:
     down, right = np.gradient(ndimage.gaussian_filter(depth, 2))
     for _ in range(_count(canvas, group) * _TRIES):
         spot = _spot(canvas, host & (depth > 0.5 * depth.max()))
+        if spot is None:
+            return
         x, y = int(spot[0]), int(spot[1])
         angle = float(np.arctan2(down[y, x], right[y, x]))
         if canvas.place(group.concept, _draw(canvas, group.concept), host, spot, angle, hosted=0.35):

@@ -1,4 +1,4 @@
-"""What a synthetic aerial scene can contain, and what each thing is called.
+"""What a synthetic aerial scene can contain, and the class names of each concept.
 
 Eleven land covers and twenty objects. Colours overlap between concepts on purpose (grass and field,
 soil, sand and chaparral, water and sea, pavement, road and roofs, ships, tanks and mobile homes):
@@ -14,11 +14,16 @@ from rskt_seg.errors import DatasetError
 
 @dataclass(frozen=True)
 class Concept:
-    """One kind of thing. `colors` and `accents` are RGB of 0..255, one of each is drawn per instance.
+    """A land cover or a kind of object.
 
-    `kind` is "land" (a texture of `rskt_seg.synthetic.land`) or "object" (a drawing of
-    `rskt_seg.synthetic.objects`). `hosts` names the land covers an object may lie on; `height` is the
-    length of its shadow in px at scale 1.
+    Attributes:
+        name: Its name.
+        kind: "land" (a texture of `rskt_seg.synthetic.land`) or "object" (a drawing of
+            `rskt_seg.synthetic.objects`).
+        colors: RGB of 0..255; each instance has one of them.
+        accents: The same for a second colour.
+        hosts: Land covers that an object may lie on.
+        height: Length of its shadow in px at scale 1.
     """
 
     name: str
@@ -169,10 +174,10 @@ UNSEEN: frozenset[str] = frozenset(
 
 
 def concept_names(concepts: Iterable[str] | None) -> frozenset[str]:
-    """The set of concepts asked for (None: all); raises `DatasetError` naming the unknown ones."""
+    """Return the requested set of concepts (None: all). Raises `DatasetError` for unknown ones."""
     if concepts is None:
         return frozenset(CONCEPTS)
     asked = frozenset(concepts)
     if unknown := sorted(asked - set(CONCEPTS)):
-        raise DatasetError(f"no such scene concepts: {unknown}; known are {', '.join(CONCEPTS)}")
+        raise DatasetError(f"unknown scene concepts: {unknown}; known are {', '.join(CONCEPTS)}")
     return asked

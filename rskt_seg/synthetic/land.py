@@ -1,4 +1,4 @@
-"""How regions are laid out and how each land cover is textured.
+"""Layouts of regions, and the texture of each land cover.
 
 A texture is a function (rng, shape, scale, sun) -> (mix, light), both (H, W) float32: the colour of a
 pixel is (base + mix * (accent - base)) * (1 + light). Lengths are px at scale 1.
@@ -121,7 +121,7 @@ _TEXTURES: dict[str, Callable[[np.random.Generator, Shape, float, Sun], Texture]
 
 
 def texture(name: str, rng: np.random.Generator, shape: Shape, scale: float, sun: Sun) -> Texture:
-    """(mix, light) of a land cover, each (H, W) float32; `sun` is the unit direction of shadows (x, y)."""
+    """Return (mix, light) of a land cover, each (H, W) float32; `sun` is the direction (x, y) of shadows."""
     return _TEXTURES[name](rng, shape, scale, sun)
 
 
@@ -164,7 +164,7 @@ _LAYOUTS = {"voronoi": _voronoi, "bands": _bands, "river": _river, "parcels": _p
 
 
 def layout(kind: str, rng: np.random.Generator, shape: Shape, count: int) -> np.ndarray:
-    """Region index 0..count-1 of every pixel, (H, W) int.
+    """Return the region index 0..count-1 of every pixel, (H, W) int.
 
     Kinds: "voronoi" (noise-warped cells), "bands" (ordered side by side), "river" (three: bank, river,
     bank), "parcels" (straight-edged plots).

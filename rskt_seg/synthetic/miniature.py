@@ -1,4 +1,4 @@
-"""Miniature datasets of synthetic scenes, written in the prepared layout of the data table."""
+"""Miniature datasets of synthetic scenes, written in the prepared layout of the catalog."""
 
 import io
 import json
@@ -10,7 +10,8 @@ from PIL import Image
 from scipy import ndimage
 from tqdm import tqdm
 
-from rskt_seg.data.catalog import IGNORE_LABEL, find_split
+from rskt_seg.data.catalog import find_split
+from rskt_seg.data.class_sets import IGNORE_LABEL
 from rskt_seg.errors import DatasetError
 from rskt_seg.synthetic.compose import Scene, render_scene
 from rskt_seg.synthetic.concepts import CONCEPTS, INDEX, NAMES, UNSEEN
@@ -23,12 +24,18 @@ _JPEG = {"quality": 95, "subsampling": 0}
 
 @dataclass(frozen=True)
 class Miniature:
-    """One miniature dataset.
+    """A miniature dataset. Names of splits are those of the catalog; at least `both` or `train` is given.
 
-    `both`: the name in the data table of all its scenes, None where it has none; `train`, `val`: names of its
-    two parts, None for a set that is only tested on; `test`: the name of a third part, of which `both` has
-    nothing. `style`: a name in `STYLES`; `concepts`: what its scenes may contain; what no class names is
-    `ground`. `border`: px on either side of a border between classes that are ignored.
+    Attributes:
+        name: Its name.
+        both: Split of all its scenes but those of `test`, None if there is none.
+        style: Name in `STYLES`.
+        concepts: What its scenes may contain.
+        train: Split of the training scenes, None for a set that is only tested on.
+        val: Split of the validation scenes, None for a set that is only tested on.
+        border: Pixels on either side of a border between classes that are ignored.
+        test: Split of further scenes, None if there are none.
+        ground: Class id of concepts that no class names.
     """
 
     name: str
@@ -43,13 +50,16 @@ class Miniature:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The class names of the data table."""
-        return find_split(self.both or self.train).class_set.names
+        """The class names of the catalog."""
+        name = self.both or self.train
+        if name is None:
+            raise DatasetError(f"{self.name}: a miniature dataset needs a split `both` or `train`")
+        return find_split(name).class_set.names
 
     def label_table(self) -> np.ndarray:
-        """(256,) uint8: concept -> class id, `ground` where no class is true of the concept.
+        """Return (256,) uint8: concept -> class id, `ground` if no class names the concept.
 
-        Where two classes are true of a concept, the earlier one counts.
+        If two classes name a concept, the earlier one counts.
         """
         table = np.full(256, self.ground, np.uint8)
         for label, name in reversed(list(enumerate(self.classes))):
@@ -58,7 +68,7 @@ class Miniature:
         return table
 
     def labels(self, scene: Scene) -> np.ndarray:
-        """The class ids of a scene of this set: (H, W) uint8, 255 ignored."""
+        """Return the class ids of a scene: (H, W) uint8, 255 is the ignore_label."""
         ids = self.label_table()[scene.concept_map]
         if not self.border:
             return ids
@@ -67,15 +77,19 @@ class Miniature:
         return np.where(uniform, ids, np.uint8(IGNORE_LABEL))
 
     def undrawn(self) -> tuple[str, ...]:
-        """The classes of which no scene of the miniature DLRSD contains anything."""
+        """Return the classes that occur in no scene of the miniature DLRSD."""
         return tuple(name for name in self.classes if set(NAMES[name.lower()]) <= UNSEEN)
 
     def parts(self, num_train: int, num_val: int, num_test: int = 0) -> dict[str, range]:
-        """Name in the data table -> the scenes that it holds."""
+        """Return split -> the scenes that it holds."""
         total = num_train + num_val
-        halves = {self.train: range(num_train), self.val: range(num_train, total)} if self.train else {}
-        whole = {self.both: range(total)} if self.both else {}
-        return halves | whole | ({self.test: range(total, total + num_test)} if self.test else {})
+        splits = (
+            (self.train, range(num_train)),
+            (self.val, range(num_train, total)),
+            (self.both, range(total)),
+            (self.test, range(total, total + num_test)),
+        )
+        return {name: scenes for name, scenes in splits if name}
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -124,9 +138,9 @@ WSSS_MINIATURES: dict[str, Miniature] = {
         ground=0,
     )
 }
-"""Name -> miniature dataset of the weakly supervised method; what is of no class is background, id 0."""
+"""Name -> miniature dataset of the weakly supervised method; concepts without a class are background (0)."""
 _STREAMS = [*MINIATURES, *WSSS_MINIATURES]
-"""The place of a name decides what is drawn: new ones go to the end."""
+"""The position of a name seeds what is drawn: new ones go to the end."""
 
 
 def write_dlrsd(root: str | Path, num_train: int, num_val: int, seed: int, side: int = 96) -> int:
@@ -137,13 +151,26 @@ def write_dlrsd(root: str | Path, num_train: int, num_val: int, seed: int, side:
 def write_miniature(
     row: Miniature, root: str | Path, num_train: int, num_val: int, seed: int, side: int, num_test: int = 0
 ) -> int:
-    """Write `num_train` + `num_val` + `num_test` scenes of `side` px, images as the data table has them (JPEG
-    or PNG) and 8-bit label PNGs; returns how many scenes were drawn.
+    """Write the scenes of a miniature dataset, images (JPEG or PNG, as in the catalog) and 8-bit label PNGs.
 
-    Scene i of a set depends on `seed` and i alone; a set that is only tested on has `num_train` 0, and
-    `num_test` is for sets with a third part. A complete set with the same parameters is kept (0 is returned),
-    an interrupted one is completed. Raises `DatasetError`, and changes nothing, where the folders hold a set
-    with other parameters or files that this function did not write.
+    Scene i of a set depends on `seed` and i only. A complete set with the same parameters is kept, an
+    interrupted one is completed.
+
+    Args:
+        row: The dataset.
+        root: Root of the datasets.
+        num_train: Training scenes, 0 for a set that is only tested on.
+        num_val: Validation scenes, at least 1.
+        seed: Seed of the set.
+        side: Side (px) of a scene.
+        num_test: Scenes of the test split, if the set has one.
+
+    Returns:
+        How many scenes were drawn.
+
+    Raises:
+        DatasetError: For impossible counts, and, changing nothing, if the folders hold a set with other
+            parameters or files that this function did not write.
     """
     if num_val < 1 or (num_train < 1) == (row.train is not None):
         wanted = "at least one scene to train and one" if row.train else "no scene to train and at least one"
@@ -152,13 +179,15 @@ def write_miniature(
         wanted = "at least one scene" if row.test else "no scene"
         raise DatasetError(f"{row.name}: {wanted} to test expected; found {num_test}")
     root = Path(root)
-    parameters = {
+    parameters: dict[str, str | int] = {
         "dataset": row.name, "generator": _GENERATOR, "seed": seed, "side": side,
         "num_train": num_train, "num_val": num_val,
-    } | ({"num_test": num_test} if row.test else {})  # fmt: skip
+    }  # fmt: skip
+    if row.test:
+        parameters["num_test"] = num_test
     parts = row.parts(num_train, num_val, num_test)
     manifest = root / f"{row.name}_miniature.json"
-    _refuse_others(manifest, parameters, root, parts)
+    _check_folders(manifest, parameters, root, parts)
     for folder in (folder for name in parts for folder in _folders(root, name)):
         folder.mkdir(parents=True, exist_ok=True)
     _write(manifest, json.dumps(parameters, indent=1).encode())
@@ -178,7 +207,7 @@ def _folders(root: Path, name: str) -> tuple[Path, Path]:
 
 
 def _files(root: Path, parts: dict[str, range], index: int) -> list[tuple[Path, Path]]:
-    """Image and label of scene `index`, in every part that holds it."""
+    """Return image and label of scene `index` in every split that holds it."""
     files = []
     for name, scenes in parts.items():
         if index in scenes:
@@ -192,7 +221,10 @@ def _stem(index: int) -> str:
     return f"scene{index:05d}"
 
 
-def _refuse_others(manifest: Path, parameters: dict, root: Path, parts: dict[str, range]) -> None:
+def _check_folders(
+    manifest: Path, parameters: dict[str, str | int], root: Path, parts: dict[str, range]
+) -> None:
+    """Raise `DatasetError` if the folders hold another set or files of other origin."""
     if manifest.exists():
         found = json.loads(manifest.read_text(encoding="utf-8"))
         if found != parameters:
@@ -203,8 +235,8 @@ def _refuse_others(manifest: Path, parameters: dict, root: Path, parts: dict[str
     for name, scenes in parts.items():
         known = {_stem(index) for index in scenes} if manifest.exists() else set()
         for folder in _folders(root, name):
-            found = {p.stem for p in folder.glob("[!.]*")} if folder.is_dir() else set()
-            if foreign := sorted(found - known):
+            stems = {p.stem for p in folder.glob("[!.]*")} if folder.is_dir() else set()
+            if foreign := sorted(stems - known):
                 raise DatasetError(
                     f"{folder} holds {len(foreign)} files that are not of this miniature set, {foreign[0]!r} "
                     f"the first; choose another root: nothing is overwritten"

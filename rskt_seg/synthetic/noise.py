@@ -1,4 +1,4 @@
-"""Random fields that land covers are made of. Shapes: (H, W) float32; lengths in px."""
+"""Random fields from which land covers are made: (H, W) float32; lengths are in px."""
 
 import numpy as np
 from PIL import Image
@@ -7,7 +7,7 @@ Field = np.ndarray
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], period: float) -> Field:
-    """Value noise with features of about `period` px: (H, W) float32, mean near 0, mostly in -1..1."""
+    """Return value noise with features of about `period` px: mean near 0, mostly in -1..1."""
     period = max(period, 1.5)
     height, width = shape
     rows, cols = int(np.ceil(height / period)) + 3, int(np.ceil(width / period)) + 3
@@ -18,12 +18,12 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], period: float
 
 
 def grain(rng: np.random.Generator, shape: tuple[int, int]) -> Field:
-    """White noise of unit variance, (H, W) float32."""
+    """Return white noise of unit variance."""
     return rng.standard_normal(shape, dtype=np.float32)
 
 
 def axes(shape: tuple[int, int], angle: float) -> tuple[Field, Field]:
-    """Coordinates (px) along and across a direction `angle` (radians), each (H, W) float32, centred."""
+    """Return centred coordinates (px) along and across a direction `angle` (radians)."""
     height, width = shape
     y = np.arange(height, dtype=np.float32)[:, None] - height / 2
     x = np.arange(width, dtype=np.float32)[None, :] - width / 2
@@ -32,7 +32,7 @@ def axes(shape: tuple[int, int], angle: float) -> tuple[Field, Field]:
 
 
 def smoothstep(x: Field, low: float, high: float) -> Field:
-    """0 below `low`, 1 above `high`, smooth between."""
+    """Map x to 0 below `low`, 1 above `high`, and smoothly between."""
     t = np.clip((x - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
 
@@ -44,10 +44,18 @@ def crowns(
     radius: tuple[float, float],
     sun: tuple[float, float],
 ) -> tuple[Field, Field]:
-    """Round plants on a jittered grid of `period` px; `radius` is a range in units of the period.
+    """Draw round plants on a jittered grid.
 
-    Returns (cover, light): cover 0..1 of the plants; light -1..1, their shading under the direction
-    `sun` (x, y) that shadows fall to, with a tone per plant. Both (H, W) float32.
+    Args:
+        rng: Source of randomness.
+        shape: (H, W).
+        period: Pitch (px) of the grid.
+        radius: Range of radii in units of the period.
+        sun: Unit direction (x, y) in which shadows fall.
+
+    Returns:
+        (cover, light), both (H, W) float32: the plants' cover in 0..1, and their shading of about -1..1 with
+        a tone for each plant.
     """
     height, width = shape
     rows, cols = int(height / period) + 4, int(width / period) + 4

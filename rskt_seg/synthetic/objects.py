@@ -1,4 +1,4 @@
-"""Which function draws which object."""
+"""The drawing function of each object."""
 
 from collections.abc import Callable
 

@@ -13,7 +13,7 @@ _SUPERSAMPLING = 4
 
 @dataclass(frozen=True)
 class Mark:
-    """A filled polygon, or with `width` (px at scale 1) a polyline; `points` (N, 2) float of (x, y)."""
+    """A filled polygon, or with `width` (px at scale 1) a polyline, of `points` (N, 2) float (x, y)."""
 
     points: Points
     color: RGB
@@ -25,8 +25,14 @@ Drawing = list[Mark]
 
 @dataclass(frozen=True)
 class Tile:
-    """A rasterised drawing: `color` (h, w, 3) float32 0..255 premultiplied by `alpha` (h, w) 0..1, whose
-    upper left pixel lies at (`top`, `left`) of the scene."""
+    """A rasterised drawing.
+
+    Attributes:
+        color: (h, w, 3) float32 RGB in 0..255, premultiplied by `alpha`.
+        alpha: (h, w) float32 in 0..1.
+        top: Row of the upper left pixel in the scene.
+        left: Its column.
+    """
 
     color: np.ndarray
     alpha: np.ndarray
@@ -35,46 +41,46 @@ class Tile:
 
 
 def fill(points: Sequence[tuple[float, float]] | Points, color: RGB) -> Mark:
-    """A filled polygon."""
+    """Return a filled polygon."""
     return Mark(np.asarray(points, np.float64), color)
 
 
 def stroke(points: Sequence[tuple[float, float]] | Points, width: float, color: RGB) -> Mark:
-    """An open polyline."""
+    """Return an open polyline."""
     return Mark(np.asarray(points, np.float64), color, width)
 
 
 def box(length: float, width: float, color: RGB, x: float = 0.0, y: float = 0.0) -> Mark:
-    """A rectangle centred at (x, y)."""
+    """Return a rectangle centred at (x, y)."""
     a, b = length / 2, width / 2
     return fill([(x - a, y - b), (x + a, y - b), (x + a, y + b), (x - a, y + b)], color)
 
 
 def outline(length: float, width: float, pen: float, color: RGB, x: float = 0.0, y: float = 0.0) -> Mark:
-    """The edge of a rectangle centred at (x, y)."""
+    """Return the outline of a rectangle centred at (x, y)."""
     points = box(length, width, color, x, y).points
     return stroke(np.vstack([points, points[:1]]), pen, color)
 
 
 def ring_points(rx: float, ry: float, x: float = 0.0, y: float = 0.0, count: int = 28) -> Points:
-    """Points of an ellipse (count, 2), x radius `rx` and y radius `ry`."""
+    """Return points (count, 2) of an ellipse with x radius `rx` and y radius `ry`."""
     t = np.linspace(0, 2 * np.pi, count, endpoint=False)
     return np.stack([x + rx * np.cos(t), y + ry * np.sin(t)], axis=1)
 
 
 def disc(rx: float, color: RGB, ry: float | None = None, x: float = 0.0, y: float = 0.0) -> Mark:
-    """A filled ellipse."""
+    """Return a filled ellipse."""
     return fill(ring_points(rx, rx if ry is None else ry, x, y), color)
 
 
 def circle(radius: float, pen: float, color: RGB, x: float = 0.0, y: float = 0.0) -> Mark:
-    """The edge of a circle."""
+    """Return the outline of a circle."""
     points = ring_points(radius, radius, x, y)
     return stroke(np.vstack([points, points[:1]]), pen, color)
 
 
 def rounded(length: float, width: float, corner: float, color: RGB, x: float = 0.0, y: float = 0.0) -> Mark:
-    """A rectangle with round corners of radius `corner`, centred at (x, y)."""
+    """Return a rectangle with round corners of radius `corner`, centred at (x, y)."""
     a, b = length / 2 - corner, width / 2 - corner
     t = np.linspace(0, np.pi / 2, 4)
     points = []
@@ -87,37 +93,37 @@ def rounded(length: float, width: float, corner: float, color: RGB, x: float = 0
 def arc(
     radius: float, start: float, end: float, pen: float, color: RGB, x: float = 0.0, y: float = 0.0
 ) -> Mark:
-    """A piece of a circle between two angles (radians)."""
+    """Return an arc of a circle between two angles (radians)."""
     t = np.linspace(start, end, 14)
     return stroke(np.stack([x + radius * np.cos(t), y + radius * np.sin(t)], axis=1), pen, color)
 
 
 def shade(color: RGB, factor: float) -> RGB:
-    """The colour made brighter (factor > 1) or darker."""
+    """Return the colour brightened (factor > 1) or darkened."""
     r, g, b = (min(255, max(0, round(v * factor))) for v in color)
     return r, g, b
 
 
 def pick(rng: np.random.Generator, colors: tuple[RGB, ...], jitter: float = 0.06) -> RGB:
-    """One of the colours, its brightness varied by up to `jitter`."""
+    """Return one of the colours, its brightness varied by up to the share `jitter`."""
     return shade(colors[rng.integers(len(colors))], 1 + rng.uniform(-jitter, jitter))
 
 
 def transform(points: Points, angle: float, scale: float, center: tuple[float, float]) -> Points:
-    """Object frame -> scene (x, y) in px: rotate by `angle` (radians), scale, move to `center` (x, y)."""
+    """Transform object points to scene (x, y) in px: rotate by `angle` (radians), scale, move to `center`."""
     c, s = np.cos(angle) * scale, np.sin(angle) * scale
     return points @ np.array([[c, s], [-s, c]]) + center
 
 
 def moved(drawing: Drawing, x: float, y: float, angle: float = 0.0) -> Drawing:
-    """The drawing turned by `angle` (radians) and then moved by (x, y)."""
+    """Return the drawing rotated by `angle` (radians) and then moved by (x, y)."""
     return [Mark(transform(m.points, angle, 1.0, (x, y)), m.color, m.width) for m in drawing]
 
 
 def rasterise(
     drawing: Drawing, angle: float, scale: float, center: tuple[float, float], margin: int = 0
 ) -> Tile:
-    """Draw at `center` (x, y) with `margin` empty px around; edges are anti-aliased by supersampling."""
+    """Rasterise a drawing at `center` (x, y) with `margin` empty px around, anti-aliased by supersampling."""
     marks = [transform(m.points, angle, scale, center) for m in drawing]
     pens = max((m.width or 0) for m in drawing) * scale / 2 + 1
     everything = np.vstack(marks)

@@ -10,7 +10,7 @@ _PAINT = (240, 239, 232)
 
 
 def court(rng: Rng, concept: Concept) -> Drawing:
-    """A tennis court: two-tone ground, singles, doubles and service lines, net; 36 x 19 px."""
+    """Draw a tennis court: two-tone ground, singles, doubles and service lines, net; 36 x 19 px."""
     ground, surround = pick(rng, concept.colors), pick(rng, concept.accents)
     f = rng.uniform(0.88, 1.15)
     length, width, pen = 28 * f, 13 * f, 0.75
@@ -29,7 +29,7 @@ def court(rng: Rng, concept: Concept) -> Drawing:
 
 
 def basketball_court(rng: Rng, concept: Concept) -> Drawing:
-    """A basketball court: centre circle, keys and three-point arcs; 28 x 16 px."""
+    """Draw a basketball court: centre circle, keys and three-point arcs; 28 x 16 px."""
     ground, key = pick(rng, concept.colors), pick(rng, concept.accents)
     f = rng.uniform(0.9, 1.2)
     length, width, pen = 28 * f, 16 * f, 0.7
@@ -53,7 +53,7 @@ def _stripes(length: float, width: float, color: RGB, other: RGB, count: int) ->
 
 
 def soccer_ball_field(rng: Rng, concept: Concept) -> Drawing:
-    """A mown pitch with halfway line, centre circle, penalty areas; 50 x 32 px."""
+    """Draw a mown pitch with halfway line, centre circle, penalty areas; 50 x 32 px."""
     color, other = pick(rng, concept.colors), pick(rng, concept.accents)
     f = rng.uniform(0.85, 1.1)
     length, width, pen = 50 * f, 32 * f, 0.8
@@ -74,7 +74,7 @@ def _stadium(straight: float, radius: float) -> np.ndarray:
 
 
 def ground_track_field(rng: Rng, concept: Concept) -> Drawing:
-    """A running track with lanes around a green infield; 60 x 36 px."""
+    """Draw a running track with lanes around a green infield; 60 x 36 px."""
     track, infield = pick(rng, concept.colors), pick(rng, concept.accents)
     f = rng.uniform(0.85, 1.1)
     straight, radius = 26 * f, 18 * f
@@ -91,7 +91,7 @@ def ground_track_field(rng: Rng, concept: Concept) -> Drawing:
 
 
 def baseball_diamond(rng: Rng, concept: Concept) -> Drawing:
-    """A dirt quarter with a grass infield, foul lines and the pitcher's mound; about 32 px."""
+    """Draw a dirt quarter with a grass infield, foul lines and the pitcher's mound; about 32 px."""
     dirt, grass = pick(rng, concept.colors), pick(rng, concept.accents)
     radius = rng.uniform(24, 32)
     t = np.linspace(-np.pi / 4, np.pi / 4, 14)

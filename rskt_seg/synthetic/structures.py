@@ -1,4 +1,4 @@
-"""Things that stand or lie about: functions (rng, concept) -> Drawing, centred, px at scale 1."""
+"""Buildings and other fixed objects: functions (rng, concept) -> Drawing, centred, px at scale 1."""
 
 import numpy as np
 
@@ -52,7 +52,7 @@ def _flat(rng: Rng, length: float, width: float, color: RGB, trim: RGB) -> Drawi
 
 
 def building(rng: Rng, concept: Concept) -> Drawing:
-    """A gabled, hipped, L-shaped or flat roof, 16 to 34 px long."""
+    """Draw a gabled, hipped, L-shaped or flat roof, 16 to 34 px long."""
     color, trim = pick(rng, concept.colors), pick(rng, concept.accents)
     length, width = rng.uniform(18, 32), rng.uniform(12, 19)
     kind = rng.integers(4)
@@ -68,7 +68,7 @@ def building(rng: Rng, concept: Concept) -> Drawing:
 
 
 def mobile_home(rng: Rng, concept: Concept) -> Drawing:
-    """A long narrow unit with a ribbed roof, sometimes with an awning; 18 to 23 x 7 px."""
+    """Draw a long narrow unit with a ribbed roof, sometimes with an awning; 18 to 23 x 7 px."""
     color, trim = pick(rng, concept.colors), pick(rng, concept.accents)
     length, width = rng.uniform(18, 23), rng.uniform(6.4, 7.6)
     drawing = (
@@ -89,7 +89,7 @@ def mobile_home(rng: Rng, concept: Concept) -> Drawing:
 
 
 def tank(rng: Rng, concept: Concept) -> Drawing:
-    """A storage tank: round roof lit from one side, rim, centre vent, a stair; radius 7 to 12 px."""
+    """Draw a storage tank: round roof lit from one side, rim, centre vent, a stair; radius 7 to 12 px."""
     color, rim = pick(rng, concept.colors), pick(rng, concept.accents)
     radius = rng.uniform(7, 12)
     drawing = [disc(radius, shade(rim, 0.85)), disc(radius - 0.7, color)]
@@ -112,7 +112,7 @@ def tank(rng: Rng, concept: Concept) -> Drawing:
 
 
 def dock(rng: Rng, concept: Concept) -> Drawing:
-    """A pier that starts at x = 0 and runs out along +x, with fingers across it; 30 to 48 px long."""
+    """Draw a pier that starts at x = 0 and runs out along +x, with fingers across it; 30 to 48 px long."""
     color, plank = pick(rng, concept.colors), pick(rng, concept.accents)
     length, finger = rng.uniform(30, 46), rng.uniform(9, 12)
     drawing = [box(length + 6, 4.6, color, length / 2 - 3)]
@@ -123,7 +123,7 @@ def dock(rng: Rng, concept: Concept) -> Drawing:
 
 
 def bridge(rng: Rng, concept: Concept) -> Drawing:
-    """A deck with rails, centre line and piers; 56 px long."""
+    """Draw a deck with rails, centre line and piers; 56 px long."""
     color, rail = pick(rng, concept.colors), pick(rng, concept.accents)
     length, width = 56.0, rng.uniform(8, 11)
     drawing = [box(2.4, width + 3, shade(color, 0.7), x) for x in np.linspace(-0.35, 0.35, 4) * length]
@@ -136,7 +136,7 @@ def bridge(rng: Rng, concept: Concept) -> Drawing:
 
 
 def swimming_pool(rng: Rng, concept: Concept) -> Drawing:
-    """A rectangular or kidney-shaped basin with a pale edge; 12 to 20 px long."""
+    """Draw a rectangular or kidney-shaped basin with a pale edge; 12 to 20 px long."""
     water, edge = pick(rng, concept.colors), pick(rng, concept.accents)
     length, width = rng.uniform(12, 20), rng.uniform(7, 11)
     if rng.random() < 0.5:
@@ -153,7 +153,7 @@ def swimming_pool(rng: Rng, concept: Concept) -> Drawing:
 
 
 def roundabout(rng: Rng, concept: Concept) -> Drawing:
-    """A traffic circle: ring of asphalt, grass island, four arms."""
+    """Draw a traffic circle: ring of asphalt, grass island, four arms."""
     asphalt, island = pick(rng, concept.colors), pick(rng, concept.accents)
     radius = rng.uniform(14, 19)
     arms = [
@@ -177,7 +177,7 @@ def roundabout(rng: Rng, concept: Concept) -> Drawing:
 
 
 def wall(rng: Rng, concept: Concept) -> Drawing:
-    """A facade seen at a slant: a long strip of masonry with rows of windows; 34 to 50 px."""
+    """Draw a facade seen at a slant: a long strip of masonry with rows of windows; 34 to 50 px."""
     color, dark = pick(rng, concept.colors), pick(rng, concept.accents)
     length, width = rng.uniform(34, 50), rng.uniform(11, 15)
     windows = [
@@ -193,13 +193,13 @@ def wall(rng: Rng, concept: Concept) -> Drawing:
 
 
 def human(rng: Rng, concept: Concept) -> Drawing:
-    """A person from above: shoulders and head."""
+    """Draw a person from above: shoulders and head."""
     shirt, hair = pick(rng, concept.colors), pick(rng, concept.accents)
     return [disc(1.5, shirt, 2.7), disc(1.15, hair, x=0.3)]
 
 
 def clutter(rng: Rng, concept: Concept) -> Drawing:
-    """A heap of containers, boards and rubble in many colours; about 20 px."""
+    """Draw a heap of containers, boards and rubble in many colours; about 20 px."""
     drawing = [disc(rng.uniform(8, 11), shade(pick(rng, concept.colors), 0.8), rng.uniform(6, 9))]
     for _ in range(14):
         palette = concept.colors if rng.random() < 0.5 else concept.accents
@@ -210,7 +210,7 @@ def clutter(rng: Rng, concept: Concept) -> Drawing:
 
 
 def tree(rng: Rng, color: RGB) -> Drawing:
-    """One crown of a solitary tree with lit and dark clumps; radius 4 to 7 px."""
+    """Draw one crown of a solitary tree with lit and dark clumps; radius 4 to 7 px."""
     radius = rng.uniform(4, 7)
     t = np.linspace(0, 2 * np.pi, 18, endpoint=False)
     edge = radius * (1 + rng.uniform(-0.14, 0.14, t.size))
@@ -224,6 +224,6 @@ def tree(rng: Rng, color: RGB) -> Drawing:
 
 
 def bay(pitch: float, depth: float) -> Drawing:
-    """Painted lines of one parking bay, `pitch` px wide along x and `depth` px long along y."""
+    """Draw the painted lines of one parking bay, `pitch` px wide along x and `depth` px long along y."""
     a, b = pitch / 2, depth / 2
     return [stroke([(-a, -b), (-a, b), (a, b), (a, -b)], 0.55, _WHITE)]

@@ -1,4 +1,4 @@
-"""How a set of scenes looks as a photograph: scale, colour, sharpness and noise, as ranges to draw from."""
+"""The photographic look of a set of scenes: ranges of scale, colour, sharpness and noise to draw from."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,19 @@ _TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.5
 
 @dataclass(frozen=True)
 class Style:
-    """Ranges of a set. `scale`: px per px of the drawings; `hue`: degrees; `saturation`, `brightness`,
-    `contrast`: factors; `tint`: largest relative change of one channel; `blur`: standard deviation in px;
-    `noise`: standard deviation in grey levels of 0..255."""
+    """Ranges of the look of a set of scenes.
+
+    Attributes:
+        name: Its name.
+        scale: Pixels per pixel of the drawings.
+        hue: Rotation in degrees.
+        saturation: Factor.
+        brightness: Factor.
+        contrast: Factor.
+        tint: Largest relative change of one channel.
+        blur: Standard deviation in px.
+        noise: Standard deviation in grey levels of 0..255.
+    """
 
     name: str
     scale: Range
@@ -26,7 +36,7 @@ class Style:
     noise: Range
 
     def develop(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Apply one draw of the style: image (H, W, 3) float32 0..255 -> uint8."""
+        """Apply one draw of the style to an image (H, W, 3) float32 in 0..255; returns uint8."""
         image = ndimage.gaussian_filter(image, (*[rng.uniform(*self.blur)] * 2, 0), truncate=2.5)
         matrix = _hue_and_saturation(rng.uniform(*self.hue), rng.uniform(*self.saturation))
         gain = rng.uniform(*self.brightness) * (1 + rng.uniform(-self.tint, self.tint, 3))
@@ -38,7 +48,7 @@ class Style:
 
 
 def _hue_and_saturation(degrees: float, saturation: float) -> np.ndarray:
-    """3 x 3 matrix on RGB columns that turns the chroma plane of YIQ and stretches it; grey stays grey."""
+    """Return a 3 x 3 matrix on RGB columns that rotates and scales the chroma of YIQ; grey stays grey."""
     angle = np.deg2rad(degrees)
     c, s = saturation * np.cos(angle), saturation * np.sin(angle)
     turn = np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
@@ -57,5 +67,7 @@ _TABLE = (
     Style("vdd", (1.3, 1.6), (-6, 8), (0.75, 1.0), (1.0, 1.2), (0.9, 1.1), 0.05, (0.4, 0.6), (1, 4)),
 )
 STYLES: dict[str, Style] = {style.name: style for style in _TABLE}
-"""Name -> style: "wild" varies everything (pretraining), the others are the looks of miniature datasets;
-that of Vaihingen, whose photographs are near infrared, red, green, lies outside the hues of "wild"."""
+"""Name -> style. "wild" varies everything (pretraining), the others are the looks of miniature datasets.
+
+That of Vaihingen, whose photographs are near infrared, red, green, lies outside the hues of "wild".
+"""

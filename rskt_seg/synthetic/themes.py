@@ -1,4 +1,4 @@
-"""What goes together: each theme is a kind of place, with its land covers and the objects found there."""
+"""Themes: kinds of places, each with its land covers and the objects found there."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -8,10 +8,17 @@ from rskt_seg.errors import DatasetError
 
 @dataclass(frozen=True)
 class Group:
-    """Objects of one concept. `count`: range of how many; `arrangement`: "scatter", "rows" (a grid with
-    the pitch (along, across) in px at scale 1, all heading the same way up to half turns), "shore" (from
-    the shore of the host outwards) or "crossing" (across the host). `turn`: heading of the objects
-    relative to their row, degrees. `chance`: probability that the group is there."""
+    """Objects of one concept.
+
+    Attributes:
+        concept: Name of the concept.
+        count: Range of how many.
+        arrangement: "scatter", "rows" (a grid, all with the same heading up to half turns), "shore" (from the
+            shore of the host outwards) or "crossing" (across the host).
+        pitch: (along, across) of the grid in px at scale 1.
+        turn: Heading of the objects relative to their row, in degrees.
+        chance: Probability that the group occurs.
+    """
 
     concept: str
     count: tuple[int, int]
@@ -23,9 +30,17 @@ class Group:
 
 @dataclass(frozen=True)
 class Theme:
-    """A kind of place. `regions`: for each region of the layout the land covers it may have; `focus`:
-    concepts without which the theme makes no sense; `street`: land covers of a strip that may cross the
-    scene; `weight`: how often it is drawn relative to the others."""
+    """A kind of place.
+
+    Attributes:
+        name: Its name.
+        layout: Kind of layout of `rskt_seg.synthetic.land.layout`.
+        regions: For each region of the layout the land covers that it may have.
+        focus: Concepts without which the theme makes no sense.
+        groups: Objects that may occur.
+        street: Land covers of a strip that may cross the scene.
+        weight: How often it is drawn relative to the others.
+    """
 
     name: str
     layout: str
@@ -335,13 +350,14 @@ THEMES: tuple[Theme, ...] = (
 
 
 def allowed_themes(concepts: Collection[str]) -> tuple[Theme, ...]:
-    """The themes that can be drawn with these concepts alone, without what is not among them.
+    """Return the themes that can be drawn with these concepts only, without objects of other concepts.
 
-    Raises `DatasetError` if there is none.
+    Raises:
+        DatasetError: If there is none.
     """
     usable = [trimmed for theme in THEMES if (trimmed := _trim(theme, concepts)) is not None]
     if not usable:
-        raise DatasetError(f"no scene can be drawn with {sorted(concepts)} alone; add land covers to them")
+        raise DatasetError(f"no scene can be drawn with {sorted(concepts)} only; add land covers")
     return tuple(usable)
 
 

@@ -1,4 +1,4 @@
-"""Things that move: functions (rng, concept) -> Drawing, centred, heading along +x, px at scale 1."""
+"""Vehicles: functions (rng, concept) -> Drawing, centred, heading along +x, px at scale 1."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ def _mirrored(points: list[tuple[float, float]], color: RGB) -> Drawing:
 
 
 def airplane(rng: Rng, concept: Concept) -> Drawing:
-    """A jet: fuselage, swept wings with engines, tail; 28 to 40 px long."""
+    """Draw a jet: fuselage, swept wings with engines, tail; 28 to 40 px long."""
     body, accent = pick(rng, concept.colors), pick(rng, concept.accents)
     f = rng.uniform(0.8, 1.15)
     sweep, span = rng.uniform(5, 9), rng.uniform(14, 17.5)
@@ -34,7 +34,7 @@ def airplane(rng: Rng, concept: Concept) -> Drawing:
 
 
 def car(rng: Rng, concept: Concept) -> Drawing:
-    """A car seen from above: body, bonnet, dark windscreens; about 9 x 4.4 px."""
+    """Draw a car seen from above: body, bonnet, dark windscreens; about 9 x 4.4 px."""
     color, glass = pick(rng, concept.colors), pick(rng, concept.accents)
     length, width = rng.uniform(8.4, 10), rng.uniform(4.1, 4.8)
     return [
@@ -45,7 +45,7 @@ def car(rng: Rng, concept: Concept) -> Drawing:
 
 
 def large_vehicle(rng: Rng, concept: Concept) -> Drawing:
-    """A truck with cab and trailer, or a bus; 17 to 24 px long."""
+    """Draw a truck with cab and trailer, or a bus; 17 to 24 px long."""
     color, dark = pick(rng, concept.colors), pick(rng, concept.accents)
     length = rng.uniform(17, 24)
     if rng.random() < 0.35:
@@ -66,7 +66,7 @@ def large_vehicle(rng: Rng, concept: Concept) -> Drawing:
 
 
 def ship(rng: Rng, concept: Concept) -> Drawing:
-    """A boat or a ship: pointed hull, deck, cabin or hatches; 13 to 34 px long."""
+    """Draw a boat or a ship: pointed hull, deck, cabin or hatches; 13 to 34 px long."""
     hull, deck = pick(rng, concept.colors), pick(rng, concept.accents)
     large = rng.random() < 0.3
     length = rng.uniform(26, 34) if large else rng.uniform(13, 20)
@@ -85,7 +85,7 @@ def ship(rng: Rng, concept: Concept) -> Drawing:
 
 
 def helicopter(rng: Rng, concept: Concept) -> Drawing:
-    """Body, tail boom and a four-bladed rotor, on a marked pad."""
+    """Draw a helicopter: body, tail boom and a four-bladed rotor."""
     color, dark = pick(rng, concept.colors), pick(rng, concept.accents)
     turn = rng.uniform(0, np.pi / 2)
     blades = [
