@@ -182,7 +182,9 @@ def write_miniature(
     parameters: dict[str, str | int] = {
         "dataset": row.name, "generator": _GENERATOR, "seed": seed, "side": side,
         "num_train": num_train, "num_val": num_val,
-    } | ({"num_test": num_test} if row.test else {})  # fmt: skip
+    }  # fmt: skip
+    if row.test:
+        parameters["num_test"] = num_test
     parts = row.parts(num_train, num_val, num_test)
     manifest = root / f"{row.name}_miniature.json"
     _check_folders(manifest, parameters, root, parts)
