@@ -10,6 +10,7 @@ from logging.handlers import MemoryHandler
 from multiprocessing.queues import SimpleQueue
 
 import torch
+import yaml
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, default_argument_parser, default_setup
 from detectron2.utils import comm
@@ -19,6 +20,7 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from rskt_seg.d2 import compat
 from rskt_seg.d2.checkpointer import last_checkpoint
 from rskt_seg.d2.config import load_config, names_key
+from rskt_seg.d2.config_files import read_config, resolve_config
 from rskt_seg.d2.datasets import register_own
 from rskt_seg.d2.devices import check_devices
 from rskt_seg.d2.loaders import check_datasets
@@ -31,8 +33,10 @@ logger = logging.getLogger(__name__)
 
 
 def parse_args() -> argparse.Namespace:
-    """Detectron2's usual command line."""
-    return default_argument_parser().parse_args()
+    """Return Detectron2's usual command line, its --config-file under the name that it has today."""
+    args = default_argument_parser().parse_args()
+    args.config_file = str(resolve_config(args.config_file))
+    return args
 
 
 def set_up(args: argparse.Namespace) -> CfgNode:
@@ -40,8 +44,12 @@ def set_up(args: argparse.Namespace) -> CfgNode:
     cfg = load_config(args.config_file, args.opts)
     register_own(cfg.DATASETS.OWN)
     warnings = vars(args).pop("warnings", ())
-    default_setup(cfg, args)
+    # Detectron2 would open config_file to log it, and a row of an ablation table is no file.
+    others = {name: value for name, value in vars(args).items() if name != "config_file"}
+    default_setup(cfg, argparse.Namespace(**others))
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="rskt_seg")
+    keys = yaml.safe_dump(read_config(args.config_file), sort_keys=False)
+    logger.info("--config-file %s sets, with its bases:\n%s", args.config_file, keys)
     for warning in warnings if comm.is_main_process() else ():
         logger.warning("%s", warning)
     # As published: TF32 on GPUs that have it; on a CPU the same setting may round to bfloat16.
