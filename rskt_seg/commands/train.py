@@ -41,11 +41,9 @@ def start(
         CheckpointError: if a weight file is missing or does not fit.
     """
     from rskt_seg.d2.config import load_config
-    from rskt_seg.d2.config_files import resolve_config
-    from rskt_seg.d2.launch import Run, argument_parser, check_run, launch
+    from rskt_seg.d2.launch import Run, check_run, launch, parse_args
 
-    args = argument_parser(program, description).parse_args(argv)
-    args.config_file = str(resolve_config(args.config_file))  # once, for the note on a former name
+    args = parse_args(program, description, argv)
     cfg = load_config(args.config_file, args.opts)
     warnings = check_run(cfg, args)
     launch(run_process, Run(args, warnings), cfg.MODEL.DEVICE)

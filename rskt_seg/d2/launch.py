@@ -4,7 +4,7 @@ import argparse
 import logging
 import multiprocessing
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from logging.handlers import MemoryHandler
@@ -21,7 +21,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 from rskt_seg.d2 import compat
 from rskt_seg.d2.checkpointer import last_checkpoint
 from rskt_seg.d2.config import load_config, names_key
-from rskt_seg.d2.config_files import read_config
+from rskt_seg.d2.config_files import read_config, resolve_config
 from rskt_seg.d2.datasets import register_own
 from rskt_seg.d2.devices import check_devices
 from rskt_seg.d2.loaders import check_datasets
@@ -38,7 +38,7 @@ class Run:
     """A run as each of its processes receives it.
 
     Attributes:
-        args: the command line, as `argument_parser` reads it.
+        args: the command line, as `parse_args` returns it.
         warnings: what `check_run` found remarkable; `set_up` logs it once there is a log file.
     """
 
@@ -46,11 +46,24 @@ class Run:
     warnings: tuple[str, ...] = ()
 
 
-def argument_parser(program: str, description: str | None) -> argparse.ArgumentParser:
-    """Return the parser of Detectron2's usual command line, named and described as given."""
+def parse_args(
+    program: str, description: str | None, argv: Sequence[str] | None = None
+) -> argparse.Namespace:
+    """Parse Detectron2's usual command line; `--config-file` comes under the name that it has today.
+
+    Args:
+        program: Name of the command, for its usage and errors.
+        description: What its help says.
+        argv: The arguments; None takes those of the process.
+
+    Raises:
+        ConfigError: no such configuration exists.
+    """
     parser = default_argument_parser()
     parser.prog, parser.description, parser.epilog = program, description, None
-    return parser
+    args = parser.parse_args(argv)
+    args.config_file = str(resolve_config(args.config_file))
+    return args
 
 
 def set_up(run: Run) -> CfgNode:

@@ -10,7 +10,7 @@ import yaml
 
 from rskt_seg.d2 import config_files, find_config, load_config
 from rskt_seg.d2.config_files import ConfigSource, config_names, read_config, read_rows, resolve_config
-from rskt_seg.d2.launch import parse_args, set_up
+from rskt_seg.d2.launch import Run, parse_args, set_up
 from rskt_seg.errors import ConfigError
 from rskt_seg.metrics.published import read_table
 from tests.d2.configurations import ROOT, TABLES, name_of
@@ -186,9 +186,8 @@ def test_an_old_path_as_a_base_loads_the_row(mine):
     assert load_config("leaf.yaml").MODEL.BICOR.NUM_LAYERS == 3
 
 
-def test_the_command_line_says_once_that_a_row_has_another_name(mine, caplog, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["train_net.py", "--config-file", "ablation_deeper.yaml"])
-    args = parse_args()
+def test_the_command_line_says_once_that_a_row_has_another_name(mine, caplog):
+    args = parse_args("train", None, ["--config-file", "ablation_deeper.yaml"])
     load_config(args.config_file)
     assert args.config_file == "ablations.yaml:deeper"
     assert len([r for r in caplog.records if "is now called" in r.getMessage()]) == 1
@@ -196,7 +195,7 @@ def test_the_command_line_says_once_that_a_row_has_another_name(mine, caplog, mo
 
 def test_the_log_of_a_run_holds_the_row_that_it_came_from(mine):
     args = Namespace(config_file="ablations.yaml:deeper", opts=["MODEL.DEVICE", "cpu"], eval_only=True)
-    cfg = set_up(args)
+    cfg = set_up(Run(args))
     log = (mine / "output" / "mine" / "deeper" / "log.txt").read_text()
     assert cfg.SOLVER.BASE_LR == 0.5 and "--config-file ablations.yaml:deeper sets, with its bases:" in log
 
