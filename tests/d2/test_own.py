@@ -211,10 +211,19 @@ def test_a_label_that_is_spoilt_after_the_check_is_still_refused(own):
         RSDatasetMapper(cfg, is_train=True)(load_datasets(["farm_train_sem_seg"])[0])
 
 
+SCRIPTS = {"check": "datasets/check.py", "train": "train_net.py", "eval": "train_net.py"}
+"""Subcommand of `rskt-seg` -> the script of a checkout that does the same; "eval" with --eval-only."""
+
+
 def commands() -> list[list[str]]:
-    """The words of each command of the worked example."""
+    """The words of the commands that the section shows, as calls of scripts."""
     block = re.search(r"```sh\n(.*?)```", SECTION, re.S)[1].replace("\\\n", " ")
-    return [shlex.split(line) for line in block.splitlines()]
+    found = []
+    for _, name, *words in map(shlex.split, block.splitlines()):
+        if name == "eval":
+            words.insert(2, "--eval-only")
+        found.append(["python", SCRIPTS[name], *words])
+    return found
 
 
 def at_root(word: str) -> str:
