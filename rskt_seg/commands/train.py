@@ -41,9 +41,12 @@ def start(
         CheckpointError: if a weight file is missing or does not fit.
     """
     from rskt_seg.d2.config import load_config
+    from rskt_seg.d2.config_files import resolve_config
     from rskt_seg.d2.launch import Run, argument_parser, check_run, launch
 
     args = argument_parser(program, description).parse_args(argv)
+    # Every process reads the file; a warning of an old name comes here, once.
+    args.config_file = str(resolve_config(args.config_file))
     cfg = load_config(args.config_file, args.opts)
     warnings = check_run(cfg, args)
     launch(run_process, Run(args, warnings), cfg.MODEL.DEVICE)

@@ -9,6 +9,7 @@ from rskt_seg.d2 import compat
 compat.prepare()  # before the imports below, all of which need Detectron2
 
 from rskt_seg.d2.config import add_rskt_seg_config, load_config  # noqa: E402
+from rskt_seg.d2.config_files import find_config  # noqa: E402
 from rskt_seg.d2.datasets import register_splits  # noqa: E402
 from rskt_seg.d2.methods import DetectronMethod  # noqa: E402
 from rskt_seg.d2.segmentor import RSSegmentor  # noqa: E402
@@ -21,6 +22,7 @@ __all__ = [
     "RSSegmentor",
     "add_rskt_seg_config",
     "build_model",
+    "find_config",
     "load_config",
     "register_splits",
 ]

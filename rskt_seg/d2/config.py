@@ -1,15 +1,14 @@
-"""Every key that this project adds to Detectron2's configuration, and how a configuration is read."""
+"""Every key that this project adds to Detectron2's configuration, and how a configuration is checked."""
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from operator import getitem
-from pathlib import Path
 
-import yaml
 from detectron2.config import CfgNode, get_cfg
 
 from rskt_seg.d2.agreement import HEAD, adopt_method, check_agreement
+from rskt_seg.d2.config_files import read_config
 from rskt_seg.d2.devices import default_device
 from rskt_seg.d2.methods.record import encoder_key
 from rskt_seg.d2.methods.registry import detectron_methods
@@ -109,16 +108,21 @@ def _add_method_keys(cfg: CfgNode) -> None:
 
 
 def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
-    """The frozen configuration of a YAML file and command-line overrides (`KEY VALUE` pairs).
+    """Return the frozen configuration of a YAML file, or a row of one, with overrides.
 
-    Raises `ConfigError`, in one line, for a missing or malformed file, an unknown key (with near
-    matches), a key of the authors' files (with the key that stands for it), and a value that cannot be
-    used.
+    Args:
+        config_file: A file, or a row of a file of ablation tables as "FILE.yaml:ROW". A path, or a name
+            within the configurations of this project (`rskt_seg.d2.config_files.find_config`).
+        opts: Overrides from the command line, `KEY VALUE` pairs.
+
+    Raises:
+        ConfigError: In one line: a missing or malformed file, an unknown key or row (with near matches), a
+            key of the authors' files (with the key that stands for it), or a value that cannot be used.
     """
     cfg = get_cfg()
     add_rskt_seg_config(cfg)
     defaults = cfg.clone()
-    tree = _read_yaml(config_file)
+    tree = read_config(config_file)
     _check_keys(tree, cfg, config_file)
     pairs = _pairs(opts)
     _check_keys(pairs, cfg, "command line")
@@ -142,20 +146,8 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
 
 
 def names_key(config_file: str, opts: Sequence[str], key: str) -> bool:
-    """Whether the user set `key`, in the file, its bases or the overrides."""
-    return key in dict(_leaves(_read_yaml(config_file))) or key in _pairs(opts)
-
-
-def _read_yaml(config_file: str) -> dict:
-    if not Path(config_file).is_file():
-        raise ConfigError(f"--config-file {config_file!r} does not exist; see configs/ for those that do")
-    try:
-        # Without its unsafe mode a file cannot run code.
-        return CfgNode.load_yaml_with_base(config_file, allow_unsafe=False)
-    except FileNotFoundError as error:
-        raise ConfigError(f"{config_file}: its _BASE_ {error.filename} does not exist") from error
-    except (yaml.YAMLError, AssertionError, TypeError) as error:
-        raise ConfigError(f"{config_file} cannot be read as a configuration: {error}") from error
+    """Return whether the user set `key`, in the file, its bases or the overrides."""
+    return key in dict(_leaves(read_config(config_file))) or key in _pairs(opts)
 
 
 def _pairs(opts: Sequence[str]) -> dict[str, str]:
@@ -166,7 +158,7 @@ def _pairs(opts: Sequence[str]) -> dict[str, str]:
     return dict(zip(opts[::2], opts[1::2], strict=True))
 
 
-def _leaves(tree: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
+def _leaves(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
     for key, value in tree.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
@@ -175,7 +167,7 @@ def _leaves(tree: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
             yield name, value
 
 
-def _check_keys(tree: Mapping, cfg: CfgNode, source: str) -> None:
+def _check_keys(tree: Mapping[str, object], cfg: CfgNode, source: str) -> None:
     known, records = dict(_leaves(cfg)), detectron_methods().values()
     faults = []
     for key, value in _leaves(tree):

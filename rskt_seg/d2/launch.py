@@ -11,6 +11,7 @@ from logging.handlers import MemoryHandler
 from multiprocessing.queues import SimpleQueue
 
 import torch
+import yaml
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, default_argument_parser, default_setup
 from detectron2.utils import comm
@@ -20,6 +21,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 from rskt_seg.d2 import compat
 from rskt_seg.d2.checkpointer import last_checkpoint
 from rskt_seg.d2.config import load_config, names_key
+from rskt_seg.d2.config_files import read_config
 from rskt_seg.d2.datasets import register_own
 from rskt_seg.d2.devices import check_devices
 from rskt_seg.d2.loaders import check_datasets
@@ -55,8 +57,12 @@ def set_up(run: Run) -> CfgNode:
     """Return the configuration of this process, after setting up datasets, logging, seeds and the folder."""
     cfg = load_config(run.args.config_file, run.args.opts)
     register_own(cfg.DATASETS.OWN)
-    default_setup(cfg, run.args)
+    # Detectron2 would open config_file to log it, and a row of an ablation table is no file.
+    others = {name: value for name, value in vars(run.args).items() if name != "config_file"}
+    default_setup(cfg, argparse.Namespace(**others))
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="rskt_seg")
+    keys = yaml.safe_dump(read_config(run.args.config_file), sort_keys=False)
+    logger.info("--config-file %s sets, with its bases:\n%s", run.args.config_file, keys)
     for warning in run.warnings if comm.is_main_process() else ():
         logger.warning("%s", warning)
     # As published: TF32 on GPUs that have it; on a CPU the same setting may round to bfloat16.
