@@ -199,7 +199,7 @@ MANIFEST: tuple[Weights, ...] = (
         "dino",
         "dino_vitbase8",
         "dino/dino_vitbase8_pretrain",
-        "the natural-image DINO of the paper's table 3 (configs/ovrsis/ablation_table3_*ndino*.yaml)",
+        "the natural-image DINO of the paper's table 3 (configs/ovrsis/ablations.yaml:table3_*ndino*)",
     ),
     _meta(
         "dinov2-vits14",

@@ -9,6 +9,7 @@ import yaml
 
 from rskt_seg.checkpoints.manifest import FOLDER, KEYS, MANIFEST, by_file, by_name, fetch_command
 from rskt_seg.errors import WeightsNotFoundError
+from tests.d2.configurations import configurations, own_keys
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "weights.md").read_text()
@@ -16,10 +17,10 @@ each_row = pytest.mark.parametrize("row", MANIFEST, ids=lambda row: row.name)
 
 
 def mentioned_paths():
-    """Path below `pretrained/` -> the configurations of the repository that mention it."""
+    """Path below `pretrained/` -> the keys of the project's configurations that mention it."""
     paths = {}
-    for config in sorted((ROOT / "configs").rglob("*.yaml")):
-        encoders = (yaml.safe_load(config.read_text()).get("MODEL") or {}).get("ENCODERS") or {}
+    for config in configurations(ROOT / "configs"):
+        encoders = own_keys(config).get("MODEL", {}).get("ENCODERS", {})
         for key, source in encoders.items():
             if source.startswith(f"{FOLDER}/"):
                 paths.setdefault(source, []).append(f"MODEL.ENCODERS.{key}")

@@ -92,7 +92,7 @@ def test_fetch_for_a_configuration_takes_every_file_that_it_starts_from(call, se
         if row.file in files
     ]
     server.files = {f"/{file}": CONTENT for file in files}
-    config = ROOT / "configs/ovrsis/ablation_table3_rotate_ndino_rclip.yaml"
+    config = ROOT / "configs/ovrsis/ablations.yaml:table3_rotate_ndino_rclip"
     status, _, err = call("fetch", "--all-for", config, rows=rows)
     assert (status, err) == (0, "") and sorted(os.listdir("pretrained")) == sorted(files)
     check_weights(load_config(str(config)))

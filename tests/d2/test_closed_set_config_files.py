@@ -1,4 +1,4 @@
-"""The files under configs/bicor and configs/fctl: published experiments, and every row of their tables."""
+"""The configurations under configs/bicor and configs/fctl: published experiments, and the rows of tables."""
 
 import math
 import re
@@ -8,38 +8,38 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from detectron2.config import CfgNode
 
 from rskt_seg.d2 import load_config
+from rskt_seg.d2.config_files import AblationRow, ConfigSource, read_rows
 from rskt_seg.d2.specs import class_names, model_spec
 from rskt_seg.data.catalog import find_split
 from rskt_seg.data.isprs import POTSDAM_FAULTY, POTSDAM_TRAIN, POTSDAM_VAL
 from rskt_seg.data.split_lists import read_list
 from rskt_seg.methods.fctl.checkpoint import FCtLLayout
-from rskt_seg.methods.fctl.references import TABLES as FCTL_TABLES
 from rskt_seg.metrics.published import read_table
 from rskt_seg.models.bicor import BiCoR
 from rskt_seg.models.fctl import FCtL
-from tests.d2.conftest import CONFIGS
+from tests.d2.configurations import ROOT, configurations, name_of, own_keys, repeated_keys
 from tests.d2.test_config import leaves
 
-ROOT = CONFIGS.parents[1]
-BICOR = sorted(p for p in (ROOT / "configs" / "bicor").glob("*.yaml") if p.stem != "tiny")
+BICOR = [source for source in configurations(ROOT / "bicor") if source.path.stem != "tiny"]
 SETS = ("deepglobe", "inria")
-FCTL = [*(p for name in SETS for p in sorted((ROOT / "configs" / "fctl" / name).glob("*.yaml")))]
-LEAVES = [p for p in (*BICOR, *FCTL) if "Base" not in (p.stem, p.parent.stem)]
-ROWS = [p for p in LEAVES if p.stem.startswith("ablation_")]
+FCTL = [source for name in SETS for source in configurations(ROOT / "fctl" / name)]
+LEAVES = [source for source in (*BICOR, *FCTL) if source.path.stem != "Base"]
+ROWS = [source for source in LEAVES if source.row]
 LARGEST = {"deepglobe": 2448, "inria": 5000}
-
-
-def name_of(path: Path) -> str:
-    return path.relative_to(ROOT / "configs").with_suffix("").as_posix()
+COLUMNS = {"deepglobe": "DeepGlobe", "inria": "Inria Aerial"}
 
 
 @cache
 def config(name: str) -> CfgNode:
-    return load_config(str(ROOT / "configs" / f"{name}.yaml"))
+    return load_config(str(ROOT / (name if ".yaml" in name else f"{name}.yaml")))
+
+
+@cache
+def rows_of(folder: str) -> dict[str, AblationRow]:
+    return read_rows(ROOT / folder / "ablations.yaml")
 
 
 @cache
@@ -53,55 +53,47 @@ def difference(name: str, base: str) -> dict:
     return {key: value for key, value in ours.items() if value != theirs[key]}
 
 
-def comment(path: Path) -> str:
-    lines = path.read_text().splitlines()
-    return " ".join(
-        line.removeprefix("# ") for line in lines[: next(k for k, s in enumerate(lines) if s[0] != "#")]
-    )
-
-
-@pytest.mark.parametrize("path", [*BICOR, *FCTL], ids=name_of)
-def test_every_file_loads_names_known_datasets_and_has_a_model_of_their_classes(path):
-    cfg = config(name_of(path))
+@pytest.mark.parametrize("source", [*BICOR, *FCTL], ids=name_of)
+def test_every_configuration_loads_names_known_datasets_and_has_a_model_of_their_classes(source):
+    cfg = config(name_of(source))
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         split = find_split(name)
         assert split.protocol, name
         assert split.class_set.names == class_names(cfg)
-    spec_of(name_of(path))
+    spec_of(name_of(source))
 
 
-@pytest.mark.parametrize("path", [p for p in (*BICOR, *FCTL) if "_BASE_" in p.read_text()], ids=name_of)
-def test_no_file_repeats_its_base(path):
-    own = yaml.safe_load(path.read_text())
-    base = leaves(CfgNode.load_yaml_with_base(str(path.parent / own.pop("_BASE_"))))
-    repeated = {key for key, value in leaves(own).items() if key in base and base[key] == value}
-    assert repeated == set()
+@pytest.mark.parametrize("source", [*BICOR, *FCTL], ids=name_of)
+def test_no_configuration_repeats_its_base(source):
+    assert repeated_keys(source) == set()
 
 
-@pytest.mark.parametrize("path", LEAVES, ids=name_of)
-def test_a_file_holds_no_path_but_those_of_weights_and_outputs_and_no_number_of_classes(path):
-    for key, value in leaves(yaml.safe_load(path.read_text())).items():
+@pytest.mark.parametrize("source", LEAVES, ids=name_of)
+def test_a_configuration_holds_no_path_but_those_of_weights_and_outputs_and_no_number_of_classes(source):
+    own = own_keys(source)
+    own.pop("_BASE_")
+    for key, value in leaves(own).items():
         if "/" in str(value):
             assert key in ("OUTPUT_DIR", "MODEL.START_FROM") or key.startswith("MODEL.ENCODERS."), key
         assert "CLASSES" not in key and "WIDTH" not in key
 
 
 def test_rows_of_one_table_differ_in_more_than_their_output():
-    seen: dict[str, str] = {}
-    for path in ROWS:
-        cfg = config(name_of(path)).clone()
+    seen: dict[str, ConfigSource] = {}
+    for source in ROWS:
+        cfg = config(name_of(source)).clone()
         cfg.defrost()
         cfg.OUTPUT_DIR = ""
-        key = f"{path.parent.stem} {path.stem.split('_')[1]} {cfg.dump()}"
-        assert key not in seen, f"{path} is {seen.get(key)}"
-        seen[key] = str(path)
+        key = f"{source.path.parent.stem} {source.row.split('_')[0]} {cfg.dump()}"
+        assert key not in seen, f"{source} is {seen.get(key)}"
+        seen[key] = source
 
 
 # BiCoR-Seg
 
 
 def test_every_distinct_bicor_model_builds_at_a_small_size():
-    specs = {replace(spec_of(name_of(path)), encoder="tiny", width=16) for path in BICOR}
+    specs = {replace(spec_of(name_of(source)), encoder="tiny", width=16) for source in BICOR}
     assert len(specs) > 10
     for spec in specs:
         BiCoR(spec)
@@ -162,10 +154,10 @@ def bicor_images(name: str) -> int:
     return 3 * (13 * 3 * 5 + 5 * 5 + 3 * 3)
 
 
-@pytest.mark.parametrize("path", [p for p in BICOR if p in LEAVES], ids=name_of)
-def test_a_bicor_schedule_is_its_epochs_over_the_images_without_the_rest_of_a_batch(path):
-    cfg = config(name_of(path))
-    epoch = bicor_images(name_of(path)) // cfg.SOLVER.IMS_PER_BATCH
+@pytest.mark.parametrize("source", [source for source in BICOR if source in LEAVES], ids=name_of)
+def test_a_bicor_schedule_is_its_epochs_over_the_images_without_the_rest_of_a_batch(source):
+    cfg = config(name_of(source))
+    epoch = bicor_images(name_of(source)) // cfg.SOLVER.IMS_PER_BATCH
     assert cfg.SOLVER.EPOCHS * epoch == cfg.SOLVER.MAX_ITER
     assert 3 * epoch == cfg.SOLVER.CHECKPOINT_PERIOD  # the published code keeps every third epoch
     assert (30 if "LoveDA" in cfg.DATASETS.TRAIN[0] else 45) == cfg.SOLVER.EPOCHS
@@ -202,46 +194,55 @@ def test_the_papers_own_forms_are_those_that_it_words_otherwise():
     )
 
 
-def test_there_is_a_bicor_file_for_every_row_and_it_has_the_modules_and_losses_of_its_row():
-    stems = {path.stem for path in BICOR if path in ROWS}
-    for row in read_table("bicor_table4").rows:
-        parts = tuple(row.labels["modules"].split(" + "))
-        name = "baseline" if parts == ("cross-attention",) else "_".join(parts).lower()
-        spec = spec_of(f"bicor/ablation_table4_{name}")
-        stems.remove(f"ablation_table4_{name}")
+def test_there_is_a_bicor_row_for_every_printed_one_and_it_has_its_modules_and_losses():
+    rows, seen = rows_of("bicor"), set()
+    for printed in read_table("bicor_table4").rows:
+        parts = printed.labels["modules"].split(" + ")
+        name = "table4_baseline" if parts == ["cross-attention"] else f"table4_{'_'.join(parts).lower()}"
+        seen.add(name)
+        spec = spec_of(f"bicor/ablations.yaml:{name}")
+        assert rows[name].row == printed.labels["modules"]
         assert spec.interaction == ("cross_attention" if parts[0] == "cross-attention" else "hbis")
         assert (spec.fisher_weight > 0) == ("FD" in parts)
         assert (spec.heat_weight > 0) == ("HM" in parts or spec.interaction == "cross_attention")
         assert spec.aux_weight == spec.final_fisher_weight == 0
-    for layers in (int(row.labels["layers"]) for row in read_table("bicor_table5").rows):
-        for place in ("loveda", "vaihingen"):
-            name = f"ablation_table5_{place}_l{layers}"
-            stems.remove(name)
-            main = "loveda" if place == "loveda" else "vaihingen_padded"
-            assert difference(f"bicor/{name}", f"bicor/{main}") == (
-                {"num_layers": layers} if layers != 2 else {}
-            )
-    figure = {spec_of(f"bicor/{stem}").topk_ratio: stem for stem in stems}
-    assert all(stem.startswith("ablation_figure3_") for stem in stems) and len(figure) == len(stems)
-    assert {float(row.labels["topk_ratio"]) for row in read_table("bicor_figure3").rows} <= figure.keys()
-    assert 1.0 in figure
-    for ratio, stem in figure.items():
-        assert difference(f"bicor/{stem}", "bicor/loveda") == ({"topk_ratio": ratio} if ratio != 0.02 else {})
+    for printed in read_table("bicor_table5").rows:
+        layers = int(printed.labels["layers"])
+        for place, main in (("LoveDA", "loveda"), ("Vaihingen", "vaihingen_padded")):
+            name = f"table5_{place.lower()}_l{layers}"
+            seen.add(name)
+            assert (rows[name].row, rows[name].column) == (str(layers), place)
+            changed = difference(f"bicor/ablations.yaml:{name}", f"bicor/{main}")
+            assert changed == ({"num_layers": layers} if layers != 2 else {})
+    assert all(name.startswith("figure3_") for name in rows.keys() - seen)
+
+
+def test_figure_3_of_bicor_varies_the_ratio_alone_and_states_which_points_are_printed():
+    figure = {name: row for name, row in rows_of("bicor").items() if name.startswith("figure3_")}
+    ratios = {spec_of(f"bicor/ablations.yaml:{name}").topk_ratio: row for name, row in figure.items()}
+    assert len(ratios) == len(figure) and 1.0 in ratios
+    printed = {row.labels["topk_ratio"] for row in read_table("bicor_figure3").rows}
+    assert {ratio: row.row for ratio, row in ratios.items() if row.row} == {float(p): p for p in printed}
+    for name in figure:
+        ratio = spec_of(f"bicor/ablations.yaml:{name}").topk_ratio
+        changed = difference(f"bicor/ablations.yaml:{name}", "bicor/loveda")
+        assert changed == ({"topk_ratio": ratio} if ratio != 0.02 else {})
 
 
 # FCtL
 
 
-def checkpoint_of(path: Path) -> str:
-    return f"output/fctl/{path.parent.stem}/{path.stem}/model_final.pth"
+def checkpoint_of(source: ConfigSource) -> str:
+    own = f"ablation_{source.row}" if source.row else source.path.stem
+    return f"output/fctl/{source.path.parent.stem}/{own}/model_final.pth"
 
 
-STAGES = {checkpoint_of(path): name_of(path) for path in FCTL if path in LEAVES}
+STAGES = {checkpoint_of(source): name_of(source) for source in FCTL if source in LEAVES}
 
 
-@pytest.mark.parametrize("path", [p for p in FCTL if p in LEAVES], ids=name_of)
-def test_every_fctl_file_writes_to_its_own_folder(path):
-    assert f"{config(name_of(path)).OUTPUT_DIR}/model_final.pth" == checkpoint_of(path)
+@pytest.mark.parametrize("source", [source for source in FCTL if source in LEAVES], ids=name_of)
+def test_every_fctl_configuration_writes_to_its_own_folder(source):
+    assert f"{config(name_of(source)).OUTPUT_DIR}/model_final.pth" == checkpoint_of(source)
 
 
 @pytest.mark.parametrize("dataset", SETS)
@@ -267,19 +268,19 @@ def sides(name: str) -> dict[str, float]:
     return {k: round(f * spec.patch_side, 1) if f else largest for k, f in spec.context_factors.items()}
 
 
-@pytest.mark.parametrize("path", [p for p in FCTL if p in LEAVES], ids=name_of)
-def test_a_stage_starts_from_stages_of_its_data_and_encoder_that_saw_what_it_sees(path):
-    name, cfg = name_of(path), config(name_of(path))
+@pytest.mark.parametrize("source", [source for source in FCTL if source in LEAVES], ids=name_of)
+def test_a_stage_starts_from_stages_of_its_data_and_encoder_that_saw_what_it_sees(source):
+    name, cfg = name_of(source), config(name_of(source))
     spec = spec_of(name)
     sources = {"START_FROM": cfg.MODEL.START_FROM}
     if spec.context_encoder == "frozen":
         sources |= {context: cfg.MODEL.ENCODERS[context.upper()] for context in spec.contexts}
-    for role, source in sources.items():
-        if role == "START_FROM" and not source:
+    for role, checkpoint in sources.items():
+        if role == "START_FROM" and not checkpoint:
             assert not spec.contexts  # only stages without contexts start from ImageNet
             continue
-        stage = STAGES[source]
-        assert Path(stage).parent.stem == path.parent.stem
+        stage = STAGES[checkpoint]
+        assert Path(stage).parent.stem == source.path.parent.stem
         assert spec_of(stage).encoder == spec.encoder and config(stage).DATASETS.TRAIN == cfg.DATASETS.TRAIN
         if role != "START_FROM":
             assert list(sides(stage).values()) == [sides(name)[role]], f"{role} of {name} from {stage}"
@@ -326,89 +327,66 @@ def assert_same(encoder, stage) -> None:
         assert torch.equal(value, stage[f"encoder.{key}"]), key
 
 
-def parts_of(label: str) -> tuple[str, ...]:
-    """What a label of a table joins: "medium + large", or "none"."""
-    return () if label == "none" else tuple(label.split(" + "))
+def fctl_row(dataset: str, name: str, table: str, labels: dict[str, str]):
+    """The model of a row, which must point to the printed row with `labels` in the column of its data."""
+    row = rows_of(f"fctl/{dataset}")[name]
+    column = "" if "dataset" in labels else COLUMNS[dataset]
+    assert (row.table, row.row, row.column) == (table, ", ".join(labels.values()), column)
+    return spec_of(f"fctl/{dataset}/ablations.yaml:{name}")
 
 
 @pytest.mark.parametrize("dataset", SETS)
-def test_there_is_an_fctl_file_for_every_row_and_it_has_what_its_row_says(dataset):
-    column = ("DeepGlobe", "Inria Aerial")[SETS.index(dataset)]
-    stems = {path.stem for path in ROWS if path.parent.stem == dataset}
-    expected = {}
-    for row in read_table("fctl_table4").rows:
-        gpe = row.labels["gpe"] == "yes"
-        assumed = parts_of(row.labels["contexts"] or "medium")
-        stem = f"ablation_table4_{'_'.join(assumed) or 'none'}{'_gpe' if gpe else ''}"
-        expected[stem] = row.figures[column]
-        spec = spec_of(f"fctl/{dataset}/{stem}")
-        assert (spec.terms, spec.gpe, spec.ale, spec.lcf) == (assumed, gpe, "none", bool(assumed))
-    for row in read_table("fctl_table5").rows:
-        if row.labels["dataset"] != column:
+def test_there_is_an_fctl_row_for_every_printed_one_and_it_has_what_that_says(dataset):
+    seen = []
+    for labels in (row.labels for row in read_table("fctl_table4").rows):
+        gpe = labels["gpe"] == "yes"
+        # The printed row with embeddings and no context marked is taken for the medium one.
+        contexts = () if labels["contexts"] == "none" else tuple(labels["contexts"].split(" + "))
+        contexts = ("medium",) if contexts == ("",) else contexts
+        seen.append(f"table4_{'_'.join(contexts) or 'none'}{'_gpe' if gpe else ''}")
+        spec = fctl_row(dataset, seen[-1], "fctl_table4", labels)
+        assert (spec.terms, spec.gpe, spec.ale, spec.lcf) == (contexts, gpe, "none", bool(contexts))
+    for labels in (row.labels for row in read_table("fctl_table5").rows):
+        if labels["dataset"] != COLUMNS[dataset]:
             continue
-        local, medium, large = (int(row.labels[name]) for name in ("local", "medium", "large"))
-        stem = f"ablation_table5_{local}_{medium}_{large}"
-        expected[stem] = row.figures["mIoU"]
-        spec = spec_of(f"fctl/{dataset}/{stem}")
-        seen = [LARGEST["deepglobe"] if f == 0 else f * spec.patch_side for f in spec.factors]
-        assert (spec.patch_side, *map(round, seen)) == (local, medium, large)
-        assert (0.0 in spec.factors) == (large == 2448)
-    for row in read_table("fctl_table6").rows:
-        fusion = row.labels["fusion"]
-        expected[f"ablation_table6_{fusion}"] = row.figures[column]
-        mcf = spec_of(f"fctl/{dataset}/ablation_table6_{fusion}").mcf
-        assert mcf == {"adaptive": "code"}.get(fusion, fusion)
-    for row in read_table("fctl_table7").rows:
-        structure, reads = row.labels["structure"], parts_of(row.labels["contexts"])
-        stem = f"ablation_table7_{structure}{f'_{reads[0]}' if len(reads) == 1 else ''}"
-        expected[stem] = row.figures[column]
-        spec = spec_of(f"fctl/{dataset}/{stem}")
+        printed = [int(labels[name]) for name in ("local", "medium", "large")]
+        seen.append(f"table5_{'_'.join(map(str, printed))}")
+        spec = fctl_row(dataset, seen[-1], "fctl_table5", labels)
+        sees = [LARGEST["deepglobe"] if f == 0 else f * spec.patch_side for f in spec.factors]
+        assert [spec.patch_side, *map(round, sees)] == printed
+        assert (0.0 in spec.factors) == (printed[2] == 2448)
+    for labels in (row.labels for row in read_table("fctl_table6").rows):
+        seen.append(f"table6_{labels['fusion']}")
+        spec = fctl_row(dataset, seen[-1], "fctl_table6", labels)
+        assert spec.mcf == {"adaptive": "code"}.get(labels["fusion"], labels["fusion"])
+    for labels in (row.labels for row in read_table("fctl_table7").rows):
+        structure = labels["structure"]
+        reads = () if labels["contexts"] == "none" else tuple(labels["contexts"].split(" + "))
+        seen.append(f"table7_{structure}{f'_{reads[0]}' if len(reads) == 1 else ''}")
+        spec = fctl_row(dataset, seen[-1], "fctl_table7", labels)
         assert spec.ale == {"without": "none", "only": "d"}.get(structure, structure)
         assert (spec.enhanced, spec.lcf) == (reads, structure != "only")
-    assert stems == expected.keys()
-    for stem, miou in expected.items():
-        assert f"(printed: mIoU {miou:.2f}" in comment(ROOT / "configs" / "fctl" / dataset / f"{stem}.yaml")
-
-
-@pytest.mark.parametrize("path", ROWS, ids=name_of)
-def test_every_row_says_which_it_is(path):
-    kind, number = re.fullmatch(r"(table|figure)(\d)", path.stem.split("_")[1]).groups()
-    assert comment(path).startswith(f"{kind.capitalize()} {number}, ")
-
-
-def test_the_rows_of_bicor_state_what_is_printed_of_them():
-    printed = {
-        f"table4_{row.labels['modules'].replace(' + ', '_').lower()}": row.figures["mIoU"]
-        for row in read_table("bicor_table4").rows
-    }
-    printed["table4_baseline"] = printed.pop("table4_cross-attention")
-    for row in read_table("bicor_table5").rows:
-        for place in ("LoveDA", "Vaihingen"):
-            printed[f"table5_{place.lower()}_l{row.labels['layers']}"] = row.figures[place]
-    printed["figure3_topk_002"] = read_table("bicor_figure3").find(topk_ratio="0.02").figures["mIoU"]
-    for stem, miou in printed.items():
-        assert f"(printed: mIoU {miou:.2f}" in comment(ROOT / "configs" / "bicor" / f"ablation_{stem}.yaml")
+    assert sorted(seen) == sorted(rows_of(f"fctl/{dataset}"))
 
 
 @pytest.mark.parametrize("dataset", SETS)
 def test_the_stages_state_the_rows_of_the_main_tables(dataset):
-    table = read_table(FCTL_TABLES[config(f"fctl/{dataset}/4_fused").DATASETS.TEST[0]])
+    table = read_table("fctl_table1" if dataset == "deepglobe" else "fctl_table2")
     for prefix, backbone in (("", "VGG16"), ("mitb2_", "MiT-B2"), ("mitb5_", "MiT-B5")):
         plain = "Segformer" if prefix else "FCN-8s"
-        rows = {"1_local": {"model": plain}, "4_fused": {"model": "Ours"}}
+        rows = {"1_local": (plain, "local"), "4_fused": ("Ours", "high-res")}
         if dataset == "deepglobe":
-            rows["1_local"]["inference"] = "local"
-            rows["3_global"] = {"model": plain, "inference": "global"}
-        for stage, labels in rows.items():
-            row = table.find(backbone=backbone, **labels).figures
-            path = ROOT / "configs" / "fctl" / dataset / f"{prefix}{stage}.yaml"
-            assert f"printed: mIoU {row['mIoU']:.1f}, F1 {row['F1']:.1f}, Acc {row['Acc']:.1f}" in comment(
-                path
-            )
+            rows["3_global"] = (plain, "global")
+        for stage, (model, inference) in rows.items():
+            labels = {"model": model, "backbone": backbone, "inference": inference}
+            row = table.find(**{name: labels[name] for name in table.labels})
+            text = " ".join((ROOT / "fctl" / dataset / f"{prefix}{stage}.yaml").read_text().split("\n# "))
+            mIoU, F1, Acc = (row.figures[name] for name in ("mIoU", "F1", "Acc"))
+            assert f"printed: mIoU {mIoU:.1f}, F1 {F1:.1f}, Acc {Acc:.1f}" in text
 
 
-def test_the_page_on_closed_sets_names_every_file_and_no_other():
-    page = (ROOT / "docs" / "closed_set.md").read_text()
+def test_the_page_on_closed_sets_names_every_configuration_and_no_other():
+    page = (ROOT.parent / "docs" / "closed_set.md").read_text()
     named = set(re.findall(r"`([a-z0-9_]+)`", page))
-    assert {path.stem for path in LEAVES} <= named
-    assert {name for name in named if name.startswith("ablation_")} <= {path.stem for path in ROWS}
+    assert {source.row or source.path.stem for source in LEAVES} <= named
+    assert {name for name in named if re.match(r"(table|figure)\d_", name)} <= {s.row for s in ROWS}

@@ -1,25 +1,29 @@
-"""The files under configs/ are the published experiments, and each says only what it changes."""
+"""The configurations under configs/ovrsis are the published experiments; each says only what it changes."""
 
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import pytest
-import yaml
-from detectron2.config import CfgNode
 
 from rskt_seg.d2 import load_config
 from rskt_seg.d2.specs import model_spec
 from rskt_seg.data.catalog import find_split
 from rskt_seg.models.rskt import RSKT
+from tests.d2.configurations import configurations, name_of, repeated_keys
 from tests.d2.conftest import CONFIGS
-from tests.d2.test_config import leaves
 
-FILES = sorted(CONFIGS.glob("*.yaml"))
+ALL = configurations(CONFIGS)
 ROWS = {2: 14, 3: 7, 4: 3, 5: 10, 6: 4}
 
 
+def config(name: str):
+    """The configuration of a file or, where the name starts with that of a table, of a row."""
+    return load_config(
+        str(CONFIGS / (f"ablations.yaml:{name}" if name.startswith("table") else f"{name}.yaml"))
+    )
+
+
 def spec_of(name: str) -> dict:
-    return asdict(model_spec(load_config(str(CONFIGS / f"{name}.yaml"))))
+    return asdict(model_spec(config(name)))
 
 
 def difference(name: str, base: str) -> dict:
@@ -27,26 +31,23 @@ def difference(name: str, base: str) -> dict:
     return {key: value for key, value in ours.items() if value != theirs[key]}
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
-def test_every_file_loads_and_names_known_datasets(file):
-    cfg = load_config(str(file))
+@pytest.mark.parametrize("source", ALL, ids=name_of)
+def test_every_configuration_loads_and_names_known_datasets(source):
+    cfg = load_config(str(source))
     model_spec(cfg)
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         find_split(name)
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if f.stem != "Base"], ids=lambda f: f.stem)
-def test_no_file_repeats_its_base(file):
-    own = yaml.safe_load(file.read_text())
-    base = leaves(CfgNode.load_yaml_with_base(str(file.with_name(own.pop("_BASE_")))))
-    repeated = {key for key, value in leaves(own).items() if key in base and base[key] == value}
-    assert repeated == set()
+@pytest.mark.parametrize("source", ALL, ids=name_of)
+def test_no_configuration_repeats_its_base(source):
+    assert repeated_keys(source) == set()
 
 
-def test_every_distinct_model_of_the_files_builds_at_a_small_size():
+def test_every_distinct_model_builds_at_a_small_size():
     specs = set()
-    for file in FILES:
-        spec = replace(model_spec(load_config(str(file))), encoder="tiny", hidden_dim=16)
+    for source in ALL:
+        spec = replace(model_spec(load_config(str(source))), encoder="tiny", hidden_dim=16)
         specs.add(replace(spec, num_layers=min(spec.num_layers, 1)))
     for spec in specs:
         assert RSKT(spec).spec == spec
@@ -62,7 +63,7 @@ def test_every_distinct_model_of_the_files_builds_at_a_small_size():
     ],
 )
 def test_the_main_files_are_the_published_experiments(name, encoder, layers, dataset):
-    cfg = load_config(str(CONFIGS / f"{name}.yaml"))
+    cfg = config(name)
     spec, data = model_spec(cfg), cfg.DATASETS
     assert (spec.encoder, spec.num_layers) == (encoder, layers)
     assert [*data.TRAIN, *data.TEST] == [f"{dataset}_{split}_sem_seg" for split in ("train", "val")]
@@ -83,41 +84,32 @@ def test_the_main_files_are_the_published_experiments(name, encoder, layers, dat
 
 
 @pytest.mark.parametrize("table", ROWS)
-def test_there_is_a_file_for_every_row_of_the_tables(table):
-    assert len(list(CONFIGS.glob(f"ablation_table{table}_*.yaml"))) == ROWS[table]
+def test_there_is_a_configuration_for_every_row_of_the_tables(table):
+    assert len([source for source in ALL if source.row.startswith(f"table{table}_")]) == ROWS[table]
 
 
 def test_the_first_row_of_table_2_has_no_component_and_the_last_has_all():
     bare = {"rotations": False, "dino": False, "remote_clip": False, "aggregator": "original"}
     for dataset in ("dlrsd", "isaid"):
-        assert difference(f"ablation_table2_{dataset}_none", f"vitb_{dataset}") == bare
-        assert difference(f"ablation_table2_{dataset}_ri_dino_rst_rsf", f"vitb_{dataset}") == {}
+        assert difference(f"table2_{dataset}_none", f"vitb_{dataset}") == bare
+        assert difference(f"table2_{dataset}_ri_dino_rst_rsf", f"vitb_{dataset}") == {}
         without = {k: v for k, v in bare.items() if k != "rotations"}
-        assert difference(f"ablation_table2_{dataset}_ri", f"vitb_{dataset}") == without
+        assert difference(f"table2_{dataset}_ri", f"vitb_{dataset}") == without
 
 
 def test_table_3_changes_the_dino_file_and_nothing_else_for_natural_images():
-    natural, remote = (
-        load_config(str(CONFIGS / f"ablation_table3_rotate_{kind}_rclip.yaml"))
-        for kind in ("ndino", "rsdino")
-    )
+    natural, remote = (config(f"table3_rotate_{kind}_rclip") for kind in ("ndino", "rsdino"))
     assert natural.MODEL.ENCODERS.DINO != remote.MODEL.ENCODERS.DINO
     assert natural.MODEL.RSKT == remote.MODEL.RSKT
 
 
 def test_tables_4_5_and_6_vary_what_they_say():
-    fusions = [spec_of(f"ablation_table4_{name}")["fusion"] for name in ("mean", "concat", "separate")]
+    fusions = [spec_of(f"table4_{name}")["fusion"] for name in ("mean", "concat", "separate")]
     assert fusions == ["mean", "concat", "separate"]
     for dataset in ("dlrsd", "isaid"):
-        layers = [spec_of(f"ablation_table5_{dataset}_n{n}")["num_layers"] for n in range(2, 7)]
+        layers = [spec_of(f"table5_{dataset}_n{n}")["num_layers"] for n in range(2, 7)]
         assert layers == [2, 3, 4, 5, 6]
     for clip in ("frozen", "attention"):
         for dino in ("frozen", "attention"):
-            spec = spec_of(f"ablation_table6_clip_{clip}_dino_{dino}")
+            spec = spec_of(f"table6_clip_{clip}_dino_{dino}")
             assert (spec["clip_finetune"], spec["dino_finetune"]) == (clip, dino)
-
-
-def test_every_ablation_says_which_row_it_is():
-    for file in CONFIGS.glob("ablation_*.yaml"):
-        table = file.stem.split("_")[1].removeprefix("table")
-        assert Path(file).read_text().startswith(f"# Table {table}, ")

@@ -1,35 +1,35 @@
-"""The files under configs/wsss are the paper's experiments, and each says only what it changes."""
+"""The configurations under configs/wsss are the paper's experiments; each says only what it changes."""
 
 import re
 from dataclasses import asdict
 
 import pytest
 import torch
-import yaml
-from detectron2.config import CfgNode
 
 from rskt_seg.d2 import load_config
+from rskt_seg.d2.config_files import read_rows
 from rskt_seg.d2.optimizer import parameter_groups
 from rskt_seg.d2.schedule import build_lr_scheduler
 from rskt_seg.d2.specs import class_names, model_spec, untrained_model
 from rskt_seg.data.catalog import find_split
-from rskt_seg.metrics.published import read_table
-from tests.d2.conftest import CONFIGS
-from tests.d2.test_config import leaves
+from tests.d2.configurations import ROOT, configurations, name_of, repeated_keys
 
-FOLDER = CONFIGS.parent / "wsss"
-FILES = sorted(FOLDER.glob("*.yaml"))
-LEAVES = [file for file in FILES if file.stem != "Base"]
+FOLDER = ROOT / "wsss"
+LEAVES = [source for source in configurations(FOLDER) if source.path.stem != "Base"]
+TABLES = read_rows(FOLDER / "ablations.yaml")
 MODULES = {"t": "TPE", "u": "USR", "v": "VPE"}
 TABLE_3 = {
     "baseline": (),
     **{name: tuple(MODULES[c] for c in name) for name in ("t", "u", "v", "tu", "tv", "uv", "tuv")},
 }
-PAGE = (FOLDER.parents[1] / "docs/weak_supervision.md").read_text()
+PAGE = (ROOT.parent / "docs/weak_supervision.md").read_text()
 
 
 def config(name: str):
-    return load_config(str(FOLDER / f"{name}.yaml"))
+    """The configuration of a file or, where the name starts with that of a table, of a row."""
+    return load_config(
+        str(FOLDER / (f"ablations.yaml:{name}" if name.startswith("table") else f"{name}.yaml"))
+    )
 
 
 def spec_of(name: str) -> dict:
@@ -41,19 +41,17 @@ def difference(name: str, base: str = "vitb_isaid") -> dict:
     return {key: value for key, value in ours.items() if value != theirs[key]}
 
 
-@pytest.mark.parametrize("file", LEAVES, ids=lambda f: f.stem)
-def test_every_file_loads_and_names_known_datasets(file):
-    cfg = load_config(str(file))
+@pytest.mark.parametrize("source", LEAVES, ids=name_of)
+def test_every_configuration_loads_and_names_known_datasets(source):
+    cfg = load_config(str(source))
     model_spec(cfg)
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         assert name.startswith("land_") or find_split(name).name == name
 
 
-@pytest.mark.parametrize("file", LEAVES, ids=lambda f: f.stem)
-def test_no_file_repeats_its_base(file):
-    own = yaml.safe_load(file.read_text())
-    base = leaves(CfgNode.load_yaml_with_base(str(file.with_name(own.pop("_BASE_")))))
-    assert {key for key, value in leaves(own).items() if key in base and base[key] == value} == set()
+@pytest.mark.parametrize("source", LEAVES, ids=name_of)
+def test_no_configuration_repeats_its_base(source):
+    assert repeated_keys(source) == set()
 
 
 @pytest.mark.parametrize(
@@ -96,8 +94,9 @@ def test_the_other_main_files_change_what_they_say():
 
 @pytest.mark.parametrize(("name", "on"), TABLE_3.items())
 def test_table_3_switches_modules_and_nothing_else(name, on):
-    changed = difference(f"ablation_table3_{name}")
+    changed = difference(f"table3_{name}")
     assert changed == {module.lower(): False for module in MODULES.values() if module not in on}
+    assert TABLES[f"table3_{name}"].row == (" + ".join(on) or "none")
 
 
 @pytest.mark.parametrize(
@@ -105,27 +104,20 @@ def test_table_3_switches_modules_and_nothing_else(name, on):
     [(5, "b", "clusters", (4, 6, 8, 10)), (6, "a", "alpha", (1, 2, 3, 4))],
 )
 def test_tables_5_and_6_vary_one_number_on_the_validation_part(table, letter, field, values):
-    files = {file.stem for file in FOLDER.glob(f"ablation_table{table}_*.yaml")}
-    assert files == {f"ablation_table{table}_{letter}{value}" for value in values}
+    rows = {source.row for source in LEAVES if source.row.startswith(f"table{table}_")}
+    assert rows == {f"table{table}_{letter}{value}" for value in values}
     for value in values:
-        name = f"ablation_table{table}_{letter}{value}"
+        name = f"table{table}_{letter}{value}"
         assert spec_of(name)[field] == value and set(difference(name)) <= {field}
         assert list(config(name).DATASETS.TEST) == ["iSAID_wsss_val_sem_seg"]
+        assert TABLES[name].row == str(value)
 
 
-def test_every_row_states_what_the_paper_prints():
-    stems = {" + ".join(on) or "none": name for name, on in TABLE_3.items()}
-    printed = {
-        **{f"table3_{stems[row.labels['modules']]}": row.figures for row in read_table("wsss_table3").rows},
-        **{f"table5_b{row.labels['clusters']}": row.figures for row in read_table("wsss_table5").rows},
-        **{f"table6_a{row.labels['alpha']}": row.figures for row in read_table("wsss_table6").rows},
-    }
-    assert {f"ablation_{name}" for name in printed} == {f.stem for f in FOLDER.glob("ablation_*.yaml")}
-    for name, figures in printed.items():
-        first = (FOLDER / f"ablation_{name}.yaml").read_text().splitlines()[0]
-        assert re.search(rf"# Table {name[5]}, .*the paper has {figures['mIoU']:.2f} mIoU", first), first
+def test_there_is_a_row_for_every_combination_of_modules():
+    rows = {source.row for source in LEAVES if source.row.startswith("table3_")}
+    assert rows == {f"table3_{name}" for name in TABLE_3}
 
 
-def test_the_page_names_every_file_and_no_other():
-    named = set(re.findall(r"`((?:ablation_\w+|vit[bs]_\w+|tiny(?:_land)?))`", PAGE))
-    assert named == {file.stem for file in LEAVES}
+def test_the_page_names_every_configuration_and_no_other():
+    named = set(re.findall(r"`((?:table\d_\w+|vit[bs]_\w+|tiny(?:_land)?))`", PAGE))
+    assert named == {source.row or source.path.stem for source in LEAVES}
