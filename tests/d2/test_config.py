@@ -208,7 +208,7 @@ def test_a_key_that_the_chosen_method_does_not_read_is_refused(key):
         ("bicor", ["TEST.TILE_OVERLAP", "2000"], "found 2000 and 1024"),
         ("bicor", ["INPUT.CROP.SINGLE_CATEGORY_MAX_AREA", "75.0"], "above 0, at most 1; found 75"),
         ("fctl", ["TEST.PROTOCOL", "fctl"], "TEST.PROTOCOL must be one of geoseg_isprs"),
-        ("fctl", ["INPUT.PATCH_OVERLAP", "64"], "PATCH_SIDE expected; found 64 and 64"),
+        ("fctl", ["INPUT.PATCH_OVERLAP", "64"], r"below MODEL\.FCTL\.PATCH_SIDE; found 64 and 64"),
     ],
 )
 def test_sizes_that_cannot_be_are_refused(file, opts, message):
