@@ -101,7 +101,9 @@ class RSSegmentor(nn.Module):
     def _vocabulary(self, entry: Entry) -> tuple[str, ...]:
         vocabulary = entry.get("vocabulary", self.vocabulary)
         if vocabulary is None:
-            raise VocabularyError("an input has no vocabulary: give each of them `vocabulary`, or RSSegmentor a default one")
+            raise VocabularyError(
+                "an input has no vocabulary: give each of them `vocabulary`, or RSSegmentor a default one"
+            )
         return tuple(vocabulary)
 
     def load_state_dict(

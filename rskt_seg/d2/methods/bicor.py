@@ -87,9 +87,7 @@ def _geoseg_chain(
     ]
 
 
-def _mosaic(
-    cfg: CfgNode, samples: Sequence[DatasetDict], read: SampleReader | None
-) -> list[T.Augmentation]:
+def _mosaic(cfg: CfgNode, samples: Sequence[DatasetDict], read: SampleReader | None) -> list[T.Augmentation]:
     probability, side = check_probability("MOSAIC", cfg.INPUT.MOSAIC), cfg.INPUT.MOSAIC_SIDE
     if probability == 0:
         return []

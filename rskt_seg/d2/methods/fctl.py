@@ -110,9 +110,7 @@ class FCtLHead(ClosedSetHead):
         """
         image, start = _pixels(entry), time.perf_counter()
         height, width = image.shape[:2]
-        scores = probabilities(
-            self.model, image, views, min_overlap=self.overlap, batch_size=self.sub_batch
-        )
+        scores = probabilities(self.model, image, views, min_overlap=self.overlap, batch_size=self.sub_batch)
         seconds = time.perf_counter() - start
         side = self.model.patch_side
         patches = 1 if self.model.sees_whole else len(patch_grid(height, width, side, self.overlap))

@@ -229,8 +229,8 @@ class _PriorWSSSMethod(DetectronMethod):
             raise ConfigError(f"TEST.SCALES must be one or more factors above 0; found {tuple(scales)}")
         if cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE != IGNORE_LABEL:
             raise ConfigError(
-                f"MODEL.SEM_SEG_HEAD.IGNORE_VALUE must be {IGNORE_LABEL} with {self.name}, which ignores that "
-                f"id in pseudo labels; found {cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE}"
+                f"MODEL.SEM_SEG_HEAD.IGNORE_VALUE must be {IGNORE_LABEL} with {self.name}, the ignored id of "
+                f"pseudo labels; found {cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE}"
             )
 
     def check_training_data(self, cfg: CfgNode, class_names: Sequence[str]) -> None:
@@ -289,9 +289,7 @@ PRIOR_WSSS = _PriorWSSSMethod(
     section="WSSS",
     chain="wsss",
     chains={
-        "wsss": Chain(
-            _wsss_chain, reads=frozenset(f"INPUT.{key}" for key in _CHAIN_KEYS), uses_masks=False
-        )
+        "wsss": Chain(_wsss_chain, reads=frozenset(f"INPUT.{key}" for key in _CHAIN_KEYS), uses_masks=False)
     },
     keys={
         # Scales of an image whose logits are averaged, each also mirrored with SCALES_FLIP.
