@@ -106,8 +106,8 @@ class RSDatasetMapper:
 class WeakDatasetMapper(RSDatasetMapper):
     """Mapper of training images without labels; no label file is opened.
 
-    In place of `sem_seg` a result has `valid` (H, W) bool, False where the image is padded. To know where that
-    is, the augmentations are given a label of one constant id; padding gets `ignore`.
+    In place of `sem_seg` a result has `valid` (H, W) bool, False where the image is padded. To find the
+    padding, the augmentations are given a label of one constant id; padding gets `ignore`.
     """
 
     @property

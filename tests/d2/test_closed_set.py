@@ -341,7 +341,7 @@ def test_train_net_trains_resumes_and_evaluates(method, scenes, tmp_path, monkey
             *SHORT[method], "SEED", "1")  # fmt: skip
     run_command(monkeypatch, *common, *opts, "SOLVER.MAX_ITER", "2")
     for changed, message in ((OTHER[method], "was saved from a model with"),
-                             (("SOLVER.OPTIMIZER", "SGD"), "state of another optimiser")):  # fmt: skip
+                             (("SOLVER.OPTIMIZER", "SGD"), "state of another optimizer")):  # fmt: skip
         with pytest.raises(CheckpointError, match=message):
             run_command(monkeypatch, *common, "--resume", *opts, "SOLVER.MAX_ITER", "3", *changed)
     run_command(monkeypatch, *common, "--resume", *opts, "SOLVER.MAX_ITER", "3")

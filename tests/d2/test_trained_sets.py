@@ -77,7 +77,7 @@ def test_an_exported_model_states_the_same(data_root, tmp_path):
 def test_a_damaged_statement_is_named(tmp_path, entry):
     path = tmp_path / "damaged.pth"
     torch.save({"model": {"weight": torch.zeros(1)}, "trained_on": [entry]}, path)
-    with pytest.raises(CheckpointError, match=r"damaged\.pth: .*trained on is damaged"):
+    with pytest.raises(CheckpointError, match=r"damaged\.pth: .*trained on must have name, .*damaged"):
         stated_sets(str(path))
 
 
@@ -93,7 +93,7 @@ def test_a_run_from_weights_that_state_nothing_states_nothing(data_root, tmp_pat
     torch.save(read_weights(first).state, bare)
     more = ("DATASETS.TRAIN", f"('{TEST}',)", "MODEL.WEIGHTS", str(bare))
     path = begun(tmp_path / "b", *more)
-    assert "bare.pth does not say what it was trained on" in caplog.text
+    assert "bare.pth does not state what it was trained on" in caplog.text
     assert names(path) == names(begun(tmp_path / "b", *more, resume=True)) == []
 
 
