@@ -283,7 +283,7 @@ def test_stages_start_from_the_stage_before_and_contexts_from_theirs(tmp_path):
         build_model(config("fctl", *opts, "MODEL.START_FROM", str(tmp_path / "none.pth")))
     with pytest.raises(WeightsNotFoundError, match=r"MODEL\.ENCODERS\.LARGE is empty"):
         build_model(config("fctl", *opts[:-2]))
-    with pytest.raises(ConfigError, match=r"encoders of contexts are those of earlier stages: .*found random"):
+    with pytest.raises(ConfigError, match="encoders of contexts are those of earlier stages: "):
         build_model(config("fctl", *opts, "MODEL.ENCODERS.LARGE", "random"))
 
 

@@ -7,7 +7,7 @@ import torch
 
 import rskt_seg
 from rskt_seg.checkpoints.files import read_weights
-from rskt_seg.d2.benchmark import _describe, evaluate
+from rskt_seg.d2.benchmark import Benchmark, evaluate
 from rskt_seg.d2.segmentor import plain_model
 from rskt_seg.d2.trained_sets import TrainedSet, sets_to_train, stated_sets, trained_sets
 from rskt_seg.d2.trainer import Trainer
@@ -101,8 +101,8 @@ def test_the_row_of_the_paper_is_that_of_what_was_trained_on(data_root, tmp_path
     path = begun(tmp_path / "run", "DATASETS.TRAIN", f"('{TRAIN}',)")
     sets = stated_sets(path)
     cfg = tiny_config("DATASETS.TRAIN", f"('{TEST}',)", "MODEL.RSKT.ENCODER", "vitb16")
-    assert _describe(cfg, path, sets).published.trained_on == "DLRSD"
-    assert _describe(cfg, path, sets_to_train(cfg)).published is None
+    assert Benchmark(cfg, path, sets).about.published.labels["trained_on"] == "DLRSD"
+    assert Benchmark(cfg, path, sets_to_train(cfg)).about.published is None
 
 
 def test_a_stage_counts_for_the_next(data_root, tmp_path, monkeypatch):
