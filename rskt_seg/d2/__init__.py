@@ -1,7 +1,8 @@
 """The Detectron2 side of the project: configuration, data, training and evaluation.
 
-Importing it registers `RSSegmentor` and the dataset table with Detectron2; `add_rskt_seg_config` registers
-the heads of the methods. Raises `rskt_seg.d2.compat.MissingDetectron2Error` if Detectron2 is not installed.
+Importing it registers `RSSegmentor` and the datasets of the catalog with Detectron2; `add_rskt_seg_config`
+registers the heads of the methods. The import raises `rskt_seg.d2.compat.MissingDetectron2Error` if
+Detectron2 is not installed.
 """
 
 from rskt_seg.d2 import compat

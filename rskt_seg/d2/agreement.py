@@ -1,4 +1,4 @@
-"""Whether the keys of a configuration agree: every changed key is read by what the configuration chooses."""
+"""Consistency of a configuration: every changed key is read by the method and options that it chooses."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -24,7 +24,11 @@ logger = logging.getLogger(__name__)
 
 
 def readers() -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Return key -> (the key that decides whether it is read, the values of that with which it is)."""
+    """Return which values of which other key make a key effective.
+
+    Returns:
+        Key -> (the other key, its values with which the key is read). Keys that are always read are left out.
+    """
     methods = detectron_methods()
     by_head: dict[str, list[str]] = {}
     for name, record in methods.items():
@@ -42,14 +46,14 @@ def readers() -> dict[str, tuple[str, tuple[str, ...]]]:
 
 
 def check_agreement(cfg: CfgNode, defaults: CfgNode) -> None:
-    """Check that every changed key is read, and that values fit together.
+    """Check that every changed key is read, and that values are compatible.
 
     Args:
         cfg: The configuration.
         defaults: The configuration before a file or an override changed it.
 
     Raises:
-        ConfigError: the chosen method refuses an option, or nothing reads a changed key.
+        ConfigError: nothing reads a changed key, a value is out of range, or the method refuses it.
     """
     record, chain = method_of(cfg), chosen_chain(cfg)
     spec = model_spec(cfg)
@@ -76,15 +80,15 @@ def check_agreement(cfg: CfgNode, defaults: CfgNode) -> None:
 
 
 def adopt_method(cfg: CfgNode, defaults: CfgNode, typed: Mapping[str, Any]) -> None:
-    """Make a configuration file fit another method, chosen by `MODEL.SEM_SEG_HEAD.NAME` alone.
+    """Adapt the configuration of a file to another method, if an override of the head chooses one.
 
-    What the file sets for its own method and the new one does not read goes back to its default, and the
-    augmentation becomes that of the new method where it cannot use the file's; both are logged in one line.
+    Keys that the file sets and the new method does not read are reset to their defaults; if the new method
+    cannot use the file's augmentation, its own is used. Both are logged in one line.
 
     Args:
         cfg: The configuration of the file with the overrides; changed in place.
         defaults: The configuration before the file.
-        typed: The overrides, whose keys are never dropped.
+        typed: The overrides, which are never reset.
     """
     record = method_of(cfg)
     dropped = [f"MODEL.{other.section}.{key}" for other, key in _changed_options(cfg) if other is not record]
@@ -141,4 +145,6 @@ def _check_ranges(cfg: CfgNode) -> None:
         raise ConfigError(f"SOLVER.MAX_ITER must be at least 1; found {cfg.SOLVER.MAX_ITER}")
     tile, overlap = cfg.TEST.TILE, cfg.TEST.TILE_OVERLAP
     if not 0 <= overlap < tile:
-        raise ConfigError(f"0 <= TEST.TILE_OVERLAP < TEST.TILE expected; found {overlap} and {tile}")
+        raise ConfigError(
+            f"TEST.TILE_OVERLAP must be at least 0 and below TEST.TILE; found {overlap} and {tile}"
+        )

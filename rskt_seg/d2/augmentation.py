@@ -1,6 +1,6 @@
-"""Augmentations of colour, size and direction of training images, as Detectron2 has them.
+"""Augmentations of training images that Detectron2 does not have: colour, scale, crop, padding, rotation.
 
-Chance comes from NumPy's global generator, which Detectron2 seeds in every worker process.
+Random numbers come from NumPy's global generator, which Detectron2 seeds in every worker process.
 """
 
 from collections.abc import Sequence
@@ -13,41 +13,47 @@ from fvcore.transforms.transform import CropTransform, PadTransform, Transform, 
 from PIL import Image
 
 PAD_IMAGE_VALUE = 128
-"""What padding of a training image is filled with (0..255), as published."""
+"""Pixel value (0..255) of the padding of a training image, as published."""
 _BRIGHTNESS = 32.0
 _CONTRAST = (0.5, 1.5)
 _SATURATION = (0.5, 1.5)
 _HUE_DEGREES = 36.0
 
 
-class RandomPhotometricDistortion(T.Augmentation):
-    """Random brightness, contrast, saturation and hue, each applied with probability one half.
+def draw_below(count: int) -> int:
+    """Draw an integer of 0..`count` - 1 uniformly."""
+    return int(np.random.randint(count))  # noqa: NPY002  (the generator that Detectron2 seeds)
 
-    The distortion of the SSD detector (Liu et al., 2016), on RGB uint8: brightness shifts by up to 32
-    levels, contrast and saturation scale by 0.5 to 1.5, hue turns by up to 36 degrees; contrast comes
-    before or after the colour changes with equal chance. The label map is untouched.
+
+class RandomPhotometricDistortion(T.Augmentation):
+    """Random brightness, contrast, saturation and hue, each applied with probability 1/2.
+
+    The distortion of the SSD detector (Liu et al., 2016) on RGB uint8: brightness shifts by up to 32 levels,
+    contrast and saturation scale by 0.5 to 1.5, hue turns by up to 36 degrees. Contrast is changed before
+    or after saturation and hue with equal chance. The label map is unchanged. Detectron2 has this
+    augmentation in its PointRend project alone, which is not part of the installed package.
     """
 
     def get_transform(self, image: np.ndarray) -> Transform:
-        """The distortion drawn for one image (H, W, 3) uint8."""
-        shift = self._maybe(-_BRIGHTNESS, _BRIGHTNESS, neutral=0.0)
-        contrast = self._maybe(*_CONTRAST, neutral=1.0)
-        saturation = self._maybe(*_SATURATION, neutral=1.0)
-        hue = self._maybe(-_HUE_DEGREES, _HUE_DEGREES, neutral=0.0)
+        """Draw the distortion of an image (H, W, 3) uint8."""
+        shift = self._draw_or(0.0, -_BRIGHTNESS, _BRIGHTNESS)
+        contrast = self._draw_or(1.0, *_CONTRAST)
+        saturation = self._draw_or(1.0, *_SATURATION)
+        hue = self._draw_or(0.0, -_HUE_DEGREES, _HUE_DEGREES)
         steps = [partial(_scale_and_shift, scale=contrast), partial(_change_colour, saturation, hue)]
         if self._rand_range() < 0.5:
             steps.reverse()
-        return T.ColorTransform(partial(_distort, shift, steps))
 
-    def _maybe(self, low: float, high: float, neutral: float) -> float:
+        def distort(img: np.ndarray) -> np.ndarray:
+            img = _scale_and_shift(img, shift=shift)
+            for step in steps:
+                img = step(img)
+            return img
+
+        return T.ColorTransform(distort)
+
+    def _draw_or(self, neutral: float, low: float, high: float) -> float:
         return self._rand_range(low, high) if self._rand_range() < 0.5 else neutral
-
-
-def _distort(shift: float, steps: list, image: np.ndarray) -> np.ndarray:
-    image = _scale_and_shift(image, shift=shift)
-    for step in steps:
-        image = step(image)
-    return image
 
 
 def _scale_and_shift(image: np.ndarray, scale: float = 1.0, shift: float = 0.0) -> np.ndarray:
@@ -66,7 +72,12 @@ def _change_colour(saturation: float, hue: float, image: np.ndarray) -> np.ndarr
 
 
 class PadToMultiple(T.Augmentation):
-    """Pad at the right and bottom to a multiple of `divisor` pixels: image 128, label `ignore`."""
+    """Padding at the right and the bottom to a multiple of `divisor` pixels.
+
+    Args:
+        divisor: Height and width of the result are multiples of it.
+        ignore: Value of the padding in the label map; that of the image is `PAD_IMAGE_VALUE`.
+    """
 
     def __init__(self, divisor: int, ignore: int) -> None:
         super().__init__()
@@ -74,7 +85,7 @@ class PadToMultiple(T.Augmentation):
         self.ignore = ignore
 
     def get_transform(self, image: np.ndarray) -> Transform:
-        """The padding of one image (H, W, 3)."""
+        """Return the padding of an image (H, W, 3)."""
         height, width = image.shape[:2]
         right, bottom = -width % self.divisor, -height % self.divisor
         return PadTransform(
@@ -82,16 +93,12 @@ class PadToMultiple(T.Augmentation):
         )
 
 
-def draw_below(count: int) -> int:
-    """An integer 0..`count` - 1, each equally likely."""
-    return int(np.random.randint(count))  # noqa: NPY002  (the generator that Detectron2 seeds)
-
-
 class RandomScale(T.Augmentation):
-    """Resize by one of some factors, each equally likely: image bicubic, label nearest, both by Pillow.
+    """Resizing by one of several factors, drawn uniformly; image bicubic, label nearest, both by Pillow.
 
-    A side becomes int(factor side), at least 1 px (published in GeoSeg, whose code gives the height of an
-    image that is not square to its width; here each side keeps its own).
+    A side becomes int(factor * side), at least 1 px. Published in GeoSeg, whose code uses the height of an
+    image for its width too; here each side keeps its own length. Detectron2's `ResizeScale` draws
+    from an interval, relative to a target size.
     """
 
     def __init__(self, factors: Sequence[float]) -> None:
@@ -99,19 +106,20 @@ class RandomScale(T.Augmentation):
         self.factors = tuple(factors)
 
     def get_transform(self, image: np.ndarray) -> Transform:
-        """The resizing drawn for one image (H, W, 3) uint8."""
+        """Draw the resizing of an image (H, W, 3) uint8."""
         factor = self.factors[draw_below(len(self.factors))]
         height, width = image.shape[:2]
         if factor == 1:
             return T.NoOpTransform()
         size = (max(1, int(factor * side)) for side in (height, width))
-        return T.ResizeTransform(height, width, *size, Image.BICUBIC)
+        return T.ResizeTransform(height, width, *size, Image.Resampling.BICUBIC)
 
 
 class RandomScaleBetween(T.Augmentation):
-    """Resize by a factor between `low` and `high`, each as likely: image bilinear, label nearest, by Pillow.
+    """Resizing by a factor drawn uniformly from `low` to `high`; image bilinear, label nearest, by Pillow.
 
-    A side becomes the factor times its length, rounded, at least 1 px.
+    A side becomes round(factor * side), at least 1 px. The factor is relative to the image itself, and not
+    to a target size as in Detectron2's `ResizeScale`.
     """
 
     def __init__(self, low: float, high: float) -> None:
@@ -119,82 +127,96 @@ class RandomScaleBetween(T.Augmentation):
         self.low, self.high = low, high
 
     def get_transform(self, image: np.ndarray) -> Transform:
-        """The resizing drawn for one image (H, W, 3) uint8."""
+        """Draw the resizing of an image (H, W, 3) uint8."""
         factor = self._rand_range(self.low, self.high)
         height, width = image.shape[:2]
         size = (max(1, round(factor * side)) for side in (height, width))
-        return T.ResizeTransform(height, width, *size, Image.BILINEAR)
+        return T.ResizeTransform(height, width, *size, Image.Resampling.BILINEAR)
 
 
 class FillTransform(Transform):
-    """A `height` x `width` image at the upper left of a canvas (H, W) of one colour (R, G, B), 0..255.
+    """Padding at the right and the bottom to a canvas of one colour, which `PadTransform` cannot do in RGB.
 
-    The image and its label must not be larger than the canvas; outside, a label is `ignore`.
+    Args:
+        height: Height of the image, in pixels; at most that of the canvas.
+        width: Width of the image, in pixels; at most that of the canvas.
+        canvas: Height and width of the result, in pixels.
+        color: (R, G, B) of the padding of the image, 0..255.
+        ignore: Value of the padding of the label.
     """
 
     def __init__(
         self, height: int, width: int, canvas: tuple[int, int], color: Sequence[int], ignore: int
     ) -> None:
         super().__init__()
-        self.height, self.width, self.canvas = height, width, tuple(canvas)
+        self.height, self.width, self.canvas = height, width, canvas
         self.color, self.ignore = tuple(color), ignore
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
-        """An image (H, W, 3) on the canvas."""
-        return self._placed(img, self.color)
+        """Pad an image (H, W, 3)."""
+        return self._pad(img, self.color)
 
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
-        """A label (H, W) on the canvas."""
-        return self._placed(segmentation, self.ignore)
+        """Pad a label (H, W)."""
+        return self._pad(segmentation, self.ignore)
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
-        """Points (N, 2) of x and y in pixels from the upper left corner, which stay where they are."""
+        """Return points (N, 2) of x and y in pixels from the upper left corner unchanged."""
         return coords
 
     def inverse(self) -> Transform:
-        """The image alone again."""
+        """Return the crop that removes the padding."""
         return CropTransform(0, 0, self.width, self.height, self.canvas[1], self.canvas[0])
 
-    def _placed(self, array: np.ndarray, fill: Sequence[int] | int) -> np.ndarray:
+    def _pad(self, array: np.ndarray, value: Sequence[int] | int) -> np.ndarray:
         canvas = np.empty((*self.canvas, *array.shape[2:]), array.dtype)
-        canvas[:] = fill
+        canvas[:] = value
         canvas[: self.height, : self.width] = array
         return canvas
 
 
 class RandomCropOrFill(T.Augmentation):
-    """A random crop of exactly `size` (H, W), every place equally likely.
+    """A random crop of exactly `size`; smaller images are padded at the right and the bottom.
 
-    Where the image is smaller, it is filled at the right and the bottom with `color` (R, G, B), and its label
-    with `ignore`.
+    Detectron2's `FixedSizeCrop` pads all channels with one value, and does not draw every offset with the
+    same probability.
+
+    Args:
+        size: Height and width of the result, in pixels.
+        color: (R, G, B) of the padding of the image, 0..255.
+        ignore: Value of the padding of the label.
     """
 
     def __init__(self, size: tuple[int, int], color: Sequence[int], ignore: int) -> None:
         super().__init__()
-        self.size, self.color, self.ignore = tuple(size), tuple(color), ignore
+        self.size, self.color, self.ignore = size, tuple(color), ignore
+        self.crop = T.RandomCrop("absolute", size)
 
     def get_transform(self, image: np.ndarray) -> Transform:
-        """The crop and the filling drawn for one image (H, W, 3)."""
-        height, width = image.shape[:2]
-        tall, wide = min(height, self.size[0]), min(width, self.size[1])
-        top, left = draw_below(height - tall + 1), draw_below(width - wide + 1)
-        crop = CropTransform(left, top, wide, tall, width, height)
-        return TransformList([crop, FillTransform(tall, wide, self.size, self.color, self.ignore)])
+        """Draw the crop of an image (H, W, 3), and the padding after it."""
+        crop = self.crop.get_transform(image)
+        return TransformList([crop, FillTransform(crop.h, crop.w, self.size, self.color, self.ignore)])
 
 
 class QuarterTurnTransform(Transform):
-    """A turn by `turns` times 90 degrees, counter-clockwise, of a `height` x `width` image; exact."""
+    """Exact counter-clockwise rotation by `turns` times 90 degrees.
+
+    Args:
+        turns: Number of quarter turns, of either sign.
+        height: Height of the image before it, in pixels.
+        width: Width of the image before it, in pixels.
+    """
 
     def __init__(self, turns: int, height: int, width: int) -> None:
         super().__init__()
         self.turns, self.height, self.width = turns % 4, height, width
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
-        """An image (H, W) or (H, W, C), turned."""
+        """Rotate an image (H, W) or (H, W, C)."""
         return np.ascontiguousarray(np.rot90(img, self.turns))
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
-        """Points (N, 2) of x and y in pixels from the upper left corner, turned."""
+        """Rotate points (N, 2) of x and y in pixels from the upper left corner."""
         width, height = self.width, self.height
         for _ in range(self.turns):
             coords = np.stack([coords[:, 1], width - coords[:, 0]], axis=1)
@@ -202,13 +224,18 @@ class QuarterTurnTransform(Transform):
         return coords
 
     def inverse(self) -> Transform:
-        """The turn back."""
+        """Return the rotation back."""
         sides = (self.height, self.width) if self.turns % 2 == 0 else (self.width, self.height)
         return QuarterTurnTransform(-self.turns, *sides)
 
 
 class RandomQuarterTurn(T.Augmentation):
-    """With `probability` a turn by one of `turns` times 90 degrees, each equally likely."""
+    """Exact rotation by a multiple of 90 degrees; Detectron2's `RandomRotation` would interpolate.
+
+    Args:
+        probability: How often an image is rotated.
+        turns: Numbers of quarter turns, one of which is drawn uniformly.
+    """
 
     def __init__(self, probability: float, turns: Sequence[int] = (1, 2, 3)) -> None:
         super().__init__()
@@ -216,7 +243,7 @@ class RandomQuarterTurn(T.Augmentation):
         self.turns = tuple(turns)
 
     def get_transform(self, image: np.ndarray) -> Transform:
-        """The turn drawn for one image (H, W, 3)."""
+        """Draw the rotation of an image (H, W, 3)."""
         if self._rand_range() >= self.probability:
             return T.NoOpTransform()
         return QuarterTurnTransform(self.turns[draw_below(len(self.turns))], *image.shape[:2])

@@ -1,8 +1,8 @@
 """Evaluation of trained weights on all of `DATASETS.TEST`: resumable, and reported as one table.
 
 Files in `OUTPUT_DIR`: `benchmark.txt`, `.md`, `.csv`, `.json` and `benchmark_classes.csv` once every set is
-done; in `inference/`, for each set, its scores and the counts from which an interrupted run goes on. Counts
-are taken up only where weights, settings, data, code and versions are those of the run that left them.
+done; in `inference/`, for each set, its scores and the counts from which an interrupted run is resumed.
+Counts are reused only if weights, settings, data, code and versions are those of the run that wrote them.
 """
 
 import json
@@ -10,6 +10,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
@@ -29,6 +30,7 @@ from rskt_seg.d2.specs import model_spec
 from rskt_seg.d2.trained_sets import TrainedSet, trained_sets
 from rskt_seg.d2.trainer import Trainer
 from rskt_seg.d2.tta import with_augmentation
+from rskt_seg.d2.typing import NamedResults, Results
 from rskt_seg.d2.weights import check_trained, companion_files, load_trained
 from rskt_seg.errors import DatasetError
 from rskt_seg.metrics import benchmark as report
@@ -38,15 +40,24 @@ from rskt_seg.writing import replacing
 logger = logging.getLogger(__name__)
 
 
-def evaluate(cfg: CfgNode, resume: bool = False) -> OrderedDict:
-    """Results of `DATASETS.TEST` for `MODEL.WEIGHTS`, or with `resume` for the last checkpoint of the run.
+def evaluate(cfg: CfgNode, resume: bool = False) -> NamedResults:
+    """Evaluate trained weights on `DATASETS.TEST`.
 
-    With `TEST.AUG.ENABLED` a second pass adds results that end in `_TTA`; further passes of the method add
-    theirs; with `TEST.ROTATE_NAMES` N all names end in `_rotatedN`, so that a control never
-    takes the place of a result.
+    With `TEST.AUG.ENABLED` a second pass adds results that end in `_TTA`, and further passes of the method
+    add theirs. With `TEST.ROTATE_NAMES` N all names end in `_rotatedN`, so that the control is never mistaken
+    for a result.
 
-    Raises `WeightsNotFoundError` where there is no trained checkpoint; the error of a set that cannot be
-    evaluated, after which the sets done before it are kept.
+    Args:
+        cfg: The configuration.
+        resume: Whether to evaluate the last checkpoint of `OUTPUT_DIR`, if there is one, instead of
+            `MODEL.WEIGHTS`.
+
+    Returns:
+        The results of each set by name; empty in all but the main process.
+
+    Raises:
+        WeightsNotFoundError: there is no trained checkpoint.
+        DatasetError: a set cannot be evaluated; the results of the sets before it are kept.
     """
     last = last_checkpoint(cfg.OUTPUT_DIR) if resume else None
     if last is None:
@@ -65,10 +76,14 @@ def evaluate(cfg: CfgNode, resume: bool = False) -> OrderedDict:
 
 
 class Benchmark:
-    """One pass over `DATASETS.TEST` with the weights of the file `weights`.
+    """One pass over `DATASETS.TEST`.
 
-    `trained`: what they were trained on; `suffix` ends the names of its results and of its files; `note`: see
-    `EvaluationPass`.
+    Args:
+        cfg: The configuration.
+        weights: The checkpoint that is evaluated.
+        trained: The sets it was trained on.
+        suffix: End of the names of the results and their files.
+        note: See `EvaluationPass`.
     """
 
     def __init__(
@@ -78,7 +93,15 @@ class Benchmark:
         self.suffix, self.note = suffix, note
         self.folder = Path(cfg.OUTPUT_DIR)
         self.trained = trained
-        self.about = _describe(cfg, weights, self.trained)
+        self.about = report.Run(
+            weights=weights,
+            weights_sha256=sha256_of(weights),
+            trained_on=tuple(each.name for each in trained),
+            config=provenance.settings(cfg),
+            versions=provenance.versions(cfg.MODEL.DEVICE),
+            published=benchmark_reference(cfg, {each.dataset for each in trained}),
+            rotated=cfg.TEST.ROTATE_NAMES,
+        )
         self.identity = {
             "weights": [self.about.weights_sha256, *map(sha256_of, companion_files(cfg, weights).values())],
             "settings": provenance.scoring_digest(cfg),
@@ -86,15 +109,17 @@ class Benchmark:
             "versions": self.about.versions,
         }
 
-    def run(self, model: nn.Module) -> OrderedDict:
-        """Evaluate what is not done yet, report in the main process; `{name + suffix: {"sem_seg": ...}}`.
+    def run(self, model: nn.Module) -> NamedResults:
+        """Evaluate the sets that are not done yet, and write the report in the main process.
 
-        In the other processes the results are empty.
+        Returns:
+            The results of each set by name and suffix; empty in all but the main process.
         """
         if comm.is_main_process():
-            for path in self._reports():  # of an earlier run: it must not be taken for this one's
+            for path in self._report_paths():  # those of an earlier run must not be taken for this one's
                 path.unlink(missing_ok=True)
-        results, done = OrderedDict(), []
+        results: NamedResults = OrderedDict()
+        done: list[report.SetResult] = []
         for name in self.cfg.DATASETS.TEST:
             evaluator = Trainer.build_evaluator(self.cfg, name, self.suffix)
             scores = self._evaluate(model, evaluator)
@@ -102,35 +127,37 @@ class Benchmark:
                 results[name + self.suffix] = scores
                 done.append(self._result(evaluator))
         if done:
-            self._report(done)
+            self._write_reports(done)
         return results
 
-    def _evaluate(self, model: nn.Module, evaluator: RSEvaluator) -> Mapping:
-        files = [path for d in load_datasets([evaluator.name]) for path in _files(d)]
+    def _evaluate(self, model: nn.Module, evaluator: RSEvaluator) -> Results:
+        entries = load_datasets([evaluator.name])
+        files = [path for d in entries for path in (d["file_name"], d["sem_seg_file_name"])]
         classes = [list(evaluator.classes), evaluator.ignore]
         identity = self.identity | {"data": provenance.listing_digest(files), "classes": classes}
-        if self.note:  # the answers depend on image-level labels
-            given = [d.get("image_labels") for d in load_datasets([evaluator.name])]
+        if self.note:  # the results depend on image-level labels
+            given = [d.get("image_labels") for d in entries]
             identity["image_labels"] = [None if ids is None else list(ids) for ids in given]
             identity["min_label_pixels"] = self.cfg.DATASETS.MIN_LABEL_PIXELS
         path = self.folder / "inference" / f"{evaluator.name}{self.suffix}.counts.json"
         # The main process decides for all, because each of them has to take part in an evaluation.
-        if comm.all_gather(comm.is_main_process() and _take_up(evaluator, path, identity))[0]:
-            return evaluator.results() if comm.is_main_process() else {}
+        if comm.all_gather(comm.is_main_process() and _restore_counts(evaluator, path, identity))[0]:
+            return evaluator.results() if comm.is_main_process() else OrderedDict()
         loader = Trainer.build_test_loader(self.cfg, evaluator.name)
-        results = inference_on_dataset(model, loader, evaluator)
+        results: Results = inference_on_dataset(model, loader, evaluator)
         if not comm.is_main_process():
-            return {}
-        if evaluator.images != len(files) // 2:
+            return OrderedDict()
+        if evaluator.images != len(entries):
             raise DatasetError(
-                f"{evaluator.name}: {evaluator.images} of {len(files) // 2} images were evaluated; evaluate "
-                "it again"
+                f"{evaluator.name}: {evaluator.images} of {len(entries)} images were evaluated; run the "
+                "evaluation again"
             )
         _write(path, json.dumps({"identity": identity, **evaluator.state()}))
         return results
 
     def _result(self, evaluator: RSEvaluator) -> report.SetResult:
         note, method = MetadataCatalog.get(evaluator.name).get("note", ""), method_of(self.cfg).method
+        assert evaluator.scores is not None  # the set has just been evaluated
         trained = [name for each in self.trained for name in each.classes]
         return report.SetResult(
             name=evaluator.title if self.note else evaluator.name,
@@ -145,7 +172,7 @@ class Benchmark:
             paper=None if self.note else method.reference(model_spec(self.cfg), evaluator.name),
         )
 
-    def _report(self, results: list[report.SetResult]) -> None:
+    def _write_reports(self, results: Sequence[report.SetResult]) -> None:
         text = report.text_report(results, self.about)
         logger.info("Benchmark%s, in percent:\n%s", self.suffix, text)
         contents = (
@@ -155,10 +182,10 @@ class Benchmark:
             report.classes_csv(results),
             report.json_report(results, self.about),
         )
-        for path, content in zip(self._reports(), contents, strict=True):
+        for path, content in zip(self._report_paths(), contents, strict=True):
             _write(path, content)
 
-    def _reports(self) -> list[Path]:
+    def _report_paths(self) -> list[Path]:
         stem = f"benchmark{self.suffix}"
         return [self.folder / f"{stem}{end}" for end in (".txt", ".md", ".csv", "_classes.csv", ".json")]
 
@@ -179,24 +206,8 @@ def benchmark_reference(cfg: CfgNode, trained_on: Collection[str]) -> report.Ben
     return method_of(cfg).method.published_row(model_spec(cfg), dataset)
 
 
-def _describe(cfg: CfgNode, weights: str, sets: Sequence[TrainedSet]) -> report.Run:
-    return report.Run(
-        weights=weights,
-        weights_sha256=sha256_of(weights),
-        trained_on=tuple(each.name for each in sets),
-        config=provenance.settings(cfg),
-        versions=provenance.versions(cfg.MODEL.DEVICE),
-        published=benchmark_reference(cfg, {each.dataset for each in sets}),
-        rotated=cfg.TEST.ROTATE_NAMES,
-    )
-
-
-def _files(entry: dict) -> tuple[str, str]:
-    return entry["file_name"], entry["sem_seg_file_name"]
-
-
-def _take_up(evaluator: RSEvaluator, path: Path, identity: dict) -> bool:
-    """Give `evaluator` the counts of an earlier run with the same identity; whether there were any."""
+def _restore_counts(evaluator: RSEvaluator, path: Path, identity: Mapping[str, Any]) -> bool:
+    """Restore the counts of an earlier run with the same identity; return whether there were any."""
     if not path.is_file():
         return False
     try:
@@ -208,9 +219,9 @@ def _take_up(evaluator: RSEvaluator, path: Path, identity: dict) -> bool:
         logger.warning("%s cannot be read as counts and is replaced: %r", path, error)
         return False
     if differing:
-        logger.info("%s: evaluated again, because other %s", evaluator.name, ", ".join(differing))
+        logger.info("%s: evaluated again, because of other %s", evaluator.name, ", ".join(differing))
         return False
-    logger.info("%s: taken from %s, where the same run left it", evaluator.name, path)
+    logger.info("%s: counts restored from %s, written by the same run", evaluator.name, path)
     return True
 
 

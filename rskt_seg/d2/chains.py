@@ -1,13 +1,13 @@
-"""Augmentation chains: `INPUT.AUGMENTATION` chooses one of those that the methods bring along."""
+"""Augmentation chains: `INPUT.AUGMENTATION` chooses one of those of the methods."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 
 from rskt_seg.d2.methods.record import Chain, SampleReader
 from rskt_seg.d2.methods.registry import chains
+from rskt_seg.d2.typing import DatasetDict
 from rskt_seg.errors import ConfigError
 
 
@@ -24,14 +24,14 @@ def chosen_chain(cfg: CfgNode) -> Chain:
 
 
 def training_augmentations(
-    cfg: CfgNode, samples: Sequence[dict[str, Any]] = (), read: SampleReader | None = None
+    cfg: CfgNode, samples: Sequence[DatasetDict] = (), read: SampleReader | None = None
 ) -> list[T.Augmentation]:
     """Return the augmentations of `INPUT.AUGMENTATION`.
 
     Args:
         cfg: The configuration.
-        samples: The dataset, of which a mosaic takes its other parts.
-        read: Reader of one of them.
+        samples: The dataset, from which mosaics take their other images.
+        read: Reads the image and the label of one of them.
 
     Raises:
         ConfigError: the chain is unknown, or one of its keys cannot be used.
@@ -45,14 +45,14 @@ def evaluation_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
 
 
 def check_probability(key: str, value: float) -> float:
-    """Return the value of `INPUT.<key>`, a probability; raise `ConfigError` if it is none."""
+    """Return the value of `INPUT.<key>`; raise `ConfigError` unless it is a probability."""
     if not 0 <= value <= 1:
-        raise ConfigError(f"INPUT.{key} must be a probability, 0 to 1; found {value}")
+        raise ConfigError(f"INPUT.{key} must be a probability from 0 to 1; found {value}")
     return value
 
 
 def crop_size(cfg: CfgNode) -> tuple[int, int]:
-    """Return `INPUT.CROP.SIZE` (height, width) in pixels; raise `ConfigError` if it is anything else."""
+    """Return `INPUT.CROP.SIZE` (height, width); raise `ConfigError` unless it is in pixels."""
     crop, size = cfg.INPUT.CROP, tuple(cfg.INPUT.CROP.SIZE)
     if crop.TYPE != "absolute" or len(size) != 2 or any(type(side) is not int or side < 1 for side in size):
         raise ConfigError(

@@ -1,10 +1,10 @@
 """Checkpoints that are written whole or not at all, and read without running what is inside."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
@@ -19,7 +19,7 @@ _TAG = "last_checkpoint"
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of `path` once it is complete and on the disk."""
+    """Open a file that replaces `path` once it is complete and on the disk."""
     with replacing(path) as partial, open(partial, "wb") as file:
         yield file
         file.flush()
@@ -32,9 +32,10 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def last_checkpoint(folder: str | Path) -> Path | None:
-    """The last complete checkpoint of a run's output folder, None before the first.
+    """Return the last complete checkpoint of a run's output folder, None before the first.
 
-    Raises `WeightsNotFoundError` where the file that `last_checkpoint` names is gone.
+    Raises:
+        WeightsNotFoundError: the file that `last_checkpoint` names does not exist.
     """
     tag = Path(folder, _TAG)
     if not tag.is_file():
@@ -49,10 +50,17 @@ def last_checkpoint(folder: str | Path) -> Path | None:
 
 
 class AtomicCheckpointer(DetectionCheckpointer):
-    """Detectron2's checkpointer, of which a kill at any moment leaves the last complete checkpoint.
+    """Detectron2's checkpointer with atomic writes: a kill at any moment leaves a complete last checkpoint.
 
-    A checkpoint takes its name when it is complete on the disk, and only then does `last_checkpoint`
-    name it. Files are read by the safe loader; `.pkl` files are refused.
+    A checkpoint gets its name when it is complete on the disk, and only then does `last_checkpoint` name it.
+    Files are read by the safe loader; `.pkl` files are refused.
+
+    Args:
+        model: The model.
+        save_dir: The output folder; "" saves nothing.
+        stated: Facts about the model, written to every checkpoint for comparison when it is loaded.
+        prefix: Prefix of the plain model's names in the state dict of `model`.
+        checkpointables: What else is saved, such as the trainer.
     """
 
     def __init__(
@@ -64,10 +72,9 @@ class AtomicCheckpointer(DetectionCheckpointer):
         prefix: str = "",
         **checkpointables: object,
     ) -> None:
-        """`stated`: facts about the model, written to every checkpoint so that loading can compare them.
-        `prefix`: what the names of its parts begin with."""
         super().__init__(model, save_dir, **checkpointables)
-        self.stated = dict(stated or {})
+        self.stated: dict[str, object] = dict(stated or {})
+        self.left_out: tuple[str, ...] = ()
         self.prefix = prefix
         if self.save_dir and self.save_to_disk:
             for unfinished in Path(self.save_dir).glob(".*.pth.*.part"):  # of a run that was killed
@@ -80,28 +87,32 @@ class AtomicCheckpointer(DetectionCheckpointer):
         states = {key: part.state_dict() for key, part in self.checkpointables.items()}
         path = Path(self.save_dir, f"{name}.pth")
         self.logger.info("Saving checkpoint to %s", path)
+        kept_back = self._prefixes(self.left_out)
+        state = {
+            name: tensor for name, tensor in self.model.state_dict().items() if not name.startswith(kept_back)
+        }
         with _replacing(path) as file:
-            torch.save({"model": self._model_state(), **self.stated, **states, **kwargs}, file)
+            torch.save({"model": state, **self.stated, **states, **kwargs}, file)
         self.tag_last_checkpoint(path.name)
 
     def leave_out(self, parts: Mapping[str, object]) -> None:
-        """Write checkpoints without these parts of the model, and state what is said of them."""
+        """Write checkpoints without some parts of the model.
+
+        Args:
+            parts: Name of each part in the plain model -> what checkpoints state about it.
+        """
         self.stated[FROZEN] = dict(parts)
+        self.left_out = tuple(parts)
 
-    def _model_state(self) -> dict:
-        kept_back = self._names(self.stated)
-        state = self.model.state_dict()
-        return {name: tensor for name, tensor in state.items() if not name.startswith(kept_back)}
-
-    def _names(self, stated: Mapping[str, object]) -> tuple[str, ...]:
-        return tuple(f"{self.prefix}{part}." for part in stated.get(FROZEN, ()))
+    def _prefixes(self, parts: Iterable[str]) -> tuple[str, ...]:
+        return tuple(f"{self.prefix}{part}." for part in parts)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Make `last_checkpoint` name a file that is complete."""
         with _replacing(Path(self.save_dir, _TAG)) as file:
             file.write(last_filename_basename.encode())
 
-    def _load_file(self, filename: str) -> dict:
+    def _load_file(self, filename: str) -> dict[str, Any]:
         if Path(filename).suffix in (".pkl", ".pyth"):
             raise CheckpointError(f"{filename}: files that can run code when read are refused; use a .pth")
         try:
@@ -110,8 +121,10 @@ class AtomicCheckpointer(DetectionCheckpointer):
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise CheckpointError(f"{filename}: cannot be read safely as a checkpoint ({reason})") from error
         if not isinstance(content, dict) or "model" not in content:
-            raise CheckpointError(f"{filename}: not a checkpoint of a training run (it has no entry 'model')")
-        left_out = self._names(content)
+            raise CheckpointError(
+                f"{filename}: a checkpoint of a training run must have an entry 'model'; found none"
+            )
+        left_out = self._prefixes(content.get(FROZEN, ()))
         own = {name: t for name, t in self.model.state_dict().items() if name.startswith(left_out)}
         content["model"] = own | content["model"]
         return content

@@ -1,7 +1,7 @@
-"""What differs between the Detectron2 releases that the project runs on, and nothing else.
+"""Differences between the Detectron2 releases that the project runs on, and nothing else.
 
 Two are supported: the Python sources of v0.5, which a package index carries, and the official main
-branch. Each shim is applied only where the thing it stands for is missing.
+branch. Each shim is applied only if what it replaces is missing.
 """
 
 import gc
@@ -11,16 +11,22 @@ import os
 import sys
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import PIL.Image
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.multiprocessing.spawn import spawn
 
 from rskt_seg.errors import ConfigError, RSKTSegError
 
-_NUMPY_ALIASES = {"bool": bool, "int": int, "float": float, "object": object}
+_REMOVED_NAMES: tuple[tuple[ModuleType, dict[str, object]], ...] = (
+    (np, {"bool": bool, "int": int, "float": float, "object": object}),
+    (PIL.Image, {"LINEAR": PIL.Image.Resampling.BILINEAR}),
+)
+"""Names that v0.5 uses and later releases of the libraries lack."""
 
 
 class MissingDetectron2Error(RSKTSegError, ImportError):
@@ -30,8 +36,10 @@ class MissingDetectron2Error(RSKTSegError, ImportError):
 def prepare() -> None:
     """Make `import detectron2.*` work with today's NumPy and Pillow, and without compiled operators.
 
-    To be called before the first import of a Detectron2 module; safe to repeat. Raises
-    `MissingDetectron2Error`.
+    It must be called before the first import of a Detectron2 module, and may be repeated.
+
+    Raises:
+        MissingDetectron2Error: Detectron2 is not installed.
     """
     if importlib.util.find_spec("detectron2") is None:
         raise MissingDetectron2Error(
@@ -42,21 +50,16 @@ def prepare() -> None:
     import detectron2  # the package alone; its modules need what follows
 
     if detectron2.__version__ == "0.5":
-        _restore_removed_names()
+        for module, names in _REMOVED_NAMES:
+            for name, value in names.items():
+                if name not in vars(module):
+                    setattr(module, name, value)
     if importlib.util.find_spec("detectron2._C") is None:
         sys.modules["detectron2._C"] = _UncompiledOperators("detectron2._C")
 
 
-def _restore_removed_names() -> None:
-    for name, builtin in _NUMPY_ALIASES.items():
-        if name not in vars(np):
-            setattr(np, name, builtin)
-    if not hasattr(PIL.Image, "LINEAR"):
-        PIL.Image.LINEAR = PIL.Image.BILINEAR
-
-
 class _UncompiledOperators(ModuleType):
-    """Stands where the compiled extension of Detectron2 would be; this project uses none of it."""
+    """Replacement of the compiled extension of Detectron2, of which this project uses nothing."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name, "Detectron2 was installed without its compiled operators.")
@@ -80,14 +83,25 @@ def launch(
     machines: int,
     machine_rank: int,
     dist_url: str,
-    args: tuple,
+    args: tuple[Any, ...],
     on_cpu: bool,
 ) -> None:
-    """Call `main(*args)` in `processes` processes of this machine, one of `machines`.
+    """Call `main(*args)` in several processes.
 
-    One process in all runs in place. GPU processes are started by Detectron2 itself; processes on the
-    CPU talk through gloo, which v0.5 cannot start and main starts only where there is no GPU.
-    `dist_url` "auto" takes a free port (one machine only).
+    A single process is this one. GPU processes are started by Detectron2 itself; processes on the CPU
+    communicate by gloo, which v0.5 cannot start and main starts only on machines without a GPU.
+
+    Args:
+        main: Called in every process.
+        processes: Number of processes of each machine.
+        machines: Number of machines.
+        machine_rank: Number of this machine, from 0.
+        dist_url: Address of process 0, such as tcp://HOST:PORT; "auto" takes a free port of this machine.
+        args: Arguments of `main`.
+        on_cpu: Whether the processes compute on the CPU.
+
+    Raises:
+        ConfigError: `dist_url` is "auto" with several machines.
     """
     if processes * machines == 1:
         main(*args)
@@ -100,9 +114,7 @@ def launch(
         launch_on_gpus(main, processes, machines, machine_rank, dist_url, args)
         return
     url = _free_url() if dist_url == "auto" else dist_url
-    torch.multiprocessing.spawn(
-        _cpu_process, nprocs=processes, args=(main, processes, machines, machine_rank, url, args)
-    )
+    spawn(_cpu_process, nprocs=processes, args=(main, processes, machines, machine_rank, url, args))
 
 
 def _free_url() -> str:
@@ -120,7 +132,7 @@ def _cpu_process(
     machines: int,
     machine: int,
     url: str,
-    args: tuple,
+    args: tuple[Any, ...],
 ) -> None:
     # Every process would otherwise start a thread on each core, and they would all wait for each other.
     share = max(1, (os.cpu_count() or 1) // processes)
@@ -133,10 +145,10 @@ def _cpu_process(
 
 
 def _leave_group() -> None:
-    """End this process's gloo threads.
+    """End the gloo threads of this process.
 
-    Detectron2 keeps references to the groups, with which `destroy_process_group` leaves their threads
-    running; one that gives back a tensor while the interpreter shuts down aborts the process.
+    Detectron2 keeps references to the groups, and as long as there are any, `destroy_process_group` leaves
+    their threads running; a thread that frees a tensor while the interpreter shuts down aborts the process.
     """
     from detectron2.utils import comm
 
@@ -150,7 +162,7 @@ def _make_local_group(processes: int, machines: int, machine: int) -> None:
     """Tell Detectron2 which processes share this machine; v0.5 has no function for it."""
     from detectron2.utils import comm
 
-    if hasattr(comm, "create_local_process_group"):
+    if "create_local_process_group" in vars(comm):
         comm.create_local_process_group(processes)
         return
     groups = [dist.new_group(range(m * processes, (m + 1) * processes)) for m in range(machines)]
@@ -158,11 +170,11 @@ def _make_local_group(processes: int, machines: int, machine: int) -> None:
 
 
 def create_ddp_model(model: nn.Module) -> nn.Module:
-    """`model` as DistributedDataParallel if there is more than one process.
+    """Wrap a model by DistributedDataParallel if there is more than one process.
 
-    Unused parameters are looked for, because the query matrix of CLIP's last dense block is listed as
-    trainable and used by nothing. A model on the CPU must not be given device ids, which the function
-    of Detectron2's main branch always passes.
+    Unused parameters are searched for, because the query matrix of CLIP's last dense block is trainable but
+    never used. A model on the CPU must not get device ids, which the function of Detectron2's main branch
+    always passes.
     """
     from detectron2.utils import comm
 

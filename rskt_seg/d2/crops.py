@@ -4,67 +4,66 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from detectron2.data import transforms as T
-from fvcore.transforms.transform import CropTransform, PadTransform, Transform, TransformList
+from fvcore.transforms.transform import PadTransform, Transform, TransformList
 
 from rskt_seg.d2.augmentation import draw_below
+from rskt_seg.d2.typing import DatasetDict
 
-Size = tuple[int, int]
 Sample = tuple[np.ndarray, np.ndarray]
 """An image (H, W, 3) uint8 and its label (H, W) uint8."""
 _TRIES = 11
 
 
-def padding_to(size: Size, least: Size, ignore: int) -> PadTransform:
-    """Padding of an image of `size` (H, W) to at least `least`: image 0, label `ignore`.
+def padding_to(size: tuple[int, ...], least: tuple[int, int], ignore: int) -> PadTransform:
+    """Return the padding of an image to at least a given size: image 0, label `ignore`.
 
     A side that is too short gets (least - side) // 2 + 1 pixels at both ends, as published; so it becomes
     one or two pixels longer than needed.
+
+    Args:
+        size: Height and width of the image, in pixels.
+        least: Least height and width of the result, in pixels.
+        ignore: Value of the padding of the label.
     """
-    (height, width), (tall, wide) = size, least
-    rows, columns = (_margin(side, wanted) for side, wanted in ((height, tall), (width, wide)))
+    rows, columns = (
+        (wanted - side) // 2 + 1 if side < wanted else 0 for side, wanted in zip(size, least, strict=True)
+    )
+    height, width = size
     return PadTransform(columns, rows, columns, rows, width, height, pad_value=0, seg_pad_value=ignore)
 
 
-def _margin(side: int, wanted: int) -> int:
-    return (wanted - side) // 2 + 1 if side < wanted else 0
-
-
-def random_window(size: Size, window: Size) -> CropTransform:
-    """A crop of exactly `window` (H, W) from an image of `size` (H, W), every place equally likely."""
-    (height, width), (tall, wide) = size, window
-    top, left = draw_below(height - tall + 1), draw_below(width - wide + 1)
-    return CropTransform(left, top, wide, tall, width, height)
-
-
-def _random_part(size: Size, part: Size, ignore: int) -> TransformList:
-    pad = padding_to(size, part, ignore)
-    return TransformList([pad, random_window(_padded(size, pad), part)])
-
-
-def _padded(size: Size, pad: PadTransform) -> Size:
-    return size[0] + pad.y0 + pad.y1, size[1] + pad.x0 + pad.x1
+def _draw_part(array: np.ndarray, part: tuple[int, int], ignore: int) -> TransformList:
+    """Draw a crop of exactly `part` (height, width) from an image or label, which is padded where smaller."""
+    pad = padding_to(array.shape[:2], part, ignore)
+    return TransformList([pad, T.RandomCrop("absolute", part).get_transform(pad.apply_image(array))])
 
 
 class SmartCrop(T.Augmentation):
-    """A random crop of exactly `size` (H, W) in which no class rules.
+    """A random crop of exactly `size` in which no class dominates; smaller images are padded first.
 
-    The image is padded first where it is smaller (`padding_to`). A crop is taken if it has more than one
-    class and the largest share of a class, among labelled pixels, is below `max_share`; after 11 crops
-    the last one is taken as it is. `max_share` 1 takes any crop.
+    A crop is accepted if it has more than one class and the largest share of a class, among labelled pixels,
+    is below `max_share`; after 11 crops the last one is taken as it is. Detectron2's
+    `RandomCrop_CategoryAreaConstraint` draws up to 10 and does not pad.
+
+    Args:
+        size: Height and width of the result, in pixels.
+        max_share: Limit of the share of a class, above 0; 1 accepts any crop.
+        ignore: Id of unlabelled pixels, and value of the padding of the label; see `padding_to`.
     """
 
-    def __init__(self, size: Size, max_share: float, ignore: int) -> None:
+    def __init__(self, size: tuple[int, int], max_share: float, ignore: int) -> None:
         super().__init__()
         self.size = size
         self.max_share = max_share
         self.ignore = ignore
+        self.crop = T.RandomCrop("absolute", size)
 
     def get_transform(self, image: np.ndarray, sem_seg: np.ndarray) -> Transform:
-        """The padding and the crop drawn for an image (H, W, 3) and its label (H, W) uint8."""
+        """Draw the padding and the crop of an image (H, W, 3) and its label (H, W) uint8."""
         pad = padding_to(image.shape[:2], self.size, self.ignore)
         label = pad.apply_segmentation(sem_seg)
         for _ in range(_TRIES):
-            crop = random_window(label.shape, self.size)
+            crop = self.crop.get_transform(label)
             if self._accepts(crop.apply_segmentation(label)):
                 break
         return TransformList([pad, crop])
@@ -75,11 +74,16 @@ class SmartCrop(T.Augmentation):
         counts = np.bincount(label.ravel(), minlength=self.ignore + 1)
         counts[self.ignore] = 0
         # A class that is alone has the share 1, and where nothing is labelled 0 is not below 0.
-        return counts.max() < self.max_share * counts.sum()
+        return bool(counts.max() < self.max_share * counts.sum())
 
 
 class MosaicTransform(Transform):
-    """A part of an image at the upper left, and parts of three others right, below and opposite."""
+    """A part of the image at the upper left, and parts of three others right of it, below and opposite.
+
+    Args:
+        part: Crops the image to its part.
+        others: The other three parts, as they are.
+    """
 
     def __init__(self, part: Transform, others: Sequence[Sample]) -> None:
         super().__init__()
@@ -87,31 +91,38 @@ class MosaicTransform(Transform):
         self.images, self.labels = zip(*others, strict=True)
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
-        """The mosaic of images (H, W, 3)."""
-        return _joined(self.part.apply_image(img), *self.images)
+        """Return the mosaic of images (H, W, 3)."""
+        return _join_quadrants(self.part.apply_image(img), *self.images)
 
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
-        """The mosaic of labels (H, W)."""
-        return _joined(self.part.apply_segmentation(segmentation), *self.labels)
+        """Return the mosaic of labels (H, W)."""
+        return _join_quadrants(self.part.apply_segmentation(segmentation), *self.labels)
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
-        """Points (N, 2) of x and y in the first image; those outside its part lie outside that corner."""
+        """Move points (N, 2) of x and y of the image; those that were cropped away lie outside its part."""
         return self.part.apply_coords(coords)
 
 
-def _joined(*parts: np.ndarray) -> np.ndarray:
+def _join_quadrants(*parts: np.ndarray) -> np.ndarray:
     upper_left, upper_right, lower_left, lower_right = parts
     upper = np.concatenate([upper_left, upper_right], axis=1)
     return np.concatenate([upper, np.concatenate([lower_left, lower_right], axis=1)], axis=0)
 
 
 class RandomMosaic(T.Augmentation):
-    """With `probability` four images put together to one of `side` x `side` pixels.
+    """A mosaic of four images of `side` x `side` pixels.
 
-    They meet at a random pixel between a quarter and three quarters of either side. The image itself is at
-    the upper left; three random samples of the dataset (which may repeat, as published) fill the upper
-    right, the lower left and the lower right, each with a random part of exactly that size, padded first
-    where it is smaller (`padding_to`). `read` makes a `Sample` of a dataset dict.
+    The four meet at a random pixel between a quarter and three quarters of either side. The image itself is
+    at the upper left; three random samples of the dataset (which may repeat, as published) fill the upper
+    right, the lower left and the lower right, each with a random crop of exactly that size, padded first
+    where it is smaller (`padding_to`).
+
+    Args:
+        probability: How often an image becomes a mosaic.
+        side: Side of the mosaic, in pixels.
+        ignore: Value of the padding of the label.
+        samples: The dataset that the other three images come from.
+        read: Reads the image and the label of a dataset dict.
     """
 
     def __init__(
@@ -119,8 +130,8 @@ class RandomMosaic(T.Augmentation):
         probability: float,
         side: int,
         ignore: int,
-        samples: Sequence[dict],
-        read: Callable[[dict], Sample],
+        samples: Sequence[DatasetDict],
+        read: Callable[[DatasetDict], Sample],
     ) -> None:
         super().__init__()
         self.probability, self.side, self.ignore = probability, side, ignore
@@ -130,20 +141,17 @@ class RandomMosaic(T.Augmentation):
         return f"RandomMosaic(probability={self.probability}, side={self.side})"
 
     def get_transform(self, image: np.ndarray) -> Transform:
-        """The mosaic drawn around one image (H, W, 3) uint8."""
+        """Draw the mosaic around an image (H, W, 3) uint8."""
         if self._rand_range() >= self.probability:
             return T.NoOpTransform()
-        row, column = self._meeting(), self._meeting()
-        below, right = self.side - row, self.side - column
-        first = _random_part(image.shape[:2], (row, column), self.ignore)
-        corners = ((row, right), (below, column), (below, right))
-        return MosaicTransform(first, [self._other(size) for size in corners])
-
-    def _meeting(self) -> int:
         first, last = self.side // 4, 3 * self.side // 4
-        return first + draw_below(last - first + 1)
+        row, column = (first + draw_below(last - first + 1) for _ in range(2))
+        below, right = self.side - row, self.side - column
+        part = _draw_part(image, (row, column), self.ignore)
+        quadrants = ((row, right), (below, column), (below, right))
+        return MosaicTransform(part, [self._draw_sample(size) for size in quadrants])
 
-    def _other(self, size: Size) -> Sample:
+    def _draw_sample(self, size: tuple[int, int]) -> Sample:
         image, label = self.read(self.samples[draw_below(len(self.samples))])
-        part = _random_part(label.shape, size, self.ignore)
+        part = _draw_part(label, size, self.ignore)
         return part.apply_image(image), part.apply_segmentation(label)

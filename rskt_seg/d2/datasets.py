@@ -1,4 +1,4 @@
-"""The dataset table in Detectron2's catalogs, and the loading of the datasets of a run."""
+"""Registration of datasets in Detectron2's catalogs, and loading of the datasets of a run."""
 
 import difflib
 import logging
@@ -9,7 +9,9 @@ from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 
-from rskt_seg.data.catalog import IGNORE_LABEL, ROOT_VARIABLE, SPLITS, Split, images_of, pairs
+from rskt_seg.d2.typing import DatasetDict, Entry
+from rskt_seg.data.catalog import ROOT_VARIABLE, SPLITS, Split, images_of, pairs
+from rskt_seg.data.class_sets import IGNORE_LABEL
 from rskt_seg.data.image_labels import classes_of_mask, split_image_labels
 from rskt_seg.data.own import read_own
 from rskt_seg.data.parallel import map_files
@@ -20,9 +22,12 @@ logger = logging.getLogger(__name__)
 
 
 def register_splits(splits: Iterable[Split] = SPLITS) -> None:
-    """Register datasets under their names; a name that is registered already is left as it is.
+    """Register datasets under their names; names that are registered already are skipped.
 
-    Nothing is read before a dataset is asked for. A user's own `Split` is registered the same way.
+    No file is read before a dataset is loaded.
+
+    Args:
+        splits: Entries of the catalog, or of your own.
     """
     for split in splits:
         if split.name in DatasetCatalog.list():
@@ -41,10 +46,19 @@ def register_splits(splits: Iterable[Split] = SPLITS) -> None:
 
 
 def register_own(files: Sequence[str]) -> dict[str, str]:
-    """Register the datasets of a user's YAML files (`DATASETS.OWN`); the file of each name.
+    """Register the datasets of a user's YAML files (`DATASETS.OWN`).
 
-    To be called in every process of a run. Again, it takes the files as they are then. Raises
-    `DatasetError` as `read_own`, and for a name that another file or other code has taken.
+    Every process of a run must call it. A second call reads the files again.
+
+    Args:
+        files: Paths of the YAML files.
+
+    Returns:
+        Name of each dataset -> the file that defines it.
+
+    Raises:
+        DatasetError: a file cannot be used (see `read_own`), or another file or other code has registered
+            the same name.
     """
     sources: dict[str, str] = {}
     for file in files:
@@ -52,32 +66,41 @@ def register_own(files: Sequence[str]) -> dict[str, str]:
             if split.name in sources:
                 raise DatasetError(f"{file}: name: {split.name} is in {sources[split.name]} too")
             sources[split.name] = file
-            _forget_own(split.name, file)
+            if split.name in DatasetCatalog.list():  # from an earlier call, or a name of somebody else
+                loader = DatasetCatalog[split.name]
+                if not (isinstance(loader, partial) and loader.func is load_split):
+                    raise DatasetError(
+                        f"{file}: name: {split.name} is registered by other code; choose another name"
+                    )
+                DatasetCatalog.remove(split.name)
+                MetadataCatalog.remove(split.name)
             register_splits([split])
     return sources
 
 
-def _forget_own(name: str, file: str) -> None:
-    if name in DatasetCatalog.list():
-        loader = DatasetCatalog[name]
-        if not (isinstance(loader, partial) and loader.func is load_split):
-            raise DatasetError(f"{file}: name: {name} is registered by other code; choose another name")
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+def load_split(split: Split) -> list[DatasetDict]:
+    """Return the images of a split in Detectron2's format, with their labels.
 
+    The root folder is the environment variable `DETECTRON2_DATASETS` at the time of the call, or
+    `datasets` in the working directory.
 
-def load_split(split: Split) -> list[dict]:
-    """The image/label pairs of `split` in Detectron2's form, under the root of this moment.
+    Args:
+        split: An entry of the catalog.
 
-    The root is the environment variable `DETECTRON2_DATASETS`, or `datasets` in the working directory.
-    Each dict has `file_name`, `vocabulary` (tuple of class names), `sem_seg_file_name` where there are masks
-    and `image_labels` (tuple of class ids) where a file has them. Raises as `rskt_seg.data.catalog.pairs` and
-    `rskt_seg.data.image_labels.split_image_labels`.
+    Returns:
+        Dicts with `file_name`, `vocabulary`, `sem_seg_file_name` if the split has masks, and `image_labels`
+        if it has a file of image-level labels.
+
+    Raises:
+        DatasetError: folders or files are missing or do not match; see `rskt_seg.data.catalog.pairs` and
+            `rskt_seg.data.image_labels.split_image_labels`.
     """
     root = os.environ.get(ROOT_VARIABLE, "datasets")
     if split.labels:
         found = pairs(split, root)
-        entries = [{"file_name": str(p.image), "sem_seg_file_name": str(p.label)} for p in found]
+        entries: list[DatasetDict] = [
+            {"file_name": str(pair.image), "sem_seg_file_name": str(pair.label)} for pair in found
+        ]
     else:
         entries = [{"file_name": str(image)} for image in images_of(split, root)]
     if split.image_labels:
@@ -86,16 +109,23 @@ def load_split(split: Split) -> list[dict]:
     return [entry | {"vocabulary": split.class_set.names} for entry in entries]
 
 
-def load_datasets(names: Sequence[str]) -> list[dict]:
-    """The dicts of one or several registered datasets that share a vocabulary.
+def load_datasets(names: Sequence[str]) -> list[DatasetDict]:
+    """Return the dicts of one or several registered datasets that share a vocabulary.
 
-    Each dict has `vocabulary` and `ignore`, the id that its label file ignores; a dataset registered by
-    someone else takes them from its metadata (`stuff_classes`, `ignore_label`). Raises `ConfigError` for
-    an unknown name, `DatasetError` where the vocabulary and the metadata of a dataset, or the
-    vocabularies of two datasets, disagree.
+    Args:
+        names: Registered names.
+
+    Returns:
+        Dicts with `vocabulary` and `ignore`; those of a dataset that other code registered are taken from
+        its metadata (`stuff_classes`, `ignore_label`).
+
+    Raises:
+        ConfigError: a name is not registered.
+        DatasetError: the vocabulary and the metadata of a dataset, or the vocabularies of two datasets,
+            differ.
     """
     vocabularies: dict[tuple[str, ...], str] = {}
-    dicts: list[dict] = []
+    dicts: list[DatasetDict] = []
     for name in names:
         check_registered(name)
         metadata = MetadataCatalog.get(name)
@@ -112,35 +142,47 @@ def load_datasets(names: Sequence[str]) -> list[dict]:
         vocabularies.setdefault(classes, name)
     if len(vocabularies) > 1:
         raise DatasetError(
-            f"{' and '.join(vocabularies.values())} have different classes and so cannot be one dataset"
+            f"{' and '.join(vocabularies.values())} have different classes; datasets that are loaded "
+            "together must have the same classes in the same order"
         )
     logger.info("%s: %d images, %d classes", ", ".join(names), len(dicts), len(next(iter(vocabularies), ())))
     return dicts
 
 
-def with_image_labels(entries: Sequence[dict], min_pixels: int) -> list[dict]:
-    """The dicts of `load_datasets`, each with `image_labels`: the ids of its classes, ascending.
+def with_image_labels(entries: Sequence[DatasetDict], min_pixels: int) -> list[DatasetDict]:
+    """Return the dicts of `load_datasets`, each with `image_labels`.
 
-    Where a dict has none, they are the classes of which its mask has at least `min_pixels`; all masks are
-    then read here, and none of them later. Raises `LabelError` for a faulty mask, and `DatasetError` where
-    there is no mask either.
+    Args:
+        entries: The dicts. Masks of those without `image_labels` are read here, and never again.
+        min_pixels: Least number of pixels of a class in a mask.
+
+    Returns:
+        New dicts; `image_labels` from masks are ascending class ids.
+
+    Raises:
+        LabelError: a mask cannot be used.
+        DatasetError: a dict has neither a mask nor image-level labels.
     """
     labelled = partial(with_labels_of_image, min_pixels=min_pixels)
     return list(map_files(labelled, entries, "image-level labels", delay=2.0))
 
 
-def with_labels_of_image(entry: dict, min_pixels: int) -> dict:
-    """`with_image_labels` for one dict."""
+def with_labels_of_image(entry: DatasetDict, min_pixels: int) -> DatasetDict:
+    """Return one dict with `image_labels`; see `with_image_labels`."""
     if "image_labels" in entry:
         return entry
     shown = classes_of_mask(mask_of(entry), entry["vocabulary"], entry["ignore"], min_pixels)
     return entry | {"image_labels": shown}
 
 
-def mask_of(entry: dict) -> str:
-    """The label file of a dict. Raises `DatasetError` where there is none."""
+def mask_of(entry: Entry) -> str:
+    """Return the path of the label file of a dict.
+
+    Raises:
+        DatasetError: it has none.
+    """
     if "sem_seg_file_name" in entry:
-        return entry["sem_seg_file_name"]
+        return str(entry["sem_seg_file_name"])
     if "image_labels" not in entry:
         raise DatasetError(
             f"{entry['file_name']} has neither a mask nor image-level labels: there is nothing to learn from "
@@ -154,10 +196,10 @@ def mask_of(entry: dict) -> str:
 
 
 def check_registered(name: str) -> None:
-    """Raise `ConfigError` with near names unless a dataset is registered under `name`."""
+    """Raise `ConfigError`, with the nearest known names, unless a dataset is registered as `name`."""
     known = DatasetCatalog.list()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
         hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(sorted(known))}"
-        hint += " (one of your own is known by its YAML file in DATASETS.OWN)"
+        hint += " (to register your own, name its YAML file in DATASETS.OWN)"
         raise ConfigError(f"DATASETS: {name!r} is not registered; {hint}")

@@ -1,4 +1,4 @@
-"""Which device a run may use, and how much of its memory it took. The only place of the package that asks."""
+"""The devices of this machine, and their memory. No other module of the package asks for devices."""
 
 import resource
 import sys
@@ -9,38 +9,41 @@ from rskt_seg.errors import ConfigError, DeviceError
 
 
 def default_device() -> str:
-    """The kind of this machine's accelerator, or "cpu" where there is none."""
-    if not torch.accelerator.is_available():
-        return "cpu"
-    return torch.accelerator.current_accelerator().type
+    """Return the type of this machine's accelerator, such as that of its GPUs, or "cpu" without one."""
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return "cpu" if found is None else found.type
 
 
 def check_devices(device: str, processes: int = 1, amp: bool = False, asked: bool = True) -> None:
-    """Refuse what this machine cannot do, before anything is built.
+    """Check that this machine has the devices of a run, before anything is built.
 
     Args:
         device: `MODEL.DEVICE`.
-        processes: `--num-gpus`; on the CPU that many processes start.
+        processes: `--num-gpus`; on the CPU the number of processes.
         amp: `SOLVER.AMP.ENABLED`.
-        asked: whether the user named the device. Several processes on a CPU that was merely the
-            default are more likely a machine whose GPUs are not seen.
+        asked: Whether the user named the device. Several processes on a CPU that was merely the default
+            suggest a machine whose GPUs are not visible.
 
-    Raises `ConfigError` for what is no device or no number of processes, `DeviceError` otherwise.
+    Raises:
+        ConfigError: the device or the number of processes is malformed.
+        DeviceError: the machine lacks the device, enough of it, or mixed precision.
     """
     try:
         wanted = torch.device(device)
     except RuntimeError:
-        raise ConfigError(f"MODEL.DEVICE {device!r} is no device; use for example cpu") from None
+        raise ConfigError(f"MODEL.DEVICE must name a device, such as cpu; found {device!r}") from None
     if processes < 1:
         raise ConfigError(f"--num-gpus must be at least 1; found {processes}")
     found = torch.accelerator.device_count() if default_device() == wanted.type else 0
     if wanted.type != "cpu" and not found:
         raise DeviceError(f"MODEL.DEVICE {device}: this machine has no such device; use MODEL.DEVICE cpu")
     if wanted.type != "cpu" and max(processes, (wanted.index or 0) + 1) > found:
-        raise DeviceError(f"--num-gpus {processes} with MODEL.DEVICE {device}: this machine has {found}")
+        raise DeviceError(
+            f"--num-gpus {processes} with MODEL.DEVICE {device}: this machine has {found}; use fewer"
+        )
     if wanted.type == "cpu" and processes > 1 and not asked:
         raise DeviceError(
-            f"--num-gpus {processes}: no GPU is seen on this machine; "
+            f"--num-gpus {processes}: no GPU is visible on this machine; "
             f"give MODEL.DEVICE cpu to start {processes} processes on the CPU"
         )
     if processes > 1 and wanted.index is not None:
@@ -52,8 +55,8 @@ def check_devices(device: str, processes: int = 1, amp: bool = False, asked: boo
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes at the fullest moment of this process so far: of the device, or on the CPU of the process."""
+    """Return the peak memory of this process so far, in bytes: on the device, or on the CPU in all."""
     if device.type != "cpu":
-        return torch.get_device_module(device).max_memory_allocated(device)
+        return int(torch.get_device_module(device).max_memory_allocated(device))
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,9 +1,10 @@
-"""Scores of a dataset: our confusion matrix behind Detectron2's evaluator interface."""
+"""Evaluator of a dataset: the confusion matrix of this project behind Detectron2's interface."""
 
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from detectron2.data import MetadataCatalog
@@ -11,6 +12,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from torch import Tensor
 
+from rskt_seg.d2.typing import Entries, Results
 from rskt_seg.data.fingerprint import Digests, Fingerprint, combine, image_digest, label_digest
 from rskt_seg.data.labels import check_label, read_label
 from rskt_seg.errors import DatasetError
@@ -31,20 +33,27 @@ logger = logging.getLogger(__name__)
 class RSEvaluator(DatasetEvaluator):
     """mIoU, fwIoU, mACC and pACC (percent) of the arg-max of score maps, merged over all processes.
 
-    Where the metadata of the dataset names a `protocol` (`rskt_seg.metrics.protocols`), its mIoU, mF1 and OA
-    come beside them. After `evaluate` or `restore` the main process has `scores`, `protocol_scores` (None
-    without a protocol), the number of `images`, and the `fingerprint` of the images and labels that were
-    read.
+    If the metadata of the dataset names a `protocol` (`rskt_seg.metrics.protocols`), its mIoU, mF1 and OA are
+    computed as well.
+
+    Args:
+        dataset_name: Registered name.
+        output_dir: Folder of `<dataset><suffix>.json`; None writes nothing.
+        suffix: End of the name of the results, in files and in the log, which tells the passes of a run
+            apart.
+        protocol: Protocol in place of that of the dataset.
+
+    Attributes:
+        scores: The scores, in the main process after `results`; None before.
+        protocol_scores: The scores by the protocol, if there is one, as `scores`.
+
+    Raises:
+        DatasetError: the protocol is unknown or for other classes.
     """
 
     def __init__(
         self, dataset_name: str, output_dir: str | Path | None = None, suffix: str = "", protocol: str = ""
     ) -> None:
-        """`output_dir`: where `<dataset><suffix>.json` goes; None writes nothing. `suffix` ends the name in
-        the log too, so that two passes cannot be mixed up. `protocol`: one in place of the dataset's.
-
-        Raises `DatasetError` where the protocol of the dataset is unknown or for other classes.
-        """
         metadata = MetadataCatalog.get(dataset_name)
         self.name = dataset_name
         self.title = f"{dataset_name}{suffix}"
@@ -65,25 +74,30 @@ class RSEvaluator(DatasetEvaluator):
 
     @property
     def images(self) -> int:
-        """How many images were counted."""
+        """Number of images that were counted."""
         return len(self.digests)
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """Of the images and labels that were counted."""
+        """Fingerprint of the images and labels that were counted."""
         return combine(self.digests)
 
-    def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping[str, Tensor]]) -> None:
+    def process(self, inputs: Entries, outputs: Sequence[Mapping[str, Tensor]]) -> None:
         """Count the pixels of each image against its label file.
 
-        Outputs are those of `RSSegmentor`, or have `labels` (H, W), class ids or 255. Raises `DatasetError`
-        where the model's classes are not those of the dataset, and `LabelError` for a label that cannot be
-        scored.
+        Args:
+            inputs: Dicts with `file_name` and `sem_seg_file_name`.
+            outputs: Those of `RSSegmentor`, or dicts with `labels` (H, W), class ids or 255.
+
+        Raises:
+            DatasetError: the number of classes of the model is not that of the dataset.
+            LabelError: a label cannot be scored.
         """
         for entry, output in zip(inputs, outputs, strict=True):
             predicted, path = self._predicted(output), entry["sem_seg_file_name"]
+            height, width = predicted.shape
             label = read_label(path)
-            check_label(label, len(self.classes), self.ignore, path, tuple(predicted.shape), self.classes)
+            check_label(label, len(self.classes), self.ignore, path, (height, width), self.classes)
             self.matrix.update(predicted.cpu().numpy(), label)
             image = Path(entry["file_name"])
             self.digests.append(Digests(image.stem, image_digest(image.read_bytes()), label_digest(label)))
@@ -93,11 +107,14 @@ class RSEvaluator(DatasetEvaluator):
             return output["labels"]
         scores, classes = output["sem_seg"], len(self.classes)
         if scores.shape[0] != classes:
-            raise DatasetError(f"{self.name} has {classes} classes, the model scored {scores.shape[0]}")
+            raise DatasetError(
+                f"{self.name} has {classes} classes, but the model has scores of {scores.shape[0]}; give the "
+                "model the vocabulary of the dataset"
+            )
         return scores.argmax(dim=0)
 
-    def evaluate(self) -> OrderedDict | None:
-        """`results()` of all processes together in the main process, None in the others."""
+    def evaluate(self) -> Results | None:
+        """Return `results()` of all processes together in the main process, and None in the others."""
         parts = comm.gather((self.matrix, self.digests))
         if not comm.is_main_process():
             return None
@@ -107,38 +124,45 @@ class RSEvaluator(DatasetEvaluator):
             self.digests += digests
         return self.results()
 
-    def results(self) -> OrderedDict:
-        """`{"sem_seg": {"mIoU": ..., "protocol/mIoU": ..., "IoU-<class>": ...}}`; also logs and writes them.
+    def results(self) -> Results:
+        """Compute the scores, log them, and write them to the output folder.
 
-        Classes without ground truth and figures without a value are left out.
+        Returns:
+            `{"sem_seg": {"mIoU": ..., "protocol/mIoU": ..., "IoU-<class>": ...}}`, without classes that have
+            no ground truth and figures that have no value.
         """
         self.scores = self.matrix.scores()
         logger.info("%s, class by class:\n%s", self.title, class_table(self.scores, self.classes))
+        protocols = None
         if self.protocol:
             self.protocol_scores = protocol_scores(self.matrix, self.protocol)
+            protocols = {self.title: self.protocol_scores}
             logger.info("%s: %s", self.title, "; ".join(explain_scores(self.protocol_scores, self.classes)))
         if self.path is not None:
-            protocols = {self.title: self.protocol_scores} if self.protocol else None
             with replacing(self.path) as partial:
                 partial.write_text(
                     scores_json({self.title: self.scores}, {self.title: self.classes}, protocols)
                 )
-        return OrderedDict(sem_seg=self._flat(self.scores))
+        return OrderedDict(sem_seg=self._flatten(self.scores))
 
-    def state(self) -> dict:
-        """Everything counted, exact, ready for JSON."""
+    def state(self) -> dict[str, Any]:
+        """Return everything that was counted, exactly, as values for JSON."""
         digests = [(part.stem, part.image.hex(), part.label.hex()) for part in self.digests]
         return {"matrix": self.matrix.state(), "digests": digests}
 
-    def restore(self, state: Mapping) -> None:
-        """Take up what `state` returned. Raises `DatasetError` unless it counts this dataset's classes."""
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state` returned.
+
+        Raises:
+            DatasetError: it has another number of classes or another ignored id than this dataset.
+        """
         matrix = ConfusionMatrix.from_state(state["matrix"])
         self.reset()
         self.matrix.merge(matrix)
         digests = state["digests"]
         self.digests = [Digests(stem, *map(bytes.fromhex, pair)) for stem, *pair in digests]
 
-    def _flat(self, scores: Scores) -> dict[str, float]:
+    def _flatten(self, scores: Scores) -> dict[str, float]:
         results = {key: getattr(scores, key) for key in SUMMARY}
         if self.protocol_scores is not None:
             figures = {key: getattr(self.protocol_scores, key) for key in FIGURES}

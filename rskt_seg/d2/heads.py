@@ -1,6 +1,7 @@
-"""Adapters that put a plain model of this project in Detectron2's place for a segmentation head."""
+"""Bases of the segmentation heads, each of which adapts a plain model of this project to Detectron2."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,53 +10,64 @@ from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
 from rskt_seg.d2.specs import untrained_model
+from rskt_seg.d2.typing import Entries, Entry
 from rskt_seg.errors import DatasetError
 from rskt_seg.inference.views import VIEWS, View
-
-Entries = Sequence[Mapping]
+from rskt_seg.methods.load import class_names_of
+from rskt_seg.typing import SegmentationModel
 
 
 class Head(nn.Module):
-    """What every head has; owns no parameters besides `model`.
+    """Base of all heads; it owns no parameters besides `model`.
 
-    Entries are those of `RSSegmentor`; their vocabulary comes apart.
+    Entries are the inputs of `RSSegmentor`; their vocabulary is an argument of its own. A subclass states
+    the type of its `model` and implements `losses` and `forward`.
+
+    Attributes:
+        model: The plain model.
+        ignore_value: Id of target pixels that the loss ignores.
+        splits_batches: Whether a training batch goes through the model in several `parts`.
     """
 
+    model: SegmentationModel
     splits_batches = False
-    """Whether a training batch goes through the model in several `parts`."""
 
-    def __init__(self, model: nn.Module, ignore_value: int) -> None:
+    def __init__(self, model: SegmentationModel, ignore_value: int) -> None:
         super().__init__()
         self.model = model
         self.ignore_value = ignore_value
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec] | None = None) -> dict:
-        """Arguments from a configuration; `input_shape` is of no use, for there is no backbone."""
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec] | None = None) -> dict[str, Any]:
+        """Return the arguments of the constructor; `input_shape` is ignored, because there is no backbone."""
         return {"model": untrained_model(cfg), "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE}
 
     def parts(self, entries: Entries) -> Iterator[Entries]:
-        """A training batch in parts, whose gradients are to be added up before a step."""
+        """Yield a training batch in parts, whose gradients are summed before the optimizer steps."""
         yield entries
 
     def losses(self, entries: Entries, vocabulary: Sequence[str]) -> dict[str, Tensor]:
-        """Named scalars for one part of a training batch, all targets of one size."""
+        """Return named scalars for one part of a training batch, all targets of one size."""
         raise NotImplementedError
 
     def forward(self, entries: Entries, vocabulary: Sequence[str]) -> list[Tensor]:
-        """Scores (T, height, width) in 0..1 of each entry, at the size of its source image."""
+        """Return scores (T, height, width) in 0..1 of each entry, at the size of its image file."""
         raise NotImplementedError
 
     def images(self, entries: Entries) -> list[Tensor]:
-        """The images (3, H, W) RGB 0..255, float32 where the model computes."""
+        """Return the images (3, H, W) RGB 0..255 as float32 on the device of the model."""
         return [entry["image"].to(self.model.device, torch.float32) for entry in entries]
 
     def targets(self, entries: Entries) -> Tensor:
-        """The labels (B, H, W) int64 where the model computes. Raises `DatasetError` for several sizes."""
+        """Return the labels (B, H, W) int64 on the device of the model.
+
+        Raises:
+            DatasetError: the labels have several sizes.
+        """
         targets = [entry["sem_seg"] for entry in entries]
         if len({target.shape for target in targets}) > 1:
             raise DatasetError(
-                f"the labels of a batch must have one size, found {[tuple(t.shape) for t in targets]}; set "
+                f"the labels of a batch must have one size; found {[tuple(t.shape) for t in targets]}; set "
                 "INPUT.CROP.ENABLED True and, with INPUT.AUGMENTATION ovrsis, INPUT.SIZE_DIVISIBILITY to the "
                 "crop's side"
             )
@@ -63,48 +75,54 @@ class Head(nn.Module):
 
 
 class ClosedSetHead(Head):
-    """A head whose model knows its classes, and no others.
+    """Base of the heads of closed-set models.
 
-    `views`: what test-time augmentation averages, if it is asked for.
+    Attributes:
+        views: The views that test-time augmentation averages.
     """
 
-    def __init__(self, model: nn.Module, ignore_value: int, views: Sequence[View]) -> None:
+    def __init__(self, model: SegmentationModel, ignore_value: int, views: Sequence[View]) -> None:
         super().__init__(model, ignore_value)
         self.views = tuple(views)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec] | None = None) -> dict:
-        """As `Head.from_config`, and the views of `TEST.AUG.VIEWS`. Raises `ConfigError`."""
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec] | None = None) -> dict[str, Any]:
+        """Return the arguments of the constructor, with the views of `TEST.AUG.VIEWS`."""
         return super().from_config(cfg, input_shape) | {"views": VIEWS[cfg.TEST.AUG.VIEWS]}
 
     def check_classes(self, vocabulary: Sequence[str]) -> None:
         """Raise `DatasetError` unless the classes of the data are those of the model, in their order."""
-        if self.model.class_names != tuple(vocabulary):
+        names = class_names_of(self.model)
+        if names != tuple(vocabulary):
             raise DatasetError(
-                f"the classes of this model are fixed: {', '.join(self.model.class_names)}; the dataset has "
+                f"the classes of this model are fixed: {', '.join(names or ())}; the dataset has "
                 f"{', '.join(vocabulary)}"
             )
 
+    def forward(self, entries: Entries, vocabulary: Sequence[str]) -> list[Tensor]:
+        """Return scores (T, height, width) in 0..1 of each entry, at the size of its image file.
+
+        Raises:
+            DatasetError: the vocabulary is not that of the model.
+        """
+        return self.scores(entries, vocabulary, VIEWS["none"])
+
     def scores(self, entries: Entries, vocabulary: Sequence[str], views: Sequence[View]) -> list[Tensor]:
-        """As `forward`, of the mean logits of several views of each image."""
+        """Return what `forward` returns, from the mean logits of several views of each image."""
         self.check_classes(vocabulary)
         maps = [self.probabilities(entry, views) for entry in entries]
         return [
-            resized(scores, (entry.get("height", scores.shape[1]), entry.get("width", scores.shape[2])))
+            resize_maps(scores, (entry.get("height", scores.shape[1]), entry.get("width", scores.shape[2])))
             for scores, entry in zip(maps, entries, strict=True)
         ]
 
-    def forward(self, entries: Entries, vocabulary: Sequence[str]) -> list[Tensor]:
-        """Scores (T, height, width) in 0..1 of each entry, at the size of its source image."""
-        return self.scores(entries, vocabulary, VIEWS["none"])
-
-    def probabilities(self, entry: Mapping, views: Sequence[View]) -> Tensor:
-        """Scores (T, H, W) in 0..1 of one image at the size at which it is given."""
+    def probabilities(self, entry: Entry, views: Sequence[View]) -> Tensor:
+        """Return scores (T, H, W) in 0..1 of one image, at the size of `entry["image"]`."""
         raise NotImplementedError
 
 
-def resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps (T, h, w) at `size` (H, W), bilinearly; those of that size as they are."""
+def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize maps (T, h, w) bilinearly to `size` (H, W); maps of that size are returned as they are."""
     if tuple(maps.shape[1:]) == tuple(size):
         return maps
     return F.interpolate(maps[None], size=size, mode="bilinear", align_corners=False)[0]

@@ -1,12 +1,12 @@
 """Loaders of training and test data."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetFromList, build_detection_test_loader, build_detection_train_loader
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from rskt_seg.d2.datasets import (
     check_registered,
@@ -18,6 +18,7 @@ from rskt_seg.d2.datasets import (
 from rskt_seg.d2.mapper import RSDatasetMapper, training_mapper
 from rskt_seg.d2.methods.registry import method_of
 from rskt_seg.d2.specs import class_names
+from rskt_seg.d2.typing import DatasetDict
 from rskt_seg.data.catalog import Pair
 from rskt_seg.data.checking.quick import quick_check, quick_image_check
 from rskt_seg.errors import ConfigError, DatasetError, RSKTSegError
@@ -31,13 +32,13 @@ class PlainErrors:
     PyTorch puts a worker's traceback into the message of the error; here only the message stays.
     """
 
-    def __init__(self, loader: Iterable) -> None:
+    def __init__(self, loader: DataLoader[DatasetDict]) -> None:
         self.loader = loader
 
     def __len__(self) -> int:
         return len(self.loader)
 
-    def __iter__(self) -> Iterator:
+    def __iter__(self) -> Iterator[list[DatasetDict]]:
         try:
             yield from self.loader
         except RSKTSegError as error:
@@ -47,18 +48,26 @@ class PlainErrors:
 
 
 def check_datasets(cfg: CfgNode, training: bool) -> None:
-    """Look for every dataset of a run, and quickly through it, before anything long begins.
+    """Check every dataset of a run before anything long begins.
 
-    Datasets of `DATASETS.OWN` are registered first. What is remarkable is logged as a warning. Raises as
-    `register_own` and `load_datasets`; `DatasetError` for what `quick_check` finds wrong; `ConfigError`
-    where `MODEL.SEM_SEG_HEAD.IGNORE_VALUE` is the id of a class.
+    Datasets of `DATASETS.OWN` are registered first. Findings that do not stop a run are logged as warnings.
+
+    Args:
+        cfg: The configuration.
+        training: Whether the run trains; an evaluation only needs the names of `DATASETS.TRAIN`.
+
+    Raises:
+        ConfigError: a dataset is missing or not registered, or `MODEL.SEM_SEG_HEAD.IGNORE_VALUE` is the id
+            of a class.
+        DatasetError: a dataset lacks files or masks, has other classes than the model, or fails the quick
+            check of its files.
     """
     if training and not cfg.DATASETS.TRAIN:
         raise ConfigError("DATASETS.TRAIN is empty; name a dataset, for example DLRSD_train_sem_seg")
     if not training and not cfg.DATASETS.TEST:
         raise ConfigError("DATASETS.TEST is empty; name a dataset, for example DLRSD_val_sem_seg")
     own = register_own(cfg.DATASETS.OWN)
-    for name in cfg.DATASETS.TRAIN:  # an evaluation tells seen classes by them, and reads nothing of them
+    for name in cfg.DATASETS.TRAIN:
         check_registered(name)
     if training:
         load_datasets(cfg.DATASETS.TRAIN)
@@ -73,13 +82,13 @@ def check_datasets(cfg: CfgNode, training: bool) -> None:
     for name in cfg.DATASETS.TEST:
         record.check_test_data(cfg, name, dicts[name])
     for name in trained:
-        _check_ignore(cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE, name, dicts[name])
+        _check_ignore_value(cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE, name, dicts[name])
     for name, entries in dicts.items():
         _check_files(name, entries, own.get(name, name))
 
 
-def _check_classes(cfg: CfgNode, dicts: dict[str, list[dict]]) -> None:
-    """The classes of a closed-set model are those of its training data, in all of its data."""
+def _check_classes(cfg: CfgNode, dicts: Mapping[str, Sequence[DatasetDict]]) -> None:
+    """Check that all data of a closed-set model has the classes of its training data."""
     known = class_names(cfg)
     for name, entries in dicts.items():
         if entries and entries[0]["vocabulary"] != known:
@@ -89,7 +98,7 @@ def _check_classes(cfg: CfgNode, dicts: dict[str, list[dict]]) -> None:
             )
 
 
-def _check_masks(name: str, entries: Sequence[dict]) -> None:
+def _check_masks(name: str, entries: Sequence[DatasetDict]) -> None:
     try:
         for entry in entries:
             mask_of(entry)
@@ -97,20 +106,21 @@ def _check_masks(name: str, entries: Sequence[dict]) -> None:
         raise DatasetError(f"{name}: {error}") from None
 
 
-def _check_ignore(value: int, name: str, entries: Sequence[dict]) -> None:
+def _check_ignore_value(value: int, name: str, entries: Sequence[DatasetDict]) -> None:
     for entry in entries[:1]:
         classes = len(entry["vocabulary"])
         if value != entry["ignore"] and not classes <= value <= 255:
             raise ConfigError(
                 f"MODEL.SEM_SEG_HEAD.IGNORE_VALUE {value} would ignore a class of {name}, which has "
-                f"{classes}; take 255 (what its label files ignore, {entry['ignore']}, is translated)"
+                f"{classes}; use 255 (pixels of {entry['ignore']}, which its label files ignore, become 255)"
             )
 
 
-def _check_files(name: str, entries: Sequence[dict], known_as: str) -> None:
-    alone = [Path(entry["file_name"]) for entry in entries if "sem_seg_file_name" not in entry]
+def _check_files(name: str, entries: Sequence[DatasetDict], known_as: str) -> None:
+    """Check the files of a dataset quickly; `datasets/check.py` knows it by `known_as`."""
+    unlabelled = [Path(entry["file_name"]) for entry in entries if "sem_seg_file_name" not in entry]
     masked = [entry for entry in entries if "sem_seg_file_name" in entry]
-    findings = quick_image_check(name, alone) if alone else []
+    findings = quick_image_check(name, unlabelled) if unlabelled else []
     if masked:
         pairs = [Pair(Path(entry["file_name"]), Path(entry["sem_seg_file_name"])) for entry in masked]
         findings += quick_check(name, pairs, masked[0]["vocabulary"], masked[0]["ignore"])
@@ -122,28 +132,34 @@ def _check_files(name: str, entries: Sequence[dict], known_as: str) -> None:
         logger.warning("%s: %s", name, finding.line())
 
 
-class MappedDataset(Dataset):
-    """Dataset dicts, each through a mapper when it is asked for.
+class MappedDataset(Dataset[DatasetDict]):
+    """Dataset dicts, each mapped when it is loaded.
 
-    A class of this package and not Detectron2's: a worker process that starts afresh unpickles it first,
-    and so prepares Detectron2 before it meets a part of it.
+    Detectron2 has such a class (`MapDataset`), but a spawned worker process must unpickle a class of this
+    package first, whose import prepares Detectron2 (`rskt_seg.d2.compat`).
     """
 
-    def __init__(self, dicts: Sequence[dict], mapper: RSDatasetMapper) -> None:
+    def __init__(self, dicts: Sequence[DatasetDict], mapper: RSDatasetMapper) -> None:
         self.dicts = dicts
         self.mapper = mapper
 
     def __len__(self) -> int:
         return len(self.dicts)
 
-    def __getitem__(self, index: int) -> dict:
+    def __getitem__(self, index: int) -> DatasetDict:
         return self.mapper(self.dicts[index])
 
 
 def training_loader(cfg: CfgNode) -> PlainErrors:
-    """Endless batches of mapped dicts of `DATASETS.TRAIN`, shuffled; this process's share of them.
+    """Return the loader of endless, shuffled batches of `DATASETS.TRAIN`; this process's share of them.
 
-    For weak supervision they have `image_labels`, which are counted in the masks here where no file has them.
+    For methods that learn from image-level labels the dicts have `image_labels`; where no file has them, the
+    masks are read here.
+
+    Raises:
+        ConfigError: a dataset is not registered, or an augmentation cannot be built.
+        DatasetError: a dataset cannot be used, or there is nothing to learn from its image-level labels.
+        LabelError: a mask cannot be used.
     """
     entries = load_datasets(cfg.DATASETS.TRAIN)
     if method_of(cfg).method.is_weak:
@@ -161,8 +177,8 @@ def training_loader(cfg: CfgNode) -> PlainErrors:
     )
 
 
-def _check_image_labels(cfg: CfgNode, entries: Sequence[dict]) -> None:
-    """Raise `DatasetError` where no image shows a class that has a text; say which classes none shows."""
+def _check_image_labels(cfg: CfgNode, entries: Sequence[DatasetDict]) -> None:
+    """Raise `DatasetError` if no image shows any foreground class; warn of classes that no image shows."""
     names = class_names(cfg)
     background = method_of(cfg).background(cfg, names)
     shown = {label for entry in entries for label in entry["image_labels"]}
@@ -170,20 +186,24 @@ def _check_image_labels(cfg: CfgNode, entries: Sequence[dict]) -> None:
     if len(absent) == len(names) - (background is not None):
         raise DatasetError(
             f"{', '.join(cfg.DATASETS.TRAIN)}: no image shows any of {', '.join(absent)}: there is nothing "
-            "to learn; look at the image-level labels"
+            "to learn; check the image-level labels"
         )
     if absent:
         logger.warning("%s: no image shows %s", ", ".join(cfg.DATASETS.TRAIN), ", ".join(absent))
 
 
 def evaluation_loader(cfg: CfgNode, dataset_name: str) -> PlainErrors:
-    """Every image of a dataset once, in batches of one, this process's share of them.
+    """Return the loader of every image of a dataset, in batches of one; this process's share of them.
 
-    With `TEST.ROTATE_NAMES` their vocabulary is not that of the dataset.
+    With `TEST.ROTATE_NAMES` N the vocabulary is that of the dataset rotated by N places.
+
+    Raises:
+        ConfigError: the dataset is not registered, or a rotation leaves its vocabulary as it is.
+        DatasetError: the dataset cannot be used.
     """
     dicts = load_datasets([dataset_name])
     if cfg.TEST.ROTATE_NAMES:
-        dicts = [entry | {"vocabulary": _rotated(cfg, entry["vocabulary"])} for entry in dicts]
+        dicts = [entry | {"vocabulary": _rotate_names(cfg, entry["vocabulary"])} for entry in dicts]
     mapper = RSDatasetMapper(cfg, is_train=False)
     dataset = MappedDataset(DatasetFromList(dicts, copy=False), mapper)
     return PlainErrors(
@@ -191,11 +211,11 @@ def evaluation_loader(cfg: CfgNode, dataset_name: str) -> PlainErrors:
     )
 
 
-def _rotated(cfg: CfgNode, names: tuple[str, ...]) -> tuple[str, ...]:
+def _rotate_names(cfg: CfgNode, names: tuple[str, ...]) -> tuple[str, ...]:
     places = cfg.TEST.ROTATE_NAMES % len(names)
     if places == 0:
         raise ConfigError(
             f"TEST.ROTATE_NAMES {cfg.TEST.ROTATE_NAMES} leaves a dataset of {len(names)} classes as it is; "
-            "choose a number that is no multiple of any number of classes"
+            "choose a number that is no multiple of the number of classes of any test set"
         )
     return names[places:] + names[:places]

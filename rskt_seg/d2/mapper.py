@@ -1,8 +1,9 @@
-"""From a dataset dict to the tensors that the segmentor takes."""
+"""Mappers from a dataset dict to the tensors of `RSSegmentor`."""
 
 import logging
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from detectron2.data.detection_utils import read_image
 from rskt_seg.d2.chains import chosen_chain, evaluation_augmentations, training_augmentations
 from rskt_seg.d2.crops import Sample
 from rskt_seg.d2.datasets import mask_of
+from rskt_seg.d2.typing import DatasetDict
 from rskt_seg.data.labels import check_label, read_label
 from rskt_seg.errors import ConfigError, ImageReadError
 
@@ -20,10 +22,15 @@ logger = logging.getLogger(__name__)
 
 
 class RSDatasetMapper:
-    """Read an image (and in training its label), augment both, and hand them on as tensors.
+    """Mapper of a dataset dict: reads the image (and in training its label), augments both, makes tensors.
 
-    Training: the chain of `INPUT.AUGMENTATION` (`rskt_seg.d2.chains`).
-    Test: short side to `INPUT.MIN_SIZE_TEST` (0: as it is); the label stays on disk for the evaluator.
+    In training the augmentations are the chain of `INPUT.AUGMENTATION` (`rskt_seg.d2.chains`). In evaluation
+    the short side is resized to `INPUT.MIN_SIZE_TEST` (0: not at all); the evaluator reads the label.
+
+    Args:
+        is_train: Whether to read labels.
+        augmentations: Applied in this order.
+        ignore: Id that unlabelled pixels get.
     """
 
     @configurable
@@ -34,10 +41,18 @@ class RSDatasetMapper:
         logger.info("Augmentations in %s: %s", "training" if is_train else "evaluation", list(augmentations))
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, is_train: bool = True, samples: Sequence[dict] = ()) -> dict:
-        """Arguments from a configuration; `samples` are the dataset, of which mosaics take parts.
+    def from_config(
+        cls, cfg: CfgNode, is_train: bool = True, samples: Sequence[DatasetDict] = ()
+    ) -> dict[str, Any]:
+        """Return the arguments of the constructor.
 
-        Raises `ConfigError`, among others unless `INPUT.FORMAT` is RGB.
+        Args:
+            cfg: The configuration.
+            is_train: Whether to read labels.
+            samples: The dataset, from which mosaics take their other images.
+
+        Raises:
+            ConfigError: a key of `INPUT` cannot be used; `INPUT.FORMAT` must be RGB.
         """
         if cfg.INPUT.FORMAT != "RGB":
             raise ConfigError(
@@ -50,13 +65,21 @@ class RSDatasetMapper:
             augmentations = evaluation_augmentations(cfg)
         return {"is_train": is_train, "augmentations": augmentations, "ignore": ignore}
 
-    def __call__(self, dataset_dict: dict) -> dict:
-        """The dict with `image` (3, H, W) uint8 RGB and the source `height` and `width`.
+    def __call__(self, dataset_dict: DatasetDict) -> DatasetDict:
+        """Return the dict with what a model and an evaluator need of its files.
 
-        In training also `sem_seg` (H, W) uint8; there the dict must have `sem_seg_file_name` and
-        `vocabulary`, and pixels of its `ignore` (if it has none, the ignored id of the configuration)
-        become that of the configuration. Raises `ImageReadError`, and `LabelError` or `DatasetError` as
-        `rskt_seg.data.labels`, naming the file.
+        Args:
+            dataset_dict: A dict of `load_datasets`. In training it must have `sem_seg_file_name` and
+                `vocabulary`; pixels of its `ignore` become the ignored id of the configuration.
+
+        Returns:
+            A new dict, with `image` (3, H, W) uint8 RGB, `height` and `width` of the image file and, in
+            training, `sem_seg` (H, W) uint8.
+
+        Raises:
+            ImageReadError: the image cannot be read.
+            LabelError: the label cannot be read, or has other ids or another size than expected.
+            DatasetError: there is no label file.
         """
         result = dict(dataset_dict)
         if self.is_train:
@@ -71,53 +94,69 @@ class RSDatasetMapper:
             result |= self.target(torch.from_numpy(inputs.sem_seg.copy()))
         return result
 
-    def sample(self, entry: dict) -> Sample:
-        """What a dict is augmented from in training."""
+    def sample(self, entry: DatasetDict) -> Sample:
+        """Read what is augmented in training."""
         return read_sample(entry, self.ignore)
 
     def target(self, label: torch.Tensor) -> dict[str, torch.Tensor]:
-        """What an augmented label (H, W) uint8 adds to a sample."""
+        """Return what an augmented label (H, W) uint8 adds to the result."""
         return {"sem_seg": label}
 
 
 class WeakDatasetMapper(RSDatasetMapper):
-    """In training an image without its label: no label file is opened.
+    """Mapper of training images without labels; no label file is opened.
 
-    In place of `sem_seg` a sample has `valid` (H, W) bool, False where the image is padded.
+    In place of `sem_seg` a result has `valid` (H, W) bool, False where the image is padded. To find the
+    padding, the augmentations are given a label of one constant id; padding gets `ignore`.
     """
 
     @property
     def _inside(self) -> int:
-        """What the augmentations carry along as the label of the image; padding is labelled `ignore`."""
+        """Id of the pixels of the image; any but `ignore`."""
         return (self.ignore + 1) % 256
 
-    def sample(self, entry: dict) -> Sample:
-        """The image, and a label that says no more than where it is."""
+    def sample(self, entry: DatasetDict) -> Sample:
+        """Read the image; its label is constant."""
         image = _read_image(entry["file_name"])
         return image, np.full(image.shape[:2], self._inside, np.uint8)
 
     def target(self, label: torch.Tensor) -> dict[str, torch.Tensor]:
-        """`valid`."""
+        """Return `valid`."""
         return {"valid": label == self._inside}
 
 
-def training_mapper(cfg: CfgNode, samples: Sequence[dict]) -> RSDatasetMapper:
-    """Return the mapper of training data `samples`: without masks where the chain uses none."""
+def training_mapper(cfg: CfgNode, samples: Sequence[DatasetDict]) -> RSDatasetMapper:
+    """Return the mapper of training data; it reads no masks if the augmentation chain uses none.
+
+    Args:
+        cfg: The configuration.
+        samples: The dataset, from which mosaics take their other images.
+    """
     mapper = RSDatasetMapper if chosen_chain(cfg).uses_masks else WeakDatasetMapper
     return mapper(cfg, is_train=True, samples=samples)
 
 
-def read_sample(entry: dict, ignore: int) -> Sample:
-    """The image (H, W, 3) uint8 RGB of a dataset dict and its label (H, W) uint8, checked.
+def read_sample(entry: DatasetDict, ignore: int) -> Sample:
+    """Read the image of a dataset dict and its label, and check the label.
 
-    Pixels of the id that the label file ignores (`ignore` of the dict; without one it is the same) become
-    `ignore`. Raises as `RSDatasetMapper`.
+    Args:
+        entry: The dict; pixels of its `ignore` (default: the same id) become `ignore`.
+        ignore: Id that unlabelled pixels get.
+
+    Returns:
+        Image (H, W, 3) uint8 RGB and label (H, W) uint8.
+
+    Raises:
+        ImageReadError: the image cannot be read.
+        LabelError: the label cannot be read, or has other ids or another size than expected.
+        DatasetError: there is no label file.
     """
     image = _read_image(entry["file_name"])
+    height, width = image.shape[:2]
     path, classes = mask_of(entry), entry["vocabulary"]
     ignored = entry.get("ignore", ignore)
     label = read_label(path)
-    check_label(label, len(classes), ignored, path, image_size=image.shape[:2], class_names=classes)
+    check_label(label, len(classes), ignored, path, image_size=(height, width), class_names=classes)
     label[label == ignored] = ignore
     # Nearest-neighbour resizing is centred on pixels, as that of the image is, for 8-bit maps only.
     return image, label.astype(np.uint8)

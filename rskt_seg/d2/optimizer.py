@@ -1,6 +1,7 @@
-"""The published optimisers: a learning rate and a weight decay for every parameter, clipping, Lookahead."""
+"""The published optimizers: a learning rate and a weight decay for every parameter, clipping, Lookahead."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
@@ -10,16 +11,22 @@ from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
 from rskt_seg.d2.methods.registry import method_of
 from rskt_seg.errors import ConfigError
+from rskt_seg.typing import SegmentationModel
 
 _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
 _CLIP_TYPES = ("full_model", "value", "norm")
 
 
-def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict]:
-    """The trainable parameters of a plain model, grouped by learning rate and weight decay.
+def parameter_groups(cfg: CfgNode, model: SegmentationModel) -> list[dict[str, Any]]:
+    """Group the trainable parameters of a plain model by learning rate and weight decay.
 
-    Published values: norms and embedding tables have their own decay, biases are decayed like weights.
-    Raises `ConfigError` where nothing trains.
+    As published, norms and embedding tables have a weight decay of their own, and biases that of weights.
+
+    Returns:
+        Groups for an optimizer, each with `params`, `lr` and `weight_decay`.
+
+    Raises:
+        ConfigError: no parameter is trainable.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     factors = tuple(method_of(cfg).learning_rate_factors(cfg))
@@ -28,12 +35,13 @@ def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict]:
         groups.setdefault((cfg.SOLVER.BASE_LR * factor, decay), []).append(parameter)
     if not groups:
         raise ConfigError(
-            f"no parameter of the model trains; MODEL.{method_of(cfg).section} must leave some of them free"
+            f"no parameter of the model is trainable; change the options of MODEL.{method_of(cfg).section} "
+            "that freeze its encoders"
         )
     return [{"params": params, "lr": lr, "weight_decay": decay} for (lr, decay), params in groups.items()]
 
 
-def _trainable(cfg: CfgNode, model: nn.Module) -> Iterator[tuple[str, nn.Parameter, float]]:
+def _trainable(cfg: CfgNode, model: SegmentationModel) -> Iterator[tuple[str, nn.Parameter, float]]:
     for prefix, module in model.named_modules():
         decay = cfg.SOLVER.WEIGHT_DECAY
         if isinstance(module, _NORMS):
@@ -45,16 +53,28 @@ def _trainable(cfg: CfgNode, model: nn.Module) -> Iterator[tuple[str, nn.Paramet
                 yield name, parameter, decay
 
 
-def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser of `SOLVER.OPTIMIZER` over `parameter_groups`, clipped and wrapped as configured.
+def build_optimizer(cfg: CfgNode, model: SegmentationModel) -> torch.optim.Optimizer:
+    """Return the optimizer of `SOLVER.OPTIMIZER` over `parameter_groups`.
 
-    ADAMW, ADAM (weight decay is an L2 term of the gradient; both with betas 0.9 and 0.999, epsilon 1e-8)
-    or SGD. Of `SOLVER.CLIP_GRADIENTS`, `CLIP_TYPE` "full_model" limits the L2 norm of all gradients
-    together, just before every step; "value" and "norm" are Detectron2's, parameter by parameter.
-    `SOLVER.LOOKAHEAD_STEPS` above 0 adds Lookahead (Zhang et al., 2019), see `add_lookahead`. Raises
-    `ConfigError`.
+    * `OPTIMIZER` is ADAMW, ADAM (weight decay is an L2 term of the gradient; both with betas 0.9 and 0.999,
+      epsilon 1e-8) or SGD.
+    * `CLIP_GRADIENTS.CLIP_TYPE` "full_model" limits the L2 norm of all gradients together, just before every
+      step; "value" and "norm" are Detectron2's, parameter by parameter.
+    * `LOOKAHEAD_STEPS` above 0 adds Lookahead (Zhang et al., 2019), see `add_lookahead`.
+
+    Raises:
+        ConfigError: a key of `SOLVER` cannot be used, or no parameter is trainable.
     """
-    optimizer = _plain_optimizer(cfg, parameter_groups(cfg, model))
+    groups, name = parameter_groups(cfg, model), cfg.SOLVER.OPTIMIZER
+    optimizer: torch.optim.Optimizer
+    if name == "ADAMW":
+        optimizer = torch.optim.AdamW(groups, cfg.SOLVER.BASE_LR)
+    elif name == "ADAM":
+        optimizer = torch.optim.Adam(groups, cfg.SOLVER.BASE_LR)
+    elif name == "SGD":
+        optimizer = torch.optim.SGD(groups, cfg.SOLVER.BASE_LR, momentum=cfg.SOLVER.MOMENTUM)
+    else:
+        raise ConfigError(f"SOLVER.OPTIMIZER must be ADAMW, ADAM or SGD; found {name!r}")
     _add_clipping(cfg, optimizer)
     steps, alpha = cfg.SOLVER.LOOKAHEAD_STEPS, cfg.SOLVER.LOOKAHEAD_ALPHA
     if steps < 0:
@@ -66,22 +86,11 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     return optimizer
 
 
-def _plain_optimizer(cfg: CfgNode, groups: list[dict]) -> torch.optim.Optimizer:
-    name = cfg.SOLVER.OPTIMIZER
-    if name == "ADAMW":
-        return torch.optim.AdamW(groups, cfg.SOLVER.BASE_LR)
-    if name == "ADAM":
-        return torch.optim.Adam(groups, cfg.SOLVER.BASE_LR)
-    if name == "SGD":
-        return torch.optim.SGD(groups, cfg.SOLVER.BASE_LR, momentum=cfg.SOLVER.MOMENTUM)
-    raise ConfigError(f"SOLVER.OPTIMIZER must be ADAMW, ADAM or SGD; found {name!r}")
-
-
 def _add_clipping(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> None:
     """Clip gradients before every step, by a hook.
 
-    Detectron2's own clipping changes the class of the optimiser; PyTorch then runs all hooks twice a step
-    once a state was loaded.
+    Detectron2's own clipping changes the class of the optimizer; PyTorch then runs all hooks twice a step
+    once a state has been loaded.
     """
     clipping = cfg.SOLVER.CLIP_GRADIENTS
     if clipping.CLIP_TYPE not in _CLIP_TYPES:
@@ -94,7 +103,6 @@ def _add_clipping(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> None:
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
     def clip(*_: object) -> None:
-        """Before each step."""
         if clipping.CLIP_TYPE == "full_model":
             clip_grad_norm_(parameters, clipping.CLIP_VALUE)
         elif clipping.CLIP_TYPE == "value":
@@ -107,18 +115,22 @@ def _add_clipping(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> None:
 
 
 def add_lookahead(optimizer: torch.optim.Optimizer, steps: int, alpha: float) -> None:
-    """Make every `steps`-th step of an optimiser end on weights that follow it slowly.
+    """Add Lookahead to an optimizer: every `steps` steps its weights move back towards slow weights.
 
-    After its steps 1, `steps` + 1, 2 `steps` + 1 and so on: slow += alpha (fast - slow), fast = slow, where
-    fast are the weights that the optimiser left; slow starts as their copy at the first of these steps
-    that finds a gradient. So published for BiCoR-Seg; the paper (Zhang et al., 2019) starts at step 0.
-    Slow weights are part of the optimiser's state and the count of steps of its groups, so that both are
-    saved and restored with it. A step that mixed precision leaves out does not count.
+    After the steps 1, `steps` + 1, 2 `steps` + 1 and so on: slow += alpha (fast - slow), fast = slow, where
+    fast are the weights that the optimizer left; slow starts as a copy of them at the first of these steps
+    that finds a gradient. This is published for BiCoR-Seg; the paper (Zhang et al., 2019) starts at step 0.
+    Slow weights are in the state of the optimizer and the number of steps in its groups, so that both are
+    saved and restored with it. A step that mixed precision skips does not count.
+
+    Args:
+        optimizer: Changed in place, by a hook.
+        steps: Steps from one synchronization to the next, at least 1.
+        alpha: Share of the way from slow to fast weights, above 0 and at most 1.
     """
 
     @torch.no_grad()
     def follow(stepped: torch.optim.Optimizer, *_: object) -> None:
-        """After each step."""
         for group in stepped.param_groups:
             done = group.get("lookahead_count", 0)
             group["lookahead_count"] = done + 1

@@ -1,4 +1,4 @@
-"""What a score came from: digests of weights, data and code, and the versions of what computed it."""
+"""Provenance of a score: digests of settings, data and code, and the versions of the software."""
 
 import hashlib
 import json
@@ -6,6 +6,7 @@ import platform
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import detectron2
 import torch
@@ -14,22 +15,39 @@ from detectron2.config import CfgNode
 
 import rskt_seg
 
+_PACKAGE = Path(rskt_seg.__file__).parent
+_UNUSED = "synthetic"
+_TOKENIZER_WORDS = "encoders/tiny_words.txt"
 _PACKAGES = ("torch", "torchvision", "open_clip_torch", "numpy", "pillow")
 _IRRELEVANT = ("WEIGHTS", "ENCODERS")
 
 
-def code_digest() -> str:
-    """SHA-256 over the sources of this package, which a development checkout changes without a version."""
-    root = Path(rskt_seg.__file__).parent
+def code_digest(package: Path = _PACKAGE) -> str:
+    """Return the SHA-256 of the code that scores depend on; a checkout can change without its version.
+
+    It covers the sources of the package but `synthetic`, the drawn scenes of the demonstration, which no
+    other room imports. Of the data files it covers the words of the tiny tokenizer alone. The others cannot
+    change the scores of a given checkpoint: class descriptions are encoded in its weights, frozen
+    encoders are compared with the digest that it states, lists of splits choose files, which
+    `listing_digest` covers, and published tables are printed beside the scores.
+
+    Args:
+        package: Folder of the package.
+    """
+    sources = [path for path in package.rglob("*.py") if path.relative_to(package).parts[0] != _UNUSED]
     whole = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
+    for path in sorted([*sources, package / _TOKENIZER_WORDS]):
         content = path.read_bytes()
-        whole.update(f"{path.relative_to(root).as_posix()} {len(content)}\n".encode() + content)
+        whole.update(f"{path.relative_to(package).as_posix()} {len(content)}\n".encode() + content)
     return whole.hexdigest()
 
 
 def versions(device: str) -> dict[str, str]:
-    """What computed a score: packages, Python, and the device."""
+    """Return name -> version of the software that computes a score, and the name of the device.
+
+    Args:
+        device: `MODEL.DEVICE`.
+    """
     kind = torch.device(device)
     name = platform.machine() if kind.type == "cpu" else torch.get_device_module(kind).get_device_name(kind)
     packages = {package: version(package) for package in _PACKAGES}
@@ -42,23 +60,24 @@ def versions(device: str) -> dict[str, str]:
     }
 
 
-def settings(cfg: CfgNode) -> dict:
-    """The whole configuration as plain values."""
-    return yaml.safe_load(cfg.dump())
+def settings(cfg: CfgNode) -> dict[str, Any]:
+    """Return the whole configuration as plain values."""
+    tree: dict[str, Any] = yaml.safe_load(cfg.dump())
+    return tree
 
 
 def scoring_digest(cfg: CfgNode) -> str:
-    """SHA-256 over the settings that a score depends on besides weights and data."""
+    """Return the SHA-256 of the settings that a score depends on besides weights and data."""
     tree = settings(cfg)
     model = {key: value for key, value in tree["MODEL"].items() if key not in _IRRELEVANT}
     return _digest({"MODEL": model, "INPUT": tree["INPUT"], "TEST": tree["TEST"]})
 
 
 def listing_digest(paths: Iterable[str]) -> str:
-    """SHA-256 over names, sizes and times of change of files: differs as soon as one was touched."""
+    """Return the SHA-256 of names, sizes and modification times of files."""
     facts = [(path, stat.st_size, stat.st_mtime_ns) for path in paths for stat in [Path(path).stat()]]
     return _digest({"files": facts})
 
 
-def _digest(content: Mapping) -> str:
+def _digest(content: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -3,10 +3,12 @@
 import logging
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.solver import build_lr_scheduler as build_detectron2_scheduler
+from torch import Tensor
 
 # Detectron2 0.5 saves the state of subclasses of this one only; its main branch of both.
 from torch.optim.lr_scheduler import _LRScheduler
@@ -20,30 +22,38 @@ Rate = Callable[[float, int], float]
 
 
 class IterationLR(_LRScheduler):
-    """Sets the learning rate of every group before every iteration, by a closed form.
+    """Learning rate of every group by a closed form of the iteration.
 
     `last_epoch` counts iterations, as in Detectron2. A resumed run needs the state and nothing else.
+
+    Detectron2's `LRMultiplier` with fvcore's schedulers cannot take its place: it gives them the share of
+    the training done as a float, from which whole epochs cannot be told exactly, and multiplies the rates by
+    one factor, whereas `SOLVER.LR_FLOOR` is a rate.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, rate: Rate) -> None:
         self._rate = rate
         super().__init__(optimizer)
 
-    def get_lr(self) -> list[float]:
-        """The rates of the groups in iteration `last_epoch`."""
-        return [self._rate(base, self.last_epoch) for base in self.base_lrs]
+    def get_lr(self) -> list[float | Tensor]:
+        """Return the rate of each group in iteration `last_epoch`."""
+        return [self._rate(float(base), self.last_epoch) for base in self.base_lrs]
 
-    def state_dict(self) -> dict:
-        """The rates of the configuration, and the iterations done."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rates of the configuration, and the iterations done."""
         return {"base_lrs": self.base_lrs, "last_epoch": self.last_epoch}
 
 
 def epoch_cosine(max_iter: int, epochs: int, floor: float) -> Rate:
-    """Cosine annealing from the base rate to `floor`, in `epochs` steps of equal length over `max_iter`.
+    """Return cosine annealing from the base rate to `floor`, in equal steps of an epoch.
 
     In epoch e = floor(iteration epochs / max_iter) the rate is that of `CosineAnnealingLR` with
-    `T_max=epochs`, stepped once an epoch (published for BiCoR-Seg); `floor` is what comes after the last.
-    Fewer iterations than epochs skip some of them.
+    `T_max=epochs`, stepped once an epoch (published for BiCoR-Seg).
+
+    Args:
+        max_iter: Number of iterations of the training.
+        epochs: Number of steps; if there are fewer iterations than epochs, some are skipped.
+        floor: Rate that follows the last epoch.
     """
 
     def rate(base: float, iteration: int) -> float:
@@ -54,10 +64,11 @@ def epoch_cosine(max_iter: int, epochs: int, floor: float) -> Rate:
 
 
 def poly(max_iter: int, power: float, start: float) -> Rate:
-    """base (1 - t)^power, where t goes from `start` to 1 in `max_iter` iterations.
+    """Return base (1 - t)^power, where t goes from `start` to 1 in `max_iter` iterations.
 
     FCtL: power 0.9; the published code trains Inria in epochs 50 to 99 of 100, so from t = 0.5. WeCLIP:
-    power 1, after a warm-up (`warmed_up`).
+    power 1, after a warm-up (`warmed_up`). 1 - t is computed from the iterations left, so that it is exactly
+    0 at the end; fvcore's `PolynomialDecayParamScheduler` subtracts a rounded t.
     """
 
     def rate(base: float, iteration: int) -> float:
@@ -68,11 +79,11 @@ def poly(max_iter: int, power: float, start: float) -> Rate:
 
 
 def warmed_up(rate: Rate, iterations: int, factor: float) -> Rate:
-    """`rate`, but in the first `iterations` a linear rise from `factor` to 1 of what it begins with.
+    """Return `rate` after a linear rise in the first `iterations` from `factor` to 1 of its initial value.
 
-    In iteration t that is 1 - (1 - t / iterations) (1 - factor) of `rate(base, 0)`. `rate` itself runs from
-    iteration 0 and takes over where it then is (published for WeCLIP: 50 iterations from 1e-6, and the power
-    law 1 - t / 40000); Detectron2's own warm-ups rise to that value instead.
+    In iteration t of the rise that is 1 - (1 - t / iterations) (1 - factor) of `rate(base, 0)`. `rate` itself
+    runs from iteration 0 and takes over where it then is (published for WeCLIP: 50 iterations from 1e-6,
+    and the power law 1 - t / 40000); Detectron2's own warm-ups rise to that value instead.
     """
 
     def warmed(base: float, iteration: int) -> float:
@@ -84,22 +95,28 @@ def warmed_up(rate: Rate, iterations: int, factor: float) -> Rate:
 
 
 def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> _LRScheduler:
-    """The schedule of `SOLVER.LR_SCHEDULER_NAME`, to be stepped after every iteration.
+    """Return the schedule of `SOLVER.LR_SCHEDULER_NAME`, to be stepped after every iteration.
 
-    "EpochCosineLR" (`EPOCHS`, `LR_FLOOR`) warms nothing up, and refuses `WARMUP_ITERS`; "PolyLR"
-    (`POLY_POWER`, `POLY_START`) begins with `WARMUP_ITERS` iterations of `warmed_up` from `WARMUP_FACTOR`;
-    all other names are Detectron2's. Raises `ConfigError`.
+    * "EpochCosineLR" reads `EPOCHS` and `LR_FLOOR`. It has no warm-up and refuses `WARMUP_ITERS`.
+    * "PolyLR" reads `POLY_POWER` and `POLY_START`, and begins with `WARMUP_ITERS` iterations of
+      `warmed_up` from `WARMUP_FACTOR`.
+    * All other names are Detectron2's.
+
+    Raises:
+        ConfigError: the name is unknown, or a key of the schedule cannot be used.
     """
     solver = cfg.SOLVER
-    if solver.LR_SCHEDULER_NAME not in _RATES:
-        try:
-            return build_detectron2_scheduler(cfg, optimizer)
-        except ValueError as error:
-            raise ConfigError(f"SOLVER: {error}; this project adds {' and '.join(_RATES)}") from error
-    return IterationLR(optimizer, _RATES[solver.LR_SCHEDULER_NAME](solver, optimizer))
+    if solver.LR_SCHEDULER_NAME == "EpochCosineLR":
+        return IterationLR(optimizer, _read_epoch_cosine(solver, optimizer))
+    if solver.LR_SCHEDULER_NAME == "PolyLR":
+        return IterationLR(optimizer, _read_poly(solver))
+    try:
+        return build_detectron2_scheduler(cfg, optimizer)
+    except ValueError as error:
+        raise ConfigError(f"SOLVER: {error}; this project adds EpochCosineLR and PolyLR") from error
 
 
-def _epoch_cosine(solver: CfgNode, optimizer: torch.optim.Optimizer) -> Rate:
+def _read_epoch_cosine(solver: CfgNode, optimizer: torch.optim.Optimizer) -> Rate:
     if solver.WARMUP_ITERS > 0:
         raise ConfigError(
             "SOLVER.LR_SCHEDULER_NAME EpochCosineLR has no warm-up: set SOLVER.WARMUP_ITERS to 0; found "
@@ -116,16 +133,14 @@ def _epoch_cosine(solver: CfgNode, optimizer: torch.optim.Optimizer) -> Rate:
     return epoch_cosine(solver.MAX_ITER, solver.EPOCHS, solver.LR_FLOOR)
 
 
-def _poly(solver: CfgNode, _: torch.optim.Optimizer) -> Rate:
+def _read_poly(solver: CfgNode) -> Rate:
     if solver.POLY_POWER < 0:
         raise ConfigError(f"SOLVER.POLY_POWER must be at least 0; found {solver.POLY_POWER}")
     if not 0 <= solver.POLY_START < 1:
         raise ConfigError(f"SOLVER.POLY_START must be at least 0 and below 1; found {solver.POLY_START}")
     rate = poly(solver.MAX_ITER, solver.POLY_POWER, solver.POLY_START)
-    return _warmed_up(solver, rate) if solver.WARMUP_ITERS else rate
-
-
-def _warmed_up(solver: CfgNode, rate: Rate) -> Rate:
+    if not solver.WARMUP_ITERS:
+        return rate
     if solver.WARMUP_METHOD != "linear":
         raise ConfigError(
             "SOLVER.LR_SCHEDULER_NAME PolyLR warms up linearly: set SOLVER.WARMUP_METHOD to linear, or "
@@ -143,6 +158,3 @@ def _warmed_up(solver: CfgNode, rate: Rate) -> Rate:
             solver.MAX_ITER,
         )
     return warmed_up(rate, solver.WARMUP_ITERS, solver.WARMUP_FACTOR)
-
-
-_RATES = {"EpochCosineLR": _epoch_cosine, "PolyLR": _poly}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -11,33 +12,42 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _IncompatibleKeys
 from torch.nn.parallel import DistributedDataParallel
 
+from rskt_seg.d2.heads import Head
 from rskt_seg.d2.methods.registry import method_of
+from rskt_seg.d2.typing import Entries, Entry
 from rskt_seg.errors import DatasetError, VocabularyError
 from rskt_seg.methods import load_checkpoint
 from rskt_seg.typing import SegmentationModel
 
 PREFIX = "sem_seg_head.model."
-"""What stands before the names of the plain model in the state of an `RSSegmentor`."""
+"""Prefix of the plain model's names in the state dict of an `RSSegmentor`."""
 
 
 @META_ARCH_REGISTRY.register()
 class RSSegmentor(nn.Module):
-    """Hosts a segmentation head of this project; owns no parameters besides the head's model.
+    """A segmentation head of this project as a model of Detectron2.
 
-    The head is a `rskt_seg.d2.heads.Head`, with the plain model as `model`.
+    It owns no parameters besides those of the head's model.
+
+    Args:
+        sem_seg_head: The head, with the plain model as its `model`.
+        vocabulary: Class names for inputs without any, such as those of `DefaultPredictor`.
     """
 
+    sem_seg_head: Head
+
     @configurable
-    def __init__(self, *, sem_seg_head: nn.Module, vocabulary: Sequence[str] | None = None) -> None:
-        """`vocabulary`: class names for inputs that bring none, such as those of `DefaultPredictor`."""
+    def __init__(self, *, sem_seg_head: Head, vocabulary: Sequence[str] | None = None) -> None:
         super().__init__()
         self.sem_seg_head = sem_seg_head
         self.vocabulary = tuple(vocabulary) if vocabulary is not None else None
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict:
-        """Arguments from a configuration; the vocabulary is that of the model, where its classes are fixed,
-        else of the first test dataset, if any."""
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Return the arguments of the constructor.
+
+        The vocabulary is that of a closed-set model, or else that of the first test dataset, if any.
+        """
         head, tests = build_sem_seg_head(cfg, None), cfg.DATASETS.TEST
         if method_of(cfg).method.is_closed:
             vocabulary = head.model.class_names
@@ -47,59 +57,79 @@ class RSSegmentor(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the model computes."""
+        """Device of the model."""
         return self.sem_seg_head.model.device
 
-    def forward(self, batched_inputs: Sequence[Mapping]) -> dict[str, Tensor] | list[dict[str, Tensor]]:
-        """Losses in training, score maps otherwise.
+    def forward(self, batched_inputs: Entries) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+        """Return losses in training, and score maps otherwise.
 
-        Each input has `image` (3, H, W) RGB 0..255 of any size; in training `sem_seg` (H, W), integers;
-        optionally `vocabulary` (class names, else those given to the constructor) and, for evaluation,
-        `height` and `width` of the wanted map (else those of `image`).
+        Args:
+            batched_inputs: For each image a dict of
 
-        Returns in training a dict of scalars, otherwise for each input `{"sem_seg": (T, height, width)}`
-        with scores in 0..1. Raises `VocabularyError` where there is no vocabulary, `DatasetError` for a
-        training batch of several.
+                * `image` (3, H, W) RGB 0..255, of any size;
+                * `sem_seg` (H, W), integer class ids, in training with masks;
+                * `vocabulary`, class names; default: those given to the constructor;
+                * `height` and `width` of the score map, in evaluation; default: those of `image`.
+
+        Returns:
+            In training a dict of scalars, otherwise for each input `{"sem_seg": (T, height, width)}`,
+            scores in 0..1.
+
+        Raises:
+            VocabularyError: an input has no vocabulary, and there is no default.
+            DatasetError: the inputs of a training batch have several vocabularies.
         """
         if self.training:
             vocabularies = {self._vocabulary(entry) for entry in batched_inputs}
             if len(vocabularies) > 1:
                 raise DatasetError(
-                    "a training batch must share one vocabulary; train on one class list at a time"
+                    f"a training batch must share one vocabulary; found {len(vocabularies)}; train on "
+                    "datasets of the same classes"
                 )
             return self.sem_seg_head.losses(batched_inputs, vocabularies.pop())
         return self.predict(batched_inputs, self.sem_seg_head)
 
     def predict(
-        self, batched_inputs: Sequence[Mapping], score: Callable[[list, tuple[str, ...]], list[Tensor]]
+        self, batched_inputs: Entries, score: Callable[[Entries, tuple[str, ...]], list[Tensor]]
     ) -> list[dict[str, Tensor]]:
-        """What `forward` returns in evaluation, where `score` stands for the head's own `forward`."""
+        """Return what `forward` returns in evaluation, with `score` in place of the head's `forward`."""
         maps: list[Tensor] = []
         for vocabulary, group in groupby(batched_inputs, key=self._vocabulary):
             maps += score(list(group), vocabulary)
         return [{"sem_seg": scores} for scores in maps]
 
-    def _vocabulary(self, entry: Mapping) -> tuple[str, ...]:
+    def _vocabulary(self, entry: Entry) -> tuple[str, ...]:
         vocabulary = entry.get("vocabulary", self.vocabulary)
         if vocabulary is None:
-            raise VocabularyError("no vocabulary: give each input `vocabulary`, or RSSegmentor a default one")
+            raise VocabularyError(
+                "an input has no vocabulary: give each of them `vocabulary`, or RSSegmentor a default one"
+            )
         return tuple(vocabulary)
 
-    def load_state_dict(self, state_dict: Mapping[str, Tensor], strict: bool = True, assign: bool = False):
-        """Load this model's names, those of the plain model, or those of the published checkpoints.
+    def load_state_dict(
+        self, state_dict: Mapping[str, Tensor], strict: bool = True, assign: bool = False
+    ) -> _IncompatibleKeys:
+        """Load a state dict with the names of this model, the plain model or a published checkpoint.
 
-        Always strict, whatever the caller asks: Detectron2 would report a model left at random in a
-        warning and go on. Raises `CheckpointError`.
+        It is always strict, whatever `strict` says: Detectron2 would merely warn of a model that is left
+        with random weights, and go on.
+
+        Raises:
+            CheckpointError: a tensor is missing, left over or of another shape; see `load_checkpoint`.
         """
         load_checkpoint(self.sem_seg_head.model, state_dict)
         return _IncompatibleKeys([], [])
 
 
 def unwrapped(model: nn.Module) -> RSSegmentor:
-    """Return the segmentor itself, which may be wrapped for distributed training."""
+    """Return a segmentor without the wrapper of distributed training, if it has one.
+
+    Raises:
+        TypeError: the model is no `RSSegmentor`.
+    """
     segmentor = model.module if isinstance(model, DistributedDataParallel) else model
     if not isinstance(segmentor, RSSegmentor):
-        raise TypeError(f"an RSSegmentor expected; found {type(segmentor).__name__}")
+        raise TypeError(f"the model must be an RSSegmentor; found {type(segmentor).__name__}")
     return segmentor
 
 

@@ -1,4 +1,4 @@
-"""From a configuration to the plain model of its method: its specification and its classes."""
+"""The plain model of a configuration: its specification and its classes."""
 
 from typing import Any
 

@@ -1,8 +1,8 @@
-"""What a model was trained on: stated by its checkpoints, so that an evaluation need not be told."""
+"""The training sets of a model, as its checkpoints state them for evaluations."""
 
 import logging
 from collections.abc import Mapping
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
@@ -13,11 +13,18 @@ from rskt_seg.errors import CheckpointError
 logger = logging.getLogger(__name__)
 
 _KINDS = {"", "8c", "padded", "fctl"}
-"""Words of a split's name that tell how its labels are written, not which images it has."""
+"""Words of a split's name that tell the format of its labels, not which images it has."""
 
 
 class TrainedSet(NamedTuple):
-    """A registered set as a checkpoint states it: enough to be recognised where it is not registered."""
+    """A registered set as a checkpoint states it: enough to recognise it where it is not registered.
+
+    Attributes:
+        name: Registered name.
+        dataset: The dataset it is a part of.
+        split: Which part, such as "train".
+        classes: Class names, in the order of ids.
+    """
 
     name: str
     dataset: str
@@ -25,51 +32,67 @@ class TrainedSet(NamedTuple):
     classes: tuple[str, ...]
 
     @classmethod
-    def registered(cls, name: str) -> Self:
-        """The set that is registered as `name`."""
+    def registered(cls, name: str) -> "TrainedSet":
+        """Return the set that is registered as `name`."""
         found = MetadataCatalog.get(name)
         classes = tuple(found.get("stuff_classes", ()))
         return cls(name, found.get("dataset", name), found.get("split", ""), classes)
 
     @classmethod
-    def stated(cls, entry: Mapping, source: str) -> Self:
-        """From an entry of a checkpoint. Raises `CheckpointError`."""
+    def stated(cls, entry: Mapping[str, Any], source: str) -> "TrainedSet":
+        """Return the set of an entry of a checkpoint.
+
+        Args:
+            entry: The entry.
+            source: The checkpoint, for messages.
+
+        Raises:
+            CheckpointError: the entry is malformed.
+        """
         try:
-            texts = [str(entry[key]) for key in cls._fields[:3]]
-            return cls(*texts, tuple(map(str, entry["classes"])))
+            classes = tuple(map(str, entry["classes"]))
+            return cls(str(entry["name"]), str(entry["dataset"]), str(entry["split"]), classes)
         except (TypeError, KeyError) as error:
             raise CheckpointError(
-                f"{source}: what it says of the sets it was trained on is damaged; found {entry!r}"
+                f"{source}: an entry on the sets it was trained on must have {', '.join(cls._fields)}; found "
+                f"{entry!r}: the file is damaged"
             ) from error
 
     def holds_images_of(self, test: str) -> bool:
-        """Whether it has images of the set registered as `test`, going by what the two are registered as."""
+        """Return whether it has images of the set registered as `test`, by dataset and split of both."""
         other = TrainedSet.registered(test)
-        same = _images(other.dataset) == _images(self.dataset)
+        same = _image_source(other.dataset) == _image_source(self.dataset)
         parts = [set(each.split.split("_")) - _KINDS for each in (other, self)]
         shared = "all" in parts[0] | parts[1] or not parts[0].isdisjoint(parts[1])
         return test == self.name or (same and shared)
 
 
 def sets_to_train(cfg: CfgNode) -> tuple[TrainedSet, ...]:
-    """Those of `DATASETS.TRAIN`."""
+    """Return the sets of `DATASETS.TRAIN`."""
     return tuple(TrainedSet.registered(name) for name in cfg.DATASETS.TRAIN)
 
 
 def stated_sets(path: str) -> tuple[TrainedSet, ...]:
-    """Those that a checkpoint states, none where it states nothing. Raises `CheckpointError`."""
+    """Return the sets that a checkpoint states it was trained on; none if it states nothing.
+
+    Raises:
+        CheckpointError: the file cannot be read, or an entry is malformed.
+    """
     return tuple(TrainedSet.stated(entry, path) for entry in read_weights(path).trained_on)
 
 
 def trained_sets(cfg: CfgNode, weights: str) -> tuple[TrainedSet, ...]:
-    """What the file `weights` says it was trained on, else the sets of `DATASETS.TRAIN`.
+    """Return the sets that the checkpoint `weights` states, or else those of `DATASETS.TRAIN`.
 
-    The log tells where these differ. Raises `CheckpointError`.
+    A difference between the two is logged as a warning.
+
+    Raises:
+        CheckpointError: the file cannot be read, or an entry is malformed.
     """
     stated = stated_sets(weights)
     if stated and {each.name for each in stated} != set(cfg.DATASETS.TRAIN):
         logger.warning(
-            "%s states that it was trained on %s: that, not DATASETS.TRAIN (%s), tells what was seen",
+            "%s states that it was trained on %s: that, not DATASETS.TRAIN (%s), defines the seen classes",
             weights,
             ", ".join(each.name for each in stated),
             ", ".join(cfg.DATASETS.TRAIN) or "empty",
@@ -77,6 +100,6 @@ def trained_sets(cfg: CfgNode, weights: str) -> tuple[TrainedSet, ...]:
     return stated or sets_to_train(cfg)
 
 
-def _images(dataset: str) -> str:
-    """The dataset whose images, perhaps cut otherwise, the dataset called `dataset` has."""
+def _image_source(dataset: str) -> str:
+    """Return the dataset that the images of `dataset` come from, whatever crops they are."""
     return dataset.removesuffix("_geoseg").removesuffix("_wsss")

@@ -1,12 +1,13 @@
-"""Detectron2's default trainer with this project's model, data, optimiser and checkpoints."""
+"""Detectron2's default trainer with this project's model, data, optimizer and checkpoints."""
 
 import logging
 import os
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
@@ -22,6 +23,7 @@ from rskt_seg.checkpoints.files import CLASS_NAMES, OPTIONS, TRAINED_ON, read_we
 from rskt_seg.d2 import loaders
 from rskt_seg.d2.checkpointer import AtomicCheckpointer, last_checkpoint
 from rskt_seg.d2.compat import create_ddp_model
+from rskt_seg.d2.datasets import load_datasets
 from rskt_seg.d2.evaluator import RSEvaluator
 from rskt_seg.d2.methods.record import EvaluationPass
 from rskt_seg.d2.methods.registry import method_of
@@ -31,6 +33,7 @@ from rskt_seg.d2.schedule import build_lr_scheduler
 from rskt_seg.d2.segmentor import PREFIX, plain_model, unwrapped
 from rskt_seg.d2.trained_sets import sets_to_train, stated_sets
 from rskt_seg.d2.tta import with_augmentation
+from rskt_seg.d2.typing import DatasetDict, NamedResults, Results
 from rskt_seg.d2.weights import left_out, load_left_out, load_weights
 from rskt_seg.errors import CheckpointError, RSKTSegError
 from rskt_seg.methods.load import check_stated, class_names_of
@@ -41,10 +44,10 @@ logger = logging.getLogger(__name__)
 
 
 class Trainer(DefaultTrainer):
-    """Trains and evaluates any configuration of this project.
+    """Trainer and evaluator of any configuration of this project.
 
-    The constructor is our own: the default one wraps models for several processes in a way that neither
-    the CPU nor unused parameters bear.
+    It replaces the constructor of `DefaultTrainer`, whose wrapper for several processes supports neither the
+    CPU nor unused parameters.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -52,87 +55,102 @@ class Trainer(DefaultTrainer):
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
-        _check_epochs(cfg)
-        step = _step(model, cfg.SOLVER.AMP.ENABLED)
+        _warn_of_epochs(cfg)
+        amp = cfg.SOLVER.AMP.ENABLED
+        step: Callable[..., SimpleTrainer] = AMPTrainer if amp else SimpleTrainer
+        if unwrapped(model).sem_seg_head.splits_batches:
+            step = partial(PartwiseTrainer, amp=amp)
         self._trainer = step(create_ddp_model(model), self.build_train_loader(cfg), optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        stated, states = _stated(plain_model(model)), {"trainer": weakref.proxy(self)}
-        self.checkpointer = AtomicCheckpointer(model, cfg.OUTPUT_DIR, stated=stated, prefix=PREFIX, **states)
+        self.checkpointer = AtomicCheckpointer(
+            model,
+            cfg.OUTPUT_DIR,
+            stated=_stated(plain_model(model)),
+            prefix=PREFIX,
+            trainer=weakref.proxy(self),
+        )
         self.start_iter, self.max_iter, self.cfg = 0, cfg.SOLVER.MAX_ITER, cfg
         self.register_hooks(self.build_hooks())
 
     def build_hooks(self) -> list[HookBase]:
-        """Detectron2's, and an evaluation at the end for every further pass that is asked for."""
+        """Return Detectron2's hooks, and one that evaluates at the end for every further pass."""
         found, passes = super().build_hooks(), []
         if self.cfg.TEST.AUG.ENABLED:
             passes.append(hooks.EvalHook(0, lambda: self.test_with_tta(self.cfg, self.model)))
         for each in method_of(self.cfg).evaluation_passes(self.cfg):
             passes.append(hooks.EvalHook(0, partial(self.test_pass, self.cfg, self.model, each)))
         writers = [i for i, each in enumerate(found) if isinstance(each, hooks.PeriodicWriter)]
-        place = writers[0] if writers else len(found)  # what comes after the writer is not written
+        place = writers[0] if writers else len(found)  # results that come after the writer are not written
         return [*found[:place], *passes, *found[place:]]
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
-        """The meta-architecture with random weights on `MODEL.DEVICE`."""
+        """Return the meta-architecture with random weights on `MODEL.DEVICE`; log its size."""
         model = build_segmentor(cfg)
         sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
         trained = sum(n for n, trains in sizes if trains)
-        logger.info("%.2fM parameters, %.2fM of them train", sum(n for n, _ in sizes) / 1e6, trained / 1e6)
+        total = sum(n for n, _ in sizes)
+        logger.info("%.2fM parameters, %.2fM of them trainable", total / 1e6, trained / 1e6)
         return model
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-        """See `rskt_seg.d2.optimizer.build_optimizer`."""
+        """Return the optimizer; see `rskt_seg.d2.optimizer.build_optimizer`."""
         return build_optimizer(cfg, plain_model(model))
 
     @classmethod
     def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRScheduler:
-        """See `rskt_seg.d2.schedule.build_lr_scheduler`."""
+        """Return the schedule; see `rskt_seg.d2.schedule.build_lr_scheduler`."""
         return build_lr_scheduler(cfg, optimizer)
 
     @classmethod
-    def build_train_loader(cls, cfg: CfgNode) -> Iterable:
-        """See `rskt_seg.d2.loaders.training_loader`."""
+    def build_train_loader(cls, cfg: CfgNode) -> Iterable[list[DatasetDict]]:
+        """Return the training loader; see `rskt_seg.d2.loaders.training_loader`."""
         return loaders.training_loader(cfg)
 
     @classmethod
-    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable:
-        """See `rskt_seg.d2.loaders.evaluation_loader`."""
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[DatasetDict]]:
+        """Return the loader of a test set; see `rskt_seg.d2.loaders.evaluation_loader`."""
         return loaders.evaluation_loader(cfg, dataset_name)
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str, suffix: str = "") -> RSEvaluator:
-        """The evaluator of one dataset; its results go to `OUTPUT_DIR/inference`."""
+        """Return the evaluator of one dataset; its results go to `OUTPUT_DIR/inference`."""
         folder = os.path.join(cfg.OUTPUT_DIR, "inference")
         return RSEvaluator(dataset_name, folder, suffix, cfg.TEST.PROTOCOL)
 
     @classmethod
-    def test(cls, cfg: CfgNode, model: nn.Module, evaluators: list[RSEvaluator] | None = None) -> OrderedDict:
-        """Results of every dataset of `DATASETS.TEST`, each with its own vocabulary; logs their table."""
+    def test(
+        cls, cfg: CfgNode, model: nn.Module, evaluators: list[RSEvaluator] | None = None
+    ) -> NamedResults | Results:
+        """Evaluate every dataset of `DATASETS.TEST`, each with its own vocabulary, and log the table.
+
+        Returns:
+            The results of each dataset by name or, as Detectron2 does it, those of the only one.
+        """
         if evaluators is None:
             evaluators = [cls.build_evaluator(cfg, name) for name in cfg.DATASETS.TEST]
-        results = super().test(cfg, model, evaluators)
+        results: NamedResults | Results = super().test(cfg, model, evaluators)
         _log_table(evaluators)
         return results
 
     @classmethod
-    def test_with_tta(cls, cfg: CfgNode, model: nn.Module) -> OrderedDict:
-        """`test` with test-time augmentation; every name of the results ends in `_TTA`."""
+    def test_with_tta(cls, cfg: CfgNode, model: nn.Module) -> NamedResults:
+        """Evaluate with test-time augmentation; all names of the results end in `_TTA`."""
         return cls._test_as(cfg, with_augmentation(cfg, model), "_TTA")
 
     @classmethod
-    def test_pass(cls, cfg: CfgNode, model: nn.Module, each: EvaluationPass) -> OrderedDict:
-        """Return the results of a further pass; every name ends in its suffix."""
+    def test_pass(cls, cfg: CfgNode, model: nn.Module, each: EvaluationPass) -> NamedResults:
+        """Run a further pass; all names of the results end in its suffix."""
         if each.note:
             logger.info("%s", each.note)
         return cls._test_as(cfg, each.wrap(cfg, model), each.suffix)
 
     @classmethod
-    def _test_as(cls, cfg: CfgNode, model: nn.Module, suffix: str) -> OrderedDict:
+    def _test_as(cls, cfg: CfgNode, model: nn.Module, suffix: str) -> NamedResults:
         evaluators = [cls.build_evaluator(cfg, name, suffix) for name in cfg.DATASETS.TEST]
-        # Not by Detectron2's `test`, which would log these results under the names of the others.
-        results = OrderedDict(
+        # Detectron2's own `test` would log these results under the names of the others.
+        results: NamedResults = OrderedDict(
             (each.title, inference_on_dataset(model, cls.build_test_loader(cfg, each.name), each))
             for each in evaluators
         )
@@ -140,10 +158,16 @@ class Trainer(DefaultTrainer):
         return results
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """Go on from the last checkpoint of `OUTPUT_DIR` if asked and there is one, else start anew.
+        """Resume from the last checkpoint of `OUTPUT_DIR`, or start a new run.
 
-        A new run takes its weights as `rskt_seg.d2.weights.load_weights` says. Raises `CheckpointError` for a
-        checkpoint of another model or of another kind of optimiser.
+        A new run loads its weights by `rskt_seg.d2.weights.load_weights`.
+
+        Args:
+            resume: Whether to resume; without a checkpoint the run is new all the same.
+
+        Raises:
+            CheckpointError: the checkpoint is of another model or another kind of optimizer.
+            WeightsNotFoundError: a file of weights is missing.
         """
         last = last_checkpoint(self.cfg.OUTPUT_DIR) if resume else None
         model = plain_model(self.model)
@@ -159,51 +183,55 @@ class Trainer(DefaultTrainer):
             self.checkpointer.leave_out(parts)
 
     def _state_training_sets(self, start: str) -> None:
-        """Write to every checkpoint what the model was trained on, also before this run, if that is known."""
+        """State in every checkpoint what the model was trained on, before and in this run, if it is known."""
         before = stated_sets(start) if start else ()
         if start and not before:
             logger.warning(
-                "%s does not say what it was trained on, so neither will the checkpoints of this run: name "
-                "all of it in the DATASETS.TRAIN of an evaluation",
+                "%s does not state what it was trained on, so neither will the checkpoints of this run: name "
+                "all of its training sets in the DATASETS.TRAIN of an evaluation",
                 start,
             )
             return
         sets = dict.fromkeys((*before, *sets_to_train(self.cfg)))
         self.checkpointer.stated[TRAINED_ON] = [each._asdict() for each in sets]
 
-    def train(self) -> OrderedDict | None:
-        """Train to `SOLVER.MAX_ITER`, then evaluate `DATASETS.TEST`."""
+    def train(self) -> NamedResults | Results | None:
+        """Train to `SOLVER.MAX_ITER`, then evaluate `DATASETS.TEST`; None in all but the main process."""
         log = logging.getLogger("detectron2.engine.train_loop")
-        log.addFilter(_unreported)
+        log.addFilter(_needs_traceback)
         try:
             return super().train()
         finally:
-            log.removeFilter(_unreported)
+            log.removeFilter(_needs_traceback)
 
-    # Detectron2 v0.5 leaves the optimiser out of the trainer's state; main has it under this name.
-    def state_dict(self) -> dict:
-        """Iteration, schedule and optimiser (and the gradient scaler of mixed precision)."""
+    # Detectron2 v0.5 leaves the optimizer out of the trainer's state; main has it under this name.
+    def state_dict(self) -> dict[str, Any]:
+        """Return iteration, schedule and optimizer (and the gradient scaler of mixed precision)."""
         return {**TrainerBase.state_dict(self), "_trainer": self._trainer.state_dict()}
 
-    def load_state_dict(self, state_dict: dict) -> None:
-        """The inverse of `state_dict`."""
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned.
+
+        Raises:
+            CheckpointError: it is of another kind of optimizer, or of another precision.
+        """
         TrainerBase.load_state_dict(self, state_dict)
         try:
             self._trainer.load_state_dict(state_dict["_trainer"])
             _check_options(self._trainer.optimizer, state_dict["_trainer"]["optimizer"])
         except (KeyError, RuntimeError, ValueError) as error:
             raise CheckpointError(
-                f"the checkpoint of this run holds the state of another optimiser or precision ({error!r}); "
-                "resume with the SOLVER settings it was saved with, or start anew in another OUTPUT_DIR with "
-                "MODEL.WEIGHTS"
+                f"the checkpoint of this run has the state of another optimizer or precision ({error!r}); "
+                "resume with the SOLVER settings it was saved with, or start a new run in another OUTPUT_DIR "
+                "with MODEL.WEIGHTS"
             ) from error
 
 
-def _check_epochs(cfg: CfgNode) -> None:
-    """Say so where the epochs of a schedule are none of the data: their number is a guess for some sets."""
+def _warn_of_epochs(cfg: CfgNode) -> None:
+    """Warn if MAX_ITER does not equal EPOCHS passes over the training set, whose size may be another."""
     if cfg.SOLVER.LR_SCHEDULER_NAME != "EpochCosineLR":
         return
-    images = len(loaders.load_datasets(cfg.DATASETS.TRAIN))
+    images = len(load_datasets(cfg.DATASETS.TRAIN))
     iterations = cfg.SOLVER.EPOCHS * (images // cfg.SOLVER.IMS_PER_BATCH)
     if iterations not in (0, cfg.SOLVER.MAX_ITER):
         logger.warning(
@@ -216,14 +244,8 @@ def _check_epochs(cfg: CfgNode) -> None:
         )
 
 
-def _step(model: nn.Module, amp: bool) -> Callable[..., SimpleTrainer]:
-    if unwrapped(model).sem_seg_head.splits_batches:
-        return partial(PartwiseTrainer, amp=amp)
-    return AMPTrainer if amp else SimpleTrainer
-
-
-def _check_options(optimizer: torch.optim.Optimizer, state: dict) -> None:
-    """PyTorch loads the state of any optimiser, and fails at the first step."""
+def _check_options(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Raise `KeyError` if a state lacks options; PyTorch would load it, and fail at the first step."""
     for group in state["param_groups"]:
         if missing := optimizer.defaults.keys() - group.keys():
             raise KeyError(*sorted(missing))
@@ -242,8 +264,9 @@ def _log_table(evaluators: Sequence[RSEvaluator]) -> None:
         logger.info("Percent:\n%s", score_table(scores))
 
 
-def _unreported(record: logging.LogRecord) -> bool:
-    # Detectron2 logs the traceback of whatever ends a training. A user's mistake needs one line alone; of
-    # several processes the launcher reports the one that failed, and the others merely lost it.
-    ended = record.exc_info is not None
-    return not ended or (comm.get_world_size() == 1 and not isinstance(record.exc_info[1], RSKTSegError))
+def _needs_traceback(record: logging.LogRecord) -> bool:
+    # Detectron2 logs the traceback of every error that ends a training. A user's mistake needs one line
+    # only; of several processes the launcher reports the one that failed, and the others merely lost it.
+    if record.exc_info is None:
+        return True
+    return comm.get_world_size() == 1 and not isinstance(record.exc_info[1], RSKTSegError)

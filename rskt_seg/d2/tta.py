@@ -1,7 +1,7 @@
 """Test-time augmentation as the published evaluations do it."""
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import partial, reduce
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -9,12 +9,14 @@ from detectron2.modeling import DatasetMapperTTA
 from fvcore.transforms import HFlipTransform
 from torch import Tensor, nn
 
+from rskt_seg.d2.heads import ClosedSetHead
 from rskt_seg.d2.methods.registry import method_of
 from rskt_seg.d2.segmentor import RSSegmentor, unwrapped
+from rskt_seg.d2.typing import DatasetDict, Entries, Entry
 
 
 class SegmentorTTA(nn.Module):
-    """An `RSSegmentor` whose score maps are the plain mean over resized and mirrored views.
+    """An `RSSegmentor` whose score maps are the mean over resized and mirrored views of an image.
 
     The views are those of `TEST.AUG`: every size of `MIN_SIZES`, each also mirrored with `FLIP`. They go
     through the model one at a time.
@@ -27,24 +29,23 @@ class SegmentorTTA(nn.Module):
         self.views = views
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, segmentor: RSSegmentor) -> dict:
-        """Arguments from a configuration."""
+    def from_config(cls, cfg: CfgNode, segmentor: RSSegmentor) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
         return {"segmentor": segmentor, "views": DatasetMapperTTA(cfg)}
 
-    def forward(self, batched_inputs: Sequence[Mapping]) -> list[dict[str, Tensor]]:
-        """Inputs and outputs as `RSSegmentor` in evaluation; `image` must be on the CPU."""
+    def forward(self, batched_inputs: Entries) -> list[dict[str, Tensor]]:
+        """Return what `RSSegmentor` returns in evaluation; `image` of each input must be on the CPU."""
         return [{"sem_seg": self._mean_scores(entry)} for entry in batched_inputs]
 
-    def _mean_scores(self, entry: Mapping) -> Tensor:
+    def _mean_scores(self, entry: Entry) -> Tensor:
         height, width = entry["image"].shape[1:]
         views = self.views({"height": height, "width": width, **entry})
-        total: Tensor | None = None
-        for view in views:
-            mirrored = any(isinstance(step, HFlipTransform) for step in view.pop("transforms").transforms)
-            scores = self.segmentor([view])[0]["sem_seg"]
-            scores = torch.flip(scores, dims=[2]) if mirrored else scores
-            total = scores if total is None else total + scores
-        return total / len(views)
+        return reduce(torch.add, map(self._score_view, views)) / len(views)
+
+    def _score_view(self, view: DatasetDict) -> Tensor:
+        mirrored = any(isinstance(step, HFlipTransform) for step in view.pop("transforms").transforms)
+        scores: Tensor = self.segmentor([view])[0]["sem_seg"]
+        return torch.flip(scores, dims=[2]) if mirrored else scores
 
 
 class SegmentorViews(nn.Module):
@@ -52,15 +53,18 @@ class SegmentorViews(nn.Module):
 
     def __init__(self, segmentor: RSSegmentor) -> None:
         super().__init__()
+        head = segmentor.sem_seg_head
+        if not isinstance(head, ClosedSetHead):
+            raise TypeError(f"the head of a closed-set method must be a ClosedSetHead; found {type(head)}")
         self.segmentor = segmentor
+        self.score = partial(head.scores, views=head.views)
 
-    def forward(self, batched_inputs: Sequence[Mapping]) -> list[dict[str, Tensor]]:
-        """Inputs and outputs as `RSSegmentor` in evaluation."""
-        head = self.segmentor.sem_seg_head
-        return self.segmentor.predict(batched_inputs, partial(head.scores, views=head.views))
+    def forward(self, batched_inputs: Entries) -> list[dict[str, Tensor]]:
+        """Return what `RSSegmentor` returns in evaluation."""
+        return self.segmentor.predict(batched_inputs, self.score)
 
 
 def with_augmentation(cfg: CfgNode, segmentor: nn.Module) -> nn.Module:
-    """Return a segmentor, which may be wrapped for distributed training, with test-time augmentation."""
+    """Return a segmentor with test-time augmentation; it may be wrapped for distributed training."""
     plain = unwrapped(segmentor)
     return SegmentorViews(plain) if method_of(cfg).method.is_closed else SegmentorTTA(cfg, plain)

@@ -1,4 +1,4 @@
-"""Which weights a run starts from, and the refusal to start from noise that nobody asked for."""
+"""Weights that a run starts from; random encoders must be asked for."""
 
 import logging
 import os
@@ -21,18 +21,18 @@ from rskt_seg.typing import SegmentationModel
 logger = logging.getLogger(__name__)
 
 RANDOM = "random"
-"""Source name that asks for an encoder of random weights."""
+"""Source of an encoder with random weights."""
 _HUB_NAME = re.compile(r"[\w-]+/[\w-]+$")
 
 
-def _start(cfg: CfgNode) -> str:
-    """Return `MODEL.START_FROM`, "" for methods that are not trained in stages."""
+def _start_from(cfg: CfgNode) -> str:
+    """Return `MODEL.START_FROM`; "" for methods that are not trained in stages."""
     return str(cfg.MODEL.START_FROM) if "MODEL.START_FROM" in method_of(cfg).read_keys else ""
 
 
 def encoder_sources(cfg: CfgNode) -> dict[str, str]:
     """Return `MODEL.ENCODERS.*` of the encoders that the model starts with: role -> source."""
-    spec, staged = model_spec(cfg), bool(_start(cfg))
+    spec, staged = model_spec(cfg), bool(_start_from(cfg))
     return {
         role: cfg.MODEL.ENCODERS[role.upper()]
         for role, encoder in method_of(cfg).method.encoders.items()
@@ -41,21 +41,26 @@ def encoder_sources(cfg: CfgNode) -> dict[str, str]:
 
 
 def check_weights(cfg: CfgNode) -> None:
-    """Raise `WeightsNotFoundError` unless there is a whole checkpoint, or a source for every encoder.
+    """Check that there is a whole checkpoint, or a source for every encoder.
 
-    Looks at names and files alone, so that it can come before anything large is built.
+    Only names and the presence of files are checked, so that it can come before anything large is built.
+
+    Raises:
+        WeightsNotFoundError: `MODEL.WEIGHTS`, `MODEL.START_FROM` or a source of an encoder is missing.
+        ConfigError: a stage asks for random encoders.
     """
     if cfg.MODEL.WEIGHTS:
         _check_file("MODEL.WEIGHTS", cfg.MODEL.WEIGHTS, "check the path")
-        for role in _left_out_of(cfg, cfg.MODEL.WEIGHTS):
+        for role in _encoders_left_out(cfg, cfg.MODEL.WEIGHTS):
             _check_encoder(cfg, role, cfg.MODEL.ENCODERS[role.upper()], instead="")
         return
     sources = encoder_sources(cfg)
-    if start := _start(cfg):
+    if start := _start_from(cfg):
         _check_file("MODEL.START_FROM", start, "train the stage that it names first")
         if RANDOM in sources.values():
             raise ConfigError(
-                f"with MODEL.START_FROM the encoders of contexts are those of stages; no {RANDOM}"
+                "with MODEL.START_FROM the encoders of contexts are those of earlier stages: MODEL.ENCODERS "
+                f"must name their checkpoints; found {RANDOM}"
             )
     for role, source in sources.items():
         _check_encoder(cfg, role, source)
@@ -72,8 +77,8 @@ def _check_encoder(
     key, encoder = encoder_key(role), method_of(cfg).method.encoders[role]
     if not source:
         raise WeightsNotFoundError(
-            f"{key} is empty, and training does not start from noise unasked. Get {encoder.where}; set "
-            f"{key} to it{instead} ({key} {RANDOM} asks for noise)"
+            f"{key} is empty, and encoders are random only on request. Get {encoder.where}; set "
+            f"{key} to it{instead} ({key} {RANDOM} asks for random weights)"
         )
     named = encoder.named and (source == "tiny" or _HUB_NAME.match(source))
     if source != RANDOM and not named and not os.path.isfile(source):
@@ -96,10 +101,17 @@ def check_trained(cfg: CfgNode) -> None:
 
 
 def companion_files(cfg: CfgNode, path: str) -> dict[str, str]:
-    """Return the files that a whole checkpoint needs besides itself, role -> file.
+    """Return the files that a whole checkpoint needs besides itself.
+
+    Args:
+        cfg: The configuration.
+        path: The checkpoint.
+
+    Returns:
+        Role of each encoder that the checkpoint keeps in a file of its own -> that of `MODEL.ENCODERS`.
 
     Raises:
-        WeightsNotFoundError: `MODEL.ENCODERS` names none that exists.
+        WeightsNotFoundError: `MODEL.ENCODERS` does not name an existing file.
     """
     method = method_of(cfg).method
     roles = method.checkpoint.companions(model_spec(cfg), read_weights(path).state.keys())
@@ -113,8 +125,19 @@ def companion_files(cfg: CfgNode, path: str) -> dict[str, str]:
 def load_trained(model: SegmentationModel, cfg: CfgNode, path: str) -> dict[str, str]:
     """Fill a plain model from a whole checkpoint, strictly; the report goes to the log.
 
-    Encoders that the checkpoint keeps in files of their own or leaves out are those of `MODEL.ENCODERS`; the
-    latter are returned as by `load_left_out`. Raises `CheckpointError`.
+    Encoders that the checkpoint keeps in files of their own or leaves out are those of `MODEL.ENCODERS`.
+
+    Args:
+        model: The model.
+        cfg: The configuration.
+        path: The checkpoint.
+
+    Returns:
+        What `load_left_out` returns.
+
+    Raises:
+        CheckpointError: the checkpoint does not fit the model.
+        WeightsNotFoundError: `MODEL.ENCODERS` does not name an existing file.
     """
     loaded = load_left_out(model, cfg, path)
     logger.info("Loaded %s", load_checkpoint(model, path, companion_files(cfg, path) or None))
@@ -122,26 +145,44 @@ def load_trained(model: SegmentationModel, cfg: CfgNode, path: str) -> dict[str,
 
 
 def load_left_out(model: SegmentationModel, cfg: CfgNode, path: str) -> dict[str, str]:
-    """Load the frozen encoders that the checkpoint `path` leaves out, from `MODEL.ENCODERS`; role -> source.
+    """Load the frozen encoders that a checkpoint leaves out, from `MODEL.ENCODERS`.
 
-    Raises `WeightsNotFoundError` and `CheckpointError`.
+    Args:
+        model: The model.
+        cfg: The configuration.
+        path: The checkpoint.
+
+    Returns:
+        Role of each of them -> its source.
+
+    Raises:
+        CheckpointError: an encoder does not fit the model.
+        WeightsNotFoundError: `MODEL.ENCODERS` does not name an existing file.
     """
-    sources = {role: cfg.MODEL.ENCODERS[role.upper()] for role in _left_out_of(cfg, path)}
+    sources = {role: cfg.MODEL.ENCODERS[role.upper()] for role in _encoders_left_out(cfg, path)}
     for role, source in sources.items():
         _check_encoder(cfg, role, source)
         _load_encoder(model, role, source)
     return sources
 
 
-def _left_out_of(cfg: CfgNode, path: str) -> tuple[str, ...]:
+def _encoders_left_out(cfg: CfgNode, path: str) -> tuple[str, ...]:
     return tuple(read_weights(path).frozen) if method_of(cfg).method.frozen_encoders else ()
 
 
 def left_out(model: SegmentationModel, cfg: CfgNode, loaded: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """The frozen encoders that checkpoints of a run leave out, and what they state about them.
+    """Return the frozen encoders that the checkpoints of a run leave out.
 
-    `loaded`: the encoders that this run took from a source of their own, role -> source. All others, and
-    those of random weights, are always written: nobody could get them again.
+    Encoders without a source of their own and random ones are always written, because nobody could get
+    them again.
+
+    Args:
+        model: The model.
+        cfg: The configuration; with `MODEL.SAVE_FROZEN` nothing is left out.
+        loaded: Role of each encoder that this run loaded from a source of its own -> the source.
+
+    Returns:
+        Name of each part of the model -> what checkpoints state about it.
     """
     if cfg.MODEL.SAVE_FROZEN:
         return {}
@@ -150,17 +191,27 @@ def left_out(model: SegmentationModel, cfg: CfgNode, loaded: Mapping[str, str]) 
 
 
 def load_weights(model: SegmentationModel, cfg: CfgNode) -> dict[str, str]:
-    """Fill a plain model from `MODEL.WEIGHTS` if it is set, else from `MODEL.START_FROM` and
-    `MODEL.ENCODERS`; returns the encoders that came from the latter one by one, role -> source.
+    """Fill a plain model from `MODEL.WEIGHTS`, or else from `MODEL.START_FROM` and `MODEL.ENCODERS`.
 
-    Each load is strict and its report goes to the log. Raises `CheckpointError`.
+    Each load is strict and its report goes to the log.
+
+    Args:
+        model: The model.
+        cfg: The configuration.
+
+    Returns:
+        Role of each encoder that was loaded from a source of its own -> the source.
+
+    Raises:
+        CheckpointError: a file does not fit the model.
+        WeightsNotFoundError: a file is missing.
     """
     check_weights(cfg)
     if cfg.MODEL.WEIGHTS:
         return load_trained(model, cfg, cfg.MODEL.WEIGHTS)
     sources = encoder_sources(cfg)
     record = method_of(cfg)
-    if start := _start(cfg):
+    if start := _start_from(cfg):
         logger.info("Started from %s", record.method.checkpoint.start_from(model, start, sources))
         return {}
     for role, source in sources.items():
@@ -171,19 +222,23 @@ def load_weights(model: SegmentationModel, cfg: CfgNode) -> dict[str, str]:
 
 def _load_encoder(model: SegmentationModel, role: str, source: str) -> None:
     if source == RANDOM:
-        logger.warning("MODEL.ENCODERS.%s random: this encoder starts from noise, as asked", role.upper())
+        logger.warning("MODEL.ENCODERS.%s random: this encoder has random weights, as asked", role.upper())
     else:
         logger.info("Loaded %s from %s", role, load_encoder(model, role, source))
 
 
 def build_model(cfg: CfgNode) -> SegmentationModel:
-    """The plain model of a configuration with its weights, in evaluation mode on `MODEL.DEVICE`.
+    """Return the plain model of a configuration with its weights, in evaluation mode on `MODEL.DEVICE`.
 
-    With `MODEL.WEIGHTS` it is whole; with encoders alone the rest is untrained. Raises as
-    `load_weights`.
+    With `MODEL.WEIGHTS` it is complete; with encoders only, the rest has random weights.
+
+    Raises:
+        ConfigError: an option or the classes cannot be used.
+        CheckpointError: a file does not fit the model.
+        WeightsNotFoundError: a file is missing.
     """
     check_weights(cfg)
-    register_own(cfg.DATASETS.OWN)  # the classes of a closed set are those of its data
+    register_own(cfg.DATASETS.OWN)  # the classes of a closed-set model are those of its data
     model = untrained_model(cfg)
     load_weights(model, cfg)
     return model.to(cfg.MODEL.DEVICE).eval()

@@ -122,7 +122,7 @@ def test_counts_of_other_data_weights_settings_or_code_are_not_taken_up(
     with caplog.at_level(logging.INFO, "rskt_seg"):
         evaluate(cfg())
     assert passes == [*SETS, SETS[1]]
-    assert "UDD5_all_sem_seg: evaluated again, because other data" in caplog.text
+    assert "UDD5_all_sem_seg: evaluated again, because of other data" in caplog.text
     evaluate(cfg(path=weights(tmp_path, seed=2)))
     evaluate(cfg("INPUT.MIN_SIZE_TEST", "64", path=weights(tmp_path, seed=2)))
     monkeypatch.setattr(benchmark.provenance, "code_digest", lambda: "changed")

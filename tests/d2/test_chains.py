@@ -208,5 +208,5 @@ def test_a_chain_that_cannot_be_built_is_refused_with_its_key(opts, message):
 
 
 def test_a_mosaic_without_a_dataset_is_refused():
-    with pytest.raises(ConfigError, match=r"INPUT\.MOSAIC 0\.25 takes parts of other images"):
+    with pytest.raises(ConfigError, match=r"INPUT\.MOSAIC 0\.25 needs other images"):
         RSDatasetMapper(tiny_config(*GEOSEG), is_train=True)

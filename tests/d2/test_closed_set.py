@@ -283,7 +283,7 @@ def test_stages_start_from_the_stage_before_and_contexts_from_theirs(tmp_path):
         build_model(config("fctl", *opts, "MODEL.START_FROM", str(tmp_path / "none.pth")))
     with pytest.raises(WeightsNotFoundError, match=r"MODEL\.ENCODERS\.LARGE is empty"):
         build_model(config("fctl", *opts[:-2]))
-    with pytest.raises(ConfigError, match="encoders of contexts are those of stages; no random"):
+    with pytest.raises(ConfigError, match="encoders of contexts are those of earlier stages: "):
         build_model(config("fctl", *opts, "MODEL.ENCODERS.LARGE", "random"))
 
 
@@ -340,7 +340,7 @@ def test_train_net_trains_resumes_and_evaluates(method, scenes, tmp_path, monkey
             *SHORT[method], "SEED", "1")  # fmt: skip
     run_command(*common, *opts, "SOLVER.MAX_ITER", "2")
     for changed, message in ((OTHER[method], "was saved from a model with"),
-                             (("SOLVER.OPTIMIZER", "SGD"), "state of another optimiser")):  # fmt: skip
+                             (("SOLVER.OPTIMIZER", "SGD"), "state of another optimizer")):  # fmt: skip
         with pytest.raises(CheckpointError, match=message):
             run_command(*common, "--resume", *opts, "SOLVER.MAX_ITER", "3", *changed)
     run_command(*common, "--resume", *opts, "SOLVER.MAX_ITER", "3")

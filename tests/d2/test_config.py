@@ -204,11 +204,11 @@ def test_a_key_that_the_chosen_method_does_not_read_is_refused(key):
     "file, opts, message",
     [
         ("fctl", ["SOLVER.SUB_BATCH", "0"], "SUB_BATCH must be at least 1"),
-        ("bicor", ["TEST.TILE", "0"], "TILE_OVERLAP < TEST.TILE expected; found 0 and 0"),
+        ("bicor", ["TEST.TILE", "0"], r"TILE_OVERLAP must be at least 0 and below TEST\.TILE; found 0 and 0"),
         ("bicor", ["TEST.TILE_OVERLAP", "2000"], "found 2000 and 1024"),
         ("bicor", ["INPUT.CROP.SINGLE_CATEGORY_MAX_AREA", "75.0"], "above 0, at most 1; found 75"),
         ("fctl", ["TEST.PROTOCOL", "fctl"], "TEST.PROTOCOL must be one of geoseg_isprs"),
-        ("fctl", ["INPUT.PATCH_OVERLAP", "64"], "PATCH_SIDE expected; found 64 and 64"),
+        ("fctl", ["INPUT.PATCH_OVERLAP", "64"], r"below MODEL\.FCTL\.PATCH_SIDE; found 64 and 64"),
     ],
 )
 def test_sizes_that_cannot_be_are_refused(file, opts, message):

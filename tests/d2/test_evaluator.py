@@ -108,7 +108,7 @@ def test_the_fingerprint_is_that_of_the_files_that_were_read(tmp_path):
 
 def test_a_model_of_other_classes_is_refused(tmp_path):
     fed, output, _, _ = images(tmp_path)[0]
-    with pytest.raises(DatasetError, match="has 5 classes, the model scored 4"):
+    with pytest.raises(DatasetError, match="has 5 classes, but the model has scores of 4"):
         RSEvaluator(NAME).process([fed], [{"sem_seg": output["sem_seg"][:4]}])
 
 

@@ -159,7 +159,7 @@ def nothing(root: Path) -> None:
         (["--num-gpus", "0"], [], nothing, "at least 1"),
         (["--num-gpus", "2"], ["SOLVER.IMS_PER_BATCH", "3"], nothing, "divisible"),
         (["--num-machines", "2"], [], nothing, "--dist-url auto works on one machine"),
-        ([], ["MODEL.ENCODERS.CLIP", ""], nothing, "does not start from noise unasked"),
+        ([], ["MODEL.ENCODERS.CLIP", ""], nothing, "encoders are random only on request"),
         ([], ["MODEL.WEIGHTS", "gone.pth"], nothing, r"gone\.pth"),
         (["--eval-only"], [], nothing, "MODEL.WEIGHTS is empty"),
         (["--config-file", "gone.yaml"], [], nothing, r"gone\.yaml"),

@@ -7,7 +7,7 @@ import torch
 
 import rskt_seg
 from rskt_seg.checkpoints.files import read_weights
-from rskt_seg.d2.benchmark import _describe, evaluate
+from rskt_seg.d2.benchmark import Benchmark, evaluate
 from rskt_seg.d2.segmentor import plain_model
 from rskt_seg.d2.trained_sets import TrainedSet, sets_to_train, stated_sets, trained_sets
 from rskt_seg.d2.trainer import Trainer
@@ -77,7 +77,7 @@ def test_an_exported_model_states_the_same(data_root, tmp_path):
 def test_a_damaged_statement_is_named(tmp_path, entry):
     path = tmp_path / "damaged.pth"
     torch.save({"model": {"weight": torch.zeros(1)}, "trained_on": [entry]}, path)
-    with pytest.raises(CheckpointError, match=r"damaged\.pth: .*trained on is damaged"):
+    with pytest.raises(CheckpointError, match=r"damaged\.pth: .*trained on must have name, .*damaged"):
         stated_sets(str(path))
 
 
@@ -93,7 +93,7 @@ def test_a_run_from_weights_that_state_nothing_states_nothing(data_root, tmp_pat
     torch.save(read_weights(first).state, bare)
     more = ("DATASETS.TRAIN", f"('{TEST}',)", "MODEL.WEIGHTS", str(bare))
     path = begun(tmp_path / "b", *more)
-    assert "bare.pth does not say what it was trained on" in caplog.text
+    assert "bare.pth does not state what it was trained on" in caplog.text
     assert names(path) == names(begun(tmp_path / "b", *more, resume=True)) == []
 
 
@@ -101,8 +101,8 @@ def test_the_row_of_the_paper_is_that_of_what_was_trained_on(data_root, tmp_path
     path = begun(tmp_path / "run", "DATASETS.TRAIN", f"('{TRAIN}',)")
     sets = stated_sets(path)
     cfg = tiny_config("DATASETS.TRAIN", f"('{TEST}',)", "MODEL.RSKT.ENCODER", "vitb16")
-    assert _describe(cfg, path, sets).published.trained_on == "DLRSD"
-    assert _describe(cfg, path, sets_to_train(cfg)).published is None
+    assert Benchmark(cfg, path, sets).about.published.labels["trained_on"] == "DLRSD"
+    assert Benchmark(cfg, path, sets_to_train(cfg)).about.published is None
 
 
 def test_a_stage_counts_for_the_next(data_root, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""What a run starts from, and that it never starts from noise unasked."""
+"""Weights that a run starts from; random encoders must be asked for."""
 
 import pytest
 import torch

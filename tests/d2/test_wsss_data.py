@@ -309,7 +309,7 @@ def test_a_training_with_masks_has_no_image_level_labels(root):
 def test_where_cams_are_scored_each_image_takes_its_labels_from_its_mask(root):
     asked = []
     head = SimpleNamespace(cam_labels=lambda entry: asked.append(entry) or torch.zeros(1, 1))
-    cams = SegmentorCams(SimpleNamespace(sem_seg_head=head))
+    cams = SegmentorCams(head)
     for batch in evaluation_loader(config("TEST.CAM", "True"), TEST):
         assert all("image_labels" not in entry for entry in batch)
         cams(batch)

@@ -1,4 +1,4 @@
-"""The Detectron2 side of each method, a file a method."""
+"""The Detectron2 side of each method, one file each."""
 
 from rskt_seg.d2.methods.record import Chain, DetectronMethod, EvaluationPass
 from rskt_seg.d2.methods.registry import chains, detectron_methods, method_of

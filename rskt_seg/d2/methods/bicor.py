@@ -1,6 +1,6 @@
 """BiCoR-Seg behind Detectron2."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,9 @@ from torch import Tensor
 from rskt_seg.d2.augmentation import RandomQuarterTurn, RandomScale
 from rskt_seg.d2.chains import check_probability, crop_size
 from rskt_seg.d2.crops import RandomMosaic, SmartCrop
-from rskt_seg.d2.heads import ClosedSetHead, Entries
+from rskt_seg.d2.heads import ClosedSetHead
 from rskt_seg.d2.methods.record import Chain, DetectronMethod, SampleReader
+from rskt_seg.d2.typing import DatasetDict, Entries, Entry
 from rskt_seg.errors import ConfigError
 from rskt_seg.inference.tiles import tile_logits
 from rskt_seg.inference.views import VIEWS, View
@@ -26,8 +27,15 @@ from rskt_seg.models.bicor import BiCoR
 class BiCoRHead(ClosedSetHead):
     """BiCoR-Seg (`rskt_seg.models.bicor.BiCoR`).
 
-    `tile` and `tile_overlap` (px): how images larger than a tile are evaluated; views are those of a tile.
+    Args:
+        model: The plain model.
+        ignore_value: Id of target pixels that the loss ignores.
+        views: The views of a tile that test-time augmentation averages.
+        tile: Side (px) of the tiles in which larger images are evaluated.
+        tile_overlap: Overlap (px) of neighbouring tiles.
     """
+
+    model: BiCoR
 
     @configurable
     def __init__(
@@ -43,27 +51,34 @@ class BiCoRHead(ClosedSetHead):
         self.tile, self.tile_overlap = tile, tile_overlap
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec] | None = None) -> dict:
-        """As `ClosedSetHead.from_config`."""
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec] | None = None) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
         tiles = {"tile": cfg.TEST.TILE, "tile_overlap": cfg.TEST.TILE_OVERLAP}
         return super().from_config(cfg, input_shape) | tiles
 
     def losses(self, entries: Entries, vocabulary: Sequence[str]) -> dict[str, Tensor]:
-        """Named scalars for images and targets of one size."""
+        """Return named scalars for images and targets of one size."""
         self.check_classes(vocabulary)
         targets = self.targets(entries)
         return self.model.losses(self.model(self.images(entries)), targets, self.ignore_value)
 
-    def probabilities(self, entry: Mapping, views: Sequence[View]) -> Tensor:
-        """Scores (T, H, W) in 0..1 of one image at the size at which it is given."""
-        options = {"tile": self.tile, "overlap": self.tile_overlap, "views": views}
-        return tile_logits(self.model, entry["image"], **options).softmax(dim=0)
+    def probabilities(self, entry: Entry, views: Sequence[View]) -> Tensor:
+        """Return scores (T, H, W) in 0..1 of one image, at the size of `entry["image"]`."""
+        logits = tile_logits(
+            self.model, entry["image"], tile=self.tile, overlap=self.tile_overlap, views=views
+        )
+        return logits.softmax(dim=0)
 
 
-def _geoseg_chain(cfg: CfgNode, samples: Sequence[dict], read: SampleReader | None) -> list[T.Augmentation]:
+def _geoseg_chain(
+    cfg: CfgNode, samples: Sequence[DatasetDict], read: SampleReader | None
+) -> list[T.Augmentation]:
+    scales = tuple(cfg.INPUT.SCALES)
+    if not scales or min(scales) <= 0:
+        raise ConfigError(f"INPUT.SCALES must be one or more factors above 0; found {scales}")
     return [
         *_mosaic(cfg, samples, read),
-        RandomScale(_scales(cfg)),
+        RandomScale(scales),
         *_smart_crop(cfg),
         # As albumentations has it, which GeoSeg uses: a turn by 0 degrees is one of the four.
         RandomQuarterTurn(check_probability("ROTATE90", cfg.INPUT.ROTATE90), turns=(0, 1, 2, 3)),
@@ -72,14 +87,7 @@ def _geoseg_chain(cfg: CfgNode, samples: Sequence[dict], read: SampleReader | No
     ]
 
 
-def _scales(cfg: CfgNode) -> tuple[float, ...]:
-    scales = tuple(cfg.INPUT.SCALES)
-    if not scales or min(scales) <= 0:
-        raise ConfigError(f"INPUT.SCALES must be one or more factors above 0; found {scales}")
-    return scales
-
-
-def _mosaic(cfg: CfgNode, samples: Sequence[dict], read: SampleReader | None) -> list[T.Augmentation]:
+def _mosaic(cfg: CfgNode, samples: Sequence[DatasetDict], read: SampleReader | None) -> list[T.Augmentation]:
     probability, side = check_probability("MOSAIC", cfg.INPUT.MOSAIC), cfg.INPUT.MOSAIC_SIDE
     if probability == 0:
         return []
@@ -87,8 +95,8 @@ def _mosaic(cfg: CfgNode, samples: Sequence[dict], read: SampleReader | None) ->
         raise ConfigError(f"INPUT.MOSAIC_SIDE must be at least 4 px; found {side}")
     if len(samples) == 0 or read is None:
         raise ConfigError(
-            f"INPUT.MOSAIC {probability} takes parts of other images: give the mapper the samples of the "
-            "dataset, or set it to 0"
+            f"INPUT.MOSAIC {probability} needs other images of the dataset: give the mapper its samples, or "
+            "set INPUT.MOSAIC to 0"
         )
     return [RandomMosaic(probability, side, cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE, samples, read)]
 
@@ -121,7 +129,7 @@ _CHAIN_KEYS = (
 @dataclass(frozen=True)
 class _BiCoRMethod(DetectronMethod):
     def check_batch(self, cfg: CfgNode, images: int) -> None:
-        """The Fisher losses compare the class embeddings of a process's images; one image gives none."""
+        """Require two images: the Fisher losses compare the class embeddings of the images of a process."""
         options = cfg.MODEL.BICOR
         if options.FISHER_WEIGHT + options.FINAL_FISHER_WEIGHT and images < 2:
             raise ConfigError(
@@ -131,7 +139,7 @@ class _BiCoRMethod(DetectronMethod):
             )
 
     def segmenter_options(self, cfg: CfgNode) -> dict[str, Any]:
-        # No overlap is the published evaluation; a picture should not show seams.
+        """Leave the overlap to `Segmenter` where the published evaluation has none: pictures show seams."""
         return {"tile": cfg.TEST.TILE, "tile_overlap": cfg.TEST.TILE_OVERLAP or None}
 
     def evaluation_options(self, cfg: CfgNode) -> dict[str, Any]:
@@ -144,11 +152,6 @@ BICOR = _BiCoRMethod(
     head=BiCoRHead,
     section="BICOR",
     chain="geoseg",
-    chains={
-        "geoseg": Chain(
-            _geoseg_chain,
-            reads=frozenset(f"INPUT.{key}" for key in _CHAIN_KEYS),
-        )
-    },
+    chains={"geoseg": Chain(_geoseg_chain, reads=frozenset(f"INPUT.{key}" for key in _CHAIN_KEYS))},
     reads=frozenset({"TEST.TILE", "TEST.TILE_OVERLAP"}),
 )

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,9 @@ from torch import Tensor
 from rskt_seg.d2.augmentation import RandomQuarterTurn
 from rskt_seg.d2.chains import check_probability
 from rskt_seg.d2.devices import peak_memory
-from rskt_seg.d2.heads import ClosedSetHead, Entries
+from rskt_seg.d2.heads import ClosedSetHead
 from rskt_seg.d2.methods.record import Chain, DetectronMethod
+from rskt_seg.d2.typing import Entries, Entry
 from rskt_seg.errors import ConfigError
 from rskt_seg.inference.contexts import (
     context_window,
@@ -42,10 +43,17 @@ logger = logging.getLogger(__name__)
 class FCtLHead(ClosedSetHead):
     """FCtL (`rskt_seg.models.fctl.FCtL`).
 
-    `overlap`: least overlap (px) of neighbouring patches; `sub_batch`: patches that go through the model at a
-    time. In training every patch of every image of a batch is seen before the step, as published.
+    In training every patch of every image of a batch is seen before the optimizer steps, as published.
+
+    Args:
+        model: The plain model.
+        ignore_value: Id of target pixels that the loss ignores.
+        views: The views of an image that test-time augmentation averages.
+        overlap: Least overlap (px) of neighbouring patches.
+        sub_batch: Number of patches that go through the model at a time.
     """
 
+    model: FCtL
     splits_batches = True
 
     @configurable
@@ -62,13 +70,18 @@ class FCtLHead(ClosedSetHead):
         self.overlap, self.sub_batch = overlap, sub_batch
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec] | None = None) -> dict:
-        """As `ClosedSetHead.from_config`."""
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec] | None = None) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
         own = {"overlap": cfg.INPUT.PATCH_OVERLAP, "sub_batch": cfg.SOLVER.SUB_BATCH}
         return super().from_config(cfg, input_shape) | own
 
     def parts(self, entries: Entries) -> Iterator[Entries]:
-        """The patches of each image, `sub_batch` at a time; with `view="whole"` the images themselves."""
+        """Yield the patches of each image, `sub_batch` at a time; with `view="whole"` the images themselves.
+
+        The entry of a patch has the `image` and `sem_seg` of the patch, and by name the images of its
+        `contexts` and their `windows`. A context that is the whole image is in the first entry of a part
+        alone, for all of them.
+        """
         if self.model.sees_whole:
             whole = [self._whole(entry) for entry in entries]
             yield from (whole[i : i + self.sub_batch] for i in range(0, len(whole), self.sub_batch))
@@ -77,54 +90,81 @@ class FCtLHead(ClosedSetHead):
             yield from self._patches(entry)
 
     def losses(self, entries: Entries, vocabulary: Sequence[str]) -> dict[str, Tensor]:
-        """Named scalars for one of the `parts`."""
+        """Return named scalars for one of the `parts`."""
         self.check_classes(vocabulary)
-        contexts, windows = {}, {}
+        contexts: dict[str, Tensor | ContextFeatures] = {}
+        windows: dict[str, Tensor] = {}
         for name in self.model.context_factors:
-            # The whole image stands in the first entry of a part, for all of them.
             given = [entry["contexts"][name] for entry in entries if name in entry["contexts"]]
             encoded = isinstance(given[0], ContextFeatures)
-            contexts[name] = given[0] if encoded else self._on_device(given)
+            contexts[name] = given[0] if encoded else self._stack(given)
             windows[name] = torch.stack([entry["windows"][name] for entry in entries])
-        patches = self._on_device([entry["image"] for entry in entries])
+        patches = self._stack([entry["image"] for entry in entries])
         output = self.model(patches, contexts=contexts, windows=windows)
         return self.model.losses(output, self.targets(entries), self.ignore_value)
 
-    def probabilities(self, entry: Mapping, views: Sequence[View]) -> Tensor:
-        """Scores (T, H, W) in 0..1 of one image at the size at which it is given; logs time and memory."""
-        image, start = _pixels(entry), time.perf_counter()
-        options = {"overlap": self.overlap, "batch_size": self.sub_batch}
-        scores = probabilities(self.model, image, views, **options)
-        self._log(entry, image.shape[:2], len(views), time.perf_counter() - start)
-        return scores
+    def probabilities(self, entry: Entry, views: Sequence[View]) -> Tensor:
+        """Return scores (T, H, W) in 0..1 of one image, at the size of `entry["image"]`.
 
-    def _log(self, entry: Mapping, size: tuple[int, int], views: int, seconds: float) -> None:
-        patches = 1 if self.model.sees_whole else len(patch_grid(*size, self.model.patch_side, self.overlap))
+        Time and memory go to the log.
+        """
+        image, start = _pixels(entry), time.perf_counter()
+        height, width = image.shape[:2]
+        scores = probabilities(self.model, image, views, overlap=self.overlap, batch_size=self.sub_batch)
+        seconds = time.perf_counter() - start
+        side = self.model.patch_side
+        patches = 1 if self.model.sees_whole else len(patch_grid(height, width, side, self.overlap))
         logger.info(
             "%s: %d x %d px, %d patches in %d views, %.3f s a patch, peak memory %.2f GB",
             entry.get("file_name", "image"),
-            size[1],
-            size[0],
+            width,
+            height,
             patches,
-            views,
-            seconds / (patches * views),
+            len(views),
+            seconds / (patches * len(views)),
             peak_memory(self.model.device) / 1e9,
         )
+        return scores
 
-    def _on_device(self, images: Sequence[Tensor]) -> Tensor:
+    def _stack(self, images: Sequence[Tensor]) -> Tensor:
         return torch.stack(list(images)).to(self.model.device, torch.float32)
 
-    def _whole(self, entry: Mapping) -> dict:
+    def _whole(self, entry: Entry) -> Entry:
         side = self.model.working_side
-        label = _resized_label(entry["sem_seg"].numpy(), side)
+        label = _resize_label(entry["sem_seg"].numpy(), side)
         return {
             **entry,
             "image": _tensor(resize_square(_pixels(entry), side)),
             "sem_seg": torch.from_numpy(label),
         }
 
+    def _patches(self, entry: Entry) -> Iterator[list[Entry]]:
+        model, side = self.model, self.model.working_side
+        image = pad_image(_pixels(entry), model.patch_side)
+        height, width = image.shape[:2]
+        label = entry["sem_seg"].numpy()
+        missing = ((0, height - label.shape[0]), (0, width - label.shape[1]))
+        label = np.pad(label, missing, constant_values=self.ignore_value)
+        whole = self._whole_contexts(image)
+        grid = patch_grid(height, width, model.patch_side, self.overlap)
+        for first in range(0, len(grid), self.sub_batch):
+            part: list[Entry] = []
+            for patch in grid[first : first + self.sub_batch]:
+                contexts = {} if part else dict(whole)
+                windows = {}
+                for name, factor in model.context_factors.items():
+                    area = context_window(patch, factor) if factor else Window(0, 0, height, width)
+                    if factor:
+                        contexts[name] = _tensor(resize_square(crop_window(image, area), side))
+                    windows[name] = torch.tensor(relative_window(area, patch))
+                pixels = _tensor(resize_square(crop_window(image, patch), side))
+                target = torch.from_numpy(_resize_label(label[patch.rows, patch.columns], side))
+                own = {"image": pixels, "sem_seg": target, "contexts": contexts, "windows": windows}
+                part.append({**entry, **own})
+            yield part
+
     def _whole_contexts(self, image: np.ndarray) -> dict[str, Tensor | ContextFeatures]:
-        """The contexts that are the whole image; encoded already where the encoder does not train."""
+        """Return the contexts that are the whole image, encoded already where the encoder is frozen."""
         names = [name for name, factor in self.model.context_factors.items() if not factor]
         if not names:
             return {}
@@ -132,58 +172,24 @@ class FCtLHead(ClosedSetHead):
         if self.model.spec.context_encoder != "frozen":
             return dict.fromkeys(names, whole)
         with torch.no_grad():
-            return {name: self.model.encode_context(name, self._on_device([whole])) for name in names}
-
-    def _patches(self, entry: Mapping) -> Iterator[list[dict]]:
-        model, side = self.model, self.model.working_side
-        image = pad_image(_pixels(entry), model.patch_side)
-        label = _padded_label(entry["sem_seg"].numpy(), image.shape[:2], self.ignore_value)
-        extent = Window(0, 0, *image.shape[:2])
-        whole = self._whole_contexts(image)
-        patches = []
-        grid = patch_grid(*image.shape[:2], model.patch_side, self.overlap)
-        for patch in grid:
-            contexts, windows = {}, {}
-            for name, factor in model.context_factors.items():
-                area = context_window(patch, factor) if factor else extent
-                if factor:
-                    contexts[name] = _tensor(resize_square(crop_window(image, area), side))
-                elif not patches:
-                    contexts[name] = whole[name]
-                windows[name] = torch.tensor(relative_window(area, patch))
-            target = _resized_label(label[patch.rows, patch.columns], side)
-            patches.append(
-                {
-                    **entry,
-                    "image": _tensor(resize_square(crop_window(image, patch), side)),
-                    "sem_seg": torch.from_numpy(target),
-                    "contexts": contexts,
-                    "windows": windows,
-                }
-            )
-            if len(patches) == self.sub_batch or patch is grid[-1]:
-                yield patches
-                patches = []
+            return {name: self.model.encode_context(name, self._stack([whole])) for name in names}
 
 
-def _pixels(entry: Mapping) -> np.ndarray:
-    """The image of an entry as (H, W, 3) uint8."""
-    return entry["image"].cpu().permute(1, 2, 0).contiguous().numpy().astype(np.uint8, copy=False)
+def _pixels(entry: Entry) -> np.ndarray:
+    """Return the image of an entry as (H, W, 3) uint8."""
+    pixels: np.ndarray = entry["image"].cpu().permute(1, 2, 0).contiguous().numpy()
+    return pixels.astype(np.uint8, copy=False)
 
 
 def _tensor(pixels: np.ndarray) -> Tensor:
     return torch.tensor(pixels).permute(2, 0, 1)
 
 
-def _padded_label(label: np.ndarray, size: tuple[int, int], ignore: int) -> np.ndarray:
-    missing = [(0, want - have) for want, have in zip(size, label.shape, strict=True)]
-    return np.pad(label, missing, constant_values=ignore)
-
-
-def _resized_label(label: np.ndarray, side: int) -> np.ndarray:
-    """A label (H, W) as int64 at side x side, by the nearest pixel."""
+def _resize_label(label: np.ndarray, side: int) -> np.ndarray:
+    """Resize a label (H, W) to side x side by the nearest pixel; int64."""
     if label.shape != (side, side):
-        label = np.asarray(Image.fromarray(label.astype(np.uint8)).resize((side, side), Image.NEAREST))
+        image = Image.fromarray(label.astype(np.uint8))
+        label = np.asarray(image.resize((side, side), Image.Resampling.NEAREST))
     return np.array(label, np.int64)
 
 
@@ -197,15 +203,17 @@ def _fctl_chain(cfg: CfgNode, *_: object) -> list[T.Augmentation]:
 @dataclass(frozen=True)
 class _FCtLMethod(DetectronMethod):
     def check_config(self, cfg: CfgNode, spec: FCtLSpec) -> None:
+        """Check the sub-batch, and the overlap of patches against their side."""
         if cfg.SOLVER.SUB_BATCH < 1:
             raise ConfigError(f"SOLVER.SUB_BATCH must be at least 1; found {cfg.SOLVER.SUB_BATCH}")
         if not 0 <= cfg.INPUT.PATCH_OVERLAP < spec.patch_side:
             raise ConfigError(
-                "0 <= INPUT.PATCH_OVERLAP < MODEL.FCTL.PATCH_SIDE expected; found "
+                "INPUT.PATCH_OVERLAP must be at least 0 and below MODEL.FCTL.PATCH_SIDE; found "
                 f"{cfg.INPUT.PATCH_OVERLAP} and {spec.patch_side}"
             )
 
     def segmenter_options(self, cfg: CfgNode) -> dict[str, Any]:
+        """Use the overlap of patches of the evaluation; a model of whole images has no patches."""
         return {} if cfg.MODEL.FCTL.VIEW == "whole" else {"patch_overlap": cfg.INPUT.PATCH_OVERLAP}
 
 

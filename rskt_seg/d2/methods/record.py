@@ -9,6 +9,7 @@ from detectron2.data import transforms as T
 from torch import nn
 
 from rskt_seg.d2.crops import Sample
+from rskt_seg.d2.typing import DatasetDict
 from rskt_seg.methods.record import NUM_CLASSES, Method
 from rskt_seg.typing import SegmentationModel
 
@@ -22,29 +23,34 @@ IMAGE_LABEL_KEYS = frozenset({"DATASETS.MIN_LABEL_PIXELS"})
 """Keys that methods read which learn from image-level labels, and no others."""
 
 
+SampleReader = Callable[[DatasetDict], Sample]
+"""Reads the image and the label of a dataset dict."""
+
+
 @dataclass(frozen=True)
 class Chain:
     """A sequence of training augmentations, chosen by `INPUT.AUGMENTATION`.
 
     Attributes:
-        build: (configuration, samples of the dataset, reader of a sample) -> augmentations.
+        build: (configuration, dataset dicts, reader of a dict) -> augmentations. Raises `ConfigError` for
+            keys that cannot be used.
         reads: The `INPUT` keys that it reads, besides those that every chain may read.
         uses_masks: Whether it augments masks; methods that learn from image-level labels have none.
     """
 
-    build: Callable[[CfgNode, Sequence[dict[str, Any]], "SampleReader | None"], list[T.Augmentation]]
+    build: Callable[[CfgNode, Sequence[DatasetDict], SampleReader | None], list[T.Augmentation]]
     reads: frozenset[str] = frozenset()
     uses_masks: bool = True
-
-
-SampleReader = Callable[[dict[str, Any]], Sample]
 
 
 class EvaluationPass(NamedTuple):
     """A further pass over the test sets, with results of its own.
 
-    `suffix` ends the names of its results. `wrap` makes the model that answers from the segmentor. `note` is
-    printed with the results; they are then no figures of predictions, and no paper is compared with them.
+    Attributes:
+        suffix: End of the names of its results, such as "_CAM".
+        wrap: (configuration, segmentor) -> the model that is evaluated.
+        note: Printed with the results, which are then no scores of predictions and are not compared with
+            papers; "" for ordinary results.
     """
 
     suffix: str

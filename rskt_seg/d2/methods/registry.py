@@ -11,10 +11,10 @@ from rskt_seg.methods.registry import registered_methods
 
 
 def detectron_methods() -> dict[str, DetectronMethod]:
-    """Return `MODEL.SEM_SEG_HEAD.NAME` -> method, of all registered methods with a Detectron2 side.
+    """Return all registered methods with a Detectron2 side, by `MODEL.SEM_SEG_HEAD.NAME`.
 
     Raises:
-        ConfigError: a method names a Detectron2 side that is none.
+        ConfigError: the Detectron2 side that a method names is no `DetectronMethod` of that method.
     """
     records = [_load(method) for method in registered_methods() if method.detectron2]
     return {record.name: record for record in records}
@@ -44,5 +44,5 @@ def method_of(cfg: CfgNode) -> DetectronMethod:
 
 
 def chains() -> dict[str, Chain]:
-    """Return `INPUT.AUGMENTATION` -> chain, of all methods."""
+    """Return the augmentation chains of all methods, by `INPUT.AUGMENTATION`."""
     return {name: chain for record in detectron_methods().values() for name, chain in record.chains.items()}

@@ -1,6 +1,6 @@
 """RSKT-Seg behind Detectron2."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,10 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor
 
 from rskt_seg.d2.augmentation import PadToMultiple, RandomPhotometricDistortion
-from rskt_seg.d2.heads import Entries, Head, resized
+from rskt_seg.d2.heads import Head, resize_maps
 from rskt_seg.d2.methods.record import Chain, DetectronMethod
 from rskt_seg.d2.methods.rskt_authors_keys import advice
+from rskt_seg.d2.typing import Entries
 from rskt_seg.inference.predict import sliding_scores
 from rskt_seg.methods import rskt
 from rskt_seg.models.rskt import RSKT
@@ -22,7 +23,15 @@ from rskt_seg.windows import sliding_sizes
 
 @SEM_SEG_HEADS_REGISTRY.register()
 class RSKTSegHead(Head):
-    """RSKT-Seg (`rskt_seg.models.rskt.RSKT`), with any vocabulary."""
+    """RSKT-Seg (`rskt_seg.models.rskt.RSKT`), with any vocabulary.
+
+    Args:
+        model: The plain model.
+        ignore_value: Id of target pixels that the loss ignores.
+        sliding_window: Whether to average the scores of overlapping windows and one global view.
+    """
+
+    model: RSKT
 
     @configurable
     def __init__(self, *, model: RSKT, ignore_value: int = 255, sliding_window: bool = False) -> None:
@@ -30,38 +39,36 @@ class RSKTSegHead(Head):
         self.sliding_window = sliding_window
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec] | None = None) -> dict:
-        """As `Head.from_config`."""
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec] | None = None) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
         return super().from_config(cfg, input_shape) | {"sliding_window": cfg.TEST.SLIDING_WINDOW}
 
     def losses(self, entries: Entries, vocabulary: Sequence[str]) -> dict[str, Tensor]:
-        """Named scalars for images and targets, all targets of one size."""
+        """Return named scalars for images and targets, all targets of one size."""
         targets = self.targets(entries)
         output = self.model(self.images(entries), vocabulary)
         return self.model.losses(output, targets, self.ignore_value)
 
     def forward(self, entries: Entries, vocabulary: Sequence[str]) -> list[Tensor]:
-        """Scores (T, height, width) in 0..1 of each entry; with `sliding_window` the mean of overlapping
-        windows and one global view."""
+        """Return scores (T, height, width) in 0..1 of each entry, at the size of its image file.
+
+        With published padding the score map of a whole image is first cut to the size of the image fed,
+        which matters only where a side of the image is smaller than the map. The published evaluation does
+        so, to remove a padding that the map does not have.
+        """
         images = self.images(entries)
         if self.sliding_window:
             tile, square = sliding_sizes(self.model.working_side)
             maps = [sliding_scores(self.model, x, vocabulary, tile=tile, square=square) for x in images]
         else:
-            maps = self.model.scores(self.model(images, vocabulary))
-        return [self._at_source(*each) for each in zip(maps, images, entries, strict=True)]
-
-    def _at_source(self, scores: Tensor, image: Tensor, entry: Mapping) -> Tensor:
-        """The score map at the size of the source image.
-
-        With published padding the map itself is first cut to the size of the image fed, which bites only
-        where a side of the image is smaller than the map. The published evaluation does so, to remove a
-        padding that the map does not have.
-        """
-        height, width = image.shape[1:]
-        if self.model.spec.padding == "published" and not self.sliding_window:
-            scores = scores[:, :height, :width]
-        return resized(scores, (entry.get("height", height), entry.get("width", width)))
+            maps = list(self.model.scores(self.model(images, vocabulary)))
+        cuts = self.model.spec.padding == "published" and not self.sliding_window
+        results = []
+        for scores, image, entry in zip(maps, images, entries, strict=True):
+            height, width = image.shape[1:]
+            fed = scores[:, :height, :width] if cuts else scores
+            results.append(resize_maps(fed, (entry.get("height", height), entry.get("width", width))))
+        return results
 
 
 def _ovrsis_chain(cfg: CfgNode, *_: object) -> list[T.Augmentation]:
@@ -95,12 +102,15 @@ _CHAIN_KEYS = (
 @dataclass(frozen=True)
 class _RSKTMethod(DetectronMethod):
     def advice(self, key: str) -> str | None:
+        """Know the keys of the authors' YAML files."""
         return advice(key)
 
     def learning_rate_factors(self, cfg: CfgNode) -> Iterable[tuple[str, float]]:
+        """Slow down CLIP, as published; the other encoders that train have the rate of the model."""
         return (("clip.", cfg.SOLVER.CLIP_MULTIPLIER),)
 
     def segmenter_options(self, cfg: CfgNode) -> dict[str, Any]:
+        """Resize images as the evaluation does."""
         return {"short_side": cfg.INPUT.MIN_SIZE_TEST, "max_side": cfg.INPUT.MAX_SIZE_TEST}
 
     def evaluation_options(self, cfg: CfgNode) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The keys of the RSKT-Seg authors' YAML files and what stands for each of them here."""
+"""Keys of the YAML files of RSKT-Seg's authors, and the keys of this project that replace them."""
 
 _VOCABULARY = "none here: the class names come with the datasets of DATASETS.TRAIN and DATASETS.TEST"
 _COMPUTED = "none here: the width follows from the encoder"
@@ -59,11 +59,11 @@ _OTHERS = {
     "SOLVER.BACKBONE_MULTIPLIER": "none here: no published parameter was matched by it",
 }
 AUTHORS_KEYS: dict[str, str] = {f"MODEL.SEM_SEG_HEAD.{key}": ours for key, ours in _HEAD.items()} | _OTHERS
-"""Full key name -> our key, or why there is none."""
+"""Full name of a key of the authors -> the key to use instead, or why there is none."""
 
 
 def advice(key: str) -> str | None:
-    """What to use instead of an authors' key; None for any other key."""
+    """Return what to use instead of a key of the authors; None for any other key."""
     if key.startswith("MODEL.SWIN."):
         return _UNREAD
     return AUTHORS_KEYS.get(key)

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from rskt_seg.d2.augmentation import RandomCropOrFill, RandomQuarterTurn, RandomScaleBetween
 from rskt_seg.d2.chains import check_probability, crop_size
 from rskt_seg.d2.datasets import with_labels_of_image
-from rskt_seg.d2.heads import ClosedSetHead, Entries
+from rskt_seg.d2.heads import ClosedSetHead
 from rskt_seg.d2.methods.record import Chain, DetectronMethod, EvaluationPass
-from rskt_seg.d2.segmentor import RSSegmentor, unwrapped
+from rskt_seg.d2.segmentor import unwrapped
 from rskt_seg.d2.specs import model_spec
+from rskt_seg.d2.typing import DatasetDict, Entries, Entry
 from rskt_seg.encoders.presets import CLIP_PIXEL_MEAN
 from rskt_seg.encoders.text import build_tokenizer
 from rskt_seg.errors import ConfigError, DatasetError, ImageReadError
@@ -40,11 +41,20 @@ CAM_NOTE = "CAMs, given image-level labels (of the truth, or the dataset's own):
 
 @SEM_SEG_HEADS_REGISTRY.register()
 class PriorWSSSHead(ClosedSetHead):
-    """The weakly supervised method (`rskt_seg.models.wsss.PriorWSSS`), learnt from image-level labels.
+    """The weakly supervised method (`rskt_seg.models.wsss.PriorWSSS`), trained on image-level labels.
 
-    `tile`, `tile_overlap` (px): how images larger than a tile are evaluated. `scales`, `flip`: which copies
-    of a tile are averaged; `crf`: dense CRF after them.
+    Args:
+        model: The plain model.
+        ignore_value: Id of target pixels that the loss ignores.
+        views: The views of a tile that test-time augmentation averages.
+        tile: Side (px) of the tiles in which larger images are evaluated.
+        tile_overlap: Overlap (px) of neighbouring tiles.
+        scales: Factors at which a tile is seen; the logits are averaged.
+        flip: Whether each of them is also seen mirrored.
+        crf: Whether a dense CRF refines the scores.
     """
+
+    model: PriorWSSS
 
     @configurable
     def __init__(
@@ -66,25 +76,17 @@ class PriorWSSSHead(ClosedSetHead):
         self.scales, self.flip, self.crf = tuple(scales), flip, crf
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec] | None = None) -> dict:
-        """As `ClosedSetHead.from_config`."""
-        test = cfg.TEST
-        tiles = {"tile": test.TILE, "tile_overlap": test.TILE_OVERLAP}
-        return (
-            super().from_config(cfg, input_shape)
-            | tiles
-            | {
-                "scales": test.SCALES,
-                "flip": test.SCALES_FLIP,
-                "crf": test.CRF,
-            }
-        )
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec] | None = None) -> dict[str, Any]:
+        """Return the arguments of the constructor."""
+        return super().from_config(cfg, input_shape) | _inference_options(cfg)
 
     def present(self, entries: Entries) -> Tensor:
-        """Which of the T foreground classes each entry's `image_labels` (ids) name, (B, T) bool.
+        """Return which of the T foreground classes are in `image_labels` (ids) of each entry, (B, T) bool.
 
-        The id of the background says nothing and is left out. Raises `DatasetError` for an entry without
-        image-level labels, and for an id of no class.
+        The id of the background carries no information and is skipped.
+
+        Raises:
+            DatasetError: an entry has no image-level labels, or an id of no class.
         """
         channels = {id_: channel for channel, id_ in enumerate(self.model.channel_ids[1:])}
         known = set(range(len(self.model.class_names)))
@@ -100,7 +102,10 @@ class PriorWSSSHead(ClosedSetHead):
         return present.to(self.model.device)
 
     def losses(self, entries: Entries, vocabulary: Sequence[str]) -> dict[str, Tensor]:
-        """Named scalars for images of one size with `image_labels` and, where padded, `valid` (H, W) bool."""
+        """Return named scalars for images of one size, by the pseudo labels of the current model.
+
+        The entries have `image_labels` and, where the images are padded, `valid` (H, W) bool.
+        """
         self.check_classes(vocabulary)
         images, present = self.images(entries), self.present(entries)
         valid = None
@@ -111,17 +116,26 @@ class PriorWSSSHead(ClosedSetHead):
         maps = cams.final.unflatten(2, output.evidence.grid)
         return self.model.losses(output, self.model.pseudo_labels(images, maps, present, valid))
 
-    def probabilities(self, entry: Mapping, views: Sequence[View]) -> Tensor:
-        """Scores (K, H, W) in 0..1 of one image at the size at which it is given."""
-        tiles = {"tile": self.tile, "overlap": self.tile_overlap, "crf": self.crf}
-        seen = {"scales": self.scales, "flip": self.flip, "views": views}
-        return scaled_scores(self.model, entry["image"], **tiles, **seen)
+    def probabilities(self, entry: Entry, views: Sequence[View]) -> Tensor:
+        """Return scores (K, H, W) in 0..1 of one image, at the size of `entry["image"]`."""
+        return scaled_scores(
+            self.model,
+            entry["image"],
+            tile=self.tile,
+            overlap=self.tile_overlap,
+            crf=self.crf,
+            scales=self.scales,
+            flip=self.flip,
+            views=views,
+        )
 
-    def cam_labels(self, entry: Mapping) -> Tensor:
-        """What the CAMs say of one image whose `image_labels` are known: ids (height, width), 255 none.
+    def cam_labels(self, entry: Entry) -> Tensor:
+        """Return the labels (height, width) that CAMs give one image with `image_labels`; 255: none.
 
-        The mean over scales and mirrored copies, refined by pixels (the paper, section 4.2). Raises
-        `ConfigError` for an image larger than a tile: the labels of the whole say nothing of its tiles.
+        The CAMs are the mean over scales and mirrored copies, refined by pixels (the paper, section 4.2).
+
+        Raises:
+            ConfigError: the image is larger than a tile; the labels of the whole do not hold for its tiles.
         """
         if max(entry["image"].shape[1:]) > self.tile:
             raise ConfigError(
@@ -142,46 +156,65 @@ class PriorWSSSHead(ClosedSetHead):
 
 
 class SegmentorCams(nn.Module):
-    """An `RSSegmentor` with this head, which answers by its CAMs for image-level labels."""
+    """A model that answers by the CAMs for the image-level labels of its inputs.
 
-    def __init__(self, segmentor: RSSegmentor, min_pixels: int = 1) -> None:
-        """`min_pixels` as in `with_image_labels`."""
+    Args:
+        head: The head whose CAMs they are.
+        min_pixels: Least number of pixels of a class in a mask that stands in for labels; see
+            `with_image_labels`.
+    """
+
+    def __init__(self, head: PriorWSSSHead, min_pixels: int = 1) -> None:
         super().__init__()
-        self.segmentor = segmentor
+        self.head = head
         self.min_pixels = min_pixels
 
     @classmethod
     def from_config(cls, cfg: CfgNode, model: nn.Module) -> Self:
-        """From a segmentor, which may be wrapped for distributed training."""
-        return cls(unwrapped(model), cfg.DATASETS.MIN_LABEL_PIXELS)
+        """Build it from a segmentor, which may be wrapped for distributed training."""
+        head = unwrapped(model).sem_seg_head
+        if not isinstance(head, PriorWSSSHead):
+            raise TypeError(f"CAMs need the head PriorWSSSHead; found {type(head).__name__}")
+        return cls(head, cfg.DATASETS.MIN_LABEL_PIXELS)
 
-    def forward(self, batched_inputs: Entries) -> list[dict[str, Tensor]]:
-        """Inputs as `RSSegmentor`, with `image_labels` or else a mask to take them from.
+    def forward(self, batched_inputs: Sequence[DatasetDict]) -> list[dict[str, Tensor]]:
+        """Return `{"labels": (height, width)}` for each input: class ids, 255 none.
 
-        Returns for each `{"labels": (height, width)}`, 255 none. Raises as `with_image_labels`.
+        Args:
+            batched_inputs: As those of `RSSegmentor`, with `image_labels` or else a mask to take them from.
+
+        Raises:
+            DatasetError: an input has neither.
+            LabelError: a mask cannot be used.
         """
-        head = self.segmentor.sem_seg_head
         entries = [with_labels_of_image(entry, self.min_pixels) for entry in batched_inputs]
-        return [{"labels": head.cam_labels(entry)} for entry in entries]
+        return [{"labels": self.head.cam_labels(entry)} for entry in entries]
+
+
+def _inference_options(cfg: CfgNode) -> dict[str, Any]:
+    test = cfg.TEST
+    return {
+        "tile": test.TILE,
+        "tile_overlap": test.TILE_OVERLAP,
+        "scales": test.SCALES,
+        "flip": test.SCALES_FLIP,
+        "crf": test.CRF,
+    }
 
 
 def _wsss_chain(cfg: CfgNode, *_: object) -> list[T.Augmentation]:
     if not cfg.INPUT.CROP.ENABLED:
         raise ConfigError("INPUT.AUGMENTATION wsss needs crops of one size: set INPUT.CROP.ENABLED True")
+    bounds = tuple(cfg.INPUT.SCALE_RANGE)
+    if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1]:
+        raise ConfigError(f"INPUT.SCALE_RANGE must be two factors above 0, ascending; found {bounds}")
     return [
-        RandomScaleBetween(*_scale_range(cfg)),
+        RandomScaleBetween(*bounds),
         T.RandomFlip(check_probability("HFLIP", cfg.INPUT.HFLIP), horizontal=True, vertical=False),
         T.RandomFlip(check_probability("VFLIP", cfg.INPUT.VFLIP), horizontal=False, vertical=True),
         RandomQuarterTurn(check_probability("ROTATE90", cfg.INPUT.ROTATE90)),
         RandomCropOrFill(crop_size(cfg), _MEAN_COLOR, cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE),
     ]
-
-
-def _scale_range(cfg: CfgNode) -> tuple[float, float]:
-    bounds = tuple(cfg.INPUT.SCALE_RANGE)
-    if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1]:
-        raise ConfigError(f"INPUT.SCALE_RANGE must be two factors above 0, ascending; found {bounds}")
-    return bounds
 
 
 _CHAIN_KEYS = ("SCALE_RANGE", "HFLIP", "VFLIP", "ROTATE90", "CROP.ENABLED")
@@ -190,13 +223,14 @@ _CHAIN_KEYS = ("SCALE_RANGE", "HFLIP", "VFLIP", "ROTATE90", "CROP.ENABLED")
 @dataclass(frozen=True)
 class _PriorWSSSMethod(DetectronMethod):
     def check_config(self, cfg: CfgNode, spec: PriorWSSSSpec) -> None:
+        """Check the scales, and that the ignored id is that of pseudo labels."""
         scales = cfg.TEST.SCALES
         if not scales or not all(isinstance(scale, int | float) for scale in scales) or min(scales) <= 0:
             raise ConfigError(f"TEST.SCALES must be one or more factors above 0; found {tuple(scales)}")
         if cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE != IGNORE_LABEL:
             raise ConfigError(
-                f"MODEL.SEM_SEG_HEAD.IGNORE_VALUE must be {IGNORE_LABEL} with {self.name}, which ignores "
-                f"that id in pseudo labels; found {cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE}"
+                f"MODEL.SEM_SEG_HEAD.IGNORE_VALUE must be {IGNORE_LABEL} with {self.name}, the ignored id of "
+                f"pseudo labels; found {cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE}"
             )
 
     def check_training_data(self, cfg: CfgNode, class_names: Sequence[str]) -> None:
@@ -208,12 +242,13 @@ class _PriorWSSSMethod(DetectronMethod):
         different = len(set(described.descriptions))
         if spec.tpe and different < spec.clusters:
             raise ConfigError(
-                f"MODEL.WSSS.CLUSTERS {spec.clusters} needs as many different descriptions; found {different}"
+                f"MODEL.WSSS.CLUSTERS {spec.clusters} needs at least {spec.clusters} different descriptions; "
+                f"found {different}: lower it, or add descriptions"
             )
         check_tokens(described, build_tokenizer(CLIP_PRESETS[spec.encoder].text))
 
     def check_test_data(self, cfg: CfgNode, name: str, entries: Sequence[Mapping[str, Any]]) -> None:
-        """CAMs are scored on images of at most a tile; better said before a training than after it."""
+        """Check that CAMs, if they are scored, are scored on images of at most a tile."""
         for entry in entries if cfg.TEST.CAM else ():
             try:
                 with Image.open(entry["file_name"]) as image:
@@ -227,28 +262,24 @@ class _PriorWSSSMethod(DetectronMethod):
                 )
 
     def background(self, cfg: CfgNode, class_names: Sequence[str]) -> int | None:
+        """Find the class that is called `MODEL.WSSS.BACKGROUND`."""
         return find_channels(class_names, cfg.MODEL.WSSS.BACKGROUND).background
 
     def finish_start(self, model: SegmentationModel, cfg: CfgNode) -> None:
-        """Encode the classes by the CLIP that has just been loaded."""
+        """Encode the class texts by the CLIP that has just been loaded; the cache is in `OUTPUT_DIR`."""
         cast(PriorWSSS, model).encode_classes(Path(cfg.OUTPUT_DIR))
 
     def evaluation_passes(self, cfg: CfgNode) -> Sequence[EvaluationPass]:
+        """Score the CAMs with `TEST.CAM`."""
         return (EvaluationPass("_CAM", SegmentorCams.from_config, CAM_NOTE),) if cfg.TEST.CAM else ()
 
     def segmenter_options(self, cfg: CfgNode) -> dict[str, Any]:
-        test = cfg.TEST
-        return {
-            "tile": test.TILE,
-            "tile_overlap": test.TILE_OVERLAP,
-            "scales": test.SCALES,
-            "flip": test.SCALES_FLIP,
-            "crf": test.CRF,
-        }
+        """See images as the evaluation does."""
+        return _inference_options(cfg)
 
     @property
     def allows_tf32(self) -> bool:
-        """False: refinement compares sums of many terms."""
+        """Return False, because the refinement compares sums of many terms."""
         return False
 
 
@@ -258,13 +289,7 @@ PRIOR_WSSS = _PriorWSSSMethod(
     section="WSSS",
     chain="wsss",
     chains={
-        "wsss": Chain(
-            _wsss_chain,
-            reads=frozenset(
-                f"INPUT.{key}" for key in ("SCALE_RANGE", "HFLIP", "VFLIP", "ROTATE90", "CROP.ENABLED")
-            ),
-            uses_masks=False,
-        )
+        "wsss": Chain(_wsss_chain, reads=frozenset(f"INPUT.{key}" for key in _CHAIN_KEYS), uses_masks=False)
     },
     keys={
         # Scales of an image whose logits are averaged, each also mirrored with SCALES_FLIP.

@@ -59,7 +59,7 @@ class TestHead:
         assert not torch.equal(one, more) and not torch.equal(one, unflipped)
 
     def test_cams_name_only_the_classes_of_the_image(self):
-        model = SegmentorCams(segmentor())
+        model = SegmentorCams(segmentor().sem_seg_head)
         with evaluating(model):
             labels = model([entry(0, 40, 36, image_labels=(0, 4, 7), height=20, width=18)])[0]["labels"]
         assert labels.shape == (20, 18) and set(labels.unique().tolist()) <= {0, 4, 7}
