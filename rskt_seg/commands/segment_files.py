@@ -149,9 +149,13 @@ def _write_explanation(
     base: Path, name: str, segmenter: Segmenter, scene: _Scene, options: SegmentOptions
 ) -> None:
     explanation = find_explanation(segmenter.model, name)
-    request = {"at": options.at, "present": options.present, "truth": scene.truth}
-    taken = {field: value for field, value in request.items() if field in explanation.takes}
-    result = segmenter.explain(name, scene.image, **taken)
+    result = segmenter.explain(
+        name,
+        scene.image,
+        at=options.at if "at" in explanation.takes else None,
+        present=options.present if "present" in explanation.takes else None,
+        truth=scene.truth if "truth" in explanation.takes else None,
+    )
     if report := explanation.report(result):
         message, is_warning = report
         logger.log(logging.WARNING if is_warning else logging.INFO, "%s: %s", scene.path, message)

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
-from torch import nn
 
 from rskt_seg.checkpoints.fetch import UNKNOWN, Finding, fetch, sha256_of, verify
 from rskt_seg.checkpoints.files import read_weights
@@ -30,6 +29,7 @@ from rskt_seg.commands.entry import command_parser, echo, run
 from rskt_seg.errors import CheckpointError, ConfigError, WeightsNotFoundError
 from rskt_seg.methods import create_model, find_preset, model_names
 from rskt_seg.methods.export import check_target, export_encoder, export_model, kind_of
+from rskt_seg.typing import SegmentationModel
 
 PROGRAM = "rskt-seg weights"
 
@@ -198,7 +198,7 @@ def convert_weights(args: argparse.Namespace, rows: Sequence[Weights]) -> int:
     return 0
 
 
-def _model_of(args: argparse.Namespace, stated: Mapping[str, Any] | None) -> nn.Module:
+def _model_of(args: argparse.Namespace, stated: Mapping[str, Any] | None) -> SegmentationModel:
     """Build the model of a checkpoint, from the flags or from the options that it states."""
     if args.model:
         return create_model(args.model, **dict(map(_option, args.options)))
