@@ -137,3 +137,52 @@ def test_importing_the_package_loads_no_heavy_library():
     code = f"import sys, rskt_seg; loaded = {heavy} & set(sys.modules); assert not loaded, loaded"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+NAMES_OF_DATA = "names of registered data and of protocols, which users write; they say what the data are"
+MAY_NAME_A_METHOD = {
+    "methods/builtin.py": "the list of the built-in methods",
+    "models/__init__.py": "exports the models of all methods",
+    "commands/knowledge.py": "a command for the description files of one method",
+    "data/catalog.py": NAMES_OF_DATA,
+    "data/class_sets.py": NAMES_OF_DATA,
+    "data/convert.py": NAMES_OF_DATA,
+    "data/preparation/closed_set.py": NAMES_OF_DATA,
+    "data/preparation/recipes.py": NAMES_OF_DATA,
+    "metrics/protocols.py": NAMES_OF_DATA,
+}
+OWN = re.compile(rf"(models|methods)/({'|'.join(sorted(METHODS))})/|d2/methods/({'|'.join(sorted(METHODS))})")
+
+
+def words_of_code(tree):
+    """Every name, attribute, import and string of a module, docstrings aside."""
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=word) | ast.Attribute(attr=word) | ast.alias(name=word):
+                yield word
+            case ast.ImportFrom(module=word) | ast.FunctionDef(name=word) | ast.ClassDef(name=word):
+                yield word
+            case ast.Constant(value=str(word)) if id(node) not in docstrings:
+                yield word
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_generic_code_names_no_method(path):
+    if OWN.match(relative(path)) or relative(path).startswith("synthetic/"):
+        return
+    own_name = re.compile(r"rskt[_-]seg|RSKTSegError")
+    words = (own_name.sub("", word) for word in words_of_code(ast.parse(path.read_text())))
+    named = sorted({word for word in words if re.search("|".join(METHODS), word, re.IGNORECASE)})
+    if relative(path) in MAY_NAME_A_METHOD:
+        assert named, "the exception has no use any more"
+    else:
+        assert not named, f"{relative(path)} names a method: {named}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_no_model_is_probed_for_what_it_has(path):
+    allowed = {"d2/compat.py"}  # what differs between releases of Detectron2 and Pillow
+    calls = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+    probes = [node for node in calls if isinstance(node.func, ast.Name) and node.func.id == "hasattr"]
+    assert not probes or relative(path) in allowed, f"{relative(path)} probes with hasattr"

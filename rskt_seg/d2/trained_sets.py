@@ -8,12 +8,10 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
 from rskt_seg.checkpoints.files import read_weights
+from rskt_seg.data.catalog import image_parts, image_source
 from rskt_seg.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
-
-_KINDS = {"", "8c", "padded", "fctl"}
-"""Words of a split's name that tell the format of its labels, not which images it has."""
 
 
 class TrainedSet(NamedTuple):
@@ -61,8 +59,8 @@ class TrainedSet(NamedTuple):
     def holds_images_of(self, test: str) -> bool:
         """Return whether it has images of the set registered as `test`, by dataset and split of both."""
         other = TrainedSet.registered(test)
-        same = _image_source(other.dataset) == _image_source(self.dataset)
-        parts = [set(each.split.split("_")) - _KINDS for each in (other, self)]
+        same = image_source(other.dataset) == image_source(self.dataset)
+        parts = [image_parts(each.split) for each in (other, self)]
         shared = "all" in parts[0] | parts[1] or not parts[0].isdisjoint(parts[1])
         return test == self.name or (same and shared)
 
@@ -98,8 +96,3 @@ def trained_sets(cfg: CfgNode, weights: str) -> tuple[TrainedSet, ...]:
             ", ".join(cfg.DATASETS.TRAIN) or "empty",
         )
     return stated or sets_to_train(cfg)
-
-
-def _image_source(dataset: str) -> str:
-    """Return the dataset that the images of `dataset` come from, whatever crops they are."""
-    return dataset.removesuffix("_geoseg").removesuffix("_wsss")

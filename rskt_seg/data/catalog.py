@@ -223,6 +223,20 @@ closed-set methods, GeoSeg and BiCoR-Seg (`*_geoseg_*`) and FCtL (`deepglobe_*`,
 weakly supervised method (`*_wsss_*`)."""
 
 
+_LABEL_FORMATS = {"", "8c", "padded", "fctl"}
+"""Words of a split's name that tell the format of its labels, not which images it has."""
+
+
+def image_source(dataset: str) -> str:
+    """Return the dataset that the images of `dataset` come from, whatever crops they are."""
+    return dataset.removesuffix("_geoseg").removesuffix("_wsss")
+
+
+def image_parts(split: str) -> frozenset[str]:
+    """Return the parts of its dataset that a split has the images of, such as "train" and "val"."""
+    return frozenset(split.split("_")) - _LABEL_FORMATS
+
+
 def find_split(name: str, splits: Iterable[Split] = SPLITS) -> Split:
     """Return the split called `name`.
 
