@@ -20,19 +20,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tabulate import tabulate
-from torch import nn
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from rskt_seg.zoo import MODELS, create_model  # noqa: E402
-
 from rskt_seg.checkpoints.fetch import UNKNOWN, Finding, fetch, sha256_of, verify  # noqa: E402
 from rskt_seg.checkpoints.files import read_weights  # noqa: E402
-from rskt_seg.checkpoints.manifest import FOLDER, KEYS, MANIFEST, Weights, by_file, by_name  # noqa: E402
+from rskt_seg.checkpoints.manifest import FOLDER, Weights, by_file, by_name, config_key  # noqa: E402
 from rskt_seg.commands.entry import run  # noqa: E402
 from rskt_seg.errors import CheckpointError, ConfigError, WeightsNotFoundError  # noqa: E402
+from rskt_seg.methods import create_model, model_names, registered_methods  # noqa: E402
 from rskt_seg.methods.export import check_target, export_encoder, export_model, kind_of  # noqa: E402
+from rskt_seg.methods.weights import manifest  # noqa: E402
+from rskt_seg.typing import SegmentationModel  # noqa: E402
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -100,7 +100,7 @@ def _details(row: Weights, found: Finding) -> str:
         return str(value) if value is not None else f"unknown: {row.unknown[field]}"
 
     lines = {
-        "role": f"{row.role} ({KEYS[row.role]})",
+        "role": f"{row.role} ({row.config_key})",
         "file": f"{found.path}: {found.text}",
         "source": row.url or (f"{row.file} of the hub repository {row.hub}" if row.hub else row.by_hand),
         "page": row.page,
@@ -140,9 +140,9 @@ def _of_configuration(config: str, rows: Sequence[Weights]) -> list[tuple[Weight
     from rskt_seg.d2.weights import encoder_sources
 
     cfg = load_config(config)
-    encoders = {KEYS[role]: source for role, source in encoder_sources(cfg).items()}
+    encoders = {config_key(role): source for role, source in encoder_sources(cfg).items()}
     wanted = []
-    for key, source in ({KEYS["model"]: cfg.MODEL.WEIGHTS} if cfg.MODEL.WEIGHTS else encoders).items():
+    for key, source in ({"MODEL.WEIGHTS": cfg.MODEL.WEIGHTS} if cfg.MODEL.WEIGHTS else encoders).items():
         row = by_file(source, rows)
         if row is None:
             print(f"{key} {source or '(empty)'}: not a file of the manifest, nothing to fetch")
@@ -189,19 +189,20 @@ def convert_weights(args: argparse.Namespace, rows: Sequence[Weights]) -> int:
     return 0
 
 
-def _model_of(args: argparse.Namespace, stated: dict | None) -> nn.Module:
+def _model_of(args: argparse.Namespace, stated: dict | None) -> SegmentationModel:
     """The model that a checkpoint belongs to: as asked for, else as it states itself."""
     if args.model:
         return create_model(args.model, **dict(map(_option, args.options)))
     if args.options:
-        raise ConfigError(f"--options needs --model, one of {', '.join(MODELS)}")
+        raise ConfigError(f"--options needs --model, one of {', '.join(model_names())}")
     if stated is None:
         raise ConfigError(
-            f"{args.source} does not state the options of its model: give --model ({', '.join(MODELS)}) and "
-            "--options; those of the published ones are in `list rskt-vitb-dlrsd` and its neighbours"
+            f"{args.source} does not state the options of its model: give --model "
+            f"({', '.join(model_names())}) and --options; those of the published ones are in "
+            "`list rskt-vitb-dlrsd` and its neighbours"
         )
     # Every option is stated, that of the encoder too: any name of the method will do.
-    names = [name for name, entry in MODELS.items() if set(stated) == set(entry.known)]
+    names = [next(iter(m.presets)) for m in registered_methods() if set(stated) == set(m.options)]
     if not names:
         raise ConfigError(f"{args.source} states options that no model has: {', '.join(stated)}")
     return create_model(names[0], **{k: tuple(v) if isinstance(v, list) else v for k, v in stated.items()})
@@ -230,9 +231,9 @@ COMMANDS = {
 }
 
 
-def main(argv: Sequence[str] | None = None, rows: Sequence[Weights] = MANIFEST) -> int:
+def main(argv: Sequence[str] | None = None, rows: Sequence[Weights] | None = None) -> int:
     args = arguments(argv)
-    return COMMANDS[args.command](args, rows)
+    return COMMANDS[args.command](args, manifest() if rows is None else rows)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from rskt_seg.inference.strategies import PatchContextStrategy
 from rskt_seg.methods.fctl.checkpoint import ENCODERS, FCtLLayout
 from rskt_seg.methods.fctl.explanations import CONTEXT_MAPS
 from rskt_seg.methods.fctl.references import reference
+from rskt_seg.methods.fctl.weights import WEIGHTS
 from rskt_seg.methods.record import Method
 from rskt_seg.models.fctl import FCtL, FCtLSpec
 
@@ -24,5 +25,6 @@ FCTL = Method(
     encoders=ENCODERS,
     explanations={"context_maps": CONTEXT_MAPS},
     reference=reference,
+    weights=WEIGHTS,
     detectron2="rskt_seg.d2.methods.fctl:FCTL",
 )
