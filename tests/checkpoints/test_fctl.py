@@ -7,7 +7,7 @@ import torch
 
 from rskt_seg.checkpoints.rules import LoadReport, convert
 from rskt_seg.errors import CheckpointError
-from rskt_seg.methods import load_checkpoint, load_encoder
+from rskt_seg.methods import create_model, load_checkpoint, load_encoder
 from rskt_seg.methods.fctl.checkpoint import FCtLLayout, merge_aliases, rules_for
 from rskt_seg.models.fctl import FCtL, FCtLSpec
 from tests.parity.fctl_fill import LAYOUTS
@@ -339,12 +339,12 @@ def test_the_common_entries_know_published_files_own_names_and_encoders(tmp_path
     model = build(3)
     load_checkpoint(model, {f"sem_seg_head.model.{k}": v for k, v in trained.state_dict().items()})
     assert_same(trained, model)
-    with pytest.raises(CheckpointError, match="have no place; leave them out"):
+    with pytest.raises(CheckpointError, match="would not be read; leave them out"):
         load_checkpoint(model, trained.state_dict(), encoders(trained))
     with pytest.raises(CheckpointError, match="trained on 3 classes, this model has 5"):
         load_checkpoint(build(2, num_classes=5), trained.state_dict())
-    with pytest.raises(CheckpointError, match="holds an FCtL, this model is none"):
-        load_checkpoint(torch.nn.Linear(2, 2), published(trained))
+    with pytest.raises(CheckpointError, match="published checkpoint of FCtL, the model is one of BiCoR"):
+        load_checkpoint(create_model("bicor_tiny", 3), published(trained))
     other = build(4, encoder="mit_tiny")
     load_encoder(model := build(5, encoder="mit_tiny"), "large", hub_names(other.encoder.state_dict()))
     assert_same(other.encoder, model.context_encoders["large"])
