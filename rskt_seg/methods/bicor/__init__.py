@@ -1,4 +1,4 @@
-"""BiCoR-Seg: closed sets, by class embeddings and pixel features that refine each other."""
+"""BiCoR-Seg: closed-set segmentation with class embeddings and pixel features that refine each other."""
 
 from rskt_seg.inference.strategies import TiledStrategy
 from rskt_seg.methods.bicor.checkpoint import ENCODERS, BiCoRLayout

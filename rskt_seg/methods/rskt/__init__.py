@@ -1,4 +1,4 @@
-"""RSKT-Seg: open vocabularies, by CLIP in four rotations, RS-DINO and RemoteCLIP."""
+"""RSKT-Seg: open-vocabulary segmentation with CLIP in four rotations, RS-DINO and RemoteCLIP."""
 
 from rskt_seg.inference.strategies import WholeImageStrategy
 from rskt_seg.methods.record import Method
