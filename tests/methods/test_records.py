@@ -3,6 +3,7 @@
 import inspect
 import re
 from dataclasses import MISSING, FrozenInstanceError, fields
+from pathlib import Path
 
 import pytest
 import torch
@@ -125,3 +126,27 @@ def test_the_typed_options_of_the_segmenter_are_those_of_the_strategies():
     strategies = {method.strategy for method in METHODS}
     own = {option.name for strategy in strategies for option in fields(strategy)[2:]}
     assert set(SegmenterOptions.__annotations__) == own
+
+
+PACKAGE = Path(rskt_seg.__file__).parent
+GENERIC = sorted(
+    path
+    for pattern in (
+        "segmenter.py",
+        "typing.py",
+        "checkpoints/*.py",
+        "methods/*.py",
+        "inference/strategies/*.py",
+    )
+    for path in PACKAGE.glob(pattern)
+    if path.name != "builtin.py"
+)
+
+
+@pytest.mark.parametrize("path", GENERIC, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_generic_files_name_no_method(path):
+    words = {word for m in METHODS for word in (m.name, m.title, m.model.__name__, *m.presets)}
+    # The package and its console command have the name of one of them.
+    text = re.sub(r"rskt[_-]seg\b", "", path.read_text())
+    found = [word for word in sorted(words) if re.search(rf"\b{re.escape(word)}\b", text)]
+    assert not found, f"{path.name} names {', '.join(found)}: put it into the record of the method"
