@@ -1,4 +1,4 @@
-"""Segment an image file or array: what most users call."""
+"""`Segmenter`: segmentation of image files and arrays of any size, with any model."""
 
 import os
 from collections.abc import Sequence
@@ -30,16 +30,23 @@ from rskt_seg.typing import SegmentationModel
 from rskt_seg.vocabulary import Vocabulary
 
 ImageSource = str | os.PathLike[str] | np.ndarray | RasterImage
-"""An image file, an (H, W, 3) or (H, W) uint8 array, or what `rskt_seg.geo.read_image` returned."""
+"""An image file, an (H, W, 3) or (H, W) uint8 array, or the result of `rskt_seg.geo.read_image`."""
 
 
 class SegmenterOptions(WholeImageOptions, TiledOptions, PatchContextOptions, MultiScaleOptions, total=False):
-    """Options of `Segmenter`: each strategy reads its own."""
+    """Options of `Segmenter`: those of all strategies in `rskt_seg.inference.strategies`."""
 
 
 @dataclass(frozen=True)
 class ClassArea:
-    """What a class covers: pixels, their share of the valid ones (0..1), square metres if known."""
+    """Area of a class in an image.
+
+    Attributes:
+        name: Name of the class.
+        pixels: Number of pixels.
+        share: Share of the valid pixels, 0..1.
+        square_metres: Area on the ground in the plane of the map; None if unknown.
+    """
 
     name: str
     pixels: int
@@ -49,17 +56,17 @@ class ClassArea:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """The result for one image of H x W pixels and T classes.
+    """Result for one image of H x W pixels and T classes.
 
     Attributes:
         labels: (H, W) class ids, uint8 with 255 where the image is not valid (uint16 with 65535 for more
             than 255 classes).
         class_names: T names; id t is `class_names[t]`.
-        valid: (H, W) bool, which pixels of the image are data.
-        score_map: (T, h, w) float32 on the CPU, scores in 0..1 at the resolution of the model: for
-            closed-set models that of the image.
-        georeference: that of the image, or None.
-        notices: one line for everything that was decided on the user's behalf.
+        valid: (H, W) bool, False for nodata.
+        score_map: (T, h, w) float32 on the CPU, scores in 0..1 at the resolution of the model, which for
+            closed-set models is that of the image.
+        georeference: Georeference of the image; None if it has none.
+        notices: Decisions that the user should know of, one line each.
     """
 
     labels: np.ndarray
@@ -71,23 +78,23 @@ class Segmentation:
 
     @property
     def ignore_label(self) -> int:
-        """The id of pixels that are not valid: 255 or 65535."""
+        """Id of pixels that are not valid: 255 or 65535."""
         return ignore_label(len(self.class_names))
 
     @property
     def scores(self) -> np.ndarray:
-        """(T, H, W) float32 in 0..1, 0 where not valid; made anew at each call, 4 * T * H * W bytes.
+        """Scores (T, H, W) float32 in 0..1, 0 where not valid; `labels` is their argmax elsewhere.
 
-        `labels` is its arg-max wherever the image is valid.
+        They are computed at each access and take 4 * T * H * W bytes.
         """
         scores = upsample(self.score_map, self.labels.shape)
         scores[:, ~self.valid] = 0
         return scores
 
     def area(self) -> tuple[ClassArea, ...]:
-        """What each class covers, in the order of the classes.
+        """Return the area of each class, in the order of the classes.
 
-        Square metres are those of the map's plane and given only for a projected CRS with a transform.
+        Square metres are in the plane of the map, and known only for a projected CRS with a transform.
         """
         valid = max(int(self.valid.sum()), 1)
         pixel = self.georeference.pixel_area if self.georeference else None
@@ -101,48 +108,48 @@ class Segmentation:
 class Segmenter:
     """A model with its classes, ready to segment images of any size.
 
-    `Segmenter(model).options` shows the options of the model at hand with their values. Those of
-    open-vocabulary models (`rskt_seg.inference.strategies.WholeImageStrategy`):
+    `Segmenter(model).options` lists the options of a model and their values. Open-vocabulary models
+    (`rskt_seg.inference.strategies.WholeImageStrategy`) take:
 
-        sliding (bool, False): the published sliding window in place of the image as a whole; finer, and about
+        sliding (bool, False): Use the published sliding window instead of the whole image. Finer, and about
             five times slower.
-        short_side, max_side (int, 640 and 2560): length (px) of the shorter side that the image is resized to
-            first (in sliding mode at least that of the square which the windows are cut from), and limit of
-            the longer.
-        synonyms (str, "first"): "first" asks for the first name of a class; "mean" and "max" ask for every
-            name and merge their scores.
-        padding (str, "aligned"): "aligned" (nothing is shifted) or "published" (the quirk of the benchmark
-            evaluation).
+        short_side, max_side (int, 640 and 2560): Length (px) to which the shorter side of the image is
+            resized first (with `sliding` at least the side of the square that windows are cut from), and
+            upper limit of the longer side.
+        synonyms (str, "first"): "first" asks for the first name of each class; "mean" and "max" ask for all
+            its names and merge their scores.
+        padding (str, "aligned"): "aligned" (nothing is shifted) or "published" (with the shift of the
+            benchmark evaluation).
 
-    Closed-set models see images at native resolution. All of them read
+    Closed-set models see images at native resolution. All of them take:
 
-        views (str, "none"): test-time augmentation, a name of `rskt_seg.inference.views.VIEWS`.
+        views (str, "none"): Test-time augmentation, a name in `rskt_seg.inference.views.VIEWS`.
 
-    and by strategy:
+    Depending on their strategy, they also take:
 
-        tile, tile_overlap (int; `TiledStrategy`, `MultiScaleStrategy`): side (px) above which an image is
-            seen in tiles (1024; 512), and their overlap (a quarter of the tile).
-        padding (str, "aligned"; `TiledStrategy`): "aligned" or "published", for images that are no multiples
-            of the model's stride.
-        patch_overlap (int; `PatchContextStrategy`): least overlap (px) of neighbouring patches (50 as
+        tile, tile_overlap (int; `TiledStrategy`, `MultiScaleStrategy`): Side (px) of a tile (1024; 512) and
+            overlap (px) of neighbouring tiles (a quarter of the tile).
+        padding (str, "aligned"; `TiledStrategy`): "aligned" or "published", for images whose size is not a
+            multiple of the model's stride.
+        patch_overlap (int; `PatchContextStrategy`): Smallest overlap (px) of neighbouring patches (50 as
             published, but at most a quarter of a patch).
-        scales, flip (tuple and bool; `MultiScaleStrategy`): scales at which every tile is seen, and whether
-            also mirrored; the logits are averaged ((0.75, 1.0, 1.25), True).
-        crf (bool or `rskt_seg.inference.crf.CRFParameters`, False; `MultiScaleStrategy`): refine the scores
-            by a dense CRF; needs the optional package pydensecrf2.
+        scales, flip (tuple and bool; `MultiScaleStrategy`): Scales at which every tile is seen, and whether
+            also flipped left-right; the logits are averaged ((0.75, 1.0, 1.25), True).
+        crf (bool or `rskt_seg.inference.crf.CRFParameters`, False; `MultiScaleStrategy`): Refine the scores
+            by a dense CRF. Needs the optional package pydensecrf2.
 
     Args:
         model: A model of a registered method, for example from `rskt_seg.create_model`.
-        vocabulary: Class names. An open-vocabulary model needs them, and an entry `"a, b"` is one class with
-            the synonyms a and b. A closed-set model knows its classes: None takes them, names that are given
-            may only repeat them (or say them, where the model does not know what its classes are called).
-        device: Where to move the model; None leaves it where it is.
-        options: See above. An option that the model does not read must have its default.
+        vocabulary: Class names. Open-vocabulary models need them; an entry `"a, b"` is one class with the
+            synonyms a and b. Closed-set models have their classes: names may be given only to repeat them,
+            or to name them if the model does not know their names.
+        device: Where to move the model; None: leave it where it is.
+        options: See above. Options that only other models take must have their default value.
 
     Raises:
-        VocabularyError: the vocabulary cannot be used.
-        ConfigError: an option is unknown, cannot be used, or is not read by the model.
-        DeviceError: this machine lacks the device.
+        VocabularyError: The vocabulary cannot be used.
+        ConfigError: An option is unknown, has no effect on the model, or its value cannot be used.
+        DeviceError: This machine does not have the device.
     """
 
     def __init__(
@@ -158,35 +165,38 @@ class Segmenter:
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The classes of the results."""
+        """Classes of the results."""
         return self._strategy.vocabulary
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """The names that the model is asked for: one for each class, or every synonym."""
+        """Names that the model is asked for: one for each class, or all synonyms."""
         return self._strategy.prompts
 
     @property
     def options(self) -> dict[str, object]:
-        """The options of this model with the values that are in force."""
+        """Options of this model and their values."""
         return {option.name: getattr(self._strategy, option.name) for option in fields(self._strategy)[2:]}
 
     @property
     def background(self) -> int | None:
-        """The id of the class that the model takes for everything else; None if there is none."""
+        """Id of the class that stands for everything else; None if there is none."""
         return self._strategy.background
 
     def predict(self, source: ImageSource) -> Segmentation:
         """Segment an image.
 
-        Values of pixels that are not valid do not reach the model. Its mode (training or evaluation) is the
-        same afterwards.
+        The model does not see the values of pixels that are not valid. Its mode, training or evaluation, is
+        restored.
 
         Args:
-            source: An image file, an (H, W, 3) or (H, W) uint8 array, or what `read_image` returned.
+            source: An image file, an (H, W, 3) or (H, W) uint8 array, or the result of `read_image`.
+
+        Returns:
+            Labels and scores at the size of the image.
 
         Raises:
-            ImageReadError: the file cannot be read (see `read_image`), or the array is no 8-bit image.
+            ImageReadError: The file cannot be read (see `read_image`), or the array is no 8-bit image.
         """
         image = _as_image(source)
         notices = [*image.notices, *(image.georeference.notices if image.georeference else ())]
@@ -204,15 +214,15 @@ class Segmenter:
         )
 
     def check_explanation(self, name: str, present: Sequence[str] | None = None) -> None:
-        """Check a call of `explain` before anything is computed.
+        """Check the arguments of `explain` before anything is computed.
 
         Args:
-            name: Such as "cost_maps", "heatmaps", "context_maps" or "cams".
+            name: As for `explain`.
             present: As for `explain`.
 
         Raises:
-            ConfigError: the model cannot show it.
-            VocabularyError: a name of `present` is no class that it could show.
+            ConfigError: The model does not offer this explanation.
+            VocabularyError: A name in `present` is not a class that it can show.
         """
         find_explanation(self.model, name).check(self.model, present)
 
@@ -225,59 +235,68 @@ class Segmenter:
         present: Sequence[str] | None = None,
         truth: np.ndarray | None = None,
     ) -> Any:
-        """Return what the model did with an image; the type depends on `name`.
+        """Return what the model computes for an image, such as its cost maps.
 
-        Values of pixels that are not valid do not reach the model.
+        The model does not see the values of pixels that are not valid.
 
         Args:
-            name: A key of the `explanations` of the model's method.
+            name: A key of `Method.explanations` of the model's method, such as "cost_maps", "heatmaps",
+                "context_maps" or "cams".
             source: As in `predict`.
-            at: (row, column) of the pixel around which a patch or tile lies; None: the centre of the image.
-            present: Names of the image-level label. None: the classes of `truth`, or those predicted.
-            truth: (H, W) class ids of the image, uint8; 255 is not labelled.
+            at: (row, column) of a pixel of the patch or tile to explain; None: the centre of the image.
+            present: Class names of the image-level label; None: the classes in `truth`, or without it the
+                predicted ones.
+            truth: (H, W) class ids of the image, uint8, 255 where there is no label; None: unknown.
+
+        Returns:
+            The result of `Explanation.compute`, whose type depends on `name`.
 
         Raises:
-            ConfigError: the model cannot show it, or the pixel lies outside of the image.
-            ImageReadError: as `predict`.
-            LabelError: `truth` is of another size.
-            VocabularyError: a name of `present` is no class that it could show.
+            ConfigError: The model does not offer this explanation, or `at` is outside the image.
+            ImageReadError: As `predict`.
+            LabelError: `truth` has another size than the image.
+            VocabularyError: A name in `present` is not a class that it can show.
         """
         explanation = find_explanation(self.model, name)
         image = _as_image(source)
         if truth is not None and truth.shape != image.valid.shape:
             raise LabelError(
-                f"a truth {image.valid.shape} expected, the size of the image; found {truth.shape}"
+                f"expected a truth of the size of the image, {image.valid.shape}; found {truth.shape}"
             )
         request = ExplanationRequest(_without_invalid(image), image.pixels, image.valid, at, present, truth)
         with evaluating(self.model):
             return explanation.compute(self._strategy, request)
 
     def cost_maps(self, source: ImageSource) -> dict[str, np.ndarray]:
-        """Return the cost maps of a whole image by name, each (len(prompts), h, w) float32.
+        """Return the cost maps of a whole image: name -> (len(prompts), h, w) float32.
 
         Raises:
-            ConfigError: the model has none.
-            ImageReadError: as `predict`.
+            ConfigError: The model has none.
+            ImageReadError: As `predict`.
         """
         maps: dict[str, np.ndarray] = self.explain("cost_maps", source)
         return maps
 
     def heatmaps(self, source: ImageSource) -> np.ndarray:
-        """Return the class heatmaps of every layer, (L, T, h, w) float32 in 0..1, h = ceil(H / 4).
+        """Return the class heatmaps of each of L layers, (L, T, h, w) float32 in 0..1, h = ceil(H / 4).
 
         Raises:
-            ConfigError: the model has none.
-            ImageReadError: as `predict`.
+            ConfigError: The model has none.
+            ImageReadError: As `predict`.
         """
         maps: np.ndarray = self.explain("heatmaps", source)
         return maps
 
     def context_maps(self, source: ImageSource, at: tuple[int, int] | None = None) -> PatchContexts:
-        """Return what the contexts did for the patch around the pixel `at` (row, column), None the centre.
+        """Return the maps of the contexts of one patch.
+
+        Args:
+            source: As in `predict`.
+            at: (row, column) of a pixel of the patch; None: the centre of the image.
 
         Raises:
-            ConfigError: the model has no contexts, or the pixel lies outside of the image.
-            ImageReadError: as `predict`.
+            ConfigError: The model has no contexts, or `at` is outside the image.
+            ImageReadError: As `predict`.
         """
         maps: PatchContexts = self.explain("context_maps", source, at=at)
         return maps
@@ -295,7 +314,7 @@ class Segmenter:
 
 
 def _coarseness_notices(image: RasterImage, found: Coarseness | None) -> list[str]:
-    """A notice for an image of which the model sees much less than the file holds."""
+    """Return a notice for an image with far more pixels than the model sees."""
     height, width = image.valid.shape
     if found is None or max(height, width) <= 2 * found.side:
         return []
@@ -317,7 +336,7 @@ def _figures(value: float) -> str:
 
 
 def _without_invalid(image: RasterImage) -> np.ndarray:
-    """The pixels with the mean valid colour where there are no data: the least striking neighbour."""
+    """Return the pixels with the mean valid colour as nodata: the least conspicuous neighbour."""
     if image.valid.all() or not image.valid.any():
         return image.pixels
     pixels = image.pixels.copy()
@@ -363,4 +382,6 @@ def _move(model: SegmentationModel, device: torch.device | str) -> SegmentationM
     try:
         return model.to(device)
     except (RuntimeError, AssertionError) as error:
-        raise DeviceError(f"cannot use device {device!s}: {str(error).splitlines()[0]}") from error
+        raise DeviceError(
+            f"cannot use device {device!s}: {str(error).splitlines()[0]}; choose another device"
+        ) from error

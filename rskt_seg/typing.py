@@ -1,52 +1,57 @@
-"""Protocols of what generic code may ask of a model, instead of probing it."""
+"""What generic code relies on in a model: the base of its specification, and protocols of its interface."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Protocol, Self
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
 
-class Spec(Protocol):
-    """A frozen dataclass whose fields are the options of a model."""
+@dataclass(frozen=True)
+class Spec:
+    """Base of the specifications: a frozen dataclass whose fields are the options of one model.
 
-    __dataclass_fields__: ClassVar[dict[str, Any]]
+    A field is annotated as bool, int, float or str, or as a tuple of any length of one of these
+    (`tuple[int, ...]`). `__post_init__` calls `rskt_seg.models.check_options`, then checks what concerns
+    several options.
+    """
 
 
 class Output(Protocol):
-    """What a model returns: `logits` (B, T, h, w), and whatever else the method has."""
+    """Output of a model: `logits` (B, T, h, w), and whatever else the method returns."""
 
     @property
     def logits(self) -> Tensor: ...
 
 
 class SegmentationModel(Protocol):
-    """A plain torch module that segments images: what every method of the project provides.
+    """A torch module that segments images: the interface that every method provides.
 
     `rskt_seg.methods.method_of(model)` says how it is called: with a vocabulary or without, on whole images,
-    tiles or patches.
+    tiles or patches. Arguments and outputs differ between methods, hence `Any`.
     """
 
     training: bool
 
     @property
     def spec(self) -> Any:
-        """The options it was built with (see `Spec`)."""
+        """The options it was built with: an instance of a `Spec` subclass of its method."""
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """Device of its parameters."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return an `Output`."""
 
     def scores(self, output: Any) -> Tensor:
-        """Return class scores (B, T, h, w) in 0..1 of an output."""
+        """Return the class scores (B, T, h, w) in 0..1 of an output."""
 
     def losses(self, output: Any, target: Tensor, ignore_value: int = 255) -> dict[str, Tensor]:
         """Return named scalars whose sum is the training objective, for targets (B, H, W) int64."""
 
-    # What is used of torch.nn.Module.
+    # Methods of torch.nn.Module that generic code calls.
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any: ...
     def get_submodule(self, target: str) -> nn.Module: ...
@@ -66,7 +71,7 @@ class ClosedSetModel(SegmentationModel, Protocol):
     """A model with a fixed set of classes."""
 
     class_names: tuple[str, ...] | None
-    """What the classes are called, in the order of their ids; None where a checkpoint did not say so."""
+    """Names of the classes in the order of their ids; None if they are unknown."""
 
 
 class OpenVocabularyModel(SegmentationModel, Protocol):
@@ -74,4 +79,4 @@ class OpenVocabularyModel(SegmentationModel, Protocol):
 
     @property
     def working_side(self) -> int:
-        """Side (px) of the square that the model sees."""
+        """Side (px) of the square to which the model resizes images."""

@@ -1,4 +1,4 @@
-"""OpenAI, open_clip, RemoteCLIP and transformers' CLIP weights -> this package's CLIP names."""
+"""Key names of CLIP weights (OpenAI, open_clip, RemoteCLIP, transformers) -> those of this package."""
 
 from collections.abc import Mapping
 
@@ -19,11 +19,15 @@ RULES = (
     ),
     Rule(r"(.*\.attn\.)in_proj_weight$", _SPLIT, split=lambda tensor: tensor.chunk(3)),
 )
-"""Packed q/k/v matrices are cut into three; the sizes inside OpenAI's archives are dropped."""
+"""OpenAI's names -> those of this package: packed q/k/v matrices are split, sizes and masks dropped."""
 
 
 def trunk_rules(blocks: int) -> tuple[Rule, ...]:
-    """Rules for a vision trunk of so many blocks, which is all that RSKT-Seg uses of RemoteCLIP."""
+    """Return the rules from OpenAI's names to a vision trunk alone, the only part in use of RemoteCLIP.
+
+    Args:
+        blocks: Number of transformer blocks of the trunk, counted from the input.
+    """
     unused = "|".join(rf"resblocks\.{i}\." for i in range(blocks, 64))
     return (
         RULES[0],
@@ -35,11 +39,14 @@ def trunk_rules(blocks: int) -> tuple[Rule, ...]:
 
 
 def round_through_half(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Round what the published loader keeps in half precision, and return everything as float32.
+    """Round the weights that OpenAI's loader keeps in half precision, and return all as float32.
 
-    It converts convolutions, linear and attention layers and both projections to fp16 before loading, so
-    fp32 sources (RemoteCLIP) lose those digits; OpenAI's files are fp16 already. Norms and the token,
-    position and class embeddings stay as they are.
+    The loader converts convolutions, linear and attention layers and both projections to float16 before
+    loading, so that float32 files (RemoteCLIP) lose digits; OpenAI's files are float16 already. Norms and
+    the token, position and class embeddings keep their precision.
+
+    Args:
+        state: State dict under OpenAI's names.
     """
     return {key: (t.half() if _is_half(key) else t).float() for key, t in state.items()}
 
@@ -51,8 +58,11 @@ def _is_half(key: str) -> bool:
 
 
 def normalise_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Drop the `module.` prefix that distributed training leaves on every key, and give the weights of
-    transformers' CLIPModel the names and the layout of OpenAI's. Its `position_ids` stay as they are."""
+    """Return a state dict under OpenAI's names.
+
+    The prefix `module.` of distributed training is removed. Weights of transformers' CLIPModel get the names
+    and the layout of OpenAI's; their `position_ids` keep their name.
+    """
     state = {key.removeprefix("module."): tensor for key, tensor in state.items()}
     return _from_transformers(state) if _TRANSFORMERS in state else state
 
@@ -93,7 +103,7 @@ def _from_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     named = convert(state, _TRANSFORMERS_RULES, LoadReport("transformers' CLIPModel"))
     for key in [key for key in named if ".attn.q_proj." in key]:
         parts = [key.replace("q_proj", f"{part}_proj") for part in "qkv"]
-        # Where one is missing, the others stay and the strict loading names them.
+        # If one is missing, the others keep their names, and strict loading reports them.
         if all(part in named for part in parts):
             named[key.replace("q_proj.", "in_proj_")] = torch.cat([named.pop(part) for part in parts])
     return named

@@ -1,4 +1,4 @@
-"""DINO weights (RS-DINO, or the natural-image DINO) -> this package's DINO names."""
+"""Key names of DINO weights (of aerial or natural images) -> those of `rskt_seg.encoders.dino.DINO`."""
 
 from collections.abc import Mapping
 
@@ -10,5 +10,5 @@ RULES = (Rule(r"head\.", None, "the projection head of self-distillation is not 
 
 
 def normalise_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Remove `module.` and `backbone.` from every key, as the published loader does."""
+    """Return a state dict without `module.` and `backbone.` in its keys, as the published loader does."""
     return {key.replace("module.", "").replace("backbone.", ""): tensor for key, tensor in state.items()}

@@ -1,4 +1,4 @@
-"""DINOv2 weights (Meta's files, timm's, the teachers of its training code) -> this package's DINOv2 names."""
+"""Key names of DINOv2 weights (Meta's, timm's, teachers of the training code) -> those of this package."""
 
 from collections.abc import Mapping
 
@@ -8,9 +8,9 @@ from rskt_seg.checkpoints.rules import Rule
 from rskt_seg.errors import CheckpointError
 
 RULES = (
-    Rule(r"mask_token$", None, "the token that stands for hidden patches serves pretraining only"),
+    Rule(r"mask_token$", None, "the token of masked patches serves pretraining only"),
     Rule(r"(dino_|ibot_)?head\.", None, "heads are not part of the encoder"),
-    # Training code groups the blocks; they are numbered through inside the groups.
+    # The training code nests blocks in chunks, "blocks.CHUNK.BLOCK."; BLOCK counts through all chunks.
     Rule(r"blocks\.\d+\.(\d+)\.", r"blocks.\1."),
 )
 _INSTEAD = (
@@ -19,7 +19,15 @@ _INSTEAD = (
 
 
 def check_layout(state: Mapping[str, Tensor], source: str) -> None:
-    """Raise `CheckpointError` for the names of transformers, and for the variants with register tokens."""
+    """Raise for layouts and variants of DINOv2 that this encoder cannot load.
+
+    Args:
+        state: State dict under the names of the file.
+        source: Name of the file in messages.
+
+    Raises:
+        CheckpointError: The key names are those of transformers, or there are register tokens.
+    """
     if any("embeddings.patch_embeddings." in key for key in state):
         raise CheckpointError(
             f"{source} has the key names of Hugging Face's transformers (Dinov2Model), which are not read; "

@@ -1,7 +1,7 @@
-"""Getting the files of the manifest, and telling whether a file is the one that the manifest means.
+"""Download and verification of the files of the manifest.
 
-Everything goes through huggingface_hub, for plain addresses too: it resumes what breaks off, shows progress
-and obeys `HF_HUB_OFFLINE`; `HF_ENDPOINT` names a mirror of the hub. No token is ever sent.
+All downloads go through huggingface_hub, those from other hosts too: it resumes interrupted transfers, shows
+progress and obeys `HF_HUB_OFFLINE`; `HF_ENDPOINT` names a mirror of the hub. No token is ever sent.
 """
 
 import fcntl
@@ -10,14 +10,18 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from tqdm import tqdm
 
 from rskt_seg.checkpoints.manifest import FOLDER, Weights
 from rskt_seg.errors import CheckpointError, WeightsNotFoundError
 
-ABSENT, VERIFIED, UNKNOWN, WRONG = "absent", "verified", "unknown", "wrong"
+State = Literal["absent", "verified", "unknown", "wrong"]
+ABSENT: State = "absent"
+VERIFIED: State = "verified"
+UNKNOWN: State = "unknown"
+WRONG: State = "wrong"
 _CHUNK = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PART, _ASIDE = ".part", ".wrong"
@@ -25,22 +29,29 @@ _PART, _ASIDE = ".part", ".wrong"
 
 @dataclass(frozen=True)
 class Finding:
-    """What is known of one file: `state` is "absent", "verified", "unknown" (nothing to compare with) or
-    "wrong"; `digest` its sha256 (None if absent); `text` one line for people."""
+    """Result of the verification of a file.
+
+    Attributes:
+        path: The file.
+        state: "absent", "verified", "wrong", or "unknown": the manifest has nothing to compare with.
+        digest: sha256, 64 hexadecimal digits; None if absent.
+        text: One line about the result.
+    """
 
     path: Path
-    state: str
+    state: State
     digest: str | None
     text: str
 
 
-def sha256_of(path: str | os.PathLike) -> str:
-    """The sha256 of a file as 64 hexadecimal digits, with a progress bar on a terminal."""
-    digest = hashlib.sha256()
-    bar = {"unit": "B", "unit_scale": True, "disable": None, "leave": False}
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Return the sha256 of a file, 64 hexadecimal digits; shows a progress bar on a terminal."""
+    digest, name = hashlib.sha256(), f"sha256 {Path(path).name}"
     with (
         open(path, "rb") as file,
-        tqdm(total=os.path.getsize(path), desc=f"sha256 {Path(path).name}", **bar) as progress,
+        tqdm(
+            total=os.path.getsize(path), desc=name, unit="B", unit_scale=True, disable=None, leave=False
+        ) as progress,
     ):
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
@@ -48,11 +59,15 @@ def sha256_of(path: str | os.PathLike) -> str:
     return digest.hexdigest()
 
 
-def verify(row: Weights, path: str | os.PathLike, stated: str | None = None) -> Finding:
-    """Compare a file with its row: size and sha256, as far as the manifest knows them.
+def verify(row: Weights, path: str | os.PathLike[str], stated: str | None = None) -> Finding:
+    """Compare the size and sha256 of a file with its row, as far as the manifest knows them.
 
-    `stated`: a sha256 that the server claims, looked at where the manifest has none. A web page under the
-    name of a weight file is wrong whatever the manifest knows. Nothing is downloaded.
+    A web page under the name of a weight file is always wrong. Nothing is downloaded.
+
+    Args:
+        row: Row of the manifest.
+        path: The file, which need not exist.
+        stated: sha256 that the server states, used if the manifest has none.
     """
     path = Path(path)
     if not path.is_file():
@@ -77,22 +92,30 @@ def verify(row: Weights, path: str | os.PathLike, stated: str | None = None) -> 
     )
 
 
-def fetch(row: Weights, folder: str | os.PathLike = FOLDER) -> Finding:
-    """Put the file of a row into `folder`, unless it is there.
+def fetch(row: Weights, folder: str | os.PathLike[str] = FOLDER) -> Finding:
+    """Download the file of a row, unless it exists.
 
-    A file that is there and not wrong is kept, without any use of the network. A download goes to a
-    `.part` file beside it and takes its name when it is complete and fits; one that broke off is resumed
-    by the next call where a digest will tell whether the pieces fit, and begun anew otherwise.
+    An existing file that is not wrong is kept without using the network. A download is written to a `.part`
+    file and renamed when it is complete and verified. The next call resumes an interrupted download if a
+    digest can tell whether the pieces fit together, and otherwise starts over.
 
-    Raises `CheckpointError` for a file that is not what it should be (a wrong file that was there is left
-    alone, a wrong download is kept as `.wrong`), or where another process fetches it;
-    `WeightsNotFoundError` where it cannot be had, with what to do by hand.
+    Args:
+        row: Row of the manifest.
+        folder: Folder of the file; created if missing.
+
+    Returns:
+        The verification of the file.
+
+    Raises:
+        CheckpointError: The existing file (which is kept) or the download (kept as `.wrong`) has another size
+            or digest than expected, or another process is downloading it.
+        WeightsNotFoundError: It cannot be downloaded. The message says how to get it by hand.
     """
     target = Path(folder, row.file)
     found = verify(row, target)
     if found.state == WRONG:
         raise CheckpointError(
-            f"{target} is not {row.name}: {found.text}. Nothing was changed: move the file away, fetch again"
+            f"{target} is not {row.name}: {found.text}. It is not overwritten: move it away and fetch again"
         )
     if found.state != ABSENT:
         return found
@@ -118,33 +141,33 @@ def _download(row: Weights, target: Path) -> Finding:
             return _accept(row, part, target, stated)
     except CheckpointError:
         raise
-    except Exception as error:  # the library, its transport and the disk have their own ways to fail
+    except Exception as error:  # the library, its transport and the disk raise exceptions of many kinds
         raise WeightsNotFoundError(
-            f"{row.name}: {url} could not be had ({_reason(error)}). {_by_hand(row, target)}"
+            f"{row.name}: {url} could not be downloaded ({_reason(error)}). {_by_hand(row, target)}"
         ) from error
 
 
 def _accept(row: Weights, part: Path, target: Path, stated: str | None) -> Finding:
-    """Give a complete download its name, or put it aside."""
+    """Verify a complete download, and rename it to `target` or to `.wrong`."""
     found = verify(row, part, stated)
     if found.state == WRONG:
         aside = target.with_name(target.name + _ASIDE)
         os.replace(part, aside)
         raise CheckpointError(
-            f"{row.name}: what came from {_address(row)} is not what it should be: {found.text}. It is kept "
-            f"as {aside}. Fetch again; if the same comes, do not load it: the published file has changed or "
-            f"somebody altered it; see {row.page}"
+            f"{row.name}: the download from {_address(row)} is not the file of the manifest: {found.text}. "
+            f"It is kept as {aside}. Fetch again; if the result is the same, do not load it: the published "
+            f"file has changed or was tampered with; see {row.page}"
         )
     os.replace(part, target)
     return Finding(target, found.state, found.digest, found.text)
 
 
 def _locked(part: Path) -> BinaryIO:
-    """The `.part` file, open for reading and writing, which no other process has."""
+    """Open the `.part` file for reading and writing, and lock it against other processes."""
     file = os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT, 0o644), "r+b")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Between opening and locking, the other process may have given the file its final name.
+        # Between opening and locking, the other process may have renamed the file.
         if os.path.samestat(os.fstat(file.fileno()), os.stat(part)):
             return file
     except OSError:
@@ -154,7 +177,12 @@ def _locked(part: Path) -> BinaryIO:
 
 
 def _resume_at(file: BinaryIO, size: int | None) -> int:
-    """Where to go on in a `.part` file of `size` bytes when complete; None means from the start."""
+    """Return the offset at which to continue a `.part` file.
+
+    Args:
+        file: The file; it is emptied if the offset is 0.
+        size: Bytes of the complete file; None: start over.
+    """
     start = file.seek(0, os.SEEK_END)
     if size is None or start > size:
         file.seek(0)
@@ -175,7 +203,7 @@ def _by_hand(row: Weights, target: Path) -> str:
     how = f"open {row.page} and {row.by_hand}" if row.by_hand else f"from that address, or see {row.page}"
     hints = [f"By hand: {how}; save the file as {target.absolute()}."]
     if row.hub:
-        hints.append("Where the hub cannot be reached, set HF_ENDPOINT to the address of a mirror of it.")
+        hints.append("If the hub cannot be reached, set HF_ENDPOINT to the address of a mirror.")
     if row.instead:
         hints.append(f"Or: {row.instead}.")
     return " ".join(hints)

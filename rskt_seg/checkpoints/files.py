@@ -1,4 +1,4 @@
-"""Reading weight files without ever running what is inside them."""
+"""Reading of weight files. No code inside a file is ever executed."""
 
 import argparse
 import json
@@ -15,13 +15,13 @@ from rskt_seg.checkpoints.torchscript import is_torchscript, read_torchscript
 from rskt_seg.errors import CheckpointError, WeightsNotFoundError
 
 OPTIONS = "options"
-"""Where a checkpoint states the options of its model: an entry, or JSON in the metadata of safetensors."""
+"""Entry of a checkpoint with the options of its model. In safetensors it is JSON in the metadata."""
 CLASS_NAMES = "class_names"
-"""Where it states, in the same way, what the classes of a closed-set model are called."""
+"""Entry with the class names of a closed-set model, stored in the same way."""
 FROZEN = "frozen"
-"""Where a checkpoint of trained parts alone states the others: part -> {"source": ..., "digest": ...}."""
+"""Entry about the frozen encoders that a checkpoint leaves out: role -> {"source": ..., "digest": ...}."""
 TRAINED_ON = "trained_on"
-"""Where a checkpoint lists its training sets: {"name", "dataset", "split", "classes"} of each."""
+"""Entry with the list of training sets: {"name", "dataset", "split", "classes"} of each."""
 Source = str | os.PathLike[str] | Mapping[str, object]
 """A weight file, or a state dict or checkpoint in memory."""
 _WRAPPERS = ("model", "state_dict", "teacher")
@@ -29,9 +29,15 @@ _WRAPPERS = ("model", "state_dict", "teacher")
 
 @dataclass(frozen=True)
 class WeightFile:
-    """What a weight file holds: its tensors, and if stated the options and the class names of the model it
-    was saved from, the frozen parts of it that were left out (see `FROZEN`), and its training sets (see
-    `TRAINED_ON`)."""
+    """Content of a weight file.
+
+    Attributes:
+        state: The tensors.
+        options: Options of the model that was saved; None if the file does not state them.
+        class_names: Its class names; None if the file does not state them.
+        frozen: The frozen encoders that were left out, see `FROZEN`.
+        trained_on: The training sets, see `TRAINED_ON`; () if the file does not state them.
+    """
 
     state: dict[str, Tensor]
     options: dict[str, object] | None = None
@@ -40,16 +46,18 @@ class WeightFile:
     trained_on: tuple[Mapping[str, object], ...] = ()
 
 
-def read_weights(path: str | os.PathLike) -> WeightFile:
-    """The tensors of a weight file, on the CPU, under the names they have there.
+def read_weights(path: str | os.PathLike[str]) -> WeightFile:
+    """Read a weight file. Its tensors are on the CPU, under the names of the file.
 
-    Accepts safetensors, `torch.save` files (see `unwrap`), and OpenAI's TorchScript archives, whose tensors
-    are read without executing the archive (`rskt_seg.checkpoints.torchscript`). `torch.save` files go through
-    the safe loader; the one class it may build besides tensors is `argparse.Namespace`, which the published
-    DINO files contain.
+    Args:
+        path: A safetensors file, a `torch.save` file (see `unwrap`), or a TorchScript archive of OpenAI,
+            whose tensors are read without executing it (`rskt_seg.checkpoints.torchscript`). `torch.save`
+            files are read with `weights_only=True`; besides tensors, only `argparse.Namespace` is allowed,
+            which published DINO files contain.
 
-    Raises `WeightsNotFoundError` for a missing file; `CheckpointError` for a `.pkl`, for a file the safe
-    loader refuses, and for one without tensors.
+    Raises:
+        WeightsNotFoundError: There is no such file.
+        CheckpointError: The file is a `.pkl`, cannot be read safely, or contains no tensors.
     """
     path = Path(path)
     if path.suffix == ".pkl":
@@ -63,17 +71,22 @@ def read_weights(path: str | os.PathLike) -> WeightFile:
 
 
 def read_source(source: Source) -> tuple[str, WeightFile]:
-    """Return how messages call a source, and what it holds. Raises as `read_weights` and `unwrap`."""
+    """Return the name of a source in messages, and its content. Raises as `read_weights` and `unwrap`."""
     if isinstance(source, Mapping):
         return "state dict", unwrap(source, "state dict")
     return str(source), read_weights(source)
 
 
 def unwrap(content: object, source: str) -> WeightFile:
-    """The state dict inside what was saved: bare, or under Detectron2's `model`, `state_dict`, or DINO's
-    `teacher`; `options`, `class_names`, `frozen` and `trained_on` beside it are those of the model.
+    """Return the state dict and the facts inside a checkpoint.
 
-    Raises `CheckpointError` for anything without tensors.
+    Args:
+        content: A state dict, or a dictionary with one under `model` (Detectron2), `state_dict` or `teacher`
+            (DINO), and perhaps `options`, `class_names`, `frozen` and `trained_on` beside it.
+        source: Its name in messages.
+
+    Raises:
+        CheckpointError: There are no tensors.
     """
     beside = content if isinstance(content, Mapping) else {}
     options, names, frozen, sets = (beside.get(key) for key in (OPTIONS, CLASS_NAMES, FROZEN, TRAINED_ON))
@@ -85,7 +98,10 @@ def unwrap(content: object, source: str) -> WeightFile:
         raise CheckpointError(f"{source}: expected a dictionary of tensors; found {type(content).__name__}")
     tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise CheckpointError(f"{source}: holds no tensors; its entries are {sorted(map(str, content))[:10]}")
+        raise CheckpointError(
+            f"{source}: expected a state dict, found no tensors; its entries begin with "
+            f"{', '.join(sorted(map(str, content))[:10]) or 'nothing'}"
+        )
     return WeightFile(
         tensors,
         options if isinstance(options, dict) else None,
@@ -107,12 +123,12 @@ def _read(path: Path) -> object:
         raise
     except Exception as error:
         raise CheckpointError(
-            f"{path}: cannot be read safely as weights ({_reason(error)}); it may be truncated, or hold "
+            f"{path}: cannot be read safely as weights ({_reason(error)}); it may be truncated, or contain "
             "objects other than tensors: save its state dict alone"
         ) from error
 
 
-def _read_safetensors(path: Path) -> dict:
+def _read_safetensors(path: Path) -> dict[str, object]:
     from safetensors import safe_open
     from safetensors.torch import load_file
 

@@ -1,4 +1,4 @@
-"""From the name of pretrained CLIP weights to a file on this machine."""
+"""Names of pretrained CLIP weights -> files on this machine."""
 
 import json
 import os
@@ -7,16 +7,19 @@ from importlib.resources import files
 from rskt_seg.errors import CheckpointError, WeightsNotFoundError
 
 BUNDLED = "tiny"
-"""The name of the tiny CLIP that comes with the package."""
+"""Name of the tiny CLIP in this package."""
 _HUB = "hf-hub:"
 
 
 def locate(source: str) -> str:
-    """The file of a path, of "tiny", of an open_clip name "MODEL/TAG" or of "hf-hub:ORGANISATION/NAME".
+    """Return the file of pretrained CLIP weights; open_clip or huggingface_hub fetch what is not cached.
 
-    Weights that are not on this machine are fetched and kept by open_clip and huggingface_hub. Raises
-    `WeightsNotFoundError` where there is no such name or no network, `CheckpointError` for weights that were
-    trained with another activation than QuickGELU.
+    Args:
+        source: A path, "tiny" (`BUNDLED`), an open_clip name "MODEL/TAG", or "hf-hub:ORGANISATION/NAME".
+
+    Raises:
+        WeightsNotFoundError: There is no such file or name, or no network.
+        CheckpointError: The weights were trained with another activation than QuickGELU.
     """
     if source == BUNDLED:
         return str(files("rskt_seg.encoders").joinpath("tiny_clip.safetensors"))
@@ -26,7 +29,7 @@ def locate(source: str) -> str:
         return _from_repository(source) if source.startswith(_HUB) else _from_open_clip(source)
     except (WeightsNotFoundError, CheckpointError):
         raise
-    except Exception as error:  # each of the libraries below has its own ways to say that it failed
+    except Exception as error:  # the libraries raise exceptions of many kinds
         raise WeightsNotFoundError(
             f"{source} could not be fetched ({type(error).__name__}); download the file on a machine with a "
             "network connection and give its path"
@@ -62,6 +65,6 @@ def _from_repository(source: str) -> str:
 def _check_activation(source: str, quick_gelu: bool | None) -> None:
     if not quick_gelu:
         raise CheckpointError(
-            f"{source} was trained with GELU, the towers of RSKT-Seg compute QuickGELU: use weights trained "
-            "with it, such as ViT-B-16/openai"
+            f"{source} was trained with GELU, the CLIP of this package computes QuickGELU: use weights "
+            "trained with it, such as ViT-B-16/openai"
         )

@@ -1,11 +1,13 @@
-"""Every weight file that the project can use: where it comes from, how it is recognised, its licence.
+"""Weight files that the project can use: where each comes from, how it is recognised, its licence.
 
-A table of facts, not of guesses: what is not known here is absent from its row, and `unknown` says why.
-`facts` names what each row was taken from. No row was checked against a download: comparing a file with
-its row is the business of `rskt_seg.checkpoints.fetch`.
+Facts, not guesses: what is not known is None in its row, and `unknown` gives the reason; `facts` names the
+source of a row. No row has been checked against a download: `rskt_seg.checkpoints.fetch` compares files.
+
+The rows here are those of pretrained encoders. Each method lists its own checkpoints in its record
+(`Method.weights`); `rskt_seg.methods.manifest` returns both.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,29 +15,36 @@ from pathlib import Path
 from rskt_seg.errors import WeightsNotFoundError
 
 FOLDER = "pretrained"
-"""The folder that the configurations look into, relative to where they are run."""
-KEYS = {
-    "clip": "MODEL.ENCODERS.CLIP",
-    "remote_clip": "MODEL.ENCODERS.REMOTE_CLIP",
-    "dino": "MODEL.ENCODERS.DINO",
-    "dinov2": "MODEL.ENCODERS.DINOV2",
-    "model": "MODEL.WEIGHTS",
-    "convnext": "MODEL.ENCODERS.CONVNEXT",
-    "local": "MODEL.ENCODERS.LOCAL",
-}
-"""Role -> the configuration key that takes such a file."""
+"""Folder of the weight files in the configurations, relative to the working directory."""
+MODEL_ROLE = "model"
+"""Role of whole checkpoints. Every other role is that of an encoder."""
+
+
+def config_key(role: str) -> str:
+    """Return the configuration key that takes a file of this role."""
+    return "MODEL.WEIGHTS" if role == MODEL_ROLE else f"MODEL.ENCODERS.{role.upper()}"
 
 
 @dataclass(frozen=True)
 class Weights:
     """One weight file.
 
-    `role`: a key of `KEYS`. `file`: its name below `FOLDER`. `page`: where a person finds it. `hub`: the hub
-    repository "ORGANISATION/NAME" that holds it under the same name; `url`: its address; where both are
-    empty, `by_hand` says what to do on the page. `instead`: what else will do. `sha256`: 64 hexadecimal
-    digits, fewer where only the beginning is published, None if unknown. `size`: bytes, None if unknown.
-    `licence`: None if unknown. `unknown`: the field that is None -> the reason. `facts`: what the row was
-    taken from.
+    Attributes:
+        name: Name in commands and messages: lower case letters, digits and hyphens.
+        role: Encoder role that takes the file, such as "clip"; "model" for a whole checkpoint.
+        file: File name below `FOLDER`.
+        page: Web page about the file.
+        facts: Source of what this row states.
+        hub: Hub repository "ORGANISATION/NAME" that holds the file under the same name. Exactly one of
+            `hub`, `url` and `by_hand` is given.
+        url: Address of the file.
+        by_hand: Instruction for getting the file from `page`.
+        instead: Alternative to the file.
+        sha256: 64 hexadecimal digits, or fewer if only the beginning is published; None if unknown.
+        size: Bytes; None if unknown.
+        licence: Licence; None if unknown.
+        unknown: Field that is None -> reason.
+        note: Further remarks.
     """
 
     name: str
@@ -54,23 +63,31 @@ class Weights:
     note: str = ""
 
     @property
+    def config_key(self) -> str:
+        """Configuration key that takes the file."""
+        return config_key(self.role)
+
+    @property
     def where(self) -> str:
-        """The source in a few words: the hub repository, the host, or "by hand"."""
+        """Origin in a few words: the hub repository, the host, or "by hand"."""
         if self.hub:
             return f"hub: {self.hub}"
         return self.url.split("/")[2] if self.url else "by hand"
 
 
-_NO_SIZE = "no source at hand states the number of bytes"
-_NO_DIGEST = "no source at hand states a digest"
-_HF_STATES = "no source at hand states one; a download is held to the one that the hub states"
-_RSKT = "the published code and its reproduction script; the files themselves were never at hand"
-_NO_LICENCE = "none given"
+NO_SIZE = "no source at hand states the number of bytes"
+NO_DIGEST = "no source at hand states a digest"
+NO_LICENCE = "none given"
+"""Value of `Weights.licence` if the authors give no licence, which permits nothing."""
+_NO_HUB_DIGEST = "no source at hand states one; a download is compared with the digest that the hub states"
 
 
-def _unknown(sha256: str | None = None, size: str = _NO_SIZE, licence: str | None = None) -> dict[str, str]:
+def unknown_facts(
+    sha256: str | None = None, size: str = NO_SIZE, licence: str | None = None
+) -> dict[str, str]:
+    """Return `Weights.unknown` from the reason for each fact that is unknown; None: it is known."""
     reasons = {"sha256": sha256, "size": size, "licence": licence}
-    return {key: reason for key, reason in reasons.items() if reason is not None}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
 def _openai(name: str, file: str, sha256: str, hub_name: str) -> Weights:
@@ -83,8 +100,8 @@ def _openai(name: str, file: str, sha256: str, hub_name: str) -> Weights:
         url=f"https://openaipublic.azureedge.net/clip/models/{sha256}/{file}",
         sha256=sha256,
         licence="MIT",
-        unknown=_unknown(),
-        instead=f"MODEL.ENCODERS.CLIP {hub_name} needs no file: it takes the same weights from the hub",
+        unknown=unknown_facts(),
+        instead=f"{config_key('clip')} {hub_name} needs no file: it takes the same weights from the hub",
         note="the licence is that of OpenAI's repository; timm lists its copy on the hub as Apache-2.0",
     )
 
@@ -99,7 +116,7 @@ def _meta(name: str, role: str, model: str, folder: str, note: str) -> Weights:
         facts="timm 1.0.31 lists the address and the licence",
         url=f"https://dl.fbaipublicfiles.com/{folder}/{model}_pretrain.pth",
         licence="Apache-2.0",
-        unknown=_unknown(_NO_DIGEST),
+        unknown=unknown_facts(NO_DIGEST),
         note=note,
     )
 
@@ -113,7 +130,7 @@ def _torchvision(name: str, role: str, file: str, mebibytes: float, note: str) -
         facts="torchvision 0.26.0 lists the address; the file name ends in the first 8 digits of the digest",
         url=f"https://download.pytorch.org/models/{file}",
         sha256=file.rsplit("-", 1)[1].removesuffix(".pth"),
-        unknown=_unknown(
+        unknown=unknown_facts(
             size=f"torchvision states {mebibytes} MiB, not the number of bytes",
             licence="torchvision's code is BSD-3-Clause; for the weights it states no licence",
         ),
@@ -130,39 +147,12 @@ def _mit(name: str, note: str = "") -> Weights:
         facts="the licence is that of the SegFormer repository; the address of the file was never at hand",
         by_hand=f"look for {name}.pth, pretrained on ImageNet-1K (not for a whole segmenter)",
         licence="NVIDIA Source Code License (non-commercial)",
-        unknown=_unknown(_NO_DIGEST),
-        note=f"SegFormer backbone of FCtL. {note}".strip(),
+        unknown=unknown_facts(NO_DIGEST),
+        note=f"SegFormer backbone of patches and contexts. {note}".strip(),
     )
 
 
-def _rskt(encoder: str, data: str, label: str, model: str, note: str = "") -> Weights:
-    return Weights(
-        f"rskt-{encoder}-{data}",
-        "model",
-        f"rskt_{encoder}_{data}.pth",
-        page="https://github.com/LiBingyu01/RSKT-Seg",
-        facts=_RSKT,
-        by_hand=f"take the model_final.pth of {label}",
-        licence=_NO_LICENCE,
-        unknown=_unknown(_NO_DIGEST),
-        note=f"configs/ovrsis/{encoder}_{data}.yaml, or create_model({model}). {note}".strip(),
-    )
-
-
-def _fctl(data: str, branch: str) -> Weights:
-    return Weights(
-        f"fctl-{data}",
-        "model",
-        f"fctl_{data}.pth",
-        page=f"https://github.com/liqiokkk/FCtL/tree/{branch}",
-        facts="a reading of the published code; whether a trained checkpoint is offered there is not known",
-        by_hand="take the checkpoint of the last stage (all) if one is offered, or ask the authors",
-        unknown=_unknown(_NO_DIGEST, licence="no source at hand states it"),
-        note="This project has no model for it yet",
-    )
-
-
-MANIFEST: tuple[Weights, ...] = (
+ENCODER_WEIGHTS: tuple[Weights, ...] = (
     _openai(
         "clip-vitb16",
         "ViT-B-16.pt",
@@ -180,88 +170,55 @@ MANIFEST: tuple[Weights, ...] = (
         "remote_clip",
         "RemoteCLIP-ViT-B-32.pt",
         page="https://huggingface.co/chendelong/RemoteCLIP",
-        facts="the repository and file name that the published RSKT-Seg and RemoteCLIP use",
+        facts="the repository and file name in the code of RemoteCLIP and of those who start from it",
         hub="chendelong/RemoteCLIP",
-        unknown=_unknown(_HF_STATES, licence="see the page; no source at hand states it"),
+        unknown=unknown_facts(_NO_HUB_DIGEST, licence="see the page; no source at hand states it"),
     ),
     Weights(
         "rs-dino",
         "dino",
         "RSIB.pth",
         page="https://github.com/yecy749/GSNet",
-        facts="the published RSKT-Seg, which uses the file; its address was never at hand",
+        facts="the published code that starts from the file; its address was never at hand",
         by_hand="look for RSIB.pth there (a DINO ViT-B/8 trained on aerial images)",
-        licence=_NO_LICENCE,
-        unknown=_unknown(_NO_DIGEST),
+        licence=NO_LICENCE,
+        unknown=unknown_facts(NO_DIGEST),
     ),
     _meta(
         "dino-vitb8",
         "dino",
         "dino_vitbase8",
         "dino/dino_vitbase8_pretrain",
-        "the natural-image DINO of the paper's table 3 (configs/ovrsis/ablations.yaml:table3_*ndino*)",
+        "DINO ViT-B/8 trained on natural images, for ablations of the one trained on aerial images",
     ),
-    _meta(
-        "dinov2-vits14",
-        "dinov2",
-        "dinov2_vits14",
-        "dinov2/dinov2_vits14",
-        "the smaller DINOv2 of the weakly supervised method, counted in its paper's table 4 "
-        '(configs/wsss/vits_*.yaml, dino="vits14")',
-    ),
-    _meta(
-        "dinov2-vitb14",
-        "dinov2",
-        "dinov2_vitb14",
-        "dinov2/dinov2_vitb14",
-        'the DINOv2 of the weakly supervised method (configs/wsss/vitb_*.yaml, dino="vitb14")',
-    ),
+    _meta("dinov2-vits14", "dinov2", "dinov2_vits14", "dinov2/dinov2_vits14", 'for dino="vits14"'),
+    _meta("dinov2-vitb14", "dinov2", "dinov2_vitb14", "dinov2/dinov2_vitb14", 'for dino="vitb14"'),
     _torchvision(
         "convnext-base",
         "convnext",
         "convnext_base-6075fbad.pth",
         338.064,
-        "ConvNeXt-B on ImageNet-1K (IMAGENET1K_V1), the encoder of BiCoR-Seg",
+        'ConvNeXt-B on ImageNet-1K (IMAGENET1K_V1), for encoder="convnextb"',
     ),
     _torchvision(
         "vgg16",
         "local",
         "vgg16-397923af.pth",
         527.796,
-        "VGG16 on ImageNet-1K (IMAGENET1K_V1), the encoder of FCtL",
+        'VGG16 on ImageNet-1K (IMAGENET1K_V1), for encoder="vgg16"',
     ),
     _mit("mit_b2", "The hub repository smp-hub/mit_b2.imagenet holds a copy in another layout"),
     _mit("mit_b5"),
-    _rskt("vitb", "dlrsd", "ViT-B/16 trained on DLRSD", '"rskt_vitb16", num_layers=5'),
-    _rskt("vitb", "isaid", "ViT-B/16 trained on iSAID", '"rskt_vitb16", num_layers=3'),
-    _rskt(
-        "vitl",
-        "dlrsd",
-        "ViT-L/14@336px trained on DLRSD",
-        '"rskt_vitl14", num_layers=5',
-        "Its authors say that the weights of the paper were lost and trained again",
-    ),
-    _rskt("vitl", "isaid", "ViT-L/14@336px trained on iSAID", '"rskt_vitl14", num_layers=2'),
-    Weights(
-        "bicor",
-        "model",
-        "bicor.ckpt",
-        page="https://github.com/ShiJinghao566/BiCoR-Seg",
-        facts="a reading of the repository as of December 2025",
-        by_hand="look whether a checkpoint is offered by now (none was in December 2025), or ask the authors",
-        unknown=_unknown(
-            "no checkpoint is published", "no checkpoint is published", "no source at hand states it"
-        ),
-        note="This project has no model for it yet",
-    ),
-    _fctl("inria", "main"),
-    _fctl("deepglobe", "Deepglobe"),
 )
-"""Every row, in the order in which `rskt-seg weights list` prints them."""
+"""Pretrained encoders."""
 
 
-def by_name(name: str, rows: Sequence[Weights] = MANIFEST) -> Weights:
-    """The row of a name. Raises `WeightsNotFoundError` that names the nearest, or all of them."""
+def by_name(name: str, rows: Sequence[Weights]) -> Weights:
+    """Return the row with a name.
+
+    Raises:
+        WeightsNotFoundError: No row has this name. The message names the nearest, or all of them.
+    """
     names = [row.name for row in rows]
     if name in names:
         return rows[names.index(name)]
@@ -270,15 +227,6 @@ def by_name(name: str, rows: Sequence[Weights] = MANIFEST) -> Weights:
     raise WeightsNotFoundError(f"no weights are called {name!r}; {hint}")
 
 
-def by_file(path: str | Path, rows: Sequence[Weights] = MANIFEST) -> Weights | None:
-    """The row whose file has the name of `path`, in whatever folder it lies; None if there is none."""
+def by_file(path: str | Path, rows: Iterable[Weights]) -> Weights | None:
+    """Return the row whose file name is that of `path`, in whatever folder; None if there is none."""
     return next((row for row in rows if row.file == Path(path).name), None)
-
-
-def fetch_command(path: str | Path) -> str | None:
-    """The command that puts a file of the manifest at `path`; None for a file it does not know."""
-    row = by_file(path)
-    if row is None:
-        return None
-    folder = Path(path).parent
-    return f"rskt-seg weights fetch {row.name}" + ("" if folder == Path(FOLDER) else f" --to {folder}")

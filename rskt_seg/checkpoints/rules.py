@@ -1,11 +1,12 @@
-"""Renaming state dicts by ordered rules, with nothing lost on the way.
+"""Conversion of state dicts by ordered rules, and strict loading.
 
-The engine keeps three promises: every source key is used exactly once (renamed, split, or dropped with
-a reason), every target key is filled exactly once, every shape fits. A table of rules belongs to each
-published layout (`rskt`, `clip`, `dino`).
+`convert` uses every source key exactly once (renamed, split, or dropped with a reason) and fills every target
+key at most once; `load_strict` then requires every key and every shape to fit. Each foreign layout of
+checkpoints has its own table of rules.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,15 +14,20 @@ from torch import Tensor, nn
 
 from rskt_seg.errors import CheckpointError
 
-_SHOWN = 10
+_LISTED = 10
+"""Keys that an error message lists of each fault."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What becomes of the keys that `pattern` matches from their first character on.
+    """What becomes of the keys that `pattern` matches at their beginning.
 
-    `to` is a replacement in `re` notation. With `split`, the tensor is cut by it into several, named by
-    the tuple `to`. Without `to` the key is dropped, and `reason` says why.
+    Attributes:
+        pattern: Regular expression for the beginning of a key. The rest of the key is kept.
+        to: Replacement of the matched part, in the notation of `re`; None drops the key. With `split`, a
+            tuple with the replacement for each part.
+        reason: Why the key is dropped.
+        split: Cuts the tensor into as many parts as `to` has entries.
     """
 
     pattern: str
@@ -32,8 +38,14 @@ class Rule:
 
 @dataclass
 class LoadReport:
-    """What a load did. `loaded`: target keys under their own name; `converted`: source key -> target
-    keys; `dropped`: source key -> reason."""
+    """What was loaded, converted and dropped.
+
+    Attributes:
+        source: Name of the file in messages.
+        loaded: Target keys that have the same name in the file.
+        converted: Source key -> target keys.
+        dropped: Source key -> reason.
+    """
 
     source: str
     loaded: list[str] = field(default_factory=list)
@@ -41,31 +53,43 @@ class LoadReport:
     dropped: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        reasons: dict[str, int] = {}
-        for reason in self.dropped.values():
-            reasons[reason] = reasons.get(reason, 0) + 1
+        reasons = Counter(self.dropped.values())
         dropped = "".join(f"\n  dropped {count}: {reason}" for reason, count in reasons.items())
         counts = f"{len(self.loaded)} tensors loaded as named, {len(self.converted)} converted"
         return f"{self.source}: {counts}{dropped}"
 
 
 def convert(state: Mapping[str, Tensor], rules: Sequence[Rule], report: LoadReport) -> dict[str, Tensor]:
-    """Apply the first matching rule to every key; keys without a rule keep their name.
+    """Apply the first matching rule to every key. Keys without a matching rule keep their name.
 
-    Raises `CheckpointError` where two source keys would fill the same target.
+    Args:
+        state: State dict.
+        rules: Rules in the order of precedence.
+        report: Is extended by what was loaded, converted and dropped.
+
+    Returns:
+        The state dict under the target names.
+
+    Raises:
+        CheckpointError: Two source keys have the same target.
     """
     compiled = [(re.compile(rule.pattern), rule) for rule in rules]
     result: dict[str, Tensor] = {}
     for key, tensor in state.items():
         match, rule = next(((m, r) for p, r in compiled if (m := p.match(key))), (None, None))
-        if rule is not None and rule.to is None:
-            report.dropped[key] = rule.reason
-            continue
-        names = _targets(key, match, rule)
-        tensors = [tensor] if rule is None or rule.split is None else rule.split(tensor)
+        names: tuple[str, ...] = (key,)
+        tensors: Sequence[Tensor] = (tensor,)
+        if match is not None and rule is not None:
+            if rule.to is None:
+                report.dropped[key] = rule.reason
+                continue
+            names = _targets(key, match, rule.to)
+            tensors = rule.split(tensor) if rule.split else tensors
         for name, part in zip(names, tensors, strict=True):
             if name in result:
-                raise CheckpointError(f"{report.source}: {name} is given twice, the second time by {key}")
+                raise CheckpointError(
+                    f"{report.source}: {name} is given twice, the second time by {key}; expected one tensor"
+                )
             result[name] = part
         if names == (key,):
             report.loaded.append(key)
@@ -74,17 +98,22 @@ def convert(state: Mapping[str, Tensor], rules: Sequence[Rule], report: LoadRepo
     return result
 
 
-def _targets(key: str, match: re.Match | None, rule: Rule | None) -> tuple[str, ...]:
-    if rule is None:
-        return (key,)
-    templates = (rule.to,) if isinstance(rule.to, str) else rule.to
+def _targets(key: str, match: re.Match[str], to: str | tuple[str, ...]) -> tuple[str, ...]:
+    templates = (to,) if isinstance(to, str) else to
     return tuple(match.expand(template) + key[match.end() :] for template in templates)
 
 
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str, remedy: str) -> None:
-    """Copy `state` into `module`; nothing is copied unless every key and every shape fits.
+    """Copy a state dict into a module if every key and every shape fits, otherwise nothing.
 
-    Raises `CheckpointError` that lists up to ten missing, unexpected and misshapen keys, and `remedy`.
+    Args:
+        module: The module to fill.
+        state: State dict under its names.
+        source: Name of the file in messages.
+        remedy: Advice at the end of the message, as a sentence without a full stop.
+
+    Raises:
+        CheckpointError: Keys are missing, unexpected or of another shape; up to ten of each are listed.
     """
     own = module.state_dict()
     faults = {
@@ -103,5 +132,5 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str, rem
 
 
 def _shorten(keys: Sequence[str]) -> str:
-    more = f", and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-    return ", ".join(keys[:_SHOWN]) + more
+    more = f", and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
+    return ", ".join(keys[:_LISTED]) + more

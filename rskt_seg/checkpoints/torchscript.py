@@ -1,8 +1,8 @@
-"""Tensors of TorchScript archives, the form of OpenAI's CLIP files, read without executing the archive.
+"""Reading of tensors from TorchScript archives, the format of OpenAI's CLIP files, without executing them.
 
 `torch.jit.load` runs the `__setstate__` of an archive, which can read and write any file of the user. Here
 the object tree in `data.pkl` is rebuilt from an allow-list of names instead: modules become dictionaries of
-attributes, storages are the uncompressed members below `data/`, and code is never looked at.
+attributes, storages are the uncompressed members below `data/`, and code is ignored.
 """
 
 import io
@@ -35,7 +35,7 @@ _DTYPES = {
 }
 _LISTS = ("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist")
 _LARGEST_TREE = 64 * 2**20
-"""Bytes that `data.pkl` may have; that of ViT-L/14@336px has 0.1 MB."""
+"""Largest accepted size of `data.pkl` in bytes; that of ViT-L/14@336px has 0.1 MB."""
 
 
 class _Object(dict[str, object]):
@@ -43,12 +43,12 @@ class _Object(dict[str, object]):
 
     def __setstate__(self, state: object) -> None:
         if not isinstance(state, dict):
-            raise pickle.UnpicklingError("an object with a state of its own, which only its code can read")
+            raise pickle.UnpicklingError("it has an object with a custom state, which only its code can read")
         self.update(state)
 
 
 def is_torchscript(path: Path) -> bool:
-    """Return whether a file is a zip archive as `torch.jit.save` writes them."""
+    """Return whether a file is a zip archive as written by `torch.jit.save`."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -58,25 +58,27 @@ def is_torchscript(path: Path) -> bool:
 def read_torchscript(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a TorchScript archive by their dotted names, on the CPU.
 
-    Every tensor attribute counts, whether the module registered it as parameter, buffer or not at all.
-    Checksums of the members are verified.
+    All tensor attributes are read: parameters, buffers and others. Checksums of the members are verified.
+
+    Args:
+        path: File for which `is_torchscript` is True.
 
     Raises:
-        CheckpointError: the archive holds compressed members, or anything besides modules, tensors and plain
+        CheckpointError: The archive has compressed members, or anything besides modules, tensors and plain
             values.
     """
     with zipfile.ZipFile(path) as archive:
         trees = [info for info in archive.infolist() if info.filename.split("/", 1)[-1] == "data.pkl"]
         try:
             if len(trees) != 1 or trees[0].file_size > _LARGEST_TREE:
-                raise pickle.UnpicklingError("one data.pkl of reasonable size expected")
+                raise pickle.UnpicklingError(f"expected one data.pkl of at most {_LARGEST_TREE} bytes")
             root, content = trees[0].filename.removesuffix("data.pkl"), archive.read(trees[0])
             _check_memo(content)
             tree = _ArchiveUnpickler(io.BytesIO(content), archive, f"{root}data/").load()
             if not isinstance(tree, _Object):
-                raise pickle.UnpicklingError(f"a module expected; found {type(tree).__name__}")
+                raise pickle.UnpicklingError(f"expected a module; found {type(tree).__name__}")
             return dict(_named_tensors(tree))
-        except Exception as error:  # whatever a forged stream makes of the unpickler and of torch
+        except Exception as error:  # a forged stream can make the unpickler and torch raise anything
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise CheckpointError(
                 f"{path}: a TorchScript archive from which tensors cannot be read without running its code "
@@ -86,14 +88,14 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
 
 
 def _check_memo(content: bytes) -> None:
-    """Refuse memo indices beyond the stream: the C unpickler allocates memory up to the largest."""
+    """Raise for memo indices beyond the stream: the C unpickler allocates memory up to the largest."""
     for opcode, argument, _ in pickletools.genops(content):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument) > len(content):
-            raise pickle.UnpicklingError("a memo index beyond the stream")
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(content):
+            raise pickle.UnpicklingError("it has a memo index beyond the stream")
 
 
 class _ArchiveUnpickler(pickle.Unpickler):
-    """An unpickler that can build modules (as dictionaries), tensors and plain values, and nothing else."""
+    """An unpickler that builds modules (as dictionaries), tensors and plain values only."""
 
     def __init__(self, file: IO[bytes], archive: zipfile.ZipFile, storages: str) -> None:
         super().__init__(file)
@@ -105,7 +107,7 @@ class _ArchiveUnpickler(pickle.Unpickler):
         if module == "__torch__" or module.startswith("__torch__."):
             return _Object
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            # A function of its own for each archive: a stream can set attributes of what it is given.
+            # A new function for each archive, because a stream can set attributes of what it is given.
             return lambda *arguments: _rebuild_tensor(*arguments)
         if module == "torch" and name in _DTYPES:
             return _DTYPES[name]
@@ -124,11 +126,11 @@ class _ArchiveUnpickler(pickle.Unpickler):
                 if key not in self._read:
                     self._read[key] = self._storage(key, dtype, count)
                 return self._read[key]
-        raise pickle.UnpicklingError("a storage of an unknown kind")
+        raise pickle.UnpicklingError("it has a storage of an unknown kind")
 
     def _storage(self, key: str, dtype: torch.dtype, count: int) -> Tensor:
         info = self._archive.getinfo(f"{self._storages}{key}")
-        # Uncompressed, a member is no larger than the file itself.
+        # An uncompressed member cannot be larger than the file itself.
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != count * dtype.itemsize:
             raise pickle.UnpicklingError(f"storage {key} is compressed or not of the size stated")
         content = bytearray(self._archive.read(info))
@@ -138,9 +140,9 @@ class _ArchiveUnpickler(pickle.Unpickler):
 def _rebuild_tensor(
     storage: Tensor, offset: int, size: Sequence[int], stride: Sequence[int], *_unused: object
 ) -> Tensor:
-    # as_strided refuses what lies outside of the storage, but a stride of 0 repeats items without limit.
+    # as_strided checks the bounds of the storage, but a stride of 0 repeats items without limit.
     if math.prod(size) > storage.numel():
-        raise pickle.UnpicklingError("a tensor larger than its storage")
+        raise pickle.UnpicklingError("it has a tensor larger than its storage")
     return storage.as_strided(tuple(size), tuple(stride), offset).clone()
 
 
@@ -151,7 +153,7 @@ def _named_tensors(tree: _Object) -> list[tuple[str, Tensor]]:
     while todo:
         prefix, module = todo.pop()
         if id(module) in seen:
-            raise pickle.UnpicklingError("a module within itself, or shared by two")
+            raise pickle.UnpicklingError("it has a module within itself, or one shared by two")
         seen.add(id(module))
         for name, value in module.items():
             if isinstance(value, Tensor):

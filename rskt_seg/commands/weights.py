@@ -24,20 +24,21 @@ from tabulate import tabulate
 
 from rskt_seg.checkpoints.fetch import UNKNOWN, Finding, fetch, sha256_of, verify
 from rskt_seg.checkpoints.files import read_weights
-from rskt_seg.checkpoints.manifest import FOLDER, KEYS, MANIFEST, Weights, by_file, by_name
+from rskt_seg.checkpoints.manifest import FOLDER, Weights, by_file, by_name, config_key
 from rskt_seg.commands.entry import command_parser, echo, run
 from rskt_seg.errors import CheckpointError, ConfigError, WeightsNotFoundError
-from rskt_seg.methods import create_model, find_preset, model_names
+from rskt_seg.methods import create_model, model_names, registered_methods
 from rskt_seg.methods.export import check_target, export_encoder, export_model, kind_of
+from rskt_seg.methods.weights import manifest
 from rskt_seg.typing import SegmentationModel
 
 PROGRAM = "rskt-seg weights"
 
 
-def main(argv: Sequence[str] | None = None, rows: Sequence[Weights] = MANIFEST) -> int:
-    """Run `rskt-seg weights` on the files of the manifest `rows`. Return the exit status."""
+def main(argv: Sequence[str] | None = None, rows: Sequence[Weights] | None = None) -> int:
+    """Run `rskt-seg weights` on `rows`, by default the whole manifest. Return the exit status."""
     args = parse_args(argv)
-    return run(partial(_ACTIONS[args.command], args, rows), PROGRAM)
+    return run(partial(_ACTIONS[args.command], args, manifest() if rows is None else rows), PROGRAM)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -58,7 +59,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     converting = commands.add_parser("convert", help="to safetensors, without running what a file contains")
     converting.add_argument("source")
     converting.add_argument("target", help="a .safetensors that does not exist yet")
-    converting.add_argument("--model", help="of a whole checkpoint that does not state it: rskt_vitb16, ...")
+    converting.add_argument("--model", help="of a whole checkpoint that does not state it")
     converting.add_argument(
         "--options", nargs="+", default=[], metavar="KEY=VALUE", help="for example num_layers=5"
     )
@@ -67,7 +68,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         nargs="+",
         default=[],
         metavar="NAME=FILE",
-        help="of a published FCtL: the files of its context encoders",
+        help="of a published checkpoint that keeps encoders in files of their own: these files",
     )
     return parser.parse_args(argv)
 
@@ -105,7 +106,7 @@ def _details(row: Weights, found: Finding) -> str:
         return str(value) if value is not None else f"unknown: {row.unknown[field]}"
 
     lines = {
-        "role": f"{row.role} ({KEYS[row.role]})",
+        "role": f"{row.role} ({row.config_key})",
         "file": f"{found.path}: {found.text}",
         "source": row.url or (f"{row.file} of the hub repository {row.hub}" if row.hub else row.by_hand),
         "page": row.page,
@@ -146,9 +147,9 @@ def _of_configuration(config: str, rows: Sequence[Weights]) -> list[tuple[Weight
     from rskt_seg.d2.weights import encoder_sources
 
     cfg = load_config(config)
-    encoders = {KEYS[role]: source for role, source in encoder_sources(cfg).items()}
+    encoders = {config_key(role): source for role, source in encoder_sources(cfg).items()}
     wanted = []
-    sources = {KEYS["model"]: cfg.MODEL.WEIGHTS} if cfg.MODEL.WEIGHTS else encoders
+    sources = {"MODEL.WEIGHTS": cfg.MODEL.WEIGHTS} if cfg.MODEL.WEIGHTS else encoders
     for key, source in sources.items():
         row = by_file(source, rows)
         if row is None:
@@ -207,11 +208,11 @@ def _model_of(args: argparse.Namespace, stated: Mapping[str, Any] | None) -> Seg
     if stated is None:
         raise ConfigError(
             f"{args.source} does not state the options of its model: give --model "
-            f"({', '.join(model_names())}) and --options; those of the published ones are in "
-            "`list rskt-vitb-dlrsd` and its neighbours"
+            f"({', '.join(model_names())}) and --options; `rskt-seg weights list NAME` has those of "
+            "the published ones"
         )
     # The stated options include the encoder, so that any preset of the method will do.
-    names = [name for name in model_names() if set(stated) == set(find_preset(name)[0].options)]
+    names = [next(iter(m.presets)) for m in registered_methods() if set(stated) == set(m.options)]
     if not names:
         raise ConfigError(f"{args.source} states options that no model has: {', '.join(stated)}")
     return create_model(names[0], **{k: tuple(v) if isinstance(v, list) else v for k, v in stated.items()})

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from detectron2.config import CfgNode
 
 from rskt_seg.checkpoints.files import read_weights
-from rskt_seg.checkpoints.manifest import fetch_command
 from rskt_seg.d2.datasets import register_own
 from rskt_seg.d2.methods.record import encoder_key
 from rskt_seg.d2.methods.registry import method_of
@@ -16,6 +15,7 @@ from rskt_seg.d2.specs import model_spec, untrained_model
 from rskt_seg.errors import ConfigError, WeightsNotFoundError
 from rskt_seg.methods import load_checkpoint, load_encoder
 from rskt_seg.methods.load import frozen_parts
+from rskt_seg.methods.weights import fetch_command
 from rskt_seg.typing import SegmentationModel
 
 logger = logging.getLogger(__name__)

@@ -1,8 +1,8 @@
-"""From an image to low-resolution class scores, with any model of the project seen as a callable.
+"""Class scores of open-vocabulary models, of a whole image or with a sliding window.
 
-A model is called as `model(images, vocabulary, padding=...)` with images (B, 3, H, W) RGB float32 in
-0..255 and T class names; it returns a dataclass with `.logits` (B, T, h, w), of which
-`model.scores(output)` makes scores in 0..1. It has `device` and `working_side` (px).
+A model is called as `model(images, vocabulary, padding=...)` with images (B, 3, H, W) RGB float32 in 0..255
+and T class names. It returns a dataclass with `.logits` (B, T, h, w), from which `model.scores(output)`
+computes scores in 0..1. It has `device` and `working_side` (px).
 """
 
 import dataclasses
@@ -20,14 +20,14 @@ from rskt_seg.typing import OpenVocabularyModel, SegmentationModel
 from rskt_seg.windows import Window, sliding_stride, window_grid
 
 SHORT_SIDE = 640
-"""Test-time length (px) of the shorter image side, as published (MIN_SIZE_TEST)."""
+"""Length (px) of the shorter image side at test time, as published (MIN_SIZE_TEST)."""
 MAX_SIDE = 2560
-"""Largest test-time length (px) of the longer image side, as published (MAX_SIZE_TEST)."""
+"""Upper limit (px) of the longer image side at test time, as published (MAX_SIZE_TEST)."""
 
 
 @contextmanager
 def evaluating(model: SegmentationModel) -> Iterator[None]:
-    """Evaluation mode and no gradients inside; afterwards every submodule is in its former mode."""
+    """Put a model in evaluation mode, without gradients; afterwards restore the mode of every submodule."""
     modes = [(module, module.training) for module in model.modules()]
     switched = any(training for _, training in modes)
     if switched:
@@ -37,7 +37,7 @@ def evaluating(model: SegmentationModel) -> Iterator[None]:
             yield
     finally:
         if switched:
-            # Through train(), so that a model can forget what it cached for evaluation.
+            # By train(), so that a model can drop what it cached for evaluation.
             model.train(modes[0][1])
             for module, training in modes:
                 module.training = training
@@ -52,10 +52,18 @@ def predict_scores(
     max_side: int = MAX_SIDE,
     padding: str | None = None,
 ) -> Tensor:
-    """Scores (T, h, w) in 0..1 of an image (H, W, 3) uint8 RGB seen as a whole.
+    """Return the class scores of a whole image. Call it inside `evaluating(model)`.
 
-    The image is resized to `short_side` (at most `max_side`), antialiased where it shrinks; the model
-    does the rest. Call it inside `evaluating(model)`.
+    Args:
+        model: The model.
+        image: (H, W, 3) uint8 RGB.
+        vocabulary: T class names.
+        short_side: Length (px) to which the shorter side is resized first, with antialiasing if it shrinks.
+        max_side: Upper limit (px) of the longer side.
+        padding: "aligned" or "published"; None: the padding of the model's specification.
+
+    Returns:
+        Scores (T, h, w) in 0..1 at the resolution of the model.
     """
     images = _test_image(model, image, short_side, max_side)[None]
     return model.scores(model(images, vocabulary, padding=padding))[0]
@@ -70,9 +78,12 @@ def predict_cost_maps(
     max_side: int = MAX_SIDE,
     padding: str | None = None,
 ) -> dict[str, np.ndarray]:
-    """Cost maps by name, each (T, h, w) float32, of an image (H, W, 3) uint8 RGB seen as a whole.
+    """Return the cost maps of a whole image, of models that take `return_cost_maps=True`.
 
-    For models that return `cost_maps` with `return_cost_maps=True`.
+    Arguments as in `predict_scores`.
+
+    Returns:
+        Name -> (T, h, w) float32.
     """
     images = _test_image(model, image, short_side, max_side)[None]
     output = model(images, vocabulary, padding=padding, return_cost_maps=True)
@@ -90,7 +101,13 @@ def predict_sliding_scores(
     max_side: int = MAX_SIDE,
     padding: str | None = None,
 ) -> Tensor:
-    """Scores (T, square, square) of an image (H, W, 3) uint8 RGB: the resize, then `sliding_scores`."""
+    """Resize an image as `predict_scores` does, and return its `sliding_scores`.
+
+    Arguments as in `predict_scores` and `sliding_scores`.
+
+    Returns:
+        Scores (T, square, square) in 0..1.
+    """
     resized = _test_image(model, image, short_side, max_side)
     antialias = padding == "aligned"
     return sliding_scores(
@@ -109,11 +126,22 @@ def sliding_scores(
     antialias: bool = False,
     batch_size: int = 5,
 ) -> Tensor:
-    """Sliding-window scores (T, square, square) in 0..1 of one image (3, H, W) float RGB 0..255.
+    """Return the class scores of an image in the published sliding-window mode (TEST.SLIDING_WINDOW).
 
-    The published mode (TEST.SLIDING_WINDOW): the crops of `sliding_crops` through the model, the
-    results joined by `merge_sliding`. `antialias` filters where the crops shrink the image; the
-    published code does not. `batch_size` crops go through the model at a time.
+    The model sees the crops of `sliding_crops`; `merge_sliding` merges their scores.
+
+    Args:
+        model: The model.
+        image: (3, H, W) float RGB in 0..255.
+        vocabulary: T class names.
+        tile: Side (px) of a crop.
+        square: Side (px) of the square that the windows are cut from.
+        padding: As in `predict_scores`.
+        antialias: Whether to filter when crops shrink the image; the published code does not.
+        batch_size: Crops in one batch.
+
+    Returns:
+        Scores (T, square, square) in 0..1.
     """
     crops = sliding_crops(image.to(model.device), tile, square, antialias)
     scores = []
@@ -125,10 +153,16 @@ def sliding_scores(
 
 
 def sliding_crops(image: Tensor, tile: int = 384, square: int = 640, antialias: bool = False) -> Tensor:
-    """The crops (N + 1, 3, tile, tile) of the sliding mode for an image (3, H, W).
+    """Return the crops of the sliding-window mode for an image (3, H, W).
 
-    First the N windows of the image resized to square x square, row by row (4 for the published
-    sizes), then the whole image resized to one tile.
+    Args:
+        image: (3, H, W).
+        tile: Side (px) of a crop.
+        square: Side (px) to which the image is resized before windows are cut.
+        antialias: Whether to filter when the image shrinks.
+
+    Returns:
+        (N + 1, 3, tile, tile): the N windows row by row (4 for the published sizes), then the whole image.
     """
     large = _bilinear(image[None], (square, square), antialias)[0]
     windows = [large[:, window.rows, window.columns] for window in _sliding_grid(tile, square)]
@@ -136,9 +170,15 @@ def sliding_crops(image: Tensor, tile: int = 384, square: int = 640, antialias: 
 
 
 def merge_sliding(scores: Tensor, tile: int = 384, square: int = 640) -> Tensor:
-    """Scores (T, square, square) from those of the crops (N + 1, T, tile, tile).
+    """Merge the scores of the crops of `sliding_crops`: the mean of blended windows and whole image.
 
-    The mean of the blended windows and of the whole-image scores, as published.
+    Args:
+        scores: (N + 1, T, tile, tile).
+        tile: Side (px) of a crop.
+        square: Side (px) of the square that the windows were cut from.
+
+    Returns:
+        Scores (T, square, square).
     """
     windows = blend(zip(_sliding_grid(tile, square), scores[:-1], strict=True), square)
     whole = _bilinear(scores[-1:], (square, square))[0]

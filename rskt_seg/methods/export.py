@@ -1,11 +1,15 @@
-"""Published weight files as safetensors: whole models under this package's names, encoders under those of
-their authors, which `load_encoder` takes in every role."""
+"""Published weight files as safetensors.
+
+Whole models get this package's key names. Encoders keep those of their authors, which `load_encoder` accepts
+for every role.
+"""
 
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 from torch import Tensor
 
@@ -22,11 +26,15 @@ from rskt_seg.writing import replacing
 _SUFFIX = ".safetensors"
 
 
-def kind_of(weights: WeightFile, source: str) -> str:
-    """Return whether a file holds a whole "model", a "clip" (OpenAI, open_clip, RemoteCLIP) or a "dino".
+def kind_of(weights: WeightFile, source: str) -> Literal["model", "clip", "dino"]:
+    """Return what a file contains: a whole "model", a "clip" (OpenAI, open_clip, RemoteCLIP) or a "dino".
+
+    Args:
+        weights: Content of the file.
+        source: Its name in messages.
 
     Raises:
-        CheckpointError: it holds none of them.
+        CheckpointError: It contains none of them.
     """
     keys = weights.state.keys()
     layouts = [method.checkpoint for method in registered_methods()]
@@ -38,18 +46,27 @@ def kind_of(weights: WeightFile, source: str) -> str:
     if "patch_embed.proj.weight" in dino.normalise_names(weights.state):
         return "dino"
     raise CheckpointError(
-        f"{source} is none of: a whole checkpoint of this package or of the published codes, CLIP weights "
-        "under OpenAI's names, DINO weights; "
-        f"its keys begin with {', '.join(sorted(keys)[:3])}"
+        f"{source} is none of: a whole checkpoint of this package or of the published code of its methods, "
+        f"CLIP weights under OpenAI's names, DINO weights; its keys begin with {', '.join(sorted(keys)[:3])}"
     )
 
 
 def export_encoder(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> LoadReport:
-    """Write the weights of an encoder file as safetensors; `load_encoder` takes the same from either.
+    """Write the weights of an encoder file as safetensors. `load_encoder` loads the same from either.
 
-    Values and their precision stay; wrappers and prefixes go, and what is no weight of the encoder (the
-    sizes in OpenAI's archives, DINO's projection head), listed in the report. Raises `CheckpointError` for
-    other files and where `target` exists or is no .safetensors.
+    Values and their precision stay the same. Wrappers and prefixes are removed, as is what is no weight of
+    the encoder (the sizes in OpenAI's archives, DINO's projection head).
+
+    Args:
+        source: A CLIP or DINO file.
+        target: A .safetensors file that does not exist yet.
+
+    Returns:
+        Which tensors were kept, converted and dropped.
+
+    Raises:
+        CheckpointError: `source` is another kind of file, or `target` exists or has another suffix.
+        WeightsNotFoundError: There is no file `source`.
     """
     check_target(target)
     weights = read_weights(source)
@@ -73,9 +90,21 @@ def export_model(
 ) -> LoadReport:
     """Load a whole checkpoint into `model`, strictly, and write it under this package's names.
 
-    `contexts` as for `load_checkpoint`. The file states the options of `model`, and its class names if it has
-    any, so that loading it into another one is refused; and the training sets that `source` states. Raises
-    `CheckpointError` as `load_checkpoint`, and where `target` exists or is no .safetensors.
+    The file states the options of `model` and the class names, if known, so that loading it into a model
+    with others is refused; and the training sets that `source` states.
+
+    Args:
+        model: A model of a registered method.
+        source: The checkpoint.
+        target: A .safetensors file that does not exist yet.
+        contexts: As for `load_checkpoint`.
+
+    Returns:
+        Which tensors were loaded, converted and dropped.
+
+    Raises:
+        CheckpointError: As `load_checkpoint`; or `target` exists or has another suffix.
+        WeightsNotFoundError: There is no file `source`.
     """
     check_target(target)
     report = load_checkpoint(model, source, contexts)
@@ -89,7 +118,7 @@ def export_model(
 
 
 def check_target(target: str | os.PathLike[str]) -> None:
-    """Raise `CheckpointError` unless `target` is a .safetensors that does not exist yet."""
+    """Raise `CheckpointError` unless `target` ends in .safetensors and does not exist yet."""
     if Path(target).suffix != _SUFFIX:
         raise CheckpointError(f"{target}: the output must end in {_SUFFIX}")
     if os.path.lexists(target):
@@ -102,12 +131,12 @@ def _write(
     target: str | os.PathLike[str],
     metadata: dict[str, str],
 ) -> None:
-    """Write a file that takes its name when it is complete, and states the file it was made from."""
+    """Write a safetensors file, whole or not at all, that states the file it was made from."""
     from safetensors.torch import save_file
 
     origin = {"format": "pt", "source": Path(source).name, "source_sha256": sha256_of(source)}
-    # Views of one storage, which safetensors refuses, become tensors of their own.
+    # safetensors refuses tensors that share a storage: each gets one of its own.
     tensors = {key: tensor.detach().clone().contiguous() for key, tensor in state.items()}
     with replacing(target) as partial:
         save_file(tensors, partial, metadata={**origin, **metadata})
-        partial.chmod(0o644)  # the library gives it to its owner alone
+        partial.chmod(0o644)  # the library makes it readable for the owner alone

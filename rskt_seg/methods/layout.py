@@ -1,4 +1,4 @@
-"""How the checkpoints of a method look: its own, and those of the published code."""
+"""Layouts of the checkpoints of a method: those of this package, and those of the published code."""
 
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
@@ -10,24 +10,25 @@ from rskt_seg.checkpoints.rules import LoadReport, Rule, convert, load_strict
 from rskt_seg.errors import CheckpointError
 
 PREFIX = r"(module\.)?(sem_seg_head\.model\.)?(?=.)"
-"""What distributed training and Detectron2 put before the names of the plain model."""
+"""Prefix of distributed training and Detectron2 before the names of the plain model."""
 REMEDY = (
     "Build the model with the options the checkpoint was trained with "
     "(number of classes, number of layers, components)"
 )
-
-
 OTHER_ENCODER = "The model's encoder has another architecture: choose the file that fits it"
+"""Advice for `load_strict` of an encoder."""
 
 
 class CheckpointLayout:
-    """The layout of a method without published checkpoints; methods override what differs.
+    """Checkpoints under this package's names alone. Methods with other layouts override what differs.
+
+    `Any` is the model or specification of the method.
 
     Attributes:
-        training_only: Options that change nothing of what a trained model computes, so that a checkpoint may
+        training_only: Options that change nothing of what a trained model computes. Checkpoint and model may
             differ in them.
-        output_key: Name of the weight of the last layer, by which a checkpoint of the method is recognised.
-        class_key: Name of a tensor with one row per class, "" for open vocabularies.
+        output_key: Name of the weight of the last layer, by which checkpoints of the method are recognised.
+        class_key: Name of a tensor with one row per class; "" for open vocabularies.
     """
 
     training_only: tuple[str, ...] = ()
@@ -39,15 +40,25 @@ class CheckpointLayout:
         return False
 
     def published_rules(self, model: Any, state: Mapping[str, Tensor], source: str) -> Sequence[Rule]:
-        """Return the rules from the published names to those of `model`.
+        """Return the rules from the names of the published code to those of `model`.
+
+        Args:
+            model: The model to load into.
+            state: State dict for which `is_published` is True.
+            source: Name of the checkpoint in messages.
 
         Raises:
-            CheckpointError: the checkpoint is of a variant that `model` is not.
+            CheckpointError: The checkpoint is of a variant that `model` is not.
         """
         raise NotImplementedError
 
     def companions(self, spec: Any, keys: Set[str]) -> tuple[str, ...]:
-        """Return the encoders that a checkpoint with these keys keeps in files of their own."""
+        """Return the roles of encoders that a checkpoint with these keys keeps in separate files.
+
+        Args:
+            spec: Specification of the model to load into.
+            keys: Key names of the checkpoint.
+        """
         return ()
 
     def load(
@@ -62,18 +73,21 @@ class CheckpointLayout:
 
         Args:
             model: A model of the method.
-            weights: The checkpoint, under this package's names or the published ones.
-            source: How messages call it.
-            left_out: Tensors of frozen encoders that the checkpoint states to leave out.
-            companions: Encoders of a published checkpoint that are files of their own, by role.
+            weights: The checkpoint, under this package's names or those of the published code.
+            source: Its name in messages.
+            left_out: Tensors of the frozen encoders that the checkpoint leaves out, under the model's names.
+            companions: Role -> file, for the encoders that a published checkpoint keeps in separate files.
+
+        Returns:
+            Which tensors were loaded, converted and dropped.
 
         Raises:
-            CheckpointError: a tensor of the model is missing, left over or of another shape; the model is
-                then unchanged.
+            CheckpointError: A tensor of the model is missing or of another shape, or the checkpoint has
+                further tensors. The model is unchanged.
         """
         if companions:
             raise CheckpointError(
-                f"{source} is one file with all encoders, so contexts={sorted(companions)} have no place; "
+                f"{source} contains all encoders, so that contexts={sorted(companions)} would not be read; "
                 "leave them out"
             )
         rules: Sequence[Rule] = [Rule(PREFIX, "")]
@@ -90,8 +104,16 @@ class CheckpointLayout:
     ) -> LoadReport:
         """Start a training stage from the checkpoint of an earlier one.
 
+        Args:
+            model: A model of the method.
+            source: The checkpoint.
+            companions: Role -> file, for encoders from other checkpoints.
+
+        Returns:
+            Which tensors were loaded, converted and dropped.
+
         Raises:
-            CheckpointError: the method has no stages, or the checkpoint does not fit.
+            CheckpointError: The method is not trained in stages, or the checkpoint does not fit.
         """
         raise CheckpointError("this method is not trained in stages; use MODEL.WEIGHTS")
 
@@ -103,9 +125,13 @@ class CheckpointLayout:
         if own != given:
             raise CheckpointError(
                 f"{source} was trained on {given} classes, this model has {own}; build it with "
-                f"num_classes={given} or the names of the classes of its data, or choose the checkpoint of "
-                "its data set"
+                f"num_classes={given} or the class names of its training set, or choose a checkpoint trained "
+                "on your classes"
             )
 
     def check_stated(self, model: Any, weights: WeightFile, source: str) -> None:
-        """Raise or warn about further facts that a checkpoint states, beside options and class names."""
+        """Compare further facts that a checkpoint states, besides options, class names and frozen encoders.
+
+        Raises:
+            CheckpointError: The model differs from what the checkpoint states.
+        """

@@ -1,17 +1,22 @@
-"""The record of a method: every fact about it that generic code needs, and generic code asks nothing else."""
+"""Record of a method: every fact about it that generic code needs. Generic code asks nothing else.
+
+The models, specifications and results of methods have types of their own. Where a record holds functions of
+them, `Any` stands for these types: generic code passes the values on and does not look inside.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
+from rskt_seg.checkpoints.manifest import Weights
 from rskt_seg.checkpoints.rules import LoadReport
 from rskt_seg.inference.strategies import Strategy
 from rskt_seg.methods.layout import CheckpointLayout
 from rskt_seg.metrics.benchmark import BenchmarkReference, Reference
-from rskt_seg.typing import SegmentationModel
+from rskt_seg.typing import SegmentationModel, Spec
 
 NUM_CLASSES = "num_classes"
 """Field of the specifications of closed-set models: the number of classes, which follows from the data."""
@@ -22,12 +27,13 @@ class EncoderRole:
     """A pretrained encoder that a model starts from.
 
     Attributes:
-        load: Fill the encoder of a model from a state dict, strictly: (model, state, source) -> report.
-        where: One sentence on which files fit and where to get them.
-        used: Whether a model of this specification has the encoder.
-        named: Whether an open_clip or hub name may stand in place of a file.
-        frozen: Whether it never trains, so that checkpoints may leave it out.
-        in_start: Whether a checkpoint given as the start of a training stage holds it already.
+        load: Loads a state dict into the encoder, strictly: (model, state dict, source) -> report. The source
+            is for messages.
+        where: Which files fit and where to get them; completes the sentence "Get ...".
+        used: Returns whether a model of this specification has the encoder.
+        named: Whether the name of open_clip or hub weights is accepted in place of a file.
+        frozen: Whether the encoder is never trained, so that checkpoints may leave it out.
+        in_start: Whether the checkpoint that a training stage starts from contains it already.
     """
 
     load: Callable[[Any, Mapping[str, Tensor], str], LoadReport]
@@ -39,11 +45,16 @@ class EncoderRole:
 
 
 class ExplanationRequest(NamedTuple):
-    """What an explanation is computed from.
+    """Input of an explanation: an image, and what is asked about it.
 
-    `pixels` (H, W, 3) uint8 RGB with the mean colour where there is no data; `original`, the pixels of the
-    file; `valid` (H, W) bool. `at`: (row, column) of a pixel, None the centre. `present`: names of an
-    image-level label, None those of the `truth` (H, W) ids, or without it those predicted.
+    Attributes:
+        pixels: (H, W, 3) uint8 RGB, with the mean colour of the valid pixels as nodata.
+        original: (H, W, 3) uint8 RGB as read from the file.
+        valid: (H, W) bool.
+        at: (row, column) of a pixel; None: the centre.
+        present: Class names of an image-level label; None: the classes in `truth`, or without it the
+            predicted ones.
+        truth: (H, W) class ids; None: unknown.
     """
 
     pixels: np.ndarray
@@ -55,7 +66,13 @@ class ExplanationRequest(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """What `Explanation.draw` needs besides the result: the image, names and colours of the classes."""
+    """What `Explanation.draw` needs besides the result.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        prompts: Names that the model was asked for.
+        colors: (T, 3) uint8 RGB, the colours of the classes.
+    """
 
     image: np.ndarray
     prompts: tuple[str, ...]
@@ -64,17 +81,17 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True)
 class Explanation:
-    """A way to show what a model did with an image.
+    """A view of what a model computes for an image, such as its cost maps.
 
     Attributes:
-        label: How messages call it, such as "cost maps".
+        label: Name in messages, such as "cost maps".
         help: One line for the command line.
         compute: (strategy, request) -> result.
         draw: (result, picture) -> RGB pictures (H, W, 3) uint8.
-        unavailable: Why a model of the method lacks it, None where it has it.
-        check: Raise for a request that `compute` would refuse, before anything is computed.
-        report: One line about a result for the log, None for nothing; True where it is a warning.
-        takes: Which optional fields of a request it reads.
+        unavailable: Returns why this model of the method lacks it; None if it has it.
+        check: Raises for a request that `compute` would refuse, before anything is computed.
+        report: Returns a line about a result for the log and whether it is a warning; None for no line.
+        takes: Optional fields of `ExplanationRequest` that it reads.
     """
 
     label: str
@@ -87,55 +104,64 @@ class Explanation:
     takes: frozenset[str] = frozenset()
 
 
-def _as_given(names: Sequence[str], options: Mapping[str, object]) -> tuple[str, ...]:
+def _keep_names(names: Sequence[str], options: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(names)
 
 
 @dataclass(frozen=True)
 class Method:
-    """One method: its names, model, options, and how generic code builds, loads, uses and compares it.
+    """One method: how generic code names, builds, loads, uses and compares its models.
 
     Attributes:
-        name: Short name, such as "rskt".
-        title: How people call it, such as "RSKT-Seg".
-        model: The model class. Called as `model(spec)`, for closed sets as `model(spec, class_names=...)`.
-        spec: The frozen dataclass of its options. Closed sets have a field `num_classes`.
+        name: Short name in lower case, unique among the registered methods.
+        title: Name in messages and reports.
+        model: The model class, constructed as `model(spec)`; for closed sets as `model(spec, class_names)`.
+        spec: The specification of its options. Closed sets have a first field `num_classes`.
         presets: Name for `create_model` -> options that differ from the defaults of `spec`.
         vocabulary: "open" (class names are given with every image) or "closed" (a fixed set of classes).
-        strategy: How it sees an image of any size; its fields are options of `Segmenter`.
+        strategy: How its models see an image of any size; the fields are options of `Segmenter`.
         checkpoint: The layouts of its checkpoints.
-        supervision: "masks", or "image labels" (which classes each training image shows).
-        encoders: Role -> pretrained encoder, in the order in which they are loaded.
-        explanations: Name -> what it can show, such as "cost_maps".
-        needs_names: Whether a closed-set model cannot be built from a number of classes alone.
-        complete_names: Closed sets: (names, options) -> the names with what the method adds to them.
-        published_row: (spec, training set) -> the row of the paper's benchmark table that a run repeats.
-        reference: (spec, registered test set) -> what the paper prints for a model that computes the same.
-        detectron2: "module:attribute" of the Detectron2 side (`rskt_seg.d2.methods.DetectronMethod`), "" for
-            none. It is imported by `rskt_seg.d2` alone.
+        supervision: What it learns from: "masks", or "image labels" (the classes in each training image).
+        encoders: Role -> pretrained encoder, in the order of loading.
+        weights: Published checkpoints of whole models.
+        explanations: Name -> explanation.
+        needs_names: Whether building a closed-set model takes class names, not only their number.
+        complete_names: For closed sets: (names, options) -> the names with those that the method adds.
+        published_row: (spec, training set) -> row of the paper's benchmark table that a run repeats; None
+            if there is none.
+        reference: (spec, registered test set) -> figures that the paper prints for a model that computes the
+            same; None if there are none.
+        detectron2: "module:attribute" of its `rskt_seg.d2.methods.DetectronMethod`, which only `rskt_seg.d2`
+            imports; "" if it has none.
     """
 
     name: str
     title: str
-    model: type[nn.Module]
-    spec: type[Any]
+    model: type[SegmentationModel]
+    spec: type[Spec]
     presets: Mapping[str, Mapping[str, object]]
     vocabulary: Literal["open", "closed"]
     strategy: type[Strategy]
     checkpoint: CheckpointLayout
     supervision: Literal["masks", "image labels"] = "masks"
     encoders: Mapping[str, EncoderRole] = field(default_factory=dict)
+    weights: tuple[Weights, ...] = ()
     explanations: Mapping[str, Explanation] = field(default_factory=dict)
     needs_names: bool = False
-    complete_names: Callable[[Sequence[str], Mapping[str, object]], tuple[str, ...]] = _as_given
+    complete_names: Callable[[Sequence[str], Mapping[str, object]], tuple[str, ...]] = _keep_names
     published_row: Callable[[Any, str], BenchmarkReference | None] = lambda spec, trained_on: None
     reference: Callable[[Any, str], Reference | None] = lambda spec, test_set: None
     detectron2: str = ""
 
-    def build(self, spec: Any, class_names: Sequence[str] | None = None) -> SegmentationModel:
-        """Build a model with random weights; `class_names` (None: unknown) are for closed sets alone."""
-        model = self.model(spec, class_names=class_names) if self.is_closed else self.model(spec)
-        return cast(SegmentationModel, model)  # what registering a method promises
+    def build(self, spec: Spec, class_names: Sequence[str] | None = None) -> SegmentationModel:
+        """Build a model with random weights, in training mode.
+
+        Args:
+            spec: An instance of the method's `spec`.
+            class_names: For closed sets, the names of the classes; None if unknown.
+        """
+        constructor: Callable[..., SegmentationModel] = self.model
+        return constructor(spec, class_names=class_names) if self.is_closed else constructor(spec)
 
     @property
     def is_closed(self) -> bool:
@@ -154,5 +180,5 @@ class Method:
 
     @property
     def frozen_encoders(self) -> tuple[str, ...]:
-        """Roles of the encoders that never train."""
+        """Roles of the encoders that are never trained."""
         return tuple(role for role, encoder in self.encoders.items() if encoder.frozen)

@@ -1,4 +1,4 @@
-"""The registered methods: those of the package, those of installed packages, and those of the caller.
+"""Registered methods: those of this package, of installed packages, and of the caller.
 
 An installed package offers a method by an entry point of the group `rskt_seg.methods` that names a `Method`.
 """
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 class _Registry:
-    """Methods by name; built-in ones and entry points are loaded at the first look."""
+    """Methods by name. Built-in methods and entry points are loaded on first use."""
 
     def __init__(self) -> None:
         self._methods: dict[str, Method] = {}
@@ -22,17 +22,22 @@ class _Registry:
 
     def all(self) -> tuple[Method, ...]:
         if not self._loaded:
-            self._loaded = True
+            self._loaded = True  # first, because loading adds methods, which looks at all of them
             self._load()
         return tuple(self._methods.values())
 
     def add(self, method: Method) -> None:
         for other in self.all():
-            taken = sorted(set(other.presets) & set(method.presets))
-            if other.name == method.name or taken or other.model is method.model:
-                what = f"the preset {taken[0]}" if taken else "its model class"
-                what = f"the name {method.name!r}" if other.name == method.name else what
-                raise ConfigError(f"method {method.name!r}: {other.title} has {what} already; choose another")
+            presets = sorted(set(other.presets) & set(method.presets))
+            if other.name == method.name:
+                taken = f"the name {method.name!r}"
+            elif presets:
+                taken = f"the preset {presets[0]}"
+            elif other.model is method.model:
+                taken = "its model class"
+            else:
+                continue
+            raise ConfigError(f"method {method.name!r}: {other.title} has {taken} already; choose another")
         self._methods[method.name] = method
 
     def remove(self, name: str) -> None:
@@ -49,10 +54,16 @@ class _Registry:
             try:
                 method = point.load()
                 if not isinstance(method, Method):
-                    raise TypeError(f"a rskt_seg.methods.Method expected; found {type(method).__name__}")
+                    raise TypeError(f"expected a rskt_seg.methods.Method; found {type(method).__name__}")
                 self.add(method)
             except Exception as error:  # a defect of another package must not stop this one
-                logger.warning("the method %s (%s) cannot be used: %s", point.name, point.value, error)
+                logger.warning(
+                    "entry point %s = %s of the group %s cannot be used: %s; update or uninstall its package",
+                    point.name,
+                    point.value,
+                    GROUP,
+                    error,
+                )
 
 
 _REGISTRY = _Registry()
@@ -61,40 +72,46 @@ _REGISTRY = _Registry()
 def register_method(method: Method) -> Method:
     """Make a method known to `create_model`, `load_checkpoint`, `Segmenter`, training and the benchmark.
 
+    Args:
+        method: The record.
+
     Returns:
-        The method, so that `METHOD = register_method(Method(...))` reads well.
+        The record, so that `METHOD = register_method(Method(...))` can be written.
 
     Raises:
-        ConfigError: its name, one of its presets or its model class is taken.
+        ConfigError: Its name, one of its presets or its model class is already registered.
     """
     _REGISTRY.add(method)
     return method
 
 
 def unregister_method(name: str) -> None:
-    """Forget a method.
+    """Remove a method from the registered ones.
+
+    Args:
+        name: `Method.name`.
 
     Raises:
-        ConfigError: none has this name.
+        ConfigError: No method has this name.
     """
     _REGISTRY.remove(name)
 
 
 def registered_methods() -> tuple[Method, ...]:
-    """Return every method: built in, from installed packages, registered by the caller."""
+    """Return all methods: built-in, from installed packages, and registered by the caller."""
     return _REGISTRY.all()
 
 
 def method_of(model: object) -> Method:
-    """Return the method whose model class `model` is an instance of.
+    """Return the method of a model: the one whose model class it is an instance of.
 
     Raises:
-        ConfigError: the model is of no registered method.
+        ConfigError: The model belongs to no registered method.
     """
     for method in registered_methods():
         if isinstance(model, method.model):
             return method
     raise ConfigError(
-        f"{type(model).__name__} is the model of no registered method; build one with rskt_seg.create_model, "
-        "or register its method with rskt_seg.register_method"
+        f"{type(model).__name__} is the model class of no registered method; build models with "
+        "rskt_seg.create_model, or register the method with rskt_seg.register_method"
     )

@@ -1,4 +1,4 @@
-"""From a model to the strategy and the explanations of its method."""
+"""The strategy and the explanations of a model, found by its method."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -16,16 +16,17 @@ from rskt_seg.vocabulary import Vocabulary, fixed_vocabulary, make_vocabulary
 def make_strategy(
     model: SegmentationModel, vocabulary: Sequence[str] | Vocabulary | None, options: Mapping[str, object]
 ) -> Strategy:
-    """Return the strategy of a model's method.
+    """Return the inference strategy for a model, as its method says.
 
     Args:
         model: A model of a registered method.
-        vocabulary: Class names; None takes those of a closed-set model.
-        options: Fields of the strategy. One that only other strategies read must have its default.
+        vocabulary: Class names; None: those of a closed-set model.
+        options: Fields of the strategy. Options that only strategies of other methods have are accepted with
+            their default value.
 
     Raises:
-        ConfigError: an option is unknown, would change nothing, or has a value that cannot be used.
-        VocabularyError: the vocabulary does not fit the model.
+        ConfigError: An option is unknown, has no effect on this model, or its value cannot be used.
+        VocabularyError: The vocabulary does not fit the model.
     """
     method = method_of(model)
     if method.is_closed:
@@ -39,8 +40,8 @@ def make_strategy(
 
 
 def strategy_options(method: Method) -> dict[str, object]:
-    """Return the options of `Segmenter` for models of a method, with their defaults."""
-    return {option.name: option.default for option in fields(method.strategy)[2:]}
+    """Return the options of `Segmenter` for models of a method: name -> default."""
+    return {option.name: option.default for option in fields(method.strategy)[len(fields(Strategy)) :]}
 
 
 def _checked_options(method: Method, options: Mapping[str, object]) -> dict[str, object]:
@@ -67,10 +68,14 @@ def known_explanations() -> dict[str, Explanation]:
 
 
 def find_explanation(model: SegmentationModel, name: str) -> Explanation:
-    """Return how a model shows `name`, such as "cost_maps".
+    """Return an explanation that a model offers.
+
+    Args:
+        model: A model of a registered method.
+        name: Key of `Method.explanations`, such as "cost_maps".
 
     Raises:
-        ConfigError: its method has nothing of this name, or the model was built without.
+        ConfigError: The method has no explanation of this name, or this model was built without it.
     """
     method = method_of(model)
     explanation = method.explanations.get(name)
@@ -86,5 +91,5 @@ def find_explanation(model: SegmentationModel, name: str) -> Explanation:
             f"{label} are shown by {' and '.join(others)} models; this is a {method.title} model"
         )
     if reason := explanation.unavailable(model):
-        raise ConfigError(f"there are no {explanation.label}: {reason}")
+        raise ConfigError(f"{explanation.label} are not available: {reason}")
     return explanation

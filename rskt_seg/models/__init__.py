@@ -2,9 +2,10 @@
 
 from rskt_seg.models.bicor import BiCoR, BiCoROutput, BiCoRSpec
 from rskt_seg.models.fctl import FCtL, FCtLOutput, FCtLSpec
-from rskt_seg.models.options import Range, Spec, check_options, refuse_unread
+from rskt_seg.models.options import Range, check_options, refuse_unread
 from rskt_seg.models.rskt import RSKT, RSKTOutput, RSKTSpec
 from rskt_seg.models.wsss import PriorOutput, PriorWSSS, PriorWSSSSpec
+from rskt_seg.typing import Spec
 
 __all__ = [
     "BiCoR",

@@ -1,22 +1,14 @@
-"""Specifications of models: their common base, and the checks of their options."""
+"""Checks of the options of a specification (`rskt_seg.typing.Spec`)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import get_args, get_origin, get_type_hints
 
 from rskt_seg.errors import ConfigError
+from rskt_seg.typing import Spec
 
 Range = tuple[float, float | None]
 """Least and greatest value of an option, both permitted; None: no upper limit."""
-
-
-@dataclass(frozen=True)
-class Spec:
-    """Base of the specifications: a frozen dataclass whose fields are the options of one model.
-
-    A field is annotated as bool, int, float or str, or as a tuple of any length of one of these
-    (`tuple[int, ...]`). `__post_init__` calls `check_options`, then checks what concerns several options.
-    """
 
 
 def check_options(spec: Spec, choices: Mapping[str, Sequence[str]], ranges: Mapping[str, Range]) -> None:

@@ -61,7 +61,7 @@ def test_missing_truncated_and_empty_files_are_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"cut\.pth.*truncated"):
         read_weights(tmp_path / "cut.pth")
     torch.save({"note": "nothing"}, tmp_path / "empty.pth")
-    with pytest.raises(CheckpointError, match=r"holds no tensors"):
+    with pytest.raises(CheckpointError, match=r"found no tensors"):
         read_weights(tmp_path / "empty.pth")
     with pytest.raises(WeightsNotFoundError, match="is a folder"):
         read_weights(tmp_path)

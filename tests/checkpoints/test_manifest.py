@@ -7,13 +7,16 @@ from urllib.parse import urlparse
 import pytest
 import yaml
 
-from rskt_seg.checkpoints.manifest import FOLDER, KEYS, MANIFEST, by_file, by_name, fetch_command
+from rskt_seg.checkpoints.manifest import FOLDER, MODEL_ROLE, by_file, by_name
 from rskt_seg.errors import WeightsNotFoundError
+from rskt_seg.methods import find_preset, registered_methods
+from rskt_seg.methods.weights import fetch_command, manifest
 from tests.d2.configurations import configurations, own_keys
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "weights.md").read_text()
-each_row = pytest.mark.parametrize("row", MANIFEST, ids=lambda row: row.name)
+ROWS = manifest()
+each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 
 
 def mentioned_paths():
@@ -34,7 +37,16 @@ def test_a_row_states_every_fact_or_why_it_is_unknown(row):
         assert known != (field in row.unknown), f"{field} must be known, or have a reason, not both"
     assert row.unknown.keys() <= {"sha256", "size", "licence"}
     assert all(len(reason) > 10 for reason in row.unknown.values())
-    assert row.role in KEYS and row.facts and re.fullmatch(r"[a-z0-9-]+", row.name)
+    assert row.facts and re.fullmatch(r"[a-z0-9-]+", row.name)
+
+
+def test_the_role_of_a_row_is_that_of_an_encoder_or_a_whole_model():
+    roles = {role for method in registered_methods() for role in method.encoders}
+    for row in ROWS:
+        published = any(row in method.weights for method in registered_methods())
+        assert row.role == MODEL_ROLE if published else row.role in roles
+        key = "MODEL.WEIGHTS" if published else f"MODEL.ENCODERS.{row.role.upper()}"
+        assert row.config_key == key
 
 
 @each_row
@@ -58,14 +70,14 @@ def test_a_row_has_one_source_and_a_page_for_people(row):
 
 
 def test_names_and_files_are_unique():
-    assert len({row.name for row in MANIFEST}) == len({row.file for row in MANIFEST}) == len(MANIFEST)
+    assert len({row.name for row in ROWS}) == len({row.file for row in ROWS}) == len(ROWS)
 
 
 def test_the_digests_of_openai_are_those_of_the_addresses_that_open_clip_knows():
     from open_clip import get_pretrained_cfg
 
     for name, model in (("clip-vitb16", "ViT-B-16"), ("clip-vitl14-336", "ViT-L-14-336")):
-        row = by_name(name)
+        row = by_name(name, ROWS)
         assert row.url == get_pretrained_cfg(model, "openai")["url"]
         assert row.sha256 == row.url.split("/")[-2]
 
@@ -83,20 +95,30 @@ def test_the_addresses_are_those_that_torchvision_and_timm_know():
     }
     for name, source in known.items():
         url = source if source.startswith("https") else timm.models.get_pretrained_cfg(source).url
-        assert by_name(name).url == url
+        assert by_name(name, ROWS).url == url
 
 
 def test_every_file_that_a_configuration_names_has_a_row_of_its_role():
     paths = mentioned_paths()
     assert len(paths) >= 5
     for path, keys in paths.items():
-        row = by_file(path)
+        row = by_file(path, ROWS)
         assert row is not None, f"{path} has no row"
-        assert {KEYS[row.role]} == set(keys)
+        assert {row.config_key} == set(keys)
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.role == MODEL_ROLE], ids=lambda row: row.name)
+def test_a_published_checkpoint_names_the_configurations_and_the_model_that_load_it(row):
+    assert list(ROOT.glob(re.match(r"configs/\S+\.yaml", row.note)[0]))
+    name, options = re.search(r"create_model\((.*?)\)", row.note)[1].split(", ", 1)
+    method, _ = find_preset(name.strip('"'))
+    assert row in method.weights
+    for option in re.findall(r"(\w+)=", options):
+        assert option in method.options
 
 
 def test_the_published_checkpoints_name_their_configuration_and_its_number_of_layers():
-    published = [row for row in MANIFEST if row.name.startswith("rskt-")]
+    published = [row for row in ROWS if row.name.startswith("rskt-")]
     assert len(published) == 4
     for row in published:
         config = ROOT / re.match(r"configs/\S+\.yaml", row.note)[0]
@@ -115,9 +137,9 @@ def test_the_document_has_a_line_for_every_row_with_what_is_known_of_it(row):
 
 def test_an_unknown_name_is_refused_with_the_nearest():
     with pytest.raises(WeightsNotFoundError, match="did you mean clip-vitb16"):
-        by_name("clip-vitb32")
+        by_name("clip-vitb32", ROWS)
     with pytest.raises(WeightsNotFoundError, match=r"known are clip-vitb16, .*fctl-deepglobe"):
-        by_name("???")
+        by_name("???", ROWS)
 
 
 def test_the_command_for_a_file_leads_to_where_it_is_looked_for():

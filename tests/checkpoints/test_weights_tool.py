@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import rskt_seg
-from rskt_seg.checkpoints.manifest import MANIFEST, Weights, by_name
+from rskt_seg.checkpoints.manifest import Weights, by_name
 from rskt_seg.checkpoints.rules import LoadReport, convert
 from rskt_seg.commands import weights
 from rskt_seg.d2 import load_config
@@ -26,6 +26,7 @@ from rskt_seg.encoders.dino import DINO
 from rskt_seg.encoders.presets import CLIP_TINY, DINO_TINY
 from rskt_seg.encoders.text import vocabulary_size
 from rskt_seg.methods.rskt.checkpoint import rules_for
+from rskt_seg.methods.weights import manifest
 from tests.checkpoints.test_load import assert_same_weights, packed, tiny
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +40,7 @@ def call(tmp_path, monkeypatch, capsys):
     """Run the tool in an empty folder: arguments -> exit status, standard output, standard error."""
     monkeypatch.chdir(tmp_path)
 
-    def run_tool(*argv, rows=MANIFEST):
+    def run_tool(*argv, rows=None):
         status = weights.main([str(arg) for arg in argv], rows)
         return status, *capsys.readouterr()
 
@@ -88,7 +89,7 @@ def test_fetch_for_a_configuration_takes_every_file_that_it_starts_from(call, se
         Weights(
             row.name, row.role, row.file, row.page, row.facts, url=f"{server.url}/{row.file}", sha256=DIGEST
         )
-        for row in MANIFEST
+        for row in manifest()
         if row.file in files
     ]
     server.files = {f"/{file}": CONTENT for file in files}
@@ -107,7 +108,7 @@ def test_every_command_of_the_document_can_be_typed_as_it_stands():
     for command in typed:
         args = weights.parse_args(command.split())
         for name in getattr(args, "names", []):
-            by_name(name)
+            by_name(name, manifest())
         assert (ROOT / (getattr(args, "all_for", None) or "configs")).exists()
 
 
@@ -162,7 +163,7 @@ def test_verify_takes_files_anywhere_by_their_name(call, rows, tmp_path):
 
 def test_list_shows_every_row_and_what_is_here(call, rows, tmp_path):
     status, out, _ = call("list")
-    assert status == 0 and all(re.search(rf"^{row.name} ", out, re.MULTILINE) for row in MANIFEST)
+    assert status == 0 and all(re.search(rf"^{row.name} ", out, re.MULTILINE) for row in manifest())
     (tmp_path / "pretrained").mkdir()
     for name in ("good", "bad", "manual"):
         (tmp_path / "pretrained" / f"{name}.pt").write_bytes(CONTENT)
@@ -171,14 +172,14 @@ def test_list_shows_every_row_and_what_is_here(call, rows, tmp_path):
 
 
 def test_list_of_a_name_prints_all_that_is_known_and_why_the_rest_is_not(call):
-    for row in MANIFEST:
+    for row in manifest():
         out = call("list", row.name)[1]
         for text in (row.page, row.facts, row.hub, row.url, row.note, row.instead, *row.unknown.values()):
             assert text in out
 
 
 def test_the_hub_mirror_of_the_environment_is_used_for_the_real_manifest(server, tmp_path):
-    row = by_name("remoteclip-vitb32")
+    row = by_name("remoteclip-vitb32", manifest())
     path = f"/{row.hub}/resolve/main/{row.file}"
     server.files[path] = CONTENT
     server.headers[path] = {"X-Linked-Etag": f'"{DIGEST}"', "X-Repo-Commit": "0" * 40}

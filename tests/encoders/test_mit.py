@@ -6,7 +6,7 @@ from timm.models.pvt_v2 import PyramidVisionTransformerV2
 
 from rskt_seg.checkpoints.rules import LoadReport, convert
 from rskt_seg.encoders.mit import MIT_PRESETS, MiT, MitPreset
-from rskt_seg.methods.fctl.checkpoint import mit_rules
+from rskt_seg.methods.fctl.encoders import mit_rules
 
 SMALL = MitPreset((16, 24, 40, 48), (1, 2, 1, 2), (1, 2, 5, 8))
 PARTS = {"attn.sr.": "attn.reduce.", "embed.proj.": "proj.", "embed.norm.": "proj_norm."}

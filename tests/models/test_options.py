@@ -7,9 +7,10 @@ import pytest
 from rskt_seg.errors import ConfigError
 from rskt_seg.models.bicor import BiCoRSpec
 from rskt_seg.models.fctl import FCtLSpec
-from rskt_seg.models.options import Spec, check_options, refuse_unread
+from rskt_seg.models.options import check_options, refuse_unread
 from rskt_seg.models.rskt import RSKTSpec
 from rskt_seg.models.wsss import PriorWSSSSpec
+from rskt_seg.typing import Spec
 
 
 @dataclass(frozen=True)

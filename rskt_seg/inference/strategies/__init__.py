@@ -1,4 +1,4 @@
-"""How a model sees an image of any size: one class a way, whose fields are the options of `Segmenter`."""
+"""Inference strategies: how a model sees an image of any size. Their fields are options of `Segmenter`."""
 
 from rskt_seg.inference.strategies.multi_scale import MultiScaleOptions, MultiScaleStrategy
 from rskt_seg.inference.strategies.patch_context import PatchContextOptions, PatchContextStrategy

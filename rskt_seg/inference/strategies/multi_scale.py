@@ -1,4 +1,4 @@
-"""Tiles of a small field of view, each seen at several scales and mirrored, then perhaps a dense CRF."""
+"""Strategy of closed-set models with a small field of view: tiles at several scales, and a dense CRF."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,12 +27,16 @@ class MultiScaleOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class MultiScaleStrategy(Strategy):
-    """A closed-set model of a small field of view: tiles, each at several scales and mirrored.
+    """Overlapping tiles, each at several scales and flipped; the logits are averaged.
 
-    Options: `tile`, `tile_overlap` (px; a quarter of the tile by default). `scales`, the scales at which
-    every tile is seen, and `flip`, whether also mirrored; the logits are averaged. `crf`: whether a dense
-    CRF refines the scores, True, False or `rskt_seg.inference.crf.CRFParameters` (package pydensecrf2).
-    `views`: further test-time augmentation, a name of `rskt_seg.inference.views.VIEWS`.
+    Attributes:
+        tile: Side (px) of a tile.
+        tile_overlap: Overlap (px) of neighbouring tiles; None: a quarter of the tile.
+        scales: Scales at which every tile is seen.
+        flip: Whether every scale is also seen flipped left-right.
+        crf: Whether a dense CRF refines the scores, or its `rskt_seg.inference.crf.CRFParameters`. Needs the
+            optional package pydensecrf2.
+        views: Further test-time augmentation, a name in `rskt_seg.inference.views.VIEWS`.
     """
 
     tile: int = TILE
@@ -58,9 +62,9 @@ class MultiScaleStrategy(Strategy):
 
     @property
     def background(self) -> int | None:
-        """Id of the class that the model takes for everything else; None if there is none.
+        """Id of the class that stands for everything else; None if there is none.
 
-        The model knows; a class that is merely called background does not count.
+        The model decides: a class is not the background because of its name.
         """
         first = self.model.channel_ids[0]
         return first if first in range(len(self.vocabulary.names)) else None

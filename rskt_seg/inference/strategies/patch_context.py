@@ -1,4 +1,4 @@
-"""Overlapping patches, each with its contexts; or whole images."""
+"""Strategy of closed-set models that see patches with larger context crops, or whole images."""
 
 from dataclasses import dataclass
 from typing import TypedDict
@@ -22,11 +22,12 @@ class PatchContextOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class PatchContextStrategy(Strategy):
-    """A closed-set model of patches with contexts; or of whole images, its baseline.
+    """Overlapping patches with their contexts; whole images for models that are built for them.
 
-    Options: `patch_overlap`, the least overlap (px) of neighbouring patches (by default 50 as published, but
-    at most a quarter of a patch). `views`: test-time augmentation, a name of
-    `rskt_seg.inference.views.VIEWS`.
+    Attributes:
+        patch_overlap: Smallest overlap (px) of neighbouring patches; None: 50 as published, but at most a
+            quarter of a patch. Models of whole images take None only.
+        views: Test-time augmentation, a name in `rskt_seg.inference.views.VIEWS`.
     """
 
     patch_overlap: int | None = None
@@ -37,17 +38,18 @@ class PatchContextStrategy(Strategy):
         if self.model.sees_whole:
             if self.patch_overlap is not None:
                 raise ConfigError(
-                    f"patch_overlap={self.patch_overlap} has no effect: the model sees whole images"
+                    f"patch_overlap={self.patch_overlap} has no effect, as this model sees whole images; "
+                    "leave it out"
                 )
         elif not 0 <= self.overlap < self.model.patch_side:
             raise ConfigError(
-                f"0 <= patch_overlap < {self.model.patch_side} (the side of a patch) expected; found "
+                f"expected 0 <= patch_overlap < {self.model.patch_side}, the side of a patch; found "
                 f"{self.patch_overlap}"
             )
 
     @property
     def overlap(self) -> int:
-        """Least overlap (px) of neighbouring patches."""
+        """Smallest overlap (px) of neighbouring patches."""
         if self.patch_overlap is not None:
             return self.patch_overlap
         return min(PATCH_OVERLAP, self.model.patch_side // 4)

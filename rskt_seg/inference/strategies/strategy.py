@@ -12,14 +12,17 @@ from rskt_seg.errors import ConfigError
 from rskt_seg.vocabulary import Vocabulary
 
 PADDINGS = ("aligned", "published")
-"""How images that are no multiple of a model's stride are padded."""
+"""How images whose size is not a multiple of a model's stride are padded."""
 
 
 class Coarseness(NamedTuple):
-    """Why an answer is coarse.
+    """Why a result is coarse: `what` covers `cell` pixels of the image.
 
-    `side`: px that the model sees along each axis. `what` covers `cell` (rows, columns) px of the image;
-    `remedy`: what to do about it.
+    Attributes:
+        side: Side (px) of what the model sees.
+        what: Unit of the result, for messages, such as "one output cell".
+        cell: (rows, columns) px of the image in one such unit.
+        remedy: What to do about it.
     """
 
     side: int
@@ -30,10 +33,14 @@ class Coarseness(NamedTuple):
 
 @dataclass(frozen=True)
 class Strategy:
-    """A model with its classes, and how it sees images; subclasses add options as fields with defaults.
+    """A model with its classes, and how it sees images. Subclasses add options as fields with defaults.
 
-    Strategies are built by `Segmenter` and used inside `rskt_seg.inference.predict.evaluating(model)`. Images
-    are (H, W, 3) uint8 RGB.
+    `Segmenter` builds strategies and calls them inside `rskt_seg.inference.predict.evaluating(model)`. Images
+    are (H, W, 3) uint8 RGB. Constructors raise `ConfigError` for values of options that cannot be used.
+
+    Attributes:
+        model: A model of a method with this strategy. What it is asked for differs between strategies.
+        vocabulary: The classes of the results.
     """
 
     model: Any
@@ -41,25 +48,37 @@ class Strategy:
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """Names that the model is asked for."""
+        """Names that the model is asked for: by default one for each class."""
         return self.vocabulary.names
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What was decided about the vocabulary on the user's behalf."""
+        """Decisions about the vocabulary that the user should know of, one line each."""
         return ()
 
     @property
     def background(self) -> int | None:
-        """Id of the class that the model takes for everything else; None if there is none."""
+        """Id of the class that stands for everything else; None if there is none."""
         return None
 
     def score_map(self, pixels: np.ndarray) -> Tensor:
-        """Return scores (T, h, w) in 0..1, float32 on the CPU, at the resolution of the model."""
+        """Segment an image.
+
+        Args:
+            pixels: (H, W, 3) uint8 RGB.
+
+        Returns:
+            Scores (T, h, w) in 0..1, float32 on the CPU, at the resolution of the model.
+        """
         raise NotImplementedError
 
     def coarseness(self, size: tuple[int, int], score_map: Tensor) -> Coarseness | None:
-        """Return why the answer to an image of `size` (H, W) is much coarser than the image, if it is."""
+        """Return why the result for an image is coarser than the image; None if it is not.
+
+        Args:
+            size: (H, W) of the image.
+            score_map: Its `score_map`.
+        """
         return None
 
 
@@ -69,14 +88,14 @@ def channels_first(pixels: np.ndarray) -> Tensor:
 
 
 def check_choice(name: str, value: object, choices: Sequence[str] | Mapping[str, object]) -> None:
-    """Raise `ConfigError` if the value of an option is none of its choices."""
+    """Raise `ConfigError` unless the value of an option is one of its choices."""
     if value not in choices:
         raise ConfigError(f"{name} must be one of {', '.join(choices)}; found {value!r}")
 
 
 def check_tiles(tile: int, overlap: int) -> None:
-    """Raise `ConfigError` if tiles of this side (px) cannot overlap this much."""
+    """Raise `ConfigError` unless tiles of this side (px) can overlap by so many px."""
     if tile < 1 or not 0 <= overlap < tile:
         raise ConfigError(
-            f"tile >= 1 and 0 <= tile_overlap < tile expected; found tile {tile}, tile_overlap {overlap}"
+            f"expected tile >= 1 and 0 <= tile_overlap < tile; found tile {tile}, tile_overlap {overlap}"
         )

@@ -1,4 +1,4 @@
-"""Native resolution, in tiles where the image is larger than one."""
+"""Strategy of closed-set models that see images at native resolution, large ones in tiles."""
 
 from dataclasses import dataclass
 from typing import Literal, TypedDict
@@ -28,13 +28,17 @@ class TiledOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class TiledStrategy(Strategy):
-    """A closed-set model that answers at the size of what it sees: native resolution, in tiles.
+    """Native resolution, in overlapping tiles if the image is larger than a tile.
 
-    Options: `tile`, side (px) above which an image is seen in tiles; `tile_overlap` (px), a quarter of the
-    tile by default: layers that pool over a whole tile let neighbours disagree, and the mean of both makes
-    the seam fade (the published evaluation has no overlap). `padding`: of images that are no multiples of the
-    stride, "aligned" or "published". `views`: test-time augmentation, a name of
-    `rskt_seg.inference.views.VIEWS`.
+    For closed-set models whose logits have the size of their input. Logits are averaged where tiles overlap,
+    because layers that pool over a whole tile make neighbours disagree, and the mean makes the seam fade. The
+    published evaluation has no overlap.
+
+    Attributes:
+        tile: Side (px) of a tile. Smaller images are seen whole.
+        tile_overlap: Overlap (px) of neighbouring tiles; None: a quarter of the tile.
+        padding: "aligned" or "published", for images whose size is not a multiple of the model's stride.
+        views: Test-time augmentation, a name in `rskt_seg.inference.views.VIEWS`.
     """
 
     tile: int = TILE

@@ -1,4 +1,4 @@
-"""The image as a whole, resized to the square that the model sees, or a sliding window."""
+"""Strategy of open-vocabulary models: the whole image, or a sliding window."""
 
 from dataclasses import dataclass
 from typing import Literal, TypedDict
@@ -38,13 +38,16 @@ class _ImageSize(TypedDict):
 
 @dataclass(frozen=True)
 class WholeImageStrategy(Strategy):
-    """A model with an open vocabulary: the image as a whole, or a sliding window.
+    """The whole image, resized to the square that the model sees; or a sliding window.
 
-    Options: `sliding`, the published sliding window in place of the image as a whole (finer, about five times
-    slower). `padding`, "aligned" (nothing is shifted) or "published" (the quirk of the benchmark
-    evaluation). `short_side`, `max_side`: length (px) that the shorter side is resized to first (in sliding
-    mode at least that of the square which the windows are cut from), and limit of the longer. `synonyms`:
-    "first" asks for the first name of a class; "mean" and "max" ask for every name and merge their scores.
+    Attributes:
+        sliding: Whether to use the published sliding window, which is finer and about five times slower.
+        padding: "aligned" (nothing is shifted) or "published" (with the shift of the benchmark evaluation).
+        short_side: Length (px) to which the shorter side is resized first; with `sliding` at least the side
+            of the square that windows are cut from.
+        max_side: Upper limit (px) of the longer side.
+        synonyms: "first" asks for the first name of each class; "mean" and "max" ask for all its names and
+            merge their scores.
     """
 
     model: OpenVocabularyModel
@@ -58,14 +61,14 @@ class WholeImageStrategy(Strategy):
         check_choice("padding", self.padding, PADDINGS)
         if not 1 <= self.short_side <= self.max_side:
             raise ConfigError(
-                f"1 <= short_side <= max_side expected; found short_side {self.short_side}, "
+                f"expected 1 <= short_side <= max_side; found short_side {self.short_side}, "
                 f"max_side {self.max_side}"
             )
-        self.vocabulary.prompts(self.synonyms)  # refuses what cannot be used
+        self.vocabulary.prompts(self.synonyms)  # raises if it cannot be used
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """Every name that the model is asked for: one a class, or all synonyms."""
+        """Names that the model is asked for: one for each class, or all synonyms."""
         return self.vocabulary.prompts(self.synonyms)
 
     @property
@@ -83,7 +86,7 @@ class WholeImageStrategy(Strategy):
                 self.prompts,
                 tile=tile,
                 square=square,
-                # Resized to less than the square, an image would lose what the windows are to see.
+                # An image resized to less than the square would lose detail that the windows could show.
                 short_side=max(self.short_side, square),
                 max_side=max(self.max_side, square),
                 padding=self.padding,

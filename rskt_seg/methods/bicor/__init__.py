@@ -1,9 +1,10 @@
-"""BiCoR-Seg: closed sets, by class embeddings and pixel features that refine each other."""
+"""BiCoR-Seg: closed-set segmentation with class embeddings and pixel features that refine each other."""
 
 from rskt_seg.inference.strategies import TiledStrategy
 from rskt_seg.methods.bicor.checkpoint import ENCODERS, BiCoRLayout
 from rskt_seg.methods.bicor.explanations import HEATMAPS
 from rskt_seg.methods.bicor.references import reference
+from rskt_seg.methods.bicor.weights import WEIGHTS
 from rskt_seg.methods.record import Method
 from rskt_seg.models.bicor import BiCoR, BiCoRSpec
 
@@ -22,5 +23,6 @@ BICOR = Method(
     encoders=ENCODERS,
     explanations={"heatmaps": HEATMAPS},
     reference=reference,
+    weights=WEIGHTS,
     detectron2="rskt_seg.d2.methods.bicor:BICOR",
 )

@@ -1,5 +1,8 @@
-"""The layout of the published BiCoR-Seg checkpoints (Lightning `.ckpt`) -> this package's names, and weights
-of its ConvNeXt encoder as torchvision and timm name them."""
+"""Checkpoints of BiCoR-Seg and weights of its encoder.
+
+Maps the layout of the published code (Lightning `.ckpt`) to the names of `rskt_seg.models.bicor.BiCoR`, and
+ConvNeXt weights of torchvision and timm to those of its encoder.
+"""
 
 from collections.abc import Mapping, Sequence, Set
 
@@ -29,7 +32,7 @@ def _as_matrix(weight: Tensor) -> tuple[Tensor]:
 
 
 class BiCoRLayout(CheckpointLayout):
-    """Own and published checkpoints of BiCoR-Seg."""
+    """Checkpoints of this package and of the published code."""
 
     # Whether there is an auxiliary head shows in the weights.
     training_only = (
@@ -48,17 +51,21 @@ class BiCoRLayout(CheckpointLayout):
     class_key = _TABLE
 
     def is_published(self, keys: Set[str]) -> bool:
-        """Return whether the keys are the published code's, with or without Lightning's prefix."""
+        """See `CheckpointLayout.is_published`. Lightning's prefix `net.` is optional."""
         return any(key.removeprefix("net.").startswith("decoder.bicor_stack.") for key in keys)
 
     def published_rules(self, model: BiCoR, state: Mapping[str, Tensor], source: str) -> Sequence[Rule]:
+        """See `CheckpointLayout.published_rules`."""
         return rules_for(model)
 
 
 def rules_for(model: BiCoR) -> list[Rule]:
-    """Return the rules for one model: without an auxiliary head, that of the checkpoint is dropped."""
+    """Return the rules from the published names to those of a model.
+
+    The auxiliary head of the checkpoint is dropped if the model has none.
+    """
     auxiliary = any(key.endswith("head.auxiliary.weight") for key in model.state_dict())
-    unused = "the auxiliary head serves training only, and this model is built without (aux_weight=0)"
+    unused = "the auxiliary head serves training only, and this model has none (aux_weight=0)"
     static = _NET + r"decoder\.static_classifier\."
     return [
         Rule(_NET + r"encoder\.0\.", "convnext.features."),
@@ -73,12 +80,15 @@ def rules_for(model: BiCoR) -> list[Rule]:
     ]
 
 
-_CLASSIFIER = "the ImageNet classifier; the stages are taken as they are"
+_CLASSIFIER = "the ImageNet classifier is not part of the encoder"
 _TIMM_PARTS = {"conv_dw": 0, "norm": 2, "mlp.fc1": 3, "mlp.fc2": 5}
 
 
 def _timm_stage(stage: int) -> list[Rule]:
-    """timm counts stages, torchvision the entries of a sequence in which downsampling has its own."""
+    """Return the rules from timm's names to torchvision's for one of the four stages.
+
+    timm counts stages; torchvision counts the entries of a sequence with downsampling layers in between.
+    """
     blocks, old = f"features.{2 * stage + 1}.", rf"stages\.{stage}\."
     return [
         Rule(rf"{old}downsample\.", f"features.{2 * stage}."),
@@ -100,7 +110,7 @@ ENCODER_RULES = [
     Rule(r"stem\.", "features.0."),
     *(rule for stage in range(4) for rule in _timm_stage(stage)),
 ]
-"""torchvision's names (`features.*`, kept) or timm's -> the names inside the encoder."""
+"""Names of torchvision (`features.*`, kept) or timm -> names inside the encoder."""
 
 
 def _load_convnext(model: BiCoR, state: Mapping[str, Tensor], source: str) -> LoadReport:

@@ -1,4 +1,4 @@
-"""What BiCoR-Seg can show: the heatmaps of its class embeddings."""
+"""Explanations of BiCoR-Seg: the heatmaps of its class embeddings."""
 
 from collections.abc import Sequence
 
@@ -16,11 +16,11 @@ from rskt_seg.visualization import draw_heatmaps
 
 def _unavailable(model: BiCoR) -> str | None:
     crossed = model.spec.interaction == "cross_attention"
-    return "this model attends without them (interaction='cross_attention')" if crossed else None
+    return "this model has no class heatmaps (interaction='cross_attention')" if crossed else None
 
 
 def _compute(strategy: TiledStrategy, request: ExplanationRequest) -> np.ndarray:
-    """Return (L, T, h, w) float32 in 0..1 for L layers, h = ceil(H / 4)."""
+    """Return the class heatmaps of each of the L layers, (L, T, h, w) float32 in 0..1, h = ceil(H / 4)."""
 
     def predict(images: Tensor) -> Tensor:
         layers = strategy.model(images.to(strategy.model.device), padding=strategy.padding).heatmaps

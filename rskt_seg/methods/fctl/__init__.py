@@ -1,9 +1,11 @@
-"""FCtL: closed sets, by patches of very large images that are seen within their surroundings."""
+"""FCtL: closed-set segmentation of very large images, in patches with larger context crops."""
 
 from rskt_seg.inference.strategies import PatchContextStrategy
-from rskt_seg.methods.fctl.checkpoint import ENCODERS, FCtLLayout
+from rskt_seg.methods.fctl.checkpoint import FCtLLayout
+from rskt_seg.methods.fctl.encoders import ENCODERS
 from rskt_seg.methods.fctl.explanations import CONTEXT_MAPS
 from rskt_seg.methods.fctl.references import reference
+from rskt_seg.methods.fctl.weights import WEIGHTS
 from rskt_seg.methods.record import Method
 from rskt_seg.models.fctl import FCtL, FCtLSpec
 
@@ -24,5 +26,6 @@ FCTL = Method(
     encoders=ENCODERS,
     explanations={"context_maps": CONTEXT_MAPS},
     reference=reference,
+    weights=WEIGHTS,
     detectron2="rskt_seg.d2.methods.fctl:FCTL",
 )

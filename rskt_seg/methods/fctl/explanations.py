@@ -1,4 +1,4 @@
-"""What FCtL can show: what the contexts did for one patch."""
+"""Explanations of FCtL: the maps of the contexts of one patch."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Which figures of the FCtL paper a model may be compared with."""
+"""Figures of the FCtL paper that models may be compared with."""
 
 from rskt_seg.methods.comparing import computes_as
 from rskt_seg.methods.fctl.checkpoint import FCtLLayout
@@ -7,13 +7,21 @@ from rskt_seg.metrics.published import read_table
 from rskt_seg.models.fctl import FCtLSpec
 
 TABLES = {"deepglobe_fctl_test_sem_seg": "fctl_table1", "inria_test_sem_seg": "fctl_table2"}
-"""Registered name -> main table, for the registrations whose scores compare with it."""
+"""Registered test set -> main table of the paper whose scores are comparable."""
 _FACTORS = {"fctl_table1": (3.0, 0.0), "fctl_table2": (2.0, 3.0)}
 _BACKBONES = {"vgg16": "VGG16", "mitb2": "MiT-B2", "mitb5": "MiT-B5"}
 
 
 def reference(spec: FCtLSpec, test_set: str) -> Reference | None:
-    """Return the row of FCtL's main tables for a model (FCtL, FCN-8s, SegFormer) on a test set, or None."""
+    """Return the figures that the main tables print for a model (FCtL, FCN-8s or SegFormer).
+
+    Args:
+        spec: Specification of the model.
+        test_set: Registered name of the test set.
+
+    Returns:
+        mIoU, F1 and accuracy; None if there is no row for such a model or test set.
+    """
     name = TABLES.get(test_set)
     model = _row_name(spec, _FACTORS[name]) if name else None
     if name is None or model is None:
@@ -22,7 +30,7 @@ def reference(spec: FCtLSpec, test_set: str) -> Reference | None:
     if name == "fctl_table1":
         patches = "high-res" if model == "Ours" else "local"
         labels["inference"] = "global" if spec.view == "whole" else patches
-    elif spec.view == "whole":  # table 2 has patches alone
+    elif spec.view == "whole":  # table 2 has no inference on whole images
         return None
     table = read_table(name)
     row = table.find(**labels)
@@ -33,7 +41,7 @@ def reference(spec: FCtLSpec, test_set: str) -> Reference | None:
 
 
 def _row_name(spec: FCtLSpec, factors: tuple[float, ...]) -> str | None:
-    """Return what the main tables call a model, None for variants that stand in none of them."""
+    """Return the name of a model in the main tables; None for variants that they do not contain."""
     plain = FCtLSpec(spec.num_classes, encoder=spec.encoder, contexts=(), lcf=False, view=spec.view)
     if computes_as(spec, plain, FCtLLayout.training_only):
         return "FCN-8s" if spec.encoder == "vgg16" else "Segformer"

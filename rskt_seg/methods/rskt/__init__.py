@@ -1,10 +1,11 @@
-"""RSKT-Seg: open vocabularies, by CLIP in four rotations, RS-DINO and RemoteCLIP."""
+"""RSKT-Seg: open-vocabulary segmentation with CLIP in four rotations, RS-DINO and RemoteCLIP."""
 
 from rskt_seg.inference.strategies import WholeImageStrategy
 from rskt_seg.methods.record import Method
 from rskt_seg.methods.rskt.checkpoint import ENCODERS, RSKTLayout
 from rskt_seg.methods.rskt.explanations import COST_MAPS
 from rskt_seg.methods.rskt.references import published_row
+from rskt_seg.methods.rskt.weights import WEIGHTS
 from rskt_seg.models.rskt import RSKT, RSKTSpec
 
 RSKT_SEG = Method(
@@ -23,5 +24,6 @@ RSKT_SEG = Method(
     encoders=ENCODERS,
     explanations={"cost_maps": COST_MAPS},
     published_row=published_row,
+    weights=WEIGHTS,
     detectron2="rskt_seg.d2.methods.rskt:RSKT_SEG",
 )

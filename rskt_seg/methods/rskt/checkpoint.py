@@ -1,7 +1,11 @@
-"""Checkpoints of RSKT-Seg: the published layout (`model_final.pth`) -> this package's names, its encoders."""
+"""Checkpoints of RSKT-Seg and weights of its encoders.
+
+Maps the layout of the published code (`model_final.pth`) to the names of `rskt_seg.models.rskt.RSKT`.
+"""
 
 import re
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -21,15 +25,17 @@ _MASK = _HEAD + r"layers\.(\d+)\.swin_block\.block_2\.attn_mask$"
 
 
 class RSKTLayout(CheckpointLayout):
-    """Own and published checkpoints of RSKT-Seg."""
+    """Checkpoints of this package and of the published code."""
 
     training_only = ("padding", "class_chunk", "clip_finetune", "dino_finetune", "mask_ignored")
     output_key = "decoder.head.weight"
 
     def is_published(self, keys: Set[str]) -> bool:
+        """See `CheckpointLayout.is_published`."""
         return any(key.startswith("sem_seg_head.predictor.") for key in keys)
 
     def published_rules(self, model: RSKT, state: Mapping[str, Tensor], source: str) -> Sequence[Rule]:
+        """See `CheckpointLayout.published_rules`. Raises for another window size."""
         _check_masks(model, state, source)
         return rules_for(model)
 
@@ -52,7 +58,7 @@ def _layer() -> list[Rule]:
         Rule(old + r"spatial_fusion\.sa\.mlp\.dwconv\.dwconv\.", new + "spatial.dwconv."),
         Rule(old + r"spatial_fusion\.sa\.", new + "spatial."),
         Rule(old + r"class_fusion\.sa\.", new + "classes."),
-        Rule(_MASK, None, "recomputed from the window geometry, and found equal"),
+        Rule(_MASK, None, "recomputed from the window geometry and equal to it"),
         Rule(old + r"swin_block\.(block_[12])\.mlp\.fc1\.", new + r"spatial.\2.mlp.0."),
         Rule(old + r"swin_block\.(block_[12])\.mlp\.fc2\.", new + r"spatial.\2.mlp.2."),
         Rule(old + r"swin_block\.", new + "spatial."),
@@ -63,11 +69,14 @@ def _layer() -> list[Rule]:
 
 
 def rules_for(model: RSKT) -> list[Rule]:
-    """Return the rules for one model; how many RemoteCLIP blocks it keeps decides which are dropped."""
+    """Return the rules from the published names to those of a model.
+
+    RemoteCLIP blocks that the model does not have are dropped.
+    """
     blocks = len(model.remote_clip.transformer.resblocks) if model.spec.remote_clip else 0
     return [
         Rule(_ROOT + r"clip_model\.", "clip."),
-        *(_prefixed(rule) for rule in clip.trunk_rules(blocks)),
+        *(_of_remote_clip(rule) for rule in clip.trunk_rules(blocks)),
         Rule(_HEAD + r"conv1\.", "cost.fusion.clip."),
         Rule(_HEAD + r"conv2\.", "cost.fusion.dino."),
         Rule(_HEAD + r"fusion_corr\.", "cost.fusion.both."),
@@ -87,23 +96,21 @@ def rules_for(model: RSKT) -> list[Rule]:
     ]
 
 
-def _prefixed(rule: Rule) -> Rule:
-    prefix = _ROOT + r"clip_model_remote\."
-    to = None
-    if rule.to is not None:
-        to = (
-            "remote_clip." + rule.to
-            if isinstance(rule.to, str)
-            else tuple("remote_clip." + t for t in rule.to)
-        )
-    return Rule(prefix + rule.pattern, to, rule.reason, rule.split)
+def _of_remote_clip(rule: Rule) -> Rule:
+    """Return a rule of `clip.trunk_rules` with the prefixes that RemoteCLIP has in whole checkpoints."""
+    to = rule.to
+    if isinstance(to, str):
+        to = f"remote_clip.{to}"
+    elif to is not None:
+        to = tuple(f"remote_clip.{name}" for name in to)
+    return replace(rule, pattern=_ROOT + r"clip_model_remote\." + rule.pattern, to=to)
 
 
 def _check_masks(model: RSKT, state: Mapping[str, Tensor], source: str) -> None:
-    """Raise `CheckpointError` if the window masks of a checkpoint are not those that this model computes.
+    """Raise `CheckpointError` if the window masks of a checkpoint differ from those of the model.
 
-    The mask of the shifted windows is the only trace that the window size leaves in a checkpoint. Layers
-    that one side lacks altogether are left to strict loading.
+    The mask of the shifted windows is the only trace of the window size in a checkpoint. Layers that only one
+    side has are left to strict loading.
     """
     stored = {match[1]: mask for key, mask in state.items() if (match := re.match(_MASK, key))}
     layers = {match[1] for key in state if (match := re.match(_WINDOWS, key))}
@@ -118,13 +125,14 @@ def _check_masks(model: RSKT, state: Mapping[str, Tensor], source: str) -> None:
             same = own.shape == mask.shape and torch.equal(own.cpu(), mask)
         if not same:
             raise CheckpointError(
-                f"{source}: layer {number} was trained with another window size; set the option window to it"
+                f"{source}: layer {number} was trained with another window size than window="
+                f"{model.spec.window} of this model; build the model with the window size of the checkpoint"
             )
 
 
 def _load_clip(model: RSKT, state: Mapping[str, Tensor], source: str) -> LoadReport:
     report = LoadReport(source)
-    # As the published code loads CLIP.
+    # The published code rounds the weights in the same way.
     named = clip.round_through_half(clip.normalise_names(state))
     load_strict(model.clip, convert(named, clip.RULES, report), source, OTHER_ENCODER)
     return report

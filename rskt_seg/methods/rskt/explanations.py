@@ -1,4 +1,4 @@
-"""What RSKT-Seg can show: its cost maps."""
+"""Explanations of RSKT-Seg: its cost maps."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Which row of the RSKT-Seg paper's benchmark table a model repeats."""
+"""Rows of the benchmark table of the RSKT-Seg paper."""
 
 from rskt_seg.metrics.benchmark import BenchmarkReference
 from rskt_seg.metrics.published import read_table
@@ -14,20 +14,20 @@ COLUMNS = {
     "Vaihingen_all_sem_seg": "Vaihingen",
     "VDD_all_sem_seg": "VDD",
 }
-"""Registered name -> column of table 1, for the registrations whose scores compare with it: LoveDA
-in the published form of 8 classes, the training sets with their training images."""
+"""Registered test set -> column of table 1. Scores are comparable on these registrations: LoveDA in the
+published form of 8 classes, the training datasets including their training images."""
 _BACKBONES = {"vitb16": "ViT-B", "vitl14": "ViT-L"}
 
 
 def published_row(spec: RSKTSpec, trained_on: str) -> BenchmarkReference | None:
-    """Return the row of table 1 for a model.
+    """Return the row of table 1 that a model repeats.
 
     Args:
-        spec: The model; its encoder decides.
-        trained_on: Dataset of the training, "DLRSD" or "iSAID".
+        spec: Specification of the model, of which only the encoder matters.
+        trained_on: Training dataset, "DLRSD" or "iSAID".
 
     Returns:
-        mIoU and mACC of the eight test sets; None if the table has no such row.
+        mIoU and mACC on the eight test sets; None if the table has no such row.
     """
     table = read_table("rskt_table1")
     labels = {"trained_on": trained_on, "method": "RSKT-Seg", "backbone": _BACKBONES.get(spec.encoder, "")}

@@ -1,4 +1,4 @@
-"""The weakly supervised method: closed sets learned from image-level labels, on frozen CLIP and DINOv2."""
+"""The weakly supervised method: closed sets learned from image-level labels, with frozen CLIP and DINOv2."""
 
 from collections.abc import Mapping, Sequence
 

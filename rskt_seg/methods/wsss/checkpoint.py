@@ -1,4 +1,4 @@
-"""Checkpoints of the weakly supervised method, and the encoders that it starts from."""
+"""Checkpoints of the weakly supervised method and weights of its encoders."""
 
 import logging
 from collections.abc import Mapping
@@ -16,9 +16,9 @@ logger = logging.getLogger(__name__)
 
 
 class PriorWSSSLayout(CheckpointLayout):
-    """Own checkpoints, which may leave out the frozen encoders; no published ones exist."""
+    """Checkpoints of this package, which may leave out frozen encoders. There is no published code."""
 
-    # The texts of a trained model are part of its state.
+    # Descriptions are among them because the texts of a trained model are part of its state.
     training_only = (
         "descriptions",
         "restarts",
@@ -33,15 +33,15 @@ class PriorWSSSLayout(CheckpointLayout):
     output_key = class_key = "decoder.classifier.weight"
 
     def check_stated(self, model: PriorWSSS, weights: WeightFile, source: str) -> None:
-        """Warn if the model was given descriptions of its own: the texts of the checkpoint count."""
+        """Warn if the model was built with other descriptions: the texts of the checkpoint are used."""
         asked = model.spec.descriptions
         stated = (weights.options or {}).get("descriptions", asked)
         if asked and asked != stated:
             logger.warning(
-                "%s holds the texts that it was trained with, made from the descriptions of %s; %s is not "
-                "read: other descriptions need a training of their own",
+                "%s contains the class texts that it was trained with, from the descriptions %s; those of "
+                "this model, %s, are not used: train again to change them",
                 source,
-                stated or "a packaged file",
+                stated or "of the package",
                 asked,
             )
 
@@ -49,7 +49,7 @@ class PriorWSSSLayout(CheckpointLayout):
 def _load_clip(model: PriorWSSS, state: Mapping[str, Tensor], source: str) -> LoadReport:
     report = LoadReport(source)
     load_strict(model.clip, convert(clip.normalise_names(state), clip.RULES, report), source, OTHER_ENCODER)
-    model.text_enriched.zero_()  # texts of another CLIP: `encode_classes` makes them anew
+    model.text_enriched.zero_()  # they are of another CLIP; `encode_classes` computes them again
     return report
 
 

@@ -1,4 +1,4 @@
-"""What the weakly supervised method can show: the stages of its class activation maps (CAMs)."""
+"""Explanations of the weakly supervised method: the stages of its class activation maps (CAMs)."""
 
 from collections.abc import Sequence
 from dataclasses import replace

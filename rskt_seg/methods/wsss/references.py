@@ -1,4 +1,4 @@
-"""Which figures of the weakly supervised method's paper a model may be compared with."""
+"""Figures of the weakly supervised method's paper that models may be compared with."""
 
 from rskt_seg.metrics.benchmark import Reference
 from rskt_seg.metrics.published import read_table
@@ -9,30 +9,30 @@ TABLES = {
     "iSAID_wsss_test_sem_seg": "wsss_table1",
     "Potsdam_wsss_test_sem_seg": "wsss_table2",
 }
-"""Registered name -> main table of the weakly supervised paper, for registrations that compare with it."""
+"""Registered test set -> main table of the paper whose scores are comparable."""
 _ABLATIONS = {"modules": "wsss_table3", "clusters": "wsss_table5", "alpha": "wsss_table6"}
-"""What each ablation on iSAID varies, which is also the label of its rows."""
+"""What an ablation on iSAID varies, which is also the label of its rows -> table."""
 _DINO = ("vitb14", "vits14")
-"""The text names the first, the numbers of parameters are those of the second."""
+"""The text of the paper names the first; its numbers of parameters are those of the second."""
 _STATED = (
     "encoder", "dim", "decoder_layers", "heads", "cam_attention", "affinity", "template", "pseudo",
 )  # fmt: skip
-"""What the weakly supervised paper says of its model, besides the options that its tables vary; the defaults
-are that. It leaves everything else open, so nothing else makes a model another one."""
+"""Options that the paper states, besides those that its tables vary; the defaults are its values. Models that
+differ in other options, which the paper leaves open, are comparable."""
 
 
 def reference(spec: PriorWSSSSpec, test_set: str) -> Reference | None:
-    """Return what the weakly supervised paper prints of its method on a test set.
+    """Return the figures that the paper prints for a model.
 
-    The whole method is in table 1 (iSAID) or 2 (Potsdam). Tables 3, 5 and 6 (iSAID) change the modules, the
-    clusters or the steps of diffusion, one of them at a time.
+    The full method is in table 1 (iSAID) or 2 (Potsdam). Tables 3, 5 and 6 (iSAID) vary the modules, the
+    clusters or the steps of diffusion, one at a time.
 
     Args:
-        spec: The model.
+        spec: Specification of the model.
         test_set: Registered name of the test set.
 
     Returns:
-        The figures of the paper; None for other test sets, and for models that no table has.
+        mIoU and where printed F1 and overall accuracy; None if no table has such a model or test set.
     """
     name, stated = TABLES.get(test_set), PriorWSSSSpec(spec.num_classes)
     varied, whole = _varied(spec), _varied(stated)
@@ -49,13 +49,13 @@ def reference(spec: PriorWSSSSpec, test_set: str) -> Reference | None:
         return None
     difference = "its F1 is not that of its IoU"
     if on_isaid:
-        difference = "other crops of iSAID, of a part that it does not state"
+        difference = "other crops of iSAID, from a split that it does not state"
     source = f"{table.source}, with several scales and dense CRF; {difference}"
     return Reference(source, row.figures["mIoU"], row.figures.get("F1"), row.figures.get("OA"))
 
 
 def _varied(spec: PriorWSSSSpec) -> dict[str, str]:
-    """Return the labels of a model in the ablations."""
+    """Return the labels of a model in the ablation tables: column -> value."""
     used = [name for name, on in (("TPE", spec.tpe), ("USR", spec.usr), ("VPE", spec.vpe)) if on]
     modules = " + ".join(used) or "none"
     return {"modules": modules, "clusters": str(spec.clusters), "alpha": str(spec.alpha)}

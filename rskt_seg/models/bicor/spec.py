@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rskt_seg.errors import ConfigError
-from rskt_seg.models.options import Range, Spec, check_options, refuse_unread
+from rskt_seg.models.options import Range, check_options, refuse_unread
+from rskt_seg.typing import Spec
 
 _CHOICES = {
     "encoder": ("convnextb", "tiny"),

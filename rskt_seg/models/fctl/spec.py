@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from math import isfinite
 
 from rskt_seg.errors import ConfigError
-from rskt_seg.models.options import Range, Spec, check_options, refuse_unread
+from rskt_seg.models.options import Range, check_options, refuse_unread
+from rskt_seg.typing import Spec
 
 CONTEXTS = ("medium", "large")
 """Names of the contexts, the smaller first."""

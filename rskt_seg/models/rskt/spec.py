@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from rskt_seg.encoders.text import expand_templates
 from rskt_seg.errors import ConfigError
-from rskt_seg.models.options import Range, Spec, check_options, refuse_unread
+from rskt_seg.models.options import Range, check_options, refuse_unread
+from rskt_seg.typing import Spec
 
 _CHOICES = {
     "encoder": ("vitb16", "vitl14", "tiny"),

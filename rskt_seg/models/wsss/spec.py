@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from rskt_seg.encoders.presets import CLIP_TINY, CLIP_VITB16
 from rskt_seg.errors import ConfigError
-from rskt_seg.models.options import Spec, check_options, refuse_unread
+from rskt_seg.models.options import check_options, refuse_unread
+from rskt_seg.typing import Spec
 
 CLIP_PRESETS = {"vitb16": CLIP_VITB16, "tiny": CLIP_TINY}
 """CLIP presets by the names that `encoder` takes."""
