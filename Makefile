@@ -18,8 +18,7 @@ test: lint
 lint: $(READY_TO_TEST)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-# Until the rooms are typed:
-#	$(BIN)/mypy
+	$(BIN)/mypy
 
 $(READY): requirements.txt requirements-detectron2.txt pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; found %d.%d: make PYTHON=/path/to/python3.11 ..." % sys.version_info[:2])'

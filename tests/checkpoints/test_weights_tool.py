@@ -19,7 +19,7 @@ import rskt_seg
 from rskt_seg.checkpoints.manifest import Weights, by_name
 from rskt_seg.checkpoints.rules import LoadReport, convert
 from rskt_seg.commands import weights
-from rskt_seg.d2 import load_config
+from rskt_seg.d2 import find_config, load_config
 from rskt_seg.d2.weights import check_weights
 from rskt_seg.encoders.clip import CLIP
 from rskt_seg.encoders.dino import DINO
@@ -109,7 +109,7 @@ def test_every_command_of_the_document_can_be_typed_as_it_stands():
         args = weights.parse_args(command.split())
         for name in getattr(args, "names", []):
             by_name(name, manifest())
-        assert (ROOT / (getattr(args, "all_for", None) or "configs")).exists()
+        assert find_config(getattr(args, "all_for", None) or "ovrsis/vitb_dlrsd.yaml").exists()
 
 
 def test_a_configuration_without_files_needs_nothing(call, server):
