@@ -15,7 +15,7 @@ def chosen_chain(cfg: CfgNode) -> Chain:
     """Return the chain of `INPUT.AUGMENTATION`.
 
     Raises:
-        ConfigError: there is none of this name.
+        ConfigError: no method has a chain of this name.
     """
     known, name = chains(), cfg.INPUT.AUGMENTATION
     if name not in known:

@@ -1,4 +1,4 @@
-"""Checkpoints that are written whole or not at all, and read without running what is inside."""
+"""Checkpoints that are written atomically, and read without executing code that they contain."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping

@@ -66,7 +66,7 @@ def register_own(files: Sequence[str]) -> dict[str, str]:
             if split.name in sources:
                 raise DatasetError(f"{file}: name: {split.name} is in {sources[split.name]} too")
             sources[split.name] = file
-            if split.name in DatasetCatalog.list():  # from an earlier call, or a name of somebody else
+            if split.name in DatasetCatalog.list():  # by an earlier call, or by other code
                 loader = DatasetCatalog[split.name]
                 if not (isinstance(loader, partial) and loader.func is load_split):
                     raise DatasetError(

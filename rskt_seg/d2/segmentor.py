@@ -111,8 +111,8 @@ class RSSegmentor(nn.Module):
     ) -> _IncompatibleKeys:
         """Load a state dict with the names of this model, the plain model or a published checkpoint.
 
-        It is always strict, whatever `strict` says: Detectron2 would merely warn of a model that is left
-        with random weights, and go on.
+        Loading is always strict and ignores `strict`: Detectron2 would merely warn of weights that stay
+        random, and continue.
 
         Raises:
             CheckpointError: a tensor is missing, left over or of another shape; see `load_checkpoint`.

@@ -228,7 +228,7 @@ class Trainer(DefaultTrainer):
 
 
 def _warn_of_epochs(cfg: CfgNode) -> None:
-    """Warn if MAX_ITER does not equal EPOCHS passes over the training set, whose size may be another."""
+    """Warn if MAX_ITER does not equal EPOCHS passes over the training set, as configurations intend."""
     if cfg.SOLVER.LR_SCHEDULER_NAME != "EpochCosineLR":
         return
     images = len(load_datasets(cfg.DATASETS.TRAIN))

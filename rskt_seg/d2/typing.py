@@ -1,4 +1,4 @@
-"""Types of the values that Detectron2 hands from one part to the next; it annotates none of them itself."""
+"""Types of the dicts that pass between loaders, models and evaluators, which Detectron2 does not annotate."""
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Weights that a run starts from; random encoders must be asked for."""
+"""Weights that a run starts from. Encoders are random only on request."""
 
 import logging
 import os

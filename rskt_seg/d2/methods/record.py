@@ -9,7 +9,7 @@ from detectron2.data import transforms as T
 from torch import nn
 
 from rskt_seg.d2.crops import Sample
-from rskt_seg.d2.typing import DatasetDict
+from rskt_seg.d2.typing import DatasetDict, Entries
 from rskt_seg.methods.record import NUM_CLASSES, Method
 from rskt_seg.typing import SegmentationModel
 
@@ -64,8 +64,8 @@ class DetectronMethod:
 
     Attributes:
         method: The plain record.
-        head: The head, registered in `SEM_SEG_HEADS_REGISTRY`; its class name is the value of
-            `MODEL.SEM_SEG_HEAD.NAME`.
+        head: The head, registered in `SEM_SEG_HEADS_REGISTRY`: a `rskt_seg.d2.heads.Head`, for closed sets a
+            `ClosedSetHead`. Its class name is the value of `MODEL.SEM_SEG_HEAD.NAME`.
         section: Its options are `MODEL.<section>.<FIELD>`.
         chain: The value of `INPUT.AUGMENTATION` that its configurations start from.
         chains: The chains that it brings along, by name.
@@ -118,7 +118,7 @@ class DetectronMethod:
     def check_training_data(self, cfg: CfgNode, class_names: Sequence[str]) -> None:
         """Raise for classes that the method cannot be trained on, once the datasets are registered."""
 
-    def check_test_data(self, cfg: CfgNode, name: str, entries: Sequence[Mapping[str, Any]]) -> None:
+    def check_test_data(self, cfg: CfgNode, name: str, entries: Entries) -> None:
         """Raise `ConfigError` for images of a test set that an evaluation as configured cannot score."""
 
     def finish_start(self, model: SegmentationModel, cfg: CfgNode) -> None:
@@ -133,7 +133,7 @@ class DetectronMethod:
         return ()
 
     def segmenter_options(self, cfg: CfgNode) -> dict[str, Any]:
-        """Return what a configuration says about how `rskt_seg.Segmenter` is to see images."""
+        """Return the options of `rskt_seg.Segmenter` that follow from a configuration."""
         return {}
 
     def evaluation_options(self, cfg: CfgNode) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The weakly supervised method behind Detectron2's segmentation head."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, cast
@@ -247,7 +247,7 @@ class _PriorWSSSMethod(DetectronMethod):
             )
         check_tokens(described, build_tokenizer(CLIP_PRESETS[spec.encoder].text))
 
-    def check_test_data(self, cfg: CfgNode, name: str, entries: Sequence[Mapping[str, Any]]) -> None:
+    def check_test_data(self, cfg: CfgNode, name: str, entries: Entries) -> None:
         """Check that CAMs, if they are scored, are scored on images of at most a tile."""
         for entry in entries if cfg.TEST.CAM else ():
             try:

@@ -45,3 +45,12 @@ def train(tmp_path, *opts: str) -> Trainer:
     trainer.resume_or_load(resume=True)
     trainer.train()
     return trainer
+
+
+def by_stem(entries) -> dict[str, tuple[int, ...]]:
+    return {Path(entry["file_name"]).stem: entry["image_labels"] for entry in entries}
+
+
+def batches(loader, count: int) -> list[dict]:
+    iterator = iter(loader)
+    return [entry for _ in range(count) for entry in next(iterator)]
