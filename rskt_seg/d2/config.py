@@ -7,10 +7,10 @@ from operator import getitem
 
 from detectron2.config import CfgNode, get_cfg
 
+from rskt_seg.checkpoints.manifest import config_key
 from rskt_seg.d2.agreement import HEAD, adopt_method, check_agreement
 from rskt_seg.d2.config_files import read_config
 from rskt_seg.d2.devices import default_device
-from rskt_seg.d2.methods.record import encoder_key
 from rskt_seg.d2.methods.registry import detectron_methods
 from rskt_seg.errors import ConfigError
 
@@ -99,7 +99,7 @@ def _add_method_keys(cfg: CfgNode) -> None:
     """Add the options of every method, the sources of its encoders, and its own keys."""
     for record in detectron_methods().values():
         cfg.MODEL[record.section] = CfgNode(record.options)
-        encoders = {encoder_key(role): "" for role in record.method.encoders}
+        encoders = {config_key(role): "" for role in record.method.encoders}
         for name, default in {**encoders, **record.keys}.items():
             *path, key = name.split(".")
             node = reduce(getitem, path, cfg)

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from detectron2.config import CfgNode
 
 from rskt_seg.checkpoints.files import read_weights
+from rskt_seg.checkpoints.manifest import config_key
 from rskt_seg.d2.datasets import register_own
-from rskt_seg.d2.methods.record import encoder_key
 from rskt_seg.d2.methods.registry import method_of
 from rskt_seg.d2.specs import model_spec, untrained_model
 from rskt_seg.errors import ConfigError, WeightsNotFoundError
@@ -74,7 +74,7 @@ def _check_file(key: str, path: str, advice: str) -> None:
 def _check_encoder(
     cfg: CfgNode, role: str, source: str, instead: str = ", or set MODEL.WEIGHTS to a whole checkpoint"
 ) -> None:
-    key, encoder = encoder_key(role), method_of(cfg).method.encoders[role]
+    key, encoder = config_key(role), method_of(cfg).method.encoders[role]
     if not source:
         raise WeightsNotFoundError(
             f"{key} is empty, and encoders are random only on request. Get {encoder.where}; set "
@@ -118,7 +118,7 @@ def companion_files(cfg: CfgNode, path: str) -> dict[str, str]:
     files = {role: cfg.MODEL.ENCODERS[role.upper()] for role in roles}
     for role, file in files.items():
         advice = f"{path} keeps the encoder of {role} in a file of its own, which must be named here"
-        _check_file(encoder_key(role), file, advice)
+        _check_file(config_key(role), file, advice)
     return files
 
 

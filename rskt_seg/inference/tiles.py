@@ -10,17 +10,11 @@ from tqdm import tqdm
 from rskt_seg.errors import ConfigError
 from rskt_seg.inference.blend import blend
 from rskt_seg.inference.views import VIEWS, View, average_views
+from rskt_seg.typing import Output
 from rskt_seg.windows import Window, window_grid
 
 TILE = 1024
 """Side (px) of a tile: that of the patches of the published evaluation."""
-
-
-class HasLogits(Protocol):
-    """What a model returns: `logits` (B, T, h, w)."""
-
-    @property
-    def logits(self) -> Tensor: ...
 
 
 class ImageModel(Protocol):
@@ -29,7 +23,7 @@ class ImageModel(Protocol):
     @property
     def device(self) -> torch.device: ...
 
-    def __call__(self, images: Tensor, /, **options: object) -> HasLogits: ...
+    def __call__(self, images: Tensor, /, **options: object) -> Output: ...
 
 
 def tile_logits(

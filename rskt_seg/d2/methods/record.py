@@ -8,6 +8,7 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from torch import nn
 
+from rskt_seg.checkpoints.manifest import config_key
 from rskt_seg.d2.crops import Sample
 from rskt_seg.d2.typing import DatasetDict, Entries
 from rskt_seg.methods.record import NUM_CLASSES, Method
@@ -98,7 +99,7 @@ class DetectronMethod:
         common = CLOSED_SET_KEYS if method.is_closed else OPEN_VOCABULARY_KEYS
         weak = IMAGE_LABEL_KEYS if method.is_weak else frozenset()
         frozen = frozenset({"MODEL.SAVE_FROZEN"} if method.frozen_encoders else ())
-        encoders = frozenset(encoder_key(role) for role in method.encoders)
+        encoders = frozenset(config_key(role) for role in method.encoders)
         return common | weak | frozen | encoders | self.reads | frozenset(self.keys)
 
     def advice(self, key: str) -> str | None:
@@ -144,8 +145,3 @@ class DetectronMethod:
     def allows_tf32(self) -> bool:
         """Whether matrix products may be rounded to TF32 on GPUs that have it, as published codes do."""
         return True
-
-
-def encoder_key(role: str) -> str:
-    """Return the key that names the source of an encoder."""
-    return f"MODEL.ENCODERS.{role.upper()}"
