@@ -186,3 +186,32 @@ def test_no_model_is_probed_for_what_it_has(path):
     calls = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
     probes = [node for node in calls if isinstance(node.func, ast.Name) and node.func.id == "hasattr"]
     assert not probes or relative(path) in allowed, f"{relative(path)} probes with hasattr"
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """Imports at the top of modules; those inside functions run when everything is there."""
+    modules = {("rskt_seg." + relative(p).removesuffix(".py").replace("/", ".")): p for p in FILES}
+    modules = {name.removesuffix(".__init__"): path for name, path in modules.items()}
+    graph = {}
+    for name, path in modules.items():
+        imported = set()
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ImportFrom) and node.module:
+                inner = {f"{node.module}.{alias.name}" for alias in node.names} & modules.keys()
+                imported |= inner or ({node.module} & modules.keys())
+        # A package imports its modules to export them, and they may import each other.
+        graph[name] = {each for each in imported if not each.startswith(f"{name}.")}
+    done, path = set(), []
+
+    def visit(name):
+        assert name not in path, " -> ".join([*path[path.index(name) :], name])
+        if name in done:
+            return
+        path.append(name)
+        for each in sorted(graph[name]):
+            visit(each)
+        path.pop()
+        done.add(name)
+
+    for name in sorted(graph):
+        visit(name)
