@@ -2,7 +2,7 @@
 
 import numpy as np
 
-_LEVELS = np.linspace(0, 255, 18)
+_LEVELS = np.linspace(0, 255, 18)  # of each channel of the candidates
 _LIGHTNESS = (38.0, 88.0)
 _CHROMA = (26.0, 78.0)
 _FIRST = (214, 69, 65)
@@ -28,7 +28,12 @@ def palette(number: int, background: int | None = None) -> np.ndarray:
     Returns:
         Colours (number, 3) uint8 RGB.
     """
-    candidates = _candidates()
+    grid = np.stack(np.meshgrid(_LEVELS, _LEVELS, _LEVELS, indexing="ij"), axis=-1).reshape(-1, 3)
+    candidates = grid.astype(np.uint8)
+    lightness, a, b = to_lab(candidates).T
+    chroma = np.hypot(a, b)
+    allowed = (lightness >= _LIGHTNESS[0]) & (lightness <= _LIGHTNESS[1])
+    candidates = candidates[allowed & (chroma >= _CHROMA[0]) & (chroma <= _CHROMA[1])]
     lab = to_lab(candidates)
     chosen = [int(np.abs(candidates.astype(int) - _FIRST).sum(axis=1).argmin())]
     distance = np.full(len(candidates), np.inf)
@@ -49,13 +54,3 @@ def to_lab(colors: np.ndarray) -> np.ndarray:
     root = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
     x, y, z = root.T
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
-
-
-def _candidates() -> np.ndarray:
-    """Return a grid of 18 levels per channel, restricted to the allowed lightness and chroma."""
-    grid = np.stack(np.meshgrid(_LEVELS, _LEVELS, _LEVELS, indexing="ij"), axis=-1).reshape(-1, 3)
-    colors = grid.astype(np.uint8)
-    lightness, a, b = to_lab(colors).T
-    chroma = np.hypot(a, b)
-    allowed = (lightness >= _LIGHTNESS[0]) & (lightness <= _LIGHTNESS[1])
-    return colors[allowed & (chroma >= _CHROMA[0]) & (chroma <= _CHROMA[1])]

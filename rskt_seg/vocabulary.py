@@ -61,6 +61,9 @@ class Vocabulary:
         Args:
             rule: one of `SYNONYM_RULES`.
 
+        Returns:
+            The names, class after class.
+
         Raises:
             VocabularyError: an unknown rule, or a name that two classes share and that would be merged
                 into both.
@@ -74,6 +77,12 @@ class Vocabulary:
 
 def check_names(names: Sequence[str]) -> tuple[str, ...]:
     """Return class names in the same order, without leading and trailing blanks.
+
+    Args:
+        names: class names.
+
+    Returns:
+        The names, T of them.
 
     Raises:
         VocabularyError: a plain string instead of a list, an empty list, an entry that is empty or not a
@@ -112,6 +121,9 @@ def fixed_names(names: Sequence[str] | None, num_classes: int) -> tuple[str, ...
         names: the class names in the order of ids, or None.
         num_classes: how many classes the model has.
 
+    Returns:
+        The names without surrounding blanks, or None.
+
     Raises:
         VocabularyError: another number of names, or names that `check_names` refuses.
     """
@@ -137,6 +149,9 @@ def fixed_vocabulary(
         given: None, or the class names that a user passes. If the model knows its names, they must be the
             same up to case and surrounding blanks. Entries are not split at commas, because a closed-set
             model has no use for synonyms.
+
+    Returns:
+        The vocabulary, each class with a single name.
 
     Raises:
         VocabularyError: other names than those of the model, another number of names, or no names at all.
@@ -171,6 +186,12 @@ def make_vocabulary(names: "Sequence[str] | Vocabulary") -> Vocabulary:
     Synonyms are separated by a comma and a blank, as in the published JSON lists; a comma alone does not
     split a name.
 
+    Args:
+        names: class names, or a vocabulary, which is returned as it is.
+
+    Returns:
+        The vocabulary.
+
     Raises:
         VocabularyError: `check_names` refuses the names.
     """
@@ -184,6 +205,13 @@ def seen_names(names: Sequence[str], trained: Iterable[str]) -> tuple[bool, ...]
 
     This rule decides between "seen" and "unseen" classes in reports: `Building` is seen if `buildings` was
     trained; another word for the same thing (`plane` for `airplane`) is unseen.
+
+    Args:
+        names: the names of the classes that are scored.
+        trained: the names of the classes that were trained.
+
+    Returns:
+        One truth value for each of `names`.
     """
     known = {_singular(name) for name in trained}
     return tuple(_singular(name) in known for name in names)
@@ -211,6 +239,9 @@ def parse_vocabulary(text_or_path: str | os.PathLike[str]) -> Vocabulary:
         text_or_path: a `.txt` file with one class per line and synonyms after commas (blank lines and lines
             that start with `#` are skipped); a `.json` file with a list of strings; anything else is an
             inline list of classes, separated by commas.
+
+    Returns:
+        The vocabulary.
 
     Raises:
         VocabularyError: a file that is missing, unreadable or of another type, or names that `check_names`

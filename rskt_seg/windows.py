@@ -12,7 +12,14 @@ _OVERLAP = 0.333  # share of a window that the next one covers again
 
 
 class Window(NamedTuple):
-    """A rectangle of pixels: rows `top`..`top + height`, columns `left`..`left + width`, ends excluded."""
+    """A rectangle of pixels: rows `top`..`top + height`, columns `left`..`left + width`, ends excluded.
+
+    Attributes:
+        top: first row.
+        left: first column.
+        height: number of rows.
+        width: number of columns.
+    """
 
     top: int
     left: int
@@ -52,6 +59,9 @@ def point_in(size: tuple[int, int], at: tuple[int, int] | None) -> tuple[int, in
         size: (H, W) of the image.
         at: (row, column).
 
+    Returns:
+        (row, column).
+
     Raises:
         ConfigError: the pixel lies outside the image.
     """
@@ -71,6 +81,14 @@ def window_starts(length: int, size: int, stride: int) -> tuple[int, ...]:
     The last window is shifted inwards instead of crossing the border. A length of at most `size` has the
     single start 0.
 
+    Args:
+        length: height or width of the image, px.
+        size: side of a window, px.
+        stride: step between windows, px.
+
+    Returns:
+        The starts, ascending.
+
     Raises:
         ConfigError: not 1 <= stride <= size, or a length below 1.
     """
@@ -88,6 +106,15 @@ def window_grid(height: int, width: int, size: int, stride: int) -> tuple[Window
     """Return the windows of size x size that cover an image of height x width, row by row.
 
     In a dimension in which the image is smaller than `size`, windows have the size of the image.
+
+    Args:
+        height: rows of the image.
+        width: columns of the image.
+        size: side of a window, px.
+        stride: step between windows, px.
+
+    Returns:
+        The windows.
 
     Raises:
         ConfigError: as `window_starts`.
@@ -116,5 +143,12 @@ def tile_stem(stem: str, window: Window) -> str:
     """Return the stem of a tile, named as the published iSAID patches.
 
     `P0002_0_256_206_462` holds rows 0..256 and columns 206..462 of `P0002`.
+
+    Args:
+        stem: the stem of the scene.
+        window: the pixels of the scene that the tile holds.
+
+    Returns:
+        `<stem>_<top>_<bottom>_<left>_<right>`.
     """
     return f"{stem}_{window.top}_{window.bottom}_{window.left}_{window.right}"

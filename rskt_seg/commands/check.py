@@ -50,7 +50,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def check_datasets(args: argparse.Namespace) -> int:
-    """Check what the command line names and print the reports. Return the exit status."""
+    """Check what the command line names and print the reports.
+
+    Args:
+        args: The parsed command line.
+
+    Returns:
+        0 without an error, else 1.
+
+    Raises:
+        DatasetError: A name is unknown or has no files, or the folder of --json does not exist.
+    """
     # Pillow's warnings name no file; the report does.
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="PIL")

@@ -12,7 +12,16 @@ from rskt_seg.errors import RSKTSegError
 def command_parser(
     program: str, description: str | None, *, allow_abbrev: bool = True
 ) -> argparse.ArgumentParser:
-    """Return a parser without flags for a program of this name; `description` keeps its line breaks."""
+    """Return a parser without flags for a program of this name; `description` keeps its line breaks.
+
+    Args:
+        program: The name that usage and errors give, such as "rskt-seg check".
+        description: The text above the flags, often the docstring of the module.
+        allow_abbrev: Whether a flag may be cut to the letters that tell it from others.
+
+    Returns:
+        The parser.
+    """
     return argparse.ArgumentParser(
         program,
         description=description,

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from rskt_seg.commands.entry import command_parser, echo, run
-from rskt_seg.data.catalog import ROOT_VARIABLE, Split, pairs
+from rskt_seg.data.catalog import ROOT_VARIABLE, pairs
 from rskt_seg.data.checking.check import select_splits
 from rskt_seg.data.image_labels import classes_of_mask, write_image_labels
 from rskt_seg.data.parallel import map_files
@@ -51,10 +51,25 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def label_images(args: argparse.Namespace) -> None:
-    """Read every mask of the split and write the file of image-level labels."""
+    """Read every mask of the split and write the file of image-level labels.
+
+    Args:
+        args: The parsed command line.
+
+    Raises:
+        DatasetError: The output exists, the name does not give one split, or the split has no masks.
+        LabelError: A mask cannot be read, or holds other ids.
+    """
     if args.output.exists():
         raise DatasetError(f"--output {args.output} exists; remove it or name another file")
-    split = _select(select_splits(args.name, args.root, palette), args.split)
+    splits = select_splits(args.name, args.root, palette)
+    named = [split for split in splits if args.split in (None, split.split, split.name)]
+    if len(named) != 1:
+        raise DatasetError(
+            f"--split chooses one of {', '.join(split.split for split in splits)}; "
+            f"found {args.split or 'nothing'}"
+        )
+    (split,) = named
     if not split.labels:
         raise DatasetError(
             f"{split.name} has no masks to take labels from; its image-level labels are those of "
@@ -72,14 +87,4 @@ def label_images(args: argparse.Namespace) -> None:
     echo(
         f"{args.output}: {len(labels)} images with {len(shown)} labels, of {len(set(shown))} of the "
         f"{len(names)} classes"
-    )
-
-
-def _select(splits: Sequence[Split], name: str | None) -> Split:
-    """Return the split called `name`, or the only one. Raise `DatasetError` if that is not one split."""
-    named = [split for split in splits if name in (None, split.split, split.name)]
-    if len(named) == 1:
-        return named[0]
-    raise DatasetError(
-        f"--split chooses one of {', '.join(split.split for split in splits)}; found {name or 'nothing'}"
     )

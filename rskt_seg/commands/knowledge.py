@@ -66,7 +66,12 @@ PROGRAM = "rskt-seg knowledge"
 
 @dataclass
 class Findings:
-    """Faults of a file: with `errors` the method cannot use it, `warnings` are advice."""
+    """Faults of a file, one line for each.
+
+    Attributes:
+        errors: Faults with which the method cannot use the file.
+        warnings: Advice.
+    """
 
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -81,7 +86,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = command_parser(PROGRAM, __doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    checking = commands.add_parser("check", help="check a file as far as that is possible without reading it")
+    checking = commands.add_parser("check", help="check the sentences of a file")
     checking.add_argument("source", metavar="FILE|NAME", help="a file, or a packaged one: isaid, ...")
     checking.add_argument(
         "--clip",
@@ -95,13 +100,26 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def contexts(knowledge: Knowledge, each: KnowledgeClass) -> list[str]:
-    """Return the descriptions of a class without the opening and the full stop."""
+    """Return the descriptions of a class without the opening and the full stop.
+
+    Args:
+        knowledge: The file as read.
+        each: One of its classes.
+
+    Returns:
+        One text for each description, in their order.
+    """
     opening = knowledge.opening.replace("{name}", each.name)
     return [text.removeprefix(opening).removesuffix(".") for text in each.descriptions]
 
 
 def check_texts(knowledge: Knowledge, found: Findings) -> None:
-    """Add a warning to `found` for each fault that the text alone shows."""
+    """Add a warning to `found` for each fault that the text alone shows.
+
+    Args:
+        knowledge: The file as read.
+        found: Where the warnings are added.
+    """
     found.warnings += knowledge.notices
     for each in knowledge.classes:
         found.warnings += [f"{each.name}: {text}" for text in _check_class(knowledge, each)]
@@ -149,6 +167,14 @@ def check_classes(knowledge: Knowledge, dataset: str, found: Findings) -> None:
     """Check that the file describes the classes of a dataset, or of a split, in their order.
 
     A class called background needs no description. Missing classes are an error in `found`, others warnings.
+
+    Args:
+        knowledge: The file as read.
+        dataset: Name of a dataset or of a split.
+        found: Where errors and warnings are added.
+
+    Raises:
+        DatasetError: No dataset or split has this name.
     """
     datasets = {split.dataset.casefold(): split for split in reversed(SPLITS)}
     split = datasets.get(dataset.casefold()) or find_split(dataset)
@@ -167,9 +193,15 @@ def check_classes(knowledge: Knowledge, dataset: str, found: Findings) -> None:
 
 
 def token_lengths(knowledge: Knowledge, tokenizer: Tokenizer, found: Findings) -> dict[str, int]:
-    """Return class -> most tokens of a description, start and end included.
+    """Count the tokens of the descriptions; a text that is too long is an error in `found`.
 
-    A text that is too long is an error in `found`.
+    Args:
+        knowledge: The file as read.
+        tokenizer: Tokenizer of the text encoder.
+        found: Where errors are added.
+
+    Returns:
+        Class -> most tokens of a description, start and end included; without classes of which no text fits.
     """
     most: dict[str, int] = {}
     for each in knowledge.classes:
@@ -185,7 +217,13 @@ def token_lengths(knowledge: Knowledge, tokenizer: Tokenizer, found: Findings) -
 
 @dataclass(frozen=True)
 class Spread:
-    """How a class spreads: mean cosine, share of sentences nearest to its own mean, clusters touched."""
+    """How the embedded sentences of a class are spread.
+
+    Attributes:
+        cosine: Mean cosine between two of its sentences.
+        nearest: Share (0..1) of its sentences that lie nearest to the mean of their own class.
+        clusters: Over how many of the `CLUSTERS` centroids they are spread.
+    """
 
     cosine: float
     nearest: float
@@ -198,6 +236,9 @@ def spreads(texts: Tensor, classes: int) -> list[Spread]:
     Args:
         texts: unit vectors (T * n, E), class after class.
         classes: the number of classes, T.
+
+    Returns:
+        T measurements, in the order of the classes.
     """
     groups = texts.unflatten(0, (classes, -1))
     n = groups.shape[1]
@@ -212,7 +253,13 @@ def spreads(texts: Tensor, classes: int) -> list[Spread]:
 
 
 def check_spreads(knowledge: Knowledge, measured: Sequence[Spread], found: Findings) -> None:
-    """Add a warning to `found` for each class whose spread is outside of the limits."""
+    """Add a warning to `found` for each class whose spread is outside of the limits.
+
+    Args:
+        knowledge: The file as read.
+        measured: What `spreads` returned for its descriptions.
+        found: Where the warnings are added.
+    """
     for each, spread in zip(knowledge.classes, measured, strict=True):
         if not COSINE[0] <= spread.cosine <= COSINE[1]:
             found.warnings.append(
@@ -230,7 +277,18 @@ def check_spreads(knowledge: Knowledge, measured: Sequence[Spread], found: Findi
 
 
 def load_clip(preset: ClipPreset, source: str) -> CLIP:
-    """Return a CLIP with the weights of a file, an open_clip name or "tiny"."""
+    """Return a CLIP with the weights of a file, an open_clip name or "tiny".
+
+    Args:
+        preset: The architecture.
+        source: A file, an open_clip name, or "tiny".
+
+    Returns:
+        The model.
+
+    Raises:
+        CheckpointError: The weights cannot be read or do not fit.
+    """
     name, weights = read_source(locate(source))
     model = CLIP(preset, vocabulary_size(preset.text))
     state = convert(normalise_names(weights.state), CLIP_RULES, LoadReport(name))
@@ -263,7 +321,16 @@ def check(args: argparse.Namespace) -> int:
 
 
 def table(knowledge: Knowledge, tokens: dict[str, int], measured: Sequence[Spread]) -> str:
-    """Return the table of the classes, with the columns of `measured` unless it is empty."""
+    """Return the table of the classes, under a line that identifies the file.
+
+    Args:
+        knowledge: The file as read.
+        tokens: What `token_lengths` returned.
+        measured: What `spreads` returned, for three further columns; empty without them.
+
+    Returns:
+        The text.
+    """
     head = ["class", "sentences", "words", "most tokens"]
     rows = []
     for each in knowledge.classes:

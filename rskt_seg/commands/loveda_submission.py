@@ -13,7 +13,6 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,9 +20,6 @@ from rskt_seg.commands.entry import command_parser, echo, run
 from rskt_seg.data.class_sets import LOVEDA
 from rskt_seg.data.submission import TEST_IDS, check_classes, check_output, find_test_images, write_submission
 from rskt_seg.inference.views import VIEWS
-
-if TYPE_CHECKING:
-    pass
 
 PROGRAM = "rskt-seg loveda-submission"
 

@@ -20,16 +20,13 @@ import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rskt_seg.commands.entry import command_parser, run
 from rskt_seg.errors import ConfigError, DatasetError, ImageReadError, VocabularyError
 from rskt_seg.methods.registry import registered_methods
 from rskt_seg.methods.use import known_explanations, strategy_options
 from rskt_seg.vocabulary import SYNONYM_RULES, check_names, parse_vocabulary
-
-if TYPE_CHECKING:
-    pass
 
 PROGRAM = "rskt-seg segment"
 
@@ -58,7 +55,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--gt", nargs="+", type=Path, default=[], metavar="FILE",
         help="label images of class ids, or their folder; draws the errors",
     )  # fmt: skip
-    _add_drawing_flags(parser)
+    for name, explanation in known_explanations().items():
+        add(f"--{name.replace('_', '-')}", action="store_true", help=explanation.help)
+    add(
+        "--present", metavar="NAMES",
+        help=f'classes of {_flags_taking("present")}, such as "ship, harbor" (default: those of --gt in the '
+        "tile, without it those predicted there)",
+    )  # fmt: skip
+    add("--at", metavar="ROW,COLUMN", help=f"pixel of {_flags_taking('at')} (default: the centre)")
     add(
         "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="overrides of the YAML file"
     )
@@ -100,20 +104,18 @@ def _flags_taking(field: str) -> str:
     return " or ".join(f"--{name.replace('_', '-')}" for name in able)
 
 
-def _add_drawing_flags(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    for name, explanation in known_explanations().items():
-        add(f"--{name.replace('_', '-')}", action="store_true", help=explanation.help)
-    add(
-        "--present", metavar="NAMES",
-        help=f'classes of {_flags_taking("present")}, such as "ship, harbor" (default: those of --gt in the '
-        "tile, without it those predicted there)",
-    )  # fmt: skip
-    add("--at", metavar="ROW,COLUMN", help=f"pixel of {_flags_taking('at')} (default: the centre)")
-
-
 def parse_bands(text: str | None) -> tuple[int, ...] | None:
-    """Parse band numbers such as "4,3,2" or "1". Raise `ConfigError` for anything else."""
+    """Parse the value of --bands.
+
+    Args:
+        text: One or three numbers such as "4,3,2", or None.
+
+    Returns:
+        The numbers, from 1; None for None.
+
+    Raises:
+        ConfigError: Anything else.
+    """
     if text is None:
         return None
     if not re.fullmatch(r"\s*[1-9]\d*\s*(,\s*[1-9]\d*\s*,\s*[1-9]\d*\s*)?", text):
@@ -122,12 +124,32 @@ def parse_bands(text: str | None) -> tuple[int, ...] | None:
 
 
 def parse_names(text: str | None) -> tuple[str, ...] | None:
-    """Parse class names such as "ship, harbor". Raise `VocabularyError` as `check_names` does."""
+    """Parse the value of --present.
+
+    Args:
+        text: Class names such as "ship, harbor", or None.
+
+    Returns:
+        The names; None for None.
+
+    Raises:
+        VocabularyError: As `check_names`.
+    """
     return None if text is None else check_names(text.split(","))
 
 
 def parse_point(text: str | None) -> tuple[int, int] | None:
-    """Parse a pixel "ROW,COLUMN", counted from 0. Raise `ConfigError` for anything else."""
+    """Parse the value of --at.
+
+    Args:
+        text: A pixel "ROW,COLUMN", counted from 0, or None.
+
+    Returns:
+        (row, column); None for None.
+
+    Raises:
+        ConfigError: Anything else.
+    """
     if text is None:
         return None
     if not re.fullmatch(r"\s*\d+\s*,\s*\d+\s*", text):
@@ -193,14 +215,32 @@ def pair_truths(images: Sequence[Path], truths: Sequence[Path]) -> dict[Path, Pa
 
 
 def segmenter_options(args: argparse.Namespace, configured: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of `Segmenter`: those of the configuration, and the flags where they are given."""
+    """Return the options of `Segmenter`: those of the configuration, and the flags where they are given.
+
+    Args:
+        args: The parsed command line.
+        configured: Options that the configuration sets.
+
+    Returns:
+        Name -> value, keyword arguments of `Segmenter`.
+    """
     flags = {"sliding": args.sliding, "padding": args.padding, "synonyms": args.synonyms}
     crf = {"crf": True} if args.crf else {}
     return {**flags, **configured, **crf, "views": args.tta or "none"}
 
 
 def segment(args: argparse.Namespace) -> int:
-    """Check the command line, build the model and segment. Return the exit status."""
+    """Check the command line, build the model and segment.
+
+    Args:
+        args: The parsed command line.
+
+    Returns:
+        The exit status, as `segment_files`.
+
+    Raises:
+        RSKTSegError: The command line, the configuration or the weights are wrong.
+    """
     # The libraries that read images and draw are imported once the command line is known to be right.
     from rskt_seg.commands.segment_files import SegmentOptions, segment_files
     from rskt_seg.segmenter import Segmenter

@@ -113,9 +113,11 @@ def _segment_file(
     segmenter: Segmenter, path: Path, truth_path: Path | None, options: SegmentOptions, stem: str
 ) -> None:
     image = read_image(path, options.bands, options.stretch)
-    truth = (
-        None if truth_path is None else _read_truth(truth_path, path, image, len(segmenter.vocabulary.names))
-    )
+    truth = None
+    if truth_path is not None:
+        truth = read_label(truth_path)
+        where = f"{truth_path} (ground truth of {path})"
+        check_label(truth, len(segmenter.vocabulary.names), 255, where, image.valid.shape)
     if options.at is not None:
         point_in(image.valid.shape, options.at)  # fails before the image is segmented
     result = segmenter.predict(image)
@@ -161,7 +163,8 @@ def _write_explanation(
         logger.log(logging.WARNING if is_warning else logging.INFO, "%s: %s", scene.path, message)
     colors = palette(len(segmenter.vocabulary.names), segmenter.background)
     pictures = explanation.draw(result, Picture(scene.image.pixels, segmenter.prompts, colors))
-    _save_pages(base, name, pictures)
+    for number, picture in enumerate(pictures, start=1):
+        _save(base, name if len(pictures) == 1 else f"{name}_{number}", picture)
 
 
 def _write_maps(
@@ -213,12 +216,6 @@ def area_table(areas: Sequence[ClassArea]) -> str:
     return "\n".join(lines)
 
 
-def _read_truth(path: Path, image_path: Path, image: RasterImage, classes: int) -> np.ndarray:
-    truth = read_label(path)
-    check_label(truth, classes, 255, f"{path} (ground truth of {image_path})", image.valid.shape)
-    return truth
-
-
 def _stems(images: Sequence[Path]) -> list[str]:
     """Return a name for the results of each image: its stem, numbered if another image has the same."""
     taken: set[str] = set()
@@ -235,11 +232,6 @@ def _stems(images: Sequence[Path]) -> list[str]:
 
 def _named(base: Path, kind: str, suffix: str) -> Path:
     return base.with_name(f"{base.name}_{kind}.{suffix}")
-
-
-def _save_pages(base: Path, kind: str, pictures: Sequence[np.ndarray]) -> None:
-    for number, picture in enumerate(pictures, start=1):
-        _save(base, kind if len(pictures) == 1 else f"{kind}_{number}", picture)
 
 
 def _save(base: Path, kind: str, picture: np.ndarray) -> None:

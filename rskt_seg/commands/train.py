@@ -33,6 +33,11 @@ def start(
 ) -> None:
     """Check the run that the command line of `program` describes, then start its processes.
 
+    Args:
+        argv: The arguments; None for those of the process.
+        program: The name that usage and errors give.
+        description: The text above the flags.
+
     Raises:
         MissingDetectron2Error: if Detectron2 is not installed.
         ConfigError: if the configuration is invalid, or does not fit the number of processes.

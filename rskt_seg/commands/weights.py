@@ -36,7 +36,15 @@ PROGRAM = "rskt-seg weights"
 
 
 def main(argv: Sequence[str] | None = None, rows: Sequence[Weights] | None = None) -> int:
-    """Run `rskt-seg weights` on `rows`, by default the whole manifest. Return the exit status."""
+    """Run `rskt-seg weights`.
+
+    Args:
+        argv: The arguments; None for those of the process.
+        rows: The known weight files; None for the whole manifest.
+
+    Returns:
+        The exit status.
+    """
     args = parse_args(argv)
     return run(partial(_ACTIONS[args.command], args, manifest() if rows is None else rows), PROGRAM)
 
@@ -74,7 +82,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def list_weights(args: argparse.Namespace, rows: Sequence[Weights]) -> int:
-    """Print the manifest as a table, or all that is known of the files that are named. Return 0."""
+    """Print the manifest as a table, or all that is known of the files that are named.
+
+    Args:
+        args: The parsed command line.
+        rows: The known weight files.
+
+    Returns:
+        0.
+    """
     chosen = [by_name(name, rows) for name in args.names]
     found = {row.name: verify(row, Path(args.to, row.file)) for row in chosen or rows}
     if chosen:
@@ -122,7 +138,18 @@ def _details(row: Weights, found: Finding) -> str:
 
 
 def fetch_weights(args: argparse.Namespace, rows: Sequence[Weights]) -> int:
-    """Fetch or verify each file that is named. Return 1 if one of them failed, else 0."""
+    """Fetch or verify each file that is named.
+
+    Args:
+        args: The parsed command line.
+        rows: The known weight files.
+
+    Returns:
+        1 if one of them failed, else 0.
+
+    Raises:
+        ConfigError: There is nothing to fetch, or --to is combined with --all-for.
+    """
     if not args.names and not args.all_for:
         raise ConfigError("nothing to fetch: give names (see `list`) or --all-for CONFIG")
     if args.all_for and args.to != FOLDER:
@@ -160,7 +187,18 @@ def _of_configuration(config: str, rows: Sequence[Weights]) -> list[tuple[Weight
 
 
 def verify_weights(args: argparse.Namespace, rows: Sequence[Weights]) -> int:
-    """Compare digests. Return 1 if a file is absent or has another digest than expected, else 0."""
+    """Compare the digests of files with those of the manifest.
+
+    Args:
+        args: The parsed command line.
+        rows: The known weight files.
+
+    Returns:
+        1 if a file is absent or has another digest than expected, else 0.
+
+    Raises:
+        WeightsNotFoundError: No file is named, and none of the manifest is there.
+    """
     here = [row.name for row in rows if Path(args.to, row.file).is_file()]
     if not args.names and not here:
         raise WeightsNotFoundError(f"no file of the manifest is in {args.to}; see `list` and `fetch`")
@@ -170,20 +208,32 @@ def verify_weights(args: argparse.Namespace, rows: Sequence[Weights]) -> int:
         row = by_file(path, rows) if path.is_file() else by_name(name, rows)
         if row is not None and not path.is_file():
             path = Path(args.to, row.file)
-        found = _unlisted(path) if row is None else verify(row, path)
+        if row is None:  # not in the manifest: the user compares
+            digest = sha256_of(path)
+            text = f"no file of this name is in the manifest; found sha256 {digest}"
+            found = Finding(path, UNKNOWN, digest, text)
+        else:
+            found = verify(row, path)
         echo(f"{found.path}: {found.state}: {found.text}")
         failed |= found.state in ("absent", "wrong")
     return int(failed)
 
 
-def _unlisted(path: Path) -> Finding:
-    """Return the digest of a file that is not in the manifest, for the user to compare."""
-    digest = sha256_of(path)
-    return Finding(path, UNKNOWN, digest, f"no file of this name is in the manifest; found sha256 {digest}")
-
-
 def convert_weights(args: argparse.Namespace, rows: Sequence[Weights]) -> int:
-    """Convert a checkpoint or an encoder to safetensors. Return 0."""
+    """Convert a checkpoint or an encoder to safetensors.
+
+    Args:
+        args: The parsed command line.
+        rows: The known weight files.
+
+    Returns:
+        0.
+
+    Raises:
+        ConfigError: The flags do not fit the file.
+        CheckpointError: The target exists or is no .safetensors, or the source cannot be read or does not
+            fit the model.
+    """
     check_target(args.target)
     weights = read_weights(args.source)
     if kind_of(weights, args.source) == "model":

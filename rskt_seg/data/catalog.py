@@ -90,7 +90,12 @@ class Split:
 
 @dataclass(frozen=True)
 class Pair:
-    """An image file and the label file of the same stem."""
+    """An image file and the label file of the same stem.
+
+    Attributes:
+        image: the image file.
+        label: its label file.
+    """
 
     image: Path
     label: Path
@@ -163,20 +168,6 @@ def _deepglobe(split: str) -> tuple[Split, Split]:
     )  # fmt: skip
 
 
-def _inria(split: str) -> Split:
-    folder = f"inria/{split}"
-    return Split(f"inria_{split}_sem_seg", "inria", split, f"{folder}/images", f"{folder}/labels", ("tif",),
-                 _PNG, INRIA, protocol="fctl_inria")  # fmt: skip
-
-
-def _isaid_crops(split: str) -> Split:
-    folder = f"iSAID_wsss/{split}"
-    return Split(
-        f"iSAID_wsss_{split}_sem_seg", "iSAID_wsss", split, f"{folder}/images", f"{folder}/labels", _PNG,
-        _PNG, ISAID_16, "crops drawn here, not the published ones", protocol="wsss_isaid",
-    )  # fmt: skip
-
-
 def _potsdam_by_area(split: str, areas: str) -> Split:
     return Split(
         f"Potsdam_wsss_{split}_sem_seg", "Potsdam_wsss", split, "Potsdam/imgs", "Potsdam/D2masks", _PNG, _PNG,
@@ -213,8 +204,13 @@ SPLITS: tuple[Split, ...] = (
     *(_isprs_patches(place, split) for place in _ISPRS for split in ("train", "val", "test")),
     *(_isprs_patches(place, split, padded=True) for place in _ISPRS for split in ("train", "test")),
     *(row for split in ("train", "val", "test") for row in _deepglobe(split)),
-    *(_inria(split) for split in ("train", "val", "test")),
-    *(_isaid_crops(split) for split in ("train", "val", "test")),
+    *(Split(f"inria_{split}_sem_seg", "inria", split, f"inria/{split}/images", f"inria/{split}/labels",
+            ("tif",), _PNG, INRIA, protocol="fctl_inria")
+      for split in ("train", "val", "test")),
+    *(Split(f"iSAID_wsss_{split}_sem_seg", "iSAID_wsss", split, f"iSAID_wsss/{split}/images",
+            f"iSAID_wsss/{split}/labels", _PNG, _PNG, ISAID_16, "crops drawn here, not the published ones",
+            protocol="wsss_isaid")
+      for split in ("train", "val", "test")),
     _potsdam_by_area("train", POTSDAM_TRAIN),
     _potsdam_by_area("test", POTSDAM_TEST),
 )  # fmt: skip
@@ -240,6 +236,13 @@ def image_parts(split: str) -> frozenset[str]:
 def find_split(name: str, splits: Iterable[Split] = SPLITS) -> Split:
     """Return the split called `name`.
 
+    Args:
+        name: the registered name.
+        splits: the splits to search.
+
+    Returns:
+        The split.
+
     Raises:
         DatasetError: an unknown name; the message suggests the nearest known ones.
     """
@@ -257,6 +260,13 @@ def pairs(split: Split, root: str | Path) -> list[Pair]:
 
     Files are found as by `find_files` and paired by stem, never by position.
 
+    Args:
+        split: a split of the table or of a user's dataset.
+        root: the root of all datasets.
+
+    Returns:
+        Image and label files.
+
     Raises:
         DatasetNotFoundError: a folder is missing.
         DatasetError: as `find_files`; an image or a label is unpaired (the message names the first ten); or
@@ -268,13 +278,30 @@ def pairs(split: Split, root: str | Path) -> list[Pair]:
             "only the weakly supervised method learns"
         )
     files = _find_and_log(split, root)
-    if files.images.keys() != files.labels.keys():
-        raise DatasetError(_describe_unpaired(split, root, files))
+    found = []
+    kinds = ("images", split.images, "label"), ("labels", split.labels, "image")
+    for paths, (kind, folder, missing) in zip(files.unpaired, kinds, strict=True):
+        if paths:
+            names = listed(path.name for path in paths)
+            found.append(f"{len(paths)} {kind} in {Path(root) / folder} have no {missing}: {names}")
+    if found:
+        case = " (some stems differ in case alone: rename them)" if files.unpaired_by_case else ""
+        raise DatasetError(
+            f"{split.name}: {'; '.join(found)}. Images and labels pair by equal stems; add or remove the "
+            f"rest{case}"
+        )
     return files.pairs
 
 
 def images_of(split: Split, root: str | Path) -> list[Path]:
     """Return all images of a split under `root`, with or without labels, in the order of stems.
+
+    Args:
+        split: a split of the table or of a user's dataset.
+        root: the root of all datasets.
+
+    Returns:
+        Image files.
 
     Raises:
         DatasetNotFoundError: a folder is missing.
@@ -288,6 +315,13 @@ def find_files(split: Split, root: str | Path) -> Files:
 
     Extensions match in any case, sub-folders are not searched, hidden files are left out. A split with
     image-level labels alone has no label files.
+
+    Args:
+        split: a split of the table or of a user's dataset.
+        root: the root of all datasets.
+
+    Returns:
+        Files by stem, and what was skipped.
 
     Raises:
         DatasetNotFoundError: a folder is missing; the message shows the expected layout.
@@ -319,7 +353,15 @@ def _find_and_log(split: Split, root: str | Path) -> Files:
 
 
 def expected_layout(split: Split, root: str | Path) -> str:
-    """Return the folders that a split needs under `root`, one per line, and how to set another root."""
+    """Return the folders that a split needs under `root`, one per line, and how to set another root.
+
+    Args:
+        split: a split of the table or of a user's dataset.
+        root: the root of all datasets.
+
+    Returns:
+        Lines of text for an error message.
+    """
     rows = [(split.images, split.image_extensions, "images")]
     if split.labels:
         rows.append((split.labels, split.label_extensions, "labels, one class id per pixel, same stems"))
@@ -355,15 +397,3 @@ def _select_stems(split: Split, files: Mapping[str, Path], folder: Path) -> dict
             f"{split.name}: {len(missing)} listed stems have no file in {folder}: {listed(missing)}{hint}"
         )
     return {stem: files[stem] for stem in sorted(split.stems)}
-
-
-def _describe_unpaired(split: Split, root: str | Path, files: Files) -> str:
-    parts = []
-    kinds = ("images", split.images, "label"), ("labels", split.labels, "image")
-    for paths, (kind, folder, missing) in zip(files.unpaired, kinds, strict=True):
-        if paths:
-            names = listed(path.name for path in paths)
-            parts.append(f"{len(paths)} {kind} in {Path(root) / folder} have no {missing}: {names}")
-    case = " (some stems differ in case alone: rename them)" if files.unpaired_by_case else ""
-    found = "; ".join(parts)
-    return f"{split.name}: {found}. Images and labels pair by equal stems; add or remove the rest{case}"

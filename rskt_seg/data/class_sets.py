@@ -31,11 +31,6 @@ def listed(values: Iterable[object]) -> str:
     return ", ".join(texts[:_SHOWN]) + rest
 
 
-def _is_rgb(color: object) -> bool:
-    values = color if isinstance(color, tuple) else ()
-    return len(values) == 3 and all(isinstance(v, int) and 0 <= v <= 255 for v in values)
-
-
 @dataclass(frozen=True)
 class ClassSet:
     """The classes of a dataset, at most 255, because ids are 8 bit and 255 is ignored.
@@ -65,7 +60,14 @@ class ClassSet:
                 f"{self.name}: expected one colour for each class, found {len(self.names)} names "
                 f"and {len(self.colors)} colours"
             )
-        if bad := [color for color in self.colors if not _is_rgb(color)]:
+        bad = [
+            color
+            for color in self.colors
+            if not isinstance(color, tuple)
+            or len(color) != 3
+            or not all(isinstance(v, int) and 0 <= v <= 255 for v in color)
+        ]
+        if bad:
             raise DatasetError(f"{self.name}: colours must be (R, G, B) of 0..255, found {listed(bad)}")
         for kind, values in (("class name", self.names), ("colour", self.colors)):
             if twice := repeated(values):

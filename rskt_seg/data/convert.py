@@ -63,7 +63,12 @@ class Converted:
 
 @dataclass(frozen=True)
 class Converter:
-    """A conversion of the official labels of a dataset to ids of its class set."""
+    """A conversion of the official labels of a dataset to ids of its class set.
+
+    Attributes:
+        function: one of the conversions of this module, for the style of the label files.
+        class_set: the classes whose ids it gives.
+    """
 
     function: Callable[[LabelFile, ClassSet], Converted]
     class_set: ClassSet
@@ -77,6 +82,13 @@ def reduce_zero_label(file: LabelFile, class_set: ClassSet) -> Converted:
     """Convert ids 0..K (gray or palette indices), where 0 is unlabelled: k + 1 becomes k, and 0 becomes 255.
 
     A file that is converted already and has no ignored pixel cannot be told from an official one.
+
+    Args:
+        file: a label file of official ids.
+        class_set: the K classes.
+
+    Returns:
+        The ids (H, W) uint8.
 
     Raises:
         LabelError: the file cannot be read as ids, or holds an id above K.
@@ -94,6 +106,13 @@ def reduce_zero_label(file: LabelFile, class_set: ClassSet) -> Converted:
 def reduce_zero_index(file: LabelFile, class_set: ClassSet) -> Converted:
     """Convert palette indices as `reduce_zero_label` converts ids; the colours of the palette are not used.
 
+    Args:
+        file: a palette file.
+        class_set: the K classes.
+
+    Returns:
+        The ids (H, W) uint8.
+
     Raises:
         LabelError: as `reduce_zero_label`, and a gray file: ids that were converted already are gray.
     """
@@ -108,6 +127,13 @@ def reduce_zero_index(file: LabelFile, class_set: ClassSet) -> Converted:
 def keep_ids(file: LabelFile, class_set: ClassSet) -> Converted:
     """Keep ids 0..K-1 or 255 (gray or palette indices) as they are, after a check.
 
+    Args:
+        file: a file of class ids.
+        class_set: the K classes.
+
+    Returns:
+        The ids (H, W) uint8.
+
     Raises:
         LabelError: as `read_label` and `check_label`.
     """
@@ -117,33 +143,95 @@ def keep_ids(file: LabelFile, class_set: ClassSet) -> Converted:
 
 
 def keep_ids_or_map_colors(file: LabelFile, class_set: ClassSet) -> Converted:
-    """Convert an RGB or RGBA file as `map_colors`, and any other as `keep_ids`."""
+    """Convert an RGB or RGBA file as `map_colors`, and any other as `keep_ids`.
+
+    Args:
+        file: a file of class ids, or of class colours.
+        class_set: the K classes.
+
+    Returns:
+        The ids (H, W) uint8, and the colours of no class.
+
+    Raises:
+        LabelError: as `keep_ids` or `read_colors`.
+    """
     is_color = _image_mode(file) in ("RGB", "RGBA")
     return map_colors(file, class_set) if is_color else keep_ids(file, class_set)
 
 
 def map_colors(file: LabelFile, class_set: ClassSet) -> Converted:
-    """Map the colours of `class_set` to its ids; black is unknown unless it is the colour of a class."""
+    """Map the colours of `class_set` to its ids; black is unknown unless it is the colour of a class.
+
+    Args:
+        file: a mask of class colours.
+        class_set: the K classes.
+
+    Returns:
+        The ids (H, W) uint8, and the colours of no class.
+
+    Raises:
+        LabelError: as `read_colors`.
+    """
     return _map_colors(read_colors(file), class_set)
 
 
 def map_colors_ignoring_black(file: LabelFile, class_set: ClassSet) -> Converted:
-    """Map the colours of `class_set` to its ids, and black, which means unlabelled, to 255."""
+    """Map the colours of `class_set` to its ids, and black, which means unlabelled, to 255.
+
+    Args:
+        file: a mask of class colours.
+        class_set: the K classes.
+
+    Returns:
+        The ids (H, W) uint8, and the colours of no class.
+
+    Raises:
+        LabelError: as `read_colors`.
+    """
     return _map_colors(read_colors(file), class_set, ignore_colors=(_BLACK,))
 
 
 def map_thresholded_colors(file: LabelFile, class_set: ClassSet) -> Converted:
-    """Convert as `map_colors`, after a threshold of each channel (`labels.threshold_colors`)."""
+    """Convert as `map_colors`, after a threshold of each channel (`labels.threshold_colors`).
+
+    Args:
+        file: a mask of class colours.
+        class_set: the K classes.
+
+    Returns:
+        The ids (H, W) uint8, and the colours of no class.
+
+    Raises:
+        LabelError: as `read_colors`.
+    """
     return _map_colors(threshold_colors(read_colors(file)), class_set)
 
 
 def map_thresholded_colors_ignoring_black(file: LabelFile, class_set: ClassSet) -> Converted:
-    """Convert as `map_colors_ignoring_black`, after a threshold of each channel."""
+    """Convert as `map_colors_ignoring_black`, after a threshold of each channel.
+
+    Args:
+        file: a mask of class colours.
+        class_set: the K classes.
+
+    Returns:
+        The ids (H, W) uint8, and the colours of no class.
+
+    Raises:
+        LabelError: as `read_colors`.
+    """
     return _map_colors(threshold_colors(read_colors(file)), class_set, ignore_colors=(_BLACK,))
 
 
 def binarize(file: LabelFile, class_set: ClassSet) -> Converted:
     """Convert a mask of 0 and 255 (gray or palette indices) to 0 and 1.
+
+    Args:
+        file: a mask of two classes.
+        class_set: the K classes.
+
+    Returns:
+        The ids (H, W) uint8.
 
     Raises:
         LabelError: any other value; thus also for a file of 0 and 1, which is converted already.

@@ -41,7 +41,13 @@ class Fingerprint:
 
 @dataclass(frozen=True)
 class Digests:
-    """The contribution of one pair to a fingerprint: its stem, and 32 bytes for each of its files."""
+    """The contribution of one pair to a fingerprint.
+
+    Attributes:
+        stem: the stem of image and label.
+        image: 32 bytes, the digest of the bytes of the image file.
+        label: 32 bytes, the digest of size and ids of the label (`label_digest`).
+    """
 
     stem: str
     image: bytes
@@ -57,6 +63,9 @@ def compute_fingerprint(
         pairs: image and label files.
         workers: number of threads; None: one per core, at most eight.
         progress: whether to show a progress bar.
+
+    Returns:
+        The fingerprint.
 
     Raises:
         ImageReadError: an image cannot be read.

@@ -71,8 +71,18 @@ def classes_of_mask(
 ) -> tuple[int, ...]:
     """Return the classes that a label file shows, as `present_classes`.
 
+    Args:
+        path: the label file.
+        class_names: K names in the order of ids.
+        ignore_label: the id of pixels that are neither trained nor scored.
+        min_pixels: how many pixels a class needs to be present.
+
+    Returns:
+        Ids of 0..K-1 without `ignore_label`, in ascending order.
+
     Raises:
         LabelError: as `read_label` and `check_label`.
+        DatasetError: `min_pixels` is below 1.
     """
     ids = read_label(path)
     check_label(ids, len(class_names), ignore_label, path, class_names=class_names)
@@ -83,6 +93,13 @@ def split_image_labels(split: Split, root: str | Path) -> ImageLabels:
     """Read the image-level labels of a split from its file under `root`.
 
     If the split has a list of stems, lines of other images of the same folder are skipped.
+
+    Args:
+        split: a split with `image_labels`.
+        root: the root of all datasets.
+
+    Returns:
+        The labels of the images of the split.
 
     Raises:
         DatasetError: as `read_image_labels` and `find_files`.
@@ -142,7 +159,13 @@ def read_image_labels(
 def write_image_labels(
     path: str | Path, labels: Mapping[str, Iterable[int]], class_names: Sequence[str]
 ) -> None:
-    """Write a file that `read_image_labels` reads: one line per image, in the order of stems."""
+    """Write a file that `read_image_labels` reads: one line per image, in the order of stems.
+
+    Args:
+        path: the CSV file to write or to replace.
+        labels: stem of an image -> ids of its classes.
+        class_names: K names in the order of ids.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
@@ -215,7 +238,11 @@ def _describe_unknown_images(unknown: Sequence[tuple[int, str]], known: Collecti
     folded: dict[str, list[str]] = {}
     for stem in sorted(known):
         folded.setdefault(_fold(stem), []).append(stem)
-    near = [_near_stems(name, folded) for _, name in unknown]
+    # For each name the stems that differ from it in case or leading zeros alone.
+    near = [
+        " or ".join(dict.fromkeys(s for stem in _candidate_stems(name) for s in folded.get(_fold(stem), ())))
+        for _, name in unknown
+    ]
     names = listed(
         f"{name!r} (line {line}{f', did you mean {stems}?' if stems else ''})"
         for (line, name), stems in zip(unknown, near, strict=True)
@@ -228,12 +255,6 @@ def _describe_unknown_images(unknown: Sequence[tuple[int, str]], known: Collecti
     if re.search(r"[;\t|]|\.\w+ ", unknown[0][1]):
         cures = ["cells are separated by commas"]
     return f"{len(unknown)} lines name images that are not there: {names}; {'; '.join(cures)}"
-
-
-def _near_stems(name: str, folded: Mapping[str, Sequence[str]]) -> str:
-    """Return the stems that differ from a cell in case or leading zeros alone, joined by "or"."""
-    near = (s for stem in _candidate_stems(name) for s in folded.get(_fold(stem), ()))
-    return " or ".join(dict.fromkeys(near))
 
 
 def _fold(stem: str) -> str:

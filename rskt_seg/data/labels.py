@@ -196,7 +196,17 @@ def threshold_colors(rgb: np.ndarray) -> np.ndarray:
 
 
 def refuse_unknown(unknown: Mapping[RGB, int], pixels: int, tolerance: float, path: LabelFile) -> None:
-    """Raise `LabelError` if more than a share `tolerance` (0..1) of `pixels` have an unknown colour."""
+    """Refuse a label in which too many pixels have colours of no class.
+
+    Args:
+        unknown: the colours of no class, each with its pixel count.
+        pixels: the number of pixels of the label.
+        tolerance: share (0..1) of the pixels that may have such colours.
+        path: the file to name in the error.
+
+    Raises:
+        LabelError: a larger share has.
+    """
     total = sum(unknown.values())
     if total > tolerance * pixels:
         raise LabelError(
@@ -255,12 +265,15 @@ def _pack(pixels: np.ndarray) -> np.ndarray:
 
 
 def likely_mistake(values: set[int], num_classes: int, ignore_label: int) -> str:
-    """Return a hint at the usual mistake behind wrong ids, starting with ". ", or "" if none fits.
+    """Return a hint at the usual mistake behind wrong ids.
 
     Args:
         values: the ids of one label or of all labels of a dataset, some of them wrong.
         num_classes: how many classes the dataset has.
         ignore_label: the id of pixels that are neither trained nor scored.
+
+    Returns:
+        The hint, starting with ". ", or "" if none fits.
     """
     seen = values - {ignore_label}
     if seen <= {0, 255}:

@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import yaml
 
@@ -42,6 +43,9 @@ def read_own(path: str | Path, colors: Colors) -> tuple[Split, ...]:
         path: the YAML file. Its folders are relative to it and must exist; the splits hold absolute folders.
         colors: makes the class colours of a file without a palette.
 
+    Returns:
+        One split for each entry of `splits`, in the order of the file.
+
     Raises:
         DatasetError: an unknown, missing or repeated key; class names that are not words or repeat; invalid
             colours; an `ignore` outside 0..255; a missing folder; a list that is invalid or names stems
@@ -79,14 +83,14 @@ def _split(
         f"{dataset}_{name}_sem_seg",
         dataset,
         name,
-        _folder(values["images"], path, f"{where}.images"),
-        _folder(values["labels"], path, f"{where}.labels") if "labels" in values else "",
+        _existing("folder", values["images"], path, f"{where}.images"),
+        _existing("folder", values["labels"], path, f"{where}.labels") if "labels" in values else "",
         _extensions(values, "image_extensions", IMAGE_EXTENSIONS, where),
         _extensions(values, "label_extensions", LABEL_EXTENSIONS, where),
         classes,
         ignore_label=ignore_label,
         stems=_stems(values["list"], path, f"{where}.list") if "list" in values else (),
-        image_labels=_file(values["image_labels"], path, f"{where}.image_labels")
+        image_labels=_existing("file", values["image_labels"], path, f"{where}.image_labels")
         if "image_labels" in values
         else "",
     )
@@ -118,20 +122,14 @@ def _class_set(tree: Mapping[str, object], path: Path, name: str, colors: Colors
         raise DatasetError(f"{path}: {key}: {str(error).removeprefix(f'{name}: ')}") from error
 
 
-def _folder(value: object, path: Path, where: str) -> str:
-    folder = (path.parent / Path(_text(value, where)).expanduser()).absolute()
-    if not folder.is_dir():
+def _existing(kind: Literal["file", "folder"], value: object, path: Path, where: str) -> str:
+    """Return the absolute path of a file or folder that a YAML file names relative to itself."""
+    found = (path.parent / Path(_text(value, where)).expanduser()).absolute()
+    if not (found.is_file() if kind == "file" else found.is_dir()):
         raise DatasetError(
-            f"{where}: the folder {folder} does not exist (paths are relative to the YAML file)"
+            f"{where}: the {kind} {found} does not exist (paths are relative to the YAML file)"
         )
-    return str(folder)
-
-
-def _file(value: object, path: Path, where: str) -> str:
-    file = (path.parent / Path(_text(value, where)).expanduser()).absolute()
-    if not file.is_file():
-        raise DatasetError(f"{where}: the file {file} does not exist (paths are relative to the YAML file)")
-    return str(file)
+    return str(found)
 
 
 def _stems(value: object, path: Path, where: str) -> tuple[str, ...]:

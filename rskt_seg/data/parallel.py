@@ -32,6 +32,9 @@ def map_files(
         workers: number of threads; None: one per core, at most eight.
         progress: whether to show a progress bar.
         delay: seconds after which the bar appears.
+
+    Yields:
+        The results.
     """
     pool = ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1))
     try:

@@ -7,7 +7,6 @@ folders. A colour picture of the classes cannot be scored.
 
 import json
 import os
-import re
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -52,13 +51,21 @@ def find_test_images(folder: str | Path, allow_missing: bool = False) -> dict[in
     """
     folder = Path(folder)
     folders = [folder, *(folder / name for name in _SUBFOLDERS)]
-    files = [path for each in folders if each.is_dir() for path in each.iterdir() if _is_png(path)]
+    files = [
+        path
+        for each in folders
+        if each.is_dir()
+        for path in each.iterdir()
+        if path.suffix.lower() == ".png" and not path.name.startswith(".")
+    ]
     if not files:
         raise DatasetNotFoundError(
             f"no PNG in {folder} or its {', '.join(_SUBFOLDERS)}; expected the unpacked LoveDA/Test or a "
             "folder of its images"
         )
-    if wrong := [path.name for path in files if not _is_test_id(path.stem)]:
+    # No leading zeros, so that no two names stand for one image.
+    numbers = {str(number) for number in TEST_IDS}
+    if wrong := [path.name for path in files if path.stem not in numbers]:
         raise DatasetError(
             f"{folder}: test images are named {TEST_IDS[0]}.png to {TEST_IDS[-1]}.png; found "
             f"{listed(sorted(wrong))}"
@@ -77,7 +84,14 @@ def find_test_images(folder: str | Path, allow_missing: bool = False) -> dict[in
 
 
 def check_classes(names: Sequence[str]) -> None:
-    """Raise `ConfigError` unless `names` are the seven classes of LoveDA, in the order of their ids."""
+    """Raise `ConfigError` unless `names` are the seven classes of LoveDA.
+
+    Args:
+        names: the class names of a model, in the order of ids.
+
+    Raises:
+        ConfigError: other names, or another order.
+    """
     if tuple(names) != LOVEDA.names:
         raise ConfigError(
             f"a LoveDA submission needs a model of the classes {', '.join(LOVEDA.names)}, in this order; "
@@ -144,7 +158,14 @@ def _predict(
 
 
 def check_output(output: str | Path) -> None:
-    """Raise `ConfigError` unless `output` ends in `.zip`, does not exist and can be written."""
+    """Raise `ConfigError` unless a submission can be written to `output`.
+
+    Args:
+        output: the zip file.
+
+    Raises:
+        ConfigError: it does not end in `.zip`, exists, or cannot be written.
+    """
     if Path(output).suffix != ".zip":
         raise ConfigError(f"the output must end in .zip; found {output}")
     if os.path.lexists(output):
@@ -152,14 +173,6 @@ def check_output(output: str | Path) -> None:
     folder = next(path for path in Path(output).absolute().parents if path.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise ConfigError(f"{output} cannot be written: {folder} is not a folder with write permission")
-
-
-def _is_png(path: Path) -> bool:
-    return path.suffix.lower() == ".png" and not path.name.startswith(".")
-
-
-def _is_test_id(stem: str) -> bool:
-    return re.fullmatch(r"[1-9]\d*", stem) is not None and int(stem) in TEST_IDS
 
 
 def _open_work_folder(work: Path, about: Mapping[str, object]) -> None:

@@ -97,7 +97,10 @@ def _read_source(path: Path, source: Source, bands: tuple[int, ...], rule: Stret
             mask &= np.isfinite(values)
         limits = rule.limits(values, mask)
         to_8bit(values, limits, pixels[:, :, channel])
-        scaling += _describe_scaling(index, values, limits)
+        if limits is not None:
+            scaling.append(f"band {index} {limits[0]:g}..{limits[1]:g}")
+        elif values.dtype != np.uint8 and (outside := share_outside(values)):
+            scaling.append(f"band {index} has {outside:.1%} outside 0..255, which are cut")
     valid &= finite
     notices = list(source.notices) if bands == source.default_bands else []
     if scaling:
@@ -113,14 +116,6 @@ def _read_source(path: Path, source: Source, bands: tuple[int, ...], rule: Stret
         else:
             notices.append("orientation tag not applied, because the image is georeferenced")
     return RasterImage(pixels, valid, source.georeference, tuple(notices), source.driver)
-
-
-def _describe_scaling(index: int, values: np.ndarray, limits: tuple[float, float] | None) -> list[str]:
-    """Return a phrase on the scaling of a band; nothing if it kept its values."""
-    if limits is not None:
-        return [f"band {index} {limits[0]:g}..{limits[1]:g}"]
-    outside = 0.0 if values.dtype == np.uint8 else share_outside(values)
-    return [f"band {index} has {outside:.1%} outside 0..255, which are cut"] if outside else []
 
 
 def _orient(array: np.ndarray, orientation: int) -> np.ndarray:

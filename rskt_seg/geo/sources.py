@@ -78,8 +78,19 @@ def open_source(path: Path, max_pixels: int) -> Iterator[Source]:
     if image is not None:
         with image:
             yield PillowSource(path, image)
-    else:
-        with _open_with_rasterio(path, refusal) as dataset:
+        return
+    import rasterio
+    from rasterio.errors import RasterioError
+
+    with ignore_georeference_warnings():
+        try:
+            dataset = rasterio.open(path)
+        except RasterioError as error:
+            raise ImageReadError(
+                f"cannot read {path} as an image: Pillow: {refusal}; rasterio: {error}; expected a format "
+                "of Pillow (PNG, JPEG, BMP, GIF, WebP, ...) or rasterio (GeoTIFF, JPEG 2000, VRT, ...)"
+            ) from error
+        with dataset:
             yield RasterioSource(path, dataset, max_pixels)
 
 
@@ -190,7 +201,7 @@ class RasterioSource:
 
 
 def _open_with_pillow(path: Path) -> tuple[Image.Image | None, str]:
-    """Return the identified but not decoded image, or None and why Pillow is not to read the file."""
+    """Return the identified but not decoded image, or None and why Pillow should not read the file."""
     with path.open("rb") as file:
         header = file.read(25)
     if header.startswith(_TIFF_SIGNATURES):
@@ -210,23 +221,6 @@ def _open_with_pillow(path: Path) -> tuple[Image.Image | None, str]:
         return image, ""
     image.close()
     return None, f"not asked for {image.format} {image.mode}"
-
-
-@contextmanager
-def _open_with_rasterio(path: Path, refusal: str) -> "Iterator[DatasetReader]":
-    import rasterio
-    from rasterio.errors import RasterioError
-
-    with ignore_georeference_warnings():
-        try:
-            dataset = rasterio.open(path)
-        except RasterioError as error:
-            raise ImageReadError(
-                f"cannot read {path} as an image: Pillow: {refusal}; rasterio: {error}; expected a format "
-                "of Pillow (PNG, JPEG, BMP, GIF, WebP, ...) or rasterio (GeoTIFF, JPEG 2000, VRT, ...)"
-            ) from error
-        with dataset:
-            yield dataset
 
 
 def _read_sidecar_georeference(path: Path) -> Georeference | None:

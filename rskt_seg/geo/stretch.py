@@ -35,12 +35,18 @@ class Stretch:
         Args:
             values: one band (H, W), any real dtype.
             mask: (H, W) bool, the pixels that count for percentiles.
+
+        Returns:
+            The two values; None also if no pixel counts.
         """
         if self.kind == "none" or (self.kind == "auto" and values.dtype == np.uint8):
             return None
         if self.kind == "range":
             return self.low, self.high
-        sample = _sample(values, mask)
+        step = max(1, math.ceil(math.sqrt(values.size / _SAMPLED)))
+        sample = values[::step, ::step][mask[::step, ::step]]
+        if not sample.size:
+            sample = values[mask]  # the few valid pixels may lie between those of the grid
         if not sample.size:
             return None
         low, high = (float(v) for v in np.percentile(sample, (self.low, self.high)))
@@ -61,6 +67,9 @@ def parse_stretch(rule: str | tuple[float, float]) -> Stretch:
 
     Args:
         rule: "auto", "none", percentiles "pA-B", limits "min,max", or a pair (min, max).
+
+    Returns:
+        The rule.
 
     Raises:
         ConfigError: any other rule, or limits that are not finite and increasing.
@@ -117,9 +126,3 @@ def _scale(values: np.ndarray, low: float, high: float) -> np.ndarray:
     finite = np.isfinite(values)
     scaled = (np.where(finite, values, low).astype(np.float64) - low) * factor
     return (np.rint(scaled.clip(0, 255)) * finite).astype(np.uint8)
-
-
-def _sample(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    step = max(1, math.ceil(math.sqrt(values.size / _SAMPLED)))
-    sample = values[::step, ::step][mask[::step, ::step]]
-    return sample if sample.size or step == 1 else values[mask]

@@ -43,7 +43,12 @@ class Canvas:
         self.taken = np.zeros(self.shape, bool)
 
     def paint_land(self, name: str, mask: np.ndarray) -> None:
-        """Cover `mask` (H, W) bool with one instance of a land cover."""
+        """Cover some pixels with one instance of a land cover.
+
+        Args:
+            name: The land cover.
+            mask: (H, W) bool: where it is painted.
+        """
         rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         if rows.size == 0:
             return
@@ -78,10 +83,21 @@ class Canvas:
         angle: float,
         hosted: float = _MIN_HOSTED,
     ) -> bool:
-        """Draw an object with its shadow if it fits, and return whether it was drawn.
+        """Draw an object with its shadow if it fits.
 
-        It fits if at least the share `hosted` of it lies on `host` (H, W) bool, none of it on another object,
-        and enough of it is in view.
+        It fits if at least the share `hosted` of it lies on `host`, none of it on another object, and enough
+        of it is in view.
+
+        Args:
+            name: Its concept.
+            drawing: Its drawing.
+            host: (H, W) bool: the land that it may lie on.
+            center: (x, y) in px.
+            angle: Its heading, radians.
+            hosted: The share (0..1) of it that must lie on `host`.
+
+        Returns:
+            Whether it was drawn.
         """
         corners = np.round(transform(drawing[0].points, angle, self.scale, center)).astype(int)
         if hosted >= _MIN_HOSTED and not self._fits(corners, host):
@@ -103,13 +119,29 @@ class Canvas:
         return True
 
     def decorate(self, drawing: Drawing, host: np.ndarray, center: tuple[float, float], angle: float) -> None:
-        """Paint marks on the ground of `host` (H, W) bool without changing any concept."""
+        """Paint marks on the ground without changing any concept.
+
+        Args:
+            drawing: The marks.
+            host: (H, W) bool: the pixels that may be painted.
+            center: (x, y) in px.
+            angle: Radians.
+        """
         tile = rasterise(drawing, angle, self.scale, center)
         window, part = self._overlap(tile)
         self._blend(tile, window, part, host[window])
 
     def footprint(self, drawing: Drawing, center: tuple[float, float], angle: float) -> np.ndarray:
-        """Return (H, W) bool: the pixels that a drawing would cover."""
+        """Find the pixels that a drawing would cover.
+
+        Args:
+            drawing: The drawing.
+            center: (x, y) in px.
+            angle: Radians.
+
+        Returns:
+            (H, W) bool.
+        """
         tile = rasterise(drawing, angle, self.scale, center)
         window, part = self._overlap(tile)
         covered = np.zeros(self.shape, bool)
@@ -117,7 +149,15 @@ class Canvas:
         return covered
 
     def holds(self, host: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """Return (N,) bool: whether points (N, 2) of (x, y) lie in the scene and on `host` (H, W) bool."""
+        """Find the points that lie in the scene and on a host.
+
+        Args:
+            host: (H, W) bool.
+            points: (N, 2) of (x, y) in px.
+
+        Returns:
+            (N,) bool.
+        """
         x, y = np.round(points).astype(int).T
         inside = (x >= 0) & (x < self.shape[1]) & (y >= 0) & (y < self.shape[0])
         return inside & host[np.where(inside, y, 0), np.where(inside, x, 0)]

@@ -23,7 +23,12 @@ _MIN_SIDE = 32
 
 @dataclass(frozen=True)
 class Scene:
-    """A scene: `image` (H, W, 3) uint8 RGB and `concept_map` (H, W) uint8, positions in `CONCEPTS`."""
+    """A scene.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        concept_map: (H, W) uint8, positions in `CONCEPTS`.
+    """
 
     image: np.ndarray
     concept_map: np.ndarray
@@ -43,6 +48,9 @@ def render_scene(
         style: A style or the name of one in `STYLES`.
         concepts: The only concepts that may occur; None for all of `CONCEPTS`.
 
+    Returns:
+        The scene.
+
     Raises:
         DatasetError: For an unknown style or concept, for concepts that no theme can be drawn with, and for a
             side under 32 px.
@@ -53,22 +61,30 @@ def render_scene(
     themes = allowed_themes(concept_names(concepts))
     weights = np.array([theme.weight for theme in themes])
     theme = themes[rng.choice(len(themes), p=weights / weights.sum())]
-    return render_theme(rng, shape, _style(style), theme)
-
-
-def _style(style: Style | str) -> Style:
-    if isinstance(style, Style):
-        return style
-    if style not in STYLES:
-        raise DatasetError(f"no style {style!r}; known are {', '.join(STYLES)}")
-    return STYLES[style]
+    if isinstance(style, str):
+        if style not in STYLES:
+            raise DatasetError(f"no style {style!r}; known are {', '.join(STYLES)}")
+        style = STYLES[style]
+    return render_theme(rng, shape, style, theme)
 
 
 def render_theme(rng: np.random.Generator, shape: tuple[int, int], style: Style, theme: Theme) -> Scene:
-    """Render a scene of a given theme; `shape` is (height, width) in px."""
+    """Render a scene of a given theme.
+
+    Args:
+        rng: Source of all randomness.
+        shape: (height, width) in px.
+        style: The look of the photograph.
+        theme: What the scene shows.
+
+    Returns:
+        The scene.
+    """
     angle = rng.uniform(0, 2 * np.pi)
     canvas = Canvas(rng, shape, rng.uniform(*style.scale), (float(np.cos(angle)), float(np.sin(angle))))
-    _cover(canvas, theme)
+    regions = layout(theme.layout, rng, shape, len(theme.regions))
+    for index, choices in enumerate(theme.regions):
+        canvas.paint_land(choices[rng.integers(len(choices))], regions == index)
     if theme.street and (theme.street == theme.focus or rng.random() < 0.65):
         _street(canvas, theme.street[rng.integers(len(theme.street))])
     canvas.soften_borders()
@@ -77,12 +93,6 @@ def render_theme(rng: np.random.Generator, shape: tuple[int, int], style: Style,
         if rng.random() < group.chance:
             _GROUPS[group.arrangement](canvas, group)
     return Scene(style.develop(canvas.pixels, rng), canvas.concepts)
-
-
-def _cover(canvas: Canvas, theme: Theme) -> None:
-    regions = layout(theme.layout, canvas.rng, canvas.shape, len(theme.regions))
-    for index, choices in enumerate(theme.regions):
-        canvas.paint_land(choices[canvas.rng.integers(len(choices))], regions == index)
 
 
 def _street(canvas: Canvas, name: str) -> None:
@@ -182,7 +192,7 @@ def _rows(canvas: Canvas, group: Group) -> None:
 def _parking(
     canvas: Canvas, host: np.ndarray, cells: np.ndarray, spot: tuple[float, float], angle: float, group: Group
 ) -> np.ndarray | None:
-    """Paint a bay for each cell; returns the ground (H, W) bool to keep free of other objects."""
+    """Paint a bay for each cell, and return the ground (H, W) bool to keep free of other objects."""
     along, across = group.pitch
     bays = [mark for x, y in cells for mark in moved(bay(along, across * 0.8), x, y)]
     if not bays:

@@ -157,12 +157,9 @@ _CATCH_ALL = {
 }
 
 
-def _names() -> dict[str, tuple[str, ...]]:
-    own = {name: (concept,) for concept, names in _SYNONYMS.items() for name in names.split(", ")}
-    return own | _CATCH_ALL
-
-
-NAMES: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(_names())
+NAMES: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
+    {name: (concept,) for concept, names in _SYNONYMS.items() for name in names.split(", ")} | _CATCH_ALL
+)
 """Lower-case name -> the concepts it is true of."""
 
 UNSEEN: frozenset[str] = frozenset(
@@ -174,7 +171,17 @@ UNSEEN: frozenset[str] = frozenset(
 
 
 def concept_names(concepts: Iterable[str] | None) -> frozenset[str]:
-    """Return the requested set of concepts (None: all). Raises `DatasetError` for unknown ones."""
+    """Check the names of requested concepts.
+
+    Args:
+        concepts: Names; None for all concepts.
+
+    Returns:
+        The set of names.
+
+    Raises:
+        DatasetError: If a concept is unknown.
+    """
     if concepts is None:
         return frozenset(CONCEPTS)
     asked = frozenset(concepts)

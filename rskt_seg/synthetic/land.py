@@ -121,7 +121,18 @@ _TEXTURES: dict[str, Callable[[np.random.Generator, Shape, float, Sun], Texture]
 
 
 def texture(name: str, rng: np.random.Generator, shape: Shape, scale: float, sun: Sun) -> Texture:
-    """Return (mix, light) of a land cover, each (H, W) float32; `sun` is the direction (x, y) of shadows."""
+    """Draw the texture of a land cover.
+
+    Args:
+        name: The land cover.
+        rng: Source of randomness.
+        shape: (H, W).
+        scale: Pixels per pixel of the drawings.
+        sun: Unit direction (x, y) in which shadows fall.
+
+    Returns:
+        (mix, light), each (H, W) float32.
+    """
     return _TEXTURES[name](rng, shape, scale, sun)
 
 
@@ -164,9 +175,16 @@ _LAYOUTS = {"voronoi": _voronoi, "bands": _bands, "river": _river, "parcels": _p
 
 
 def layout(kind: str, rng: np.random.Generator, shape: Shape, count: int) -> np.ndarray:
-    """Return the region index 0..count-1 of every pixel, (H, W) int.
+    """Divide a scene into regions.
 
-    Kinds: "voronoi" (noise-warped cells), "bands" (ordered side by side), "river" (three: bank, river,
-    bank), "parcels" (straight-edged plots).
+    Args:
+        kind: "voronoi" (noise-warped cells), "bands" (ordered side by side), "river" (three: bank, river,
+            bank) or "parcels" (straight-edged plots).
+        rng: Source of randomness.
+        shape: (H, W).
+        count: Number of regions.
+
+    Returns:
+        (H, W) int, the index 0..count-1 of the region of every pixel.
     """
     return _LAYOUTS[kind](rng, shape, count)

@@ -81,7 +81,16 @@ class Miniature:
         return tuple(name for name in self.classes if set(NAMES[name.lower()]) <= UNSEEN)
 
     def parts(self, num_train: int, num_val: int, num_test: int = 0) -> dict[str, range]:
-        """Return split -> the scenes that it holds."""
+        """Return split -> the scenes that it holds.
+
+        Args:
+            num_train: Number of training scenes.
+            num_val: Number of validation scenes.
+            num_test: Number of test scenes.
+
+        Returns:
+            Name of each split of the catalog -> the indices of its scenes.
+        """
         total = num_train + num_val
         splits = (
             (self.train, range(num_train)),
@@ -144,7 +153,21 @@ _STREAMS = [*MINIATURES, *WSSS_MINIATURES]
 
 
 def write_dlrsd(root: str | Path, num_train: int, num_val: int, seed: int, side: int = 96) -> int:
-    """Write the miniature DLRSD under `root`; see `write_miniature`."""
+    """Write the miniature DLRSD under `root`; see `write_miniature`.
+
+    Args:
+        root: Root of the datasets.
+        num_train: Training scenes, at least 1.
+        num_val: Validation scenes, at least 1.
+        seed: Seed of the set.
+        side: Side (px) of a scene.
+
+    Returns:
+        How many scenes were drawn.
+
+    Raises:
+        DatasetError: As `write_miniature`.
+    """
     return write_miniature(MINIATURES["DLRSD"], root, num_train, num_val, seed, side)
 
 

@@ -7,7 +7,16 @@ Field = np.ndarray
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], period: float) -> Field:
-    """Return value noise with features of about `period` px: mean near 0, mostly in -1..1."""
+    """Draw value noise: a random grid, interpolated bicubically.
+
+    Args:
+        rng: Source of randomness.
+        shape: (H, W).
+        period: Pitch (px) of the grid, about the size of features; at least 1.5 is used.
+
+    Returns:
+        (H, W) float32, mean near 0, mostly in -1..1.
+    """
     period = max(period, 1.5)
     height, width = shape
     rows, cols = int(np.ceil(height / period)) + 3, int(np.ceil(width / period)) + 3
@@ -18,12 +27,28 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], period: float
 
 
 def grain(rng: np.random.Generator, shape: tuple[int, int]) -> Field:
-    """Return white noise of unit variance."""
+    """Draw white noise.
+
+    Args:
+        rng: Source of randomness.
+        shape: (H, W).
+
+    Returns:
+        (H, W) float32 of unit variance.
+    """
     return rng.standard_normal(shape, dtype=np.float32)
 
 
 def axes(shape: tuple[int, int], angle: float) -> tuple[Field, Field]:
-    """Return centred coordinates (px) along and across a direction `angle` (radians)."""
+    """Return centred coordinates along and across a direction.
+
+    Args:
+        shape: (H, W).
+        angle: The direction, radians.
+
+    Returns:
+        (along, across) in px, both (H, W) float32.
+    """
     height, width = shape
     y = np.arange(height, dtype=np.float32)[:, None] - height / 2
     x = np.arange(width, dtype=np.float32)[None, :] - width / 2
@@ -32,7 +57,16 @@ def axes(shape: tuple[int, int], angle: float) -> tuple[Field, Field]:
 
 
 def smoothstep(x: Field, low: float, high: float) -> Field:
-    """Map x to 0 below `low`, 1 above `high`, and smoothly between."""
+    """Map values to 0 below `low`, 1 above `high`, and by a cubic between them.
+
+    Args:
+        x: Values of any shape.
+        low: Where the result leaves 0.
+        high: Where it reaches 1.
+
+    Returns:
+        0..1, of the shape of `x`.
+    """
     t = np.clip((x - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
 

@@ -13,7 +13,13 @@ _SUPERSAMPLING = 4
 
 @dataclass(frozen=True)
 class Mark:
-    """A filled polygon, or with `width` (px at scale 1) a polyline, of `points` (N, 2) float (x, y)."""
+    """A filled polygon or a polyline.
+
+    Attributes:
+        points: (N, 2) float of (x, y).
+        color: RGB of 0..255.
+        width: Width of the polyline, px at scale 1; None for a polygon.
+    """
 
     points: Points
     color: RGB
@@ -105,25 +111,65 @@ def shade(color: RGB, factor: float) -> RGB:
 
 
 def pick(rng: np.random.Generator, colors: tuple[RGB, ...], jitter: float = 0.06) -> RGB:
-    """Return one of the colours, its brightness varied by up to the share `jitter`."""
+    """Return one of the colours, its brightness varied.
+
+    Args:
+        rng: Source of randomness.
+        colors: RGB of 0..255.
+        jitter: Largest relative change of the brightness.
+
+    Returns:
+        RGB of 0..255.
+    """
     return shade(colors[rng.integers(len(colors))], 1 + rng.uniform(-jitter, jitter))
 
 
 def transform(points: Points, angle: float, scale: float, center: tuple[float, float]) -> Points:
-    """Transform object points to scene (x, y) in px: rotate by `angle` (radians), scale, move to `center`."""
+    """Transform points of an object to the scene: rotate, scale, move.
+
+    Args:
+        points: (N, 2) of (x, y), px at scale 1.
+        angle: Radians.
+        scale: Pixels per pixel of the drawing.
+        center: Where the origin of the object lies, (x, y) in px.
+
+    Returns:
+        (N, 2) of (x, y) in px.
+    """
     c, s = np.cos(angle) * scale, np.sin(angle) * scale
     return points @ np.array([[c, s], [-s, c]]) + center
 
 
 def moved(drawing: Drawing, x: float, y: float, angle: float = 0.0) -> Drawing:
-    """Return the drawing rotated by `angle` (radians) and then moved by (x, y)."""
+    """Return a drawing rotated and then moved.
+
+    Args:
+        drawing: The drawing.
+        x: Shift along x, px at scale 1.
+        y: Shift along y, px at scale 1.
+        angle: Radians.
+
+    Returns:
+        A new drawing.
+    """
     return [Mark(transform(m.points, angle, 1.0, (x, y)), m.color, m.width) for m in drawing]
 
 
 def rasterise(
     drawing: Drawing, angle: float, scale: float, center: tuple[float, float], margin: int = 0
 ) -> Tile:
-    """Rasterise a drawing at `center` (x, y) with `margin` empty px around, anti-aliased by supersampling."""
+    """Rasterise a drawing, anti-aliased by supersampling.
+
+    Args:
+        drawing: Its marks, painted in order.
+        angle: Radians.
+        scale: Pixels per pixel of the drawing.
+        center: Where its origin lies in the scene, (x, y) in px.
+        margin: Empty pixels around it.
+
+    Returns:
+        The tile.
+    """
     marks = [transform(m.points, angle, scale, center) for m in drawing]
     pens = max((m.width or 0) for m in drawing) * scale / 2 + 1
     everything = np.vstack(marks)

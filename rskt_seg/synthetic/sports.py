@@ -3,7 +3,7 @@
 import numpy as np
 
 from rskt_seg.synthetic.concepts import Concept
-from rskt_seg.synthetic.shapes import RGB, Drawing, arc, box, circle, disc, fill, outline, pick, stroke
+from rskt_seg.synthetic.shapes import Drawing, arc, box, circle, disc, fill, outline, pick, stroke
 
 Rng = np.random.Generator
 _PAINT = (240, 239, 232)
@@ -46,18 +46,14 @@ def basketball_court(rng: Rng, concept: Concept) -> Drawing:
     ]
 
 
-def _stripes(length: float, width: float, color: RGB, other: RGB, count: int) -> Drawing:
-    step = length / count
-    bands = [box(step, width, other, -length / 2 + (k + 0.5) * step) for k in range(0, count, 2)]
-    return [box(length, width, color), *bands]
-
-
 def soccer_ball_field(rng: Rng, concept: Concept) -> Drawing:
     """Draw a mown pitch with halfway line, centre circle, penalty areas; 50 x 32 px."""
     color, other = pick(rng, concept.colors), pick(rng, concept.accents)
     f = rng.uniform(0.85, 1.1)
     length, width, pen = 50 * f, 32 * f, 0.8
-    drawing = _stripes(length, width, color, other, 10)
+    step = length / 10  # of the stripes that a mower leaves
+    drawing = [box(length, width, color)]
+    drawing += [box(step, width, other, -length / 2 + (k + 0.5) * step) for k in range(0, 10, 2)]
     drawing += [outline(length - 3, width - 3, pen, _PAINT), circle(width * 0.15, pen, _PAINT)]
     drawing.append(stroke([(0, -width / 2 + 1.5), (0, width / 2 - 1.5)], pen, _PAINT))
     for side in (-1, 1):

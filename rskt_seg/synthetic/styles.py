@@ -36,7 +36,15 @@ class Style:
     noise: Range
 
     def develop(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Apply one draw of the style to an image (H, W, 3) float32 in 0..255; returns uint8."""
+        """Apply one draw of the style.
+
+        Args:
+            image: (H, W, 3) float32 RGB in 0..255.
+            rng: Source of randomness.
+
+        Returns:
+            (H, W, 3) uint8 RGB.
+        """
         image = ndimage.gaussian_filter(image, (*[rng.uniform(*self.blur)] * 2, 0), truncate=2.5)
         matrix = _hue_and_saturation(rng.uniform(*self.hue), rng.uniform(*self.saturation))
         gain = rng.uniform(*self.brightness) * (1 + rng.uniform(-self.tint, self.tint, 3))

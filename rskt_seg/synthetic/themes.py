@@ -352,19 +352,22 @@ THEMES: tuple[Theme, ...] = (
 def allowed_themes(concepts: Collection[str]) -> tuple[Theme, ...]:
     """Return the themes that can be drawn with these concepts only, without objects of other concepts.
 
+    Args:
+        concepts: Names of concepts.
+
+    Returns:
+        The themes, without regions, streets and groups of other concepts.
+
     Raises:
         DatasetError: If there is none.
     """
-    usable = [trimmed for theme in THEMES if (trimmed := _trim(theme, concepts)) is not None]
+    usable = []
+    for theme in THEMES:
+        regions = tuple(tuple(c for c in choices if c in concepts) for choices in theme.regions)
+        if all(regions) and all(c in concepts for c in theme.focus):
+            groups = tuple(g for g in theme.groups if g.concept in concepts)
+            street = tuple(c for c in theme.street if c in concepts)
+            usable.append(replace(theme, regions=regions, groups=groups, street=street))
     if not usable:
         raise DatasetError(f"no scene can be drawn with {sorted(concepts)} only; add land covers")
     return tuple(usable)
-
-
-def _trim(theme: Theme, concepts: Collection[str]) -> Theme | None:
-    regions = tuple(tuple(c for c in choices if c in concepts) for choices in theme.regions)
-    if not all(regions) or not all(c in concepts for c in theme.focus):
-        return None
-    groups = tuple(g for g in theme.groups if g.concept in concepts)
-    street = tuple(c for c in theme.street if c in concepts)
-    return replace(theme, regions=regions, groups=groups, street=street)

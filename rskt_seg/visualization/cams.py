@@ -95,7 +95,7 @@ def _headline(maps: TileCams) -> str:
 
 
 def _draw_class(row: "Sequence[Axes]", maps: TileCams, name: str, backdrop: np.ndarray) -> "AxesImage":
-    """Draw the image and the three stages of one class; returns the last heat map."""
+    """Draw the image and the three stages of one class, and return the last heat map."""
     size, channel = image_size(maps.pixels), 1 + maps.foreground.index(name)
     label = row[0].text(
         -0.04, 0.5, escape_dollars(name), transform=row[0].transAxes, rotation=90, fontsize=10
@@ -109,23 +109,21 @@ def _draw_class(row: "Sequence[Axes]", maps: TileCams, name: str, backdrop: np.n
         if not maps.valid.all():  # the image again where it holds no data: cells reach beyond valid pixels
             opaque = np.where(shrink_labels(maps.valid), 0, 255).astype(np.uint8)
             panel.imshow(np.dstack([backdrop, opaque]), extent=full_extent(size), interpolation="nearest")
+    mask = None if maps.truth is None else maps.truth == maps.class_names.index(name)
     for panel in row:
-        if maps.truth is not None:
-            _draw_outline(panel, maps.truth == maps.class_names.index(name))
+        if mask is not None and mask.any() and not mask.all():
+            y, x = (np.arange(side) + 0.5 for side in mask.shape)
+            panel.contour(x, y, mask, levels=[0.5], colors="white", linewidths=0.8)
         panel.set(xlim=(0, size[1]), ylim=(size[0], 0))  # the last cells may hang over the tile
     return heat
-
-
-def _draw_outline(panel: "Axes", mask: np.ndarray) -> None:
-    if mask.any() and not mask.all():
-        rows, columns = (np.arange(side) + 0.5 for side in mask.shape)
-        panel.contour(columns, rows, mask, levels=[0.5], colors="white", linewidths=0.8)
 
 
 def _draw_label_maps(
     panels: "Sequence[Axes]", maps: TileCams, label_maps: dict[str, np.ndarray], colors: np.ndarray
 ) -> None:
     """Draw the label maps, and a legend in the panel after them."""
+    from matplotlib.patches import Rectangle
+
     valid = shrink_labels(maps.valid)
     for panel, (title, labels) in zip(panels, label_maps.items(), strict=False):
         size = image_size(labels)
@@ -135,20 +133,14 @@ def _draw_label_maps(
         picture = colorize(shrink_labels(labels), colors)
         picture[~valid] = NODATA_COLOR
         fill_panel(panel, picture, title, size, "nearest")
-        if not valid.all():
-            _draw_frame(panel, size)
+        if not valid.all():  # a frame, because the map would look smaller where its sides are empty
+            height, width = size
+            frame = Rectangle((0, 0), width, height, fill=False, edgecolor="0.4", lw=0.5, clip_on=False)
+            panel.add_patch(frame)
     handles = _legend_handles(maps, label_maps, colors)
     panels[len(label_maps)].legend(
         handles=handles, loc="center left", frameon=False, fontsize=9, ncols=1 + len(handles) // 13
     )
-
-
-def _draw_frame(panel: "Axes", size: tuple[int, int]) -> None:
-    """Draw the border of a map, which would look smaller where its sides are empty."""
-    from matplotlib.patches import Rectangle
-
-    height, width = size
-    panel.add_patch(Rectangle((0, 0), width, height, fill=False, edgecolor="0.4", lw=0.5, clip_on=False))
 
 
 def _legend_handles(maps: TileCams, label_maps: dict[str, np.ndarray], colors: np.ndarray) -> "list[Patch]":

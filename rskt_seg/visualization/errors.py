@@ -76,12 +76,30 @@ def draw_errors(
 
 
 def scored_pixels(labels: np.ndarray, truth: np.ndarray, num_classes: int) -> np.ndarray:
-    """Return (H, W) bool: pixels that have a class in both maps."""
+    """Find the pixels that have a class in both maps.
+
+    Args:
+        labels: (H, W) class ids.
+        truth: (H, W) class ids.
+        num_classes: K; any other id is no class.
+
+    Returns:
+        (H, W) bool.
+    """
     return (truth < num_classes) & (labels < num_classes)
 
 
 def pixel_accuracy(labels: np.ndarray, truth: np.ndarray, num_classes: int) -> float:
-    """Return the share of scored pixels that are right, 0..1; NaN if no pixel is scored."""
+    """Return the share of scored pixels that are right.
+
+    Args:
+        labels: (H, W) class ids.
+        truth: (H, W) class ids.
+        num_classes: K; any other id is no class.
+
+    Returns:
+        0..1, or NaN if no pixel is scored.
+    """
     scored = scored_pixels(labels, truth, num_classes)
     return float((labels == truth)[scored].mean()) if scored.any() else float("nan")
 

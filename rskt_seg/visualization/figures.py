@@ -33,12 +33,15 @@ def image_size(image: np.ndarray) -> tuple[int, int]:
 
 
 def panel_inches(size: tuple[int, int], longest: float, least: float) -> tuple[float, float]:
-    """Return (width, height) in inches of the panel of an image.
+    """Compute the size of the panel of an image.
 
     Args:
         size: (H, W) of the image, whose aspect ratio is kept unless it is extreme.
         longest: Inches of the longer side.
         least: Inches that no side falls below.
+
+    Returns:
+        (width, height) in inches.
     """
     height, width = size
     scale = longest / max(height, width)
@@ -67,14 +70,31 @@ def _shrink(array: np.ndarray, resampling: Image.Resampling) -> np.ndarray:
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """Return an empty figure; its size is in inches."""
+    """Return an empty figure.
+
+    Args:
+        width: Inches.
+        height: Inches.
+
+    Returns:
+        The figure, which is never shown on a screen.
+    """
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=_DPI, layout="constrained", facecolor="white")
 
 
 def add_panels(figure: "Figure", rows: int, columns: int) -> "list[list[Axes]]":
-    """Add a grid of empty panels without axes; returns them row by row."""
+    """Add a grid of empty panels without axes.
+
+    Args:
+        figure: A figure without panels.
+        rows: Number of rows.
+        columns: Number of columns.
+
+    Returns:
+        The panels of each row.
+    """
     panels: list[list[Axes]] = figure.subplots(rows, columns, squeeze=False).tolist()
     for row in panels:
         for panel in row:
@@ -95,7 +115,15 @@ def render(figure: "Figure") -> np.ndarray:
 def fill_panel(
     panel: "Axes", picture: np.ndarray, title: str, size: tuple[int, int], interpolation: Interpolation
 ) -> None:
-    """Draw a picture, perhaps shrunk, of an image of `size` (H, W), and its title."""
+    """Draw a picture and its title.
+
+    Args:
+        panel: The panel.
+        picture: (h, w, 3) uint8 RGB, perhaps shrunk.
+        title: The title.
+        size: (H, W) of the image that it shows, in whose pixels the axes count.
+        interpolation: How it is resampled.
+    """
     panel.imshow(picture, interpolation=interpolation, extent=full_extent(size))
     panel.set_title(title, fontsize=10)
 
@@ -107,7 +135,17 @@ def full_extent(size: tuple[int, int]) -> Extent:
 
 
 def draw_heat(panel: "Axes", values: np.ndarray, extent: Extent, highest: float = 1.0) -> "AxesImage":
-    """Draw a map (h, w) translucently over what the panel shows, on a colour scale from 0 to `highest`."""
+    """Draw a map (h, w) translucently over what the panel shows.
+
+    Args:
+        panel: The panel.
+        values: (h, w) from 0.
+        extent: Where the map lies on the axes.
+        highest: End of the colour scale, which starts at 0.
+
+    Returns:
+        What was drawn, for a colour bar.
+    """
     return panel.imshow(
         values,
         extent=extent,
@@ -120,7 +158,15 @@ def draw_heat(panel: "Axes", values: np.ndarray, extent: Extent, highest: float 
 
 
 def legend_patch(color: np.ndarray, text: str) -> "Patch":
-    """Return the legend handle of a colour (3,) uint8."""
+    """Return the legend handle of a colour.
+
+    Args:
+        color: (3,) uint8 RGB.
+        text: What the colour stands for.
+
+    Returns:
+        The handle.
+    """
     from matplotlib.patches import Patch
 
     return Patch(facecolor=tuple(color / 255), edgecolor="0.4", lw=0.5, label=escape_dollars(text))
@@ -150,7 +196,17 @@ class ClassGrid:
         fill_panel(self.panels[0][0], shrink_image(image), "Image", image_size(image), "antialiased")
 
     def panel(self, row: int, column: int, row_name: str, title: str) -> "Axes":
-        """Return the panel of a map; the first of its row gets the row's name, the others may get a title."""
+        """Return the panel of a map, titled.
+
+        Args:
+            row: Row of the grid.
+            column: Column, counted from the first map.
+            row_name: What is written to the left of the first map of a row.
+            title: Title of the panel, which may be empty.
+
+        Returns:
+            The panel.
+        """
         panel = self.panels[row][column + 1]
         if title:
             text = textwrap.fill(title, self._letters, break_long_words=False)

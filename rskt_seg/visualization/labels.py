@@ -29,7 +29,15 @@ _MAX_LISTED = 40
 
 
 def colorize(labels: np.ndarray, colors: np.ndarray) -> np.ndarray:
-    """Return a label map (H, W) in the colours of its classes; ids without a colour become light grey."""
+    """Return a label map in the colours of its classes.
+
+    Args:
+        labels: (H, W) class ids.
+        colors: (K, 3) uint8 RGB.
+
+    Returns:
+        (H, W, 3) uint8 RGB; ids from K on are light grey.
+    """
     table = np.concatenate([colors.astype(np.uint8), UNLABELLED_COLOR[None]])
     return table[np.minimum(labels, len(colors))]
 

@@ -73,7 +73,7 @@ def test_16_bit_gray_ids_are_read_as_uint16(name, tmp_path):
 @pytest.mark.parametrize(("mode", "words"), [("RGB", "RGB"), ("RGBA", "RGBA")])
 def test_a_colour_mask_read_as_ids_is_sent_to_the_preparation(mode, words, tmp_path):
     path = save(tmp_path, Image.new(mode, (4, 3)))
-    with pytest.raises(LabelError, match=f"{path}.*{words}.*prepare the official files"):
+    with pytest.raises(LabelError, match=f"{path}.*{words}.*convert the official files"):
         read_label(path)
 
 

@@ -37,6 +37,9 @@ def select_splits(name: str, root: str | Path, colors: Colors) -> tuple[Split, .
         root: The root of all datasets.
         colors: Makes the palette of a YAML file without one (see `read_own`).
 
+    Returns:
+        The splits, in the order of the catalog or of the YAML file.
+
     Raises:
         DatasetError: If the name is unknown, or the YAML file cannot be used.
         DatasetNotFoundError: If no split is found under `root`.
@@ -47,7 +50,12 @@ def select_splits(name: str, root: str | Path, colors: Colors) -> tuple[Split, .
         return named
     rows = [s for s in SPLITS if name == ALL or s.dataset.casefold() == name.casefold()]
     if not rows:
-        raise DatasetError(f"unknown dataset {name!r}; {_suggest(name)}")
+        datasets = sorted({split.dataset for split in SPLITS})
+        folded = {known.casefold(): known for known in (*datasets, *(split.name for split in SPLITS))}
+        near = [folded[n] for n in difflib.get_close_matches(name.casefold(), folded)]
+        known = f"{ALL}, {', '.join(datasets)}, their splits, and the YAML file of a dataset of your own"
+        advice = f"did you mean {' or '.join(near)}?" if near else f"known: {known}"
+        raise DatasetError(f"unknown dataset {name!r}; {advice}")
     # A dataset that is named is checked if its folders exist; the report then names missing files of lists.
     exists = _is_present if name == ALL else _has_folder
     present = tuple(split for split in rows if exists(split, Path(root)))
@@ -70,16 +78,6 @@ def _has_folder(split: Split, root: Path) -> bool:
     return any((root / folder).is_dir() for folder in (split.images, split.labels) if folder)
 
 
-def _suggest(name: str) -> str:
-    """Return the names close to an unknown one, or all of them."""
-    datasets = sorted({split.dataset for split in SPLITS})
-    folded = {known.casefold(): known for known in (*datasets, *(split.name for split in SPLITS))}
-    near = [folded[n] for n in difflib.get_close_matches(name.casefold(), folded)]
-    if near:
-        return f"did you mean {' or '.join(near)}?"
-    return f"known: {ALL}, {', '.join(datasets)}, their splits, and the YAML file of a dataset of your own"
-
-
 def check_split(split: Split, root: str | Path, workers: int | None = None, progress: bool = True) -> Report:
     """Decode and hash all images of a split, read and count all its labels, and report every fault.
 
@@ -92,6 +90,9 @@ def check_split(split: Split, root: str | Path, workers: int | None = None, prog
         workers: Number of files read at a time; None for one a core, at most eight. It does not change the
             report.
         progress: Whether a progress bar is shown.
+
+    Returns:
+        The report, findings with errors first.
     """
     folders = (str(Path(root) / split.images), str(Path(root) / (split.labels or split.image_labels)))
     report = Report(split.name, folders, split.class_set.names, split.ignore_label, findings=())
@@ -166,35 +167,26 @@ def _find_faults(
 ) -> Iterator[Fault]:
     """Yield the faults of the files, of their ids, and of the set as a whole."""
     names, ignore = split.class_set.names, split.ignore_label
-    yield from _unpaired_faults(files)
+    cure = "image and label have equal stems, as a.jpg and a.png: add the missing files or remove the others"
+    if files.unpaired_by_case:
+        cure += "; some stems differ in case alone: rename them"
+    kinds = (Kind(ERROR, "images without a label", cure), Kind(ERROR, "labels without an image", cure))
+    for paths, kind in zip(files.unpaired, kinds, strict=True):
+        yield from (Fault(kind, str(path)) for path in paths)
     for fact in facts:
         yield from fact.faults
     yield from stray_faults([(fact.pair.label, fact.counts) for fact in facts], names, ignore)
     for judge in (suspicion, collapsed):
-        if kind := judge(totals, len(names), ignore):
-            yield Fault(kind, "")
+        if mistake := judge(totals, len(names), ignore):
+            yield Fault(mistake, "")
     yield from absent_classes(totals, names, ignore)
     yield from duplicate_notes(
         (fact.pair.image, fact.image, fact.digests and fact.digests.label) for fact in facts
     )
     if split in SPLITS:
-        yield from _extension_case_notes(split, files)
+        published = (files.images, split.image_extensions), (files.labels, split.label_extensions)
+        for by_stem, extensions in published:
+            others = (path for path in by_stem.values() if path.suffix[1:] not in extensions)
+            yield from (Fault(_OTHER_CASE, str(path)) for path in others)
     for folder in files.skipped:
         yield Fault(PASSED_OVER, *folder.rsplit(": ", 1))
-
-
-def _unpaired_faults(files: Files) -> Iterator[Fault]:
-    cure = "image and label have equal stems, as a.jpg and a.png: add the missing files or remove the others"
-    if files.unpaired_by_case:
-        cure += "; some stems differ in case alone: rename them"
-    for paths, what in zip(
-        files.unpaired, ("images without a label", "labels without an image"), strict=True
-    ):
-        yield from (Fault(Kind(ERROR, what, cure), str(path)) for path in paths)
-
-
-def _extension_case_notes(split: Split, files: Files) -> Iterator[Fault]:
-    for paths, extensions in ((files.images, split.image_extensions), (files.labels, split.label_extensions)):
-        for path in paths.values():
-            if path.suffix[1:] not in extensions:
-                yield Fault(_OTHER_CASE, str(path))

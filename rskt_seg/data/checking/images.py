@@ -38,6 +38,9 @@ def check_images(
         files: The images of the split.
         workers: Number of images read at a time; None for one a core, at most eight.
         progress: Whether a progress bar is shown.
+
+    Returns:
+        The completed report.
     """
     images = list(map_files(inspect_image, list(files.images.values()), split.name, workers, progress))
     labels, faults = check_image_labels(split, root)
@@ -63,7 +66,15 @@ def check_images(
 
 
 def check_image_labels(split: Split, root: str | Path) -> tuple[ImageLabels, list[Fault]]:
-    """Return the image-level labels of a split, or no labels and the fault of their file."""
+    """Return the image-level labels of a split, or no labels and the fault of their file.
+
+    Args:
+        split: A split with a file of image-level labels.
+        root: The root of all datasets.
+
+    Returns:
+        The labels and no fault; or no labels and one fault.
+    """
     try:
         return split_image_labels(split, root), []
     except DatasetError as error:
@@ -78,6 +89,9 @@ def duplicate_notes(images: Iterable[tuple[Path, bytes | None, object]]) -> Iter
     Args:
         images: (path, digest of the content, any value that is equal for equal labels) of each image; None
             for a file that could not be read.
+
+    Yields:
+        The notes, in the order of the images.
     """
     first: dict[bytes, tuple[Path, object]] = {}
     for path, content, label in images:

@@ -27,15 +27,18 @@ ONLY_TWO = Kind(
 
 
 def suspicion(totals: Mapping[int, int], num_classes: int, ignore_label: int) -> Kind | None:
-    """Return the mistake of which the ids of the labels read so far are a sure sign, or None.
+    """Return the mistake that the ids of the labels read so far prove, or None.
 
-    Further labels can only remove a suspicion, never add one. Ids that are no class are not judged here
+    Further labels can only disprove it, never add one. Ids that are no class are not judged here
     (`stray_faults`).
 
     Args:
         totals: id -> pixels, over the labels.
         num_classes: how many classes the dataset has.
         ignore_label: the id of pixels that are neither trained nor scored.
+
+    Returns:
+        `ALL_IGNORED`, `BINARY` or None.
     """
     seen = {k for k, pixels in totals.items() if pixels} - {ignore_label}
     if not seen:
@@ -46,20 +49,47 @@ def suspicion(totals: Mapping[int, int], num_classes: int, ignore_label: int) ->
 
 
 def collapsed(totals: Mapping[int, int], num_classes: int, ignore_label: int) -> Kind | None:
-    """Return the mistake of ids that collapsed to 0 and 1, judged by all labels of a dataset, or None."""
+    """Return the mistake of ids that collapsed to 0 and 1, judged by all labels of a dataset, or None.
+
+    Args:
+        totals: id -> pixels, over all labels.
+        num_classes: how many classes the dataset has.
+        ignore_label: the id of pixels that are neither trained nor scored.
+
+    Returns:
+        `ONLY_TWO` or None.
+    """
     seen = {k for k, pixels in totals.items() if pixels} - {ignore_label}
     return ONLY_TWO if seen == {0, 1} and num_classes > 2 else None
 
 
 def strays(counts: Mapping[int, int], num_classes: int, ignore_label: int) -> dict[int, int]:
-    """Return the entries of `counts` (id -> pixels) whose ids are neither a class nor ignored."""
+    """Return the entries of `counts` (id -> pixels) whose ids are neither a class nor ignored.
+
+    Args:
+        counts: id -> pixels, of one label or of many.
+        num_classes: K.
+        ignore_label: the id of pixels that are neither trained nor scored.
+
+    Returns:
+        id -> pixels, of ids from K on.
+    """
     return {k: pixels for k, pixels in counts.items() if k >= num_classes and k != ignore_label}
 
 
 def stray_faults(
     labels: Sequence[tuple[Path, Mapping[int, int]]], class_names: Sequence[str], ignore_label: int
 ) -> list[Fault]:
-    """Return a fault for each label (path, id -> pixels) with strays; the cure follows from all labels."""
+    """Return a fault for each label (path, id -> pixels) with strays; the cure follows from all labels.
+
+    Args:
+        labels: file and id -> pixels of each label.
+        class_names: K names in the order of ids.
+        ignore_label: the id of pixels that are neither trained nor scored.
+
+    Returns:
+        One fault for each label with such ids.
+    """
     number = len(class_names)
     kind = Kind(
         ERROR,
@@ -84,7 +114,16 @@ def _cure(values: set[int], class_names: Sequence[str], ignore_label: int) -> st
 
 
 def absent_classes(totals: Counter[int], class_names: Sequence[str], ignore_label: int) -> Iterator[Fault]:
-    """Yield a note that names the classes without a pixel in any label, if there are such classes."""
+    """Yield a note that names the classes without a pixel in any label, if there are such classes.
+
+    Args:
+        totals: id -> pixels, over all labels.
+        class_names: K names in the order of ids.
+        ignore_label: the id of pixels that are neither trained nor scored.
+
+    Yields:
+        One note, or none.
+    """
     last = len(class_names) - 1
     absent = [k for k in range(last + 1) if not totals[k] and k != ignore_label]
     if not absent or len(absent) == len(class_names):

@@ -139,6 +139,9 @@ def read_header(source: str | Path | BinaryIO, decode: bool = False) -> ImageHea
         source: The path or the open file.
         decode: Whether all pixels are decoded too, so that truncated files are found.
 
+    Returns:
+        The header.
+
     Raises:
         OSError, SyntaxError, ValueError, EOFError, DecompressionBombError: As Pillow, if the file is missing,
             truncated or not an image.
@@ -176,8 +179,10 @@ def header_faults(pair: Pair) -> list[Fault]:
         return [_unreadable(BROKEN_IMAGE, pair.image, error)]
     try:
         label = read_header(pair.label)
-        if not _holds_ids(label):
-            # The reader of labels knows which unusual files are refused, and why.
+        plain = label.mode == label.stored_mode == "L" or label.mode == "P"
+        lossless_tiff = label.format == "TIFF" and label.compression in _LOSSLESS_TIFFS
+        if not plain or not (label.format in _LOSSLESS_FILES or lossless_tiff):
+            # Not certainly 8-bit ids or palette indices: the reader of labels knows what is refused, and why.
             read_label(pair.label)
     except LabelError as error:
         return [label_fault(pair.label, error)]
@@ -218,7 +223,15 @@ def inspect_pair(pair: Pair) -> PairFacts:
 
 
 def label_fault(path: Path, error: LabelError) -> Fault:
-    """Return the fault of a label that `read_label` refused with `error`."""
+    """Return the fault of a label that `read_label` refused with `error`.
+
+    Args:
+        path: The label file.
+        error: The error, with the exception of Pillow as its cause if the file is broken.
+
+    Returns:
+        The fault, of the kind `BROKEN_LABEL` for a broken file.
+    """
     message = str(error).removeprefix(f"{path}: ")
     if error.__cause__ is not None:
         return _unreadable(BROKEN_LABEL, path, error.__cause__)
@@ -270,19 +283,12 @@ def _samples(image: Image.Image, stored: str) -> tuple[int, int]:
     return wide, len(image.getbands())
 
 
-def _holds_ids(label: ImageHeader) -> bool:
-    """Return whether a label is certainly a lossless file of 8-bit ids or palette indices."""
-    plain = label.mode == label.stored_mode == "L" or label.mode == "P"
-    tiff = label.format == "TIFF" and label.compression in _LOSSLESS_TIFFS
-    return plain and (label.format in _LOSSLESS_FILES or tiff)
-
-
 def _orientation(image: Image.Image) -> int:
     """Return the EXIF orientation, 1..8."""
     try:
         # The method of the base class, because that of PngImageFile would load the whole file.
         value = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
     except Exception:
-        # Like the readers of the mappers: an EXIF block that cannot be parsed rotates nothing.
+        # As in the readers of the mappers, an EXIF block that cannot be parsed rotates nothing.
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1

@@ -51,7 +51,16 @@ def quick_check(
 
 
 def quick_image_check(name: str, images: Sequence[Path], workers: int | None = None) -> list[Finding]:
-    """Check the headers of images without masks; findings and early end as in `quick_check`."""
+    """Check the headers of images without masks; findings and early end as in `quick_check`.
+
+    Args:
+        name: The name of the dataset, for the progress bar.
+        images: The images.
+        workers: Number of files read at a time; None for one a core, at most eight.
+
+    Returns:
+        The findings, errors first.
+    """
     return collect(_check_headers(image_faults, images, name, workers))
 
 

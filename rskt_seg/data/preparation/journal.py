@@ -1,4 +1,4 @@
-"""The journal of a preparation, by which a run goes on where an earlier one stopped, and its manifest.
+"""The journal of a preparation, which lets a run continue where an earlier one stopped, and its manifest.
 
 The journal has a line when an image is begun, with the files that will be written for it, and another when it
 is done. The manifest describes the complete set. Only files that the journal lists are ever overwritten or
@@ -82,13 +82,29 @@ class SceneResult:
 
 
 def journal_path(recipe: Recipe, root: Path) -> Path:
-    """Return the journal of a dataset under `root`, which exists if an earlier run has begun."""
+    """Return the journal of a dataset under `root`, which exists if an earlier run has begun.
+
+    Args:
+        recipe: The recipe of the dataset.
+        root: The root of all datasets.
+
+    Returns:
+        The file.
+    """
     return root / recipe.folder / _JOURNAL
 
 
 @contextmanager
 def open_journal(plan: Plan, root: Path, options: Options) -> Iterator["Journal"]:
     """Open the journal of a dataset, or begin one; no other process can open it meanwhile.
+
+    Args:
+        plan: What will be written.
+        root: The root of all datasets.
+        options: Whether the files of earlier runs are deleted first, and what is tolerated.
+
+    Yields:
+        The journal, with what earlier runs have done.
 
     Raises:
         DatasetError: If `root` is not a folder; if a folder of the set contains files and there is no
@@ -98,8 +114,12 @@ def open_journal(plan: Plan, root: Path, options: Options) -> Iterator["Journal"
     path = journal_path(plan.recipe, root)
     if root.exists() and not root.is_dir():
         raise DatasetError(f"{root} is not a folder; pass the root folder of all datasets")
-    if not path.exists():
-        _refuse_foreign_files(plan, root)
+    for folder in () if path.exists() else plan.folders:
+        if present := sorted((root / folder).glob("[!.]*")):
+            raise DatasetError(
+                f"{root / folder} contains {len(present)} files that no earlier run has written, first of "
+                f"them {present[0].name}; nothing is overwritten: move them away or choose another root"
+            )
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a", encoding="utf-8") as file:
         try:
@@ -310,16 +330,6 @@ class Journal:
     def _append(self, row: Mapping[str, Any]) -> None:
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
-
-
-def _refuse_foreign_files(plan: Plan, root: Path) -> None:
-    """Raise `DatasetError` if a folder that will be written contains files."""
-    for folder in plan.folders:
-        if present := sorted((root / folder).glob("[!.]*")):
-            raise DatasetError(
-                f"{root / folder} contains {len(present)} files that no earlier run has written, first of "
-                f"them {present[0].name}; nothing is overwritten: move them away or choose another root"
-            )
 
 
 def _replace(path: Path, content: str) -> None:

@@ -100,7 +100,15 @@ class Rules:
     drop_empty: bool = False
 
     def cut(self, stem: str, ids: np.ndarray) -> list[Patch]:
-        """Return the patches of the scene whose label is `ids` (H, W)."""
+        """Return the patches of the scene whose label is `ids` (H, W).
+
+        Args:
+            stem: The stem of the scene.
+            ids: The label of the scene, (H, W) uint8.
+
+        Returns:
+            The patches; one of the whole scene without a tiling.
+        """
         if self.tiling is None:
             return [Patch(stem, Window(0, 0, *ids.shape))]
         return self.tiling.cut(stem, ids)

@@ -83,7 +83,15 @@ class Patches:
     enlargement: Enlargement | None = None
 
     def cut(self, stem: str, ids: np.ndarray) -> list[Patch]:
-        """Return the patches of the scene whose label is `ids` (H, W), called `<stem>_<copy>_<window>`."""
+        """Return the patches of the scene whose label is `ids` (H, W), called `<stem>_<copy>_<window>`.
+
+        Args:
+            stem: The stem of the scene.
+            ids: The label of the scene, (H, W) uint8.
+
+        Returns:
+            The patches, or what replaces them, copy by copy and row by row.
+        """
         padding = (-ids.shape[0] % self.size, -ids.shape[1] % self.size)
         height, width = (side + pad for side, pad in zip(ids.shape, padding, strict=True))
         starts = product(range(0, height, self.stride), range(0, width, self.stride))

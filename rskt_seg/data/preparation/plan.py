@@ -95,6 +95,9 @@ def make_plan(recipe: Recipe, members: Sequence[Member], allow_missing: bool = F
         allow_missing: Whether images and labels without a partner, and images of published lists that are
             absent, are left out with a note instead of an error.
 
+    Returns:
+        The jobs, and notes for the user.
+
     Raises:
         DatasetError: If no file fits (the message says what to download); if official files and folders of
             the package are mixed; if the part of a file cannot be told; if two different files stand for one

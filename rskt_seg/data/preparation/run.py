@@ -85,6 +85,9 @@ def plan_only(
         sources: Folders with the downloads, zipped or unpacked, or zip archives.
         options: Of these, `allow_missing` counts.
 
+    Returns:
+        The lines.
+
     Raises:
         DatasetError: If the download is incomplete, damaged or mixed.
     """

@@ -13,7 +13,15 @@ Selection = tuple[tuple[str, Target], ...]
 
 
 def rank(seed: int, name: str) -> str:
-    """Return the sort key of a name in a random order that does not depend on the other names."""
+    """Return the sort key of a name in a random order that does not depend on the other names.
+
+    Args:
+        seed: Another seed gives another order.
+        name: The name to be sorted.
+
+    Returns:
+        64 hexadecimal digits.
+    """
     return hashlib.sha256(f"{seed} {name}".encode()).hexdigest()
 
 
@@ -30,6 +38,9 @@ def sample_crops(layout: Layout, keys: Sequence[ImageKey]) -> tuple[dict[ImageKe
 
     Returns:
         The selection of each image, and a note for each split.
+
+    Raises:
+        ValueError: If the layout has no `sampling` or no `RandomCrops` tiling.
     """
     sampling, tiling = layout.sampling, layout.rules.tiling
     if sampling is None or not isinstance(tiling, RandomCrops):

@@ -107,11 +107,17 @@ def _read_scene(job: Job, download: Download, tolerance: float) -> _Scene:
             converted[target.converter] = result
     pixels = _decode(content, job.image.path)
     first = converted[job.targets[0].converter]
-    height, width = _common_size(job, pixels.shape[:2], first.ids.shape)
+    image, label = pixels.shape[:2], first.ids.shape
+    if max(abs(image[0] - label[0]), abs(image[1] - label[1])) > job.layout.rules.trim:
+        raise DatasetError(
+            f"{job.image.path} is {image[0]}x{image[1]} but its label {job.label.path} is "
+            f"{label[0]}x{label[1]} (height x width); they do not belong together: download both again"
+        )
+    height, width = min(image[0], label[0]), min(image[1], label[1])
     return _Scene(
         content=content,
         pixels=pixels[:height, :width],
-        trimmed=pixels.shape[:2] != (height, width),
+        trimmed=image != (height, width),
         labels={name: result.ids[:height, :width] for name, result in converted.items()},
         unknown=first.unknown,
         unknown_share=sum(first.unknown.values()) / first.ids.size,
@@ -136,17 +142,6 @@ def _encode(array: np.ndarray, encoding: str) -> bytes:
     else:
         Image.fromarray(array).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def _common_size(job: Job, image: tuple[int, ...], label: tuple[int, ...]) -> tuple[int, int]:
-    """Return the (height, width) that image and label share; `DatasetError` if they differ by too much."""
-    difference = max(abs(image[0] - label[0]), abs(image[1] - label[1]))
-    if difference > job.layout.rules.trim:
-        raise DatasetError(
-            f"{job.image.path} is {image[0]}x{image[1]} but its label {job.label.path} is "
-            f"{label[0]}x{label[1]} (height x width); they do not belong together: download both again"
-        )
-    return min(image[0], label[0]), min(image[1], label[1])
 
 
 def _output_files(job: Job, splits: Mapping[str, Split], stem: str) -> dict[str, Target | None]:
@@ -184,14 +179,10 @@ def _write_file(path: Path, content: bytes, same_as: Path | None = None) -> None
     if path.exists() and path.stat().st_size == len(content) and path.read_bytes() == content:
         return
     with replacing(path) as partial:
-        if same_as is None or not _link(same_as, partial):
-            partial.write_bytes(content)
-
-
-def _link(source: Path, path: Path) -> bool:
-    """Make `path` a hard link to `source`; return False if the file system has none."""
-    try:
-        os.link(source, path)
-    except OSError:
-        return False
-    return True
+        if same_as is not None:
+            try:
+                os.link(same_as, partial)
+                return
+            except OSError:  # the file system has no hard links
+                pass
+        partial.write_bytes(content)

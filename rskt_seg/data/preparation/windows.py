@@ -54,7 +54,15 @@ class Patch:
         return self._extract(pixels, 0, Image.Resampling.BILINEAR)
 
     def label(self, ids: np.ndarray, padding: int = IGNORE_LABEL) -> np.ndarray:
-        """Return the patch of a label (H, W) uint8: padded with the id `padding`, enlarged by nearest."""
+        """Return the patch of a label (H, W) uint8: padded with the id `padding`, enlarged by nearest.
+
+        Args:
+            ids: The label of the scene, (H, W) uint8.
+            padding: The id of padded pixels.
+
+        Returns:
+            (h, w) uint8.
+        """
         return self._extract(ids, padding, Image.Resampling.NEAREST)
 
     def _extract(self, scene: np.ndarray, fill: int, resampling: Image.Resampling) -> np.ndarray:
@@ -77,11 +85,27 @@ class Tiling(NamedTuple):
     stride: int
 
     def cut(self, stem: str, ids: np.ndarray) -> list[Patch]:
-        """Return the patches of the scene whose label is `ids` (H, W), row by row."""
+        """Return the patches of the scene whose label is `ids` (H, W), row by row.
+
+        Args:
+            stem: The stem of the scene.
+            ids: The label of the scene, (H, W) uint8.
+
+        Returns:
+            One patch for each window, called as by `tile_stem`.
+        """
         return [Patch(tile_stem(stem, window), window) for window in self.windows(*ids.shape)]
 
     def windows(self, height: int, width: int) -> tuple[Window, ...]:
-        """Return the windows over a scene of height x width px (see `window_grid`)."""
+        """Return the windows over a scene of height x width px (see `window_grid`).
+
+        Args:
+            height: Height of the scene, px.
+            width: Width of the scene, px.
+
+        Returns:
+            The windows, row by row.
+        """
         return window_grid(height, width, self.size, self.stride)
 
 
@@ -93,6 +117,10 @@ class RandomCrops:
     other scenes are prepared and in whatever order. Nothing is padded, because training would take padding
     for ground: a scene smaller than `size` in height or width yields crops of its own height or width, and a
     scene no larger than `size` yields `count` identical crops.
+
+    Attributes:
+        size: Side of a crop, px.
+        count: Number of crops of a scene.
     """
 
     size: int
@@ -103,7 +131,15 @@ class RandomCrops:
         return [f"{stem}_{number}" for number in range(self.count)]
 
     def cut(self, stem: str, ids: np.ndarray) -> list[Patch]:
-        """Return the crops of the scene whose label is `ids` (H, W)."""
+        """Return the crops of the scene whose label is `ids` (H, W).
+
+        Args:
+            stem: The stem of the scene.
+            ids: The label of the scene, (H, W) uint8.
+
+        Returns:
+            `count` patches.
+        """
         return [Patch(name, self._window(name, *ids.shape)) for name in self.stems(stem)]
 
     def _window(self, name: str, height: int, width: int) -> Window:
