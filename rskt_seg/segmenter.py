@@ -160,7 +160,12 @@ class Segmenter:
         device: torch.device | str | None = None,
         **options: Unpack[SegmenterOptions],
     ) -> None:
-        self.model = model if device is None else _move(model, device)
+        try:
+            self.model = model if device is None else model.to(device)
+        except (RuntimeError, AssertionError) as error:
+            raise DeviceError(
+                f"cannot use device {device!s}: {str(error).splitlines()[0]}; choose another device"
+            ) from error
         self._strategy = make_strategy(self.model, vocabulary, options)
 
     @property
@@ -294,6 +299,9 @@ class Segmenter:
             source: As in `predict`.
             at: (row, column) of a pixel of the patch; None: the centre of the image.
 
+        Returns:
+            The patch, its contexts and their maps.
+
         Raises:
             ConfigError: The model has no contexts, or `at` is outside the image.
             ImageReadError: As `predict`.
@@ -308,7 +316,20 @@ class Segmenter:
         at: tuple[int, int] | None = None,
         truth: np.ndarray | None = None,
     ) -> TileCams:
-        """Return the stages of the class activation maps of one tile. Arguments and errors as `explain`."""
+        """Return the stages of the class activation maps of one tile.
+
+        Args:
+            source: As in `explain`, like the other arguments.
+            present: Class names of the image-level label.
+            at: (row, column) of a pixel of the tile.
+            truth: (H, W) class ids of the image.
+
+        Returns:
+            The maps of the tile, with all that they are made from.
+
+        Raises:
+            RSKTSegError: As `explain`.
+        """
         view: TileCams = self.explain("cams", source, at=at, present=present, truth=truth)
         return view
 
@@ -318,17 +339,15 @@ def _coarseness_notices(image: RasterImage, found: Coarseness | None) -> list[st
     height, width = image.valid.shape
     if found is None or max(height, width) <= 2 * found.side:
         return []
+    rows, columns = found.cell
+    if image.georeference and (size := image.georeference.pixel_size) is not None:
+        extent = f"{_figures(columns * size[1])} x {_figures(rows * size[0])} m on the ground"
+    else:
+        extent = f"{_figures(columns)} x {_figures(rows)} px of the image"
     return [
         f"{width} x {height} px is over twice the working side of {found.side} px: {found.what} covers "
-        f"{_extent(image, *found.cell)}; for more detail {found.remedy}"
+        f"{extent}; for more detail {found.remedy}"
     ]
-
-
-def _extent(image: RasterImage, rows: float, columns: float) -> str:
-    size = image.georeference.pixel_size if image.georeference else None
-    if size is None:
-        return f"{_figures(columns)} x {_figures(rows)} px of the image"
-    return f"{_figures(columns * size[1])} x {_figures(rows * size[0])} m on the ground"
 
 
 def _figures(value: float) -> str:
@@ -376,12 +395,3 @@ def _check_array(array: np.ndarray) -> None:
     if array.dtype.kind == "f":
         hint = "values of 0..1 become (array * 255).round().astype(numpy.uint8)"
     raise ImageReadError(f"an image array must be uint8, RGB in 0..255; {found}; {hint}")
-
-
-def _move(model: SegmentationModel, device: torch.device | str) -> SegmentationModel:
-    try:
-        return model.to(device)
-    except (RuntimeError, AssertionError) as error:
-        raise DeviceError(
-            f"cannot use device {device!s}: {str(error).splitlines()[0]}; choose another device"
-        ) from error

@@ -49,7 +49,16 @@ class SegmentationModel(Protocol):
         """Return the class scores (B, T, h, w) in 0..1 of an output."""
 
     def losses(self, output: Any, target: Tensor, ignore_value: int = 255) -> dict[str, Tensor]:
-        """Return named scalars whose sum is the training objective, for targets (B, H, W) int64."""
+        """Compute the losses of an output.
+
+        Args:
+            output: Output for B images.
+            target: (B, H, W) int64 class ids.
+            ignore_value: Id of pixels without a label.
+
+        Returns:
+            Named scalars whose sum is the training objective.
+        """
 
     # Methods of torch.nn.Module that generic code calls.
     def state_dict(self) -> dict[str, Any]: ...

@@ -47,14 +47,17 @@ def round_through_half(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Args:
         state: State dict under OpenAI's names.
+
+    Returns:
+        A new state dict of float32 tensors.
     """
-    return {key: (t.half() if _is_half(key) else t).float() for key, t in state.items()}
-
-
-def _is_half(key: str) -> bool:
-    if key.endswith(("proj", "text_projection")):
-        return True
-    return any(part in key for part in ("conv1.", ".attn.", ".mlp."))
+    rounded = {}
+    for key, tensor in state.items():
+        is_half = key.endswith(("proj", "text_projection")) or any(
+            part in key for part in ("conv1.", ".attn.", ".mlp.")
+        )
+        rounded[key] = (tensor.half() if is_half else tensor).float()
+    return rounded
 
 
 def normalise_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -64,7 +67,15 @@ def normalise_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     and the layout of OpenAI's; their `position_ids` keep their name.
     """
     state = {key.removeprefix("module."): tensor for key, tensor in state.items()}
-    return _from_transformers(state) if _TRANSFORMERS in state else state
+    if _TRANSFORMERS not in state:
+        return state
+    named = convert(state, _TRANSFORMERS_RULES, LoadReport("transformers' CLIPModel"))
+    for key in [key for key in named if ".attn.q_proj." in key]:
+        parts = [key.replace("q_proj", f"{part}_proj") for part in "qkv"]
+        # If one is missing, the others keep their names, and strict loading reports them.
+        if all(part in named for part in parts):
+            named[key.replace("q_proj.", "in_proj_")] = torch.cat([named.pop(part) for part in parts])
+    return named
 
 
 _TRANSFORMERS = "vision_model.embeddings.class_embedding"
@@ -97,13 +108,3 @@ _TRANSFORMERS_RULES = (
         )
     ),
 )
-
-
-def _from_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    named = convert(state, _TRANSFORMERS_RULES, LoadReport("transformers' CLIPModel"))
-    for key in [key for key in named if ".attn.q_proj." in key]:
-        parts = [key.replace("q_proj", f"{part}_proj") for part in "qkv"]
-        # If one is missing, the others keep their names, and strict loading reports them.
-        if all(part in named for part in parts):
-            named[key.replace("q_proj.", "in_proj_")] = torch.cat([named.pop(part) for part in parts])
-    return named

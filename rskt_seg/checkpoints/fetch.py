@@ -68,6 +68,9 @@ def verify(row: Weights, path: str | os.PathLike[str], stated: str | None = None
         row: Row of the manifest.
         path: The file, which need not exist.
         stated: sha256 that the server states, used if the manifest has none.
+
+    Returns:
+        What was found: the file is absent, verified, wrong, or there is nothing to compare it with.
     """
     path = Path(path)
     if not path.is_file():
@@ -81,7 +84,9 @@ def verify(row: Weights, path: str | os.PathLike[str], stated: str | None = None
     if row.sha256 is not None:
         part = "" if _SHA256.fullmatch(row.sha256) else f" as far as published ({row.sha256}...)"
         return Finding(path, VERIFIED, digest, f"sha256 fits{part}")
-    if _is_page(path):
+    with open(path, "rb") as file:
+        is_page = file.read(64).lstrip().startswith(b"<")
+    if is_page:
         return Finding(path, WRONG, digest, "a web page, not a weight file")
     claim = "" if stated is None else ", as the hub states"
     return Finding(
@@ -134,7 +139,11 @@ def _download(row: Weights, target: Path) -> Finding:
         stated = head.etag if row.hub and _SHA256.fullmatch(head.etag or "") else None
         target.parent.mkdir(parents=True, exist_ok=True)
         with _locked(part) as file:
-            start = _resume_at(file, head.size if row.sha256 or stated else None)
+            start = file.seek(0, os.SEEK_END)
+            # Only a digest can tell whether the pieces fit together; without one, start over.
+            if head.size is None or start > head.size or not (row.sha256 or stated):
+                start = file.seek(0)
+                file.truncate()
             http_get(url, file, resume_size=start, expected_size=head.size, displayed_filename=row.file)
             file.flush()
             os.fsync(file.fileno())
@@ -142,8 +151,11 @@ def _download(row: Weights, target: Path) -> Finding:
     except CheckpointError:
         raise
     except Exception as error:  # the library, its transport and the disk raise exceptions of many kinds
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = text if status is None else f"HTTP status {status}"
         raise WeightsNotFoundError(
-            f"{row.name}: {url} could not be downloaded ({_reason(error)}). {_by_hand(row, target)}"
+            f"{row.name}: {url} could not be downloaded ({reason}). {_by_hand(row, target)}"
         ) from error
 
 
@@ -176,21 +188,6 @@ def _locked(part: Path) -> BinaryIO:
     raise CheckpointError(f"{part} is being written by another process; wait for it to end")
 
 
-def _resume_at(file: BinaryIO, size: int | None) -> int:
-    """Return the offset at which to continue a `.part` file.
-
-    Args:
-        file: The file; it is emptied if the offset is 0.
-        size: Bytes of the complete file; None: start over.
-    """
-    start = file.seek(0, os.SEEK_END)
-    if size is None or start > size:
-        file.seek(0)
-        file.truncate()
-        return 0
-    return start
-
-
 def _address(row: Weights) -> str:
     if not row.hub:
         return row.url
@@ -207,15 +204,3 @@ def _by_hand(row: Weights, target: Path) -> str:
     if row.instead:
         hints.append(f"Or: {row.instead}.")
     return " ".join(hints)
-
-
-def _reason(error: Exception) -> str:
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if status is not None:
-        return f"HTTP status {status}"
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _is_page(path: Path) -> bool:
-    with open(path, "rb") as file:
-        return file.read(64).lstrip().startswith(b"<")

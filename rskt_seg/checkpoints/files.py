@@ -85,6 +85,9 @@ def unwrap(content: object, source: str) -> WeightFile:
             (DINO), and perhaps `options`, `class_names`, `frozen` and `trained_on` beside it.
         source: Its name in messages.
 
+    Returns:
+        The tensors, and the facts that are stated in the expected form; others are ignored.
+
     Raises:
         CheckpointError: There are no tensors.
     """
@@ -114,7 +117,13 @@ def unwrap(content: object, source: str) -> WeightFile:
 def _read(path: Path) -> object:
     try:
         if path.suffix == ".safetensors":
-            return _read_safetensors(path)
+            from safetensors import safe_open
+            from safetensors.torch import load_file
+
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+            facts = [key for key in (OPTIONS, CLASS_NAMES, TRAINED_ON) if key in metadata]
+            return {"model": load_file(path), **{key: json.loads(metadata[key]) for key in facts}}
         if is_torchscript(path):
             return read_torchscript(path)
         with torch.serialization.safe_globals([argparse.Namespace]):
@@ -122,23 +131,10 @@ def _read(path: Path) -> object:
     except CheckpointError:
         raise
     except Exception as error:
+        text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
+        refused = re.search(r"(Unsupported (?:global|class|operand)[^\n.]*\S*)", text)
+        reason = refused[1] if refused else (text.splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
-            f"{path}: cannot be read safely as weights ({_reason(error)}); it may be truncated, or contain "
+            f"{path}: cannot be read safely as weights ({reason}); it may be truncated, or contain "
             "objects other than tensors: save its state dict alone"
         ) from error
-
-
-def _read_safetensors(path: Path) -> dict[str, object]:
-    from safetensors import safe_open
-    from safetensors.torch import load_file
-
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-    stated = {key: json.loads(metadata[key]) for key in (OPTIONS, CLASS_NAMES, TRAINED_ON) if key in metadata}
-    return {"model": load_file(path), **stated}
-
-
-def _reason(error: Exception) -> str:
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
-    refused = re.search(r"(Unsupported (?:global|class|operand)[^\n.]*\S*)", text)
-    return refused[1] if refused else (text.splitlines() or [type(error).__name__])[0]

@@ -85,7 +85,16 @@ _NO_HUB_DIGEST = "no source at hand states one; a download is compared with the 
 def unknown_facts(
     sha256: str | None = None, size: str = NO_SIZE, licence: str | None = None
 ) -> dict[str, str]:
-    """Return `Weights.unknown` from the reason for each fact that is unknown; None: it is known."""
+    """Return the value of `Weights.unknown` from the reasons why facts are unknown.
+
+    Args:
+        sha256: Why the digest is unknown; None: it is known.
+        size: Why the number of bytes is unknown.
+        licence: Why the licence is unknown; None: it is known.
+
+    Returns:
+        Name of each unknown fact -> reason.
+    """
     reasons = {"sha256": sha256, "size": size, "licence": licence}
     return {name: reason for name, reason in reasons.items() if reason is not None}
 
@@ -216,6 +225,13 @@ ENCODER_WEIGHTS: tuple[Weights, ...] = (
 def by_name(name: str, rows: Sequence[Weights]) -> Weights:
     """Return the row with a name.
 
+    Args:
+        name: Name of the weights.
+        rows: Rows of a manifest.
+
+    Returns:
+        The row.
+
     Raises:
         WeightsNotFoundError: No row has this name. The message names the nearest, or all of them.
     """
@@ -228,5 +244,13 @@ def by_name(name: str, rows: Sequence[Weights]) -> Weights:
 
 
 def by_file(path: str | Path, rows: Iterable[Weights]) -> Weights | None:
-    """Return the row whose file name is that of `path`, in whatever folder; None if there is none."""
+    """Return the row of a file, in whatever folder it is.
+
+    Args:
+        path: A path; only its file name is compared.
+        rows: Rows of a manifest.
+
+    Returns:
+        The first row of this file name; None if there is none.
+    """
     return next((row for row in rows if row.file == Path(path).name), None)

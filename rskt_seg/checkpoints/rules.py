@@ -83,7 +83,8 @@ def convert(state: Mapping[str, Tensor], rules: Sequence[Rule], report: LoadRepo
             if rule.to is None:
                 report.dropped[key] = rule.reason
                 continue
-            names = _targets(key, match, rule.to)
+            templates = (rule.to,) if isinstance(rule.to, str) else rule.to
+            names = tuple(match.expand(template) + key[match.end() :] for template in templates)
             tensors = rule.split(tensor) if rule.split else tensors
         for name, part in zip(names, tensors, strict=True):
             if name in result:
@@ -96,11 +97,6 @@ def convert(state: Mapping[str, Tensor], rules: Sequence[Rule], report: LoadRepo
         else:
             report.converted[key] = names
     return result
-
-
-def _targets(key: str, match: re.Match[str], to: str | tuple[str, ...]) -> tuple[str, ...]:
-    templates = (to,) if isinstance(to, str) else to
-    return tuple(match.expand(template) + key[match.end() :] for template in templates)
 
 
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str, remedy: str) -> None:
@@ -125,12 +121,12 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str, rem
             if key in state and state[key].shape != own[key].shape
         ],
     }
-    if any(faults.values()):
-        lists = [f"{len(keys)} {what}: {_shorten(keys)}" for what, keys in faults.items() if keys]
+    lists = [
+        f"{len(keys)} {what}: {', '.join(keys[:_LISTED])}"
+        + (f", and {len(keys) - _LISTED} more" if len(keys) > _LISTED else "")
+        for what, keys in faults.items()
+        if keys
+    ]
+    if lists:
         raise CheckpointError(f"{source} does not fit this model; {'; '.join(lists)}. {remedy}")
     module.load_state_dict(state, strict=True)
-
-
-def _shorten(keys: Sequence[str]) -> str:
-    more = f", and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
-    return ", ".join(keys[:_LISTED]) + more

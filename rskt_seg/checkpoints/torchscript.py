@@ -73,7 +73,10 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
             if len(trees) != 1 or trees[0].file_size > _LARGEST_TREE:
                 raise pickle.UnpicklingError(f"expected one data.pkl of at most {_LARGEST_TREE} bytes")
             root, content = trees[0].filename.removesuffix("data.pkl"), archive.read(trees[0])
-            _check_memo(content)
+            # The C unpickler allocates memory up to the largest memo index.
+            for opcode, argument, _ in pickletools.genops(content):
+                if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(content):
+                    raise pickle.UnpicklingError("it has a memo index beyond the stream")
             tree = _ArchiveUnpickler(io.BytesIO(content), archive, f"{root}data/").load()
             if not isinstance(tree, _Object):
                 raise pickle.UnpicklingError(f"expected a module; found {type(tree).__name__}")
@@ -85,13 +88,6 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
                 f"({reason}). If you trust its origin, save torch.jit.load(path).state_dict() as "
                 ".safetensors on a machine without valuable data, and use that"
             ) from error
-
-
-def _check_memo(content: bytes) -> None:
-    """Raise for memo indices beyond the stream: the C unpickler allocates memory up to the largest."""
-    for opcode, argument, _ in pickletools.genops(content):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(content):
-            raise pickle.UnpicklingError("it has a memo index beyond the stream")
 
 
 class _ArchiveUnpickler(pickle.Unpickler):
@@ -108,7 +104,15 @@ class _ArchiveUnpickler(pickle.Unpickler):
             return _Object
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             # A new function for each archive, because a stream can set attributes of what it is given.
-            return lambda *arguments: _rebuild_tensor(*arguments)
+            def rebuild(
+                storage: Tensor, offset: int, size: Sequence[int], stride: Sequence[int], *_unused: object
+            ) -> Tensor:
+                # as_strided checks the bounds of the storage, but a stride of 0 repeats items without limit.
+                if math.prod(size) > storage.numel():
+                    raise pickle.UnpicklingError("it has a tensor larger than its storage")
+                return storage.as_strided(tuple(size), tuple(stride), offset).clone()
+
+            return rebuild
         if module == "torch" and name in _DTYPES:
             return _DTYPES[name]
         if module == "torch.jit._pickle" and name in _LISTS:
@@ -135,15 +139,6 @@ class _ArchiveUnpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"storage {key} is compressed or not of the size stated")
         content = bytearray(self._archive.read(info))
         return torch.frombuffer(content, dtype=dtype) if content else torch.empty(0, dtype=dtype)
-
-
-def _rebuild_tensor(
-    storage: Tensor, offset: int, size: Sequence[int], stride: Sequence[int], *_unused: object
-) -> Tensor:
-    # as_strided checks the bounds of the storage, but a stride of 0 repeats items without limit.
-    if math.prod(size) > storage.numel():
-        raise pickle.UnpicklingError("it has a tensor larger than its storage")
-    return storage.as_strided(tuple(size), tuple(stride), offset).clone()
 
 
 def _named_tensors(tree: _Object) -> list[tuple[str, Tensor]]:

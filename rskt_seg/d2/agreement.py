@@ -116,7 +116,15 @@ def adopt_method(cfg: CfgNode, defaults: CfgNode, typed: Mapping[str, Any]) -> N
 
 
 def value_of(cfg: Mapping[str, Any], key: str) -> Any:
-    """Return the value of a key such as "MODEL.WEIGHTS"."""
+    """Return the value of a key such as "MODEL.WEIGHTS".
+
+    Args:
+        cfg: A configuration, or a part of one.
+        key: Full name below `cfg`, such as "SOLVER.BASE_LR".
+
+    Returns:
+        The value, of whatever type the key has.
+    """
     value: Any = cfg
     for part in key.split("."):
         value = value[part]

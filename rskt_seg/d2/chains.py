@@ -33,6 +33,9 @@ def training_augmentations(
         samples: The dataset, from which mosaics take their other images.
         read: Reads the image and the label of one of them.
 
+    Returns:
+        The augmentations, in the order in which they are applied.
+
     Raises:
         ConfigError: the chain is unknown, or one of its keys cannot be used.
     """
@@ -45,14 +48,29 @@ def evaluation_augmentations(cfg: CfgNode) -> list[T.Augmentation]:
 
 
 def check_probability(key: str, value: float) -> float:
-    """Return the value of `INPUT.<key>`; raise `ConfigError` unless it is a probability."""
+    """Return `value` if it is a probability.
+
+    Args:
+        key: Name of the key below `INPUT`, for the message.
+        value: Its value.
+
+    Returns:
+        `value`, from 0 to 1.
+
+    Raises:
+        ConfigError: the value is outside 0 to 1.
+    """
     if not 0 <= value <= 1:
         raise ConfigError(f"INPUT.{key} must be a probability from 0 to 1; found {value}")
     return value
 
 
 def crop_size(cfg: CfgNode) -> tuple[int, int]:
-    """Return `INPUT.CROP.SIZE` (height, width); raise `ConfigError` unless it is in pixels."""
+    """Return `INPUT.CROP.SIZE`: height and width, in pixels.
+
+    Raises:
+        ConfigError: `INPUT.CROP.TYPE` is not "absolute", or the size is not two positive numbers of pixels.
+    """
     crop, size = cfg.INPUT.CROP, tuple(cfg.INPUT.CROP.SIZE)
     if crop.TYPE != "absolute" or len(size) != 2 or any(type(side) is not int or side < 1 for side in size):
         raise ConfigError(

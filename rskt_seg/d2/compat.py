@@ -59,7 +59,7 @@ def prepare() -> None:
 
 
 class _UncompiledOperators(ModuleType):
-    """Replacement of the compiled extension of Detectron2, of which this project uses nothing."""
+    """Replacement of the compiled extension of Detectron2, which this project never calls."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name, "Detectron2 was installed without its compiled operators.")
@@ -134,39 +134,27 @@ def _cpu_process(
     url: str,
     args: tuple[Any, ...],
 ) -> None:
+    from detectron2.utils import comm
+
     # Every process would otherwise start a thread on each core, and they would all wait for each other.
     share = max(1, (os.cpu_count() or 1) // processes)
     torch.set_num_threads(min(share, torch.get_num_threads()))
     rank = machine * processes + local_rank
     dist.init_process_group("gloo", init_method=url, world_size=machines * processes, rank=rank)
-    _make_local_group(processes, machines, machine)
+    # Tell Detectron2 which processes share this machine; v0.5 has no function for it.
+    if "create_local_process_group" in vars(comm):
+        comm.create_local_process_group(processes)
+    else:
+        groups = [dist.new_group(range(m * processes, (m + 1) * processes)) for m in range(machines)]
+        comm._LOCAL_PROCESS_GROUP = groups[machine]
     main(*args)
-    _leave_group()
-
-
-def _leave_group() -> None:
-    """End the gloo threads of this process.
-
-    Detectron2 keeps references to the groups, and as long as there are any, `destroy_process_group` leaves
-    their threads running; a thread that frees a tensor while the interpreter shuts down aborts the process.
-    """
-    from detectron2.utils import comm
-
+    # Detectron2 keeps references to the groups, and as long as there are any, `destroy_process_group` leaves
+    # their gloo threads running; a thread that frees a tensor while the interpreter shuts down aborts the
+    # process.
     comm._LOCAL_PROCESS_GROUP = None
     comm._get_global_gloo_group.cache_clear()
     gc.collect()  # a trainer is a cycle, and holds a model that holds the group
     dist.destroy_process_group()
-
-
-def _make_local_group(processes: int, machines: int, machine: int) -> None:
-    """Tell Detectron2 which processes share this machine; v0.5 has no function for it."""
-    from detectron2.utils import comm
-
-    if "create_local_process_group" in vars(comm):
-        comm.create_local_process_group(processes)
-        return
-    groups = [dist.new_group(range(m * processes, (m + 1) * processes)) for m in range(machines)]
-    comm._LOCAL_PROCESS_GROUP = groups[machine]
 
 
 def create_ddp_model(model: nn.Module) -> nn.Module:

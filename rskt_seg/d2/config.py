@@ -21,14 +21,6 @@ def add_rskt_seg_config(cfg: CfgNode) -> None:
     cfg.DATASETS.OWN = ()
     # Image-level labels: the number of pixels of a mask from which on a class is in the label of its image.
     cfg.DATASETS.MIN_LABEL_PIXELS = 1
-    _add_model_keys(cfg)
-    _add_input_keys(cfg)
-    _add_solver_keys(cfg)
-    _add_test_keys(cfg)
-    _add_method_keys(cfg)
-
-
-def _add_model_keys(cfg: CfgNode) -> None:
     cfg.MODEL.DEVICE = default_device()
     # Where the pretrained encoders come from, unless MODEL.WEIGHTS is a whole checkpoint: a file, for some
     # roles also a name (see `rskt_seg.load_encoder`). "random" asks for noise on purpose; "" is refused.
@@ -36,6 +28,20 @@ def _add_model_keys(cfg: CfgNode) -> None:
     # Methods with frozen encoders: write these into checkpoints too. Without it those that come from a file
     # or by name are left out, and a checkpoint states which they were.
     cfg.MODEL.SAVE_FROZEN = False
+    # Methods that see images in tiles: side (px) above which an image is evaluated in tiles; their overlap.
+    cfg.TEST.TILE = 1024
+    cfg.TEST.TILE_OVERLAP = 0
+    # Closed sets, with TEST.AUG.ENABLED: which views of an image are averaged (lr, dihedral, d4_loveda,
+    # d4_potsdam, d4_vaihingen; see rskt_seg/inference/views.py).
+    cfg.TEST.AUG.VIEWS = "lr"
+    # The protocol (docs/closed_set.md) in place of that of the dataset.
+    cfg.TEST.PROTOCOL = ""
+    # A control, never a result: ask for class k by the name of class k + this many. A model that reads its
+    # vocabulary falls to chance.
+    cfg.TEST.ROTATE_NAMES = 0
+    _add_input_keys(cfg)
+    _add_solver_keys(cfg)
+    _add_method_keys(cfg)
 
 
 def _add_input_keys(cfg: CfgNode) -> None:
@@ -81,20 +87,6 @@ def _add_solver_keys(cfg: CfgNode) -> None:
     cfg.SOLVER.WEIGHT_DECAY_EMBED = 0.0
 
 
-def _add_test_keys(cfg: CfgNode) -> None:
-    # Methods that see images in tiles: side (px) above which an image is evaluated in tiles; their overlap.
-    cfg.TEST.TILE = 1024
-    cfg.TEST.TILE_OVERLAP = 0
-    # Closed sets, with TEST.AUG.ENABLED: which views of an image are averaged (lr, dihedral, d4_loveda,
-    # d4_potsdam, d4_vaihingen; see rskt_seg/inference/views.py).
-    cfg.TEST.AUG.VIEWS = "lr"
-    # The protocol (docs/closed_set.md) in place of that of the dataset.
-    cfg.TEST.PROTOCOL = ""
-    # A control, never a result: ask for class k by the name of class k + this many. A model that reads its
-    # vocabulary falls to chance.
-    cfg.TEST.ROTATE_NAMES = 0
-
-
 def _add_method_keys(cfg: CfgNode) -> None:
     """Add the options of every method, the sources of its encoders, and its own keys."""
     for record in detectron_methods().values():
@@ -114,6 +106,9 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
         config_file: A file, or a row of a file of ablation tables as "FILE.yaml:ROW". A path, or a name
             within the configurations of this project (`rskt_seg.d2.config_files.find_config`).
         opts: Overrides from the command line, `KEY VALUE` pairs.
+
+    Returns:
+        The complete configuration: defaults, file, overrides and the keys that the method decides.
 
     Raises:
         ConfigError: In one line: a missing or malformed file, an unknown key or row (with near matches), a
@@ -146,7 +141,16 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
 
 
 def names_key(config_file: str, opts: Sequence[str], key: str) -> bool:
-    """Return whether the user set `key`, in the file, its bases or the overrides."""
+    """Return whether the user set `key`, in the file, its bases or the overrides.
+
+    Args:
+        config_file: As in `load_config`.
+        opts: As in `load_config`.
+        key: Full name of the key, such as "MODEL.DEVICE".
+
+    Returns:
+        True also if the user set the key to its default.
+    """
     return key in dict(_leaves(read_config(config_file))) or key in _pairs(opts)
 
 
@@ -172,21 +176,16 @@ def _check_keys(tree: Mapping[str, object], cfg: CfgNode, source: str) -> None:
     faults = []
     for key, value in _leaves(tree):
         instead = next(filter(None, (record.advice(key) for record in records)), None)
-        # A dumped configuration repeats Detectron2's own defaults, which nobody asked for.
-        if instead is not None and not (key in known and _same(known[key], value)):
+        # A dumped configuration repeats Detectron2's own defaults, which nobody asked for: YAML has lists for
+        # tuples, and overrides of the command line are strings.
+        default = known.get(key)
+        listed = list(default) if isinstance(default, tuple) else default
+        if instead is not None and not (key in known and value in (default, listed, str(default))):
             faults.append(f"{key} is a key of the authors' files; use {instead}")
         elif key not in known:
-            near = difflib.get_close_matches(key, known, n=3, cutoff=0.8) or _same_last_word(key, known)
+            last = key.rpartition(".")[2]
+            near = difflib.get_close_matches(key, known, n=3, cutoff=0.8)
+            near = near or [name for name in known if name.rpartition(".")[2] == last][:3]
             faults.append(f"unknown key {key}" + (f"; did you mean {', '.join(near)}?" if near else ""))
     if faults:
         raise ConfigError(f"{source}: " + " | ".join(faults))
-
-
-def _same(default: object, value: object) -> bool:
-    return (
-        value == default or (isinstance(default, tuple) and value == list(default)) or value == str(default)
-    )
-
-
-def _same_last_word(key: str, known: Mapping[str, object]) -> list[str]:
-    return [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]][:3]

@@ -48,7 +48,12 @@ _YAML_ERRORS = (
 
 @dataclass(frozen=True)
 class ConfigSource:
-    """A configuration on disk: a YAML file or, with `row`, a row of the tables in it."""
+    """A configuration on disk: a YAML file, or a row of the ablation tables in it.
+
+    Attributes:
+        path: The file.
+        row: Name of the row; empty: the file itself.
+    """
 
     path: Path
     row: str = ""
@@ -83,6 +88,9 @@ def find_config(name: str, beside: Path = Path()) -> Path:
             at.
         beside: The folder that relative paths start from.
 
+    Returns:
+        The path of the file, which exists.
+
     Raises:
         ConfigError: There is no such file (the message lists near names), it is a folder, or `name` is an
             address on the network.
@@ -95,6 +103,18 @@ def resolve_config(name: str, beside: Path = Path()) -> ConfigSource:
 
     Rows used to be files: "ablation_ROW.yaml", where there is none, means "ablations.yaml:ROW" in the same
     folder, and a warning says so.
+
+    Args:
+        name: As in `find_config`, with or without a row.
+        beside: The folder that relative paths start from.
+
+    Returns:
+        The file, which exists, and the row, empty if `name` has none. The row is looked up only for the old
+        names of files.
+
+    Raises:
+        ConfigError: As `find_config`; or no row follows the colon, or an old name means a row that does not
+            exist.
     """
     if re.match(r"\w[\w+.-]*://", name):
         raise ConfigError(f"{name!r} is an address; configurations are read from files: download it first")

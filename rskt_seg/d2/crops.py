@@ -24,6 +24,9 @@ def padding_to(size: tuple[int, ...], least: tuple[int, int], ignore: int) -> Pa
         size: Height and width of the image, in pixels.
         least: Least height and width of the result, in pixels.
         ignore: Value of the padding of the label.
+
+    Returns:
+        The transform; its padding is 0 at sides that are long enough.
     """
     rows, columns = (
         (wanted - side) // 2 + 1 if side < wanted else 0 for side, wanted in zip(size, least, strict=True)
@@ -59,7 +62,15 @@ class SmartCrop(T.Augmentation):
         self.crop = T.RandomCrop("absolute", size)
 
     def get_transform(self, image: np.ndarray, sem_seg: np.ndarray) -> Transform:
-        """Draw the padding and the crop of an image (H, W, 3) and its label (H, W) uint8."""
+        """Draw the padding and the crop of an image and its label.
+
+        Args:
+            image: (H, W, 3) uint8.
+            sem_seg: (H, W) uint8 class ids.
+
+        Returns:
+            The padding followed by the crop, which is the last one drawn if none of the tries was accepted.
+        """
         pad = padding_to(image.shape[:2], self.size, self.ignore)
         label = pad.apply_segmentation(sem_seg)
         for _ in range(_TRIES):

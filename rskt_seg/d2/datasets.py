@@ -168,7 +168,19 @@ def with_image_labels(entries: Sequence[DatasetDict], min_pixels: int) -> list[D
 
 
 def with_labels_of_image(entry: DatasetDict, min_pixels: int) -> DatasetDict:
-    """Return one dict with `image_labels`; see `with_image_labels`."""
+    """Return one dict with `image_labels`.
+
+    Args:
+        entry: A dict of `load_datasets`; one that has `image_labels` is returned as it is.
+        min_pixels: Least number of pixels of a class in the mask.
+
+    Returns:
+        A new dict; its `image_labels` are ascending class ids.
+
+    Raises:
+        LabelError: the mask cannot be used.
+        DatasetError: the dict has neither a mask nor image-level labels.
+    """
     if "image_labels" in entry:
         return entry
     shown = classes_of_mask(mask_of(entry), entry["vocabulary"], entry["ignore"], min_pixels)
@@ -196,7 +208,11 @@ def mask_of(entry: Entry) -> str:
 
 
 def check_registered(name: str) -> None:
-    """Raise `ConfigError`, with the nearest known names, unless a dataset is registered as `name`."""
+    """Check that a dataset is registered as `name`.
+
+    Raises:
+        ConfigError: it is not; the message lists the nearest known names.
+    """
     known = DatasetCatalog.list()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)

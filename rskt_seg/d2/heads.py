@@ -39,7 +39,15 @@ class Head(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec] | None = None) -> dict[str, Any]:
-        """Return the arguments of the constructor; `input_shape` is ignored, because there is no backbone."""
+        """Return the arguments of the constructor.
+
+        Args:
+            cfg: The configuration.
+            input_shape: Ignored, because there is no backbone.
+
+        Returns:
+            Argument -> value; the model has random weights.
+        """
         return {"model": untrained_model(cfg), "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE}
 
     def parts(self, entries: Entries) -> Iterator[Entries]:
@@ -47,11 +55,28 @@ class Head(nn.Module):
         yield entries
 
     def losses(self, entries: Entries, vocabulary: Sequence[str]) -> dict[str, Tensor]:
-        """Return named scalars for one part of a training batch, all targets of one size."""
+        """Compute the losses of one part of a training batch.
+
+        Args:
+            entries: Inputs of one part (see `parts`), with `image` and targets; all targets have one size.
+            vocabulary: Class names of the data, which the ids of the targets index.
+
+        Returns:
+            Named scalars whose sum is the training objective.
+        """
         raise NotImplementedError
 
     def forward(self, entries: Entries, vocabulary: Sequence[str]) -> list[Tensor]:
-        """Return scores (T, height, width) in 0..1 of each entry, at the size of its image file."""
+        """Score every pixel.
+
+        Args:
+            entries: Inputs with `image` (3, H, W) and perhaps `height` and `width`, the size of the image
+                file.
+            vocabulary: T class names.
+
+        Returns:
+            Scores (T, height, width) in 0..1 of each entry.
+        """
         raise NotImplementedError
 
     def images(self, entries: Entries) -> list[Tensor]:
@@ -87,11 +112,15 @@ class ClosedSetHead(Head):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec] | None = None) -> dict[str, Any]:
-        """Return the arguments of the constructor, with the views of `TEST.AUG.VIEWS`."""
+        """Return the arguments of the constructor; see `Head.from_config`. The views are `TEST.AUG.VIEWS`."""
         return super().from_config(cfg, input_shape) | {"views": VIEWS[cfg.TEST.AUG.VIEWS]}
 
     def check_classes(self, vocabulary: Sequence[str]) -> None:
-        """Raise `DatasetError` unless the classes of the data are those of the model, in their order."""
+        """Check that the classes of the data are those of the model, in their order.
+
+        Raises:
+            DatasetError: they differ.
+        """
         names = class_names_of(self.model)
         if names != tuple(vocabulary):
             raise DatasetError(
@@ -100,7 +129,7 @@ class ClosedSetHead(Head):
             )
 
     def forward(self, entries: Entries, vocabulary: Sequence[str]) -> list[Tensor]:
-        """Return scores (T, height, width) in 0..1 of each entry, at the size of its image file.
+        """Score every pixel from the image alone, without further views; see `Head.forward`.
 
         Raises:
             DatasetError: the vocabulary is not that of the model.
@@ -108,7 +137,19 @@ class ClosedSetHead(Head):
         return self.scores(entries, vocabulary, VIEWS["none"])
 
     def scores(self, entries: Entries, vocabulary: Sequence[str], views: Sequence[View]) -> list[Tensor]:
-        """Return what `forward` returns, from the mean logits of several views of each image."""
+        """Score every pixel by the mean logits of several views of each image.
+
+        Args:
+            entries: As in `forward`.
+            vocabulary: Class names of the data.
+            views: The views that are averaged.
+
+        Returns:
+            Scores (T, height, width) in 0..1 of each entry, at the size of its image file.
+
+        Raises:
+            DatasetError: the vocabulary is not that of the model.
+        """
         self.check_classes(vocabulary)
         maps = [self.probabilities(entry, views) for entry in entries]
         return [
@@ -117,12 +158,28 @@ class ClosedSetHead(Head):
         ]
 
     def probabilities(self, entry: Entry, views: Sequence[View]) -> Tensor:
-        """Return scores (T, H, W) in 0..1 of one image, at the size of `entry["image"]`."""
+        """Score every pixel of one image at the size of `entry["image"]`.
+
+        Args:
+            entry: An input with `image` (3, H, W) RGB in 0..255.
+            views: The views whose logits are averaged.
+
+        Returns:
+            Scores (T, H, W) in 0..1.
+        """
         raise NotImplementedError
 
 
 def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize maps (T, h, w) bilinearly to `size` (H, W); maps of that size are returned as they are."""
+    """Resize maps bilinearly.
+
+    Args:
+        maps: (T, h, w).
+        size: (H, W) of the result.
+
+    Returns:
+        Maps (T, H, W); `maps` itself if it has that size.
+    """
     if tuple(maps.shape[1:]) == tuple(size):
         return maps
     return F.interpolate(maps[None], size=size, mode="bilinear", align_corners=False)[0]

@@ -49,12 +49,15 @@ class Run:
 def parse_args(
     program: str, description: str | None, argv: Sequence[str] | None = None
 ) -> argparse.Namespace:
-    """Parse Detectron2's usual command line; `--config-file` comes under the name that it has today.
+    """Parse Detectron2's usual command line, and resolve the name of the configuration.
 
     Args:
         program: Name of the command, for its usage and errors.
         description: What its help says.
         argv: The arguments; None takes those of the process.
+
+    Returns:
+        The arguments; `config_file` is the resolved path, with the row where there is one.
 
     Raises:
         ConfigError: no such configuration exists.
@@ -87,6 +90,10 @@ def set_up(run: Run) -> CfgNode:
 def check_run(cfg: CfgNode, args: argparse.Namespace) -> tuple[str, ...]:
     """Refuse a run that this machine, its datasets or its weight files do not allow, before it starts.
 
+    Args:
+        cfg: The configuration.
+        args: The arguments of the command line, from `parse_args`.
+
     Returns:
         Warnings about datasets, for `Run.warnings`.
 
@@ -117,9 +124,9 @@ def check_run(cfg: CfgNode, args: argparse.Namespace) -> tuple[str, ...]:
 
 @contextmanager
 def _kept_warnings() -> Iterator[list[str]]:
-    """What the package warns of meanwhile, for `set_up` to say once there is a log file.
+    """Collect the warnings of the package, which `set_up` repeats once there is a log file.
 
-    An error ends the run before there is one; then the warnings come first on the standard error.
+    An error ends the run before there is one; then the warnings go to the standard error, before the error.
     """
     handler = MemoryHandler(sys.maxsize, flushLevel=sys.maxsize)
     messages: list[str] = []
@@ -140,8 +147,13 @@ def _kept_warnings() -> Iterator[list[str]]:
 def launch(main: Callable[[Run], object], run: Run, device: str) -> None:
     """Call `main(run)` in `run.args.num_gpus` processes of each of `run.args.num_machines` machines.
 
-    With `device` "cpu" the processes run on the CPU. Raises the first `RSKTSegError` of any process of this
-    machine.
+    Args:
+        main: Called in every process.
+        run: What it is called with.
+        device: "cpu" runs the processes on the CPU, anything else on GPUs.
+
+    Raises:
+        RSKTSegError: The first that a process of this machine raises.
     """
     args = run.args
     on_cpu = torch.device(device).type == "cpu"

@@ -197,6 +197,13 @@ def evaluation_loader(cfg: CfgNode, dataset_name: str) -> PlainErrors:
 
     With `TEST.ROTATE_NAMES` N the vocabulary is that of the dataset rotated by N places.
 
+    Args:
+        cfg: The configuration.
+        dataset_name: Registered name of the dataset.
+
+    Returns:
+        The loader, whose batches are lists of one dict.
+
     Raises:
         ConfigError: the dataset is not registered, or a rotation leaves its vocabulary as it is.
         DatasetError: the dataset cannot be used.

@@ -51,6 +51,9 @@ class RSDatasetMapper:
             is_train: Whether to read labels.
             samples: The dataset, from which mosaics take their other images.
 
+        Returns:
+            Argument -> value.
+
         Raises:
             ConfigError: a key of `INPUT` cannot be used; `INPUT.FORMAT` must be RGB.
         """
@@ -131,6 +134,12 @@ def training_mapper(cfg: CfgNode, samples: Sequence[DatasetDict]) -> RSDatasetMa
     Args:
         cfg: The configuration.
         samples: The dataset, from which mosaics take their other images.
+
+    Returns:
+        The mapper, with the augmentations of `INPUT.AUGMENTATION`.
+
+    Raises:
+        ConfigError: as `training_augmentations`.
     """
     mapper = RSDatasetMapper if chosen_chain(cfg).uses_masks else WeakDatasetMapper
     return mapper(cfg, is_train=True, samples=samples)

@@ -1,6 +1,5 @@
 """The published optimizers: a learning rate and a weight decay for every parameter, clipping, Lookahead."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -22,6 +21,10 @@ def parameter_groups(cfg: CfgNode, model: SegmentationModel) -> list[dict[str, A
 
     As published, norms and embedding tables have a weight decay of their own, and biases that of weights.
 
+    Args:
+        cfg: The configuration.
+        model: The plain model.
+
     Returns:
         Groups for an optimizer, each with `params`, `lr` and `weight_decay`.
 
@@ -30,27 +33,22 @@ def parameter_groups(cfg: CfgNode, model: SegmentationModel) -> list[dict[str, A
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     factors = tuple(method_of(cfg).learning_rate_factors(cfg))
-    for name, parameter, decay in _trainable(cfg, model):
-        factor = next((factor for prefix, factor in factors if name.startswith(prefix)), 1.0)
-        groups.setdefault((cfg.SOLVER.BASE_LR * factor, decay), []).append(parameter)
+    for path, module in model.named_modules():
+        decay = cfg.SOLVER.WEIGHT_DECAY
+        if isinstance(module, _NORMS):
+            decay = cfg.SOLVER.WEIGHT_DECAY_NORM
+        elif isinstance(module, nn.Embedding):
+            decay = cfg.SOLVER.WEIGHT_DECAY_EMBED
+        for name, parameter in module.named_parameters(path, recurse=False):
+            if parameter.requires_grad:
+                factor = next((factor for prefix, factor in factors if name.startswith(prefix)), 1.0)
+                groups.setdefault((cfg.SOLVER.BASE_LR * factor, decay), []).append(parameter)
     if not groups:
         raise ConfigError(
             f"no parameter of the model is trainable; change the options of MODEL.{method_of(cfg).section} "
             "that freeze its encoders"
         )
     return [{"params": params, "lr": lr, "weight_decay": decay} for (lr, decay), params in groups.items()]
-
-
-def _trainable(cfg: CfgNode, model: SegmentationModel) -> Iterator[tuple[str, nn.Parameter, float]]:
-    for prefix, module in model.named_modules():
-        decay = cfg.SOLVER.WEIGHT_DECAY
-        if isinstance(module, _NORMS):
-            decay = cfg.SOLVER.WEIGHT_DECAY_NORM
-        elif isinstance(module, nn.Embedding):
-            decay = cfg.SOLVER.WEIGHT_DECAY_EMBED
-        for name, parameter in module.named_parameters(prefix, recurse=False):
-            if parameter.requires_grad:
-                yield name, parameter, decay
 
 
 def build_optimizer(cfg: CfgNode, model: SegmentationModel) -> torch.optim.Optimizer:
@@ -61,6 +59,13 @@ def build_optimizer(cfg: CfgNode, model: SegmentationModel) -> torch.optim.Optim
     * `CLIP_GRADIENTS.CLIP_TYPE` "full_model" limits the L2 norm of all gradients together, just before every
       step; "value" and "norm" are Detectron2's, parameter by parameter.
     * `LOOKAHEAD_STEPS` above 0 adds Lookahead (Zhang et al., 2019), see `add_lookahead`.
+
+    Args:
+        cfg: The configuration.
+        model: The plain model.
+
+    Returns:
+        The optimizer, with its hooks.
 
     Raises:
         ConfigError: a key of `SOLVER` cannot be used, or no parameter is trainable.

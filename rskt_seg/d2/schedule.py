@@ -54,6 +54,9 @@ def epoch_cosine(max_iter: int, epochs: int, floor: float) -> Rate:
         max_iter: Number of iterations of the training.
         epochs: Number of steps; if there are fewer iterations than epochs, some are skipped.
         floor: Rate that follows the last epoch.
+
+    Returns:
+        Function of the base rate and the iteration, which returns the learning rate.
     """
 
     def rate(base: float, iteration: int) -> float:
@@ -69,6 +72,14 @@ def poly(max_iter: int, power: float, start: float) -> Rate:
     FCtL: power 0.9; the published code trains Inria in epochs 50 to 99 of 100, so from t = 0.5. WeCLIP:
     power 1, after a warm-up (`warmed_up`). 1 - t is computed from the iterations left, so that it is exactly
     0 at the end; fvcore's `PolynomialDecayParamScheduler` subtracts a rounded t.
+
+    Args:
+        max_iter: Number of iterations of the training.
+        power: Exponent, at least 0.
+        start: Value of t in iteration 0, from 0 to below 1.
+
+    Returns:
+        Function of the base rate and the iteration, which returns the learning rate.
     """
 
     def rate(base: float, iteration: int) -> float:
@@ -84,6 +95,14 @@ def warmed_up(rate: Rate, iterations: int, factor: float) -> Rate:
     In iteration t of the rise that is 1 - (1 - t / iterations) (1 - factor) of `rate(base, 0)`. `rate` itself
     runs from iteration 0 and takes over where it then is (published for WeCLIP: 50 iterations from 1e-6,
     and the power law 1 - t / 40000); Detectron2's own warm-ups rise to that value instead.
+
+    Args:
+        rate: The schedule after the rise.
+        iterations: Number of iterations of the rise, at least 1.
+        factor: Share of `rate(base, 0)` in iteration 0, from 0 to 1.
+
+    Returns:
+        Function of the base rate and the iteration, which returns the learning rate.
     """
 
     def warmed(base: float, iteration: int) -> float:
@@ -101,6 +120,13 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> _LRSch
     * "PolyLR" reads `POLY_POWER` and `POLY_START`, and begins with `WARMUP_ITERS` iterations of
       `warmed_up` from `WARMUP_FACTOR`.
     * All other names are Detectron2's.
+
+    Args:
+        cfg: The configuration.
+        optimizer: Its groups have the base rates.
+
+    Returns:
+        The schedule.
 
     Raises:
         ConfigError: the name is unknown, or a key of the schedule cannot be used.

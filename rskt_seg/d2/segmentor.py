@@ -92,7 +92,19 @@ class RSSegmentor(nn.Module):
     def predict(
         self, batched_inputs: Entries, score: Callable[[Entries, tuple[str, ...]], list[Tensor]]
     ) -> list[dict[str, Tensor]]:
-        """Return what `forward` returns in evaluation, with `score` in place of the head's `forward`."""
+        """Return what `forward` returns in evaluation, by another scoring than that of the head.
+
+        Args:
+            batched_inputs: As in `forward`.
+            score: Called as `score(entries, vocabulary)` for neighbouring inputs of one vocabulary, in place
+                of the head's `forward`.
+
+        Returns:
+            For each input `{"sem_seg": (T, height, width)}`, scores in 0..1.
+
+        Raises:
+            VocabularyError: an input has no vocabulary, and there is no default.
+        """
         maps: list[Tensor] = []
         for vocabulary, group in groupby(batched_inputs, key=self._vocabulary):
             maps += score(list(group), vocabulary)
@@ -113,6 +125,14 @@ class RSSegmentor(nn.Module):
 
         Loading is always strict and ignores `strict`: Detectron2 would merely warn of weights that stay
         random, and continue.
+
+        Args:
+            state_dict: Weights under any of these names.
+            strict: Ignored.
+            assign: Ignored: tensors are copied.
+
+        Returns:
+            No missing and no unexpected keys.
 
         Raises:
             CheckpointError: a tensor is missing, left over or of another shape; see `load_checkpoint`.

@@ -19,6 +19,9 @@ def model_spec(cfg: CfgNode, num_classes: int = 2) -> Any:
         cfg: The configuration.
         num_classes: Number of classes of a closed-set model.
 
+    Returns:
+        An instance of `Method.spec`.
+
     Raises:
         ConfigError: the model refuses a value.
     """

@@ -44,6 +44,9 @@ class TrainedSet(NamedTuple):
             entry: The entry.
             source: The checkpoint, for messages.
 
+        Returns:
+            The set.
+
         Raises:
             CheckpointError: the entry is malformed.
         """
@@ -83,6 +86,13 @@ def trained_sets(cfg: CfgNode, weights: str) -> tuple[TrainedSet, ...]:
     """Return the sets that the checkpoint `weights` states, or else those of `DATASETS.TRAIN`.
 
     A difference between the two is logged as a warning.
+
+    Args:
+        cfg: The configuration.
+        weights: Path of the checkpoint.
+
+    Returns:
+        The sets in the order in which they are stated.
 
     Raises:
         CheckpointError: the file cannot be read, or an entry is malformed.

@@ -4,7 +4,7 @@ import logging
 import os
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -38,7 +38,6 @@ from rskt_seg.d2.weights import left_out, load_left_out, load_weights
 from rskt_seg.errors import CheckpointError, RSKTSegError
 from rskt_seg.methods.load import check_stated, class_names_of
 from rskt_seg.metrics.report import score_table
-from rskt_seg.typing import SegmentationModel
 
 logger = logging.getLogger(__name__)
 
@@ -62,12 +61,12 @@ class Trainer(DefaultTrainer):
             step = partial(PartwiseTrainer, amp=amp)
         self._trainer = step(create_ddp_model(model), self.build_train_loader(cfg), optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        plain = plain_model(model)
+        stated: dict[str, object] = {OPTIONS: asdict(plain.spec)}
+        if (names := class_names_of(plain)) is not None:
+            stated[CLASS_NAMES] = names
         self.checkpointer = AtomicCheckpointer(
-            model,
-            cfg.OUTPUT_DIR,
-            stated=_stated(plain_model(model)),
-            prefix=PREFIX,
-            trainer=weakref.proxy(self),
+            model, cfg.OUTPUT_DIR, stated=stated, prefix=PREFIX, trainer=weakref.proxy(self)
         )
         self.start_iter, self.max_iter, self.cfg = 0, cfg.SOLVER.MAX_ITER, cfg
         self.register_hooks(self.build_hooks())
@@ -115,7 +114,16 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str, suffix: str = "") -> RSEvaluator:
-        """Return the evaluator of one dataset; its results go to `OUTPUT_DIR/inference`."""
+        """Return the evaluator of one dataset; its results go to `OUTPUT_DIR/inference`.
+
+        Args:
+            cfg: The configuration.
+            dataset_name: Registered name of the dataset.
+            suffix: Ending of the names of its results, such as "_TTA".
+
+        Returns:
+            The evaluator.
+        """
         folder = os.path.join(cfg.OUTPUT_DIR, "inference")
         return RSEvaluator(dataset_name, folder, suffix, cfg.TEST.PROTOCOL)
 
@@ -124,6 +132,11 @@ class Trainer(DefaultTrainer):
         cls, cfg: CfgNode, model: nn.Module, evaluators: list[RSEvaluator] | None = None
     ) -> NamedResults | Results:
         """Evaluate every dataset of `DATASETS.TEST`, each with its own vocabulary, and log the table.
+
+        Args:
+            cfg: The configuration.
+            model: The segmentor, which may be wrapped for distributed training.
+            evaluators: One for each dataset; None: those of `build_evaluator`.
 
         Returns:
             The results of each dataset by name or, as Detectron2 does it, those of the only one.
@@ -136,12 +149,29 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def test_with_tta(cls, cfg: CfgNode, model: nn.Module) -> NamedResults:
-        """Evaluate with test-time augmentation; all names of the results end in `_TTA`."""
+        """Evaluate with test-time augmentation; all names of the results end in `_TTA`.
+
+        Args:
+            cfg: The configuration.
+            model: As in `test`.
+
+        Returns:
+            Results of each dataset, by its name with the suffix.
+        """
         return cls._test_as(cfg, with_augmentation(cfg, model), "_TTA")
 
     @classmethod
     def test_pass(cls, cfg: CfgNode, model: nn.Module, each: EvaluationPass) -> NamedResults:
-        """Run a further pass; all names of the results end in its suffix."""
+        """Run a further pass; all names of the results end in its suffix.
+
+        Args:
+            cfg: The configuration.
+            model: As in `test`.
+            each: The pass: how it wraps the model, its suffix, and a note for the log.
+
+        Returns:
+            Results of each dataset, by its name with the suffix.
+        """
         if each.note:
             logger.info("%s", each.note)
         return cls._test_as(cfg, each.wrap(cfg, model), each.suffix)
@@ -218,7 +248,10 @@ class Trainer(DefaultTrainer):
         TrainerBase.load_state_dict(self, state_dict)
         try:
             self._trainer.load_state_dict(state_dict["_trainer"])
-            _check_options(self._trainer.optimizer, state_dict["_trainer"]["optimizer"])
+            # PyTorch loads groups that lack options of this optimizer, and fails at the first step.
+            for group in state_dict["_trainer"]["optimizer"]["param_groups"]:
+                if missing := self._trainer.optimizer.defaults.keys() - group.keys():
+                    raise KeyError(*sorted(missing))
         except (KeyError, RuntimeError, ValueError) as error:
             raise CheckpointError(
                 f"the checkpoint of this run has the state of another optimizer or precision ({error!r}); "
@@ -242,20 +275,6 @@ def _warn_of_epochs(cfg: CfgNode) -> None:
             cfg.SOLVER.IMS_PER_BATCH,
             iterations,
         )
-
-
-def _check_options(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Raise `KeyError` if a state lacks options; PyTorch would load it, and fail at the first step."""
-    for group in state["param_groups"]:
-        if missing := optimizer.defaults.keys() - group.keys():
-            raise KeyError(*sorted(missing))
-
-
-def _stated(model: SegmentationModel) -> dict[str, object]:
-    """Return what a checkpoint states about a plain model."""
-    stated: dict[str, object] = {OPTIONS: asdict(model.spec)}
-    names = class_names_of(model)
-    return stated if names is None else {**stated, CLASS_NAMES: names}
 
 
 def _log_table(evaluators: Sequence[RSEvaluator]) -> None:

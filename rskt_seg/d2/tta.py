@@ -30,7 +30,15 @@ class SegmentorTTA(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, segmentor: RSSegmentor) -> dict[str, Any]:
-        """Return the arguments of the constructor."""
+        """Return the arguments of the constructor.
+
+        Args:
+            cfg: The configuration.
+            segmentor: The segmentor, not wrapped.
+
+        Returns:
+            Argument -> value; the views are those of `TEST.AUG`.
+        """
         return {"segmentor": segmentor, "views": DatasetMapperTTA(cfg)}
 
     def forward(self, batched_inputs: Entries) -> list[dict[str, Tensor]]:
@@ -65,6 +73,14 @@ class SegmentorViews(nn.Module):
 
 
 def with_augmentation(cfg: CfgNode, segmentor: nn.Module) -> nn.Module:
-    """Return a segmentor with test-time augmentation; it may be wrapped for distributed training."""
+    """Wrap a segmentor for test-time augmentation.
+
+    Args:
+        cfg: The configuration.
+        segmentor: An `RSSegmentor`, which may be wrapped for distributed training.
+
+    Returns:
+        A `SegmentorViews` for closed-set methods, otherwise a `SegmentorTTA`.
+    """
     plain = unwrapped(segmentor)
     return SegmentorViews(plain) if method_of(cfg).method.is_closed else SegmentorTTA(cfg, plain)

@@ -91,7 +91,11 @@ def _check_encoder(
 
 
 def check_trained(cfg: CfgNode) -> None:
-    """Raise `WeightsNotFoundError` unless `MODEL.WEIGHTS` names a whole checkpoint."""
+    """Check that `MODEL.WEIGHTS` names a whole checkpoint.
+
+    Raises:
+        WeightsNotFoundError: it is empty or names no file.
+    """
     if not cfg.MODEL.WEIGHTS:
         raise WeightsNotFoundError(
             "MODEL.WEIGHTS is empty: give the trained checkpoint, for example "

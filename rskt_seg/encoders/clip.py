@@ -112,7 +112,15 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(width)
 
     def forward(self, x: Tensor, causal: bool = False) -> Tensor:
-        """Attend and transform, (B, L, C) -> (B, L, C); `causal` hides later tokens."""
+        """Attend and transform.
+
+        Args:
+            x: Tokens (B, L, C).
+            causal: Whether tokens see earlier tokens and themselves only.
+
+        Returns:
+            (B, L, C).
+        """
         x = x + self.attn(self.ln_1(x), causal=causal)
         return x + self.mlp(self.ln_2(x))
 

@@ -11,7 +11,13 @@ from rskt_seg.encoders.features import EncoderFeatures
 
 @dataclass(frozen=True)
 class ConvNeXtPreset:
-    """Widths and depths of the four stages; `layer_scale` is the initial scale of every residual branch."""
+    """Sizes of a ConvNeXt.
+
+    Attributes:
+        widths: Channels of the four stages.
+        depths: Blocks of the four stages.
+        layer_scale: Initial scale of every residual branch.
+    """
 
     widths: tuple[int, int, int, int]
     depths: tuple[int, int, int, int]

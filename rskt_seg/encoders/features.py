@@ -11,7 +11,8 @@ from rskt_seg.errors import ConfigError
 class TappedFeatures:
     """Outputs of some blocks or stages of an encoder.
 
-    `taps`: index -> (B, W, H, W) output of that block, class token dropped.
+    Attributes:
+        taps: Index -> (B, W, H, W) output of that block, class token dropped.
     """
 
     taps: dict[int, Tensor]
@@ -21,7 +22,9 @@ class TappedFeatures:
 class EncoderFeatures(TappedFeatures):
     """Outputs of some blocks or stages, and the encoder's last map.
 
-    `final` (B, C, H, W): the encoder's dense output, not normalised.
+    Attributes:
+        taps: As in `TappedFeatures`.
+        final: (B, C, H, W), the encoder's dense output, not normalised.
     """
 
     final: Tensor
@@ -31,11 +34,13 @@ class EncoderFeatures(TappedFeatures):
 class TracedFeatures(EncoderFeatures):
     """Outputs of a CLIP image tower together with the attention on the way there.
 
-    `final` (B, E, H, W): the patch tokens after the final norm and the projection, not normalised.
-    `attention`: block index -> (B, L, L) float32 with L = H * W in row-major order, the softmax weights of
-    each patch (row) on each patch (column), averaged over the heads. The row and the column of the class
-    token are cut off and nothing is rescaled, so a row sums to the share that its patch gives to patches,
-    less than 1.
+    Attributes:
+        taps: As in `TappedFeatures`.
+        final: (B, E, H, W), the patch tokens after the final norm and the projection, not normalised.
+        attention: Block index -> (B, L, L) float32 with L = H * W in row-major order, the softmax weights of
+            each patch (row) on each patch (column), averaged over the heads. The row and the column of the
+            class token are cut off and nothing is rescaled, so a row sums to the share that its patch gives
+            to patches, less than 1.
     """
 
     attention: dict[int, Tensor]
@@ -55,7 +60,7 @@ def token_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def check_sides(images: Tensor, patch_size: int) -> None:
-    """Raise unless the sides of images are multiples of the patch: the encoder would cut the rest off unseen.
+    """Check that the sides of images are multiples of the patch; the encoder would drop the rest silently.
 
     Args:
         images: (B, 3, H, W).

@@ -19,10 +19,15 @@ _EPS = 1e-6  # of the norms in the blocks and after a stage; the others have PyT
 
 @dataclass(frozen=True)
 class MitPreset:
-    """Four stages: channels, blocks, attention heads, stride of the keys and values.
+    """Sizes of a MiT, four stages each.
 
-    `drop_path`: probability that training skips a branch of the last block, growing from 0 linearly.
-    `decoder_width`: channels of SegFormer's decoder for this encoder.
+    Attributes:
+        widths: Channels of each stage.
+        depths: Blocks of each stage.
+        heads: Attention heads of each stage.
+        reductions: Stride of the keys and values of each stage.
+        drop_path: Probability that training skips a branch of the last block, growing from 0 linearly.
+        decoder_width: Channels of SegFormer's decoder for this encoder.
     """
 
     widths: tuple[int, int, int, int]
@@ -52,7 +57,15 @@ class ReducedAttention(nn.Module):
         self.norm = nn.LayerNorm(width) if reduction > 1 else None
 
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Attend from every token to the coarse grid, (B, H * W, C) -> (B, H * W, C)."""
+        """Attend from every token to the coarse grid.
+
+        Args:
+            x: Tokens (B, H * W, C) in row-major order.
+            grid: (H, W).
+
+        Returns:
+            (B, H * W, C).
+        """
         source = x
         if self.reduce is not None and self.norm is not None:
             reduced = self.reduce(x.transpose(1, 2).unflatten(2, grid))
@@ -70,7 +83,15 @@ class MixFFN(nn.Module):
         self.fc2 = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Transform every token with its neighbours, (B, H * W, C) -> (B, H * W, C)."""
+        """Transform every token with its neighbours.
+
+        Args:
+            x: Tokens (B, H * W, C) in row-major order.
+            grid: (H, W).
+
+        Returns:
+            (B, H * W, C).
+        """
         x = self.fc1(x).transpose(1, 2).unflatten(2, grid)
         return self.fc2(F.gelu(self.dwconv(x).flatten(2).transpose(1, 2)))
 
@@ -87,7 +108,15 @@ class MixBlock(nn.Module):
         self.mlp = MixFFN(width)
 
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Attend and transform, (B, H * W, C) -> (B, H * W, C)."""
+        """Attend and transform.
+
+        Args:
+            x: Tokens (B, H * W, C) in row-major order.
+            grid: (H, W).
+
+        Returns:
+            (B, H * W, C).
+        """
         x = x + self._drop(self.attn(self.norm1(x), grid))
         return x + self._drop(self.mlp(self.norm2(x), grid))
 

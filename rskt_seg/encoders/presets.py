@@ -23,7 +23,15 @@ DINO_PIXEL_STD = IMAGENET_PIXEL_STD
 
 @dataclass(frozen=True)
 class VisionPreset:
-    """A CLIP vision transformer. `image_size` (px) is the side its position table was trained at."""
+    """Sizes of a CLIP vision transformer.
+
+    Attributes:
+        image_size: Side (px) that its position table was trained at.
+        patch_size: Side (px) of a patch.
+        width: Channels of the tokens.
+        layers: Number of transformer blocks.
+        heads: Attention heads of a block.
+    """
 
     image_size: int
     patch_size: int
@@ -34,7 +42,15 @@ class VisionPreset:
 
 @dataclass(frozen=True)
 class TextPreset:
-    """A CLIP text transformer. `words` names a word list that limits the token table (tiny only)."""
+    """Sizes of a CLIP text transformer.
+
+    Attributes:
+        width: Channels of the tokens.
+        layers: Number of transformer blocks.
+        heads: Attention heads of a block.
+        context_length: Greatest number of tokens of a text.
+        words: File of a word list that limits the token table (tiny only).
+    """
 
     width: int
     layers: int
@@ -45,7 +61,13 @@ class TextPreset:
 
 @dataclass(frozen=True)
 class ClipPreset:
-    """An image and a text tower with a common embedding of `embed_dim` channels."""
+    """Sizes of a CLIP: an image and a text tower with a common embedding.
+
+    Attributes:
+        embed_dim: Channels of the embedding.
+        vision: The image tower.
+        text: The text tower.
+    """
 
     embed_dim: int
     vision: VisionPreset
@@ -54,7 +76,15 @@ class ClipPreset:
 
 @dataclass(frozen=True)
 class DinoPreset:
-    """A DINO (v1) vision transformer; `native_grid` is the side of its position table in tokens."""
+    """Sizes of a DINO (v1) vision transformer.
+
+    Attributes:
+        native_grid: Side of its position table in tokens.
+        patch_size: Side (px) of a patch.
+        width: Channels of the tokens.
+        layers: Number of transformer blocks.
+        heads: Attention heads of a block.
+    """
 
     native_grid: int
     patch_size: int
@@ -65,7 +95,15 @@ class DinoPreset:
 
 @dataclass(frozen=True)
 class DinoV2Preset:
-    """A DINOv2 vision transformer without register tokens; `native_grid` as in `DinoPreset`."""
+    """Sizes of a DINOv2 vision transformer without register tokens.
+
+    Attributes:
+        native_grid: Side of its position table in tokens.
+        patch_size: Side (px) of a patch.
+        width: Channels of the tokens.
+        layers: Number of transformer blocks.
+        heads: Attention heads of a block.
+    """
 
     native_grid: int
     patch_size: int
@@ -76,9 +114,20 @@ class DinoV2Preset:
 
 @dataclass(frozen=True)
 class EncoderSet:
-    """The three encoders of an RSKT-Seg model, the sides (px) of their square inputs, and the tapped blocks.
+    """The three encoders of an RSKT-Seg model.
 
     The sides give grids that fit together: CLIP and RemoteCLIP the same G x G, DINO 2G x 2G.
+
+    Attributes:
+        clip: CLIP.
+        clip_side: Side (px) of CLIP's square input.
+        clip_taps: Blocks of CLIP that guide the upsampler.
+        remote: Image tower of RemoteCLIP.
+        remote_side: Side (px) of RemoteCLIP's square input.
+        remote_taps: Blocks of RemoteCLIP that guide the upsampler.
+        dino: DINO.
+        dino_side: Side (px) of DINO's square input.
+        dino_taps: Blocks of DINO: two guide the upsampler, and the last gives the cost volume.
     """
 
     clip: ClipPreset

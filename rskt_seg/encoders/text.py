@@ -19,8 +19,7 @@ from rskt_seg.vocabulary import check_names
 _START, _END = 49406, 49407
 _FULL_VOCABULARY = 49408
 _CACHED_VOCABULARIES = 16
-_Precision = tuple[str, bool, torch.dtype | None]
-_Key = tuple[tuple[str, ...], _Precision, tuple[tuple[int, int], ...]]
+_Key = tuple[tuple[str, ...], tuple[str, bool, torch.dtype | None], tuple[tuple[int, int], ...]]
 _TEMPLATE_SETS = {
     "imagenet": "OPENAI_IMAGENET_TEMPLATES",
     "imagenet_select": "SIMPLE_IMAGENET_TEMPLATES",
@@ -153,7 +152,15 @@ def first_names(vocabulary: Sequence[str]) -> tuple[str, ...]:
 
 
 def prompts(names: Sequence[str], templates: Sequence[str]) -> list[str]:
-    """Return T * P prompts, every name in every template, grouped by class."""
+    """Return every name in every template.
+
+    Args:
+        names: T class names.
+        templates: P templates with one `{}` each.
+
+    Returns:
+        T * P prompts, grouped by class.
+    """
     return [template.replace("{}", name) for name in names for template in templates]
 
 
@@ -188,8 +195,11 @@ class TextBank:
         learning = torch.is_grad_enabled() and any(p.requires_grad for p in parameters)
         if learning or any(p.is_inference() for p in parameters):
             return self._encode(clip, names)
-        versions = tuple((p.data_ptr(), p._version) for p in parameters)
-        key = (names, _precision(parameters[0].device.type), versions)
+        device = parameters[0].device.type
+        autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        # Whatever decides which tensor an encoding gives.
+        context = (device, torch.is_inference_mode_enabled(), autocast)
+        key = (names, context, tuple((p.data_ptr(), p._version) for p in parameters))
         if key not in self._entries:
             while len(self._entries) >= _CACHED_VOCABULARIES:
                 self._entries.pop(next(iter(self._entries)))
@@ -204,9 +214,3 @@ class TextBank:
         tokens = self.tokenizer(prompts(names, self.templates)).to(clip.text_projection.device)
         embeddings = F.normalize(clip.encode_text(tokens), dim=-1)  # (T * P, E)
         return embeddings.unflatten(0, (len(names), len(self.templates)))
-
-
-def _precision(device: str) -> _Precision:
-    """Return what else decides which tensor an encoding gives: device, inference mode, autocast dtype."""
-    autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-    return device, torch.is_inference_mode_enabled(), autocast

@@ -16,7 +16,12 @@ _CONVOLUTIONS = (2, 2, 3, 3, 3)
 
 @dataclass(frozen=True)
 class VggPreset:
-    """Channels of the five blocks, and of the two layers that FCN-8s makes of VGG's classifier."""
+    """Sizes of a VGG with the 13 convolutions of VGG16.
+
+    Attributes:
+        widths: Channels of the five blocks.
+        head_width: Channels of the two layers that FCN-8s makes of VGG's classifier.
+    """
 
     widths: tuple[int, int, int, int, int] = (64, 128, 256, 512, 512)
     head_width: int = 4096

@@ -44,7 +44,14 @@ def sum_bands(tiles: Iterable[tuple[Window, Tensor]], width: int) -> Iterator[tu
 
 
 def blend_bands(tiles: Iterable[tuple[Window, Tensor]], width: int) -> Iterator[tuple[int, Tensor]]:
-    """Yield the mean of the tiles over each pixel in bands of finished rows: see `sum_bands`.
+    """Average the tiles over each pixel, in bands of finished rows: see `sum_bands`.
+
+    Args:
+        tiles: Pairs (window, scores (T, height, width) of it), row by row.
+        width: Width (px) of the image.
+
+    Yields:
+        Pairs (first row, mean scores (T, rows, width)).
 
     Raises:
         ValueError: As `sum_bands`, and if pixels stay uncovered.
@@ -59,5 +66,16 @@ def blend_bands(tiles: Iterable[tuple[Window, Tensor]], width: int) -> Iterator[
 
 
 def blend(tiles: Iterable[tuple[Window, Tensor]], width: int) -> Tensor:
-    """Return all bands of `blend_bands` as one map (T, H, width)."""
+    """Average the tiles over each pixel.
+
+    Args:
+        tiles: Pairs (window, scores (T, height, width) of it), row by row.
+        width: Width (px) of the image.
+
+    Returns:
+        All bands of `blend_bands` as one map (T, H, width).
+
+    Raises:
+        ValueError: As `blend_bands`.
+    """
     return torch.cat([band for _, band in blend_bands(tiles, width)], dim=1)

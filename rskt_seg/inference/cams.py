@@ -82,8 +82,13 @@ class CamModules(Protocol):
 class CamModel(Protocol):
     """A weakly supervised model that can show its CAMs.
 
-    `channel_ids` has the class id of each of the 1 + T maps, 255 for a background that is no class;
-    `stages(images (B, 3, H, W), present (B, T) bool)` returns the stages.
+    Attributes:
+        device: Device of its parameters.
+        stride: Side (px) of a cell of the CAMs.
+        class_names: The K classes, in the order of their ids.
+        foreground: The T classes that are not the background.
+        channel_ids: Class id of each of the 1 + T maps, 255 for a background that is no class.
+        spec: Which modules the model has.
     """
 
     @property
@@ -99,7 +104,16 @@ class CamModel(Protocol):
     @property
     def spec(self) -> CamModules: ...
 
-    def stages(self, images: Tensor, present: Tensor, /) -> CamStages: ...
+    def stages(self, images: Tensor, present: Tensor, /) -> CamStages:
+        """Return CAMs and pseudo labels of images.
+
+        Args:
+            images: (B, 3, H, W) float32 RGB in 0..255.
+            present: (B, T) bool, the image-level labels.
+
+        Returns:
+            The stages of the CAMs, and the labels (B, H, W).
+        """
 
 
 def tile_cams(
@@ -127,6 +141,9 @@ def tile_cams(
             `truth` those that the prediction of the tile has.
         at: Pixel (row, column), None for the centre of the image. The tile around it is shifted inside.
         truth: (H, W) class ids of the image; ids that are no class are not labelled.
+
+    Returns:
+        The maps of the tile, as arrays on the CPU; labels of pixels that are nodata are masked.
 
     Raises:
         ConfigError: If the pixel lies outside of the image.
@@ -182,6 +199,9 @@ def tile_around(size: tuple[int, int], at: tuple[int, int] | None, tile: int) ->
         at: Pixel (row, column), None for the centre.
         tile: Largest side (px).
 
+    Returns:
+        The window, smaller than `tile` only where the image is.
+
     Raises:
         ConfigError: If the pixel lies outside of the image.
     """
@@ -193,7 +213,14 @@ def tile_around(size: tuple[int, int], at: tuple[int, int] | None, tile: int) ->
 
 
 def foreground_named(foreground: Sequence[str], names: Sequence[str]) -> np.ndarray:
-    """Return (T,) bool: which foreground classes are among `names`, ignoring case and surrounding blanks.
+    """Return which foreground classes are named, ignoring case and surrounding blanks.
+
+    Args:
+        foreground: T names of the foreground classes.
+        names: Names to find among them; may be empty.
+
+    Returns:
+        (T,) bool.
 
     Raises:
         VocabularyError: For an empty name, or one that is no foreground class.

@@ -21,8 +21,10 @@ PATCH_OVERLAP = 50
 class ContextMaps(Protocol):
     """What the contexts did in a batch of patches; mappings are by name of a context.
 
-    `attention` (B, h * w, h * w): from cells of the patch to cells of the context. `weights` (B, C, h, w):
-    share of each context in the fusion. `enhancement` (B, C, h, w): the map E of equation 6.
+    Attributes:
+        attention: (B, h * w, h * w), from cells of the patch to cells of the context.
+        weights: (B, C, h, w), share of each context in the fusion.
+        enhancement: (B, C, h, w), the map E of equation 6; None without ALE.
     """
 
     @property
@@ -45,11 +47,15 @@ class PatchOutput(Protocol):
 class PatchModel(Protocol):
     """A model of patches with contexts, or of whole images.
 
-    `working_side`: px that everything is resized to. `patch_side`: px of a patch in the image.
-    `context_factors`: name of each context -> its side in patch sides, 0 for the whole image. `sees_whole`:
-    whether the model is meant for whole images. `encode_context` returns what a call takes in place of the
-    context's images. A call's `contexts` are images or what `encode_context` returned, its `windows` (B, 4)
-    say where the contexts lie (see `relative_window`).
+    A call's `contexts` are images or what `encode_context` returned, its `windows` (B, 4) say where the
+    contexts lie (see `relative_window`).
+
+    Attributes:
+        device: Device of its parameters.
+        working_side: Side (px) that everything is resized to.
+        patch_side: Side (px) of a patch in the image.
+        context_factors: Name of each context -> its side in patch sides, 0 for the whole image.
+        sees_whole: Whether the model is meant for whole images.
     """
 
     @property
@@ -63,7 +69,16 @@ class PatchModel(Protocol):
     @property
     def sees_whole(self) -> bool: ...
 
-    def encode_context(self, name: str, images: Tensor, /) -> object: ...
+    def encode_context(self, name: str, images: Tensor, /) -> object:
+        """Encode images of a context once for many calls.
+
+        Args:
+            name: Name of the context.
+            images: (B or 1, 3, H, W) RGB in 0..255.
+
+        Returns:
+            What a call takes in place of the context's images.
+        """
 
     def __call__(
         self,
@@ -86,6 +101,9 @@ def patch_starts(length: int, side: int, overlap: int = PATCH_OVERLAP) -> tuple[
         side: Side (px) of a patch.
         overlap: Least overlap (px) of neighbouring patches.
 
+    Returns:
+        First pixels in ascending order.
+
     Raises:
         ConfigError: Unless length >= 1 and 0 <= overlap < side.
     """
@@ -104,7 +122,20 @@ def patch_starts(length: int, side: int, overlap: int = PATCH_OVERLAP) -> tuple[
 
 
 def patch_counts(height: int, width: int, side: int, overlap: int = PATCH_OVERLAP) -> Tensor:
-    """Count the patches of `patch_grid` over each pixel: (H, W) float32, at least 1."""
+    """Count the patches of `patch_grid` over each pixel.
+
+    Args:
+        height: Height (px) of the image.
+        width: Width (px) of the image.
+        side: Side (px) of a patch.
+        overlap: Least overlap (px) of neighbouring patches.
+
+    Returns:
+        (height, width) float32, at least 1.
+
+    Raises:
+        ConfigError: As `patch_starts`.
+    """
     rows, columns = (torch.zeros(max(length, side)) for length in (height, width))
     for counts in (rows, columns):
         for start in patch_starts(len(counts), side, overlap):
@@ -116,6 +147,18 @@ def patch_grid(height: int, width: int, side: int, overlap: int = PATCH_OVERLAP)
     """Return square patches that cover an image of height x width, row by row; see `patch_starts`.
 
     If the image is smaller than a patch, the patch reaches beyond it.
+
+    Args:
+        height: Height (px) of the image.
+        width: Width (px) of the image.
+        side: Side (px) of a patch.
+        overlap: Least overlap (px) of neighbouring patches.
+
+    Returns:
+        Windows in row-major order.
+
+    Raises:
+        ConfigError: As `patch_starts`.
     """
     tops, lefts = (patch_starts(length, side, overlap) for length in (height, width))
     return tuple(Window(top, left, side, side) for top in tops for left in lefts)
@@ -125,20 +168,43 @@ def context_window(patch: Window, factor: float) -> Window:
     """Return the square of `factor` patch sides around a patch; it may leave the image.
 
     Sides and margins are rounded down, as published.
+
+    Args:
+        patch: Window (px) of the patch, a square.
+        factor: Side of the context in patch sides, above 0.
+
+    Returns:
+        Window (px) of the context.
     """
     margin, side = int(patch.height / 2 * (factor - 1)), int(patch.height * factor)
     return Window(patch.top - margin, patch.left - margin, side, side)
 
 
 def relative_window(window: Window, patch: Window) -> tuple[float, float, float, float]:
-    """Return (top, left, height, width) of a window in patch sides, from the patch's upper left corner."""
+    """Return the position of a window in patch sides.
+
+    Args:
+        window: A window (px) of the image.
+        patch: Window (px) of the patch, a square.
+
+    Returns:
+        (top, left, height, width), measured from the patch's upper left corner.
+    """
     side = patch.height
     top, left = (window.top - patch.top) / side, (window.left - patch.left) / side
     return top, left, window.height / side, window.width / side
 
 
 def crop_window(image: np.ndarray, window: Window) -> np.ndarray:
-    """Return the pixels (height, width, 3) of a window, black outside of the image."""
+    """Return the pixels of a window, black outside of the image.
+
+    Args:
+        image: (H, W, 3) or (H, W).
+        window: Window (px), which may leave the image.
+
+    Returns:
+        (height, width, 3) or (height, width) of the window, a copy of the dtype of the image.
+    """
     pixels = np.zeros((window.height, window.width, *image.shape[2:]), image.dtype)
     top, left = max(window.top, 0), max(window.left, 0)
     inside = image[top : max(window.bottom, 0), left : max(window.right, 0)]
@@ -148,13 +214,29 @@ def crop_window(image: np.ndarray, window: Window) -> np.ndarray:
 
 
 def pad_image(image: np.ndarray, side: int) -> np.ndarray:
-    """Pad an image with black at the bottom and right to at least `side` px a side."""
+    """Pad an image with black at the bottom and right.
+
+    Args:
+        image: (H, W, 3).
+        side: Least height and width (px) of the result.
+
+    Returns:
+        The padded image; `image` itself if it is large enough.
+    """
     height, width = (max(length, side) for length in image.shape[:2])
     return image if image.shape[:2] == (height, width) else crop_window(image, Window(0, 0, height, width))
 
 
 def resize_square(image: np.ndarray, side: int) -> np.ndarray:
-    """Resize an image to a square of `side` px: Pillow's bilinear filter, antialiased where it shrinks."""
+    """Resize an image to a square with Pillow's bilinear filter, antialiased where it shrinks.
+
+    Args:
+        image: (H, W, 3) uint8.
+        side: Side (px) of the result.
+
+    Returns:
+        (side, side, 3) uint8.
+    """
     return resize_image(image, (side, side))
 
 
@@ -180,7 +262,15 @@ class ContextReader:
                 self._encoded[name] = model.encode_context(name, image_tensor(pixels, model.device)[None])
 
     def window(self, name: str, patch: Window) -> Window:
-        """Return the window in the image of context `name` of a patch."""
+        """Return the window of a context of a patch.
+
+        Args:
+            name: Name of the context.
+            patch: Window (px) of the patch.
+
+        Returns:
+            Window (px) in the image; for a context of the whole image, all of it.
+        """
         factor = self.model.context_factors[name]
         return context_window(patch, factor) if factor else self.extent
 
@@ -189,7 +279,15 @@ class ContextReader:
         return resize_square(crop_window(self.image, window), self.model.working_side)
 
     def predict(self, patches: Sequence[Window], *, return_maps: bool = False) -> PatchOutput:
-        """Call the model with several patches; with `return_maps` the output has `maps`."""
+        """Call the model with several patches and their contexts.
+
+        Args:
+            patches: Windows (px) of B patches.
+            return_maps: Whether the output has `maps`.
+
+        Returns:
+            The output of the model for the B patches.
+        """
         contexts, windows = {}, {}
         for name in self.model.context_factors:
             areas = [self.window(name, patch) for patch in patches]

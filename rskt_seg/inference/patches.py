@@ -110,7 +110,18 @@ def score_map(
     overlap: int = PATCH_OVERLAP,
     batch_size: int = 4,
 ) -> Tensor:
-    """Return all bands of `score_bands` as one map (T, H, W) float32, 4 * T * H * W bytes."""
+    """Return the summed logits of all patches, the bands of `score_bands`, as one map.
+
+    Args:
+        model: The model.
+        image: (H, W, 3) uint8 RGB.
+        whole: As in `patch_logits`.
+        overlap: Least overlap (px) of neighbouring patches.
+        batch_size: Patches that go through the model at a time.
+
+    Returns:
+        (T, H, W) float32 on the CPU: 4 * T * H * W bytes.
+    """
     height, width = image.shape[:2]
     total = torch.empty(0)
     for top, band in score_bands(model, image, whole=whole, overlap=overlap, batch_size=batch_size):
@@ -124,6 +135,12 @@ def segment_patches(
     model: PatchModel, image: np.ndarray, *, overlap: int = PATCH_OVERLAP, batch_size: int = 4
 ) -> np.ndarray:
     """Return the best class of every pixel by the summed logits, in the memory of `score_bands`.
+
+    Args:
+        model: The model.
+        image: (H, W, 3) uint8 RGB.
+        overlap: Least overlap (px) of neighbouring patches.
+        batch_size: Patches that go through the model at a time.
 
     Returns:
         Class ids (H, W), uint8 for up to 255 classes, else uint16; of equal sums the first class wins.

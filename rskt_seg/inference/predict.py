@@ -80,7 +80,13 @@ def predict_cost_maps(
 ) -> dict[str, np.ndarray]:
     """Return the cost maps of a whole image, of models that take `return_cost_maps=True`.
 
-    Arguments as in `predict_scores`.
+    Args:
+        model: The model.
+        image: (H, W, 3) uint8 RGB.
+        vocabulary: T class names.
+        short_side: As in `predict_scores`.
+        max_side: As in `predict_scores`.
+        padding: As in `predict_scores`.
 
     Returns:
         Name -> (T, h, w) float32.
@@ -103,7 +109,15 @@ def predict_sliding_scores(
 ) -> Tensor:
     """Resize an image as `predict_scores` does, and return its `sliding_scores`.
 
-    Arguments as in `predict_scores` and `sliding_scores`.
+    Args:
+        model: The model.
+        image: (H, W, 3) uint8 RGB.
+        vocabulary: T class names.
+        tile: As in `sliding_scores`.
+        square: As in `sliding_scores`.
+        short_side: As in `predict_scores`.
+        max_side: As in `predict_scores`.
+        padding: As in `predict_scores`.
 
     Returns:
         Scores (T, square, square) in 0..1.

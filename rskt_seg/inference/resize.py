@@ -18,6 +18,15 @@ def short_side_shape(height: int, width: int, short_side: int, max_side: int) ->
 
     Rounds as Detectron2's ResizeShortestEdge does, so that segmenting a file and evaluating it see the same
     pixels. No side becomes shorter than 1 px.
+
+    Args:
+        height: Height (px) of the image.
+        width: Width (px) of the image.
+        short_side: Length (px) of the shorter side of the result.
+        max_side: Upper limit (px) of the longer side.
+
+    Returns:
+        (h, w) in pixels, both at least 1.
     """
     scale = short_side / min(height, width)
     new_height, new_width = (
@@ -31,7 +40,15 @@ def short_side_shape(height: int, width: int, short_side: int, max_side: int) ->
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize an image (H, W, 3) uint8 to `size` (h, w): bilinear, antialiased where it shrinks."""
+    """Resize an image bilinearly, antialiased where it shrinks.
+
+    Args:
+        image: (H, W, 3) uint8.
+        size: (h, w) of the result.
+
+    Returns:
+        (h, w, 3) uint8; `image` itself if it has that size.
+    """
     if image.shape[:2] == size:
         return image
     height, width = size
@@ -39,7 +56,15 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def image_tensor(image: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
-    """Convert an image (H, W, 3) uint8 to a tensor (3, H, W) float32 in 0..255."""
+    """Convert an image to a tensor.
+
+    Args:
+        image: (H, W, 3) uint8, with strides of any sign.
+        device: Device of the tensor.
+
+    Returns:
+        (3, H, W) float32 in 0..255.
+    """
     image = np.ascontiguousarray(
         image
     )  # torch accepts no negative strides, such as those of BGR flipped to RGB
@@ -79,7 +104,15 @@ def upsample_bands(
 
 
 def upsample(scores: Tensor, size: tuple[int, int]) -> np.ndarray:
-    """Return all bands of `upsample_bands` as one array (T, H, W) float32, 4 * T * H * W bytes."""
+    """Upsample scores to the size of an image: all bands of `upsample_bands` as one array.
+
+    Args:
+        scores: As in `upsample_bands`.
+        size: (H, W) of the image.
+
+    Returns:
+        (T, H, W) float32: 4 * T * H * W bytes.
+    """
     whole = np.empty((scores.shape[0], *size), np.float32)
     for start, band in upsample_bands(scores, size):
         whole[:, start : start + band.shape[1]] = band.numpy()

@@ -48,6 +48,13 @@ class Pass(NamedTuple):
 def passes(scales: Sequence[float] = SCALES, flip: bool = True) -> tuple[Pass, ...]:
     """Return a pass for every scale, and with `flip` a flipped one too.
 
+    Args:
+        scales: Factors of the image size.
+        flip: Whether to add a mirrored pass for every scale.
+
+    Returns:
+        The passes, grouped by scale; the mirrored one comes second.
+
     Raises:
         ConfigError: Unless scales are one or more positive numbers.
     """
@@ -58,9 +65,15 @@ def passes(scales: Sequence[float] = SCALES, flip: bool = True) -> tuple[Pass, .
 
 
 def pass_size(size: Sequence[int], scale: float, stride: int) -> tuple[int, int]:
-    """Return the size (px) of an image of `size` (H, W) at a scale, rounded to whole cells, at least one.
+    """Return the size of an image at a scale, rounded to whole cells, at least one.
 
-    At scale 1 the size stays as it is.
+    Args:
+        size: (H, W) of the image, in pixels.
+        scale: Factor of the size. At scale 1 the size stays as it is.
+        stride: Side (px) of a cell.
+
+    Returns:
+        (h, w) in pixels.
     """
     height, width = size if scale == 1 else (max(1, round(scale * side / stride)) * stride for side in size)
     return height, width
@@ -92,7 +105,22 @@ def mean_logits(
 def mean_maps(
     predict: Predict, images: Tensor, *, stride: int, scales: Sequence[float] = SCALES, flip: bool = True
 ) -> Tensor:
-    """Average maps such as CAMs over all passes, as `mean_logits`, but at every pixel: (B, K, H, W)."""
+    """Average maps such as CAMs over all passes, as `mean_logits`, but at every pixel.
+
+    Args:
+        predict: As in `mean_logits`.
+        images: As in `mean_logits`, (B, 3, H, W).
+        stride: As in `mean_logits`.
+        scales: As in `mean_logits`.
+        flip: As in `mean_logits`.
+
+    Returns:
+        Maps (B, K, H, W) float32.
+
+    Raises:
+        ConfigError: As `mean_logits`.
+        ValueError: As `mean_logits`.
+    """
     rows, columns = (_centres(side) for side in images.shape[2:])
     return _mean_at(rows, columns, predict, images, stride, passes(scales, flip))
 

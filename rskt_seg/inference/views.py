@@ -45,7 +45,15 @@ class View:
         return _resize(images, (height, width))
 
     def undo(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return maps (B, K, h, w) of the view as those of the image of `size` (H, W), at that size."""
+        """Return maps of the view as those of the image.
+
+        Args:
+            maps: (B, K, h, w), of the transformed image.
+            size: (H, W) of the image.
+
+        Returns:
+            (B, K, H, W): turned and mirrored back, and resized bicubically if the size differs.
+        """
         height, width = size
         rotated = (height, width) if self.turns % 2 == 0 else (width, height)
         return _flip(_rotate(_resize(maps, rotated), -self.turns), self.hflip, self.vflip)
@@ -73,7 +81,17 @@ def product_views(
     turns: Sequence[int] = (0,),
     scales: Sequence[float] = (1.0,),
 ) -> tuple[View, ...]:
-    """Return the views of every combination of the given values."""
+    """Return the views of every combination of the given values.
+
+    Args:
+        hflips: Whether the image is mirrored left-right.
+        vflips: Whether it is mirrored up-down.
+        turns: Numbers of turns by 90 degrees.
+        scales: Factors of its size.
+
+    Returns:
+        The views; scales vary fastest.
+    """
     return tuple(View(*values) for values in product(hflips, vflips, turns, scales))
 
 
@@ -121,6 +139,10 @@ def average_views(
 
 
 def check_views(views: Sequence[View]) -> None:
-    """Raise `ConfigError` if there are no views."""
+    """Check that there are views to average.
+
+    Raises:
+        ConfigError: There are none.
+    """
     if not views:
         raise ConfigError("at least one view is needed; VIEWS['none'] is the image alone")

@@ -1,4 +1,4 @@
-"""Bricks that several models share."""
+"""Building blocks that several models share."""
 
 from rskt_seg.layers.attention import (
     attend,

@@ -6,7 +6,15 @@ from torch import Tensor
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
-    """Split the channels among heads, (B, L, C) -> (B, heads, L, C / heads)."""
+    """Split the channels among heads.
+
+    Args:
+        x: (B, L, C).
+        heads: Number of heads, a divisor of C.
+
+    Returns:
+        (B, heads, L, C / heads).
+    """
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
@@ -88,19 +96,14 @@ def shift_mask(height: int, width: int, window: int, shift: int) -> Tensor:
         (windows, window ** 2, window ** 2) float32, windows in row-major order: -100 between cells that were
         no neighbours before the shift, else 0.
     """
-    rows, cols = (_region_ids(side, window, shift) for side in (height, width))
+    rows, cols = (torch.zeros(side, dtype=torch.long) for side in (height, width))
+    for ids in (rows, cols):  # number the parts of an axis that the shift keeps together
+        ids[-window:-shift] = 1
+        ids[-shift:] = 2
     regions = rows[:, None] * 3 + cols[None, :]
     tokens = partition(regions[None, :, :, None], window).squeeze(-1)
     different = tokens[:, :, None] != tokens[:, None, :]
     return different.float() * -100.0
-
-
-def _region_ids(side: int, window: int, shift: int) -> Tensor:
-    """Number the parts of an axis that the shift keeps together, (side,) int64."""
-    ids = torch.zeros(side, dtype=torch.long)
-    ids[side - window : side - shift] = 1
-    ids[side - shift :] = 2
-    return ids
 
 
 def partition(x: Tensor, window: int) -> Tensor:
@@ -119,6 +122,16 @@ def partition(x: Tensor, window: int) -> Tensor:
 
 
 def unpartition(x: Tensor, window: int, height: int, width: int) -> Tensor:
-    """Invert `partition`, (B * windows, window ** 2, C) -> (B, H, W, C)."""
+    """Invert `partition`.
+
+    Args:
+        x: Windows (B * windows, window ** 2, C), in row-major order.
+        window: Side of a window in cells.
+        height: Rows of the grid, a multiple of `window`.
+        width: Columns of the grid, a multiple of `window`.
+
+    Returns:
+        (B, H, W, C).
+    """
     x = x.view(-1, height // window, width // window, window, window, x.shape[-1])
     return x.transpose(2, 3).reshape(-1, height, width, x.shape[-1])

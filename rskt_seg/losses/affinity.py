@@ -10,7 +10,7 @@ _IGNORED = 255
 
 
 def affinity_target(labels: Tensor, grid: tuple[int, int], radius: int, ignore_value: int = 255) -> Tensor:
-    """Tell for every pair of tokens whether their labels are the same.
+    """Mark every pair of tokens by whether their labels are the same.
 
     A token has the label of its upper left pixel, (floor(i * H / h), floor(j * W / w)). A pair counts if both
     tokens are labelled and at most `radius` rows and `radius` columns of the grid apart.
@@ -29,24 +29,23 @@ def affinity_target(labels: Tensor, grid: tuple[int, int], radius: int, ignore_v
         torch.arange(cells, device=labels.device) * side // cells
         for cells, side in zip(grid, labels.shape[1:], strict=True)
     )
+    # Pairs at most `radius` rows and columns apart, (L, L).
+    near_rows, near_columns = (
+        (axis[:, None] - axis).abs() <= radius
+        for axis in (torch.arange(cells, device=labels.device) for cells in grid)
+    )
+    near = (near_rows[:, None, :, None] & near_columns[None, :, None, :]).flatten(2).flatten(0, 1)
     tokens = labels[:, rows][:, :, columns].flatten(1)  # (B, L)
     same = (tokens[:, :, None] == tokens[:, None, :]).to(torch.uint8)
     labelled = tokens != ignore_value
-    counted = labelled[:, :, None] & labelled[:, None, :] & _near(grid, radius, labels.device)
+    counted = labelled[:, :, None] & labelled[:, None, :] & near
     return same.where(counted, _IGNORED)
-
-
-def _near(grid: tuple[int, int], radius: int, device: torch.device) -> Tensor:
-    """Tell which tokens are at most `radius` rows and columns apart, (L, L) bool."""
-    rows, columns = (torch.arange(cells, device=device) for cells in grid)
-    near_rows, near_columns = ((axis[:, None] - axis).abs() <= radius for axis in (rows, columns))
-    return (near_rows[:, None, :, None] & near_columns[None, :, None, :]).flatten(2).flatten(0, 1)
 
 
 def affinity_loss(affinity: Tensor, target: Tensor) -> Tensor:
     """Average 1 - A over pairs of one label and A over pairs of two labels, and take the mean of both.
 
-    Each average is over the whole batch and divides by one pair more than there are, as in the codes that the
+    Each average is over the whole batch and divides by one pair more than there are, as in the code that the
     method builds on. A kind without pairs gives 0, with a gradient of 0.
 
     Args:

@@ -33,6 +33,9 @@ def kind_of(weights: WeightFile, source: str) -> Literal["model", "clip", "dino"
         weights: Content of the file.
         source: Its name in messages.
 
+    Returns:
+        "model", "clip" or "dino".
+
     Raises:
         CheckpointError: It contains none of them.
     """
@@ -118,7 +121,11 @@ def export_model(
 
 
 def check_target(target: str | os.PathLike[str]) -> None:
-    """Raise `CheckpointError` unless `target` ends in .safetensors and does not exist yet."""
+    """Check that a file can be written to `target`, before anything long begins.
+
+    Raises:
+        CheckpointError: `target` does not end in .safetensors, or it exists.
+    """
     if Path(target).suffix != _SUFFIX:
         raise CheckpointError(f"{target}: the output must end in {_SUFFIX}")
     if os.path.lexists(target):

@@ -47,6 +47,9 @@ class CheckpointLayout:
             state: State dict for which `is_published` is True.
             source: Name of the checkpoint in messages.
 
+        Returns:
+            The rules in the order of precedence.
+
         Raises:
             CheckpointError: The checkpoint is of a variant that `model` is not.
         """
@@ -58,6 +61,9 @@ class CheckpointLayout:
         Args:
             spec: Specification of the model to load into.
             keys: Key names of the checkpoint.
+
+        Returns:
+            The roles; empty if the checkpoint is complete.
         """
         return ()
 
@@ -118,7 +124,16 @@ class CheckpointLayout:
         raise CheckpointError("this method is not trained in stages; use MODEL.WEIGHTS")
 
     def check_classes(self, model: Any, state: Mapping[str, Tensor], source: str) -> None:
-        """Raise `CheckpointError` if `state`, under this package's names, has another number of classes."""
+        """Check that a checkpoint has as many classes as the model.
+
+        Args:
+            model: The model to load into.
+            state: State dict under this package's names.
+            source: Name of the checkpoint in messages.
+
+        Raises:
+            CheckpointError: It has another number of classes.
+        """
         if not self.class_key or self.class_key not in state:
             return
         own, given = len(model.state_dict()[self.class_key]), len(state[self.class_key])
@@ -131,6 +146,11 @@ class CheckpointLayout:
 
     def check_stated(self, model: Any, weights: WeightFile, source: str) -> None:
         """Compare further facts that a checkpoint states, besides options, class names and frozen encoders.
+
+        Args:
+            model: The model to load into.
+            weights: The checkpoint.
+            source: Its name in messages.
 
         Raises:
             CheckpointError: The model differs from what the checkpoint states.

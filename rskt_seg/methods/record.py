@@ -159,6 +159,9 @@ class Method:
         Args:
             spec: An instance of the method's `spec`.
             class_names: For closed sets, the names of the classes; None if unknown.
+
+        Returns:
+            The model, an instance of `model`.
         """
         constructor: Callable[..., SegmentationModel] = self.model
         return constructor(spec, class_names=class_names) if self.is_closed else constructor(spec)

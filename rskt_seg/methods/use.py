@@ -24,6 +24,9 @@ def make_strategy(
         options: Fields of the strategy. Options that only strategies of other methods have are accepted with
             their default value.
 
+    Returns:
+        The strategy, which holds the model, the vocabulary and the options.
+
     Raises:
         ConfigError: An option is unknown, has no effect on this model, or its value cannot be used.
         VocabularyError: The vocabulary does not fit the model.
@@ -73,6 +76,9 @@ def find_explanation(model: SegmentationModel, name: str) -> Explanation:
     Args:
         model: A model of a registered method.
         name: Key of `Method.explanations`, such as "cost_maps".
+
+    Returns:
+        The explanation.
 
     Raises:
         ConfigError: The method has no explanation of this name, or this model was built without it.

@@ -114,5 +114,5 @@ def test_a_truncated_checkpoint_and_one_without_a_model_are_told(tmp_path):
     with pytest.raises(CheckpointError, match=r"model\.pth: cannot be read"):
         AtomicCheckpointer(linear(0), str(tmp_path)).load(str(path))
     torch.save({"weights": torch.zeros(1)}, path)
-    with pytest.raises(CheckpointError, match="must have an entry 'model'; found none"):
+    with pytest.raises(CheckpointError, match="must have an entry 'model'"):
         AtomicCheckpointer(linear(0), str(tmp_path)).load(str(path))

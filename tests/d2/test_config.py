@@ -345,7 +345,7 @@ def test_devices_that_the_machine_lacks_are_refused(monkeypatch):
         check_devices("cpu", amp=True)
     with pytest.raises(DeviceError, match=r"give MODEL\.DEVICE cpu"):
         check_devices("cpu", processes=2, asked=False)
-    with pytest.raises(ConfigError, match="no device"):
+    with pytest.raises(ConfigError, match="must name a device"):
         check_devices("gpu")
     with pytest.raises(ConfigError, match="at least 1"):
         check_devices("cpu", processes=0)

@@ -72,7 +72,7 @@ class TestClasses:
             find_channels(names, background)
 
     def test_the_model_needs_names(self):
-        with pytest.raises(ConfigError, match="by their names"):
+        with pytest.raises(ConfigError, match="by name"):
             create_model("prior_wsss_tiny", 15)
         with pytest.raises(VocabularyError, match="twice"):
             create_model("prior_wsss_tiny", ["ship", "Ship"])

@@ -107,23 +107,69 @@ class DetectronMethod:
         return None
 
     def check_config(self, cfg: CfgNode, spec: Any) -> None:
-        """Raise `ConfigError` for values of `keys` that cannot be used; `spec` is that of the model."""
+        """Check the values of `keys`, and whether they agree with the model.
+
+        Args:
+            cfg: The configuration.
+            spec: Specification of the model.
+
+        Raises:
+            ConfigError: a value cannot be used.
+        """
 
     def check_batch(self, cfg: CfgNode, images: int) -> None:
-        """Raise `ConfigError` if a training batch of so many images in a process cannot be learned from."""
+        """Check that the method can learn from a training batch.
+
+        Args:
+            cfg: The configuration.
+            images: Number of images of a batch in one process.
+
+        Raises:
+            ConfigError: they are too few.
+        """
 
     def background(self, cfg: CfgNode, class_names: Sequence[str]) -> int | None:
-        """Return the id of the class that image-level labels need not name; None if there is none."""
+        """Return the class that image-level labels need not name.
+
+        Args:
+            cfg: The configuration.
+            class_names: Classes of the data, in the order of their ids.
+
+        Returns:
+            Its id, or None if there is none.
+        """
         return None
 
     def check_training_data(self, cfg: CfgNode, class_names: Sequence[str]) -> None:
-        """Raise for classes that the method cannot be trained on, once the datasets are registered."""
+        """Check that the method can be trained on these classes, once the datasets are registered.
+
+        Args:
+            cfg: The configuration.
+            class_names: Classes of the training data, in the order of their ids.
+
+        Raises:
+            RSKTSegError: it cannot.
+        """
 
     def check_test_data(self, cfg: CfgNode, name: str, entries: Entries) -> None:
-        """Raise `ConfigError` for images of a test set that an evaluation as configured cannot score."""
+        """Check that an evaluation as configured can score the images of a test set.
+
+        Args:
+            cfg: The configuration.
+            name: Registered name of the test set.
+            entries: Its dicts.
+
+        Raises:
+            ConfigError: it cannot.
+        """
 
     def finish_start(self, model: SegmentationModel, cfg: CfgNode) -> None:
-        """Complete a new model whose encoders have just been loaded one by one."""
+        """Complete a new model whose encoders have just been loaded one by one.
+
+        Args:
+            model: The plain model; changed in place.
+            cfg: The configuration.
+        """
 
     def learning_rate_factors(self, cfg: CfgNode) -> Iterable[tuple[str, float]]:
         """Return (prefix of parameter names in the plain model, factor on `SOLVER.BASE_LR`); 1 for others."""

@@ -6,7 +6,6 @@ from detectron2.config import CfgNode
 
 from rskt_seg.d2.methods.record import Chain, DetectronMethod
 from rskt_seg.errors import ConfigError
-from rskt_seg.methods.record import Method
 from rskt_seg.methods.registry import registered_methods
 
 
@@ -16,19 +15,19 @@ def detectron_methods() -> dict[str, DetectronMethod]:
     Raises:
         ConfigError: the Detectron2 side that a method names is no `DetectronMethod` of that method.
     """
-    records = [_load(method) for method in registered_methods() if method.detectron2]
-    return {record.name: record for record in records}
-
-
-def _load(method: Method) -> DetectronMethod:
-    module, _, attribute = method.detectron2.partition(":")
-    record = getattr(import_module(module), attribute, None)
-    if not isinstance(record, DetectronMethod) or record.method is not method:
-        raise ConfigError(
-            f"method {method.name!r}: {method.detectron2!r} must name, as module:attribute, its "
-            "rskt_seg.d2.methods.DetectronMethod"
-        )
-    return record
+    records: dict[str, DetectronMethod] = {}
+    for method in registered_methods():
+        if not method.detectron2:
+            continue
+        module, _, attribute = method.detectron2.partition(":")
+        record = getattr(import_module(module), attribute, None)
+        if not isinstance(record, DetectronMethod) or record.method is not method:
+            raise ConfigError(
+                f"method {method.name!r}: {method.detectron2!r} must name, as module:attribute, its "
+                "rskt_seg.d2.methods.DetectronMethod"
+            )
+        records[record.name] = record
+    return records
 
 
 def method_of(cfg: CfgNode) -> DetectronMethod:

@@ -171,7 +171,18 @@ class SegmentorCams(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, model: nn.Module) -> Self:
-        """Build it from a segmentor, which may be wrapped for distributed training."""
+        """Build the pass from a segmentor.
+
+        Args:
+            cfg: The configuration.
+            model: An `RSSegmentor`, which may be wrapped for distributed training.
+
+        Returns:
+            The pass.
+
+        Raises:
+            TypeError: the head of the segmentor is not a `PriorWSSSHead`.
+        """
         head = unwrapped(model).sem_seg_head
         if not isinstance(head, PriorWSSSHead):
             raise TypeError(f"CAMs need the head PriorWSSSHead; found {type(head).__name__}")

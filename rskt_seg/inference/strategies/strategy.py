@@ -78,6 +78,9 @@ class Strategy:
         Args:
             size: (H, W) of the image.
             score_map: Its `score_map`.
+
+        Returns:
+            The reason, in the parts of a notice; None if there is none.
         """
         return None
 
@@ -88,13 +91,30 @@ def channels_first(pixels: np.ndarray) -> Tensor:
 
 
 def check_choice(name: str, value: object, choices: Sequence[str] | Mapping[str, object]) -> None:
-    """Raise `ConfigError` unless the value of an option is one of its choices."""
+    """Check that the value of an option is one of its choices.
+
+    Args:
+        name: Name of the option, for the message.
+        value: Its value.
+        choices: The permitted values.
+
+    Raises:
+        ConfigError: `value` is not one of them.
+    """
     if value not in choices:
         raise ConfigError(f"{name} must be one of {', '.join(choices)}; found {value!r}")
 
 
 def check_tiles(tile: int, overlap: int) -> None:
-    """Raise `ConfigError` unless tiles of this side (px) can overlap by so many px."""
+    """Check that tiles can overlap as requested.
+
+    Args:
+        tile: Side (px) of a tile.
+        overlap: Overlap (px) of neighbouring tiles.
+
+    Raises:
+        ConfigError: Unless tile >= 1 and 0 <= overlap < tile.
+    """
     if tile < 1 or not 0 <= overlap < tile:
         raise ConfigError(
             f"expected tile >= 1 and 0 <= tile_overlap < tile; found tile {tile}, tile_overlap {overlap}"

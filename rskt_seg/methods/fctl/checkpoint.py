@@ -213,6 +213,9 @@ def rules_for(model: FCtL, keys: Set[str], source: str) -> list[Rule]:
         keys: Key names of the checkpoint.
         source: Its name in messages.
 
+    Returns:
+        The rules in the order of precedence.
+
     Raises:
         CheckpointError: The checkpoint is of the other branch of the published code.
     """

@@ -1,6 +1,7 @@
 """Weights of the encoders of FCtL: VGG16 and MiT, for patches and for each context."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -12,7 +13,7 @@ from rskt_seg.models.fctl import FCtL, FCtLSpec
 from rskt_seg.models.fctl.fcn import FcnDecoder
 
 
-def _load_encoder(model: FCtL, role: str, state: Mapping[str, Tensor], source: str) -> LoadReport:
+def _load_encoder(model: FCtL, state: Mapping[str, Tensor], source: str, *, role: str) -> LoadReport:
     """Load ImageNet weights into the encoder of "local" (patches), "medium" or "large".
 
     VGG16 weights are those of torchvision. Their classifier becomes the first two layers of the FCN-8s
@@ -30,18 +31,6 @@ def _load_encoder(model: FCtL, role: str, state: Mapping[str, Tensor], source: s
     converted = convert({key.removeprefix("module."): value for key, value in state.items()}, rules, report)
     load_strict(nn.ModuleDict(parts), converted, source, OTHER_ENCODER)
     return report
-
-
-def _load_local(model: FCtL, state: Mapping[str, Tensor], source: str) -> LoadReport:
-    return _load_encoder(model, "local", state, source)
-
-
-def _load_medium(model: FCtL, state: Mapping[str, Tensor], source: str) -> LoadReport:
-    return _load_encoder(model, "medium", state, source)
-
-
-def _load_large(model: FCtL, state: Mapping[str, Tensor], source: str) -> LoadReport:
-    return _load_encoder(model, "large", state, source)
 
 
 def _has_own(context: str) -> Callable[[FCtLSpec], bool]:
@@ -80,7 +69,11 @@ def mit_rules() -> list[Rule]:
             Rule(rf"(?:backbone\.)?patch_embed{i + 1}\.norm\.", stage + "proj_norm."),
             Rule(rf"{hub}patch_embeddings\.{i}\.proj\.", stage + "proj."),
             Rule(rf"{hub}patch_embeddings\.{i}\.layer_norm\.", stage + "proj_norm."),
-            Rule(attention + r"kv\.(weight|bias)$", (to + r"attn.k.\2", to + r"attn.v.\2"), split=_halves),
+            Rule(
+                attention + r"kv\.(weight|bias)$",
+                (to + r"attn.k.\2", to + r"attn.v.\2"),
+                split=lambda packed: packed.chunk(2),
+            ),
             Rule(attention + r"q(?:uery)?\.", to + "attn.q."),
             Rule(attention + r"key\.", to + "attn.k."),
             Rule(attention + r"value\.", to + "attn.v."),
@@ -95,17 +88,13 @@ def mit_rules() -> list[Rule]:
     return rules
 
 
-def _halves(tensor: Tensor) -> Sequence[Tensor]:
-    return tensor.chunk(2)
-
-
 _IMAGENET = "VGG16 of torchvision, or the MiT of the model's encoder, trained on ImageNet"
 _STAGE = (
     "the checkpoint of the training stage whose patch encoder becomes that of this context (with "
     f"MODEL.START_FROM), or {_IMAGENET}"
 )
 ENCODERS = {
-    "local": EncoderRole(_load_local, _IMAGENET, in_start=True),
-    "medium": EncoderRole(_load_medium, _STAGE, used=_has_own("medium")),
-    "large": EncoderRole(_load_large, _STAGE, used=_has_own("large")),
+    "local": EncoderRole(partial(_load_encoder, role="local"), _IMAGENET, in_start=True),
+    "medium": EncoderRole(partial(_load_encoder, role="medium"), _STAGE, used=_has_own("medium")),
+    "large": EncoderRole(partial(_load_encoder, role="large"), _STAGE, used=_has_own("large")),
 }

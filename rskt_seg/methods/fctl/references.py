@@ -23,9 +23,16 @@ def reference(spec: FCtLSpec, test_set: str) -> Reference | None:
         mIoU, F1 and accuracy; None if there is no row for such a model or test set.
     """
     name = TABLES.get(test_set)
-    model = _row_name(spec, _FACTORS[name]) if name else None
-    if name is None or model is None:
+    if name is None:
         return None
+    plain = FCtLSpec(spec.num_classes, encoder=spec.encoder, contexts=(), lcf=False, view=spec.view)
+    if computes_as(spec, plain, FCtLLayout.training_only):
+        model = "FCN-8s" if spec.encoder == "vgg16" else "Segformer"
+    else:
+        ours = FCtLSpec(spec.num_classes, encoder=spec.encoder, factors=_FACTORS[name], gpe=True, ale="d")
+        if not computes_as(spec, ours, FCtLLayout.training_only):
+            return None  # the main tables have no row for other variants
+        model = "Ours"
     labels = {"model": model, "backbone": _BACKBONES.get(spec.encoder, "")}
     if name == "fctl_table1":
         patches = "high-res" if model == "Ours" else "local"
@@ -38,12 +45,3 @@ def reference(spec: FCtLSpec, test_set: str) -> Reference | None:
         return None
     source = f"{table.source}: {model} {labels['backbone']}, with test-time augmentation over eight views"
     return Reference(source, row.figures["mIoU"], row.figures["F1"], row.figures["Acc"])
-
-
-def _row_name(spec: FCtLSpec, factors: tuple[float, ...]) -> str | None:
-    """Return the name of a model in the main tables; None for variants that they do not contain."""
-    plain = FCtLSpec(spec.num_classes, encoder=spec.encoder, contexts=(), lcf=False, view=spec.view)
-    if computes_as(spec, plain, FCtLLayout.training_only):
-        return "FCN-8s" if spec.encoder == "vgg16" else "Segformer"
-    ours = FCtLSpec(spec.num_classes, encoder=spec.encoder, factors=factors, gpe=True, ale="d")
-    return "Ours" if computes_as(spec, ours, FCtLLayout.training_only) else None

@@ -1,4 +1,4 @@
-"""Checkpoints of the published FCtL code, of which it is not known whether they are offered."""
+"""Checkpoints of the published FCtL code; whether they can be downloaded is not known."""
 
 from rskt_seg.checkpoints.manifest import MODEL_ROLE, NO_DIGEST, Weights, unknown_facts
 

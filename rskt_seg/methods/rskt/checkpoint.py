@@ -22,6 +22,20 @@ _ROOT = r"sem_seg_head\.predictor\."
 _HEAD = _ROOT + r"transformer\."
 _WINDOWS = _HEAD + r"layers\.(\d+)\.swin_block\."
 _MASK = _HEAD + r"layers\.(\d+)\.swin_block\.block_2\.attn_mask$"
+_OLD_LAYER, _NEW_LAYER = rf"{_HEAD}layers\.(\d+)\.", r"layers.\1."
+_LAYER_RULES = [
+    Rule(_OLD_LAYER + r"spatial_fusion\.sa\.mlp\.dwconv\.dwconv\.", _NEW_LAYER + "spatial.dwconv."),
+    Rule(_OLD_LAYER + r"spatial_fusion\.sa\.", _NEW_LAYER + "spatial."),
+    Rule(_OLD_LAYER + r"class_fusion\.sa\.", _NEW_LAYER + "classes."),
+    Rule(_MASK, None, "recomputed from the window geometry and equal to it"),
+    Rule(_OLD_LAYER + r"swin_block\.(block_[12])\.mlp\.fc1\.", _NEW_LAYER + r"spatial.\2.mlp.0."),
+    Rule(_OLD_LAYER + r"swin_block\.(block_[12])\.mlp\.fc2\.", _NEW_LAYER + r"spatial.\2.mlp.2."),
+    Rule(_OLD_LAYER + r"swin_block\.", _NEW_LAYER + "spatial."),
+    Rule(_OLD_LAYER + r"attention\.MLP\.", _NEW_LAYER + "classes.mlp."),
+    Rule(_OLD_LAYER + r"attention\.attention\.", _NEW_LAYER + "classes."),
+    Rule(_OLD_LAYER + r"attention\.", _NEW_LAYER + "classes."),
+]
+"""Rules for the aggregation layers, of SET and CET and of the "original" aggregator."""
 
 
 class RSKTLayout(CheckpointLayout):
@@ -35,7 +49,11 @@ class RSKTLayout(CheckpointLayout):
         return any(key.startswith("sem_seg_head.predictor.") for key in keys)
 
     def published_rules(self, model: RSKT, state: Mapping[str, Tensor], source: str) -> Sequence[Rule]:
-        """See `CheckpointLayout.published_rules`. Raises for another window size."""
+        """See `CheckpointLayout.published_rules`.
+
+        Raises:
+            CheckpointError: The checkpoint was trained with another window size.
+        """
         _check_masks(model, state, source)
         return rules_for(model)
 
@@ -52,22 +70,6 @@ def _stage(j: int) -> list[Rule]:
     return [Rule(rf"{old}up\.", f"{new}up."), *convs]
 
 
-def _layer() -> list[Rule]:
-    old, new = rf"{_HEAD}layers\.(\d+)\.", r"layers.\1."
-    return [
-        Rule(old + r"spatial_fusion\.sa\.mlp\.dwconv\.dwconv\.", new + "spatial.dwconv."),
-        Rule(old + r"spatial_fusion\.sa\.", new + "spatial."),
-        Rule(old + r"class_fusion\.sa\.", new + "classes."),
-        Rule(_MASK, None, "recomputed from the window geometry and equal to it"),
-        Rule(old + r"swin_block\.(block_[12])\.mlp\.fc1\.", new + r"spatial.\2.mlp.0."),
-        Rule(old + r"swin_block\.(block_[12])\.mlp\.fc2\.", new + r"spatial.\2.mlp.2."),
-        Rule(old + r"swin_block\.", new + "spatial."),
-        Rule(old + r"attention\.MLP\.", new + "classes.mlp."),
-        Rule(old + r"attention\.attention\.", new + "classes."),
-        Rule(old + r"attention\.", new + "classes."),
-    ]
-
-
 def rules_for(model: RSKT) -> list[Rule]:
     """Return the rules from the published names to those of a model.
 
@@ -80,7 +82,7 @@ def rules_for(model: RSKT) -> list[Rule]:
         Rule(_HEAD + r"conv1\.", "cost.fusion.clip."),
         Rule(_HEAD + r"conv2\.", "cost.fusion.dino."),
         Rule(_HEAD + r"fusion_corr\.", "cost.fusion.both."),
-        *_layer(),
+        *_LAYER_RULES,
         Rule(_HEAD + r"guidance_projection\.0\.", "image_guidance."),
         Rule(_HEAD + r"text_guidance_projection\.0\.", "text_guidance."),
         *_guides("clip", ("upsample1", "upsample2"), "CLIP_decoder_guidance_projection"),

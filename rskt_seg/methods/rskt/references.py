@@ -23,7 +23,7 @@ def published_row(spec: RSKTSpec, trained_on: str) -> BenchmarkReference | None:
     """Return the row of table 1 that a model repeats.
 
     Args:
-        spec: Specification of the model, of which only the encoder matters.
+        spec: Specification of the model; only its encoder matters.
         trained_on: Training dataset, "DLRSD" or "iSAID".
 
     Returns:

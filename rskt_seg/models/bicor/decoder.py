@@ -63,11 +63,26 @@ class ShuffleHead(nn.Module):
         self.auxiliary = nn.Linear(width, width // 16, bias=False) if auxiliary else None
 
     def forward(self, features: Tensor, classes: Tensor) -> Tensor:
-        """Compute logits (B, N, 4h, 4w) from features (B, C, h, w) and class embeddings (B, N, C)."""
+        """Compute logits at four times the size of the features.
+
+        Args:
+            features: (B, C, h, w).
+            classes: Class embeddings (B, N, C).
+
+        Returns:
+            Logits (B, N, 4h, 4w).
+        """
         return _product(self.classifier(classes), self.upsample(features))
 
     def auxiliary_logits(self, features: Tensor, classes: Tensor) -> Tensor:
         """Compute logits as `forward` does, by the auxiliary projection; no gradient reaches `classes`.
+
+        Args:
+            features: (B, C, h, w).
+            classes: Class embeddings (B, N, C).
+
+        Returns:
+            Logits (B, N, 4h, 4w).
 
         Raises:
             ConfigError: The head was built without the auxiliary projection.
@@ -87,11 +102,27 @@ class ProductHead(nn.Module):
     """Output head of the paper's text: the product at stride 4, upsampled bilinearly; no parameters."""
 
     def forward(self, features: Tensor, classes: Tensor) -> Tensor:
-        """Compute logits (B, N, 4h, 4w) from features (B, C, h, w) and class embeddings (B, N, C)."""
+        """Compute logits at four times the size of the features.
+
+        Args:
+            features: (B, C, h, w).
+            classes: Class embeddings (B, N, C).
+
+        Returns:
+            Logits (B, N, 4h, 4w).
+        """
         return upsample_cells(_product(classes, features))
 
     def auxiliary_logits(self, features: Tensor, classes: Tensor) -> Tensor:
-        """Compute logits as `forward` does; no gradient reaches `classes`."""
+        """Compute logits as `forward` does; no gradient reaches `classes`.
+
+        Args:
+            features: (B, C, h, w).
+            classes: Class embeddings (B, N, C).
+
+        Returns:
+            Logits (B, N, 4h, 4w).
+        """
         return self(features, classes.detach())
 
 
@@ -110,9 +141,10 @@ def upsample_cells(maps: Tensor) -> Tensor:
 class Refined:
     """Output of the interaction layers.
 
-    `features`: (B, C, h, w) after the last layer.
-    `class_embeddings`: (B, N, C) after each layer.
-    `heatmaps`: with HBIS, the heatmap logits (B, N, h, w) of each layer; else empty.
+    Attributes:
+        features: (B, C, h, w) after the last layer.
+        class_embeddings: (B, N, C) after each layer.
+        heatmaps: With HBIS, the heatmap logits (B, N, h, w) of each layer; else empty.
     """
 
     features: Tensor

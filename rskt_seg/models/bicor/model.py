@@ -30,11 +30,12 @@ _MULTIPLES = {"published": STRIDE, "aligned": _LEAST_SIDE}
 class BiCoROutput:
     """Output of `BiCoR`.
 
-    `logits`: (B, N, H, W) at the size of the images.
-    `heatmaps`: logits (B, N, h, w) of the class heatmaps of each HBIS layer, h = ceil(H / 4) and
-    w = ceil(W / 4); the paper shows their sigmoid.
-    `class_embeddings`: (B, N, C) after each layer.
-    `auxiliary`: logits (B, N, H, W) of the auxiliary head, in training mode only.
+    Attributes:
+        logits: (B, N, H, W) at the size of the images.
+        heatmaps: Logits (B, N, h, w) of the class heatmaps of each HBIS layer, h = ceil(H / 4) and w = ceil(W
+            / 4); the paper shows their sigmoid.
+        class_embeddings: (B, N, C) after each layer.
+        auxiliary: Logits (B, N, H, W) of the auxiliary head, in training mode only.
     """
 
     logits: Tensor
@@ -147,7 +148,12 @@ class BiCoR(nn.Module):
             LabelError: The target has another id.
             DatasetError: The target differs in size from the logits.
         """
-        _check_size(output.logits, target)
+        expected = (len(output.logits), *output.logits.shape[2:])
+        if tuple(target.shape) != expected:
+            raise DatasetError(
+                f"labels must have the size of their images, (B, H, W) = {expected}; found "
+                f"{tuple(target.shape)}"
+            )
         check_target(target, self.spec.num_classes, ignore_value)
         spec, classes = self.spec, output.class_embeddings
         terms = self._segmentation_losses(output.logits, target, ignore_value)
@@ -185,11 +191,3 @@ class BiCoR(nn.Module):
         by_layer = [self._segmentation_losses(x, target, ignore_value) for x in resized]
         totals = [terms["ce"] + terms["dice"] for terms in by_layer]
         return sum(totals[1:], totals[0])
-
-
-def _check_size(logits: Tensor, target: Tensor) -> None:
-    expected = (len(logits), *logits.shape[2:])
-    if tuple(target.shape) != expected:
-        raise DatasetError(
-            f"labels must have the size of their images, (B, H, W) = {expected}; found {tuple(target.shape)}"
-        )

@@ -17,7 +17,16 @@ _STD = 0.01  # of every new 1 x 1 convolution, as published
 
 
 def pointwise(in_channels: int, out_channels: int, bias: bool = True) -> nn.Conv2d:
-    """Build a 1 x 1 convolution with the published initialization: N(0, 0.01), bias 0."""
+    """Build a 1 x 1 convolution with the published initialization: N(0, 0.01), bias 0.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        bias: Whether it has a bias.
+
+    Returns:
+        The layer.
+    """
     layer = nn.Conv2d(in_channels, out_channels, 1, bias=bias)
     nn.init.normal_(layer.weight, std=_STD)
     if layer.bias is not None:
@@ -42,7 +51,7 @@ class RelativePosition(nn.Module):
         self.weight = nn.Parameter(torch.tensor([0.0, 0.0, -1.0]))
 
     def axes(self, window: Tensor, grids: tuple[Grid, Grid]) -> tuple[Tensor, Tensor]:
-        """Return the positional attention along rows (B, H, H) and along columns (B, W, W).
+        """Return the positional attention along rows and along columns.
 
         The logits are a sum of a row term and a column term, so the softmax over all cells is exactly the
         product of these two.
@@ -50,6 +59,9 @@ class RelativePosition(nn.Module):
         Args:
             window: (B or 1, 4).
             grids: The (row, column) grids.
+
+        Returns:
+            (B, H, H) along rows and (B, W, W) along columns.
         """
         dx, dy, square = self.weight.unbind()
         return (
@@ -112,7 +124,13 @@ class Correlation(nn.Module):
         return self.gamma * out
 
     def attention(self, local: Tensor, context: Tensor, window: Tensor, grids: tuple[Grid, Grid]) -> Tensor:
-        """Return the attention map M that `forward` applies; arguments as for `forward`.
+        """Return the attention map M that `forward` applies.
+
+        Args:
+            local: (B, C, H, W), features of the patch.
+            context: (B, C, H, W), features of the context.
+            window: (B or 1, 4), window of the context.
+            grids: The (row, column) grids of the maps.
 
         Returns:
             (B, H * W, H * W). Rows are cells of the patch and sum to 1, columns are cells of the context.
@@ -251,7 +269,16 @@ class ContextFusion(nn.Module):
     def attention(
         self, features: dict[str, Tensor], windows: dict[str, Tensor], grids: tuple[Grid, Grid]
     ) -> dict[str, Tensor]:
-        """Return context -> attention map (B, H * W, H * W) of the patch; arguments as for `forward`."""
+        """Return the attention maps of the patch.
+
+        Args:
+            features: As in `forward`.
+            windows: As in `forward`.
+            grids: As in `forward`.
+
+        Returns:
+            Context -> attention map (B, H * W, H * W), as `Correlation.attention`.
+        """
         return {
             name: layer.attention(features["local"], features[name], windows[name], grids)
             for name, layer in self._correlations()

@@ -18,7 +18,15 @@ _ROUNDS = {"a": 0, "b": 1, "c": 0, "d": 1, "e": 2}
 
 
 def split_evenly(total: int, parts: int) -> list[int]:
-    """Split `total` into `parts` sizes that differ by at most one, larger ones first."""
+    """Split a number into sizes that differ by at most one, larger ones first.
+
+    Args:
+        total: The sum of the sizes.
+        parts: Number of sizes.
+
+    Returns:
+        The sizes.
+    """
     share, rest = divmod(total, parts)
     return [share + (i < rest) for i in range(parts)]
 
@@ -53,11 +61,27 @@ class LocalInteraction(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, target: Tensor, references: Sequence[Tensor]) -> Tensor:
-        """Return the enhanced target (B, C, H, W); every reference has the shape of the target."""
+        """Enhance the target by references.
+
+        Args:
+            target: (B, C, H, W).
+            references: Maps of the shape of the target.
+
+        Returns:
+            (B, C, H, W).
+        """
         return self.enhance(target, self.attention(references))
 
     def enhance(self, target: Tensor, attention: Tensor) -> Tensor:
-        """Apply the attention map E to the target (equation 7); all shapes are (B, C, H, W)."""
+        """Apply an attention map to the target (equation 7).
+
+        Args:
+            target: (B, C, H, W).
+            attention: The attention map E (B, C, H, W).
+
+        Returns:
+            (B, C, H, W).
+        """
         return target + attention * self.target(target)
 
     def attention(self, references: Sequence[Tensor]) -> Tensor:
@@ -126,12 +150,28 @@ class Concatenation(nn.Module):
         self.join = pointwise((contexts + 1) * width, width)
 
     def forward(self, local: Tensor, contexts: Sequence[Tensor]) -> tuple[Tensor, None]:
-        """Return the fused features (B, C, H, W), and None in place of an attention map."""
+        """Fuse the patch and its contexts.
+
+        Args:
+            local: (B, C, H, W), features of the patch.
+            contexts: One map (B, C, H, W) for each context in `spec.enhanced`.
+
+        Returns:
+            The fused features (B, C, H, W), and None in place of an attention map.
+        """
         return self.join(torch.cat([local, *contexts], dim=1)), None
 
 
 def build_enhancement(spec: FCtLSpec, width: int) -> Enhancement | Concatenation | None:
-    """Build the module that `spec.ale` names for maps of `width` channels, or None for "none"."""
+    """Build the module that `spec.ale` names.
+
+    Args:
+        spec: Options of the model.
+        width: Channels of the maps.
+
+    Returns:
+        The module; None for "none".
+    """
     if spec.ale == "none":
         return None
     if spec.ale == "concat":

@@ -89,12 +89,15 @@ class FcnDecoder(nn.Module):
         self.up3 = _upsampler(classes, 8, trained_upsampling)
 
     def forward(self, skips: tuple[Tensor, Tensor], last: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return logits (B, T, *size).
+        """Compute the logits of every pixel of a patch.
 
         Args:
             skips: Maps (B, C, H, W) of the encoder at 1/16 and at 1/8.
             last: Map (B, C, H, W) at 1/32 (23 x 23 for a patch of 508 x 508).
             size: Height and width of the patch.
+
+        Returns:
+            Logits (B, T, *size).
         """
         layout = self.layout
         x = self.dropout(self.conv6(last).relu())
@@ -102,14 +105,12 @@ class FcnDecoder(nn.Module):
         x = self.score(x)  # (B, T, H, W) at 1/32, then at 1/16 and 1/8
         stages = ((self.up5, self.skip4), (self.up4, self.skip3))
         for i, (up, score_skip) in enumerate(stages):
-            skip = score_skip(skips[i] * layout.skip_scales[i])
-            x = _add_aligned(up(x), layout.up_offsets[i], skip, layout.skip_offsets[i])
+            # Both maps are cut to the area that they cover in common.
+            start = layout.skip_offsets[i]
+            skip = score_skip(skips[i] * layout.skip_scales[i])[:, :, start:, start:]
+            start = layout.up_offsets[i]
+            x = up(x)[:, :, start:, start:]
+            rows, columns = (min(x.shape[axis], skip.shape[axis]) for axis in (2, 3))
+            x = x[:, :, :rows, :columns] + skip[:, :, :rows, :columns]
         start = layout.final_offset
         return self.up3(x)[:, :, start : start + size[0], start : start + size[1]]
-
-
-def _add_aligned(a: Tensor, a_start: int, b: Tensor, b_start: int) -> Tensor:
-    """Add two maps, each from its cell (start, start) on, over the area that both cover."""
-    a, b = a[:, :, a_start:, a_start:], b[:, :, b_start:, b_start:]
-    height, width = (min(a.shape[i], b.shape[i]) for i in (2, 3))
-    return a[:, :, :height, :width] + b[:, :, :height, :width]

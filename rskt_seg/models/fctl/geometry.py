@@ -18,7 +18,14 @@ PATCH_WINDOW = (0.0, 0.0, 1.0, 1.0)
 
 @dataclass(frozen=True)
 class Grid:
-    """One axis of the feature maps: `cells` cells over `side` pixels of the network input."""
+    """One axis of the feature maps.
+
+    Attributes:
+        cells: Number of cells.
+        side: Length (px) of the axis of the network input.
+        stride: Distance (px) of neighboring cells.
+        offset: Input pixel at the center of the first cell.
+    """
 
     cells: int
     side: int

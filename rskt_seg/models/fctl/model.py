@@ -142,6 +142,9 @@ class FCtL(nn.Module):
             images: (B or 1, 3, H, W) RGB in 0..255, black outside the image; a batch of 1 serves every patch
                 of a batch.
 
+        Returns:
+            What `forward` takes in place of the images.
+
         Raises:
             ConfigError: If the model has no such context, or the images have another shape.
         """
@@ -170,6 +173,9 @@ class FCtL(nn.Module):
                 image needs its window where ALE or `geometry="image"` reads it.
             return_maps: Return `ContextMaps` too.
 
+        Returns:
+            Logits (B, T, H, W), the fused features, and the maps if they are requested.
+
         Raises:
             ConfigError: If images, contexts or windows are missing, unknown or of another shape.
         """
@@ -190,12 +196,15 @@ class FCtL(nn.Module):
         return FCtLOutput(logits, fused, ContextMaps(attention, weights, enhancement))
 
     def losses(self, output: FCtLOutput, target: Tensor, ignore_value: int = 255) -> dict[str, Tensor]:
-        """Return `{"loss_sem_seg": scalar}`, the focal loss.
+        """Compute the focal loss.
 
         Args:
             output: Output for a batch of patches.
             target: (B, H, W) int64 class ids, at the size of the patches.
             ignore_value: Id of pixels without a label.
+
+        Returns:
+            `{"loss_sem_seg": scalar}`.
 
         Raises:
             LabelError: If an id is neither 0..T-1 nor `ignore_value`.
@@ -250,7 +259,12 @@ class FCtL(nn.Module):
         """Return the window of "local" and of every context, (B or 1, 4) float64."""
         for name, window in given.items():
             self._check_context(name)
-            _check_window(window, name, patches)
+            if window.ndim != 2 or len(window) not in (1, patches) or window.shape[1] != 4:
+                raise ConfigError(
+                    f"windows[{name!r}] must be (B or 1, 4) for B={patches}; found {tuple(window.shape)}"
+                )
+            if not bool((window[:, 2:] > 0).all()):
+                raise ConfigError(f"windows[{name!r}] must have heights and widths above 0")
         placed = {"local": torch.tensor([PATCH_WINDOW], dtype=torch.float64, device=self.device)}
         for name, factor in self.spec.context_factors.items():
             if name in given:
@@ -320,12 +334,3 @@ def _check_images(images: Tensor, what: str) -> Tensor:
         found = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
         raise ConfigError(f"{what} must be a tensor of images (B, 3, H, W); found {found}")
     return images
-
-
-def _check_window(window: Tensor, name: str, patches: int) -> None:
-    if window.ndim != 2 or len(window) not in (1, patches) or window.shape[1] != 4:
-        raise ConfigError(
-            f"windows[{name!r}] must be (B or 1, 4) for B={patches}; found {tuple(window.shape)}"
-        )
-    if not bool((window[:, 2:] > 0).all()):
-        raise ConfigError(f"windows[{name!r}] must have heights and widths above 0")

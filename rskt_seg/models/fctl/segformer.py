@@ -28,11 +28,14 @@ class SegFormerDecoder(nn.Module):
         self.score = nn.Conv2d(hidden, classes, 1)
 
     def forward(self, stages: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-        """Return logits (B, T, *size).
+        """Compute the logits of every pixel of a patch.
 
         Args:
             stages: One map (B, C, H, W) per stage, the finest first; all are resized to its grid.
             size: Height and width that the logits are resized to bilinearly.
+
+        Returns:
+            Logits (B, T, *size).
         """
         grid = stages[0].shape[2:]
         maps = [

@@ -94,7 +94,15 @@ class SeparateFusion(nn.Module):
         self.both = _conv7(2 * dim, dim)
 
     def forward(self, clip: Tensor, dino: Tensor) -> Tensor:
-        """Embed cost maps clip (N, R * P, H, W) and dino (N, P, H, W) as (N, C, H, W)."""
+        """Embed the cost maps.
+
+        Args:
+            clip: Cost maps (N, R * P, H, W) of CLIP.
+            dino: Cost maps (N, P, H, W) of DINO.
+
+        Returns:
+            (N, C, H, W).
+        """
         a, d = self.clip(clip).sigmoid(), self.dino(dino).sigmoid()
         return self.both(torch.cat([a, d], dim=1)).sigmoid() + a
 
@@ -119,7 +127,15 @@ class MeanFusion(nn.Module):
         self.clip = _conv7(1, dim)
 
     def forward(self, clip: Tensor, dino: Tensor) -> Tensor:
-        """Embed cost maps clip (N, R * P, H, W) and dino (N, P, H, W) as (N, C, H, W)."""
+        """Embed the cost maps.
+
+        Args:
+            clip: Cost maps (N, R * P, H, W) of CLIP.
+            dino: Cost maps (N, P, H, W) of DINO.
+
+        Returns:
+            (N, C, H, W).
+        """
         return self.clip(torch.cat([clip, dino], dim=1).mean(dim=1, keepdim=True))
 
 

@@ -34,7 +34,15 @@ class Guides(ModuleListOf[Guide]):
 
 
 def clip_guides(width: int, dim: int) -> Guides:
-    """Build the guides of a CLIP tower of this width; its taps are on the grid of the cost volume: x2, x4."""
+    """Build the guides of a CLIP tower, whose taps are on the grid of the cost volume: x2, x4.
+
+    Args:
+        width: Channels of the taps.
+        dim: Channels C of the cost embedding.
+
+    Returns:
+        The guides of the two upsampling stages, one tap each.
+    """
     return Guides(
         [
             Guide(nn.ConvTranspose2d(width, 2 * dim, 2, stride=2), 2 * dim, dim // 4),
@@ -44,7 +52,15 @@ def clip_guides(width: int, dim: int) -> Guides:
 
 
 def dino_guides(width: int, dim: int) -> Guides:
-    """Build the guides of a DINO of this width; its taps are on twice that grid: x1, x2."""
+    """Build the guides of a DINO, whose taps are on twice the grid of the cost volume: x1, x2.
+
+    Args:
+        width: Channels of the taps.
+        dim: Channels C of the cost embedding.
+
+    Returns:
+        The guides of the two upsampling stages, one tap each.
+    """
     return Guides(
         [
             Guide(nn.Conv2d(width, 2 * dim, 1), 2 * dim, dim // 4),

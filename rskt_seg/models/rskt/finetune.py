@@ -16,6 +16,10 @@ def set_trainable(model: nn.Module, spec: RSKTSpec) -> None:
     "attention", `attn.qkv.weight` and positions; "full", everything; "frozen", nothing. All else is trained.
 
     By this rule the query of CLIP's last visual block is trainable although the dense path never uses it.
+
+    Args:
+        model: An `RSKT`; its parameters are named after its encoders.
+        spec: Its options.
     """
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(_trains(name, spec))

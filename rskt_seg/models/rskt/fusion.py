@@ -20,7 +20,15 @@ def to_tokens(maps: Tensor) -> Tensor:
 
 
 def to_maps(tokens: Tensor, grid: torch.Size) -> Tensor:
-    """Arrange tokens on a grid (H, W), (N, H * W, C) -> (N, C, H, W)."""
+    """Arrange tokens on a grid.
+
+    Args:
+        tokens: (N, H * W, C) in row-major order.
+        grid: (H, W).
+
+    Returns:
+        (N, C, H, W).
+    """
     return tokens.transpose(1, 2).unflatten(2, tuple(grid))
 
 
@@ -217,7 +225,15 @@ class AggregationLayer(nn.Module):
 
 
 def efficient_layer(spec: RSKTSpec, guidance_dim: int) -> AggregationLayer:
-    """Build a layer of one SET and one CET."""
+    """Build a layer of one SET and one CET.
+
+    Args:
+        spec: Options of the model.
+        guidance_dim: Channels of the guidance.
+
+    Returns:
+        The layer.
+    """
     dim, heads = spec.hidden_dim, spec.num_heads
     spatial = SpatialTransformer(dim, guidance_dim, heads, spec.guided_values)
     classes = ClassTransformer(dim, dim, heads, spec.guided_values, spec.text_in_pooling)

@@ -32,10 +32,11 @@ _LOSSES = {"bce": one_hot_bce, "cross_entropy": one_hot_cross_entropy}
 class RSKTOutput:
     """Output of `RSKT`.
 
-    `logits`: (B, T, 4G, 4G); 4G is 96 for the full models.
-    `cost_maps`, if requested: name -> (B, T, G, G), the mean over rotations and prompts of the cosines of
-    CLIP ("clip") and of DINO ("dino"), and the channel mean of the aggregated embedding ("aggregated"), as in
-    figure 5.
+    Attributes:
+        logits: (B, T, 4G, 4G); 4G is 96 for the full models.
+        cost_maps: If requested, name -> (B, T, G, G): the mean over rotations and prompts of the cosines of
+            CLIP ("clip") and of DINO ("dino"), and the channel mean of the aggregated embedding
+            ("aggregated"), as in figure 5.
     """
 
     logits: Tensor

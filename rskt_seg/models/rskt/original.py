@@ -172,6 +172,14 @@ class PaddedClassTransformer(nn.Module):
 def original_layer(spec: RSKTSpec, guidance_dim: int, grid: int) -> AggregationLayer:
     """Build a layer of window attention over space and padded attention over classes.
 
+    Args:
+        spec: Options of the model.
+        guidance_dim: Channels of the guidance.
+        grid: Side of the cost volume in cells.
+
+    Returns:
+        The layer.
+
     Raises:
         ConfigError: The window does not divide the grid of the cost volume, or the pooling exceeds it.
     """

@@ -72,6 +72,9 @@ def count_table4_operations(model: PriorWSSS, side: int = _SIDE, batch: int = _B
         model: Model on the CPU or a GPU, not on the meta device.
         side: Height and width of the images, in pixels.
         batch: Number of images.
+
+    Returns:
+        Number of multiply-adds.
     """
     images = torch.zeros(1, 3, side, side, device=model.device)
     levels = _ClipLevels(model)

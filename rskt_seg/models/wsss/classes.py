@@ -45,6 +45,9 @@ def with_background(names: Sequence[str], background: str) -> tuple[str, ...]:
         names: Classes of the data, in the order of their ids.
         background: `PriorWSSSSpec.background`. "complement" puts the class "background" in front, unless it
             is there already.
+
+    Returns:
+        The K classes of the model.
     """
     names = tuple(names)
     if background == COMPLEMENT and not (names and names[0].casefold() == BACKGROUND):
@@ -58,6 +61,9 @@ def find_channels(names: Sequence[str], background: str) -> CamChannels:
     Args:
         names: Classes in the order of their ids.
         background: `PriorWSSSSpec.background`. "class:clutter" also matches `Clutter/background`.
+
+    Returns:
+        The foreground classes, and the id of the background if there is one.
 
     Raises:
         ConfigError: If the background class is not among the names or ambiguous, or if no other class is
@@ -81,7 +87,7 @@ def _background_id(names: tuple[str, ...], background: str) -> int:
     if len(matches) != 1:
         raise ConfigError(
             f"background={background!r} (MODEL.WSSS.BACKGROUND) needs exactly one class {wanted}; found the "
-            f"classes {', '.join(names)}: add it, choose the class that plays this part by "
+            f"classes {', '.join(names)}: add it, name the background class with "
             f"{CLASS_PREFIX}<name>, or use {NO_BACKGROUND}"
         )
     return matches[0]

@@ -31,6 +31,9 @@ def parse_located(source: str, content: bytes) -> object:
         source: Name of the file, for messages.
         content: The bytes of the file, UTF-8 with or without a byte order mark.
 
+    Returns:
+        The document; every text in it is a `LocatedStr`.
+
     Raises:
         ConfigError: If the content is not UTF-8 or not JSON, or if an object repeats a key; the message names
             file and line.

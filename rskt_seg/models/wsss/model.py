@@ -77,7 +77,12 @@ class PriorWSSS(nn.Module):
         fixed_names(self.class_names, spec.num_classes)
         self.channels = find_channels(self.class_names, spec.background)
         clip, dino = CLIP_PRESETS[spec.encoder], DINOV2_PRESETS[spec.dino]
-        _check_layers(spec, clip.vision.layers)
+        for name, block in (("clip_levels", max(spec.clip_levels)), ("first_layer", spec.first_layer)):
+            if block > clip.vision.layers and (name != "first_layer" or spec.usr):
+                raise ConfigError(
+                    f"{name}={getattr(spec, name)} is too large: the encoder {spec.encoder} has "
+                    f"{clip.vision.layers} blocks"
+                )
         expand_templates([spec.template])
         for name, values in (
             ("clip_mean", CLIP_PIXEL_MEAN), ("clip_std", CLIP_PIXEL_STD),
@@ -144,6 +149,9 @@ class PriorWSSS(nn.Module):
             evidence: Also return the input of the pseudo labels. CLIP's last block, its attention and DINO
                 are computed only for it (DINO also with `decode_dino`).
 
+        Returns:
+            Logits (B, K, h, w), and the evidence if it is requested.
+
         Raises:
             ConfigError: If the images have another shape or different sizes, or if evidence is requested
                 before the classes are encoded.
@@ -177,6 +185,9 @@ class PriorWSSS(nn.Module):
             learn: Update the visual prototypes by the seeds of this batch before they are compared, and
                 count one more step.
             valid: (B, H, W) bool, pixels that are data. Cells with less than half of them are no seeds.
+
+        Returns:
+            The three CAMs (B, 1 + T, L), L cells in row-major order.
         """
         spec, power = self.spec, self._power
         joint, affinity = evidence.joint.float(), evidence.affinity.float()
@@ -232,7 +243,7 @@ class PriorWSSS(nn.Module):
         valid: Tensor | None = None,
         scheme: str | None = None,
     ) -> Tensor:
-        """Return pseudo labels (B, H, W) int64: class ids, or 255 where pixels are ignored.
+        """Derive pseudo labels from CAMs.
 
         Args:
             images: As in `forward`.
@@ -240,6 +251,9 @@ class PriorWSSS(nn.Module):
             present: (B, T) bool, the image-level labels.
             valid: (B, H, W) bool, pixels that are data.
             scheme: "complement" or "dual_threshold"; None: the spec's `pseudo`.
+
+        Returns:
+            (B, H, W) int64: class ids, or 255 where pixels are ignored.
         """
         spec, images = self.spec, stack_images(images).to(self.device, torch.float32)
         size = images.shape[2:]
@@ -267,6 +281,9 @@ class PriorWSSS(nn.Module):
         Args:
             images: As in `forward`.
             present: (B, T) bool, the image-level labels.
+
+        Returns:
+            The three CAMs (B, 1 + T, h, w), and the pseudo labels (B, H, W) made from the last.
 
         Raises:
             ConfigError: If the images cannot be used, or the labels have another shape or dtype.
@@ -381,11 +398,3 @@ class PriorWSSS(nn.Module):
         maps = [trace.attention[index].float() for index in sorted(trace.attention)]
         attention = torch.stack(maps, dim=1) if maps else joint.new_zeros(len(joint), 0, 0, 0)
         return Evidence(trace.final.float().flatten(2), attention, joint, affinity, grid)
-
-
-def _check_layers(spec: PriorWSSSSpec, blocks: int) -> None:
-    for name, block in (("clip_levels", max(spec.clip_levels)), ("first_layer", spec.first_layer)):
-        if block > blocks and (name != "first_layer" or spec.usr):
-            raise ConfigError(
-                f"{name}={getattr(spec, name)} is too large: the encoder {spec.encoder} has {blocks} blocks"
-            )

@@ -55,13 +55,6 @@ def _neighbors(maps: Tensor, dilations: Sequence[int]) -> Iterator[Tensor]:
             yield padded[:, top : top + height, left : left + width]
 
 
-def _position_weights(dilations: Sequence[int], w1: float) -> Tensor:
-    """Return weights (8 * n,) float32 that sum to 1 and fall with the distance of the neighbor."""
-    distances = torch.tensor([dilation * math.hypot(dy, dx) for dilation in dilations for dy, dx in _OFFSETS])
-    unit = (distances.std() + _EPSILON) * w1
-    return (-(distances / unit).square()).softmax(dim=0)
-
-
 def _squared_differences(channel: Tensor, dilations: Sequence[int], w1: float) -> Tensor:
     """Return the squared differences (8 * n, H, W) of pixels (H, W) to their neighbors.
 
@@ -97,7 +90,10 @@ def pixel_weights(image: Tensor, dilations: Sequence[int], w1: float, w2: float)
     for channel in image[1:]:
         differences += _squared_differences(channel, dilations, w1)
     weights = differences.div_(-len(image)).softmax(dim=0)
-    near = _position_weights(dilations, w1).to(image.device)
+    # Nearness, (8 * n,): sums to 1 and falls with the distance of the neighbor.
+    distances = torch.tensor([dilation * math.hypot(dy, dx) for dilation in dilations for dy, dx in _OFFSETS])
+    unit = (distances.std() + _EPSILON) * w1
+    near = (-(distances / unit).square()).softmax(dim=0).to(image.device)
     return weights.add_(w2 * near[:, None, None])
 
 

@@ -98,6 +98,9 @@ def enrich_texts(base: Tensor, centroids: Tensor, topk: int, weight: float) -> E
         topk: Number of centroids for each class, 1..N.
         weight: Factor lambda of the added mean.
 
+    Returns:
+        The enriched texts, and which centroids were added.
+
     Raises:
         ConfigError: If `topk` is not in 1..N.
     """

@@ -158,6 +158,9 @@ def refine_cams(
         renorm: Stretch the diffused maps to 0..1 again. False: equation 15 as it is written.
         kept: (B, n) bool, at least one map per image: the attention maps to use instead of those that
             `select_attention` keeps.
+
+    Returns:
+        The refined CAMs (B, 1 + T, L), and what they were made from.
     """
     scores, passed = select_attention(affinity, attention)
     kept = passed if kept is None else kept

@@ -52,6 +52,13 @@ class ClassDescriptions(NamedTuple):
 def describe_classes(spec: PriorWSSSSpec, names: Sequence[str]) -> ClassDescriptions:
     """Return the descriptions of the classes `names`, in their order.
 
+    Args:
+        spec: Options of the model: its description file, and whether TPE is on.
+        names: T class names.
+
+    Returns:
+        Names and descriptions; without a description file, lower-case names and no descriptions.
+
     Raises:
         ConfigError: If the description file cannot be used or lacks a class, or if TPE is on and no packaged
             file describes these classes.
@@ -77,6 +84,10 @@ def describe_classes(spec: PriorWSSSSpec, names: Sequence[str]) -> ClassDescript
 
 def check_tokens(described: ClassDescriptions, tokenizer: Tokenizer) -> None:
     """Check that the text encoder reads every description completely.
+
+    Args:
+        described: Names and descriptions of the classes.
+        tokenizer: Tokenizer of the text tower.
 
     Raises:
         ConfigError: If a description has too many tokens, or words that the encoder does not know; the
@@ -143,7 +154,15 @@ def encode_class_texts(
 
 @torch.no_grad()
 def encode_texts(clip: CLIP, tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
-    """Return the text embeddings (n, E) float32, of unit length.
+    """Encode texts in chunks, without autocast.
+
+    Args:
+        clip: Its text tower encodes.
+        tokenizer: Tokenizer of the text tower.
+        texts: n texts.
+
+    Returns:
+        Embeddings (n, E) float32, of unit length.
 
     Raises:
         VocabularyError: If a text is too long for the text tower.
