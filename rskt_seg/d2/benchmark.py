@@ -18,6 +18,7 @@ from detectron2.evaluation import inference_on_dataset
 from detectron2.utils import comm
 from torch import nn
 
+from rskt_seg import metrics as report
 from rskt_seg.checkpoints.fetch import sha256_of
 from rskt_seg.d2 import provenance
 from rskt_seg.d2.checkpointer import last_checkpoint
@@ -33,7 +34,6 @@ from rskt_seg.d2.tta import with_augmentation
 from rskt_seg.d2.typing import NamedResults, Results
 from rskt_seg.d2.weights import check_trained, companion_files, load_trained
 from rskt_seg.errors import DatasetError
-from rskt_seg.metrics import benchmark as report
 from rskt_seg.vocabulary import seen_names
 from rskt_seg.writing import replacing
 

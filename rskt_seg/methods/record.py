@@ -15,7 +15,7 @@ from rskt_seg.checkpoints.manifest import Weights
 from rskt_seg.checkpoints.rules import LoadReport
 from rskt_seg.inference.strategies import Strategy
 from rskt_seg.methods.layout import CheckpointLayout
-from rskt_seg.metrics.benchmark import BenchmarkReference, Reference
+from rskt_seg.metrics.results import BenchmarkReference, Reference
 from rskt_seg.typing import SegmentationModel, Spec
 
 NUM_CLASSES = "num_classes"

@@ -1,10 +1,6 @@
 """Confusion counts, scores, published protocols and tables, and reports of them."""
 
 from rskt_seg.metrics.benchmark import (
-    BenchmarkReference,
-    Reference,
-    Run,
-    SetResult,
     chance_iou,
     classes_csv,
     json_report,
@@ -35,6 +31,7 @@ from rskt_seg.metrics.report import (
     scores_as_dict,
     scores_json,
 )
+from rskt_seg.metrics.results import BenchmarkReference, Reference, Run, SetResult
 
 __all__ = [
     "PROTOCOLS",

@@ -7,15 +7,14 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rskt_seg.errors import DatasetError
-from rskt_seg.metrics.confusion import Scores
 from rskt_seg.metrics.protocols import FIGURES, ProtocolScores, explain_scores, protocol_as_dict
 from rskt_seg.metrics.report import (
     PER_CLASS,
@@ -26,103 +25,11 @@ from rskt_seg.metrics.report import (
     render_table,
     scores_as_dict,
 )
+from rskt_seg.metrics.results import Reference, Run, SetResult
 
 _IN_DOMAIN = " *"
 _Columns = tuple[list[str], list[list[Cell]]]
 """Titles of columns, and their cells for each set and, last, for the means; both may be empty."""
-
-
-@dataclass(frozen=True)
-class Reference:
-    """What a paper prints for one test set, in percent; None: not printed.
-
-    Attributes:
-        source: Paper, table and row, and what does not compare.
-        mIoU: Mean IoU.
-        mF1: Mean F1.
-        OA: Overall accuracy.
-    """
-
-    source: str
-    mIoU: float | None
-    mF1: float | None = None
-    OA: float | None = None
-
-
-@dataclass(frozen=True)
-class BenchmarkReference:
-    """What a paper prints of one model for all test sets of a benchmark, in percent; None: not printed.
-
-    Attributes:
-        source: Paper, table and row.
-        labels: What tells the row from others, such as `{"trained_on": "DLRSD", "backbone": "ViT-B"}`.
-        columns: Registered name of a test set -> its column, for registrations whose scores compare.
-        figures: Measure, such as "mIoU" -> column -> figure.
-        means: Measure -> mean of all columns, as printed.
-    """
-
-    source: str
-    labels: Mapping[str, str]
-    columns: Mapping[str, str]
-    figures: Mapping[str, Mapping[str, float | None]]
-    means: Mapping[str, float | None]
-
-
-@dataclass(frozen=True, eq=False)
-class SetResult:
-    """What was measured on one test set.
-
-    Attributes:
-        name: Registered name of the set.
-        classes: Names of its K classes.
-        seen: For each class, whether its name was trained; None for a model whose classes are fixed.
-        scores: Its scores.
-        images: Number of images.
-        fingerprint: Digest of images and labels.
-        in_domain: Whether it contains images that the model was trained on.
-        note: What a reader must know of it.
-        protocol: Figures of its published protocol.
-        paper: What a paper prints for it.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    seen: tuple[bool, ...] | None
-    scores: Scores
-    images: int
-    fingerprint: str
-    in_domain: bool = False
-    note: str = ""
-    protocol: ProtocolScores | None = None
-    paper: Reference | None = None
-
-    @property
-    def seen_flags(self) -> tuple[bool | None, ...]:
-        """Return `seen`, or None for each class if the classes are fixed."""
-        return (None,) * len(self.classes) if self.seen is None else self.seen
-
-
-@dataclass(frozen=True)
-class Run:
-    """What was evaluated and with what.
-
-    Attributes:
-        weights: Path of the checkpoint.
-        weights_sha256: Its digest.
-        trained_on: Names of the training sets, which decide what is seen.
-        config: The configuration as plain values.
-        versions: Name of a package or of the device -> its version.
-        published: What a paper prints of this model for the whole benchmark.
-        rotated: By how many places the class names were exchanged, as a control (0: not).
-    """
-
-    weights: str
-    weights_sha256: str
-    trained_on: tuple[str, ...]
-    config: Mapping[str, Any]
-    versions: Mapping[str, str]
-    published: BenchmarkReference | None = None
-    rotated: int = 0
 
 
 def chance_iou(pixels: ArrayLike) -> NDArray[np.float64]:
@@ -166,13 +73,35 @@ def subset_miou(result: SetResult, seen: bool) -> tuple[float, int]:
 
 
 def text_report(results: Sequence[SetResult], run: Run) -> str:
-    """Write the summary and what one must know to read it, for a terminal or a text file."""
+    """Write the summary and what one must know to read it, for a terminal or a text file.
+
+    Args:
+        results: Results of the sets.
+        run: What was evaluated.
+
+    Returns:
+        Several lines.
+
+    Raises:
+        DatasetError: If there is no result.
+    """
     lines = [summary_table(results, run), "", *_notes(results, run), "", *_provenance(results, run)]
     return "\n".join(lines) + "\n"
 
 
 def markdown_report(results: Sequence[SetResult], run: Run) -> str:
-    """Write what `text_report` has, and a table of the classes of each set, as Markdown."""
+    """Write what `text_report` has, and a table of the classes of each set, as Markdown.
+
+    Args:
+        results: Results of the sets.
+        run: What was evaluated.
+
+    Returns:
+        Several lines.
+
+    Raises:
+        DatasetError: If there is no result.
+    """
     lines = [summary_table(results, run, "markdown"), ""]
     lines += [f"- {line}" for line in _notes(results, run)]
     for result in results:
@@ -245,7 +174,18 @@ def classes_csv(results: Sequence[SetResult]) -> str:
 
 
 def json_report(results: Sequence[SetResult], run: Run) -> str:
-    """Write everything of the report as indented JSON; what is undefined is null."""
+    """Write everything of the report as indented JSON; what is undefined is null.
+
+    Args:
+        results: Results of the sets.
+        run: What was evaluated.
+
+    Returns:
+        The text.
+
+    Raises:
+        DatasetError: If there is no result.
+    """
     published = None
     if run.published is not None:
         means = {f"mean_{measure}": mean for measure, mean in run.published.means.items()}

@@ -47,46 +47,131 @@ class Tile:
 
 
 def fill(points: Sequence[tuple[float, float]] | Points, color: RGB) -> Mark:
-    """Return a filled polygon."""
+    """Return a filled polygon.
+
+    Args:
+        points: (N, 2) of (x, y), px at scale 1.
+        color: RGB of 0..255.
+
+    Returns:
+        The mark.
+    """
     return Mark(np.asarray(points, np.float64), color)
 
 
 def stroke(points: Sequence[tuple[float, float]] | Points, width: float, color: RGB) -> Mark:
-    """Return an open polyline."""
+    """Return an open polyline.
+
+    Args:
+        points: (N, 2) of (x, y), px at scale 1.
+        width: Width of the line.
+        color: RGB of 0..255.
+
+    Returns:
+        The mark.
+    """
     return Mark(np.asarray(points, np.float64), color, width)
 
 
 def box(length: float, width: float, color: RGB, x: float = 0.0, y: float = 0.0) -> Mark:
-    """Return a rectangle centred at (x, y)."""
+    """Return a rectangle centred at (x, y).
+
+    Args:
+        length: Side along x, px at scale 1.
+        width: Side along y.
+        color: RGB of 0..255.
+        x: Its centre along x.
+        y: Its centre along y.
+
+    Returns:
+        The mark.
+    """
     a, b = length / 2, width / 2
     return fill([(x - a, y - b), (x + a, y - b), (x + a, y + b), (x - a, y + b)], color)
 
 
 def outline(length: float, width: float, pen: float, color: RGB, x: float = 0.0, y: float = 0.0) -> Mark:
-    """Return the outline of a rectangle centred at (x, y)."""
+    """Return the outline of a rectangle centred at (x, y).
+
+    Args:
+        length: Side along x, px at scale 1.
+        width: Side along y.
+        pen: Width of the line.
+        color: RGB of 0..255.
+        x: Its centre along x.
+        y: Its centre along y.
+
+    Returns:
+        The mark.
+    """
     points = box(length, width, color, x, y).points
     return stroke(np.vstack([points, points[:1]]), pen, color)
 
 
 def ring_points(rx: float, ry: float, x: float = 0.0, y: float = 0.0, count: int = 28) -> Points:
-    """Return points (count, 2) of an ellipse with x radius `rx` and y radius `ry`."""
+    """Return points of an ellipse, evenly spaced in its angle.
+
+    Args:
+        rx: Radius along x, px at scale 1.
+        ry: Radius along y.
+        x: Its centre along x.
+        y: Its centre along y.
+        count: Number of points.
+
+    Returns:
+        (count, 2) of (x, y).
+    """
     t = np.linspace(0, 2 * np.pi, count, endpoint=False)
     return np.stack([x + rx * np.cos(t), y + ry * np.sin(t)], axis=1)
 
 
 def disc(rx: float, color: RGB, ry: float | None = None, x: float = 0.0, y: float = 0.0) -> Mark:
-    """Return a filled ellipse."""
+    """Return a filled ellipse.
+
+    Args:
+        rx: Radius along x, px at scale 1.
+        color: RGB of 0..255.
+        ry: Radius along y; None for that along x.
+        x: Its centre along x.
+        y: Its centre along y.
+
+    Returns:
+        The mark.
+    """
     return fill(ring_points(rx, rx if ry is None else ry, x, y), color)
 
 
 def circle(radius: float, pen: float, color: RGB, x: float = 0.0, y: float = 0.0) -> Mark:
-    """Return the outline of a circle."""
+    """Return the outline of a circle.
+
+    Args:
+        radius: Radius, px at scale 1.
+        pen: Width of the line.
+        color: RGB of 0..255.
+        x: Its centre along x.
+        y: Its centre along y.
+
+    Returns:
+        The mark.
+    """
     points = ring_points(radius, radius, x, y)
     return stroke(np.vstack([points, points[:1]]), pen, color)
 
 
 def rounded(length: float, width: float, corner: float, color: RGB, x: float = 0.0, y: float = 0.0) -> Mark:
-    """Return a rectangle with round corners of radius `corner`, centred at (x, y)."""
+    """Return a rectangle with round corners, centred at (x, y).
+
+    Args:
+        length: Side along x, px at scale 1.
+        width: Side along y.
+        corner: Radius of the corners.
+        color: RGB of 0..255.
+        x: Its centre along x.
+        y: Its centre along y.
+
+    Returns:
+        The mark.
+    """
     a, b = length / 2 - corner, width / 2 - corner
     t = np.linspace(0, np.pi / 2, 4)
     points = []
@@ -99,13 +184,34 @@ def rounded(length: float, width: float, corner: float, color: RGB, x: float = 0
 def arc(
     radius: float, start: float, end: float, pen: float, color: RGB, x: float = 0.0, y: float = 0.0
 ) -> Mark:
-    """Return an arc of a circle between two angles (radians)."""
+    """Return an arc of a circle between two angles.
+
+    Args:
+        radius: Radius, px at scale 1.
+        start: First angle, radians.
+        end: Last angle, radians.
+        pen: Width of the line.
+        color: RGB of 0..255.
+        x: Centre of the circle along x.
+        y: Centre of the circle along y.
+
+    Returns:
+        The mark.
+    """
     t = np.linspace(start, end, 14)
     return stroke(np.stack([x + radius * np.cos(t), y + radius * np.sin(t)], axis=1), pen, color)
 
 
 def shade(color: RGB, factor: float) -> RGB:
-    """Return the colour brightened (factor > 1) or darkened."""
+    """Return the colour brightened (factor > 1) or darkened.
+
+    Args:
+        color: RGB of 0..255.
+        factor: Factor of the brightness.
+
+    Returns:
+        RGB of 0..255.
+    """
     r, g, b = (min(255, max(0, round(v * factor))) for v in color)
     return r, g, b
 

@@ -1,4 +1,7 @@
-"""Sports grounds: functions (rng, concept) -> Drawing, centred, long side along x, px at scale 1."""
+"""Sports grounds: functions (rng, concept) -> Drawing, centred, long side along x, px at scale 1.
+
+`rng` is the source of all variation, and `concept` holds the colours to choose from.
+"""
 
 import numpy as np
 

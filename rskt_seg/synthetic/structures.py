@@ -1,4 +1,7 @@
-"""Buildings and other fixed objects: functions (rng, concept) -> Drawing, centred, px at scale 1."""
+"""Buildings and other fixed objects: functions (rng, concept) -> Drawing, centred, px at scale 1.
+
+`rng` is the source of all variation, and `concept` holds the colours to choose from.
+"""
 
 import numpy as np
 
@@ -210,7 +213,15 @@ def clutter(rng: Rng, concept: Concept) -> Drawing:
 
 
 def tree(rng: Rng, color: RGB) -> Drawing:
-    """Draw one crown of a solitary tree with lit and dark clumps; radius 4 to 7 px."""
+    """Draw one crown of a solitary tree with lit and dark clumps; radius 4 to 7 px.
+
+    Args:
+        rng: Source of randomness.
+        color: RGB of 0..255.
+
+    Returns:
+        The drawing.
+    """
     radius = rng.uniform(4, 7)
     t = np.linspace(0, 2 * np.pi, 18, endpoint=False)
     edge = radius * (1 + rng.uniform(-0.14, 0.14, t.size))
@@ -224,6 +235,14 @@ def tree(rng: Rng, color: RGB) -> Drawing:
 
 
 def bay(pitch: float, depth: float) -> Drawing:
-    """Draw the painted lines of one parking bay, `pitch` px wide along x and `depth` px long along y."""
+    """Draw the painted lines of one parking bay.
+
+    Args:
+        pitch: Width along x, px at scale 1.
+        depth: Length along y, px at scale 1.
+
+    Returns:
+        The drawing.
+    """
     a, b = pitch / 2, depth / 2
     return [stroke([(-a, -b), (-a, b), (a, b), (a, -b)], 0.55, _WHITE)]

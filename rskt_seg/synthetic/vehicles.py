@@ -1,4 +1,7 @@
-"""Vehicles: functions (rng, concept) -> Drawing, centred, heading along +x, px at scale 1."""
+"""Vehicles: functions (rng, concept) -> Drawing, centred, heading along +x, px at scale 1.
+
+`rng` is the source of all variation, and `concept` holds the colours to choose from.
+"""
 
 import numpy as np
 

@@ -17,7 +17,6 @@ from rskt_seg.visualization.figures import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.image import AxesImage
 
 _BOX_COLORS = {"local": "#ffd400", "medium": "#00d5ff", "large": "#ff4fd8"}
 _UNIT = (1, 1)
@@ -65,7 +64,11 @@ def draw_context_maps(image: np.ndarray, maps: PatchContexts) -> np.ndarray:
         first.text(0.5, 0.5, row.name, transform=first.transAxes, ha="center", va="center")
         highest = max(float(heat.values.max()) for heat in row.heats.values())
         for column, heat in row.heats.items():
-            drawn = _draw_heat(others[column], heat, highest, maps.span)
+            # The cells of a map cover `span` of both axes, beyond the pixels where it exceeds 0..1.
+            panel, (start, end) = others[column], maps.span
+            fill_panel(panel, heat.pixels, heat.title, _UNIT, "antialiased")
+            drawn = draw_heat(panel, heat.values, (start, end, end, start), highest)
+            _clip_panel(panel, _UNIT)
         figure.colorbar(drawn, ax=others, shrink=0.7, pad=0.01)
     return render(figure)
 
@@ -113,15 +116,6 @@ def _draw_context(panel: "Axes", context: PatchContext, maps: PatchContexts, tit
     row, column = maps.point
     _draw_cross(panel, (row + 0.5 - window.top) / window.height, (column + 0.5 - window.left) / window.width)
     _clip_panel(panel, _UNIT)
-
-
-def _draw_heat(panel: "Axes", heat: _Heat, highest: float, span: tuple[float, float]) -> "AxesImage":
-    """Draw a heat map whose cells cover `span` of both axes, beyond the pixels where it exceeds 0..1."""
-    fill_panel(panel, heat.pixels, heat.title, _UNIT, "antialiased")
-    first, last = span
-    drawn = draw_heat(panel, heat.values, (first, last, last, first), highest)
-    _clip_panel(panel, _UNIT)
-    return drawn
 
 
 def _draw_box(

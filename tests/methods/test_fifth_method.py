@@ -34,7 +34,7 @@ from rskt_seg.inference.strategies import Strategy, channels_first
 from rskt_seg.inference.views import VIEWS
 from rskt_seg.methods import CheckpointLayout, EncoderRole, Explanation, Method, unregister_method
 from rskt_seg.methods.layout import OTHER_ENCODER
-from rskt_seg.metrics.benchmark import Reference
+from rskt_seg.metrics.results import Reference
 from rskt_seg.models import Spec, check_options
 
 ROOT = Path(__file__).parents[2]

@@ -13,10 +13,6 @@ from hypothesis import strategies as st
 
 from rskt_seg.errors import DatasetError
 from rskt_seg.metrics.benchmark import (
-    BenchmarkReference,
-    Reference,
-    Run,
-    SetResult,
     chance_iou,
     classes_csv,
     json_report,
@@ -29,6 +25,7 @@ from rskt_seg.metrics.benchmark import (
 from rskt_seg.metrics.confusion import ConfusionMatrix
 from rskt_seg.metrics.protocols import FIGURES, PROTOCOLS, protocol_scores
 from rskt_seg.metrics.report import SUMMARY
+from rskt_seg.metrics.results import BenchmarkReference, Reference, Run, SetResult
 
 CLASSES = ("building", "road", "water", "sand")
 SEEN = (True, False, False, True)

@@ -2,8 +2,8 @@
 
 from rskt_seg.methods.bicor.checkpoint import BiCoRLayout
 from rskt_seg.methods.comparing import computes_as
-from rskt_seg.metrics.benchmark import Reference
 from rskt_seg.metrics.published import read_table
+from rskt_seg.metrics.results import Reference
 from rskt_seg.models.bicor import BiCoRSpec
 
 TABLES = {

@@ -2,8 +2,8 @@
 
 from rskt_seg.methods.comparing import computes_as
 from rskt_seg.methods.fctl.checkpoint import FCtLLayout
-from rskt_seg.metrics.benchmark import Reference
 from rskt_seg.metrics.published import read_table
+from rskt_seg.metrics.results import Reference
 from rskt_seg.models.fctl import FCtLSpec
 
 TABLES = {"deepglobe_fctl_test_sem_seg": "fctl_table1", "inria_test_sem_seg": "fctl_table2"}

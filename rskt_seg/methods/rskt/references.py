@@ -1,7 +1,7 @@
 """Rows of the benchmark table of the RSKT-Seg paper."""
 
-from rskt_seg.metrics.benchmark import BenchmarkReference
 from rskt_seg.metrics.published import read_table
+from rskt_seg.metrics.results import BenchmarkReference
 from rskt_seg.models.rskt import RSKTSpec
 
 COLUMNS = {

@@ -1,7 +1,7 @@
 """Figures of the weakly supervised method's paper that models may be compared with."""
 
-from rskt_seg.metrics.benchmark import Reference
 from rskt_seg.metrics.published import read_table
+from rskt_seg.metrics.results import Reference
 from rskt_seg.models.wsss import PriorWSSSSpec
 
 TABLES = {

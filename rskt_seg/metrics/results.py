@@ -1,0 +1,101 @@
+"""What a benchmark measured on each test set and with what, and what papers print for it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rskt_seg.metrics.confusion import Scores
+from rskt_seg.metrics.protocols import ProtocolScores
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a paper prints for one test set, in percent; None: not printed.
+
+    Attributes:
+        source: Paper, table and row, and what does not compare.
+        mIoU: Mean IoU.
+        mF1: Mean F1.
+        OA: Overall accuracy.
+    """
+
+    source: str
+    mIoU: float | None
+    mF1: float | None = None
+    OA: float | None = None
+
+
+@dataclass(frozen=True)
+class BenchmarkReference:
+    """What a paper prints of one model for all test sets of a benchmark, in percent; None: not printed.
+
+    Attributes:
+        source: Paper, table and row.
+        labels: What tells the row from others, such as `{"trained_on": "DLRSD", "backbone": "ViT-B"}`.
+        columns: Registered name of a test set -> its column, for registrations whose scores compare.
+        figures: Measure, such as "mIoU" -> column -> figure.
+        means: Measure -> mean of all columns, as printed.
+    """
+
+    source: str
+    labels: Mapping[str, str]
+    columns: Mapping[str, str]
+    figures: Mapping[str, Mapping[str, float | None]]
+    means: Mapping[str, float | None]
+
+
+@dataclass(frozen=True, eq=False)
+class SetResult:
+    """What was measured on one test set.
+
+    Attributes:
+        name: Registered name of the set.
+        classes: Names of its K classes.
+        seen: For each class, whether its name was trained; None for a model whose classes are fixed.
+        scores: Its scores.
+        images: Number of images.
+        fingerprint: Digest of images and labels.
+        in_domain: Whether it contains images that the model was trained on.
+        note: What a reader must know of it.
+        protocol: Figures of its published protocol.
+        paper: What a paper prints for it.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    seen: tuple[bool, ...] | None
+    scores: Scores
+    images: int
+    fingerprint: str
+    in_domain: bool = False
+    note: str = ""
+    protocol: ProtocolScores | None = None
+    paper: Reference | None = None
+
+    @property
+    def seen_flags(self) -> tuple[bool | None, ...]:
+        """Return `seen`, or None for each class if the classes are fixed."""
+        return (None,) * len(self.classes) if self.seen is None else self.seen
+
+
+@dataclass(frozen=True)
+class Run:
+    """What was evaluated and with what.
+
+    Attributes:
+        weights: Path of the checkpoint.
+        weights_sha256: Its digest.
+        trained_on: Names of the training sets, which decide what is seen.
+        config: The configuration as plain values.
+        versions: Name of a package or of the device -> its version.
+        published: What a paper prints of this model for the whole benchmark.
+        rotated: By how many places the class names were exchanged, as a control (0: not).
+    """
+
+    weights: str
+    weights_sha256: str
+    trained_on: tuple[str, ...]
+    config: Mapping[str, Any]
+    versions: Mapping[str, str]
+    published: BenchmarkReference | None = None
+    rotated: int = 0
