@@ -345,8 +345,8 @@ def _coarseness_notices(image: RasterImage, found: Coarseness | None) -> list[st
     else:
         extent = f"{_figures(columns)} x {_figures(rows)} px of the image"
     return [
-        f"{width} x {height} px is over twice the working side of {found.side} px: {found.what} covers "
-        f"{extent}; for more detail {found.remedy}"
+        f"{width} x {height} px is more than twice the {found.side} px that the model works at: "
+        f"{found.what} covers {extent}; for more detail {found.remedy}"
     ]
 
 

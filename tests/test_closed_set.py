@@ -235,11 +235,11 @@ BASELINE = {"contexts": (), "lcf": False}
         (
             lambda: tiny("bicor_tiny"),
             "cost_maps",
-            "shown by RSKT-Seg models; this is a BiCoR-Seg model",
+            "shown by RSKT-Seg models; this model is of BiCoR-Seg",
         ),
         (lambda: tiny("bicor_tiny"), "context_maps", "context maps are shown by FCtL models"),
         (lambda: tiny("fctl_tiny"), "heatmaps", "heatmaps are shown by BiCoR-Seg models"),
-        (RSKT, "heatmaps", "this is a RSKT-Seg model"),
+        (RSKT, "heatmaps", "this model is of RSKT-Seg"),
         (lambda: tiny("bicor_tiny", interaction="cross_attention"), "heatmaps", "cross_attention"),
         (lambda: tiny("fctl_tiny", **BASELINE), "context_maps", "lcf=False"),
         (lambda: tiny("fctl_tiny", view="whole", patch_side=508, **BASELINE), "context_maps", "whole images"),

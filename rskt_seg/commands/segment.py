@@ -1,4 +1,4 @@
-"""Segment images by class names, or into the classes that a closed-set model was trained for.
+r"""Segment images by class names, or into the classes that a closed-set model was trained for.
 
     rskt-seg segment --config-file configs/ovrsis/vitb_dlrsd.yaml --input scene.tif photos/*.jpg \
         --vocabulary "building, road, tree, water" --output results --opts MODEL.WEIGHTS model_final.pth

@@ -15,7 +15,7 @@ from rskt_seg.inference.views import VIEWS
 from rskt_seg.metrics.protocols import PROTOCOLS
 
 HEAD = "MODEL.SEM_SEG_HEAD.NAME"
-_CHAIN, _SCHEDULE = "INPUT.AUGMENTATION", "SOLVER.LR_SCHEDULER_NAME"
+CHAIN, _SCHEDULE = "INPUT.AUGMENTATION", "SOLVER.LR_SCHEDULER_NAME"
 _SCHEDULE_KEYS = {
     **{f"SOLVER.{key}": ("EpochCosineLR",) for key in ("EPOCHS", "LR_FLOOR")},
     **{f"SOLVER.{key}": ("PolyLR",) for key in ("POLY_POWER", "POLY_START")},
@@ -40,7 +40,7 @@ def readers() -> dict[str, tuple[str, tuple[str, ...]]]:
             by_chain.setdefault(key, []).append(name)
     return {
         **{key: (HEAD, tuple(names)) for key, names in by_head.items() if len(names) < len(methods)},
-        **{key: (_CHAIN, tuple(names)) for key, names in by_chain.items()},
+        **{key: (CHAIN, tuple(names)) for key, names in by_chain.items()},
         **{key: (_SCHEDULE, names) for key, names in _SCHEDULE_KEYS.items()},
     }
 
@@ -96,11 +96,11 @@ def adopt_method(cfg: CfgNode, defaults: CfgNode, typed: Mapping[str, Any]) -> N
         if decider == HEAD and record.name not in values and value_of(cfg, key) != value_of(defaults, key):
             dropped.append(key)
     changes = [(key, value_of(defaults, key)) for key in dropped if key not in typed]
-    if _CHAIN not in typed and chosen_chain(cfg).uses_masks == record.method.is_weak:
-        changes.append((_CHAIN, record.chain))
+    if CHAIN not in typed and chosen_chain(cfg).uses_masks == record.method.is_weak:
+        changes.append((CHAIN, record.chain))
         for key, (decider, values) in readers().items():
             changed = value_of(cfg, key) != value_of(defaults, key)
-            if decider == _CHAIN and record.chain not in values and changed and key not in typed:
+            if decider == CHAIN and record.chain not in values and changed and key not in typed:
                 changes.append((key, value_of(defaults, key)))
     if changes:
         cfg.merge_from_list([item for change in changes for item in change])
@@ -109,10 +109,22 @@ def adopt_method(cfg: CfgNode, defaults: CfgNode, typed: Mapping[str, Any]) -> N
             HEAD,
             record.name,
             ", ".join(
-                f"{key} becomes {value}" if key == _CHAIN else f"{key} does not apply"
+                f"{key} becomes {value}" if key == CHAIN else f"{key} does not apply"
                 for key, value in changes
             ),
         )
+
+
+def adopt_chain(cfg: CfgNode) -> None:
+    """Use the method's own augmentation in a configuration that names none, if the default does not fit.
+
+    Args:
+        cfg: A configuration that leaves `INPUT.AUGMENTATION` at its default; changed in place.
+    """
+    record = method_of(cfg)
+    if chosen_chain(cfg).uses_masks == record.method.is_weak:
+        logger.info("%s is not set: it becomes %s, that of %s", CHAIN, record.chain, record.name)
+        cfg.merge_from_list([CHAIN, record.chain])
 
 
 def value_of(cfg: Mapping[str, Any], key: str) -> Any:

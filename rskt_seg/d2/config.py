@@ -8,7 +8,7 @@ from operator import getitem
 from detectron2.config import CfgNode, get_cfg
 
 from rskt_seg.checkpoints.manifest import config_key
-from rskt_seg.d2.agreement import HEAD, adopt_method, check_agreement
+from rskt_seg.d2.agreement import CHAIN, HEAD, adopt_chain, adopt_method, check_agreement
 from rskt_seg.d2.config_files import read_config
 from rskt_seg.d2.devices import default_device
 from rskt_seg.d2.methods.registry import detectron_methods
@@ -135,6 +135,8 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
         )
     if pairs.get(HEAD, head) != head:
         adopt_method(cfg, defaults, pairs)
+    if CHAIN not in {**dict(_leaves(tree)), **pairs}:
+        adopt_chain(cfg)
     check_agreement(cfg, defaults)
     cfg.freeze()
     return cfg

@@ -31,9 +31,7 @@ def check_devices(device: str, processes: int = 1, amp: bool = False, asked: boo
     try:
         wanted = torch.device(device)
     except RuntimeError:
-        raise ConfigError(
-            f"MODEL.DEVICE {device!r} is no device that PyTorch knows; use for example cpu"
-        ) from None
+        raise ConfigError(f"MODEL.DEVICE must name a device, such as cpu; found {device!r}") from None
     if processes < 1:
         raise ConfigError(f"--num-gpus must be at least 1; found {processes}")
     found = torch.accelerator.device_count() if default_device() == wanted.type else 0

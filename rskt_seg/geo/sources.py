@@ -170,7 +170,7 @@ class RasterioSource:
         if len(colors) > len(chosen) or chosen not in ((1,), (1, 2, 3)):
             numbers = ", ".join(map(str, chosen))
             self.notices.append(
-                f"of {len(colors)} bands {numbers} are used as the colours ({reason}); bands chooses others"
+                f"bands {numbers} of {len(colors)} are used as the colours ({reason}); choose others by bands"
             )
         return chosen
 

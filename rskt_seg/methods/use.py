@@ -94,7 +94,7 @@ def find_explanation(model: SegmentationModel, name: str) -> Explanation:
             raise ConfigError(f"no explanation is called {name!r}; known are {known}")
         label = next(iter(others.values())).label
         raise ConfigError(
-            f"{label} are shown by {' and '.join(others)} models; this is a {method.title} model"
+            f"{label} are shown by {' and '.join(others)} models; this model is of {method.title}"
         )
     if reason := explanation.unavailable(model):
         raise ConfigError(f"{explanation.label} are not available: {reason}")

@@ -363,3 +363,33 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
         check_devices("cuda:5")
     with pytest.raises(ConfigError, match="leave the number"):
         check_devices("cuda:1", processes=2)
+
+
+TINY_FILES = ("ovrsis/tiny_dlrsd", "bicor/tiny", "fctl/tiny", "wsss/tiny")
+
+
+@pytest.mark.parametrize("head", detectron_methods())
+@pytest.mark.parametrize("file", [f"{name}.yaml" for name in TINY_FILES])
+def test_the_head_alone_switches_the_method_of_a_file_and_one_line_says_what_does_not_apply(
+    file, head, caplog
+):
+    own = load_config(file)
+    with caplog.at_level("WARNING"):
+        cfg = load_config(file, ["MODEL.SEM_SEG_HEAD.NAME", head])
+    said = [r.getMessage() for r in caplog.records if "in place of the file's method" in r.getMessage()]
+    record = detectron_methods()[head]
+    assert head == cfg.MODEL.SEM_SEG_HEAD.NAME
+    assert len(said) == (head != own.MODEL.SEM_SEG_HEAD.NAME) and not any("\n" in line for line in said)
+    changes_chain = record.method.is_weak != (own.INPUT.AUGMENTATION == "wsss")
+    assert (record.chain if changes_chain else own.INPUT.AUGMENTATION) == cfg.INPUT.AUGMENTATION
+    assert cfg.SOLVER.MAX_ITER == own.SOLVER.MAX_ITER and cfg.DATASETS == own.DATASETS
+
+
+def test_a_file_without_an_augmentation_gets_one_that_its_method_can_use(tmp_path):
+    file = write(
+        tmp_path / "own.yaml",
+        "MODEL: {META_ARCHITECTURE: RSSegmentor, SEM_SEG_HEAD: {NAME: PriorWSSSHead}}\n",
+    )
+    assert load_config(file).INPUT.AUGMENTATION == "wsss"
+    with pytest.raises(ConfigError, match="must be wsss; found ovrsis"):
+        load_config(file, ["INPUT.AUGMENTATION", "ovrsis"])

@@ -30,6 +30,13 @@ def _kept_state(manifest: str) -> dict[str, torch.Tensor]:
 def filled_state():
     """The filled published state dict of a manifest; the last one of ViT-B is kept for the next test.
 
-    That of ViT-L has 1.9 GB, as much as its model: a worker must not hold both during a forward pass.
+    That of ViT-L has 1.9 GB, as much as its model: a worker must not hold more than it needs of both.
     """
-    return lambda manifest: (published_state if "vitl" in manifest else _kept_state)(manifest)
+
+    def state(manifest: str) -> dict[str, torch.Tensor]:
+        if "vitl" not in manifest:
+            return _kept_state(manifest)
+        _kept_state.cache_clear()
+        return published_state(manifest)
+
+    return state

@@ -77,4 +77,4 @@ class Summary:
             lines.append(f"  colours of no class, now ignored: {pixel_counts(self.unknown)}")
         lines += [f"  {self.root / folder}" for folder in self.folders]
         done = f"{self.fresh} images were converted" if self.fresh else "nothing was left to do"
-        return "\n".join([*lines, f"  {done}; next: rskt-seg check {self.dataset}"])
+        return "\n".join([*lines, f"  {done}; next: rskt-seg check {self.dataset} --root {self.root}"])
