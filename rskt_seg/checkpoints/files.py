@@ -100,6 +100,8 @@ def unwrap(content: object, source: str) -> WeightFile:
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{source}: expected a dictionary of tensors; found {type(content).__name__}")
     tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
+    if unnamed := [key for key in tensors if not isinstance(key, str)]:
+        raise CheckpointError(f"{source}: expected tensors by name; found the key {unnamed[0]!r}")
     if not tensors:
         raise CheckpointError(
             f"{source}: expected a state dict, found no tensors; its entries begin with "
@@ -109,9 +111,22 @@ def unwrap(content: object, source: str) -> WeightFile:
         tensors,
         options if isinstance(options, dict) else None,
         tuple(map(str, names)) if isinstance(names, list | tuple) else None,
-        frozen if isinstance(frozen, dict) else {},
+        _frozen_facts(frozen, source),
         tuple(sets) if isinstance(sets, list | tuple) else (),
     )
+
+
+def _frozen_facts(stated: object, source: str) -> Mapping[str, Mapping[str, str]]:
+    if stated is None:
+        return {}
+    entries = stated.values() if isinstance(stated, dict) else [None]
+    if not all(isinstance(entry, dict) and {"source", "digest"} <= entry.keys() for entry in entries):
+        raise CheckpointError(
+            f"{source}: what it states of frozen encoders is damaged; expected role -> source and digest, "
+            f"found {stated!r}"
+        )
+    facts: Mapping[str, Mapping[str, str]] = stated if isinstance(stated, dict) else {}
+    return facts
 
 
 def _read(path: Path) -> object:
@@ -133,7 +148,10 @@ def _read(path: Path) -> object:
     except Exception as error:
         text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
         refused = re.search(r"(Unsupported (?:global|class|operand)[^\n.]*\S*)", text)
-        reason = refused[1] if refused else (text.splitlines() or [type(error).__name__])[0]
+        # torch's own first lines advise to load without its protection.
+        safe = re.search(r"WeightsUnpickler error: ([^\n]+)", text)
+        found = refused or safe
+        reason = found[1] if found else (text.splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
             f"{path}: cannot be read safely as weights ({reason}); it may be truncated, or contain "
             "objects other than tensors: save its state dict alone"

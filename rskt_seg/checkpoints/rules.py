@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
 from rskt_seg.errors import CheckpointError
@@ -109,7 +110,8 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str, rem
         remedy: Advice at the end of the message, as a sentence without a full stop.
 
     Raises:
-        CheckpointError: Keys are missing, unexpected or of another shape; up to ten of each are listed.
+        CheckpointError: Keys are missing, unexpected or of another shape, or a tensor is sparse, quantized,
+            complex or without data; up to ten of each are listed.
     """
     own = module.state_dict()
     faults = {
@@ -119,6 +121,18 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str, rem
             f"{key} {tuple(state[key].shape)}, the model has {tuple(own[key].shape)}"
             for key in own
             if key in state and state[key].shape != own[key].shape
+        ],
+        # copy_ would fail half way, copy nothing, or drop the imaginary part.
+        "that are no plain tensors": [
+            key
+            for key, tensor in state.items()
+            if key in own
+            and (
+                tensor.layout != torch.strided
+                or tensor.is_quantized
+                or tensor.is_meta
+                or (tensor.is_complex() and not own[key].is_complex())
+            )
         ],
     }
     lists = [

@@ -12,9 +12,9 @@ import pickletools
 import re
 import zipfile
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,6 +36,8 @@ _DTYPES = {
 _LISTS = ("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist")
 _LARGEST_TREE = 64 * 2**20
 """Largest accepted size of `data.pkl` in bytes; that of ViT-L/14@336px has 0.1 MB."""
+_MOST_TUPLES = 20_000
+"""Tuples that `data.pkl` may have; that of ViT-L/14@336px has some 2,000."""
 
 
 class _Object(dict[str, object]):
@@ -73,14 +75,11 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
             if len(trees) != 1 or trees[0].file_size > _LARGEST_TREE:
                 raise pickle.UnpicklingError(f"expected one data.pkl of at most {_LARGEST_TREE} bytes")
             root, content = trees[0].filename.removesuffix("data.pkl"), archive.read(trees[0])
-            # The C unpickler allocates memory up to the largest memo index.
-            for opcode, argument, _ in pickletools.genops(content):
-                if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(content):
-                    raise pickle.UnpicklingError("it has a memo index beyond the stream")
-            tree = _ArchiveUnpickler(io.BytesIO(content), archive, f"{root}data/").load()
+            _check_stream(content)
+            tree = _ArchiveUnpickler(io.BytesIO(content)).load()
             if not isinstance(tree, _Object):
                 raise pickle.UnpicklingError(f"expected a module; found {type(tree).__name__}")
-            return dict(_named_tensors(tree))
+            return _read_tensors(dict(_named_tensors(tree)), archive, f"{root}data/")
         except Exception as error:  # a forged stream can make the unpickler and torch raise anything
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise CheckpointError(
@@ -90,29 +89,61 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
             ) from error
 
 
-class _ArchiveUnpickler(pickle.Unpickler):
-    """An unpickler that builds modules (as dictionaries), tensors and plain values only."""
+def _check_stream(content: bytes) -> None:
+    """Refuse what would exhaust the C unpickler: memory by memo indices, the stack by tuples."""
+    tuples = 0
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(content):
+            raise pickle.UnpicklingError("it has a memo index beyond the stream")
+        tuples += opcode.name.startswith("TUPLE")
+    if tuples > _MOST_TUPLES:  # nested in each other, they would be hashed by recursion
+        raise pickle.UnpicklingError(f"it has more than {_MOST_TUPLES} tuples")
 
-    def __init__(self, file: IO[bytes], archive: zipfile.ZipFile, storages: str) -> None:
-        super().__init__(file)
-        self._archive = archive
-        self._storages = storages
-        self._read: dict[str, Tensor] = {}
+
+class _Storage(NamedTuple):
+    """A storage of the archive, before it is read."""
+
+    key: str
+    dtype: torch.dtype
+    items: int
+
+
+class _Stored:
+    """A tensor of the archive, before it is read; no torch object is within reach of the stream."""
+
+    __slots__ = ("offset", "size", "storage", "stride")
+
+    def __init__(self, storage: object, offset: object, size: object, stride: object, *_: object) -> None:
+        shape = size if isinstance(size, tuple) else ()
+        steps = stride if isinstance(stride, tuple) else ()
+        whole = all(type(number) is int for number in (*shape, *steps))
+        if (
+            not isinstance(storage, _Storage)
+            or not isinstance(offset, int)
+            or not whole
+            or len(shape) != len(steps)
+        ):
+            raise pickle.UnpicklingError("it has a tensor that is described otherwise than torch does")
+        # as_strided checks the bounds of the storage, but a stride of 0 repeats items without limit.
+        if math.prod(shape) > storage.items:
+            raise pickle.UnpicklingError("it has a tensor larger than its storage")
+        self.storage, self.offset = storage, offset
+        self.size: tuple[int, ...] = shape
+        self.stride: tuple[int, ...] = steps
+
+    def __setstate__(self, state: object) -> None:
+        raise pickle.UnpicklingError("it changes a tensor after it was described")
+
+
+class _ArchiveUnpickler(pickle.Unpickler):
+    """An unpickler that builds modules (as dictionaries), descriptions of tensors and plain values only."""
 
     def find_class(self, module: str, name: str) -> object:
         if module == "__torch__" or module.startswith("__torch__."):
             return _Object
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            # A new function for each archive, because a stream can set attributes of what it is given.
-            def rebuild(
-                storage: Tensor, offset: int, size: Sequence[int], stride: Sequence[int], *_unused: object
-            ) -> Tensor:
-                # as_strided checks the bounds of the storage, but a stride of 0 repeats items without limit.
-                if math.prod(size) > storage.numel():
-                    raise pickle.UnpicklingError("it has a tensor larger than its storage")
-                return storage.as_strided(tuple(size), tuple(stride), offset).clone()
-
-            return rebuild
+            # A new class for each archive, because a stream can set attributes of what it is given.
+            return type("_Stored", (_Stored,), {"__slots__": ()})
         if module == "torch" and name in _DTYPES:
             return _DTYPES[name]
         if module == "torch.jit._pickle" and name in _LISTS:
@@ -121,28 +152,43 @@ class _ArchiveUnpickler(pickle.Unpickler):
             return OrderedDict
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
-    def persistent_load(self, pid: object) -> Tensor:
-        """Return a storage as a flat tensor; `pid` is ("storage", dtype, key, location, number of items)."""
+    def persistent_load(self, pid: object) -> _Storage:
+        """Return a storage; `pid` is ("storage", dtype, key, location, number of items)."""
         match pid:
             case ("storage", torch.dtype() as dtype, str(key), str(), int(count)) if re.fullmatch(
                 r"\d+", key
             ):
-                if key not in self._read:
-                    self._read[key] = self._storage(key, dtype, count)
-                return self._read[key]
+                return _Storage(key, dtype, count)
         raise pickle.UnpicklingError("it has a storage of an unknown kind")
 
-    def _storage(self, key: str, dtype: torch.dtype, count: int) -> Tensor:
-        info = self._archive.getinfo(f"{self._storages}{key}")
+
+def _read_tensors(stored: Mapping[str, _Stored], archive: zipfile.ZipFile, folder: str) -> dict[str, Tensor]:
+    """Read the tensors that were described, each into memory of its own."""
+    storages: dict[str, Tensor] = {}
+    wanted = 0
+    for tensor in stored.values():
+        key, dtype, count = tensor.storage
+        wanted += math.prod(tensor.size) * dtype.itemsize
+        if key in storages:
+            continue
+        info = archive.getinfo(f"{folder}{key}")
         # An uncompressed member cannot be larger than the file itself.
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != count * dtype.itemsize:
             raise pickle.UnpicklingError(f"storage {key} is compressed or not of the size stated")
-        content = bytearray(self._archive.read(info))
-        return torch.frombuffer(content, dtype=dtype) if content else torch.empty(0, dtype=dtype)
+        content = bytearray(archive.read(info))
+        storages[key] = torch.frombuffer(content, dtype=dtype) if content else torch.empty(0, dtype=dtype)
+    if wanted > 2 * sum(storage.nbytes for storage in storages.values()):
+        raise pickle.UnpicklingError("its tensors repeat their storages many times over")
+    return {
+        name: storages[tensor.storage.key]
+        .view(tensor.storage.dtype)
+        .as_strided(tensor.size, tensor.stride, tensor.offset)
+        .clone()
+        for name, tensor in stored.items()
+    }
 
 
-def _named_tensors(tree: _Object) -> list[tuple[str, Tensor]]:
-    found: list[tuple[str, Tensor]] = []
+def _named_tensors(tree: _Object) -> Iterator[tuple[str, _Stored]]:
     todo: list[tuple[str, _Object]] = [("", tree)]
     seen: set[int] = set()
     while todo:
@@ -151,8 +197,7 @@ def _named_tensors(tree: _Object) -> list[tuple[str, Tensor]]:
             raise pickle.UnpicklingError("it has a module within itself, or one shared by two")
         seen.add(id(module))
         for name, value in module.items():
-            if isinstance(value, Tensor):
-                found.append((f"{prefix}{name}", value))
+            if isinstance(value, _Stored):
+                yield f"{prefix}{name}", value
             elif isinstance(value, _Object):
                 todo.append((f"{prefix}{name}.", value))
-    return found

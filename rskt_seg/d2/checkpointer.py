@@ -40,7 +40,10 @@ def last_checkpoint(folder: str | Path) -> Path | None:
     tag = Path(folder, _TAG)
     if not tag.is_file():
         return None
-    path = tag.with_name(tag.read_text().strip())
+    name = tag.read_bytes().decode(errors="replace").strip()
+    if not name or Path(name).name != name:
+        raise WeightsNotFoundError(f"{tag} must hold the name of a checkpoint beside it; found {name!r}")
+    path = tag.with_name(name)
     if not path.is_file():
         raise WeightsNotFoundError(
             f"{tag} names {path}, which does not exist; put it back, or write the name of another checkpoint "

@@ -90,11 +90,18 @@ def _add_solver_keys(cfg: CfgNode) -> None:
 def _add_method_keys(cfg: CfgNode) -> None:
     """Add the options of every method, the sources of its encoders, and its own keys."""
     for record in detectron_methods().values():
+        if record.section in cfg.MODEL:
+            raise ConfigError(
+                f"{record.method.title}: MODEL.{record.section} exists already; choose another section"
+            )
         cfg.MODEL[record.section] = CfgNode(record.options)
         encoders = {config_key(role): "" for role in record.method.encoders}
         for name, default in {**encoders, **record.keys}.items():
             *path, key = name.split(".")
-            node = reduce(getitem, path, cfg)
+            try:
+                node = reduce(getitem, path, cfg)
+            except KeyError:
+                raise ConfigError(f"{record.method.title}: {name} is in no section of Detectron2") from None
             if node.setdefault(key, default) != default:
                 raise ConfigError(f"{record.method.title}: {name} is a key already, with another default")
 

@@ -117,7 +117,7 @@ def _check_ignore_value(value: int, name: str, entries: Sequence[DatasetDict]) -
 
 
 def _check_files(name: str, entries: Sequence[DatasetDict], known_as: str) -> None:
-    """Check the files of a dataset quickly; `datasets/check.py` knows it by `known_as`."""
+    """Check the files of a dataset quickly; `rskt-seg check` knows it by `known_as`."""
     unlabelled = [Path(entry["file_name"]) for entry in entries if "sem_seg_file_name" not in entry]
     masked = [entry for entry in entries if "sem_seg_file_name" in entry]
     findings = quick_image_check(name, unlabelled) if unlabelled else []

@@ -63,14 +63,16 @@ def class_names_of(model: SegmentationModel) -> tuple[str, ...] | None:
 
 
 def _check_method(method: Method, weights: WeightFile, source: str) -> None:
-    """Raise `CheckpointError` for a checkpoint of the published code of another method."""
-    keys = weights.state.keys()
-    if method.checkpoint.is_published(keys):
+    """Raise `CheckpointError` for a checkpoint of another method, published or stating other options."""
+    keys, stated = weights.state.keys(), set(weights.options or ())
+    if method.checkpoint.is_published(keys) or stated == set(method.options):
         return
     for other in registered_methods():
-        if other.checkpoint.is_published(keys):
+        published = other.checkpoint.is_published(keys)
+        if published or (stated == set(other.options) and other is not method):
+            kind = "a published checkpoint" if published else "a checkpoint"
             raise CheckpointError(
-                f"{source} is a published checkpoint of {other.title}, the model is one of {method.title}: "
+                f"{source} is {kind} of {other.title}, the model is one of {method.title}: "
                 f"build it with create_model({next(iter(other.presets))!r}, ...) or another of its presets"
             )
 

@@ -27,12 +27,18 @@ class _Registry:
         return tuple(self._methods.values())
 
     def add(self, method: Method) -> None:
+        if not isinstance(method, Method):
+            raise ConfigError(f"expected a rskt_seg.methods.Method; found {type(method).__name__}")
         for other in self.all():
+            if other is method:
+                return
             presets = sorted(set(other.presets) & set(method.presets))
             if other.name == method.name:
                 taken = f"the name {method.name!r}"
             elif presets:
                 taken = f"the preset {presets[0]}"
+            elif other.title == method.title:
+                taken = f"the title {method.title!r}"
             elif other.model is method.model:
                 taken = "its model class"
             else:
@@ -52,17 +58,14 @@ class _Registry:
             self.add(method)
         for point in entry_points(group=GROUP):
             try:
-                method = point.load()
-                if not isinstance(method, Method):
-                    raise TypeError(f"expected a rskt_seg.methods.Method; found {type(method).__name__}")
-                self.add(method)
-            except Exception as error:  # a defect of another package must not stop this one
+                self.add(point.load())
+            except (Exception, SystemExit) as error:  # a defect of another package must not stop this one
                 logger.warning(
                     "entry point %s = %s of the group %s cannot be used: %s; update or uninstall its package",
                     point.name,
                     point.value,
                     GROUP,
-                    error,
+                    " ".join(str(error).split()) or type(error).__name__,
                 )
 
 
@@ -79,7 +82,7 @@ def register_method(method: Method) -> Method:
         The record, so that `METHOD = register_method(Method(...))` can be written.
 
     Raises:
-        ConfigError: Its name, one of its presets or its model class is already registered.
+        ConfigError: Another method has its name, its title, one of its presets or its model class.
     """
     _REGISTRY.add(method)
     return method
@@ -103,14 +106,15 @@ def registered_methods() -> tuple[Method, ...]:
 
 
 def method_of(model: object) -> Method:
-    """Return the method of a model: the one whose model class it is an instance of.
+    """Return the method of a model: the one whose model class is nearest in the bases of its class.
 
     Raises:
         ConfigError: The model belongs to no registered method.
     """
-    for method in registered_methods():
-        if isinstance(model, method.model):
-            return method
+    by_class = {method.model: method for method in registered_methods()}
+    for base in type(model).__mro__:
+        if base in by_class:
+            return by_class[base]
     raise ConfigError(
         f"{type(model).__name__} is the model class of no registered method; build models with "
         "rskt_seg.create_model, or register the method with rskt_seg.register_method"

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from open_clip.model import CLIP as OpenClip
 from open_clip.model import CLIPTextCfg, CLIPVisionCfg, resize_pos_embed
-from torch import nn
 
-import rskt_seg
+from rskt_seg.checkpoints.clip import RULES, normalise_names
+from rskt_seg.checkpoints.rules import LoadReport, convert, load_strict
 from rskt_seg.encoders.clip import CLIP
 from rskt_seg.encoders.presets import ClipPreset, TextPreset, VisionPreset
 from rskt_seg.errors import ConfigError
@@ -44,10 +44,10 @@ def reference() -> OpenClip:
 
 @pytest.fixture(scope="module")
 def own(reference) -> CLIP:
-    model = nn.Module()
-    model.clip = CLIP(PRESET).eval()
-    rskt_seg.load_encoder(model, "clip", reference.state_dict())
-    return model.clip
+    model = CLIP(PRESET).eval()
+    state = convert(normalise_names(reference.state_dict()), RULES, LoadReport("open_clip"))
+    load_strict(model, state, "open_clip", "is CLIP another?")
+    return model
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-import rskt_seg
+from rskt_seg.checkpoints.dino import normalise_names
+from rskt_seg.checkpoints.dinov2 import RULES
+from rskt_seg.checkpoints.rules import LoadReport, convert, load_strict
 from rskt_seg.encoders.dinov2 import DinoV2
 from rskt_seg.encoders.presets import (
     DINO_PIXEL_MEAN,
@@ -46,10 +48,10 @@ def reference(side: int, **kwargs) -> VisionTransformer:
 
 
 def loaded(state: dict, preset=DINOV2_TINY, positions: str = "hub") -> DinoV2:
-    model = nn.Module()
-    model.dinov2 = DinoV2(preset, positions).eval()
-    rskt_seg.load_encoder(model, "dinov2", state)
-    return model.dinov2
+    model = DinoV2(preset, positions).eval()
+    converted = convert(normalise_names(state), RULES, LoadReport("timm"))
+    load_strict(model, converted, "timm", "is DINOv2 another?")
+    return model
 
 
 def patch_map(tokens, side):

@@ -86,12 +86,16 @@ def test_registering_returns_the_record():
             "method 'other': Toy has the preset toy_wide already; choose another",
         ),
         (
-            {"name": "other", "presets": {"other": {}}},
+            {"name": "other", "model": OtherToy, "presets": {"other": {}}},
+            "method 'other': Toy has the title 'Toy' already; choose another",
+        ),
+        (
+            {"name": "other", "title": "Other", "presets": {"other": {}}},
             "method 'other': Toy has its model class already; choose another",
         ),
     ],
 )
-def test_a_name_preset_or_model_class_that_is_taken_is_refused_in_one_line(toy, changes, message):
+def test_a_name_preset_title_or_model_class_that_is_taken_is_refused_in_one_line(toy, changes, message):
     before = registered_methods()
     with pytest.raises(ConfigError) as error:
         register_method(replace(TOY, **changes))
@@ -104,6 +108,26 @@ def test_what_built_in_methods_have_is_taken_too():
             register_method(replace(TOY, name=method.name))
         with pytest.raises(ConfigError, match=f"{method.title} has the preset"):
             register_method(replace(TOY, presets={next(iter(method.presets)): {}}))
+
+
+def test_the_same_record_may_be_registered_again(toy):
+    before = registered_methods()
+    assert register_method(TOY) is TOY and registered_methods() == before
+
+
+def test_what_is_no_record_is_refused():
+    with pytest.raises(ConfigError, match=r"expected a rskt_seg\.methods\.Method; found type"):
+        register_method(Toy)
+
+
+def test_a_model_belongs_to_the_method_of_its_nearest_class(toy):
+    other = replace(TOY, name="other", title="Other", model=OtherToy, presets={"other": {}})
+    register_method(other)
+    try:
+        assert method_of(create_model("other", 2)) is other
+        assert method_of(create_model("toy_small", 2)) is toy
+    finally:
+        unregister_method("other")
 
 
 def test_an_unregistered_method_is_forgotten():
@@ -135,12 +159,14 @@ from dataclasses import replace
 from tests.methods.test_registry import TOY
 good = replace(TOY, title="Installed Toy")
 number = 7
+taken = replace(good, title="Another Toy")
 """
 ENTRY_POINTS = """[rskt_seg.methods]
 absent = no_such_module:METHOD
 good = installed_toy:good
 number = installed_toy:number
-taken = installed_toy:good
+again = installed_toy:good
+taken = installed_toy:taken
 """
 SCRIPT = """
 from rskt_seg.methods import registered_methods
@@ -169,4 +195,4 @@ def test_entry_points_of_installed_packages_add_methods_and_a_broken_one_is_a_wa
     assert len(warnings) == 3 and all("rskt_seg.methods" in line for line in warnings)
     assert "absent = no_such_module:METHOD" in warnings[0] and "No module named" in warnings[0]
     assert "number = installed_toy:number" in warnings[1] and "found int" in warnings[1]
-    assert "taken = installed_toy:good" in warnings[2] and "already" in warnings[2]
+    assert "taken = installed_toy:taken" in warnings[2] and "already" in warnings[2]

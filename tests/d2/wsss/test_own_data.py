@@ -104,7 +104,7 @@ def test_a_faulty_file_or_a_broken_image_stops_the_run_and_is_named(own):
     good = (own / "x/b.jpg").read_bytes()
     (own / "x/b.jpg").write_bytes(b"no image")
     with pytest.raises(
-        DatasetError, match=r"image cannot be read: \S*b\.jpg .*check\.py \S*farm\.yaml` gives"
+        DatasetError, match=r"image cannot be read: \S*b\.jpg .*rskt-seg check \S*farm\.yaml` gives"
     ):
         check_datasets(cfg, training=True)
     (own / "x/b.jpg").write_bytes(good)
@@ -119,6 +119,8 @@ def test_images_of_more_than_8_bits_stop_a_run_of_any_method(own, part, make, tr
     (own / "x/b.jpg").unlink()
     Image.fromarray(np.full((40, 44), 9000, np.uint16)).save(own / "x/b.png")
     cfg = farm(own, part, "" if training else "masks", make=make)
-    words = r"more than 8 bits a sample: \S*b\.png \(16 bits\) .*gdal_translate .*check\.py \S*farm\.yaml`"
+    words = (
+        r"more than 8 bits a sample: \S*b\.png \(16 bits\) .*gdal_translate .*rskt-seg check \S*farm\.yaml`"
+    )
     with pytest.raises(DatasetError, match=words):
         check_datasets(cfg, training=training)

@@ -228,12 +228,9 @@ class TestEarly:
         train(tmp_path, "SOLVER.MAX_ITER", "1")
         weights = ("MODEL.WEIGHTS", str(tmp_path / "model_final.pth"))
         build_model(config(*weights))
-        assert "is not read" not in caplog.text
+        assert "are not used" not in caplog.text
         build_model(config(*weights, "MODEL.WSSS.DESCRIPTIONS", "isaid"))
-        assert (
-            "the texts that it was trained with, made from the descriptions of tiny; isaid is not read"
-            in caplog.text
-        )
+        assert "from the descriptions tiny; those of this model, isaid, are not used" in caplog.text
 
     def test_a_checkpoint_of_other_classes_names_both_and_the_keys_that_choose(self, data_root, tmp_path):
         train(tmp_path, "SOLVER.MAX_ITER", "1")
