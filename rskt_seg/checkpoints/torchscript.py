@@ -177,7 +177,7 @@ def _read_tensors(stored: Mapping[str, _Stored], archive: zipfile.ZipFile, folde
             raise pickle.UnpicklingError(f"storage {key} is compressed or not of the size stated")
         content = bytearray(archive.read(info))
         storages[key] = torch.frombuffer(content, dtype=dtype) if content else torch.empty(0, dtype=dtype)
-    if wanted > 2 * sum(storage.nbytes for storage in storages.values()):
+    if wanted > 8 * sum(storage.nbytes for storage in storages.values()):
         raise pickle.UnpicklingError("its tensors repeat their storages many times over")
     return {
         name: storages[tensor.storage.key]

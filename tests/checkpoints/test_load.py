@@ -55,6 +55,36 @@ def test_the_report_of_a_published_checkpoint_gives_every_dropped_key_a_reason()
     assert "dropped 2: RemoteCLIP stops" in str(report)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensor: tensor.to_sparse(),
+        lambda tensor: tensor.to("meta"),
+        lambda tensor: tensor.to(torch.complex64),
+        lambda tensor: torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8),
+    ],
+    ids=["sparse", "meta", "complex", "quantized"],
+)
+def test_a_tensor_that_cannot_be_copied_whole_changes_nothing(change):
+    model = tiny(1)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    state = tiny(2).state_dict()
+    key = [name for name, tensor in state.items() if tensor.is_floating_point()][-1]
+    with pytest.raises(CheckpointError, match="no plain tensors") as error:
+        rskt_seg.load_checkpoint(model, {**state, key: change(state[key])})
+    assert key in str(error.value)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_an_own_checkpoint_of_another_method_is_named(tmp_path):
+    other = rskt_seg.create_model("fctl_tiny", 2)
+    torch.save({"model": other.state_dict(), "options": asdict(other.spec)}, tmp_path / "w.pth")
+    with pytest.raises(
+        CheckpointError, match=r"w\.pth is a checkpoint of FCtL, the model is one of RSKT-Seg"
+    ):
+        rskt_seg.load_checkpoint(tiny(), tmp_path / "w.pth")
+
+
 def test_a_partial_foreign_or_misshapen_checkpoint_changes_nothing_and_names_the_keys():
     model = tiny()
     before = {key: value.clone() for key, value in model.state_dict().items()}

@@ -184,6 +184,70 @@ def test_a_changed_bit_is_found_by_the_checksum(tmp_path):
         read_weights(path)
 
 
+def stream(*attributes, end=b""):
+    """Return a tree of one module whose attributes are given as (name, pickled value)."""
+    body = b"".join(b"X" + len(name).to_bytes(4, "little") + name + value for name, value in attributes)
+    return b"\x80\x02c__torch__\nNode\n)\x81}(" + body + b"ub" + end + b"."
+
+
+def number(value):
+    return b"J" + value.to_bytes(4, "little", signed=True)
+
+
+def stored(
+    key=b"0", items=3, offset=0, size=(3,), stride=(1,), rebuild=b"ctorch._utils\n_rebuild_tensor_v2\n"
+):
+    """Return the pickled description of a float32 tensor."""
+    key = b"X" + len(key).to_bytes(4, "little") + key
+    storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\n" + key + b"X\x03\0\0\0cpu" + number(items) + b"tQ"
+    shape, steps = (b"(" + b"".join(map(number, numbers)) + b"t" for numbers in (size, stride))
+    return rebuild + b"(" + storage + number(offset) + shape + steps + b"\x89ccollections\nOrderedDict\n)RtR"
+
+
+def forged(tmp_path, content):
+    return rewritten(archive(tmp_path / "w.pt", {"a": torch.arange(3.0)}), {"w/data.pkl": content})
+
+
+def test_views_with_an_offset_and_shared_storages_become_tensors_of_their_own(tmp_path):
+    content = stream(
+        (b"a", stored()), (b"b", stored(offset=1, size=(2,))), (b"c", stored(size=(2,), stride=(2,)))
+    )
+    state = read_weights(forged(tmp_path, content)).state
+    assert {name: tensor.tolist() for name, tensor in state.items()} == {
+        "a": [0, 1, 2],
+        "b": [1, 2],
+        "c": [0, 2],
+    }
+    state["a"].zero_()
+    assert state["b"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (stream((b"a", stored(offset=1))), "out of bounds"),
+        (stream((b"a", stored(offset=-1, size=(1,)))), ""),
+        (stream((b"a", stored(size=(3, 10**6), stride=(1, 0)))), "larger than its storage"),
+        (stream((b"a", stored(size=(3,), stride=(1, 1)))), "described otherwise"),
+        (stream((b"a", stored(key=b"../constants.pkl"))), "storage of an unknown kind"),
+        (stream((b"a", stored(key=b"7"))), "w/data/7"),
+        (stream((b"a", stored(items=10**6))), "size stated"),
+        (stream((b"a", stored() + b"}b")), "changes a tensor"),
+        (stream(*((b"%d" % index, stored()) for index in range(9))), "many times over"),
+        (stream((b"a", stored(rebuild=b"ctorch\nload\n"))), "asks for torch.load"),
+        (stream((b"a", stored(rebuild=b"cnumpy\nfromfile\n"))), "asks for numpy.fromfile"),
+        (stream((b"a", b"ccollections\nUserDict\n")), "asks for collections.UserDict"),
+        (stream((b"a", b")" + b"\x85" * 30_000)), "more than 20000 tuples"),
+        (stream((b"a", stored()), (b"b", b"r\xff\xff\xff\xff")), "memo index"),
+        (b"\x80\x02c__torch__\nNode\n)\x81q\0}X\x01\0\0\0ah\0sb.", "a module within itself"),
+    ],
+)
+def test_every_way_in_which_a_tree_can_lie_is_refused_by_its_reason(tmp_path, content, message):
+    with pytest.raises(CheckpointError, match="without running its code") as error:
+        read_weights(forged(tmp_path, content))
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_trees_are_read_or_refused(tmp_path, data):

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import rskt_seg.d2  # prepares Detectron2 for the imports below
@@ -319,6 +319,19 @@ def test_mistakes_are_one_line(installed, tmp_path):
     ):
         result = run(installed, "train_net.py", *config, *opts)
         assert result.returncode == 2 and message in result.stderr and "Traceback" not in result.stderr
+
+
+def test_a_detectron2_side_that_cannot_be_imported_is_a_warning_and_leaves_the_rest(caplog):
+    from rskt_seg.d2 import load_config
+
+    rskt_seg.register_method(replace(COLOUR, detectron2="no_such_module:COLOUR_D2"))
+    try:
+        cfg = load_config(str(ROOT / "configs/ovrsis/tiny_dlrsd.yaml"), [])
+    finally:
+        unregister_method("colour")
+    assert "SHARPEN" not in cfg.TEST and "COLOUR" not in cfg.MODEL
+    [warning] = [r.getMessage() for r in caplog.records if "no_such_module" in r.getMessage()]
+    assert "its method has no Detectron2 side: No module named 'no_such_module'" in warning
 
 
 def test_the_name_of_the_head_alone_switches_a_configuration(colour, data_root, caplog):
