@@ -25,7 +25,6 @@ from rskt_seg.inference.contexts import (
 )
 from rskt_seg.inference.resize import image_tensor, upsample_bands
 from rskt_seg.inference.views import VIEWS, View, check_views
-from rskt_seg.labels import label_dtype
 from rskt_seg.windows import Window
 
 _BAND_ROWS = 256
@@ -129,28 +128,6 @@ def score_map(
             total = band.new_empty(band.shape[0], height, width)
         total[:, top : top + band.shape[1]] = band
     return total
-
-
-def segment_patches(
-    model: PatchModel, image: np.ndarray, *, overlap: int = PATCH_OVERLAP, batch_size: int = 4
-) -> np.ndarray:
-    """Return the best class of every pixel by the summed logits, in the memory of `score_bands`.
-
-    Args:
-        model: The model.
-        image: (H, W, 3) uint8 RGB.
-        overlap: Least overlap (px) of neighbouring patches.
-        batch_size: Patches that go through the model at a time.
-
-    Returns:
-        Class ids (H, W), uint8 for up to 255 classes, else uint16; of equal sums the first class wins.
-    """
-    ids = np.empty(0)
-    for top, band in score_bands(model, image, overlap=overlap, batch_size=batch_size):
-        if top == 0:
-            ids = np.empty(image.shape[:2], label_dtype(band.shape[0]))
-        ids[top : top + band.shape[1]] = band.argmax(dim=0).numpy()
-    return ids
 
 
 def augmented_score_map(

@@ -1,6 +1,6 @@
 """Synthetic aerial scenes with a class for every pixel, for demonstration, tests and benchmarks.
 
-`render_scene` draws one scene, `write_dlrsd` a miniature DLRSD in the prepared layout of the catalog.
+`render_scene` draws one scene, `write_miniature` a miniature dataset in the prepared layout of the catalog.
 """
 
 from rskt_seg.synthetic.compose import Scene, render_scene, render_theme
@@ -9,7 +9,6 @@ from rskt_seg.synthetic.miniature import (
     MINIATURES,
     WSSS_MINIATURES,
     Miniature,
-    write_dlrsd,
     write_miniature,
 )
 from rskt_seg.synthetic.styles import STYLES, Style
@@ -31,6 +30,5 @@ __all__ = [
     "WSSS_MINIATURES",
     "render_scene",
     "render_theme",
-    "write_dlrsd",
     "write_miniature",
 ]

@@ -152,25 +152,6 @@ _STREAMS = [*MINIATURES, *WSSS_MINIATURES]
 """The position of a name seeds what is drawn: new ones go to the end."""
 
 
-def write_dlrsd(root: str | Path, num_train: int, num_val: int, seed: int, side: int = 96) -> int:
-    """Write the miniature DLRSD under `root`; see `write_miniature`.
-
-    Args:
-        root: Root of the datasets.
-        num_train: Training scenes, at least 1.
-        num_val: Validation scenes, at least 1.
-        seed: Seed of the set.
-        side: Side (px) of a scene.
-
-    Returns:
-        How many scenes were drawn.
-
-    Raises:
-        DatasetError: As `write_miniature`.
-    """
-    return write_miniature(MINIATURES["DLRSD"], root, num_train, num_val, seed, side)
-
-
 def write_miniature(
     row: Miniature, root: str | Path, num_train: int, num_val: int, seed: int, side: int, num_test: int = 0
 ) -> int:

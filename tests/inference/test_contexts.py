@@ -25,7 +25,6 @@ from rskt_seg.inference.patches import (
     patch_logits,
     score_bands,
     score_map,
-    segment_patches,
 )
 from rskt_seg.inference.views import VIEWS
 from rskt_seg.windows import Window, window_grid
@@ -136,8 +135,6 @@ def test_images_of_every_size_and_context_equal_the_plain_way(size, factors):
     model = colours(SIDE, factors=factors)
     scores = score_map(model, image, overlap=OVERLAP, batch_size=3)
     close(scores, plain_scores(image, factors))
-    ids = segment_patches(model, image, overlap=OVERLAP)
-    assert np.array_equal(ids, scores.argmax(dim=0).numpy()) and ids.dtype == np.uint8
 
 
 @pytest.mark.parametrize("factors", FACTORS)
@@ -274,12 +271,12 @@ def test_logits_are_added_in_single_precision_whatever_the_model_computes_in():
     assert score_map(model, picture(1, 60, 60), overlap=OVERLAP).dtype == torch.float32
 
 
-def test_memory_does_not_grow_with_the_height_of_an_image_but_by_its_labels():
+def test_memory_of_the_bands_does_not_grow_with_the_height_of_an_image():
     code = """
 import resource
 import numpy as np
 import torch
-from rskt_seg.inference.patches import segment_patches
+from rskt_seg.inference.patches import score_bands
 from tests.inference.patch_stub import colours
 
 def peak():
@@ -288,12 +285,16 @@ def peak():
 model = colours(508, seen=32, factors={"medium": 2.0, "large": 3.0})
 image = np.full((5000, 1500, 3), (1, 2, 3), np.uint8)
 with torch.inference_mode():
-    segment_patches(model, image[:2000])
+    for _ in score_bands(model, image[:2000]):
+        pass
     before = peak()
-    ids = segment_patches(model, image)
-assert ids.shape == (5000, 1500) and int(ids[4000, 1000]) == 2
+    rows = 0
+    for top, band in score_bands(model, image):
+        assert top == rows and int(band[:, 0, 1000].argmax()) == 2
+        rows += band.shape[1]
+assert rows == 5000
 grown = peak() - before
-# 4 MiB of labels are new; the scores of 3000 more rows would be 51 MiB.
+# The scores of 3000 more rows would be 51 MiB.
 assert grown < 25, f"{grown:.0f} MiB"
 """
     # Large blocks go back to the system at once, so that the peak is what was in use.

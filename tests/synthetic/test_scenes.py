@@ -23,7 +23,7 @@ from rskt_seg.synthetic import (
     UNSEEN,
     render_scene,
     render_theme,
-    write_dlrsd,
+    write_miniature,
 )
 from rskt_seg.synthetic.canvas import Canvas
 from rskt_seg.synthetic.objects import DRAWINGS
@@ -31,6 +31,10 @@ from rskt_seg.synthetic.shapes import rasterise
 from rskt_seg.synthetic.themes import allowed_themes
 
 SEEN = tuple(name for name in CONCEPTS if name not in UNSEEN)
+
+
+def write_dlrsd(root, num_train, num_val, seed, side=96):
+    return write_miniature(MINIATURES["DLRSD"], root, num_train, num_val, seed, side)
 
 
 def _scenes(count, side=96, style="dlrsd", concepts=SEEN, seed=3):

@@ -7,7 +7,7 @@ import torch
 
 from rskt_seg.commands.train import start
 from rskt_seg.errors import CheckpointError, ConfigError, DatasetError
-from rskt_seg.synthetic.miniature import write_dlrsd
+from rskt_seg.synthetic import MINIATURES, write_miniature
 from tests.d2.closed_set.tiny import METHODS, ROOT, SMALL, names
 
 SHORT = {"bicor": ("INPUT.CROP.SIZE", "[32,32]", "INPUT.MOSAIC_SIDE", "32", "SOLVER.EPOCHS", "1"), "fctl": ()}
@@ -26,7 +26,7 @@ def run_command(*arguments: str) -> None:
 @pytest.fixture
 def scenes(tmp_path, monkeypatch) -> None:
     """A few generated scenes of the miniature DLRSD, which the run's environment points to."""
-    write_dlrsd(tmp_path / "scenes", num_train=4, num_val=2, seed=1)
+    write_miniature(MINIATURES["DLRSD"], tmp_path / "scenes", num_train=4, num_val=2, seed=1, side=96)
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "scenes"))
 
 
