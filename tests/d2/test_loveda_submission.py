@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from rskt_seg.commands.loveda_submission import main, segmenter_options
+from rskt_seg.commands.loveda_submission import main
 from rskt_seg.d2 import load_config
+from rskt_seg.d2.methods.registry import detectron_methods
 from rskt_seg.d2.trainer import Trainer
 from rskt_seg.d2.weights import build_model
 from rskt_seg.segmenter import Segmenter
@@ -91,9 +92,10 @@ def test_a_model_of_other_classes_is_refused_before_it_predicts(call, tmp_path):
 
 def test_models_see_the_images_as_in_an_evaluation(call, tmp_path):
     cfg = load_config(str(tmp_path / "config.yaml"), ["TEST.TILE", "512", "TEST.TILE_OVERLAP", "64"])
-    assert segmenter_options(cfg, "BICOR") == {"tile": 512, "tile_overlap": 64, "padding": "published"}
-    assert segmenter_options(cfg, "FCTL") == {"patch_overlap": 50}
-    assert segmenter_options(cfg, "RSKT")["short_side"] == cfg.INPUT.MIN_SIZE_TEST
+    options = {name: record.evaluation_options(cfg) for name, record in detectron_methods().items()}
+    assert options["BiCoRHead"] == {"tile": 512, "tile_overlap": 64, "padding": "published"}
+    assert options["FCtLHead"] == {"patch_overlap": 50}
+    assert options["RSKTSegHead"]["short_side"] == cfg.INPUT.MIN_SIZE_TEST
     tiled = ("TEST.TILE", "512", "MODEL.WEIGHTS", str(tmp_path / "model.safetensors"))
     assert call("--part")[0] == 0
     assert call("--part", opts=tiled, output="tiled.zip")[0] == 0
