@@ -273,7 +273,13 @@ class Segmenter:
             return explanation.compute(self._strategy, request)
 
     def cost_maps(self, source: ImageSource) -> dict[str, np.ndarray]:
-        """Return the cost maps of a whole image: name -> (len(prompts), h, w) float32.
+        """Compute the cost maps of a whole image.
+
+        Args:
+            source: As in `predict`.
+
+        Returns:
+            Name -> (len(prompts), h, w) float32, cosines of pixel and text features.
 
         Raises:
             ConfigError: The model has none.
@@ -283,7 +289,13 @@ class Segmenter:
         return maps
 
     def heatmaps(self, source: ImageSource) -> np.ndarray:
-        """Return the class heatmaps of each of L layers, (L, T, h, w) float32 in 0..1, h = ceil(H / 4).
+        """Compute the class heatmaps of every layer.
+
+        Args:
+            source: As in `predict`.
+
+        Returns:
+            (L, T, h, w) float32 in 0..1, for L layers and T classes, h = ceil(H / 4).
 
         Raises:
             ConfigError: The model has none.

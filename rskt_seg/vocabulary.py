@@ -59,13 +59,13 @@ class Vocabulary:
         """Return the names to encode as text: T with rule "first", else all names of all classes.
 
         Args:
-            rule: one of `SYNONYM_RULES`.
+            rule: One of `SYNONYM_RULES`.
 
         Returns:
             The names, class after class.
 
         Raises:
-            VocabularyError: an unknown rule, or a name that two classes share and that would be merged
+            VocabularyError: An unknown rule, or a name that two classes share and that would be merged
                 into both.
         """
         if rule not in SYNONYM_RULES:
@@ -79,13 +79,13 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
     """Return class names in the same order, without leading and trailing blanks.
 
     Args:
-        names: class names.
+        names: Class names.
 
     Returns:
         The names, T of them.
 
     Raises:
-        VocabularyError: a plain string instead of a list, an empty list, an entry that is empty or not a
+        VocabularyError: A plain string instead of a list, an empty list, an entry that is empty or not a
             string, or two names that are equal up to case.
     """
     if isinstance(names, str):
@@ -118,14 +118,14 @@ def fixed_names(names: Sequence[str] | None, num_classes: int) -> tuple[str, ...
     """Return the class names of a closed-set model after a check, or None if they are unknown.
 
     Args:
-        names: the class names in the order of ids, or None.
-        num_classes: how many classes the model has.
+        names: The class names in the order of ids, or None.
+        num_classes: How many classes the model has.
 
     Returns:
         The names without surrounding blanks, or None.
 
     Raises:
-        VocabularyError: another number of names, or names that `check_names` refuses.
+        VocabularyError: Another number of names, or names that `check_names` refuses.
     """
     if names is None:
         return None
@@ -144,8 +144,8 @@ def fixed_vocabulary(
     """Return the vocabulary of a closed-set model, whose class names may be unknown.
 
     Args:
-        names: the class names of the model, or None.
-        num_classes: how many classes the model has.
+        names: The class names of the model, or None.
+        num_classes: How many classes the model has.
         given: None, or the class names that a user passes. If the model knows its names, they must be the
             same up to case and surrounding blanks. Entries are not split at commas, because a closed-set
             model has no use for synonyms.
@@ -154,7 +154,7 @@ def fixed_vocabulary(
         The vocabulary, each class with a single name.
 
     Raises:
-        VocabularyError: other names than those of the model, another number of names, or no names at all.
+        VocabularyError: Other names than those of the model, another number of names, or no names at all.
     """
     if isinstance(given, Vocabulary):
         given = [", ".join(group) for group in given.synonyms]
@@ -187,7 +187,7 @@ def make_vocabulary(names: "Sequence[str] | Vocabulary") -> Vocabulary:
     split a name.
 
     Args:
-        names: class names, or a vocabulary, which is returned as it is.
+        names: Class names, or a vocabulary, which is returned as it is.
 
     Returns:
         The vocabulary.
@@ -207,8 +207,8 @@ def seen_names(names: Sequence[str], trained: Iterable[str]) -> tuple[bool, ...]
     trained; another word for the same thing (`plane` for `airplane`) is unseen.
 
     Args:
-        names: the names of the classes that are scored.
-        trained: the names of the classes that were trained.
+        names: The names of the classes that are scored.
+        trained: The names of the classes that were trained.
 
     Returns:
         One truth value for each of `names`.
@@ -236,7 +236,7 @@ def parse_vocabulary(text_or_path: str | os.PathLike[str]) -> Vocabulary:
     """Return the vocabulary that a user passed as a file or as an inline list.
 
     Args:
-        text_or_path: a `.txt` file with one class per line and synonyms after commas (blank lines and lines
+        text_or_path: A `.txt` file with one class per line and synonyms after commas (blank lines and lines
             that start with `#` are skipped); a `.json` file with a list of strings; anything else is an
             inline list of classes, separated by commas.
 
@@ -244,7 +244,7 @@ def parse_vocabulary(text_or_path: str | os.PathLike[str]) -> Vocabulary:
         The vocabulary.
 
     Raises:
-        VocabularyError: a file that is missing, unreadable or of another type, or names that `check_names`
+        VocabularyError: A file that is missing, unreadable or of another type, or names that `check_names`
             refuses.
     """
     text = os.fspath(text_or_path)

@@ -15,10 +15,10 @@ class Window(NamedTuple):
     """A rectangle of pixels: rows `top`..`top + height`, columns `left`..`left + width`, ends excluded.
 
     Attributes:
-        top: first row.
-        left: first column.
-        height: number of rows.
-        width: number of columns.
+        top: First row.
+        left: First column.
+        height: Number of rows.
+        width: Number of columns.
     """
 
     top: int
@@ -63,7 +63,7 @@ def point_in(size: tuple[int, int], at: tuple[int, int] | None) -> tuple[int, in
         (row, column).
 
     Raises:
-        ConfigError: the pixel lies outside the image.
+        ConfigError: The pixel lies outside the image.
     """
     height, width = size
     row, column = (height // 2, width // 2) if at is None else at
@@ -82,15 +82,15 @@ def window_starts(length: int, size: int, stride: int) -> tuple[int, ...]:
     single start 0.
 
     Args:
-        length: height or width of the image, px.
-        size: side of a window, px.
-        stride: step between windows, px.
+        length: Height or width of the image, px.
+        size: Side of a window, px.
+        stride: Step between windows, px.
 
     Returns:
         The starts, ascending.
 
     Raises:
-        ConfigError: not 1 <= stride <= size, or a length below 1.
+        ConfigError: Not 1 <= stride <= size, or a length below 1.
     """
     if not 1 <= stride <= size or length < 1:
         raise ConfigError(
@@ -108,16 +108,16 @@ def window_grid(height: int, width: int, size: int, stride: int) -> tuple[Window
     In a dimension in which the image is smaller than `size`, windows have the size of the image.
 
     Args:
-        height: rows of the image.
-        width: columns of the image.
-        size: side of a window, px.
-        stride: step between windows, px.
+        height: Rows of the image.
+        width: Columns of the image.
+        size: Side of a window, px.
+        stride: Step between windows, px.
 
     Returns:
         The windows.
 
     Raises:
-        ConfigError: as `window_starts`.
+        ConfigError: As `window_starts`.
     """
     tops, lefts = window_starts(height, size, stride), window_starts(width, size, stride)
     return tuple(Window(top, left, min(size, height), min(size, width)) for top in tops for left in lefts)
@@ -145,8 +145,8 @@ def tile_stem(stem: str, window: Window) -> str:
     `P0002_0_256_206_462` holds rows 0..256 and columns 206..462 of `P0002`.
 
     Args:
-        stem: the stem of the scene.
-        window: the pixels of the scene that the tile holds.
+        stem: The stem of the scene.
+        window: The pixels of the scene that the tile holds.
 
     Returns:
         `<stem>_<top>_<bottom>_<left>_<right>`.

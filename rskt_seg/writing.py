@@ -15,7 +15,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     writers of one path, the last to finish wins, with a complete file.
 
     Args:
-        path: the file to write or to replace.
+        path: The file to write or to replace.
 
     Yields:
         The temporary file to write to. If the block raises, it is removed and `path` is left as it was; a

@@ -55,6 +55,9 @@ def read_weights(path: str | os.PathLike[str]) -> WeightFile:
             files are read with `weights_only=True`; besides tensors, only `argparse.Namespace` is allowed,
             which published DINO files contain.
 
+    Returns:
+        The tensors of the file, and what it states about the model and its training.
+
     Raises:
         WeightsNotFoundError: There is no such file.
         CheckpointError: The file is a `.pkl`, cannot be read safely, or contains no tensors.

@@ -40,8 +40,8 @@ def run(work: Callable[[], int | None], program: str | None = None) -> int:
     """Call `work` and turn its outcome into an exit status.
 
     Args:
-        work: what a command does; None counts as status 0.
-        program: the name that error messages begin with, such as "rskt-seg check"; None stands for that of
+        work: What a command does; None counts as status 0.
+        program: The name that error messages begin with, such as "rskt-seg check"; None stands for that of
             the script that was started.
 
     Returns:

@@ -234,8 +234,8 @@ def spreads(texts: Tensor, classes: int) -> list[Spread]:
     """Measure how the embedded sentences of each class are spread.
 
     Args:
-        texts: unit vectors (T * n, E), class after class.
-        classes: the number of classes, T.
+        texts: Unit vectors (T * n, E), class after class.
+        classes: The number of classes, T.
 
     Returns:
         T measurements, in the order of the classes.

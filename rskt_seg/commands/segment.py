@@ -162,14 +162,14 @@ def expand(patterns: Sequence[str]) -> list[Path]:
     """Replace glob patterns by the files that they match.
 
     Args:
-        patterns: file names and patterns with * ? [ ]. A name that does not exist stays in the list, so that
+        patterns: File names and patterns with * ? [ ]. A name that does not exist stays in the list, so that
             it is reported with the other files that fail.
 
     Returns:
         The files without repetition, in the order of the patterns.
 
     Raises:
-        ImageReadError: if a pattern matches no file.
+        ImageReadError: If a pattern matches no file.
     """
     files: list[Path] = []
     for pattern in patterns:
@@ -187,15 +187,15 @@ def pair_truths(images: Sequence[Path], truths: Sequence[Path]) -> dict[Path, Pa
     """Find the label file of each image: the one of the same stem, or of that stem followed by `_...`.
 
     Args:
-        images: image files.
-        truths: label files, and folders of them. A single image and a single label are paired whatever their
+        images: Image files.
+        truths: Label files, and folders of them. A single image and a single label are paired whatever their
             names.
 
     Returns:
         Image file -> label file.
 
     Raises:
-        DatasetError: unless every image has exactly one label.
+        DatasetError: Unless every image has exactly one label.
     """
     truths = [file for path in truths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
     if len(images) == len(truths) == 1:

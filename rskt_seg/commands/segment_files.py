@@ -32,16 +32,16 @@ class SegmentOptions:
     """How images are read, and which explanations are drawn besides the standard results.
 
     Attributes:
-        output: folder of the results.
-        bands: as for `read_image`.
-        stretch: as for `read_image`.
-        explanations: names of the explanations to draw, such as "cost_maps".
-        present: classes of an explanation for an image-level label; None stands for those of the ground
+        output: Folder of the results.
+        bands: As for `read_image`.
+        stretch: As for `read_image`.
+        explanations: Names of the explanations to draw, such as "cost_maps".
+        present: Classes of an explanation for an image-level label; None stands for those of the ground
             truth, or without ground truth those predicted.
-        at: a pixel (row, column) from 0 for an explanation of one place; None is the centre.
+        at: A pixel (row, column) from 0 for an explanation of one place; None is the centre.
 
     Raises:
-        ConfigError: if `stretch` cannot be parsed, or `at` or `present` is given without what it applies to.
+        ConfigError: If `stretch` cannot be parsed, or `at` or `present` is given without what it applies to.
     """
 
     output: Path
@@ -67,17 +67,17 @@ def segment_files(
     """Segment every image and write its results. A file that fails does not stop the others.
 
     Args:
-        segmenter: the model.
-        images: the image files.
-        truths: image file -> file of its ground truth, for those that have one.
-        options: how to read the images, what to draw and where to write.
+        segmenter: The model.
+        images: The image files.
+        truths: Image file -> file of its ground truth, for those that have one.
+        options: How to read the images, what to draw and where to write.
 
     Returns:
         The exit status: 0, or 1 after listing the files that failed.
 
     Raises:
-        ConfigError: if the model lacks an explanation to draw, or the output folder cannot be created.
-        VocabularyError: if the model does not know a class of `options.present`.
+        ConfigError: If the model lacks an explanation to draw, or the output folder cannot be created.
+        VocabularyError: If the model does not know a class of `options.present`.
     """
     for name in options.explanations:
         segmenter.check_explanation(name, options.present)

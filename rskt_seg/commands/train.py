@@ -39,11 +39,11 @@ def start(
         description: The text above the flags.
 
     Raises:
-        MissingDetectron2Error: if Detectron2 is not installed.
-        ConfigError: if the configuration is invalid, or does not fit the number of processes.
-        DeviceError: if this machine lacks the devices.
-        DatasetError: if a dataset of the run is missing or inconsistent.
-        CheckpointError: if a weight file is missing or does not fit.
+        MissingDetectron2Error: If Detectron2 is not installed.
+        ConfigError: If the configuration is invalid, or does not fit the number of processes.
+        DeviceError: If this machine lacks the devices.
+        DatasetError: If a dataset of the run is missing or inconsistent.
+        CheckpointError: If a weight file is missing or does not fit.
     """
     from rskt_seg.d2.config import load_config
     from rskt_seg.d2.launch import Run, check_run, launch, parse_args

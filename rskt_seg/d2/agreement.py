@@ -53,7 +53,7 @@ def check_agreement(cfg: CfgNode, defaults: CfgNode) -> None:
         defaults: The configuration before a file or an override changed it.
 
     Raises:
-        ConfigError: nothing reads a changed key, a value is out of range, or the method refuses it.
+        ConfigError: Nothing reads a changed key, a value is out of range, or the method refuses it.
     """
     record, chain = method_of(cfg), chosen_chain(cfg)
     spec = model_spec(cfg)

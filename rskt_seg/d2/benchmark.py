@@ -56,8 +56,8 @@ def evaluate(cfg: CfgNode, resume: bool = False) -> NamedResults:
         The results of each set by name; empty in all but the main process.
 
     Raises:
-        WeightsNotFoundError: there is no trained checkpoint.
-        DatasetError: a set cannot be evaluated; the results of the sets before it are kept.
+        WeightsNotFoundError: There is no trained checkpoint.
+        DatasetError: A set cannot be evaluated; the results of the sets before it are kept.
     """
     last = last_checkpoint(cfg.OUTPUT_DIR) if resume else None
     if last is None:

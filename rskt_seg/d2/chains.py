@@ -15,7 +15,7 @@ def chosen_chain(cfg: CfgNode) -> Chain:
     """Return the chain of `INPUT.AUGMENTATION`.
 
     Raises:
-        ConfigError: no method has a chain of this name.
+        ConfigError: No method has a chain of this name.
     """
     known, name = chains(), cfg.INPUT.AUGMENTATION
     if name not in known:
@@ -37,7 +37,7 @@ def training_augmentations(
         The augmentations, in the order in which they are applied.
 
     Raises:
-        ConfigError: the chain is unknown, or one of its keys cannot be used.
+        ConfigError: The chain is unknown, or one of its keys cannot be used.
     """
     return chosen_chain(cfg).build(cfg, samples, read)
 
@@ -58,7 +58,7 @@ def check_probability(key: str, value: float) -> float:
         `value`, from 0 to 1.
 
     Raises:
-        ConfigError: the value is outside 0 to 1.
+        ConfigError: The value is outside 0 to 1.
     """
     if not 0 <= value <= 1:
         raise ConfigError(f"INPUT.{key} must be a probability from 0 to 1; found {value}")

@@ -35,7 +35,7 @@ def last_checkpoint(folder: str | Path) -> Path | None:
     """Return the last complete checkpoint of a run's output folder, None before the first.
 
     Raises:
-        WeightsNotFoundError: the file that `last_checkpoint` names does not exist.
+        WeightsNotFoundError: The file that `last_checkpoint` names does not exist.
     """
     tag = Path(folder, _TAG)
     if not tag.is_file():

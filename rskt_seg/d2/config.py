@@ -16,7 +16,11 @@ from rskt_seg.errors import ConfigError
 
 
 def add_rskt_seg_config(cfg: CfgNode) -> None:
-    """Add this project's keys, with their defaults, to a Detectron2 configuration."""
+    """Add this project's keys, with their defaults, to a Detectron2 configuration.
+
+    Args:
+        cfg: A configuration of `detectron2.config.get_cfg`, changed in place.
+    """
     # YAML files of datasets of your own (datasets/README.md), relative to the working directory.
     cfg.DATASETS.OWN = ()
     # Image-level labels: the number of pixels of a mask from which on a class is in the label of its image.

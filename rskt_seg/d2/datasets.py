@@ -57,7 +57,7 @@ def register_own(files: Sequence[str]) -> dict[str, str]:
         Name of each dataset -> the file that defines it.
 
     Raises:
-        DatasetError: a file cannot be used (see `read_own`), or another file or other code has registered
+        DatasetError: A file cannot be used (see `read_own`), or another file or other code has registered
             the same name.
     """
     sources: dict[str, str] = {}
@@ -92,7 +92,7 @@ def load_split(split: Split) -> list[DatasetDict]:
         if it has a file of image-level labels.
 
     Raises:
-        DatasetError: folders or files are missing or do not match; see `rskt_seg.data.catalog.pairs` and
+        DatasetError: Folders or files are missing or do not match; see `rskt_seg.data.catalog.pairs` and
             `rskt_seg.data.image_labels.split_image_labels`.
     """
     root = os.environ.get(ROOT_VARIABLE, "datasets")
@@ -120,8 +120,8 @@ def load_datasets(names: Sequence[str]) -> list[DatasetDict]:
         its metadata (`stuff_classes`, `ignore_label`).
 
     Raises:
-        ConfigError: a name is not registered.
-        DatasetError: the vocabulary and the metadata of a dataset, or the vocabularies of two datasets,
+        ConfigError: A name is not registered.
+        DatasetError: The vocabulary and the metadata of a dataset, or the vocabularies of two datasets,
             differ.
     """
     vocabularies: dict[tuple[str, ...], str] = {}
@@ -160,8 +160,8 @@ def with_image_labels(entries: Sequence[DatasetDict], min_pixels: int) -> list[D
         New dicts; `image_labels` from masks are ascending class ids.
 
     Raises:
-        LabelError: a mask cannot be used.
-        DatasetError: a dict has neither a mask nor image-level labels.
+        LabelError: A mask cannot be used.
+        DatasetError: A dict has neither a mask nor image-level labels.
     """
     labelled = partial(with_labels_of_image, min_pixels=min_pixels)
     return list(map_files(labelled, entries, "image-level labels", delay=2.0))
@@ -178,8 +178,8 @@ def with_labels_of_image(entry: DatasetDict, min_pixels: int) -> DatasetDict:
         A new dict; its `image_labels` are ascending class ids.
 
     Raises:
-        LabelError: the mask cannot be used.
-        DatasetError: the dict has neither a mask nor image-level labels.
+        LabelError: The mask cannot be used.
+        DatasetError: The dict has neither a mask nor image-level labels.
     """
     if "image_labels" in entry:
         return entry
@@ -191,7 +191,7 @@ def mask_of(entry: Entry) -> str:
     """Return the path of the label file of a dict.
 
     Raises:
-        DatasetError: it has none.
+        DatasetError: It has none.
     """
     if "sem_seg_file_name" in entry:
         return str(entry["sem_seg_file_name"])
@@ -211,7 +211,7 @@ def check_registered(name: str) -> None:
     """Check that a dataset is registered as `name`.
 
     Raises:
-        ConfigError: it is not; the message lists the nearest known names.
+        ConfigError: It is not; the message lists the nearest known names.
     """
     known = DatasetCatalog.list()
     if name not in known:

@@ -25,8 +25,8 @@ def check_devices(device: str, processes: int = 1, amp: bool = False, asked: boo
             suggest a machine whose GPUs are not visible.
 
     Raises:
-        ConfigError: the device or the number of processes is malformed.
-        DeviceError: the machine lacks the device, enough of it, or mixed precision.
+        ConfigError: The device or the number of processes is malformed.
+        DeviceError: The machine lacks the device, enough of it, or mixed precision.
     """
     try:
         wanted = torch.device(device)

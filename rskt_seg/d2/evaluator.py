@@ -48,7 +48,7 @@ class RSEvaluator(DatasetEvaluator):
         protocol_scores: The scores by the protocol, if there is one, as `scores`.
 
     Raises:
-        DatasetError: the protocol is unknown or for other classes.
+        DatasetError: The protocol is unknown or for other classes.
     """
 
     def __init__(
@@ -90,8 +90,8 @@ class RSEvaluator(DatasetEvaluator):
             outputs: Those of `RSSegmentor`, or dicts with `labels` (H, W), class ids or 255.
 
         Raises:
-            DatasetError: the number of classes of the model is not that of the dataset.
-            LabelError: a label cannot be scored.
+            DatasetError: The number of classes of the model is not that of the dataset.
+            LabelError: A label cannot be scored.
         """
         for entry, output in zip(inputs, outputs, strict=True):
             predicted, path = self._predicted(output), entry["sem_seg_file_name"]
@@ -154,7 +154,7 @@ class RSEvaluator(DatasetEvaluator):
         """Restore what `state` returned.
 
         Raises:
-            DatasetError: it has another number of classes or another ignored id than this dataset.
+            DatasetError: It has another number of classes or another ignored id than this dataset.
         """
         matrix = ConfusionMatrix.from_state(state["matrix"])
         self.reset()

@@ -87,7 +87,7 @@ class Head(nn.Module):
         """Return the labels (B, H, W) int64 on the device of the model.
 
         Raises:
-            DatasetError: the labels have several sizes.
+            DatasetError: The labels have several sizes.
         """
         targets = [entry["sem_seg"] for entry in entries]
         if len({target.shape for target in targets}) > 1:
@@ -119,7 +119,7 @@ class ClosedSetHead(Head):
         """Check that the classes of the data are those of the model, in their order.
 
         Raises:
-            DatasetError: they differ.
+            DatasetError: They differ.
         """
         names = class_names_of(self.model)
         if names != tuple(vocabulary):
@@ -132,7 +132,7 @@ class ClosedSetHead(Head):
         """Score every pixel from the image alone, without further views; see `Head.forward`.
 
         Raises:
-            DatasetError: the vocabulary is not that of the model.
+            DatasetError: The vocabulary is not that of the model.
         """
         return self.scores(entries, vocabulary, VIEWS["none"])
 
@@ -148,7 +148,7 @@ class ClosedSetHead(Head):
             Scores (T, height, width) in 0..1 of each entry, at the size of its image file.
 
         Raises:
-            DatasetError: the vocabulary is not that of the model.
+            DatasetError: The vocabulary is not that of the model.
         """
         self.check_classes(vocabulary)
         maps = [self.probabilities(entry, views) for entry in entries]

@@ -38,8 +38,8 @@ class Run:
     """A run as each of its processes receives it.
 
     Attributes:
-        args: the command line, as `parse_args` returns it.
-        warnings: what `check_run` found remarkable; `set_up` logs it once there is a log file.
+        args: The command line, as `parse_args` returns it.
+        warnings: What `check_run` found remarkable; `set_up` logs it once there is a log file.
     """
 
     args: argparse.Namespace
@@ -60,7 +60,7 @@ def parse_args(
         The arguments; `config_file` is the resolved path, with the row where there is one.
 
     Raises:
-        ConfigError: no such configuration exists.
+        ConfigError: No such configuration exists.
     """
     parser = default_argument_parser()
     parser.prog, parser.description, parser.epilog = program, description, None
@@ -98,10 +98,10 @@ def check_run(cfg: CfgNode, args: argparse.Namespace) -> tuple[str, ...]:
         Warnings about datasets, for `Run.warnings`.
 
     Raises:
-        DeviceError: if this machine lacks the devices or the precision.
-        ConfigError: if a key does not fit the number of processes.
-        DatasetError: if a dataset of the run is missing or inconsistent.
-        CheckpointError: if a weight file is missing or does not fit.
+        DeviceError: If this machine lacks the devices or the precision.
+        ConfigError: If a key does not fit the number of processes.
+        DatasetError: If a dataset of the run is missing or inconsistent.
+        CheckpointError: If a weight file is missing or does not fit.
     """
     asked = names_key(args.config_file, args.opts, "MODEL.DEVICE")
     check_devices(cfg.MODEL.DEVICE, args.num_gpus, cfg.SOLVER.AMP.ENABLED, asked)

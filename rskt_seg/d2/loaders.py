@@ -57,9 +57,9 @@ def check_datasets(cfg: CfgNode, training: bool) -> None:
         training: Whether the run trains; an evaluation only needs the names of `DATASETS.TRAIN`.
 
     Raises:
-        ConfigError: a dataset is missing or not registered, or `MODEL.SEM_SEG_HEAD.IGNORE_VALUE` is the id
+        ConfigError: A dataset is missing or not registered, or `MODEL.SEM_SEG_HEAD.IGNORE_VALUE` is the id
             of a class.
-        DatasetError: a dataset lacks files or masks, has other classes than the model, or fails the quick
+        DatasetError: A dataset lacks files or masks, has other classes than the model, or fails the quick
             check of its files.
     """
     if training and not cfg.DATASETS.TRAIN:
@@ -157,9 +157,9 @@ def training_loader(cfg: CfgNode) -> PlainErrors:
     masks are read here.
 
     Raises:
-        ConfigError: a dataset is not registered, or an augmentation cannot be built.
-        DatasetError: a dataset cannot be used, or there is nothing to learn from its image-level labels.
-        LabelError: a mask cannot be used.
+        ConfigError: A dataset is not registered, or an augmentation cannot be built.
+        DatasetError: A dataset cannot be used, or there is nothing to learn from its image-level labels.
+        LabelError: A mask cannot be used.
     """
     entries = load_datasets(cfg.DATASETS.TRAIN)
     if method_of(cfg).method.is_weak:
@@ -205,8 +205,8 @@ def evaluation_loader(cfg: CfgNode, dataset_name: str) -> PlainErrors:
         The loader, whose batches are lists of one dict.
 
     Raises:
-        ConfigError: the dataset is not registered, or a rotation leaves its vocabulary as it is.
-        DatasetError: the dataset cannot be used.
+        ConfigError: The dataset is not registered, or a rotation leaves its vocabulary as it is.
+        DatasetError: The dataset cannot be used.
     """
     dicts = load_datasets([dataset_name])
     if cfg.TEST.ROTATE_NAMES:

@@ -55,7 +55,7 @@ class RSDatasetMapper:
             Argument -> value.
 
         Raises:
-            ConfigError: a key of `INPUT` cannot be used; `INPUT.FORMAT` must be RGB.
+            ConfigError: A key of `INPUT` cannot be used; `INPUT.FORMAT` must be RGB.
         """
         if cfg.INPUT.FORMAT != "RGB":
             raise ConfigError(
@@ -80,9 +80,9 @@ class RSDatasetMapper:
             training, `sem_seg` (H, W) uint8.
 
         Raises:
-            ImageReadError: the image cannot be read.
-            LabelError: the label cannot be read, or has other ids or another size than expected.
-            DatasetError: there is no label file.
+            ImageReadError: The image cannot be read.
+            LabelError: The label cannot be read, or has other ids or another size than expected.
+            DatasetError: There is no label file.
         """
         result = dict(dataset_dict)
         if self.is_train:
@@ -139,7 +139,7 @@ def training_mapper(cfg: CfgNode, samples: Sequence[DatasetDict]) -> RSDatasetMa
         The mapper, with the augmentations of `INPUT.AUGMENTATION`.
 
     Raises:
-        ConfigError: as `training_augmentations`.
+        ConfigError: As `training_augmentations`.
     """
     mapper = RSDatasetMapper if chosen_chain(cfg).uses_masks else WeakDatasetMapper
     return mapper(cfg, is_train=True, samples=samples)
@@ -156,9 +156,9 @@ def read_sample(entry: DatasetDict, ignore: int) -> Sample:
         Image (H, W, 3) uint8 RGB and label (H, W) uint8.
 
     Raises:
-        ImageReadError: the image cannot be read.
-        LabelError: the label cannot be read, or has other ids or another size than expected.
-        DatasetError: there is no label file.
+        ImageReadError: The image cannot be read.
+        LabelError: The label cannot be read, or has other ids or another size than expected.
+        DatasetError: There is no label file.
     """
     image = _read_image(entry["file_name"])
     height, width = image.shape[:2]

@@ -29,7 +29,7 @@ def parameter_groups(cfg: CfgNode, model: SegmentationModel) -> list[dict[str, A
         Groups for an optimizer, each with `params`, `lr` and `weight_decay`.
 
     Raises:
-        ConfigError: no parameter is trainable.
+        ConfigError: No parameter is trainable.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     factors = tuple(method_of(cfg).learning_rate_factors(cfg))
@@ -68,7 +68,7 @@ def build_optimizer(cfg: CfgNode, model: SegmentationModel) -> torch.optim.Optim
         The optimizer, with its hooks.
 
     Raises:
-        ConfigError: a key of `SOLVER` cannot be used, or no parameter is trainable.
+        ConfigError: A key of `SOLVER` cannot be used, or no parameter is trainable.
     """
     groups, name = parameter_groups(cfg, model), cfg.SOLVER.OPTIMIZER
     optimizer: torch.optim.Optimizer

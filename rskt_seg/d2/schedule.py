@@ -129,7 +129,7 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> _LRSch
         The schedule.
 
     Raises:
-        ConfigError: the name is unknown, or a key of the schedule cannot be used.
+        ConfigError: The name is unknown, or a key of the schedule cannot be used.
     """
     solver = cfg.SOLVER
     if solver.LR_SCHEDULER_NAME == "EpochCosineLR":

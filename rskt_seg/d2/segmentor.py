@@ -47,6 +47,12 @@ class RSSegmentor(nn.Module):
         """Return the arguments of the constructor.
 
         The vocabulary is that of a closed-set model, or else that of the first test dataset, if any.
+
+        Args:
+            cfg: The whole configuration.
+
+        Returns:
+            `sem_seg_head` with random weights, and `vocabulary`, which is None without test datasets.
         """
         head, tests = build_sem_seg_head(cfg, None), cfg.DATASETS.TEST
         if method_of(cfg).method.is_closed:
@@ -76,8 +82,8 @@ class RSSegmentor(nn.Module):
             scores in 0..1.
 
         Raises:
-            VocabularyError: an input has no vocabulary, and there is no default.
-            DatasetError: the inputs of a training batch have several vocabularies.
+            VocabularyError: An input has no vocabulary, and there is no default.
+            DatasetError: The inputs of a training batch have several vocabularies.
         """
         if self.training:
             vocabularies = {self._vocabulary(entry) for entry in batched_inputs}
@@ -103,7 +109,7 @@ class RSSegmentor(nn.Module):
             For each input `{"sem_seg": (T, height, width)}`, scores in 0..1.
 
         Raises:
-            VocabularyError: an input has no vocabulary, and there is no default.
+            VocabularyError: An input has no vocabulary, and there is no default.
         """
         maps: list[Tensor] = []
         for vocabulary, group in groupby(batched_inputs, key=self._vocabulary):
@@ -135,7 +141,7 @@ class RSSegmentor(nn.Module):
             No missing and no unexpected keys.
 
         Raises:
-            CheckpointError: a tensor is missing, left over or of another shape; see `load_checkpoint`.
+            CheckpointError: A tensor is missing, left over or of another shape; see `load_checkpoint`.
         """
         load_checkpoint(self.sem_seg_head.model, state_dict)
         return _IncompatibleKeys([], [])
@@ -145,7 +151,7 @@ def unwrapped(model: nn.Module) -> RSSegmentor:
     """Return a segmentor without the wrapper of distributed training, if it has one.
 
     Raises:
-        TypeError: the model is no `RSSegmentor`.
+        TypeError: The model is no `RSSegmentor`.
     """
     segmentor = model.module if isinstance(model, DistributedDataParallel) else model
     if not isinstance(segmentor, RSSegmentor):

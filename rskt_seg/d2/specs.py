@@ -23,7 +23,7 @@ def model_spec(cfg: CfgNode, num_classes: int = 2) -> Any:
         An instance of `Method.spec`.
 
     Raises:
-        ConfigError: the model refuses a value.
+        ConfigError: The model refuses a value.
     """
     record = method_of(cfg)
     section = cfg.MODEL[record.section]
@@ -40,7 +40,7 @@ def class_names(cfg: CfgNode) -> tuple[str, ...]:
     """Return the classes of `DATASETS.TRAIN`, or if that is empty of `DATASETS.TEST`, in the order of ids.
 
     Raises:
-        ConfigError: there is no dataset, or it is not registered.
+        ConfigError: There is no dataset, or it is not registered.
     """
     names = cfg.DATASETS.TRAIN or cfg.DATASETS.TEST
     if not names:
@@ -53,7 +53,7 @@ def untrained_model(cfg: CfgNode) -> SegmentationModel:
     """Return the plain model of a configuration with random weights.
 
     Raises:
-        ConfigError: an option or the classes cannot be used.
+        ConfigError: An option or the classes cannot be used.
     """
     method = method_of(cfg).method
     if not method.is_closed:

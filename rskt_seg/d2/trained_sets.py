@@ -48,7 +48,7 @@ class TrainedSet(NamedTuple):
             The set.
 
         Raises:
-            CheckpointError: the entry is malformed.
+            CheckpointError: The entry is malformed.
         """
         try:
             classes = tuple(map(str, entry["classes"]))
@@ -77,7 +77,7 @@ def stated_sets(path: str) -> tuple[TrainedSet, ...]:
     """Return the sets that a checkpoint states it was trained on; none if it states nothing.
 
     Raises:
-        CheckpointError: the file cannot be read, or an entry is malformed.
+        CheckpointError: The file cannot be read, or an entry is malformed.
     """
     return tuple(TrainedSet.stated(entry, path) for entry in read_weights(path).trained_on)
 
@@ -95,7 +95,7 @@ def trained_sets(cfg: CfgNode, weights: str) -> tuple[TrainedSet, ...]:
         The sets in the order in which they are stated.
 
     Raises:
-        CheckpointError: the file cannot be read, or an entry is malformed.
+        CheckpointError: The file cannot be read, or an entry is malformed.
     """
     stated = stated_sets(weights)
     if stated and {each.name for each in stated} != set(cfg.DATASETS.TRAIN):

@@ -196,8 +196,8 @@ class Trainer(DefaultTrainer):
             resume: Whether to resume; without a checkpoint the run is new all the same.
 
         Raises:
-            CheckpointError: the checkpoint is of another model or another kind of optimizer.
-            WeightsNotFoundError: a file of weights is missing.
+            CheckpointError: The checkpoint is of another model or another kind of optimizer.
+            WeightsNotFoundError: A file of weights is missing.
         """
         last = last_checkpoint(self.cfg.OUTPUT_DIR) if resume else None
         model = plain_model(self.model)
@@ -243,7 +243,7 @@ class Trainer(DefaultTrainer):
         """Restore what `state_dict` returned.
 
         Raises:
-            CheckpointError: it is of another kind of optimizer, or of another precision.
+            CheckpointError: It is of another kind of optimizer, or of another precision.
         """
         TrainerBase.load_state_dict(self, state_dict)
         try:

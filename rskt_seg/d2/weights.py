@@ -47,7 +47,7 @@ def check_weights(cfg: CfgNode) -> None:
 
     Raises:
         WeightsNotFoundError: `MODEL.WEIGHTS`, `MODEL.START_FROM` or a source of an encoder is missing.
-        ConfigError: a stage asks for random encoders.
+        ConfigError: A stage asks for random encoders.
     """
     if cfg.MODEL.WEIGHTS:
         _check_file("MODEL.WEIGHTS", cfg.MODEL.WEIGHTS, "check the path")
@@ -94,7 +94,7 @@ def check_trained(cfg: CfgNode) -> None:
     """Check that `MODEL.WEIGHTS` names a whole checkpoint.
 
     Raises:
-        WeightsNotFoundError: it is empty or names no file.
+        WeightsNotFoundError: It is empty or names no file.
     """
     if not cfg.MODEL.WEIGHTS:
         raise WeightsNotFoundError(
@@ -140,7 +140,7 @@ def load_trained(model: SegmentationModel, cfg: CfgNode, path: str) -> dict[str,
         What `load_left_out` returns.
 
     Raises:
-        CheckpointError: the checkpoint does not fit the model.
+        CheckpointError: The checkpoint does not fit the model.
         WeightsNotFoundError: `MODEL.ENCODERS` does not name an existing file.
     """
     loaded = load_left_out(model, cfg, path)
@@ -160,7 +160,7 @@ def load_left_out(model: SegmentationModel, cfg: CfgNode, path: str) -> dict[str
         Role of each of them -> its source.
 
     Raises:
-        CheckpointError: an encoder does not fit the model.
+        CheckpointError: An encoder does not fit the model.
         WeightsNotFoundError: `MODEL.ENCODERS` does not name an existing file.
     """
     sources = {role: cfg.MODEL.ENCODERS[role.upper()] for role in _encoders_left_out(cfg, path)}
@@ -207,8 +207,8 @@ def load_weights(model: SegmentationModel, cfg: CfgNode) -> dict[str, str]:
         Role of each encoder that was loaded from a source of its own -> the source.
 
     Raises:
-        CheckpointError: a file does not fit the model.
-        WeightsNotFoundError: a file is missing.
+        CheckpointError: A file does not fit the model.
+        WeightsNotFoundError: A file is missing.
     """
     check_weights(cfg)
     if cfg.MODEL.WEIGHTS:
@@ -236,10 +236,16 @@ def build_model(cfg: CfgNode) -> SegmentationModel:
 
     With `MODEL.WEIGHTS` it is complete; with encoders only, the rest has random weights.
 
+    Args:
+        cfg: The whole configuration; datasets of `DATASETS.OWN` are registered.
+
+    Returns:
+        A model of the method that the configuration chooses.
+
     Raises:
-        ConfigError: an option or the classes cannot be used.
-        CheckpointError: a file does not fit the model.
-        WeightsNotFoundError: a file is missing.
+        ConfigError: An option or the classes cannot be used.
+        CheckpointError: A file does not fit the model.
+        WeightsNotFoundError: A file is missing.
     """
     check_weights(cfg)
     register_own(cfg.DATASETS.OWN)  # the classes of a closed-set model are those of its data

@@ -45,23 +45,23 @@ class Split:
     A user's own dataset is a `Split` like every row of the table.
 
     Attributes:
-        name: the registered name.
-        dataset: the dataset it belongs to.
-        split: its part of the dataset, such as "train".
-        images: folder relative to the root, or an absolute folder.
-        labels: folder of the label maps, likewise; may be empty if there are `image_labels`.
-        image_extensions: without a dot, in the case of the published files; matched in any case.
-        label_extensions: likewise.
-        class_set: the classes.
-        note: a remark for the list of datasets.
-        ignore_label: id (0..255) in the label files that is neither trained nor scored.
-        stems: if not empty, the split has these files alone.
-        protocol: published rule by which the split is scored besides the common one; may be empty.
-        image_labels: file, relative to the root, of the classes that each image shows
+        name: The registered name.
+        dataset: The dataset it belongs to.
+        split: Its part of the dataset, such as "train".
+        images: Folder relative to the root, or an absolute folder.
+        labels: Folder of the label maps, likewise; may be empty if there are `image_labels`.
+        image_extensions: Without a dot, in the case of the published files; matched in any case.
+        label_extensions: Likewise.
+        class_set: The classes.
+        note: A remark for the list of datasets.
+        ignore_label: Id (0..255) in the label files that is neither trained nor scored.
+        stems: If not empty, the split has these files alone.
+        protocol: Published rule by which the split is scored besides the common one; may be empty.
+        image_labels: File, relative to the root, of the classes that each image shows
             (`rskt_seg.data.image_labels`). A split without `labels` serves weak supervision alone.
 
     Raises:
-        DatasetError: a field is invalid, or there are neither `labels` nor `image_labels`.
+        DatasetError: A field is invalid, or there are neither `labels` nor `image_labels`.
     """
 
     name: str
@@ -93,8 +93,8 @@ class Pair:
     """An image file and the label file of the same stem.
 
     Attributes:
-        image: the image file.
-        label: its label file.
+        image: The image file.
+        label: Its label file.
     """
 
     image: Path
@@ -106,9 +106,9 @@ class Files:
     """The image and label files of a split.
 
     Attributes:
-        images: stem -> image file, in the order of stems.
-        labels: stem -> label file, in the order of stems.
-        skipped: for each folder with files of other extensions, `<folder>: <count> <extension>, ...`.
+        images: Stem -> image file, in the order of stems.
+        labels: Stem -> label file, in the order of stems.
+        skipped: For each folder with files of other extensions, `<folder>: <count> <extension>, ...`.
     """
 
     images: dict[str, Path]
@@ -237,14 +237,14 @@ def find_split(name: str, splits: Iterable[Split] = SPLITS) -> Split:
     """Return the split called `name`.
 
     Args:
-        name: the registered name.
-        splits: the splits to search.
+        name: The registered name.
+        splits: The splits to search.
 
     Returns:
         The split.
 
     Raises:
-        DatasetError: an unknown name; the message suggests the nearest known ones.
+        DatasetError: An unknown name; the message suggests the nearest known ones.
     """
     by_name = {split.name: split for split in splits}
     if name in by_name:
@@ -261,15 +261,15 @@ def pairs(split: Split, root: str | Path) -> list[Pair]:
     Files are found as by `find_files` and paired by stem, never by position.
 
     Args:
-        split: a split of the table or of a user's dataset.
-        root: the root of all datasets.
+        split: A split of the table or of a user's dataset.
+        root: The root of all datasets.
 
     Returns:
         Image and label files.
 
     Raises:
-        DatasetNotFoundError: a folder is missing.
-        DatasetError: as `find_files`; an image or a label is unpaired (the message names the first ten); or
+        DatasetNotFoundError: A folder is missing.
+        DatasetError: As `find_files`; an image or a label is unpaired (the message names the first ten); or
             the split has image-level labels alone.
     """
     if not split.labels:
@@ -297,15 +297,15 @@ def images_of(split: Split, root: str | Path) -> list[Path]:
     """Return all images of a split under `root`, with or without labels, in the order of stems.
 
     Args:
-        split: a split of the table or of a user's dataset.
-        root: the root of all datasets.
+        split: A split of the table or of a user's dataset.
+        root: The root of all datasets.
 
     Returns:
         Image files.
 
     Raises:
-        DatasetNotFoundError: a folder is missing.
-        DatasetError: as `find_files`.
+        DatasetNotFoundError: A folder is missing.
+        DatasetError: As `find_files`.
     """
     return list(_find_and_log(split, root).images.values())
 
@@ -317,15 +317,15 @@ def find_files(split: Split, root: str | Path) -> Files:
     image-level labels alone has no label files.
 
     Args:
-        split: a split of the table or of a user's dataset.
-        root: the root of all datasets.
+        split: A split of the table or of a user's dataset.
+        root: The root of all datasets.
 
     Returns:
         Files by stem, and what was skipped.
 
     Raises:
-        DatasetNotFoundError: a folder is missing; the message shows the expected layout.
-        DatasetError: a folder has no file of the given extensions, two files share a stem, or a listed stem
+        DatasetNotFoundError: A folder is missing; the message shows the expected layout.
+        DatasetError: A folder has no file of the given extensions, two files share a stem, or a listed stem
             has no file; the message names the first ten.
     """
     folders = [(Path(root) / split.images, split.image_extensions)]
@@ -356,8 +356,8 @@ def expected_layout(split: Split, root: str | Path) -> str:
     """Return the folders that a split needs under `root`, one per line, and how to set another root.
 
     Args:
-        split: a split of the table or of a user's dataset.
-        root: the root of all datasets.
+        split: A split of the table or of a user's dataset.
+        root: The root of all datasets.
 
     Returns:
         Lines of text for an error message.

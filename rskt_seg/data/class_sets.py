@@ -36,12 +36,12 @@ class ClassSet:
     """The classes of a dataset, at most 255, because ids are 8 bit and 255 is ignored.
 
     Attributes:
-        name: what errors call the set.
-        names: class names; label id k is `names[k]`.
+        name: What errors call the set.
+        names: Class names; label id k is `names[k]`.
         colors: RGB of 0..255, one per class.
 
     Raises:
-        DatasetError: the names are an empty tuple or a plain string, a name or a colour repeats, or there is
+        DatasetError: The names are an empty tuple or a plain string, a name or a colour repeats, or there is
             not one colour per class.
     """
 

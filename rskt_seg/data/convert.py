@@ -54,7 +54,7 @@ class Converted:
 
     Attributes:
         ids: (H, W) uint8, 0..K-1 or 255.
-        unknown: the colours of no class, each with its pixel count; their pixels are 255.
+        unknown: The colours of no class, each with its pixel count; their pixels are 255.
     """
 
     ids: np.ndarray
@@ -66,8 +66,8 @@ class Converter:
     """A conversion of the official labels of a dataset to ids of its class set.
 
     Attributes:
-        function: one of the conversions of this module, for the style of the label files.
-        class_set: the classes whose ids it gives.
+        function: One of the conversions of this module, for the style of the label files.
+        class_set: The classes whose ids it gives.
     """
 
     function: Callable[[LabelFile, ClassSet], Converted]
@@ -84,14 +84,14 @@ def reduce_zero_label(file: LabelFile, class_set: ClassSet) -> Converted:
     A file that is converted already and has no ignored pixel cannot be told from an official one.
 
     Args:
-        file: a label file of official ids.
-        class_set: the K classes.
+        file: A label file of official ids.
+        class_set: The K classes.
 
     Returns:
         The ids (H, W) uint8.
 
     Raises:
-        LabelError: the file cannot be read as ids, or holds an id above K.
+        LabelError: The file cannot be read as ids, or holds an id above K.
     """
     raw = read_label(file)
     highest, above = len(class_set), int((raw > len(class_set)).sum())
@@ -107,14 +107,14 @@ def reduce_zero_index(file: LabelFile, class_set: ClassSet) -> Converted:
     """Convert palette indices as `reduce_zero_label` converts ids; the colours of the palette are not used.
 
     Args:
-        file: a palette file.
-        class_set: the K classes.
+        file: A palette file.
+        class_set: The K classes.
 
     Returns:
         The ids (H, W) uint8.
 
     Raises:
-        LabelError: as `reduce_zero_label`, and a gray file: ids that were converted already are gray.
+        LabelError: As `reduce_zero_label`, and a gray file: ids that were converted already are gray.
     """
     if _image_mode(file) == "L":
         raise LabelError(
@@ -128,14 +128,14 @@ def keep_ids(file: LabelFile, class_set: ClassSet) -> Converted:
     """Keep ids 0..K-1 or 255 (gray or palette indices) as they are, after a check.
 
     Args:
-        file: a file of class ids.
-        class_set: the K classes.
+        file: A file of class ids.
+        class_set: The K classes.
 
     Returns:
         The ids (H, W) uint8.
 
     Raises:
-        LabelError: as `read_label` and `check_label`.
+        LabelError: As `read_label` and `check_label`.
     """
     ids = read_label(file)
     check_label(ids, len(class_set), IGNORE_LABEL, file, class_names=class_set.names)
@@ -146,14 +146,14 @@ def keep_ids_or_map_colors(file: LabelFile, class_set: ClassSet) -> Converted:
     """Convert an RGB or RGBA file as `map_colors`, and any other as `keep_ids`.
 
     Args:
-        file: a file of class ids, or of class colours.
-        class_set: the K classes.
+        file: A file of class ids, or of class colours.
+        class_set: The K classes.
 
     Returns:
         The ids (H, W) uint8, and the colours of no class.
 
     Raises:
-        LabelError: as `keep_ids` or `read_colors`.
+        LabelError: As `keep_ids` or `read_colors`.
     """
     is_color = _image_mode(file) in ("RGB", "RGBA")
     return map_colors(file, class_set) if is_color else keep_ids(file, class_set)
@@ -163,14 +163,14 @@ def map_colors(file: LabelFile, class_set: ClassSet) -> Converted:
     """Map the colours of `class_set` to its ids; black is unknown unless it is the colour of a class.
 
     Args:
-        file: a mask of class colours.
-        class_set: the K classes.
+        file: A mask of class colours.
+        class_set: The K classes.
 
     Returns:
         The ids (H, W) uint8, and the colours of no class.
 
     Raises:
-        LabelError: as `read_colors`.
+        LabelError: As `read_colors`.
     """
     return _map_colors(read_colors(file), class_set)
 
@@ -179,14 +179,14 @@ def map_colors_ignoring_black(file: LabelFile, class_set: ClassSet) -> Converted
     """Map the colours of `class_set` to its ids, and black, which means unlabelled, to 255.
 
     Args:
-        file: a mask of class colours.
-        class_set: the K classes.
+        file: A mask of class colours.
+        class_set: The K classes.
 
     Returns:
         The ids (H, W) uint8, and the colours of no class.
 
     Raises:
-        LabelError: as `read_colors`.
+        LabelError: As `read_colors`.
     """
     return _map_colors(read_colors(file), class_set, ignore_colors=(_BLACK,))
 
@@ -195,14 +195,14 @@ def map_thresholded_colors(file: LabelFile, class_set: ClassSet) -> Converted:
     """Convert as `map_colors`, after a threshold of each channel (`labels.threshold_colors`).
 
     Args:
-        file: a mask of class colours.
-        class_set: the K classes.
+        file: A mask of class colours.
+        class_set: The K classes.
 
     Returns:
         The ids (H, W) uint8, and the colours of no class.
 
     Raises:
-        LabelError: as `read_colors`.
+        LabelError: As `read_colors`.
     """
     return _map_colors(threshold_colors(read_colors(file)), class_set)
 
@@ -211,14 +211,14 @@ def map_thresholded_colors_ignoring_black(file: LabelFile, class_set: ClassSet) 
     """Convert as `map_colors_ignoring_black`, after a threshold of each channel.
 
     Args:
-        file: a mask of class colours.
-        class_set: the K classes.
+        file: A mask of class colours.
+        class_set: The K classes.
 
     Returns:
         The ids (H, W) uint8, and the colours of no class.
 
     Raises:
-        LabelError: as `read_colors`.
+        LabelError: As `read_colors`.
     """
     return _map_colors(threshold_colors(read_colors(file)), class_set, ignore_colors=(_BLACK,))
 
@@ -227,14 +227,14 @@ def binarize(file: LabelFile, class_set: ClassSet) -> Converted:
     """Convert a mask of 0 and 255 (gray or palette indices) to 0 and 1.
 
     Args:
-        file: a mask of two classes.
-        class_set: the K classes.
+        file: A mask of two classes.
+        class_set: The K classes.
 
     Returns:
         The ids (H, W) uint8.
 
     Raises:
-        LabelError: any other value; thus also for a file of 0 and 1, which is converted already.
+        LabelError: Any other value; thus also for a file of 0 and 1, which is converted already.
     """
     raw = read_label(file)
     if counts := {k: count for k, count in id_counts(raw).items() if k not in (0, 255)}:
@@ -280,8 +280,14 @@ CONVERTERS: dict[str, Converter] = {
 def find_converter(name: str) -> Converter:
     """Return the converter called `name`.
 
+    Args:
+        name: A key of `CONVERTERS`.
+
+    Returns:
+        The conversion of stored labels to class ids.
+
     Raises:
-        DatasetError: an unknown name; the message lists the known ones.
+        DatasetError: An unknown name; the message lists the known ones.
     """
     if name not in CONVERTERS:
         raise DatasetError(f"unknown label converter {name!r}; known: {', '.join(CONVERTERS)}")
@@ -292,16 +298,16 @@ def convert_label(name: str, path: str | Path, tolerance: float = 0.0) -> np.nda
     """Convert a label file.
 
     Args:
-        name: a key of `CONVERTERS`.
-        path: the official label file.
-        tolerance: share (0..1) of pixels that may have colours of no class; they become 255, with a warning.
+        name: A key of `CONVERTERS`.
+        path: The official label file.
+        tolerance: Share (0..1) of pixels that may have colours of no class; they become 255, with a warning.
 
     Returns:
         The ids (H, W) uint8.
 
     Raises:
-        LabelError: the file is not what the converter expects, or more pixels have colours of no class.
-        DatasetError: an unknown `name`.
+        LabelError: The file is not what the converter expects, or more pixels have colours of no class.
+        DatasetError: An unknown `name`.
     """
     converted = find_converter(name)(path)
     refuse_unknown(converted.unknown, converted.ids.size, tolerance, path)

@@ -28,7 +28,7 @@ class Fingerprint:
         images: 64 hexadecimal digits, of stems and file bytes.
         labels: 64 hexadecimal digits, of stems, sizes and decoded ids; compressing a label file again changes
             nothing.
-        count: number of pairs.
+        count: Number of pairs.
     """
 
     images: str
@@ -44,7 +44,7 @@ class Digests:
     """The contribution of one pair to a fingerprint.
 
     Attributes:
-        stem: the stem of image and label.
+        stem: The stem of image and label.
         image: 32 bytes, the digest of the bytes of the image file.
         label: 32 bytes, the digest of size and ids of the label (`label_digest`).
     """
@@ -60,16 +60,16 @@ def compute_fingerprint(
     """Compute the fingerprint of pairs; images are hashed, not decoded.
 
     Args:
-        pairs: image and label files.
-        workers: number of threads; None: one per core, at most eight.
-        progress: whether to show a progress bar.
+        pairs: Image and label files.
+        workers: Number of threads; None: one per core, at most eight.
+        progress: Whether to show a progress bar.
 
     Returns:
         The fingerprint.
 
     Raises:
-        ImageReadError: an image cannot be read.
-        LabelError: as `read_label`.
+        ImageReadError: An image cannot be read.
+        LabelError: As `read_label`.
     """
     return combine(map_files(pair_digests, pairs, "fingerprint", workers, progress, delay=2))
 
@@ -78,8 +78,8 @@ def pair_digests(pair: Pair) -> Digests:
     """Return the digests of one pair, read from its two files.
 
     Raises:
-        ImageReadError: the image cannot be read.
-        LabelError: as `read_label`.
+        ImageReadError: The image cannot be read.
+        LabelError: As `read_label`.
     """
     try:
         content = pair.image.read_bytes()

@@ -50,8 +50,8 @@ def present_classes(
     Args:
         ids: (H, W) uint8 or uint16.
         num_classes: K.
-        ignore_label: the id of pixels that are neither trained nor scored.
-        min_pixels: how many pixels a class needs to be present.
+        ignore_label: The id of pixels that are neither trained nor scored.
+        min_pixels: How many pixels a class needs to be present.
 
     Returns:
         Ids of 0..K-1 without `ignore_label`, in ascending order.
@@ -72,16 +72,16 @@ def classes_of_mask(
     """Return the classes that a label file shows, as `present_classes`.
 
     Args:
-        path: the label file.
+        path: The label file.
         class_names: K names in the order of ids.
-        ignore_label: the id of pixels that are neither trained nor scored.
-        min_pixels: how many pixels a class needs to be present.
+        ignore_label: The id of pixels that are neither trained nor scored.
+        min_pixels: How many pixels a class needs to be present.
 
     Returns:
         Ids of 0..K-1 without `ignore_label`, in ascending order.
 
     Raises:
-        LabelError: as `read_label` and `check_label`.
+        LabelError: As `read_label` and `check_label`.
         DatasetError: `min_pixels` is below 1.
     """
     ids = read_label(path)
@@ -95,14 +95,14 @@ def split_image_labels(split: Split, root: str | Path) -> ImageLabels:
     If the split has a list of stems, lines of other images of the same folder are skipped.
 
     Args:
-        split: a split with `image_labels`.
-        root: the root of all datasets.
+        split: A split with `image_labels`.
+        root: The root of all datasets.
 
     Returns:
         The labels of the images of the split.
 
     Raises:
-        DatasetError: as `read_image_labels` and `find_files`.
+        DatasetError: As `read_image_labels` and `find_files`.
     """
     folder = find_files(replace(split, stems=(), labels=""), root).images
     file = Path(root) / split.image_labels
@@ -115,16 +115,16 @@ def read_image_labels(
     """Read the image-level labels of images from a file.
 
     Args:
-        path: the CSV file.
+        path: The CSV file.
         class_names: K names in the order of ids.
-        images: stems of the images, each of which needs a line.
-        others: stems of further images, whose lines are checked and left out.
+        images: Stems of the images, each of which needs a line.
+        others: Stems of further images, whose lines are checked and left out.
 
     Returns:
         The labels of `images`, in their order.
 
     Raises:
-        DatasetError: the file cannot be read; a line names an image that is neither in `images` nor in
+        DatasetError: The file cannot be read; a line names an image that is neither in `images` nor in
             `others`, or a class that is not in `class_names`; an image has two lines or none; a line repeats
             a class. The message names the file and the lines.
     """
@@ -162,8 +162,8 @@ def write_image_labels(
     """Write a file that `read_image_labels` reads: one line per image, in the order of stems.
 
     Args:
-        path: the CSV file to write or to replace.
-        labels: stem of an image -> ids of its classes.
+        path: The CSV file to write or to replace.
+        labels: Stem of an image -> ids of its classes.
         class_names: K names in the order of ids.
     """
     text = io.StringIO()

@@ -37,13 +37,13 @@ def read_label(path: LabelFile) -> np.ndarray:
     A palette file gives its indices, never its colours or gray values. EXIF orientation is not applied.
 
     Args:
-        path: a lossless image of 8-bit gray, palette indices or 16-bit gray.
+        path: A lossless image of 8-bit gray, palette indices or 16-bit gray.
 
     Returns:
         (H, W) uint8, or uint16 from a 16-bit gray file.
 
     Raises:
-        LabelError: the file is missing, truncated, not an image, lossily compressed, coloured (run the
+        LabelError: The file is missing, truncated, not an image, lossily compressed, coloured (run the
             converter), 1-bit, 2- or 4-bit gray (whose ids the decoder would stretch to 0..255), 32-bit,
             floating-point, or has alpha.
     """
@@ -67,13 +67,13 @@ def read_colors(path: LabelFile) -> np.ndarray:
     """Read the colours of an official colour mask; a palette file gives the colours of its palette.
 
     Args:
-        path: a lossless image in colour or with a palette.
+        path: A lossless image in colour or with a palette.
 
     Returns:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        LabelError: the file is missing, truncated, not an image, lossily compressed, partly transparent, or
+        LabelError: The file is missing, truncated, not an image, lossily compressed, partly transparent, or
             gray (it then holds ids, and may have been converted already).
     """
     image, _ = _decode(path)
@@ -107,13 +107,13 @@ def check_label(
     Args:
         label: (H, W) integer ids.
         num_classes: K; ids must be 0..K-1 or `ignore_label`.
-        ignore_label: the id of pixels that are neither trained nor scored.
-        path: the file to name in the error.
+        ignore_label: The id of pixels that are neither trained nor scored.
+        path: The file to name in the error.
         image_size: (height, width) that the label must have, None for any.
         class_names: K names to list in the error.
 
     Raises:
-        LabelError: the label has another shape, dtype or size, or other ids. The message gives each wrong id
+        LabelError: The label has another shape, dtype or size, or other ids. The message gives each wrong id
             with its pixel count, and a hint if the ids look shifted by one, lowered twice, or like a 0/255
             mask.
     """
@@ -149,9 +149,9 @@ def remap_colors(
 
     Args:
         rgb: (H, W, 3) uint8.
-        table: colour -> id, 0..254.
-        ignore_colors: colours that become `ignore_label`.
-        ignore_label: also the id of pixels of an unknown colour, of which the caller decides how many are too
+        table: Colour -> id, 0..254.
+        ignore_colors: Colours that become `ignore_label`.
+        ignore_label: Also the id of pixels of an unknown colour, of which the caller decides how many are too
             many (`refuse_unknown`).
 
     Returns:
@@ -159,7 +159,7 @@ def remap_colors(
         each with its pixel count.
 
     Raises:
-        LabelError: an array of another dtype or shape, an id outside 0..255, or a colour that is both a class
+        LabelError: An array of another dtype or shape, an id outside 0..255, or a colour that is both a class
             and ignored.
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
@@ -199,13 +199,13 @@ def refuse_unknown(unknown: Mapping[RGB, int], pixels: int, tolerance: float, pa
     """Refuse a label in which too many pixels have colours of no class.
 
     Args:
-        unknown: the colours of no class, each with its pixel count.
-        pixels: the number of pixels of the label.
-        tolerance: share (0..1) of the pixels that may have such colours.
-        path: the file to name in the error.
+        unknown: The colours of no class, each with its pixel count.
+        pixels: The number of pixels of the label.
+        tolerance: Share (0..1) of the pixels that may have such colours.
+        path: The file to name in the error.
 
     Raises:
-        LabelError: a larger share has.
+        LabelError: A larger share has.
     """
     total = sum(unknown.values())
     if total > tolerance * pixels:
@@ -268,9 +268,9 @@ def likely_mistake(values: set[int], num_classes: int, ignore_label: int) -> str
     """Return a hint at the usual mistake behind wrong ids.
 
     Args:
-        values: the ids of one label or of all labels of a dataset, some of them wrong.
-        num_classes: how many classes the dataset has.
-        ignore_label: the id of pixels that are neither trained nor scored.
+        values: The ids of one label or of all labels of a dataset, some of them wrong.
+        num_classes: How many classes the dataset has.
+        ignore_label: The id of pixels that are neither trained nor scored.
 
     Returns:
         The hint, starting with ". ", or "" if none fits.

@@ -40,14 +40,14 @@ def read_own(path: str | Path, colors: Colors) -> tuple[Split, ...]:
     both.
 
     Args:
-        path: the YAML file. Its folders are relative to it and must exist; the splits hold absolute folders.
-        colors: makes the class colours of a file without a palette.
+        path: The YAML file. Its folders are relative to it and must exist; the splits hold absolute folders.
+        colors: Makes the class colours of a file without a palette.
 
     Returns:
         One split for each entry of `splits`, in the order of the file.
 
     Raises:
-        DatasetError: an unknown, missing or repeated key; class names that are not words or repeat; invalid
+        DatasetError: An unknown, missing or repeated key; class names that are not words or repeat; invalid
             colours; an `ignore` outside 0..255; a missing folder; a list that is invalid or names stems
             without a file; or the name of a dataset of the table. The message is one line that starts with
             the file and the key.

@@ -26,12 +26,12 @@ def map_files(
     the iterator cancels the items that have not been started.
 
     Args:
-        function: what to do with one item.
-        items: file paths, pairs of them or the like.
-        title: text of the progress bar.
-        workers: number of threads; None: one per core, at most eight.
-        progress: whether to show a progress bar.
-        delay: seconds after which the bar appears.
+        function: What to do with one item.
+        items: File paths, pairs of them or the like.
+        title: Text of the progress bar.
+        workers: Number of threads; None: one per core, at most eight.
+        progress: Whether to show a progress bar.
+        delay: Seconds after which the bar appears.
 
     Yields:
         The results.

@@ -16,7 +16,7 @@ def read_list(name: str) -> tuple[str, ...]:
     The splits of Inria mix its five cities, although the paper says that the split is by city.
 
     Args:
-        name: dataset and split, such as `deepglobe_train`.
+        name: Dataset and split, such as `deepglobe_train`.
     """
     text = resources.files("rskt_seg.data").joinpath("splits", f"{name}.txt").read_text(encoding="utf-8")
     return tuple(PurePath(line).stem.removesuffix("_sat") for line in text.split())

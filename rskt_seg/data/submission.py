@@ -38,15 +38,15 @@ def find_test_images(folder: str | Path, allow_missing: bool = False) -> dict[in
     """Find the test images in an official `LoveDA/Test` or a folder of its PNGs.
 
     Args:
-        folder: where to look.
-        allow_missing: whether some test images may be absent.
+        folder: Where to look.
+        allow_missing: Whether some test images may be absent.
 
     Returns:
         Image id -> file, in the order of ids.
 
     Raises:
-        DatasetNotFoundError: there is no such folder, or no PNG in it.
-        DatasetError: a name is not the id of a test image, an id occurs twice, or, unless `allow_missing`, an
+        DatasetNotFoundError: There is no such folder, or no PNG in it.
+        DatasetError: A name is not the id of a test image, an id occurs twice, or, unless `allow_missing`, an
             id has no image.
     """
     folder = Path(folder)
@@ -87,10 +87,10 @@ def check_classes(names: Sequence[str]) -> None:
     """Raise `ConfigError` unless `names` are the seven classes of LoveDA.
 
     Args:
-        names: the class names of a model, in the order of ids.
+        names: The class names of a model, in the order of ids.
 
     Raises:
-        ConfigError: other names, or another order.
+        ConfigError: Other names, or another order.
     """
     if tuple(names) != LOVEDA.names:
         raise ConfigError(
@@ -109,12 +109,12 @@ def write_submission(
     """Predict the images that have no prediction yet, then write the zip file, whole or not at all.
 
     Args:
-        images: as `find_test_images` returns them.
-        predict: image file -> class ids (1024, 1024), integers 0..6.
-        output: a file that does not exist yet, ending in `.zip`.
-        about: what the predictions depend on (weights, settings), as plain values for JSON; an interrupted
+        images: As `find_test_images` returns them.
+        predict: Image file -> class ids (1024, 1024), integers 0..6.
+        output: A file that does not exist yet, ending in `.zip`.
+        about: What the predictions depend on (weights, settings), as plain values for JSON; an interrupted
             work folder is resumed only if it was made with the same values.
-        work: folder of the finished PNGs, which is kept; None: beside `output`, `<stem>_parts`.
+        work: Folder of the finished PNGs, which is kept; None: beside `output`, `<stem>_parts`.
 
     Returns:
         The work folder.
@@ -122,8 +122,8 @@ def write_submission(
     Raises:
         ConfigError: `output` exists or does not end in `.zip`, the work folder has other predictions, or a
             file cannot be written.
-        ImageReadError: an image has another size.
-        LabelError: the server cannot score a prediction.
+        ImageReadError: An image has another size.
+        LabelError: The server cannot score a prediction.
     """
     output = Path(output)
     check_output(output)
@@ -161,10 +161,10 @@ def check_output(output: str | Path) -> None:
     """Raise `ConfigError` unless a submission can be written to `output`.
 
     Args:
-        output: the zip file.
+        output: The zip file.
 
     Raises:
-        ConfigError: it does not end in `.zip`, exists, or cannot be written.
+        ConfigError: It does not end in `.zip`, exists, or cannot be written.
     """
     if Path(output).suffix != ".zip":
         raise ConfigError(f"the output must end in .zip; found {output}")

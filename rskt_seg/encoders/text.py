@@ -43,7 +43,14 @@ def _known_tokens(words: str) -> tuple[int, ...]:
 
 
 def vocabulary_size(preset: TextPreset) -> int:
-    """Return the rows of the token table: 49408, or with a word list its tokens and one row for padding."""
+    """Count the rows of the token table.
+
+    Args:
+        preset: The text tower.
+
+    Returns:
+        49408, or with a word list the number of its tokens and one more for padding.
+    """
     return _FULL_VOCABULARY if preset.words is None else 1 + len(_known_tokens(preset.words))
 
 
@@ -60,14 +67,21 @@ class Tokenizer:
             self.rows = {token: row for row, token in enumerate(_known_tokens(preset.words), start=1)}
 
     def length(self, text: str) -> int:
-        """Return the number of tokens of a text, start and end included."""
+        """Return the number of tokens of a text, start and end included.
+
+        Args:
+            text: Any text, however long.
+
+        Returns:
+            The number of tokens before cutting; CLIP reads the first 77.
+        """
         return len(_ids(text))
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Encode texts.
 
         Args:
-            texts: n texts.
+            texts: N texts.
 
         Returns:
             Token ids (n, context_length) int64, zero-padded at the end.
@@ -91,7 +105,14 @@ class Tokenizer:
 
 
 def build_tokenizer(preset: TextPreset) -> Tokenizer:
-    """Return the tokenizer of a text tower."""
+    """Return the tokenizer of a text tower.
+
+    Args:
+        preset: The text tower.
+
+    Returns:
+        A tokenizer whose ids are rows of the token table of that tower.
+    """
     return Tokenizer(preset)
 
 
@@ -143,7 +164,13 @@ def expand_templates(templates: Sequence[str]) -> tuple[str, ...]:
 
 
 def first_names(vocabulary: Sequence[str]) -> tuple[str, ...]:
-    """Return the name by which each class is encoded: of `"a, b"` the first, as published.
+    """Return the name by which each class is encoded.
+
+    Args:
+        vocabulary: Class names, each with synonyms after ", ".
+
+    Returns:
+        Of `"a, b"` the name `a`, as published.
 
     Raises:
         VocabularyError: The list cannot be used (see `check_names`), or two classes have the same first name.

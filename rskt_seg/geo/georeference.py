@@ -33,11 +33,11 @@ class Georeference:
 
     Attributes:
         crs: None if unknown.
-        transform: affine map from (column, row) to CRS coordinates; None for a raster with ground control
+        transform: Affine map from (column, row) to CRS coordinates; None for a raster with ground control
             points, rational polynomials or a CRS alone.
-        gcps: ground control points.
-        gcps_crs: the CRS of the ground control points.
-        rpcs: rational polynomial coefficients.
+        gcps: Ground control points.
+        gcps_crs: The CRS of the ground control points.
+        rpcs: Rational polynomial coefficients.
     """
 
     crs: "CRS | None" = None
@@ -48,7 +48,14 @@ class Georeference:
 
     @classmethod
     def from_dataset(cls, dataset: "DatasetReader") -> "Georeference | None":
-        """Return the georeference of an open raster, or None if it has none."""
+        """Read the georeference of a raster.
+
+        Args:
+            dataset: The open raster.
+
+        Returns:
+            CRS, transform, ground control points and rational polynomials; None if it has none of them.
+        """
         gcps, gcps_crs = dataset.gcps
         transform = None if dataset.transform.is_identity else dataset.transform
         found = cls(dataset.crs, transform, tuple(gcps), gcps_crs, dataset.rpcs)
@@ -60,7 +67,11 @@ class Georeference:
         return {key: value for key, value in known.items() if value is not None}
 
     def write_points(self, dataset: "DatasetWriter") -> None:
-        """Write ground control points and rational polynomials, unless there is a transform."""
+        """Write ground control points and rational polynomials, unless there is a transform.
+
+        Args:
+            dataset: A raster opened for writing.
+        """
         if self.transform is not None:
             return
         if self.gcps:

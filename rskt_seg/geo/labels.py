@@ -38,15 +38,15 @@ def write_labels(
     transform. The file appears whole or not at all.
 
     Args:
-        path: the file to write or to replace.
+        path: The file to write or to replace.
         labels: (H, W) integers, each a class id or `nodata`.
-        georeference: that of the image, or None.
+        georeference: That of the image, or None.
         class_names: T names.
         colors: (T, 3) uint8 RGB.
-        nodata: id of pixels without a class; None: 255, or 65535 for more than 255 classes.
+        nodata: Id of pixels without a class; None: 255, or 65535 for more than 255 classes.
 
     Raises:
-        LabelError: labels of another shape or dtype, an id outside 0..T-1 that is not `nodata`, another
+        LabelError: Labels of another shape or dtype, an id outside 0..T-1 that is not `nodata`, another
             number of colours, or a `nodata` that is a class id or does not fit the dtype.
     """
     import rasterio

@@ -26,8 +26,8 @@ class RasterImage:
         valid: (H, W) bool, False where alpha is 0, where all chosen bands are nodata, where the mask of the
             file says so, and where a band is not a finite number.
         georeference: None for an image without one.
-        notices: one line for every choice that was made for the user.
-        driver: format of the file: "GTiff", "PNG", "JPEG", ...
+        notices: One line for every choice that was made for the user.
+        driver: Format of the file: "GTiff", "PNG", "JPEG", ...
     """
 
     pixels: np.ndarray
@@ -50,18 +50,18 @@ def read_image(
     whose grid is kept. Alpha decides which pixels are valid and is never used as a colour.
 
     Args:
-        path: the image file.
-        bands: numbers (from 1, as in GDAL) of the bands to use as R, G, B, or of one band to use as all
+        path: The image file.
+        bands: Numbers (from 1, as in GDAL) of the bands to use as R, G, B, or of one band to use as all
             three. None: those declared red, green and blue, else the first three, else the first.
         stretch: "auto" (8-bit as it is, else "p2-98"), "none" (values rounded and clipped to 0..255),
             percentiles "pA-B" of the valid pixels of each band, or the limits (min, max) or "min,max".
-        max_pixels: larger files are refused, because the whole image is held in memory.
+        max_pixels: Larger files are refused, because the whole image is held in memory.
 
     Returns:
         The image.
 
     Raises:
-        ImageReadError: the file is missing, not an image, damaged or too large, or lacks a band.
+        ImageReadError: The file is missing, not an image, damaged or too large, or lacks a band.
         ConfigError: `bands` or `stretch` is invalid.
     """
     path = Path(path)

@@ -31,14 +31,14 @@ class Source(Protocol):
     """An open image file; bands are numbered from 1, and an alpha band is not counted.
 
     Attributes:
-        height: rows of pixels.
-        width: columns of pixels.
-        count: number of bands that can be read.
-        driver: format of the file, such as "GTiff" or "PNG".
-        default_bands: the one or three bands to read as colours unless others are requested.
+        height: Rows of pixels.
+        width: Columns of pixels.
+        count: Number of bands that can be read.
+        driver: Format of the file, such as "GTiff" or "PNG".
+        default_bands: The one or three bands to read as colours unless others are requested.
         orientation: EXIF orientation, 1 if there is none.
         georeference: None for an image without one.
-        notices: one line for every choice made while opening.
+        notices: One line for every choice made while opening.
     """
 
     height: int
@@ -65,14 +65,14 @@ def open_source(path: Path, max_pixels: int) -> Iterator[Source]:
     """Open an image file with whichever library suits its content.
 
     Args:
-        path: an existing file.
-        max_pixels: the largest raster that may be read, in pixels.
+        path: An existing file.
+        max_pixels: The largest raster that may be read, in pixels.
 
     Yields:
         The open file.
 
     Raises:
-        ImageReadError: neither library can open the file, or it has more than `max_pixels` pixels.
+        ImageReadError: Neither library can open the file, or it has more than `max_pixels` pixels.
     """
     image, refusal = _open_with_pillow(path)
     if image is not None:

@@ -21,8 +21,8 @@ class Stretch:
 
     Attributes:
         kind: "auto", "none", "range" or "percentile".
-        low: value ("range") or percentile (0..100) that becomes 0.
-        high: value ("range") or percentile (0..100) that becomes 255.
+        low: Value ("range") or percentile (0..100) that becomes 0.
+        high: Value ("range") or percentile (0..100) that becomes 255.
     """
 
     kind: str
@@ -33,7 +33,7 @@ class Stretch:
         """Return the values that become 0 and 255, or None to keep the values as they are.
 
         Args:
-            values: one band (H, W), any real dtype.
+            values: One band (H, W), any real dtype.
             mask: (H, W) bool, the pixels that count for percentiles.
 
         Returns:
@@ -72,7 +72,7 @@ def parse_stretch(rule: str | tuple[float, float]) -> Stretch:
         The rule.
 
     Raises:
-        ConfigError: any other rule, or limits that are not finite and increasing.
+        ConfigError: Any other rule, or limits that are not finite and increasing.
     """
     kind = "range"
     limits: Sequence[str | float] = ()
@@ -101,8 +101,8 @@ def to_8bit(values: np.ndarray, limits: tuple[float, float] | None, out: np.ndar
     """Scale a band to 8 bits, clipping values outside the limits.
 
     Args:
-        values: one band (H, W), any real dtype. Values that are not finite become 0.
-        limits: the values that become 0 and 255; None to round values and clip them to 0..255.
+        values: One band (H, W), any real dtype. Values that are not finite become 0.
+        limits: The values that become 0 and 255; None to round values and clip them to 0..255.
         out: (H, W) uint8, written in place.
     """
     low, high = limits or (0.0, 255.0)

@@ -19,7 +19,14 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
 
 
 def merge_heads(x: Tensor) -> Tensor:
-    """Concatenate the channels of all heads, (B, heads, L, C / heads) -> (B, L, C)."""
+    """Concatenate the channels of all heads.
+
+    Args:
+        x: (B, heads, L, C / heads).
+
+    Returns:
+        (B, L, C).
+    """
     return x.transpose(1, 2).flatten(2)
 
 

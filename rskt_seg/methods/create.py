@@ -22,6 +22,9 @@ def find_preset(name: str) -> tuple[Method, Mapping[str, object]]:
     Args:
         name: One of `model_names()`.
 
+    Returns:
+        The method's record, and option -> value.
+
     Raises:
         ConfigError: There is no such name. The message gives the nearest.
     """

@@ -36,7 +36,14 @@ class CheckpointLayout:
     class_key: str = ""
 
     def is_published(self, keys: Set[str]) -> bool:
-        """Return whether these are key names of the published code."""
+        """Return whether a checkpoint was written by the published code.
+
+        Args:
+            keys: The key names of the checkpoint.
+
+        Returns:
+            True if they are names of the published code; `published_rules` then convert them.
+        """
         return False
 
     def published_rules(self, model: Any, state: Mapping[str, Tensor], source: str) -> Sequence[Rule]:

@@ -106,7 +106,13 @@ def registered_methods() -> tuple[Method, ...]:
 
 
 def method_of(model: object) -> Method:
-    """Return the method of a model: the one whose model class is nearest in the bases of its class.
+    """Return the method of a model.
+
+    Args:
+        model: An instance of the model class of a registered method, or of a subclass.
+
+    Returns:
+        Of several candidates, the method whose model class is nearest in the bases of the class.
 
     Raises:
         ConfigError: The model belongs to no registered method.

@@ -148,7 +148,14 @@ def summary_table(results: Sequence[SetResult], run: Run, style: str = "plain") 
 
 
 def table_csv(results: Sequence[SetResult]) -> str:
-    """Write one line for each set, without means, as CSV; empty where a set has no such class."""
+    """Format the results as CSV, one line for each set, without means.
+
+    Args:
+        results: The results of the sets, in the order of the lines.
+
+    Returns:
+        Header and lines; a cell is empty where a set has no such class.
+    """
     columns = ("dataset", "images", *SUMMARY, "mF1", "seen_mIoU", "seen_classes", "unseen_mIoU",
                "unseen_classes", "chance_mIoU", "contains_training_images", "fingerprint", "protocol",
                *(f"protocol_{key}" for key in FIGURES))  # fmt: skip
@@ -163,7 +170,14 @@ def table_csv(results: Sequence[SetResult]) -> str:
 
 
 def classes_csv(results: Sequence[SetResult]) -> str:
-    """Write one line for each class of each set as CSV; scores are empty where it has no ground truth."""
+    """Format the results as CSV, one line for each class of each set.
+
+    Args:
+        results: The results of the sets, in the order of the lines.
+
+    Returns:
+        Header and lines; scores are empty where a class has no ground truth.
+    """
     rows: list[list[object]] = []
     for result in results:
         values = zip(*(getattr(result.scores, key).tolist() for key in PER_CLASS), strict=True)

@@ -114,7 +114,10 @@ class ConfusionMatrix:
         return np.bincount(rows * self.num_classes + label[kept], minlength=self.counts.size)
 
     def merge(self, other: "ConfusionMatrix") -> None:
-        """Add the counts of `other`.
+        """Add the counts of another matrix.
+
+        Args:
+            other: A matrix of the same classes, such as that of another process.
 
         Raises:
             DatasetError: If `other` has another number of classes or ignores another label.
@@ -133,6 +136,12 @@ class ConfusionMatrix:
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> "ConfusionMatrix":
         """Rebuild a matrix from its `state()`.
+
+        Args:
+            state: What `state()` returned, also after a round trip through JSON.
+
+        Returns:
+            A matrix with the same counts.
 
         Raises:
             DatasetError: If `state` is not the state of a matrix.

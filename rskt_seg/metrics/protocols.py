@@ -113,6 +113,12 @@ class ProtocolScores:
 def find_protocol(name: str) -> Protocol:
     """Return the protocol of that name.
 
+    Args:
+        name: A key of `PROTOCOLS`.
+
+    Returns:
+        What the protocol scores, and how.
+
     Raises:
         DatasetError: If there is none.
     """

@@ -68,7 +68,14 @@ class Miniature:
         return table
 
     def labels(self, scene: Scene) -> np.ndarray:
-        """Return the class ids of a scene: (H, W) uint8, 255 is the ignore_label."""
+        """Return the class ids of a scene.
+
+        Args:
+            scene: A synthetic scene.
+
+        Returns:
+            (H, W) uint8; 255 is the `ignore_label`.
+        """
         ids = self.label_table()[scene.concept_map]
         if not self.border:
             return ids

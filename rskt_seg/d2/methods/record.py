@@ -103,7 +103,14 @@ class DetectronMethod:
         return common | weak | frozen | encoders | self.reads | frozenset(self.keys)
 
     def advice(self, key: str) -> str | None:
-        """Return what to use in place of a key of the authors' configurations; None for any other key."""
+        """Return what to use in place of a key of the authors' configurations.
+
+        Args:
+            key: The dotted name of an unknown key, such as "MODEL.SWIN.DEPTHS".
+
+        Returns:
+            The key to use, or why there is none; None for a key that the authors do not have.
+        """
         return None
 
     def check_config(self, cfg: CfgNode, spec: Any) -> None:
@@ -114,7 +121,7 @@ class DetectronMethod:
             spec: Specification of the model.
 
         Raises:
-            ConfigError: a value cannot be used.
+            ConfigError: A value cannot be used.
         """
 
     def check_batch(self, cfg: CfgNode, images: int) -> None:
@@ -125,7 +132,7 @@ class DetectronMethod:
             images: Number of images of a batch in one process.
 
         Raises:
-            ConfigError: they are too few.
+            ConfigError: They are too few.
         """
 
     def background(self, cfg: CfgNode, class_names: Sequence[str]) -> int | None:
@@ -148,7 +155,7 @@ class DetectronMethod:
             class_names: Classes of the training data, in the order of their ids.
 
         Raises:
-            RSKTSegError: it cannot.
+            RSKTSegError: It cannot.
         """
 
     def check_test_data(self, cfg: CfgNode, name: str, entries: Entries) -> None:
@@ -160,7 +167,7 @@ class DetectronMethod:
             entries: Its dicts.
 
         Raises:
-            ConfigError: it cannot.
+            ConfigError: It cannot.
         """
 
     def finish_start(self, model: SegmentationModel, cfg: CfgNode) -> None:
@@ -172,19 +179,47 @@ class DetectronMethod:
         """
 
     def learning_rate_factors(self, cfg: CfgNode) -> Iterable[tuple[str, float]]:
-        """Return (prefix of parameter names in the plain model, factor on `SOLVER.BASE_LR`); 1 for others."""
+        """Return the factors on `SOLVER.BASE_LR` of parameters that do not learn at that rate.
+
+        Args:
+            cfg: The whole configuration.
+
+        Returns:
+            (prefix of parameter names in the plain model, factor) pairs; the others have 1.
+        """
         return ()
 
     def evaluation_passes(self, cfg: CfgNode) -> Sequence[EvaluationPass]:
-        """Return the passes that follow the plain evaluation and the one with test-time augmentation."""
+        """Return the passes that follow the plain evaluation and the one with test-time augmentation.
+
+        Args:
+            cfg: The whole configuration.
+
+        Returns:
+            The further passes over every test dataset, in their order; none by default.
+        """
         return ()
 
     def segmenter_options(self, cfg: CfgNode) -> dict[str, Any]:
-        """Return the options of `rskt_seg.Segmenter` that follow from a configuration."""
+        """Return the options of `rskt_seg.Segmenter` that follow from a configuration.
+
+        Args:
+            cfg: The whole configuration.
+
+        Returns:
+            Name -> value of the options that the demo passes to `Segmenter` with this configuration.
+        """
         return {}
 
     def evaluation_options(self, cfg: CfgNode) -> dict[str, Any]:
-        """Return the same for the way in which an evaluation with this configuration sees images."""
+        """Return the options with which `rskt_seg.Segmenter` sees images as an evaluation does.
+
+        Args:
+            cfg: The whole configuration.
+
+        Returns:
+            Name -> value; those of `segmenter_options` by default.
+        """
         return self.segmenter_options(cfg)
 
     @property

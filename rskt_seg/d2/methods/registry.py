@@ -34,7 +34,7 @@ def detectron_methods() -> dict[str, DetectronMethod]:
     A Detectron2 side that cannot be imported is left out, and a warning says so once.
 
     Raises:
-        ConfigError: the Detectron2 side that a method names is no `DetectronMethod` of that method.
+        ConfigError: The Detectron2 side that a method names is no `DetectronMethod` of that method.
     """
     records: dict[str, DetectronMethod] = {}
     for method in registered_methods():
@@ -51,6 +51,12 @@ def detectron_methods() -> dict[str, DetectronMethod]:
 
 def method_of(cfg: CfgNode) -> DetectronMethod:
     """Return the method that a configuration chooses.
+
+    Args:
+        cfg: The whole configuration; `MODEL.SEM_SEG_HEAD.NAME` is read.
+
+    Returns:
+        The Detectron2 side of the method's record.
 
     Raises:
         ConfigError: `MODEL.SEM_SEG_HEAD.NAME` is no head of a registered method.

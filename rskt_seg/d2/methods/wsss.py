@@ -86,7 +86,7 @@ class PriorWSSSHead(ClosedSetHead):
         The id of the background carries no information and is skipped.
 
         Raises:
-            DatasetError: an entry has no image-level labels, or an id of no class.
+            DatasetError: An entry has no image-level labels, or an id of no class.
         """
         channels = {id_: channel for channel, id_ in enumerate(self.model.channel_ids[1:])}
         known = set(range(len(self.model.class_names)))
@@ -135,7 +135,7 @@ class PriorWSSSHead(ClosedSetHead):
         The CAMs are the mean over scales and mirrored copies, refined by pixels (the paper, section 4.2).
 
         Raises:
-            ConfigError: the image is larger than a tile; the labels of the whole do not hold for its tiles.
+            ConfigError: The image is larger than a tile; the labels of the whole do not hold for its tiles.
         """
         if max(entry["image"].shape[1:]) > self.tile:
             raise ConfigError(
@@ -181,7 +181,7 @@ class SegmentorCams(nn.Module):
             The pass.
 
         Raises:
-            TypeError: the head of the segmentor is not a `PriorWSSSHead`.
+            TypeError: The head of the segmentor is not a `PriorWSSSHead`.
         """
         head = unwrapped(model).sem_seg_head
         if not isinstance(head, PriorWSSSHead):
@@ -195,8 +195,8 @@ class SegmentorCams(nn.Module):
             batched_inputs: As those of `RSSegmentor`, with `image_labels` or else a mask to take them from.
 
         Raises:
-            DatasetError: an input has neither.
-            LabelError: a mask cannot be used.
+            DatasetError: An input has neither.
+            LabelError: A mask cannot be used.
         """
         entries = [with_labels_of_image(entry, self.min_pixels) for entry in batched_inputs]
         return [{"labels": self.head.cam_labels(entry)} for entry in entries]

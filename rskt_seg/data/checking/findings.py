@@ -70,7 +70,14 @@ class Finding:
         return f"{self.kind.what}{where} -> {self.kind.cure}"
 
     def render(self, folder: str = "") -> str:
-        """Return several indented lines; paths below `folder` are shown relative to it."""
+        """Return the finding as indented lines: what, in which files, and the cure.
+
+        Args:
+            folder: The dataset root; paths below it are shown relative to it.
+
+        Returns:
+            Several lines of text without an end of line; at most ten files are named.
+        """
         number = f": {_pluralize(len(self.files), 'file', 'files')}" if self.files else ""
         label = "ERROR" if self.is_error else "note "
         lines = _wrap(f"{self.kind.what}{number}", f"{label}  ")
@@ -216,7 +223,14 @@ class Report:
 
 
 def summary(reports: Iterable[Report]) -> str:
-    """Return a table with a line for each report: name, pairs, kinds of error, notes, fingerprint."""
+    """Return a table with a line for each report.
+
+    Args:
+        reports: The reports of several splits.
+
+    Returns:
+        Name, pairs, kinds of error, notes and fingerprint in columns of text.
+    """
     rows = [(r.name, r.count, r.errors, len(r.findings) - r.errors, r.fingerprint or "none") for r in reports]
     return tabulate(rows, ("split", "pairs", "errors", "notes", "fingerprint"), disable_numparse=True)
 

@@ -33,9 +33,9 @@ def suspicion(totals: Mapping[int, int], num_classes: int, ignore_label: int) ->
     (`stray_faults`).
 
     Args:
-        totals: id -> pixels, over the labels.
-        num_classes: how many classes the dataset has.
-        ignore_label: the id of pixels that are neither trained nor scored.
+        totals: Id -> pixels, over the labels.
+        num_classes: How many classes the dataset has.
+        ignore_label: The id of pixels that are neither trained nor scored.
 
     Returns:
         `ALL_IGNORED`, `BINARY` or None.
@@ -52,9 +52,9 @@ def collapsed(totals: Mapping[int, int], num_classes: int, ignore_label: int) ->
     """Return the mistake of ids that collapsed to 0 and 1, judged by all labels of a dataset, or None.
 
     Args:
-        totals: id -> pixels, over all labels.
-        num_classes: how many classes the dataset has.
-        ignore_label: the id of pixels that are neither trained nor scored.
+        totals: Id -> pixels, over all labels.
+        num_classes: How many classes the dataset has.
+        ignore_label: The id of pixels that are neither trained nor scored.
 
     Returns:
         `ONLY_TWO` or None.
@@ -67,12 +67,12 @@ def strays(counts: Mapping[int, int], num_classes: int, ignore_label: int) -> di
     """Return the entries of `counts` (id -> pixels) whose ids are neither a class nor ignored.
 
     Args:
-        counts: id -> pixels, of one label or of many.
+        counts: Id -> pixels, of one label or of many.
         num_classes: K.
-        ignore_label: the id of pixels that are neither trained nor scored.
+        ignore_label: The id of pixels that are neither trained nor scored.
 
     Returns:
-        id -> pixels, of ids from K on.
+        Id -> pixels, of ids from K on.
     """
     return {k: pixels for k, pixels in counts.items() if k >= num_classes and k != ignore_label}
 
@@ -83,9 +83,9 @@ def stray_faults(
     """Return a fault for each label (path, id -> pixels) with strays; the cure follows from all labels.
 
     Args:
-        labels: file and id -> pixels of each label.
+        labels: File and id -> pixels of each label.
         class_names: K names in the order of ids.
-        ignore_label: the id of pixels that are neither trained nor scored.
+        ignore_label: The id of pixels that are neither trained nor scored.
 
     Returns:
         One fault for each label with such ids.
@@ -117,9 +117,9 @@ def absent_classes(totals: Counter[int], class_names: Sequence[str], ignore_labe
     """Yield a note that names the classes without a pixel in any label, if there are such classes.
 
     Args:
-        totals: id -> pixels, over all labels.
+        totals: Id -> pixels, over all labels.
         class_names: K names in the order of ids.
-        ignore_label: the id of pixels that are neither trained nor scored.
+        ignore_label: The id of pixels that are neither trained nor scored.
 
     Yields:
         One note, or none.

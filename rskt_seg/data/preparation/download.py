@@ -93,6 +93,12 @@ class Download:
     def read(self, member: Member) -> bytes:
         """Return the content of a file.
 
+        Args:
+            member: One of the files that the download lists.
+
+        Returns:
+            The content, decompressed.
+
         Raises:
             DatasetError: If the file is damaged or compressed by a method that Python does not know.
         """

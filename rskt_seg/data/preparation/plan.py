@@ -47,7 +47,14 @@ class Job:
         return hashlib.sha256(repr((sources, made, self.layout.rules)).encode()).hexdigest()
 
     def targets_of(self, patch: str) -> tuple[Target, ...]:
-        """Return the targets of the patch of that name; an empty tuple if it is not written."""
+        """Return the targets of a patch.
+
+        Args:
+            patch: The name of the patch.
+
+        Returns:
+            Where the patch is written; an empty tuple if it is not.
+        """
         if self.selection is None:
             return self.targets
         return tuple(target for name, target in self.selection if name == patch)

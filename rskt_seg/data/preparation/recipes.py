@@ -223,6 +223,9 @@ def find_recipe(name: str) -> Recipe:
     Args:
         name: The name of the dataset, in any case of letters.
 
+    Returns:
+        How the official download becomes the dataset.
+
     Raises:
         DatasetError: If there is no recipe of that name; the message names the nearest one and all.
     """

@@ -50,7 +50,14 @@ class Patch:
     turn: str = ""
 
     def image(self, pixels: np.ndarray) -> np.ndarray:
-        """Return the patch of an image (H, W, 3) uint8: padded with black, enlarged bilinearly."""
+        """Cut the patch out of an image.
+
+        Args:
+            pixels: The whole image, (H, W, 3) uint8.
+
+        Returns:
+            The patch, (h, w, 3) uint8: padded with black, enlarged bilinearly.
+        """
         return self._extract(pixels, 0, Image.Resampling.BILINEAR)
 
     def label(self, ids: np.ndarray, padding: int = IGNORE_LABEL) -> np.ndarray:
@@ -127,7 +134,14 @@ class RandomCrops:
     count: int
 
     def stems(self, stem: str) -> list[str]:
-        """Return the names of the crops of a scene."""
+        """Return the names of the crops of a scene.
+
+        Args:
+            stem: The file name of the scene without its suffix.
+
+        Returns:
+            `<stem>_0`, `<stem>_1`, ...
+        """
         return [f"{stem}_{number}" for number in range(self.count)]
 
     def cut(self, stem: str, ids: np.ndarray) -> list[Patch]:

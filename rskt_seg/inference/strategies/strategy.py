@@ -86,7 +86,14 @@ class Strategy:
 
 
 def channels_first(pixels: np.ndarray) -> Tensor:
-    """Return (H, W, 3) uint8 as (3, H, W) uint8."""
+    """Move the channels of an image to the front.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+
+    Returns:
+        (3, H, W) uint8 on the CPU.
+    """
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
 
 

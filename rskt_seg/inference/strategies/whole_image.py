@@ -96,7 +96,14 @@ class WholeImageStrategy(Strategy):
         return self._merge_synonyms(scores.float().cpu())
 
     def cost_maps(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the cost maps of the whole image by name, each (len(prompts), h, w) float32."""
+        """Compute the cost maps of the whole image.
+
+        Args:
+            pixels: (H, W, 3) uint8 RGB.
+
+        Returns:
+            Name -> (len(prompts), h, w) float32, cosines.
+        """
         return predict_cost_maps(self.model, pixels, self.prompts, **self._size)
 
     def coarseness(self, size: tuple[int, int], score_map: Tensor) -> Coarseness | None:

@@ -33,7 +33,7 @@ class PriorWSSSLayout(CheckpointLayout):
     output_key = class_key = "decoder.classifier.weight"
 
     def check_stated(self, model: PriorWSSS, weights: WeightFile, source: str) -> None:
-        """Warn if the model was built with other descriptions: the texts of the checkpoint are used."""
+        """See `CheckpointLayout.check_stated`: other descriptions are a warning, for the texts are stored."""
         asked = model.spec.descriptions
         stated = (weights.options or {}).get("descriptions", asked)
         if asked and asked != stated:

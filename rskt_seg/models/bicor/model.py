@@ -169,7 +169,14 @@ class BiCoR(nn.Module):
         return {f"loss_{name}": term for name, term in terms.items()}
 
     def scores(self, output: BiCoROutput) -> Tensor:
-        """Return class probabilities (B, N, H, W), which sum to one over classes."""
+        """Convert an output to class probabilities.
+
+        Args:
+            output: What `forward` returned.
+
+        Returns:
+            (B, N, H, W) in 0..1, which sum to one over the classes.
+        """
         return output.logits.softmax(dim=1)
 
     def _segmentation_losses(self, logits: Tensor, target: Tensor, ignore_value: int) -> dict[str, Tensor]:

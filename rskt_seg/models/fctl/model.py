@@ -128,7 +128,14 @@ class FCtL(nn.Module):
         return self.spec.view == "whole"
 
     def train(self, mode: bool = True) -> "FCtL":
-        """Set training or evaluation mode; frozen encoders stay in evaluation mode."""
+        """Set training or evaluation mode; frozen encoders stay in evaluation mode.
+
+        Args:
+            mode: Whether to train.
+
+        Returns:
+            The model itself.
+        """
         super().train(mode)
         if self.spec.context_encoder == "frozen":
             self.context_encoders.eval()
@@ -221,9 +228,15 @@ class FCtL(nn.Module):
         return {"loss_sem_seg": focal_loss(logits, target, self.spec.focal_gamma, ignore_value)}
 
     def scores(self, output: FCtLOutput) -> Tensor:
-        """Return class probabilities (B, T, H, W).
+        """Convert an output to class probabilities.
 
         Overlapping patches are merged by their logits, not by these.
+
+        Args:
+            output: What `forward` returned.
+
+        Returns:
+            (B, T, H, W) in 0..1, which sum to one over the classes.
         """
         return output.logits.softmax(dim=1)
 

@@ -102,7 +102,14 @@ class RSKT(nn.Module):
         return self.encoders.clip_side // self.encoders.clip.vision.patch_size
 
     def train(self, mode: bool = True) -> "RSKT":
-        """Switch to training or evaluation mode, and clear the cache of text embeddings."""
+        """Switch to training or evaluation mode, and clear the cache of text embeddings.
+
+        Args:
+            mode: Whether to train.
+
+        Returns:
+            The model itself.
+        """
         self.text_bank.clear()
         return super().train(mode)
 
@@ -205,7 +212,15 @@ class RSKT(nn.Module):
         return {"loss_sem_seg": _LOSSES[self.spec.loss](logits, target, ignore_value, self.spec.mask_ignored)}
 
     def scores(self, output: RSKTOutput) -> Tensor:
-        """Return scores (B, T, 4G, 4G) in 0..1: sigmoid for the published loss, softmax for cross-entropy."""
+        """Convert an output to class scores.
+
+        Args:
+            output: What `forward` returned.
+
+        Returns:
+            (B, T, 4G, 4G) in 0..1: sigmoids for the published loss, softmax over classes for cross-
+            entropy.
+        """
         if self.spec.loss == "bce":
             return output.logits.sigmoid()
         return output.logits.softmax(dim=1)

@@ -80,6 +80,9 @@ class Knowledge:
         Args:
             names: Names in prompts or in the dataset; upper and lower case are not distinguished.
 
+        Returns:
+            One class for each name.
+
         Raises:
             ConfigError: If a class has no descriptions (the message suggests similar names), or if two of
                 the names are the same class.
@@ -112,6 +115,9 @@ def read_knowledge(path_or_name: str | PathLike[str]) -> Knowledge:
     Args:
         path_or_name: A name in `PACKAGED`, which always means the packaged file, or a path.
 
+    Returns:
+        The classes with their descriptions, and the opening that all of these share.
+
     Raises:
         ConfigError: If the file is missing, not UTF-8 or not JSON; if a key is missing, repeated or of
             another type; if a class or an id occurs twice; if classes have different numbers of descriptions,
@@ -132,9 +138,15 @@ def read_knowledge(path_or_name: str | PathLike[str]) -> Knowledge:
 
 
 def find_packaged(names: Sequence[str]) -> Knowledge | None:
-    """Return the first file of `PACKAGED` that describes all of `names`, None if there is none.
+    """Find the packaged file that describes a set of classes.
 
     Files of `TINY` are skipped: users of the tiny CLIP request them by name.
+
+    Args:
+        names: Class names; upper and lower case are not distinguished.
+
+    Returns:
+        The first file of `PACKAGED` that describes all of them; None if there is none, or no name.
     """
     if not names:
         return None

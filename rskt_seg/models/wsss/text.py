@@ -159,7 +159,7 @@ def encode_texts(clip: CLIP, tokenizer: Tokenizer, texts: Sequence[str]) -> Tens
     Args:
         clip: Its text tower encodes.
         tokenizer: Tokenizer of the text tower.
-        texts: n texts.
+        texts: N texts.
 
     Returns:
         Embeddings (n, E) float32, of unit length.
