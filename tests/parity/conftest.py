@@ -1,11 +1,18 @@
 """What the full-size parity cases share: models without random start, filled with the fixtures' weights."""
 
+import ctypes
+import gc
+import sys
+from collections.abc import Iterator
 from functools import lru_cache
 
 import pytest
 import torch
 from torch import nn
 
+from rskt_seg.checkpoints.rules import LoadReport, convert
+from rskt_seg.methods.rskt.checkpoint import rules_for
+from rskt_seg.models.rskt import RSKT
 from tests.parity.fill import published_state
 
 
@@ -18,7 +25,25 @@ def no_random_start():
     with pytest.MonkeyPatch.context() as patch:
         for layer in (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding):
             patch.setattr(layer, "reset_parameters", lambda self: None)
+        for start in ("normal_", "trunc_normal_"):
+            patch.setattr(nn.init, start, lambda tensor, **_: tensor)
         yield
+
+
+@pytest.fixture
+def memory_returned() -> Iterator[None]:
+    """Give the memory of a big model back after the test.
+
+    Modules refer to each other, and glibc keeps freed blocks of up to 32 MB in a heap that only grows.
+    """
+    yield
+    _return_memory()
+
+
+def _return_memory() -> None:
+    gc.collect()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @lru_cache(maxsize=1)
@@ -28,15 +53,25 @@ def _kept_state(manifest: str) -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def filled_state():
-    """The filled published state dict of a manifest; the last one of ViT-B is kept for the next test.
-
-    That of ViT-L has 1.9 GB, as much as its model: a worker must not hold more than it needs of both.
-    """
+    """The filled published state dict of a manifest; the last one of ViT-B is kept for the next test."""
 
     def state(manifest: str) -> dict[str, torch.Tensor]:
         if "vitl" not in manifest:
             return _kept_state(manifest)
         _kept_state.cache_clear()
+        _return_memory()
         return published_state(manifest)
 
     return state
+
+
+def share_tensors(model: RSKT, state: dict[str, torch.Tensor]) -> None:
+    """Make the tensors of a published state dict the parameters of a model, where name and shape fit.
+
+    Loading the state dict then checks everything as ever, and needs no second copy of 1.5 GB (ViT-B) or
+    2.7 GB (ViT-L). The model must not be trained: the next test has the same tensors.
+    """
+    own, rules = dict(model.named_parameters()), rules_for(model)
+    for name, part in convert(state, rules, LoadReport("shared")).items():
+        if name in own and part.shape == own[name].shape:
+            own[name].data = part

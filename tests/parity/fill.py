@@ -21,17 +21,19 @@ def generator(text: str) -> np.random.Generator:
 
 
 def fill(key: str, shape: tuple[int, ...], rule: str, gain: float = 1.0) -> torch.Tensor:
-    """One tensor; draws are float64, then cast."""
-    n = torch.from_numpy(np.asarray(generator(key).standard_normal(tuple(shape)))).float()
+    """One tensor; draws are float64, then cast, a part at a time to save memory."""
+    draws, n = generator(key), torch.empty(tuple(shape))
+    for part in n.view(-1).split(1 << 20):
+        part.copy_(torch.from_numpy(draws.standard_normal(len(part))))
     if rule == "norm":
-        n = 1 + 0.1 * n
+        n.mul_(0.1).add_(1)
     elif rule in ("bias", "small"):
-        n = 0.1 * n
+        n.mul_(0.1)
     elif rule == "fan_in":
-        n = n / float(np.sqrt(np.prod(shape[1:])))
+        n.div_(float(np.sqrt(np.prod(shape[1:]))))
     else:
         raise ValueError(f"{key}: no fill for rule {rule!r}")
-    return n * gain
+    return n.mul_(gain)
 
 
 def published_state(
