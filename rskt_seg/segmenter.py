@@ -289,18 +289,7 @@ class Segmenter:
         return maps
 
     def heatmaps(self, source: ImageSource) -> np.ndarray:
-        """Compute the class heatmaps of every layer.
-
-        Args:
-            source: As in `predict`.
-
-        Returns:
-            (L, T, h, w) float32 in 0..1, for L layers and T classes, h = ceil(H / 4).
-
-        Raises:
-            ConfigError: The model has none.
-            ImageReadError: As `predict`.
-        """
+        """See `Segmenter.explain`: (L, T, h, w) float32 in 0..1, for L layers, T classes and h = ceil(H / 4)."""
         maps: np.ndarray = self.explain("heatmaps", source)
         return maps
 

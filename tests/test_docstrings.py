@@ -54,7 +54,7 @@ def test_exports_document_their_parameters_and_results(path):
         named = [a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
         named = [a for a in named if a not in ("self", "cls")]
         assert text, f"{name} has no docstring"
-        if not named or re.match(r"See `\w+\.\w+`", text):
+        if not named or re.match(r"See `[\w.]+\.\w+`", text):
             continue
         sections = {m[2]: m[3] for m in SECTION.finditer(text + "\n")}
         documented = re.findall(r"^ *([\w*, ]+):", sections.get("Args", ""), re.MULTILINE)

@@ -128,14 +128,7 @@ class FCtL(nn.Module):
         return self.spec.view == "whole"
 
     def train(self, mode: bool = True) -> "FCtL":
-        """Set training or evaluation mode; frozen encoders stay in evaluation mode.
-
-        Args:
-            mode: Whether to train.
-
-        Returns:
-            The model itself.
-        """
+        """See `nn.Module.train`; frozen encoders stay in evaluation mode."""
         super().train(mode)
         if self.spec.context_encoder == "frozen":
             self.context_encoders.eval()

@@ -102,14 +102,7 @@ class RSKT(nn.Module):
         return self.encoders.clip_side // self.encoders.clip.vision.patch_size
 
     def train(self, mode: bool = True) -> "RSKT":
-        """Switch to training or evaluation mode, and clear the cache of text embeddings.
-
-        Args:
-            mode: Whether to train.
-
-        Returns:
-            The model itself.
-        """
+        """See `nn.Module.train`; the cache of text embeddings is cleared."""
         self.text_bank.clear()
         return super().train(mode)
 

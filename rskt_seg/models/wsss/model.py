@@ -119,14 +119,7 @@ class PriorWSSS(nn.Module):
         return self.clip_mean.device
 
     def train(self, mode: bool = True) -> "PriorWSSS":
-        """Set training or evaluation mode; the frozen encoders stay in evaluation mode.
-
-        Args:
-            mode: Whether to train.
-
-        Returns:
-            The model itself.
-        """
+        """See `nn.Module.train`; the frozen encoders stay in evaluation mode."""
         super().train(mode)
         for frozen in (self.clip, self.dinov2):
             frozen.eval()
@@ -177,14 +170,7 @@ class PriorWSSS(nn.Module):
         return PriorOutput(logits, None if trace is None else self._evidence(trace, clip, dino))
 
     def scores(self, output: PriorOutput) -> Tensor:
-        """Convert an output to class probabilities.
-
-        Args:
-            output: What `forward` returned.
-
-        Returns:
-            (B, K, h, w) in 0..1, which sum to one over the classes.
-        """
+        """See `SegmentationModel.scores`: (B, K, h, w), which sum to one over the classes."""
         return output.logits.softmax(dim=1)
 
     @torch.no_grad()
