@@ -289,7 +289,7 @@ class Segmenter:
         return maps
 
     def heatmaps(self, source: ImageSource) -> np.ndarray:
-        """See `Segmenter.explain`: (L, T, h, w) float32 in 0..1, for L layers, T classes and h = ceil(H / 4)."""
+        """See `Segmenter.explain`: (L layers, T classes, h = ceil(H / 4), w) float32 in 0..1."""
         maps: np.ndarray = self.explain("heatmaps", source)
         return maps
 
