@@ -208,7 +208,7 @@ class Segmenter:
         notices += self._strategy.notices
         if image.valid.any():
             with evaluating(self.model):
-                score_map = self._strategy.score_map(_without_invalid(image))
+                score_map = self._strategy.score_map(image.filled())
             notices += _coarseness_notices(image, self._strategy.coarseness(image.valid.shape, score_map))
         else:
             score_map = torch.zeros(len(self.vocabulary.names), 1, 1)
@@ -268,7 +268,7 @@ class Segmenter:
             raise LabelError(
                 f"expected a truth of the size of the image, {image.valid.shape}; found {truth.shape}"
             )
-        request = ExplanationRequest(_without_invalid(image), image.pixels, image.valid, at, present, truth)
+        request = ExplanationRequest(image.filled(), image.pixels, image.valid, at, present, truth)
         with evaluating(self.model):
             return explanation.compute(self._strategy, request)
 
@@ -353,15 +353,6 @@ def _coarseness_notices(image: RasterImage, found: Coarseness | None) -> list[st
 
 def _figures(value: float) -> str:
     return f"{value:.3g}" if value < 100 else f"{value:.0f}"
-
-
-def _without_invalid(image: RasterImage) -> np.ndarray:
-    """Return the pixels with the mean valid colour as nodata: the least conspicuous neighbour."""
-    if image.valid.all() or not image.valid.any():
-        return image.pixels
-    pixels = image.pixels.copy()
-    pixels[~image.valid] = np.rint(image.pixels[image.valid].mean(axis=0))
-    return pixels
 
 
 def _as_image(source: ImageSource) -> RasterImage:

@@ -18,7 +18,7 @@ ALLOWED = {
     "losses": {"layers"},
     "models": {"layers", "encoders", "losses"},
     "metrics": set(),
-    "data": set(),
+    "data": {"geo"},
     "inference": {"layers"},
     "visualization": {"inference"},
     "geo": set(),

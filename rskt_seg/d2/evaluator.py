@@ -14,7 +14,8 @@ from torch import Tensor
 
 from rskt_seg.d2.typing import Entries, Results
 from rskt_seg.data.fingerprint import Digests, Fingerprint, combine, image_digest, label_digest
-from rskt_seg.data.labels import check_label, read_label
+from rskt_seg.data.labels import read_label
+from rskt_seg.data.samples import valid_target
 from rskt_seg.errors import DatasetError
 from rskt_seg.metrics.confusion import ConfusionMatrix, Scores
 from rskt_seg.metrics.protocols import (
@@ -86,7 +87,8 @@ class RSEvaluator(DatasetEvaluator):
         """Count the pixels of each image against its label file.
 
         Args:
-            inputs: Dicts with `file_name` and `sem_seg_file_name`.
+            inputs: Dicts with `file_name`, `sem_seg_file_name` and, unless the image has data everywhere,
+                `valid_pixels` (H, W) bool, without which nothing is scored.
             outputs: Those of `RSSegmentor`, or dicts with `labels` (H, W), class ids or 255.
 
         Raises:
@@ -95,11 +97,10 @@ class RSEvaluator(DatasetEvaluator):
         """
         for entry, output in zip(inputs, outputs, strict=True):
             predicted, path = self._predicted(output), entry["sem_seg_file_name"]
-            height, width = predicted.shape
-            label = read_label(path)
-            check_label(label, len(self.classes), self.ignore, path, (height, width), self.classes)
-            self.matrix.update(predicted.cpu().numpy(), label)
-            image = Path(entry["file_name"])
+            valid = entry.get("valid_pixels", np.ones(predicted.shape, bool))
+            label, image = read_label(path), Path(entry["file_name"])
+            target = valid_target(label, path, valid, self.classes, self.ignore)
+            self.matrix.update(predicted.cpu().numpy(), target)
             self.digests.append(Digests(image.stem, image_digest(image.read_bytes()), label_digest(label)))
 
     def _predicted(self, output: Mapping[str, Tensor]) -> Tensor:

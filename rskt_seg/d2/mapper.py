@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
-from detectron2.data.detection_utils import read_image
 
 from rskt_seg.d2.chains import chosen_chain, evaluation_augmentations, training_augmentations
 from rskt_seg.d2.crops import Sample
 from rskt_seg.d2.datasets import mask_of
 from rskt_seg.d2.typing import DatasetDict
-from rskt_seg.data.labels import check_label, read_label
-from rskt_seg.errors import ConfigError, ImageReadError
+from rskt_seg.data.labels import read_label
+from rskt_seg.data.samples import read_8bit_image, valid_target
+from rskt_seg.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,8 @@ class RSDatasetMapper:
 
         Returns:
             A new dict, with `image` (3, H, W) uint8 RGB, `height` and `width` of the image file and, in
-            training, `sem_seg` (H, W) uint8.
+            training, `sem_seg` (H, W) uint8. In evaluation `valid_pixels` (H, W) bool tells where the image
+            file has data; it is missing if it has data everywhere.
 
         Raises:
             ImageReadError: The image cannot be read.
@@ -88,7 +89,7 @@ class RSDatasetMapper:
         if self.is_train:
             image, label = self.sample(result)
         else:
-            image, label = _read_image(result["file_name"]), None
+            image, label = self._read_test_image(result), None
         result["height"], result["width"] = image.shape[:2]
         inputs = T.AugInput(image, sem_seg=label)
         self.augmentations(inputs)
@@ -96,6 +97,13 @@ class RSDatasetMapper:
         if label is not None:
             result |= self.target(torch.from_numpy(inputs.sem_seg.copy()))
         return result
+
+    def _read_test_image(self, result: DatasetDict) -> np.ndarray:
+        """Return the pixels of the image, and add its valid pixels to the result if some are not."""
+        image = read_8bit_image(result["file_name"])
+        if not image.valid.all():
+            result["valid_pixels"] = image.valid
+        return image.filled()
 
     def sample(self, entry: DatasetDict) -> Sample:
         """Read what is augmented in training."""
@@ -109,8 +117,9 @@ class RSDatasetMapper:
 class WeakDatasetMapper(RSDatasetMapper):
     """Mapper of training images without labels; no label file is opened.
 
-    In place of `sem_seg` a result has `valid` (H, W) bool, False where the image is padded. To find the
-    padding, the augmentations are given a label of one constant id; padding gets `ignore`.
+    In place of `sem_seg` a result has `valid` (H, W) bool, False where the image is padded or has no data. To
+    find both, the augmentations are given a label of one constant id; padding, and pixels without data, get
+    `ignore`.
     """
 
     @property
@@ -119,9 +128,9 @@ class WeakDatasetMapper(RSDatasetMapper):
         return (self.ignore + 1) % 256
 
     def sample(self, entry: DatasetDict) -> Sample:
-        """Read the image; its label is constant."""
-        image = _read_image(entry["file_name"])
-        return image, np.full(image.shape[:2], self._inside, np.uint8)
+        """Read the image; its label is constant where the image has data."""
+        image = read_8bit_image(entry["file_name"])
+        return image.filled(), np.where(image.valid, np.uint8(self._inside), np.uint8(self.ignore))
 
     def target(self, label: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return `valid`."""
@@ -148,6 +157,8 @@ def training_mapper(cfg: CfgNode, samples: Sequence[DatasetDict]) -> RSDatasetMa
 def read_sample(entry: DatasetDict, ignore: int) -> Sample:
     """Read the image of a dataset dict and its label, and check the label.
 
+    Pixels where the image has no data, or the label declares none, become `ignore`.
+
     Args:
         entry: The dict; pixels of its `ignore` (default: the same id) become `ignore`.
         ignore: Id that unlabelled pixels get.
@@ -160,20 +171,10 @@ def read_sample(entry: DatasetDict, ignore: int) -> Sample:
         LabelError: The label cannot be read, or has other ids or another size than expected.
         DatasetError: There is no label file.
     """
-    image = _read_image(entry["file_name"])
-    height, width = image.shape[:2]
-    path, classes = mask_of(entry), entry["vocabulary"]
-    ignored = entry.get("ignore", ignore)
-    label = read_label(path)
-    check_label(label, len(classes), ignored, path, image_size=(height, width), class_names=classes)
+    image = read_8bit_image(entry["file_name"])
+    classes, ignored = entry["vocabulary"], entry.get("ignore", ignore)
+    path = mask_of(entry)
+    label = valid_target(read_label(path), path, image.valid, classes, ignored)
     label[label == ignored] = ignore
     # Nearest-neighbour resizing is centred on pixels, as that of the image is, for 8-bit maps only.
-    return image, label.astype(np.uint8)
-
-
-def _read_image(path: str) -> np.ndarray:
-    try:
-        # A copy, because Pillow's own memory is read-only.
-        return np.array(read_image(path, format="RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ImageReadError(f"{path} cannot be read as an image: {error}; replace the file") from error
+    return image.filled(), label.astype(np.uint8)

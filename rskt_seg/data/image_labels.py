@@ -17,7 +17,7 @@ import numpy as np
 
 from rskt_seg.data.catalog import Split, find_files
 from rskt_seg.data.class_sets import listed, repeated
-from rskt_seg.data.labels import check_label, id_counts, read_label
+from rskt_seg.data.labels import check_label, id_counts, read_label, without_nodata
 from rskt_seg.errors import DatasetError
 from rskt_seg.writing import replacing
 
@@ -84,7 +84,7 @@ def classes_of_mask(
         LabelError: As `read_label` and `check_label`.
         DatasetError: `min_pixels` is below 1.
     """
-    ids = read_label(path)
+    ids = without_nodata(read_label(path), path, ignore_label)
     check_label(ids, len(class_names), ignore_label, path, class_names=class_names)
     return present_classes(ids, len(class_names), ignore_label, min_pixels)
 

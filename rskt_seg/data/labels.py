@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from rskt_seg.data.class_sets import IGNORE_LABEL, RGB
 from rskt_seg.errors import LabelError
@@ -28,6 +29,8 @@ _REFUSED_MODES = {
     "PA": "a palette with alpha; save ids as 8-bit gray without alpha",
 }
 _CHUNK = 1 << 22
+_GDAL_NODATA = 42113
+"""The TIFF tag in which GDAL states the nodata value, as text."""
 _SHOWN = 10
 
 
@@ -61,6 +64,43 @@ def read_label(path: LabelFile) -> np.ndarray:
     if mode in _REFUSED_MODES:
         raise LabelError(f"{path}: expected a label of class ids, found {_REFUSED_MODES[mode]}")
     raise LabelError(f"{path}: expected a label of class ids, found a colour image ({mode}); {_CONVERT}")
+
+
+def without_nodata(ids: np.ndarray, path: str | Path, ignore_label: int) -> np.ndarray:
+    """Leave out the pixels that a label file itself declares nodata.
+
+    Args:
+        ids: The ids as `read_label` returned them, (H, W) uint8 or uint16.
+        path: The file that they come from.
+        ignore_label: The id that pixels with the nodata value of the file get.
+
+    Returns:
+        A new array; the same array if the file declares no nodata.
+    """
+    nodata = declared_nodata(path)
+    return ids if nodata is None else np.where(ids == nodata, ids.dtype.type(ignore_label), ids)
+
+
+def declared_nodata(path: str | Path) -> int | None:
+    """Return the nodata value that a label declares in GDAL's TIFF tag, None if it declares no id.
+
+    Args:
+        path: A label that `read_label` reads.
+
+    Returns:
+        The id, also if no pixel has it.
+    """
+    with Path(path).open("rb") as file:
+        if file.read(4) not in (b"II*\0", b"MM\0*"):
+            return None
+        file.seek(0)
+        with Image.open(file) as image:
+            stated = image.tag_v2.get(_GDAL_NODATA, "") if isinstance(image, TiffImageFile) else ""
+    try:
+        value = float(str(stated).strip("\0 "))
+    except ValueError:
+        return None
+    return int(value) if value.is_integer() and 0 <= value <= 65535 else None
 
 
 def read_colors(path: LabelFile) -> np.ndarray:

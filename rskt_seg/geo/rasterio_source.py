@@ -1,0 +1,182 @@
+"""Rasters that rasterio reads."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rskt_seg.errors import ImageReadError
+from rskt_seg.geo.alpha import alpha_notice
+from rskt_seg.geo.georeference import Georeference
+
+if TYPE_CHECKING:
+    from rasterio.io import DatasetReader
+
+_COLOR_NAMES = (("red", "green", "blue"), ("B04", "B03", "B02"))
+"""Names of bands that mean red, green and blue in every product that has them: words, and Sentinel-2."""
+_BAND_CODE = re.compile(r"(?:SR_)?B\d", re.IGNORECASE)
+
+
+class RasterioSource:
+    """A raster open in rasterio. A single palette band counts as three: its red, green and blue.
+
+    Args:
+        path: The file, for messages.
+        dataset: The open raster.
+        max_pixels: The largest raster that may be read, in pixels.
+        alpha: Whether a band that is declared alpha says which pixels are valid; else it is data.
+        orientation: EXIF orientation; None to take that of the metadata.
+
+    Raises:
+        ImageReadError: The raster has no bands, complex bands, or too many pixels.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        dataset: "DatasetReader",
+        max_pixels: int,
+        alpha: bool = True,
+        orientation: int | None = None,
+    ) -> None:
+        from rasterio.enums import ColorInterp
+
+        self._dataset = dataset
+        _check_dataset(path, dataset, max_pixels)
+        self.driver: str = dataset.driver
+        self.height: int = dataset.height
+        self.width: int = dataset.width
+        self.georeference = Georeference.from_dataset(dataset)
+        stated = int(dataset.tags().get("EXIF_Orientation", 1))
+        self.orientation = stated if orientation is None else orientation
+        self.notices: list[str] = []
+        if dataset.subdatasets:
+            self.notices.append(f"file of {len(dataset.subdatasets)} images: the first is used")
+        is_palette = dataset.colorinterp[0] == ColorInterp.palette
+        self._palette = _read_color_table(dataset) if is_palette else None
+        self._indices: np.ndarray | None = None
+        signed = dataset.tags(1, ns="IMAGE_STRUCTURE").get("PIXELTYPE") == "SIGNEDBYTE"
+        self.dtype: str = "uint8" if is_palette else "int8" if signed else dataset.dtypes[0]
+        self._is_inverted = dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
+        self._alpha = alpha
+        self.count: int = 3 if is_palette else dataset.count
+        self.default_bands = (1, 2, 3) if is_palette else self._choose_bands()
+
+    def _choose_bands(self) -> tuple[int, ...]:
+        """Return the bands declared or named red, green and blue, else the first three, else the first."""
+        from rasterio.enums import ColorInterp
+
+        roles = self._dataset.colorinterp
+        data = [i for i in self._dataset.indexes if roles[i - 1] != ColorInterp.alpha or not self._alpha]
+        rgb = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+        chosen: tuple[int, ...]
+        if set(rgb) <= set(roles):
+            chosen, reason = tuple(roles.index(role) + 1 for role in rgb), "declared red, green, blue"
+        elif named := self._find_named_colors():
+            chosen = named
+            reason = f"named {', '.join(str(self._dataset.descriptions[i - 1]) for i in named)}"
+        elif len(data) >= 3:
+            chosen, reason = tuple(data[:3]), "the first three; no band is declared red, green or blue"
+            codes = [str(self._dataset.descriptions[i - 1] or "") for i in chosen]
+            if all(map(_BAND_CODE.match, codes)):
+                reason = f"the first three, named {', '.join(codes)}, of which sensors mean different colours"
+        else:
+            chosen, reason = tuple(data[:1]), "the first"
+        plain = chosen in ((1,), (1, 2, 3)) and "named" not in reason
+        if len(data) > len(chosen) or not plain:
+            numbers = ", ".join(map(str, chosen))
+            self.notices.append(
+                f"bands {numbers} of {len(data)} are used as the colours ({reason}); choose others by bands"
+            )
+        return chosen
+
+    def _find_named_colors(self) -> tuple[int, ...] | None:
+        names = [str(name or "").strip().casefold() for name in self._dataset.descriptions]
+        for colors in _COLOR_NAMES:
+            folded = [color.casefold() for color in colors]
+            if all(names.count(color) == 1 for color in folded):
+                return tuple(names.index(color) + 1 for color in folded)
+        return None
+
+    def read(self, indexes: Sequence[int]) -> np.ndarray:
+        """Return the values (n, H, W) of bands: of a palette image the colour channels, uint8.
+
+        Samples of fewer than 8 bits are stretched to 0..255; of WhiteIsZero images, unsigned samples are
+        inverted.
+        """
+        if self._palette is not None:
+            return np.moveaxis(self._palette[self._read_indices()][..., [i - 1 for i in indexes]], -1, 0)
+        # Pixel by pixel, as a picture needs them: to interleave planes afterwards takes as long as reading.
+        interleaved = np.empty((self.height, self.width, len(indexes)), self._dataset.dtypes[indexes[0] - 1])
+        values = self._dataset.read(list(indexes), out=np.moveaxis(interleaved, 2, 0))
+        if self.dtype == "int8":
+            values = values.view(np.int8)
+        bits = int(self._dataset.tags(indexes[0], ns="IMAGE_STRUCTURE").get("NBITS", 8))
+        if values.dtype == np.uint8 and bits < 8:
+            values = (values.astype(np.uint16) * 255 // (2**bits - 1)).astype(np.uint8)
+        if self._is_inverted and values.dtype.kind == "u":
+            values = np.iinfo(values.dtype).max - values
+        return values
+
+    def read_mask(self, index: int) -> np.ndarray | None:
+        """Return where a band has data: (H, W) bool, by nodata, alpha, the file's mask or the palette.
+
+        Returns:
+            A new array; None if the band has data everywhere.
+        """
+        from rasterio.enums import MaskFlags
+
+        flags = self._dataset.mask_flag_enums[0 if self._palette is not None else index - 1]
+        mask: np.ndarray | None = None
+        if MaskFlags.all_valid not in flags and (self._alpha or MaskFlags.alpha not in flags):
+            mask = self._dataset.read_masks(1 if self._palette is not None else index) > 0
+        if self._palette is not None and (self._palette[:, 3] == 0).any():
+            opaque = self._palette[self._read_indices(), 3] > 0
+            mask = opaque if mask is None else mask & opaque
+        if MaskFlags.alpha in flags and mask is not None and index == self.default_bands[0]:
+            self._question_alpha()
+        return mask
+
+    def describe_missing_band(self, index: int) -> str:
+        """Return the reason why band `index` cannot be read."""
+        if self._palette is not None:
+            return f"a palette image has red, green and blue (1, 2, 3), no band {index}"
+        return f"no band {index}"
+
+    def _read_indices(self) -> np.ndarray:
+        if self._indices is None:
+            self._indices = self._dataset.read(1)
+        return self._indices
+
+    def _question_alpha(self) -> None:
+        from rasterio.enums import ColorInterp
+
+        band = self._dataset.colorinterp.index(ColorInterp.alpha) + 1
+        self.notices += alpha_notice(self._dataset.read(band), band)
+
+
+def _read_color_table(dataset: "DatasetReader") -> np.ndarray:
+    """Return the colour table of band 1 as (K, 4) uint8 RGBA, with a row for every value of its dtype."""
+    rows = 2 ** (8 * np.dtype(dataset.dtypes[0]).itemsize)
+    table = np.zeros((rows, 4), np.uint8)
+    table[:, 3] = 255
+    for value, color in dataset.colormap(1).items():
+        table[value] = color
+    return table
+
+
+def _check_dataset(path: Path, dataset: "DatasetReader", max_pixels: int) -> None:
+    if dataset.count == 0:
+        names = ", ".join(dataset.subdatasets[:5]) or "none"
+        raise ImageReadError(
+            f"{path} has no image bands of its own; give one of its sub-datasets in its place: {names}"
+        )
+    if dataset.width * dataset.height > max_pixels:
+        raise ImageReadError(
+            f"{path} has {dataset.width} x {dataset.height} pixels, more than the {max_pixels} that are read "
+            "into memory at once; cut it into smaller files (gdal_translate -srcwin)"
+        )
+    if any(dtype.startswith("complex") for dtype in dataset.dtypes):
+        raise ImageReadError(f"{path} has complex bands ({dataset.dtypes[0]}); convert them to amplitudes")

@@ -1,0 +1,104 @@
+"""The directories of a TIFF file: which of its pictures is the one to read, and how it is oriented.
+
+GDAL reads the first directory, says nothing of the others' kinds and keeps the orientation to itself; Pillow
+opens too few kinds of TIFF.
+"""
+
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_REDUCED, _WIDTH, _HEIGHT, _ORIENTATION, _SUB_DIRECTORIES = 254, 256, 257, 274, 330
+_SIZES = {1: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}
+"""Type of a tag -> bytes of a value, for the integers that the tags above have."""
+_CODES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+_MOST_DIRECTORIES = 4096
+_MOST_VALUES = 256
+
+
+@dataclass(frozen=True)
+class Directory:
+    """One picture of a TIFF file.
+
+    Attributes:
+        offset: Where the directory lies in the file, in bytes.
+        kind: NewSubfileType; bit 0 is set for a reduced version of another picture, bit 2 for a mask.
+        size: (height, width) in pixels.
+        orientation: EXIF orientation, 1 if there is none.
+        nested: Whether it is a SubIFD of another directory.
+    """
+
+    offset: int
+    kind: int
+    size: tuple[int, int]
+    orientation: int
+    nested: bool = False
+
+    @property
+    def is_whole_picture(self) -> bool:
+        """Whether it is neither a reduced version of another picture nor a mask."""
+        return not self.kind & 0b101
+
+
+def read_directories(path: Path) -> tuple[Directory, ...]:
+    """Read the directories of a TIFF or BigTIFF file of either byte order.
+
+    Args:
+        path: A file that begins with one of `SIGNATURES`.
+
+    Returns:
+        The chain of directories with their SubIFDs behind each of them; those before the first that is
+        damaged.
+    """
+    found: list[Directory] = []
+    # Of a damaged directory the decoder says what is wrong, if it needs more than what was found.
+    with path.open("rb") as file, suppress(struct.error, OverflowError, OSError):
+        found.extend(_walk(file))
+    return tuple(found)
+
+
+def _walk(file: BinaryIO) -> Iterator[Directory]:
+    header = file.read(16)
+    order, big = "<" if header[:2] == b"II" else ">", header[2:4] in (b"+\0", b"\0+")
+    (start,) = struct.unpack(f"{order}Q", header[8:16]) if big else struct.unpack(f"{order}I", header[4:8])
+    seen: set[int] = set()
+    queue = [(start, False)]
+    while queue and len(seen) < _MOST_DIRECTORIES:
+        offset, nested = queue.pop(0)
+        if not offset or offset in seen:
+            continue
+        seen.add(offset)
+        tags, following = _read_tags(file, offset, order, big)
+        size = (tags.get(_HEIGHT, [0])[0], tags.get(_WIDTH, [0])[0])
+        orientation = tags.get(_ORIENTATION, [1])[0]
+        yield Directory(offset, tags.get(_REDUCED, [0])[0], size, orientation, nested)
+        children = [(child, True) for child in tags.get(_SUB_DIRECTORIES, [])]
+        queue = [*children, *([] if nested else [(following, False)]), *queue]
+
+
+def _read_tags(file: BinaryIO, offset: int, order: str, big: bool) -> tuple[dict[int, list[int]], int]:
+    """Return the integer tags of a directory that matter here, and the offset of the next directory."""
+    wanted = {_REDUCED, _WIDTH, _HEIGHT, _ORIENTATION, _SUB_DIRECTORIES}
+    count_code, offset_code, entry_size = ("Q", "Q", 20) if big else ("H", "I", 12)
+    file.seek(offset)
+    count_bytes = struct.calcsize(f"{order}{count_code}")
+    (count,) = struct.unpack(f"{order}{count_code}", file.read(count_bytes))
+    entries = file.read(min(count, 65536) * entry_size)
+    (following,) = struct.unpack(f"{order}{offset_code}", file.read(struct.calcsize(offset_code)))
+    tags: dict[int, list[int]] = {}
+    inline = 8 if big else 4
+    for start in range(0, len(entries), entry_size):
+        entry = entries[start : start + entry_size]
+        tag, kind, number = struct.unpack(f"{order}HH{'Q' if big else 'I'}", entry[:-inline])
+        if tag not in wanted or kind not in _SIZES or not 0 < number <= _MOST_VALUES:
+            continue
+        size, raw = number * _SIZES[kind], entry[-inline:]
+        if size > inline:
+            file.seek(struct.unpack(f"{order}{offset_code}", raw)[0])
+            raw = file.read(size)
+        tags[tag] = list(struct.unpack(f"{order}{number}{_CODES[kind]}", raw[:size]))
+    return tags, following

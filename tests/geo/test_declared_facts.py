@@ -1,0 +1,229 @@
+"""What a file declares about its samples is used: band names, photometry, sign, parts, side-cars, alpha."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import rasterio
+import rasterio.shutil
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from rskt_seg.errors import ImageReadError
+from rskt_seg.geo import read_image
+from rskt_seg.geo.png import png_fault
+from rskt_seg.geo.tiff import read_directories
+from tests.geo.rasters import UTM, has_notice, noise, write_tiff
+
+THIRD = slice(32)
+
+
+def scene():
+    """(3, 96, 96) uint8 whose bands are told apart by their means; no value is 0 or 255."""
+    return np.stack([noise(96, 96, seed=band) // 8 + 40 + 60 * band for band in range(3)])
+
+
+@pytest.mark.parametrize(
+    ("names", "order"),
+    [
+        (("B02", "B03", "B04"), (2, 1, 0)),
+        (("blue", "green", "red"), (2, 1, 0)),
+        (("B08", "B04", "B03", "B02"), (1, 2, 3)),
+        (("Green", "Red", "Blue", "nir"), (1, 0, 2)),
+    ],
+)
+def test_bands_named_as_colours_are_those_colours_and_a_notice_says_so(tmp_path, names, order):
+    bands = np.concatenate([scene(), scene()[:1] + 30])[: len(names)]
+    path = write_tiff(tmp_path / "a.tif", bands, photometric="MINISBLACK")
+    with rasterio.open(path, "r+") as dataset:
+        dataset.colorinterp = [rasterio.enums.ColorInterp.undefined] * len(names)
+        dataset.descriptions = names
+    image = read_image(path)
+    np.testing.assert_array_equal(image.pixels, bands[list(order)].transpose(1, 2, 0))
+    assert has_notice(image, f"named {names[order[0]]}")
+
+
+def test_band_codes_that_sensors_use_for_different_colours_are_told_but_not_used(tmp_path):
+    path = write_tiff(tmp_path / "a.tif", scene(), photometric="MINISBLACK")
+    with rasterio.open(path, "r+") as dataset:
+        dataset.colorinterp = [rasterio.enums.ColorInterp.undefined] * 3
+        dataset.descriptions = ("B2", "B3", "B4")
+    image = read_image(path)
+    np.testing.assert_array_equal(image.pixels, scene().transpose(1, 2, 0))
+    assert has_notice(image, "named B2, B3, B4, of which sensors mean different colours")
+
+
+def test_in_a_white_is_zero_image_zero_is_white(tmp_path):
+    gray = noise(1, 20, 30)
+    image = read_image(write_tiff(tmp_path / "a.tif", gray, photometric="MINISWHITE"))
+    np.testing.assert_array_equal(image.pixels[..., 0], 255 - gray[0])
+
+
+def test_signed_bytes_keep_their_order_and_are_told_apart_from_bytes(tmp_path):
+    values = np.arange(-128, 128, dtype=np.int8).reshape(1, 16, 16)
+    image = read_image(write_tiff(tmp_path / "a.tif", values), stretch=(-128, 127))
+    np.testing.assert_array_equal(image.pixels[..., 0].ravel(), np.arange(256))
+    assert image.dtype == "int8"
+
+
+@pytest.mark.parametrize("kind", ["side-car", "mask file", "mask behind a JPEG", "tag"])
+def test_no_data_means_the_same_wherever_it_is_declared(tmp_path, kind):
+    bands, mask = scene(), np.full((96, 96), 255, np.uint8)
+    bands[:, THIRD], mask[THIRD] = 0, 0
+    photo = Image.fromarray(bands.transpose(1, 2, 0))
+    if kind == "tag":
+        path = write_tiff(tmp_path / "a.tif", bands, nodata=0)
+    elif kind == "mask behind a JPEG":
+        source = write_tiff(tmp_path / "source.tif", bands, mask=mask)
+        path = tmp_path / "a.jpg"
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+            rasterio.shutil.copy(source, path, driver="JPEG", INTERNAL_MASK="YES")
+    else:
+        path = tmp_path / "a.png"
+        photo.save(path)
+        if kind == "side-car":
+            nodata = "".join(
+                f'<PAMRasterBand band="{b}"><NoDataValue>0</NoDataValue></PAMRasterBand>' for b in (1, 2, 3)
+            )
+            (tmp_path / "a.png.aux.xml").write_text(f"<PAMDataset>{nodata}</PAMDataset>")
+        else:
+            with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(path, "r+") as dataset:
+                dataset.write_mask(mask)
+            assert (tmp_path / "a.png.msk").exists()
+    np.testing.assert_array_equal(read_image(path).valid, mask > 0)
+
+
+def test_an_alpha_band_of_data_is_told_and_can_be_read_as_data(tmp_path):
+    bands = np.concatenate([scene(), noise(1, 96, 96, seed=9)])
+    bands[3, 0, :5] = 0
+    colors = [getattr(rasterio.enums.ColorInterp, name) for name in ("red", "green", "blue", "alpha")]
+    path = write_tiff(tmp_path / "a.tif", bands, colorinterp=colors)
+    image = read_image(path)
+    np.testing.assert_array_equal(image.valid, bands[3] > 0)
+    assert has_notice(image, "band 4 is declared alpha")
+    assert read_image(path, alpha=False).valid.all()
+    assert not has_notice(read_image(path, alpha=False), "declared alpha")
+    np.testing.assert_array_equal(read_image(path, bands=[4, 1, 2], alpha=False).pixels[..., 0], bands[3])
+
+
+def test_a_plain_alpha_band_is_not_questioned(tmp_path):
+    rgba = np.dstack([scene().transpose(1, 2, 0), np.full((96, 96), 255, np.uint8)])
+    rgba[:20, :, 3] = 0
+    Image.fromarray(rgba).save(tmp_path / "a.png")
+    assert not has_notice(read_image(tmp_path / "a.png"), "declared alpha")
+
+
+def write_preview_first(path, preview, picture, order, nested):
+    """Two uncompressed gray pictures in a TIFF; the picture is the second directory, or a SubIFD."""
+    blob = bytearray({"<": b"II*\0", ">": b"MM\0*"}[order] + bytes(4))
+    starts = []
+    for pixels in (preview, picture):
+        starts.append(len(blob))
+        blob += pixels.tobytes()
+    offsets = [len(blob), len(blob) + 2 + 12 * 11 + 4]
+    struct.pack_into(f"{order}I", blob, 4, offsets[0])
+    for number, (pixels, start) in enumerate(zip((preview, picture), starts, strict=True)):
+        tags = {254: 1 - number, 256: pixels.shape[1], 257: pixels.shape[0], 258: 8, 259: 1, 262: 1}
+        tags |= {273: start, 277: 1, 278: pixels.shape[0], 279: pixels.size}
+        tags |= {330: offsets[1]} if nested and not number else {284: 1}
+        blob += struct.pack(f"{order}H", len(tags))
+        for tag in sorted(tags):
+            blob += struct.pack(f"{order}HHII", tag, 4, 1, tags[tag])
+        following = offsets[1] if not number and not nested else 0
+        blob += struct.pack(f"{order}I", following)
+    path.write_bytes(blob)
+    return path
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_the_picture_is_read_and_not_its_preview(tmp_path, order, nested):
+    preview, picture = noise(8, 10), noise(48, 60, seed=1)
+    path = write_preview_first(tmp_path / "a.tif", preview, picture, order, nested)
+    assert [each.size for each in read_directories(path)] == [(8, 10), (48, 60)]
+    np.testing.assert_array_equal(read_image(path).pixels[..., 1], picture)
+
+
+@pytest.mark.parametrize("options", [{"BIGTIFF": "YES"}, {"BIGTIFF": "NO"}])
+@pytest.mark.parametrize("endianness", ["BIG", "LITTLE"])
+def test_tiff_and_bigtiff_of_both_byte_orders_are_read(tmp_path, options, endianness):
+    bands = scene()
+    path = write_tiff(tmp_path / "a.tif", bands, ENDIANNESS=endianness, **options, **UTM)
+    np.testing.assert_array_equal(read_image(path).pixels, bands.transpose(1, 2, 0))
+    (directory,) = read_directories(path)
+    assert (directory.size, directory.orientation, directory.is_whole_picture) == ((96, 96), 1, True)
+
+
+def png_bytes(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(noise(40, 50, 3)).save(path)
+    return path, path.read_bytes()
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_any_flipped_bit_of_a_png_is_found(tmp_path_factory, data):
+    path, content = png_bytes(tmp_path_factory.mktemp("png"))
+    place = data.draw(st.integers(8, len(content) - 1))
+    damaged = bytearray(content)
+    damaged[place] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(damaged)
+    with pytest.raises(ImageReadError):
+        read_image(path)
+
+
+def test_a_png_that_ends_early_or_cannot_hold_its_pixels_is_refused(tmp_path):
+    path, content = png_bytes(tmp_path)
+    assert png_fault(content) == ""
+    for end in (len(content) // 2, len(content) - 12):
+        path.write_bytes(content[:end])
+        with pytest.raises(ImageReadError, match="damaged or incomplete: it ends"):
+            read_image(path)
+    header = b"IHDR" + struct.pack(">IIBBBBB", 20000, 20000, 8, 0, 0, 0, 0)
+    path.write_bytes(
+        content[:8] + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)) + content[33:]
+    )
+    with pytest.raises(ImageReadError, match="declares 400000000 bytes of pixels, more than its"):
+        read_image(path)
+
+
+def test_undeclared_fill_at_the_border_is_told_with_the_option_that_declares_it(tmp_path):
+    bands = noise(3, 96, 96, dtype=np.uint16) + 1000
+    bands[:, THIRD] = 0
+    path = write_tiff(tmp_path / "a.tif", bands)
+    assert has_notice(read_image(path), "33% of the image, connected to its border, has the value 0")
+    declared = read_image(path, nodata=0)
+    assert not has_notice(declared, "connected to its border")
+    expected = read_image(write_tiff(tmp_path / "b.tif", bands, nodata=0))
+    np.testing.assert_array_equal(declared.pixels, expected.pixels)
+    np.testing.assert_array_equal(declared.valid, expected.valid)
+
+
+@pytest.mark.parametrize("fill", [-9999, -32768])
+def test_a_fill_far_below_all_other_values_is_told(tmp_path, fill):
+    bands = noise(3, 96, 96, dtype=np.int16)
+    bands[:, THIRD] = fill
+    assert has_notice(read_image(write_tiff(tmp_path / "a.tif", bands)), f"--nodata {fill}")
+
+
+def test_dark_ground_inside_and_small_black_corners_are_not_called_fill(tmp_path):
+    bands = noise(3, 96, 96) // 2 + 60
+    bands[:, 30:70, 30:70] = 0
+    bands[:, :4, :4] = 0
+    assert not has_notice(read_image(write_tiff(tmp_path / "a.tif", bands)), "connected to its border")
+
+
+def test_one_of_several_images_in_a_file_is_read_by_gdals_name(tmp_path):
+    first, second = noise(1, 30, 40), noise(1, 30, 40, seed=1)
+    path = tmp_path / "two.tif"
+    write_tiff(path, first)
+    with rasterio.open(path, "r+") as dataset:
+        assert not dataset.subdatasets
+    pages = [Image.fromarray(first[0]), Image.fromarray(second[0])]
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    image = read_image(f"GTIFF_DIR:2:{path}")
+    np.testing.assert_array_equal(image.pixels[..., 0], second[0])
+    with pytest.raises(ImageReadError, match="GTIFF_DIR:7"):
+        read_image(f"GTIFF_DIR:7:{path}")
