@@ -23,6 +23,7 @@ from rskt_seg.palette import palette
 from rskt_seg.segmenter import ClassArea, Segmentation, Segmenter
 from rskt_seg.visualization import draw_errors, draw_labels, draw_legend, draw_overlay
 from rskt_seg.windows import point_in
+from rskt_seg.writing import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -186,10 +187,12 @@ def _write_areas(base: Path, path: Path, result: Segmentation, colors: np.ndarra
         {"id": index, **asdict(area), "color": color}
         for index, (area, color) in enumerate(zip(areas, colors.tolist(), strict=True))
     ]
-    with _named(base, "area", "csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(
-            file, ("id", "name", "pixels", "share", "square_metres"), extrasaction="ignore"
-        )
+    fields = ("id", "name", "pixels", "share", "square_metres")
+    with (
+        replacing(_named(base, "area", "csv")) as partial,
+        partial.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.DictWriter(file, fields, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
     height, width = result.labels.shape
@@ -203,7 +206,8 @@ def _write_areas(base: Path, path: Path, result: Segmentation, colors: np.ndarra
         "notices": list(result.notices),
     }
     text = json.dumps(summary, indent=2, ensure_ascii=False)
-    _named(base, "area", "json").write_text(text + "\n", encoding="utf-8")
+    with replacing(_named(base, "area", "json")) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
 
 
 def area_table(areas: Sequence[ClassArea]) -> str:
@@ -235,4 +239,5 @@ def _named(base: Path, kind: str, suffix: str) -> Path:
 
 
 def _save(base: Path, kind: str, picture: np.ndarray) -> None:
-    Image.fromarray(picture).save(_named(base, kind, "png"))
+    with replacing(_named(base, kind, "png")) as partial:
+        Image.fromarray(picture).save(partial, format="PNG")

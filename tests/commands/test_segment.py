@@ -1,5 +1,6 @@
 import csv
 import json
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,13 @@ import rasterio
 from PIL import Image
 from rasterio.transform import Affine
 
+import rskt_seg.commands.segment_files
+import rskt_seg.geo.labels
 from rskt_seg.commands.segment import expand, pair_truths, parse_bands
 from rskt_seg.commands.segment_files import SegmentOptions, area_table, segment_files
 from rskt_seg.errors import ConfigError, DatasetError, ImageReadError
 from rskt_seg.segmenter import ClassArea, Segmenter
+from tests.full_disk import file_limit
 from tests.stub_models import Colours
 
 NAMES = ("red", "green", "blue")
@@ -162,3 +166,44 @@ def test_the_area_table_puts_the_largest_class_first():
     areas = [ClassArea("road", 10, 0.1, None), ClassArea("low vegetation", 90, 0.9, 1234.5)]
     first, second = area_table(areas).splitlines()
     assert "low vegetation" in first and "90.00%" in first and "1,234.5 m2" in first and "road" in second
+
+
+RESULTS = ("overlay.png", "labels.png", "legend.png", "ids.png", "ids.tif", "area.csv", "area.json")
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize("result", RESULTS)
+def test_a_result_that_does_not_fit_on_the_disk_leaves_the_older_one(tmp_path, monkeypatch, result):
+    path, out = tmp_path / "a.tif", tmp_path / "out"
+    Image.fromarray(noise(40, 50)).save(path)
+    assert run([path], out) == 0
+    former = {file.name: file.read_bytes() for file in out.iterdir()}
+    assert set(former) == {f"a_{name}" for name in RESULTS}
+    Image.fromarray(noise(40, 50, seed=1)).save(path)
+    with monkeypatch.context() as patch:
+        limit_file(patch, f"a_{result}", 60)
+        assert run([path], out) == 1
+    found = {file.name: file.read_bytes() for file in out.iterdir()}
+    assert set(found) == set(former) and found[f"a_{result}"] == former[f"a_{result}"]
+    assert run([path], out) == 0
+    for name, content in found.items():
+        assert content in (former[name], (out / name).read_bytes()), f"{name} is neither old nor new"
+
+
+def limit_file(patch, name, size):
+    """Let one file grow to `size` bytes only, as on a full disk."""
+    for module, function in (
+        (rskt_seg.commands.segment_files, "replacing"),
+        (rskt_seg.geo.labels, "replacing_with_companions"),
+    ):
+        patch.setattr(module, function, limited(getattr(module, function), name, size))
+
+
+def limited(replacing, name, size):
+    @contextmanager
+    def replacing_with_limit(path, *options):
+        limit = file_limit(size) if path.name == name else nullcontext()
+        with replacing(path, *options) as partial, limit:
+            yield partial
+
+    return replacing_with_limit
