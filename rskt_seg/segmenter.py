@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rskt_seg.errors import DeviceError, ImageReadError, LabelError
+from rskt_seg.geo.area import AreaSummary, ClassArea, measure_classes, pixel_areas, pixel_size
 from rskt_seg.geo.georeference import Georeference
 from rskt_seg.geo.raster import RasterImage, read_image
 from rskt_seg.inference.cams import TileCams
@@ -35,23 +36,6 @@ ImageSource = str | os.PathLike[str] | np.ndarray | RasterImage
 
 class SegmenterOptions(WholeImageOptions, TiledOptions, PatchContextOptions, MultiScaleOptions, total=False):
     """Options of `Segmenter`: those of all strategies in `rskt_seg.inference.strategies`."""
-
-
-@dataclass(frozen=True)
-class ClassArea:
-    """Area of a class in an image.
-
-    Attributes:
-        name: Name of the class.
-        pixels: Number of pixels.
-        share: Share of the valid pixels, 0..1.
-        square_metres: Area on the ground in the plane of the map; None if unknown.
-    """
-
-    name: str
-    pixels: int
-    share: float
-    square_metres: float | None
 
 
 @dataclass(frozen=True)
@@ -92,17 +76,12 @@ class Segmentation:
         return scores
 
     def area(self) -> tuple[ClassArea, ...]:
-        """Return the area of each class, in the order of the classes.
+        """Return the area of each class on the ground, in the order of the classes."""
+        return self.area_summary().classes
 
-        Square metres are in the plane of the map, and known only for a projected CRS with a transform.
-        """
-        valid = max(int(self.valid.sum()), 1)
-        pixel = self.georeference.pixel_area if self.georeference else None
-        counts = np.bincount(self.labels[self.valid], minlength=len(self.class_names))
-        return tuple(
-            ClassArea(name, int(count), int(count) / valid, None if pixel is None else int(count) * pixel)
-            for name, count in zip(self.class_names, counts, strict=True)
-        )
+    def area_summary(self) -> AreaSummary:
+        """Return the areas of the classes, their total, that of the nodata, and how they were measured."""
+        return measure_classes(self.labels, self.valid, self.class_names, self.georeference)
 
 
 class Segmenter:
@@ -204,8 +183,8 @@ class Segmenter:
             ImageReadError: The file cannot be read (see `read_image`), or the array is no 8-bit image.
         """
         image = _as_image(source)
-        notices = [*image.notices, *(image.georeference.notices if image.georeference else ())]
-        notices += self._strategy.notices
+        area_notices = pixel_areas(image.georeference, image.valid.shape).notices
+        notices = [*image.notices, *area_notices, *self._strategy.notices]
         if image.valid.any():
             with evaluating(self.model):
                 score_map = self._strategy.score_map(image.filled())
@@ -341,7 +320,7 @@ def _coarseness_notices(image: RasterImage, found: Coarseness | None) -> list[st
     if found is None or max(height, width) <= 2 * found.side:
         return []
     rows, columns = found.cell
-    if image.georeference and (size := image.georeference.pixel_size) is not None:
+    if (size := pixel_size(image.georeference, (height, width))) is not None:
         extent = f"{_figures(columns * size[1])} x {_figures(rows * size[0])} m on the ground"
     else:
         extent = f"{_figures(columns)} x {_figures(rows)} px of the image"

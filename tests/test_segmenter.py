@@ -157,27 +157,36 @@ def test_a_georeferenced_raster_gives_labels_on_its_grid_and_areas_in_square_met
     areas = result.area()
     assert sum(row.pixels for row in areas) == 15 * 30 and sum(row.share for row in areas) == pytest.approx(1)
     assert [row.pixels for row in areas] == [int((result.labels == k).sum()) for k in range(3)]
-    assert all(row.square_metres == row.pixels * 0.25 for row in areas)
+    assert all(row.square_metres == pytest.approx(row.pixels * 0.25, rel=1e-3) for row in areas)
+    assert result.area_summary().total.pixels == 15 * 30 and result.area_summary().nodata.pixels == 5 * 30
     write_labels(tmp_path / "b.tif", result.labels, result.georeference, NAMES, palette(3))
     with rasterio.open(path) as source, rasterio.open(tmp_path / "b.tif") as written:
         assert (source.crs, source.transform, source.shape) == (written.crs, written.transform, written.shape)
         assert np.array_equal(written.read_masks(1), source.dataset_mask())
 
 
-def test_areas_have_no_square_metres_without_a_projected_system(tmp_path):
+def test_areas_are_those_of_the_ground_in_degrees_too_and_unknown_without_a_georeference(tmp_path):
     degrees = {"crs": "EPSG:4326", "transform": Affine(1e-4, 0, 7, 0, -1e-4, 50)}
     path = write_raster(tmp_path / "a.tif", noise(4, 5).transpose(2, 0, 1), **degrees)
-    assert exact(Colours(), 4, 5).predict(path).area()[0].square_metres is None
+    summary = exact(Colours(), 4, 5).predict(path).area_summary()
+    assert summary.total.square_metres == pytest.approx(
+        20 * 11.123 * 7.170, rel=1e-3
+    )  # 1 second = 30.9 m and 19.9 m
     assert exact(Colours(), 4, 5).predict(noise(4, 5)).area()[0].square_metres is None
+
+
+def test_areas_that_are_not_geodesic_come_with_a_notice(tmp_path):
+    local = {"crs": 'LOCAL_CS["site",UNIT["metre",1]]', "transform": Affine(2, 0, 7, 0, -2, 50)}
+    path = write_raster(tmp_path / "a.tif", noise(4, 5).transpose(2, 0, 1), **local)
+    result = exact(Colours(), 4, 5).predict(path)
+    assert any("plane of the map" in notice for notice in result.notices)
+    assert result.area_summary().total.square_metres == 80 and result.area_summary().method == "plane"
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_what_the_reader_decided_is_among_the_notices(tmp_path):
     path = write_raster(tmp_path / "a.tif", noise(4, 5).transpose(2, 0, 1).astype(np.uint16) * 40)
     assert any("uint16 to 8 bit" in notice for notice in Segmenter(Colours(), NAMES).predict(path).notices)
-    mercator = {"crs": "EPSG:3857", "transform": Affine(2, 0, 0, 0, -2, 0)}
-    path = write_raster(tmp_path / "b.tif", noise(4, 5).transpose(2, 0, 1), **mercator)
-    assert any("Web Mercator" in notice for notice in Segmenter(Colours(), NAMES).predict(path).notices)
 
 
 def test_a_large_image_gets_a_notice_with_the_size_of_an_output_cell(tmp_path):
@@ -188,6 +197,10 @@ def test_a_large_image_gets_a_notice_with_the_size_of_an_output_cell(tmp_path):
     assert "one output cell covers 5 x 1.25 m on the ground" in notice and "--sliding" in notice
     (notice,) = Segmenter(Colours(cells=12), NAMES).predict(read_image(path).pixels).notices
     assert "covers 10 x 5 px of the image" in notice
+    mercator = {"crs": "EPSG:3857", "transform": Affine(0.5, 0, 0, 0, -0.5, 8_399_738)}  # 60 degrees north
+    path_in_mercator = write_raster(tmp_path / "b.tif", array, **mercator)
+    (notice,) = Segmenter(Colours(cells=12), NAMES).predict(path_in_mercator).notices
+    assert "one output cell covers 2.51 x 1.25 m on the ground" in notice
     assert not Segmenter(Colours(cells=12), NAMES).predict(noise(96, 96)).notices
     assert not Segmenter(Colours(cells=12), NAMES, sliding=True).predict(path).notices
     (notice,) = Segmenter(Colours(cells=12), NAMES, sliding=True).predict(noise(160, 240)).notices

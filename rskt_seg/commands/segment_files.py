@@ -4,7 +4,7 @@ import csv
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,16 +15,23 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from rskt_seg.data.labels import check_label, read_label
 from rskt_seg.errors import ConfigError, ImageReadError, LabelError
-from rskt_seg.geo import RasterImage, read_image, write_labels
+from rskt_seg.geo import AreaSummary, ClassArea, RasterImage, read_image, write_labels
+from rskt_seg.geo.area import GEODESIC, PLANE
 from rskt_seg.geo.stretch import parse_stretch
 from rskt_seg.methods.record import Picture
 from rskt_seg.methods.use import find_explanation, known_explanations
 from rskt_seg.palette import palette
-from rskt_seg.segmenter import ClassArea, Segmentation, Segmenter
+from rskt_seg.segmenter import Segmentation, Segmenter
 from rskt_seg.visualization import draw_errors, draw_labels, draw_legend, draw_overlay
 from rskt_seg.windows import point_in
+from rskt_seg.writing import replacing
 
 logger = logging.getLogger(__name__)
+
+_METHODS = {
+    GEODESIC: "geodesic: on the ellipsoid of the coordinate system",
+    PLANE: "those of the plane of the map",
+}
 
 
 @dataclass(frozen=True)
@@ -180,39 +187,67 @@ def _write_maps(
 
 
 def _write_areas(base: Path, path: Path, result: Segmentation, colors: np.ndarray) -> None:
-    areas = result.area()
-    logger.info("%s\n%s", path, area_table(areas))
-    rows = [
-        {"id": index, **asdict(area), "color": color}
-        for index, (area, color) in enumerate(zip(areas, colors.tolist(), strict=True))
-    ]
-    with _named(base, "area", "csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(
-            file, ("id", "name", "pixels", "share", "square_metres"), extrasaction="ignore"
-        )
+    summary = result.area_summary()
+    logger.info("%s\n%s", path, area_table(summary))
+    classes = [{"id": index, **_area_row(area)} for index, area in enumerate(summary.classes)]
+    total, nodata = _area_row(summary.total), {"id": result.ignore_label, **_area_row(summary.nodata)}
+    with (
+        replacing(_named(base, "area", "csv")) as partial,
+        partial.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.DictWriter(file, list(classes[0]))
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows([*classes, total, nodata])
     height, width = result.labels.shape
-    summary = {
+    content = {
         "image": str(path),
         "height": height,
         "width": width,
         "valid_pixels": int(result.valid.sum()),
         "ignore_label": result.ignore_label,
-        "classes": rows,
+        "classes": [row | {"color": color} for row, color in zip(classes, colors.tolist(), strict=True)],
+        "total": total,
+        "nodata": nodata,
+        "area_method": summary.method,
         "notices": list(result.notices),
     }
-    text = json.dumps(summary, indent=2, ensure_ascii=False)
-    _named(base, "area", "json").write_text(text + "\n", encoding="utf-8")
+    with replacing(_named(base, "area", "json")) as partial:
+        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def area_table(areas: Sequence[ClassArea]) -> str:
-    """Return the areas as lines of text, the largest class first."""
-    width = max(len(area.name) for area in areas)
+def _area_row(area: ClassArea) -> dict[str, object]:
+    return {
+        "name": area.name,
+        "pixels": area.pixels,
+        "share": area.share,
+        "square_metres": area.square_metres,
+        "hectares": area.hectares,
+    }
+
+
+def area_table(summary: AreaSummary) -> str:
+    """Return the areas as lines of text.
+
+    Args:
+        summary: The areas.
+
+    Returns:
+        The classes, the largest first, the total of their pixels and, if there is any, the nodata; for known
+        areas how they were measured.
+    """
+    rows = [*sorted(summary.classes, key=lambda area: -area.pixels), summary.total]
+    if summary.nodata.pixels:
+        rows.append(summary.nodata)
+    width = max(len(area.name) for area in rows)
     lines = []
-    for area in sorted(areas, key=lambda area: -area.pixels):
-        metres = "" if area.square_metres is None else f"  {area.square_metres:14,.1f} m2"
-        lines.append(f"  {area.name:<{width}}  {area.pixels:>10} px  {area.share:7.2%}{metres}")
+    for area in rows:
+        share = " " * 7 if area.share is None else f"{area.share:7.2%}"
+        line = f"  {area.name:<{width}}  {area.pixels:>10} px  {share}"
+        if area.square_metres is not None and area.hectares is not None:
+            line += f"  {area.square_metres:14,.1f} m2  {area.hectares:12,.4f} ha"
+        lines.append(line.rstrip())
+    if summary.method is not None:
+        lines.append(f"  areas are {_METHODS[summary.method]}")
     return "\n".join(lines)
 
 
@@ -235,4 +270,5 @@ def _named(base: Path, kind: str, suffix: str) -> Path:
 
 
 def _save(base: Path, kind: str, picture: np.ndarray) -> None:
-    Image.fromarray(picture).save(_named(base, kind, "png"))
+    with replacing(_named(base, kind, "png")) as partial:
+        Image.fromarray(picture).save(partial, format="PNG")

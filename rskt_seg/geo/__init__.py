@@ -3,6 +3,7 @@
 rasterio and GDAL are imported on use, never with this package.
 """
 
+from rskt_seg.geo.area import AreaSummary, ClassArea
 from rskt_seg.geo.georeference import Georeference
 from rskt_seg.geo.labels import write_labels
 from rskt_seg.geo.raster import MAX_PIXELS, RasterImage, read_image
@@ -10,6 +11,8 @@ from rskt_seg.geo.stretch import Stretch, parse_stretch
 
 __all__ = [
     "MAX_PIXELS",
+    "AreaSummary",
+    "ClassArea",
     "Georeference",
     "RasterImage",
     "Stretch",

@@ -1,6 +1,5 @@
 """Georeferences: where on the ground an image lies, copied from a raster to the raster of its labels."""
 
-import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +12,6 @@ if TYPE_CHECKING:
     from rasterio.crs import CRS
     from rasterio.io import DatasetReader, DatasetWriter
     from rasterio.rpc import RPC
-
-_WEB_MERCATOR = 3857
 
 
 @contextmanager
@@ -78,34 +75,3 @@ class Georeference:
             dataset.gcps = (list(self.gcps), self.gcps_crs)
         if self.rpcs is not None:
             dataset.rpcs = self.rpcs
-
-    @property
-    def pixel_size(self) -> tuple[float, float] | None:
-        """(height, width) of a pixel in metres; None unless a transform and a projected CRS are known."""
-        if self.transform is None or (unit := self._metres_per_unit) is None:
-            return None
-        t = self.transform
-        return unit * math.hypot(t.b, t.e), unit * math.hypot(t.a, t.d)
-
-    @property
-    def pixel_area(self) -> float | None:
-        """Area of a pixel in the plane of the CRS, in square metres; None where `pixel_size` is None."""
-        if self.transform is None or (unit := self._metres_per_unit) is None:
-            return None
-        return unit**2 * abs(self.transform.determinant)
-
-    @property
-    def notices(self) -> tuple[str, ...]:
-        """Warnings about `pixel_area`, one per line."""
-        if self.crs is None or self.pixel_area is None or self.crs.to_epsg() != _WEB_MERCATOR:
-            return ()
-        return (
-            "EPSG:3857 (Web Mercator) stretches areas by 1 / cos(latitude)^2; "
-            "reproject the image for true square metres",
-        )
-
-    @property
-    def _metres_per_unit(self) -> float | None:
-        if self.crs is None or not self.crs.is_projected:
-            return None
-        return self.crs.linear_units_factor[1]

@@ -2,15 +2,19 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 
 from rskt_seg.errors import LabelError
 from rskt_seg.geo.georeference import Georeference, ignore_georeference_warnings
 from rskt_seg.labels import ignore_label, label_dtype
-from rskt_seg.writing import replacing
+from rskt_seg.writing import replacing_with_companions
 
+_COMPANIONS = (".aux.xml", ".ovr", ".msk")
+"""What GDAL keeps beside a raster: a CRS that a GeoTIFF cannot hold, overviews, masks."""
 _LAYOUT: dict[str, Any] = {
     "driver": "GTiff",
     "tiled": True,
@@ -35,7 +39,8 @@ def write_labels(
     The file is tiled, compressed (deflate, predictor 2), BigTIFF if needed, and has a colour table; class
     names are tags `CLASS_<id>` of the band. The dtype is uint8 for up to 255 classes, else uint16. CRS and
     transform are those of `georeference`, or its ground control points and rational polynomials if it has no
-    transform. The file appears whole or not at all.
+    transform. A CRS that a GeoTIFF cannot hold goes into a file `.aux.xml` beside it. All appear whole or not
+    at all, and such files, overviews and masks of a former raster of this name are removed.
 
     Args:
         path: The file to write or to replace.
@@ -46,25 +51,41 @@ def write_labels(
         nodata: Id of pixels without a class; None: 255, or 65535 for more than 255 classes.
 
     Raises:
+        OSError: The file cannot be written, or not completely.
         LabelError: Labels of another shape or dtype, an id outside 0..T-1 that is not `nodata`, another
             number of colours, or a `nodata` that is a class id or does not fit the dtype.
     """
-    import rasterio
-    from rasterio.enums import ColorInterp
-
     dtype = label_dtype(len(class_names))
     nodata = ignore_label(len(class_names)) if nodata is None else nodata
     _check(labels, len(class_names), len(colors), nodata, np.iinfo(dtype).max)
+    with replacing_with_companions(path, _COMPANIONS) as partial, ignore_georeference_warnings():
+        try:
+            _write(partial, labels.astype(dtype), georeference, class_names, colors, nodata)
+            _compare(partial, labels, georeference)
+        except (OSError, ElementTree.ParseError) as error:
+            raise OSError(
+                f"{path} could not be written completely ({error.__cause__ or error}); "
+                "check the space left on its disk"
+            ) from error
+
+
+def _write(
+    path: Path,
+    labels: np.ndarray,
+    georeference: Georeference | None,
+    class_names: Sequence[str],
+    colors: np.ndarray,
+    nodata: int,
+) -> None:
+    import rasterio
+    from rasterio.enums import ColorInterp
+
     height, width = labels.shape
-    profile = {**_LAYOUT, "height": height, "width": width, "count": 1, "dtype": dtype, "nodata": nodata}
+    profile = {**_LAYOUT, "height": height, "width": width, "count": 1, "dtype": labels.dtype}
     if georeference is not None:
         profile |= georeference.profile()
     color_table = {index: (*(int(v) for v in color), 255) for index, color in enumerate(colors)}
-    with (
-        replacing(path) as partial,
-        ignore_georeference_warnings(),
-        rasterio.open(partial, "w", **profile) as dataset,
-    ):
+    with rasterio.open(path, "w", nodata=nodata, **profile) as dataset:
         # Points and colours before pixels: GDAL rewrites the header otherwise.
         if georeference is not None:
             georeference.write_points(dataset)
@@ -72,7 +93,24 @@ def write_labels(
         dataset.colorinterp = (ColorInterp.palette,)
         dataset.set_band_description(1, "class id")
         dataset.update_tags(1, **{f"CLASS_{index}": name for index, name in enumerate(class_names)})
-        dataset.write(labels.astype(dtype), 1)
+        dataset.write(labels, 1)
+
+
+def _compare(path: Path, labels: np.ndarray, georeference: Georeference | None) -> None:
+    """Raise an OSError or a ParseError unless a file is whole; rasterio reports no error on closing one."""
+    import rasterio
+    from rasterio.windows import Window
+
+    beside = path.with_name(f"{path.name}.aux.xml")
+    if beside.exists():
+        ElementTree.parse(beside)
+    with rasterio.open(path) as dataset:
+        if georeference is not None and georeference.crs is not None and dataset.crs is None:
+            raise OSError("its coordinate system is missing")
+        for start in range(0, len(labels), _LAYOUT["blockysize"]):
+            rows = labels[start : start + _LAYOUT["blockysize"]]
+            if not np.array_equal(dataset.read(1, window=Window(0, start, rows.shape[1], len(rows))), rows):
+                raise OSError("its pixels are not those given")
 
 
 def _check(labels: np.ndarray, classes: int, colors: int, nodata: int, largest: int) -> None:

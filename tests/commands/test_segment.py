@@ -1,5 +1,6 @@
 import csv
 import json
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,14 @@ import rasterio
 from PIL import Image
 from rasterio.transform import Affine
 
+import rskt_seg.commands.segment_files
+import rskt_seg.geo.labels
 from rskt_seg.commands.segment import expand, pair_truths, parse_bands
 from rskt_seg.commands.segment_files import SegmentOptions, area_table, segment_files
 from rskt_seg.errors import ConfigError, DatasetError, ImageReadError
-from rskt_seg.segmenter import ClassArea, Segmenter
+from rskt_seg.geo import AreaSummary, ClassArea
+from rskt_seg.segmenter import Segmenter
+from tests.full_disk import file_limit
 from tests.stub_models import Colours
 
 NAMES = ("red", "green", "blue")
@@ -51,8 +56,13 @@ def test_areas_are_written_as_csv_and_json(tmp_path):
     with (tmp_path / "a_area.csv").open() as file:
         rows = list(csv.DictReader(file))
     summary = json.loads((tmp_path / "a_area.json").read_text())
-    assert [row["name"] for row in rows] == [entry["name"] for entry in summary["classes"]] == list(NAMES)
-    assert sum(int(row["pixels"]) for row in rows) == summary["valid_pixels"] == 600
+    *classes, total, nodata = rows
+    assert [row["name"] for row in classes] == [entry["name"] for entry in summary["classes"]] == list(NAMES)
+    assert sum(int(row["pixels"]) for row in classes) == summary["valid_pixels"] == 600
+    assert (total["id"], total["name"], total["pixels"], total["share"]) == ("", "total", "600", "1.0")
+    assert (nodata["id"], nodata["name"], nodata["pixels"], nodata["share"]) == ("255", "nodata", "0", "")
+    assert summary["total"]["pixels"] == 600 and summary["nodata"]["id"] == 255
+    assert summary["area_method"] is None and total["square_metres"] == total["hectares"] == ""
     assert (summary["height"], summary["width"], summary["ignore_label"]) == (20, 30, 255)
     assert all(len(entry["color"]) == 3 and entry["square_metres"] is None for entry in summary["classes"])
 
@@ -73,7 +83,14 @@ def test_a_geotiff_gives_a_geotiff_of_ids_on_the_same_grid(tmp_path):
     assert (ids[:4] == 255).all() and (ids[4:] < 3).all()
     assert np.array_equal(ids, np.asarray(Image.open(tmp_path / "out" / "scene_ids.png")))
     summary = json.loads((tmp_path / "out" / "scene_area.json").read_text())
-    assert sum(entry["square_metres"] for entry in summary["classes"]) == pytest.approx(16 * 30 * 0.26)
+    metres = summary["total"]["square_metres"]
+    assert sum(entry["square_metres"] for entry in summary["classes"]) == pytest.approx(metres)
+    assert metres == pytest.approx(16 * 30 * 0.26, rel=1e-3) and summary["area_method"] == "geodesic"
+    assert summary["total"]["hectares"] == pytest.approx(metres / 10_000)
+    assert summary["nodata"]["square_metres"] == pytest.approx(metres / 4, rel=1e-4)
+    with (tmp_path / "out" / "scene_area.csv").open() as file:
+        *_, total, nodata = csv.DictReader(file)
+    assert float(total["square_metres"]) == metres and nodata["pixels"] == "120"
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -158,7 +175,57 @@ def test_options_and_folders_that_cannot_be_used_are_refused(tmp_path):
         run([file], file)
 
 
-def test_the_area_table_puts_the_largest_class_first():
-    areas = [ClassArea("road", 10, 0.1, None), ClassArea("low vegetation", 90, 0.9, 1234.5)]
-    first, second = area_table(areas).splitlines()
-    assert "low vegetation" in first and "90.00%" in first and "1,234.5 m2" in first and "road" in second
+def test_the_area_table_puts_the_largest_class_first_and_ends_with_the_total():
+    areas = (ClassArea("road", 10, 0.1, 100.0), ClassArea("low vegetation", 90, 0.9, 1234.5))
+    total, hidden = ClassArea("total", 100, 1.0, 1334.5), ClassArea("nodata", 7, None, 70.0)
+    first, second, third, fourth, last = area_table(
+        AreaSummary(areas, total, hidden, "geodesic")
+    ).splitlines()
+    assert "low vegetation" in first and "90.00%" in first and "1,234.5 m2" in first and "0.1235 ha" in first
+    assert "road" in second and "total" in third and "100.00%" in third and "1,334.5 m2" in third
+    assert "nodata" in fourth and "7 px" in fourth and "%" not in fourth and "geodesic" in last
+    unknown = [
+        ClassArea(name, pixels, None, None) for name, pixels in (("road", 100), ("total", 100), ("nodata", 0))
+    ]
+    assert len(area_table(AreaSummary((unknown[0],), unknown[1], unknown[2], None)).splitlines()) == 2
+
+
+RESULTS = ("overlay.png", "labels.png", "legend.png", "ids.png", "ids.tif", "area.csv", "area.json")
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize("result", RESULTS)
+def test_a_result_that_does_not_fit_on_the_disk_leaves_the_older_one(tmp_path, monkeypatch, result):
+    path, out = tmp_path / "a.tif", tmp_path / "out"
+    Image.fromarray(noise(40, 50)).save(path)
+    assert run([path], out) == 0
+    former = {file.name: file.read_bytes() for file in out.iterdir()}
+    assert set(former) == {f"a_{name}" for name in RESULTS}
+    Image.fromarray(noise(40, 50, seed=1)).save(path)
+    with monkeypatch.context() as patch:
+        limit_file(patch, f"a_{result}", 60)
+        assert run([path], out) == 1
+    found = {file.name: file.read_bytes() for file in out.iterdir()}
+    assert set(found) == set(former) and found[f"a_{result}"] == former[f"a_{result}"]
+    assert run([path], out) == 0
+    for name, content in found.items():
+        assert content in (former[name], (out / name).read_bytes()), f"{name} is neither old nor new"
+
+
+def limit_file(patch, name, size):
+    """Let one file grow to `size` bytes only, as on a full disk."""
+    for module, function in (
+        (rskt_seg.commands.segment_files, "replacing"),
+        (rskt_seg.geo.labels, "replacing_with_companions"),
+    ):
+        patch.setattr(module, function, limited(getattr(module, function), name, size))
+
+
+def limited(replacing, name, size):
+    @contextmanager
+    def replacing_with_limit(path, *options):
+        limit = file_limit(size) if path.name == name else nullcontext()
+        with replacing(path, *options) as partial, limit:
+            yield partial
+
+    return replacing_with_limit

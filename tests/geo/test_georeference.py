@@ -8,7 +8,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
 
 from rskt_seg.geo import read_image
-from tests.geo.rasters import ROTATED, UTM, has_notice, noise, write_tiff
+from tests.geo.rasters import has_notice, noise, write_tiff
 
 pytestmark = pytest.mark.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
@@ -21,22 +21,6 @@ def test_the_grid_of_a_georeferenced_photograph_is_kept(tmp_path):
     image = read_image(tmp_path / "a.png")
     assert image.valid.shape == (5, 8) and has_notice(image, "orientation tag not applied")
     assert image.georeference.transform == Affine(2, 0, 499, 0, -2, 901)
-
-
-def test_ground_sizes_need_a_projected_system_and_a_transform(tmp_path):
-    def georeference(**options):
-        return read_image(write_tiff(tmp_path / "a.tif", noise(1, 2, 2), **options)).georeference
-
-    assert georeference(**UTM).pixel_size == (0.5, 0.5) and georeference(**UTM).pixel_area == 0.25
-    feet = georeference(crs="EPSG:2263", transform=Affine(2, 0, 0, 0, -3, 0))
-    assert feet.pixel_size == pytest.approx((0.9144, 0.6096), abs=1e-4)
-    rotated = georeference(crs="EPSG:32632", transform=Affine(8, 3, 0, 6, -4, 0))
-    assert rotated.pixel_size == pytest.approx((5, 10)) and rotated.pixel_area == pytest.approx(50)
-    assert georeference(crs="EPSG:4326", transform=Affine(1e-5, 0, 7, 0, -1e-5, 50)).pixel_area is None
-    assert georeference(transform=ROTATED).pixel_area is None
-    assert georeference(**UTM).notices == ()
-    (notice,) = georeference(crs="EPSG:3857", transform=UTM["transform"]).notices
-    assert "Web Mercator" in notice
 
 
 def test_ground_control_points_are_read(tmp_path):

@@ -10,7 +10,9 @@ from rasterio.transform import Affine
 
 from rskt_seg.errors import LabelError
 from rskt_seg.geo import Georeference, read_image, write_labels
+from rskt_seg.geo import labels as label_files
 from rskt_seg.palette import palette
+from tests.full_disk import file_limit
 
 pytestmark = pytest.mark.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
@@ -135,3 +137,82 @@ def test_a_failed_write_leaves_the_former_file(tmp_path, monkeypatch):
         write_labels(tmp_path / "a.tif", np.zeros_like(labels()), UTM, NAMES, palette(3))
     assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
     assert (tmp_path / "a.tif").read_bytes() == former
+
+
+@pytest.fixture(params=["rotated pole", "three dimensions"])
+def system_beside(request):
+    """A CRS that GDAL keeps in a file beside a GeoTIFF."""
+    if request.param == "rotated pole":
+        return CRS.from_user_input(
+            "+proj=ob_tran +o_proj=longlat +o_lon_p=0 +o_lat_p=39.25 +lon_0=18 +R=6371229"
+        )
+    flat = CRS.from_epsg(32632).to_dict(projjson=True)
+    up = {"name": "Ellipsoidal height", "abbreviation": "h", "direction": "up", "unit": "metre"}
+    system, base = flat["coordinate_system"], CRS.from_epsg(4979).to_dict(projjson=True)
+    flat["coordinate_system"] = {"subtype": "Cartesian", "axis": [*system["axis"], up]}
+    return CRS.from_dict({key: flat[key] for key in flat if key != "id"} | {"base_crs": base})
+
+
+def test_a_system_that_geotiff_cannot_hold_is_kept_beside_the_file(tmp_path, system_beside):
+    georeference = Georeference(system_beside, Affine(0.5, 0, 30, 0, -0.5, 56))
+    path = tmp_path / "out" / "a.tif"
+    for _ in range(2):
+        write_labels(path, labels(), georeference, NAMES, palette(3))
+        assert {each.name for each in path.parent.iterdir()} == {"a.tif", "a.tif.aux.xml"}
+        with rasterio.open(path) as dataset:
+            assert dataset.crs == system_beside
+    write_labels(path, labels(), UTM, NAMES, palette(3))
+    assert list(path.parent.iterdir()) == [path]
+    with rasterio.open(path) as dataset:
+        assert dataset.crs == UTM.crs
+
+
+def test_a_failed_write_leaves_nothing_beside_a_file(tmp_path, monkeypatch, system_beside):
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Georeference, "write_points", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_labels(
+            tmp_path / "a.tif", labels(), Georeference(system_beside, UTM.transform), NAMES, palette(3)
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_overviews_of_a_former_map_do_not_show_for_the_new_one(tmp_path):
+    write_labels(tmp_path / "a.tif", labels(1024, 1024), UTM, NAMES, palette(3))
+    with rasterio.Env(TIFF_USE_OVR=True), rasterio.open(tmp_path / "a.tif", "r+") as dataset:
+        dataset.build_overviews([2])
+    assert (tmp_path / "a.tif.ovr").exists()
+    write_labels(tmp_path / "a.tif", labels(1024, 1024), UTM, NAMES, palette(3))
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.tif"]
+
+
+@pytest.mark.parametrize("part", [0, 0.01, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("side", [40, 600])
+def test_a_file_cut_by_a_full_disk_is_an_error_and_never_a_result(tmp_path, part, side):
+    """rasterio itself reports no error when the last bytes do not fit."""
+    path = tmp_path / "a.tif"
+    write_labels(path, labels(side, side), UTM, NAMES, palette(3))
+    former = path.read_bytes()
+    message = r"a\.tif could not be written completely .*check the space left"
+    with pytest.raises(OSError, match=message), file_limit(int(part * len(former))):
+        write_labels(path, labels(side, side), UTM, NAMES, palette(3))
+    assert list(tmp_path.iterdir()) == [path] and path.read_bytes() == former
+
+
+def test_a_file_beside_that_is_cut_is_an_error_too(tmp_path, monkeypatch, system_beside):
+    georeference = Georeference(system_beside, UTM.transform)
+    write_labels(tmp_path / "a.tif", labels(1, 1), georeference, NAMES, palette(3))
+    former = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    write = label_files._write
+
+    def write_and_cut(path, *rest):
+        write(path, *rest)
+        beside = path.with_name("a.tif.aux.xml")
+        beside.write_bytes(beside.read_bytes()[:500])
+
+    monkeypatch.setattr(label_files, "_write", write_and_cut)
+    with pytest.raises(OSError, match="could not be written completely"):
+        write_labels(tmp_path / "a.tif", labels(1, 1), georeference, NAMES, palette(3))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == former
