@@ -6,11 +6,13 @@ used. SegEarth-OV's text files have the same line layout, and there the scores o
 
 import json
 import os
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rskt_seg.errors import VocabularyError
+from rskt_seg.quoting import hidden_characters
 
 SYNONYM_RULES = ("first", "mean", "max")
 """How a class with several names is scored: by its first name alone, or by merging the scores of all."""
@@ -86,7 +88,7 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
 
     Raises:
         VocabularyError: A plain string instead of a list, an empty list, an entry that is empty or not a
-            string, or two names that are equal up to case.
+            string or has `rskt_seg.quoting.hidden_characters`, or two names that are equal up to case.
     """
     if isinstance(names, str):
         raise VocabularyError(
@@ -102,6 +104,12 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
         if not name.strip():
             raise VocabularyError(f"entry {position} of the vocabulary is empty; remove it or name the class")
         stripped.append(name.strip())
+        if hidden := hidden_characters(stripped[-1]):
+            found = ", ".join(f"U+{ord(c):04X} {unicodedata.name(c, '')}".strip() for c in hidden)
+            raise VocabularyError(
+                f"expected class names of visible characters; entry {position} is {name!r}, with {found}; "
+                "remove it, and list each class by itself"
+            )
     if not stripped:
         raise VocabularyError("the vocabulary is empty; give at least one class name")
     seen: dict[str, int] = {}

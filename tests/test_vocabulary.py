@@ -64,6 +64,28 @@ def test_unusable_names_are_refused_with_the_reason(names, message):
         check_names(names)
 
 
+@pytest.mark.parametrize(
+    ("name", "escaped", "found"),
+    [
+        ("bare\nsoil", r"'bare\nsoil'", "U+000A"),
+        ("a\0b", r"'a\x00b'", "U+0000"),
+        ("\x1b[31mred", r"'\x1b[31mred'", "U+001B"),
+        ("a\u202eb", r"'a\u202eb'", "U+202E RIGHT-TO-LEFT OVERRIDE"),
+        ("a\udcffb", r"'a\udcffb'", "U+DCFF"),
+    ],
+)
+def test_names_that_hide_characters_are_refused_by_name_with_the_characters_visible(name, escaped, found):
+    def as_synonym(names):
+        return Vocabulary(("water",), (("water", names[1]),))
+
+    for make in (check_names, make_vocabulary, as_synonym):
+        with pytest.raises(VocabularyError) as caught:
+            make(["road", name])
+        message = str(caught.value)
+        assert escaped in message and found in message and "entry 2" in message
+        assert message.isprintable()
+
+
 @pytest.mark.parametrize("text", ["", "  ", "a,,b", "a, b,", "tree, Tree"])
 def test_unusable_inline_lists_are_refused(text):
     with pytest.raises(VocabularyError):

@@ -20,6 +20,7 @@ from rskt_seg.geo.stretch import parse_stretch
 from rskt_seg.methods.record import Picture
 from rskt_seg.methods.use import find_explanation, known_explanations
 from rskt_seg.palette import palette
+from rskt_seg.quoting import csv_cell
 from rskt_seg.segmenter import ClassArea, Segmentation, Segmenter
 from rskt_seg.visualization import draw_errors, draw_labels, draw_legend, draw_overlay
 from rskt_seg.windows import point_in
@@ -191,7 +192,7 @@ def _write_areas(base: Path, path: Path, result: Segmentation, colors: np.ndarra
             file, ("id", "name", "pixels", "share", "square_metres"), extrasaction="ignore"
         )
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({key: csv_cell(value) for key, value in row.items()} for row in rows)
     height, width = result.labels.shape
     summary = {
         "image": str(path),
