@@ -86,6 +86,20 @@ def test_names_that_hide_characters_are_refused_by_name_with_the_characters_visi
         assert message.isprintable()
 
 
+def test_a_single_class_is_questioned_with_what_to_do():
+    (doubt,) = parse_vocabulary("building").doubts
+    assert "every pixel will be it" in doubt and '"building, background"' in doubt and "scores[0]" in doubt
+    (doubt,) = make_vocabulary(["tree, forest"]).doubts
+    assert "'tree, forest' are synonyms" in doubt
+    assert not parse_vocabulary("building, background").doubts
+
+
+@pytest.mark.parametrize("name", ["a; b", "a|b", "a . b", "a,b", "a\uff0cb", "road 128 64 128"])
+def test_a_name_that_looks_like_several_is_questioned(name):
+    (doubt,) = make_vocabulary([name, "water"]).doubts
+    assert repr(name) in doubt
+
+
 @pytest.mark.parametrize("text", ["", "  ", "a,,b", "a, b,", "tree, Tree"])
 def test_unusable_inline_lists_are_refused(text):
     with pytest.raises(VocabularyError):
