@@ -4,16 +4,20 @@ A class may have synonyms. Published rule (RSKT-Seg): of a class written `a, b` 
 used. SegEarth-OV's text files have the same line layout, and there the scores of all names are merged.
 """
 
-import json
 import os
+import re
+import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from rskt_seg.class_lists import read_inline_list, read_json_list, read_text, read_text_list
 from rskt_seg.errors import VocabularyError
+from rskt_seg.quoting import hidden_characters
 
 SYNONYM_RULES = ("first", "mean", "max")
 """How a class with several names is scored: by its first name alone, or by merging the scores of all."""
+_SEVERAL = re.compile(r"[,;|\uff0c\u3001\u060c\uff1b\uff5c]|\s\.\s|\d\s+\d+\s+\d")
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,7 @@ class Vocabulary:
     Attributes:
         names: T display names.
         synonyms: T groups; `synonyms[t]` holds all names of class t, `names[t]` first.
+        remarks: How the names were read where they were written in the habit of another tool, one line each.
 
     Raises:
         VocabularyError: `check_names` refuses `names` or a group of synonyms, or the two do not match.
@@ -30,6 +35,7 @@ class Vocabulary:
 
     names: tuple[str, ...]
     synonyms: tuple[tuple[str, ...], ...]
+    remarks: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         check_names(self.names)
@@ -54,6 +60,26 @@ class Vocabulary:
             for group in self.synonyms
             if len(group) > 1
         )
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """One line per name that looks like several, and one if there is a single class."""
+        lines = [
+            f"class {name!r} is asked for as one name, with the marks and numbers in it; if it stands for "
+            "several classes, list each by itself"
+            for name in self.names
+            if _SEVERAL.search(name)
+        ]
+        if len(self.names) == 1:
+            (name,), (group,) = self.names, self.synonyms
+            rest = "other" if name.casefold() == "background" else "background"
+            others = "" if len(group) == 1 else f" ({', '.join(group)!r} are synonyms: one class a line)"
+            lines.append(
+                f"{name!r} is the only class, so every pixel will be it{others}; add a class for everything "
+                f'else, such as "{name}, {rest}", or, where the scores are sigmoids as published, compare '
+                "Segmentation.scores[0] to a threshold of your own in Python"
+            )
+        return tuple(lines)
 
     def prompts(self, rule: str) -> tuple[str, ...]:
         """Return the names to encode as text: T with rule "first", else all names of all classes.
@@ -86,7 +112,7 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
 
     Raises:
         VocabularyError: A plain string instead of a list, an empty list, an entry that is empty or not a
-            string, or two names that are equal up to case.
+            string or has `rskt_seg.quoting.hidden_characters`, or two names that are equal up to case.
     """
     if isinstance(names, str):
         raise VocabularyError(
@@ -102,6 +128,12 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
         if not name.strip():
             raise VocabularyError(f"entry {position} of the vocabulary is empty; remove it or name the class")
         stripped.append(name.strip())
+        if hidden := hidden_characters(stripped[-1]):
+            found = ", ".join(f"U+{ord(c):04X} {unicodedata.name(c, '')}".strip() for c in hidden)
+            raise VocabularyError(
+                f"expected class names of visible characters; entry {position} is {name!r}, with {found}; "
+                "remove it, and list each class by itself"
+            )
     if not stripped:
         raise VocabularyError("the vocabulary is empty; give at least one class name")
     seen: dict[str, int] = {}
@@ -156,6 +188,7 @@ def fixed_vocabulary(
     Raises:
         VocabularyError: Other names than those of the model, another number of names, or no names at all.
     """
+    remarks = given.remarks if isinstance(given, Vocabulary) else ()
     if isinstance(given, Vocabulary):
         given = [", ".join(group) for group in given.synonyms]
     requested = None if given is None else check_names(given)
@@ -173,7 +206,7 @@ def fixed_vocabulary(
             "the classes of this model are fixed; leave the vocabulary out. "
             f"Its classes are {_quoted(chosen)}; found {_quoted(requested)}"
         )
-    return Vocabulary(chosen, tuple((name,) for name in chosen))
+    return Vocabulary(chosen, tuple((name,) for name in chosen), remarks)
 
 
 def _quoted(names: Sequence[str]) -> str:
@@ -236,62 +269,38 @@ def parse_vocabulary(text_or_path: str | os.PathLike[str]) -> Vocabulary:
     """Return the vocabulary that a user passed as a file or as an inline list.
 
     Args:
-        text_or_path: A `.txt` file with one class per line and synonyms after commas (blank lines and lines
-            that start with `#` are skipped); a `.json` file with a list of strings; anything else is an
-            inline list of classes, separated by commas.
+        text_or_path: A `.txt` file with one class per line and synonyms after commas (see
+            `rskt_seg.class_lists.read_text_list`); a `.json` file with a list of strings; anything else is an
+            inline list of classes, separated by commas (see `rskt_seg.class_lists.read_inline_list`).
 
     Returns:
         The vocabulary.
 
     Raises:
-        VocabularyError: A file that is missing, unreadable or of another type, or names that `check_names`
-            refuses.
+        VocabularyError: A file that is missing, unreadable or of another type, a text that could mean several
+            lists, or names that `check_names` refuses.
     """
     text = os.fspath(text_or_path)
     suffix = Path(text).suffix.lower()
     if suffix in _READERS:
-        return _READERS[suffix](Path(text))
-    if not isinstance(text_or_path, str) or Path(text).is_file() or suffix in _OTHER_FILES:
+        try:
+            content, remarks = read_text(text)
+            found = _READERS[suffix](content)
+            return _grouped(found.groups, (*remarks, *found.remarks))
+        except VocabularyError as error:
+            raise VocabularyError(f"{text}: {error}") from error
+    if not isinstance(text_or_path, str) or os.path.isfile(text) or suffix in _OTHER_FILES:
         raise VocabularyError(f"a vocabulary file must end in .txt or .json; found {text}")
     if not text.strip():
         raise VocabularyError("the vocabulary is empty; give at least one class name")
-    return _grouped([[entry] for entry in text.split(",")])
-
-
-def _read_lines(path: Path) -> Vocabulary:
-    lines = [line.strip() for line in _read_text(path).splitlines()]
-    return _from_file(path, [line.split(",") for line in lines if line and not line.startswith("#")])
-
-
-def _read_json(path: Path) -> Vocabulary:
-    try:
-        entries = json.loads(_read_text(path))
-    except ValueError as error:
-        raise VocabularyError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
-        raise VocabularyError(f'{path} must contain a JSON list of strings, such as ["building", "road"]')
-    return _from_file(path, [entry.split(", ") for entry in entries])
+    found = read_inline_list(text)
+    return _grouped(found.groups, found.remarks)
 
 
 _OTHER_FILES = {".csv", ".tsv", ".yaml", ".yml", ".xlsx", ".md"}
-_READERS = {".txt": _read_lines, ".json": _read_json}
+_READERS = {".txt": read_text_list, ".json": read_json_list}
 
 
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        cause = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise VocabularyError(f"cannot read the vocabulary {path}: {cause}") from error
-
-
-def _from_file(path: Path, groups: list[list[str]]) -> Vocabulary:
-    try:
-        return _grouped(groups)
-    except VocabularyError as error:
-        raise VocabularyError(f"{path}: {error}") from error
-
-
-def _grouped(groups: list[list[str]]) -> Vocabulary:
+def _grouped(groups: list[list[str]], remarks: tuple[str, ...] = ()) -> Vocabulary:
     names = check_names([group[0] for group in groups])
-    return Vocabulary(names, tuple(check_names(group) for group in groups))
+    return Vocabulary(names, tuple(check_names(group) for group in groups), remarks)

@@ -29,9 +29,11 @@ ALLOWED = {
     "d2": None,
     # Modules at the top, from the lowest to the highest.
     "errors.py": set(),
+    "class_lists.py": set(),
     "digests.py": set(),
     "labels.py": set(),
     "palette.py": set(),
+    "quoting.py": set(),
     "typing.py": set(),
     "vocabulary.py": set(),
     "windows.py": set(),
@@ -40,7 +42,10 @@ ALLOWED = {
     "__init__.py": {"checkpoints", "methods", "segmenter"},
 }
 METHODS = {path.name for path in (PACKAGE / "models").iterdir() if path.is_dir() and path.name[0] != "_"}
-BASE = {"errors", "vocabulary", "writing", "digests", "labels", "palette", "typing", "windows"}
+BASE = {
+    "errors", "class_lists", "vocabulary", "writing", "digests", "labels", "palette", "quoting", "typing",
+    "windows",
+}  # fmt: skip
 ONLY_IN = {
     "detectron2": ("d2/",),
     "rasterio": ("geo/",),

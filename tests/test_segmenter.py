@@ -101,8 +101,11 @@ def test_an_image_without_data_gets_no_class_and_no_model_run(tmp_path):
     assert [row.pixels for row in result.area()] == [0, 0, 0] and result.area()[0].share == 0
 
 
-def test_one_class_gives_a_map_of_zeros():
-    assert (Segmenter(Colours(), ["red"]).predict(noise(7, 8)).labels == 0).all()
+@pytest.mark.parametrize("rule", ["first", "mean"])
+def test_one_class_gives_a_map_of_zeros_and_a_notice(rule):
+    result = Segmenter(Colours(), ["red"], synonyms=rule).predict(noise(7, 8))
+    assert (result.labels == 0).all()
+    assert any("'red' is the only class" in notice for notice in result.notices)
 
 
 def test_more_than_255_classes_take_16_bits():

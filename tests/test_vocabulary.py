@@ -64,6 +64,42 @@ def test_unusable_names_are_refused_with_the_reason(names, message):
         check_names(names)
 
 
+@pytest.mark.parametrize(
+    ("name", "escaped", "found"),
+    [
+        ("bare\nsoil", r"'bare\nsoil'", "U+000A"),
+        ("a\0b", r"'a\x00b'", "U+0000"),
+        ("\x1b[31mred", r"'\x1b[31mred'", "U+001B"),
+        ("a\u202eb", r"'a\u202eb'", "U+202E RIGHT-TO-LEFT OVERRIDE"),
+        ("a\udcffb", r"'a\udcffb'", "U+DCFF"),
+    ],
+)
+def test_names_that_hide_characters_are_refused_by_name_with_the_characters_visible(name, escaped, found):
+    def as_synonym(names):
+        return Vocabulary(("water",), (("water", names[1]),))
+
+    for make in (check_names, make_vocabulary, as_synonym):
+        with pytest.raises(VocabularyError) as caught:
+            make(["road", name])
+        message = str(caught.value)
+        assert escaped in message and found in message and "entry 2" in message
+        assert message.isprintable()
+
+
+def test_a_single_class_is_questioned_with_what_to_do():
+    (doubt,) = parse_vocabulary("building").doubts
+    assert "every pixel will be it" in doubt and '"building, background"' in doubt and "scores[0]" in doubt
+    (doubt,) = make_vocabulary(["tree, forest"]).doubts
+    assert "'tree, forest' are synonyms" in doubt
+    assert not parse_vocabulary("building, background").doubts
+
+
+@pytest.mark.parametrize("name", ["a; b", "a|b", "a . b", "a,b", "a\uff0cb", "road 128 64 128"])
+def test_a_name_that_looks_like_several_is_questioned(name):
+    (doubt,) = make_vocabulary([name, "water"]).doubts
+    assert repr(name) in doubt
+
+
 @pytest.mark.parametrize("text", ["", "  ", "a,,b", "a, b,", "tree, Tree"])
 def test_unusable_inline_lists_are_refused(text):
     with pytest.raises(VocabularyError):

@@ -21,6 +21,7 @@ from rskt_seg.geo.stretch import parse_stretch
 from rskt_seg.methods.record import Picture
 from rskt_seg.methods.use import find_explanation, known_explanations
 from rskt_seg.palette import palette
+from rskt_seg.quoting import csv_cell
 from rskt_seg.segmenter import Segmentation, Segmenter
 from rskt_seg.visualization import draw_errors, draw_labels, draw_legend, draw_overlay
 from rskt_seg.windows import point_in
@@ -197,7 +198,8 @@ def _write_areas(base: Path, path: Path, result: Segmentation, colors: np.ndarra
     ):
         writer = csv.DictWriter(file, list(classes[0]))
         writer.writeheader()
-        writer.writerows([*classes, total, nodata])
+        for row in (*classes, total, nodata):
+            writer.writerow({key: csv_cell(value) for key, value in row.items()})
     height, width = result.labels.shape
     content = {
         "image": str(path),

@@ -26,6 +26,7 @@ from rskt_seg.metrics.report import (
     scores_as_dict,
 )
 from rskt_seg.metrics.results import Reference, Run, SetResult
+from rskt_seg.quoting import csv_cell, markdown_text
 
 _IN_DOMAIN = " *"
 _Columns = tuple[list[str], list[list[Cell]]]
@@ -103,14 +104,14 @@ def markdown_report(results: Sequence[SetResult], run: Run) -> str:
         DatasetError: If there is no result.
     """
     lines = [summary_table(results, run, "markdown"), ""]
-    lines += [f"- {line}" for line in _notes(results, run)]
+    lines += [f"- {markdown_text(line)}" for line in _notes(results, run)]
     for result in results:
         names = [
             name + (" (unseen)" if seen is False else "")
             for name, seen in zip(result.classes, result.seen_flags, strict=True)
         ]
-        lines += ["", f"### {result.name}", "", class_table(result.scores, names, "markdown")]
-    lines += ["", "### What was run", "", *(f"- {line}" for line in _provenance(results, run))]
+        lines += ["", f"### {markdown_text(result.name)}", "", class_table(result.scores, names, "markdown")]
+    lines += ["", "### What was run", "", *(f"- {markdown_text(line)}" for line in _provenance(results, run))]
     return "\n".join(lines) + "\n"
 
 
@@ -336,5 +337,5 @@ def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
-        writer.writerow(["" if isinstance(v, float) and math.isnan(v) else v for v in row])
+        writer.writerow(["" if isinstance(v, float) and math.isnan(v) else csv_cell(v) for v in row])
     return buffer.getvalue()

@@ -10,6 +10,7 @@ from tabulate import tabulate
 from rskt_seg.errors import DatasetError
 from rskt_seg.metrics.confusion import Scores
 from rskt_seg.metrics.protocols import ProtocolScores, protocol_as_dict
+from rskt_seg.quoting import markdown_text
 
 SUMMARY = ("mIoU", "mACC", "fwIoU", "pACC")
 """The columns of the published tables, in percent."""
@@ -157,7 +158,7 @@ def render_table(
         raise DatasetError(f"unknown table style {style!r}; known: {', '.join(_FORMATS)}")
     cells = [[_cell_text(value, digits) for value in row] for row in rows]
     if style == "markdown":
-        cells = [[text.replace("|", "\\|") for text in row] for row in cells]
+        cells = [[markdown_text(text) for text in row] for row in cells]
     align = ("left", *["right"] * (len(headers) - 1))
     return str(tabulate(cells, headers, tablefmt=_FORMATS[style], colalign=align, disable_numparse=True))
 

@@ -67,6 +67,15 @@ def test_areas_are_written_as_csv_and_json(tmp_path):
     assert all(len(entry["color"]) == 3 and entry["square_metres"] is None for entry in summary["classes"])
 
 
+def test_spreadsheets_do_not_run_the_names_in_the_areas(tmp_path):
+    path, names = png(tmp_path / "a.png", noise(20, 30)), ("=1+1", "@cmd", "-sea", "land")
+    segment_files(Segmenter(Colours(cells=8), names, short_side=48), [path], {}, SegmentOptions(tmp_path))
+    with (tmp_path / "a_area.csv").open() as file:
+        assert [row["name"] for row in csv.DictReader(file)] == ["'=1+1", "'@cmd", "'-sea", "land"]
+    summary = json.loads((tmp_path / "a_area.json").read_text())
+    assert tuple(entry["name"] for entry in summary["classes"]) == names
+
+
 def test_a_geotiff_gives_a_geotiff_of_ids_on_the_same_grid(tmp_path):
     array = noise(20, 30).transpose(2, 0, 1)
     array[:, :4] = 0

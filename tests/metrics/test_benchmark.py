@@ -147,6 +147,18 @@ def test_markdown_has_the_classes_of_each_set_and_marks_the_unseen():
     assert "| road (unseen) " in output and "| building " in output
 
 
+def test_names_and_notes_are_text_in_markdown_and_no_formulas_in_csv():
+    named = replace(
+        result("VDD_all_sem_seg", note="see [x](http://a.b)"),
+        classes=("=1+1", "road|path", "<b>water</b>", "[a](b)"),
+    )
+    page = markdown_report([named], RUN)
+    for shown in (r"road\|path", r"\<b\>water\</b\>", r"\[a\](b)", r"see \[x\](http\://a.b)"):
+        assert shown in page
+    rows = list(csv.DictReader(io.StringIO(classes_csv([named]))))
+    assert [row["class"] for row in rows] == ["'=1+1", *named.classes[1:]]
+
+
 def test_csv_and_json_hold_the_exact_numbers():
     rows = list(csv.DictReader(io.StringIO(table_csv(RESULTS))))
     classes = list(csv.DictReader(io.StringIO(classes_csv(RESULTS))))

@@ -54,7 +54,7 @@ class Strategy:
     @property
     def notices(self) -> tuple[str, ...]:
         """Decisions about the vocabulary that the user should know of, one line each."""
-        return ()
+        return self.vocabulary.remarks
 
     @property
     def background(self) -> int | None:

@@ -74,7 +74,8 @@ class WholeImageStrategy(Strategy):
     @property
     def notices(self) -> tuple[str, ...]:
         """See `Strategy.notices`."""
-        return self.vocabulary.notices if self.synonyms == "first" else ()
+        unused = self.vocabulary.notices if self.synonyms == "first" else ()
+        return (*super().notices, *self.vocabulary.doubts, *unused)
 
     def score_map(self, pixels: np.ndarray) -> Tensor:
         """See `Strategy.score_map`."""

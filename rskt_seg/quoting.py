@@ -1,0 +1,72 @@
+"""Texts of users at the border: what nobody sees, what spreadsheets run, what Markdown takes for marks."""
+
+import re
+import unicodedata
+
+_JOINERS = "\u200c\u200d"
+"""Zero-width joiners, which Persian, Indic scripts and others need within words."""
+_FORMULA = re.compile(r"[=+\-@\uff1d\uff0b\uff0d\uff20\t\r\n]")
+_MARKDOWN = re.compile(
+    r"""[\\`\[\]<>|]               # code, links, HTML, cells
+    | ~(?=\S) | (?<=\S)~          # deletions
+    | \*(?=\S) | (?<=\S)\*         # emphasis; a star between blanks is a star
+    | (?<![^\W_])_ | _(?![^\W_])   # emphasis; underscores within words are none
+    | &(?=[#\w])                   # entities
+    | !(?=\[)                      # pictures
+    | (?<=http):(?=//) | (?<=https):(?=//) | (?<=ftp):(?=//) | (?<=www)\.   # addresses
+    | ^(?:\#|[-+](?=\s))           # headings, items
+    | (?<=\d)[.)](?=\s)            # numbered items
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+
+
+def hidden_characters(text: str) -> tuple[str, ...]:
+    """Find the characters of a text that a terminal or a page obeys or hides instead of showing them.
+
+    They are control characters (line breaks, tabs, NUL and escapes among them), separators of lines and
+    paragraphs, marks that turn the direction of writing, other characters without a picture such as
+    zero-width blanks, and surrogates. Zero-width joiners are letters of some scripts and not among them.
+
+    Args:
+        text: The text.
+
+    Returns:
+        Each of them once, in the order of the text.
+    """
+    return tuple(
+        dict.fromkeys(
+            character
+            for character in text
+            if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in _JOINERS
+        )
+    )
+
+
+def csv_cell(value: object) -> object:
+    """Return a value as the content of a CSV cell that spreadsheets show and do not run.
+
+    Args:
+        value: A number, a truth value or a text.
+
+    Returns:
+        A text that begins like a formula (`= + - @`, also full-width, or a tab or line break) after an
+        apostrophe; anything else as it is.
+    """
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+
+
+def markdown_text(text: str) -> str:
+    r"""Escape a text so that Markdown shows its characters: no cells, links, HTML, emphasis or headings.
+
+    Args:
+        text: One line.
+
+    Returns:
+        The line with backslashes before marks, and with `\x1b` and the like for what is not printable.
+    """
+    marked = _MARKDOWN.sub(r"\\\g<0>", text)
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in marked
+    )
