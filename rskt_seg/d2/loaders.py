@@ -19,8 +19,8 @@ from rskt_seg.d2.mapper import RSDatasetMapper, training_mapper
 from rskt_seg.d2.methods.registry import method_of
 from rskt_seg.d2.specs import class_names
 from rskt_seg.d2.typing import DatasetDict
-from rskt_seg.data.catalog import Pair
 from rskt_seg.data.checking.quick import quick_check, quick_image_check
+from rskt_seg.data.pairing import Pair
 from rskt_seg.errors import ConfigError, DatasetError, RSKTSegError
 
 logger = logging.getLogger(__name__)

@@ -7,8 +7,6 @@ Preparation of official downloads is in `rskt_seg.data.preparation`, checks of a
 from rskt_seg.data.catalog import (
     ROOT_VARIABLE,
     SPLITS,
-    Files,
-    Pair,
     Split,
     expected_layout,
     find_files,
@@ -29,6 +27,7 @@ from rskt_seg.data.image_labels import (
 )
 from rskt_seg.data.labels import check_label, read_colors, read_label
 from rskt_seg.data.own import read_own
+from rskt_seg.data.pairing import Files, Pair
 
 __all__ = [
     "CONVERTERS",

@@ -30,6 +30,7 @@ from rskt_seg.data.class_sets import (
     repeated,
 )
 from rskt_seg.data.isprs import POTSDAM_TEST, POTSDAM_TRAIN, potsdam_tiles
+from rskt_seg.data.pairing import Files, Pair
 from rskt_seg.errors import DatasetError, DatasetNotFoundError
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class Split:
         protocol: Published rule by which the split is scored besides the common one; may be empty.
         image_labels: File, relative to the root, of the classes that each image shows
             (`rskt_seg.data.image_labels`). A split without `labels` serves weak supervision alone.
+        states_palette: Whether the colours of `class_set` are those of the palettes of its label files.
 
     Raises:
         DatasetError: A field is invalid, or there are neither `labels` nor `image_labels`.
@@ -77,6 +79,7 @@ class Split:
     stems: tuple[str, ...] = field(default=(), repr=False)
     protocol: str = ""
     image_labels: str = ""
+    states_palette: bool = False
 
     def __post_init__(self) -> None:
         if not self.labels and not self.image_labels:
@@ -86,53 +89,6 @@ class Split:
         for extensions in (self.image_extensions, self.label_extensions):
             if not isinstance(extensions, tuple) or not extensions:
                 raise DatasetError(f"{self.name}: extensions must be a tuple of words, found {extensions!r}")
-
-
-@dataclass(frozen=True)
-class Pair:
-    """An image file and the label file of the same stem.
-
-    Attributes:
-        image: The image file.
-        label: Its label file.
-    """
-
-    image: Path
-    label: Path
-
-
-@dataclass(frozen=True)
-class Files:
-    """The image and label files of a split.
-
-    Attributes:
-        images: Stem -> image file, in the order of stems.
-        labels: Stem -> label file, in the order of stems.
-        skipped: For each folder with files of other extensions, `<folder>: <count> <extension>, ...`.
-    """
-
-    images: dict[str, Path]
-    labels: dict[str, Path]
-    skipped: tuple[str, ...] = ()
-
-    @property
-    def pairs(self) -> list[Pair]:
-        """Every image that has a label, in the order of stems."""
-        return [Pair(image, self.labels[stem]) for stem, image in self.images.items() if stem in self.labels]
-
-    @property
-    def unpaired(self) -> tuple[list[Path], list[Path]]:
-        """The images without a label, and the labels without an image."""
-        return (
-            [path for stem, path in self.images.items() if stem not in self.labels],
-            [path for stem, path in self.labels.items() if stem not in self.images],
-        )
-
-    @property
-    def unpaired_by_case(self) -> bool:
-        """Whether some of the unpaired files would pair up if case did not matter."""
-        images, labels = ({path.stem.casefold() for path in paths} for paths in self.unpaired)
-        return bool(images & labels)
 
 
 _JPG, _PNG, _UPPER_JPG = ("jpg",), ("png",), ("JPG",)
@@ -285,7 +241,7 @@ def pairs(split: Split, root: str | Path) -> list[Pair]:
             names = listed(path.name for path in paths)
             found.append(f"{len(paths)} {kind} in {Path(root) / folder} have no {missing}: {names}")
     if found:
-        case = " (some stems differ in case alone: rename them)" if files.unpaired_by_case else ""
+        case = f" ({files.spelling})" if files.spelling else ""
         raise DatasetError(
             f"{split.name}: {'; '.join(found)}. Images and labels pair by equal stems; add or remove the "
             f"rest{case}"

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rskt_seg.data.catalog import Pair
 from rskt_seg.data.labels import read_label
+from rskt_seg.data.pairing import Pair
 from rskt_seg.data.parallel import map_files
 from rskt_seg.errors import ImageReadError
 

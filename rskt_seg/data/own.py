@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -65,7 +66,8 @@ def read_own(path: str | Path, colors: Colors) -> tuple[Split, ...]:
     splits = tree["splits"]
     if not isinstance(splits, dict) or not splits:
         raise DatasetError(f"{path}: splits must name at least one split, such as train; found {splits!r}")
-    return tuple(_split(key, value, path, name, classes, ignore_label) for key, value in splits.items())
+    found = (_split(key, value, path, name, classes, ignore_label) for key, value in splits.items())
+    return tuple(replace(split, states_palette="palette" in tree) for split in found)
 
 
 def _split(

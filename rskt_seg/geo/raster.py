@@ -16,6 +16,8 @@ from rskt_seg.geo.stretch import Stretch, parse_stretch, share_outside, to_8bit
 
 MAX_PIXELS = 2**30
 """Largest image that `read_image` takes into memory, in pixels."""
+ONE_BAND = "one band: copied to three equal channels"
+"""The notice of a gray image."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def _read_source(
     if scaling:
         notices.append(f"{values.dtype} to 8 bit by {rule}: {', '.join(scaling)}")
     if len(bands) == 1:
-        notices.append("one band: copied to three equal channels")
+        notices.append(ONE_BAND)
     if not valid.any():
         notices.append("no valid pixel: all of the image is nodata")
     elif nodata is None:

@@ -12,8 +12,9 @@ from PIL import Image
 
 from rskt_seg.d2 import compat
 from rskt_seg.d2.evaluator import RSEvaluator
-from rskt_seg.data.catalog import UDD5, Pair, find_split
+from rskt_seg.data.catalog import UDD5, find_split
 from rskt_seg.data.fingerprint import compute_fingerprint
+from rskt_seg.data.pairing import Pair
 from rskt_seg.errors import DatasetError, LabelError
 from rskt_seg.metrics.confusion import ConfusionMatrix
 from rskt_seg.metrics.protocols import FIGURES, protocol_scores

@@ -18,12 +18,12 @@ from rskt_seg.data.catalog import (
     ROOT_VARIABLE,
     SPLITS,
     ClassSet,
-    Pair,
     Split,
     find_split,
     pairs,
 )
 from rskt_seg.data.labels import check_label, read_label
+from rskt_seg.data.pairing import Pair
 from rskt_seg.data.preparation import RECIPES
 from rskt_seg.errors import DatasetError, DatasetNotFoundError
 from rskt_seg.metrics.protocols import find_protocol

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from rskt_seg.data.catalog import ClassSet, Pair, Split, pairs
+from rskt_seg.data.catalog import ClassSet, Split, pairs
 from rskt_seg.data.fingerprint import (
     Digests,
     combine,
@@ -20,6 +20,7 @@ from rskt_seg.data.fingerprint import (
     label_digest,
     pair_digests,
 )
+from rskt_seg.data.pairing import Pair
 from rskt_seg.errors import ImageReadError, LabelError
 
 IDS = st.integers(1, 6).flatmap(

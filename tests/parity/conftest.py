@@ -4,7 +4,6 @@ import ctypes
 import gc
 import sys
 from collections.abc import Iterator
-from functools import lru_cache
 
 import pytest
 import torch
@@ -14,6 +13,9 @@ from rskt_seg.checkpoints.rules import LoadReport, convert
 from rskt_seg.methods.rskt.checkpoint import rules_for
 from rskt_seg.models.rskt import RSKT
 from tests.parity.fill import published_state
+
+_KEPT: dict[str, dict[str, torch.Tensor]] = {}
+"""Manifest of ViT-B -> its filled state dict; one at most, while the tests of a module run."""
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +30,8 @@ def no_random_start():
         for start in ("normal_", "trunc_normal_"):
             patch.setattr(nn.init, start, lambda tensor, **_: tensor)
         yield
+    _KEPT.clear()
+    _return_memory()
 
 
 @pytest.fixture
@@ -46,21 +50,19 @@ def _return_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-@lru_cache(maxsize=1)
-def _kept_state(manifest: str) -> dict[str, torch.Tensor]:
-    return published_state(manifest)
-
-
 @pytest.fixture
 def filled_state():
     """The filled published state dict of a manifest; the last one of ViT-B is kept for the next test."""
 
     def state(manifest: str) -> dict[str, torch.Tensor]:
-        if "vitl" not in manifest:
-            return _kept_state(manifest)
-        _kept_state.cache_clear()
+        if manifest in _KEPT:
+            return _KEPT[manifest]
+        _KEPT.clear()
         _return_memory()
-        return published_state(manifest)
+        filled = published_state(manifest)
+        if "vitl" not in manifest:
+            _KEPT[manifest] = filled
+        return filled
 
     return state
 

@@ -6,14 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from unicodedata import is_normalized
 
-from rskt_seg.data.catalog import SPLITS, Files, Split, expected_layout, find_files
+from rskt_seg.data.catalog import SPLITS, Split, expected_layout, find_files
+from rskt_seg.data.checking.facts import palette_faults
 from rskt_seg.data.checking.findings import ERROR, NOTE, Fault, Finding, Kind, Report, collect
 from rskt_seg.data.checking.images import PASSED_OVER, check_image_labels, check_images, duplicate_notes
 from rskt_seg.data.checking.label_statistics import absent_classes, collapsed, stray_faults, strays, suspicion
 from rskt_seg.data.checking.probe import PairFacts, inspect_pair
 from rskt_seg.data.fingerprint import combine
 from rskt_seg.data.own import Colors, read_own
+from rskt_seg.data.pairing import Files
 from rskt_seg.data.parallel import map_files
 from rskt_seg.errors import DatasetError, DatasetNotFoundError
 
@@ -168,14 +171,17 @@ def _find_faults(
     """Yield the faults of the files, of their ids, and of the set as a whole."""
     names, ignore = split.class_set.names, split.ignore_label
     cure = "image and label have equal stems, as a.jpg and a.png: add the missing files or remove the others"
-    if files.unpaired_by_case:
-        cure += "; some stems differ in case alone: rename them"
+    cure += f"; {files.spelling}" if files.spelling else ""
     kinds = (Kind(ERROR, "images without a label", cure), Kind(ERROR, "labels without an image", cure))
     for paths, kind in zip(files.unpaired, kinds, strict=True):
-        yield from (Fault(kind, str(path)) for path in paths)
+        for path in paths:
+            decomposed = not is_normalized("NFC", path.stem)
+            yield Fault(kind, str(path), "decomposed letters, NFD" if decomposed else "")
     for fact in facts:
         yield from fact.faults
     yield from stray_faults([(fact.pair.label, fact.counts) for fact in facts], names, ignore)
+    stated = dict(enumerate(split.class_set.colors)) if split.states_palette else {}
+    yield from palette_faults([(fact.pair.label, fact.colors) for fact in facts], stated)
     for judge in (suspicion, collapsed):
         if mistake := judge(totals, len(names), ignore):
             yield Fault(mistake, "")

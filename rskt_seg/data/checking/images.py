@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rskt_seg.data.catalog import Files, Split
+from rskt_seg.data.catalog import Split
 from rskt_seg.data.checking.findings import ERROR, NOTE, Fault, Kind, Report, collect
 from rskt_seg.data.checking.probe import inspect_image
 from rskt_seg.data.fingerprint import Digests, combine
 from rskt_seg.data.image_labels import ImageLabels, split_image_labels
+from rskt_seg.data.pairing import Files
 from rskt_seg.data.parallel import map_files
 from rskt_seg.errors import DatasetError
 

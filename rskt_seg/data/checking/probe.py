@@ -13,11 +13,16 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, ImageMode, TiffImagePlugin, UnidentifiedImageError
 
-from rskt_seg.data.catalog import Pair
+from rskt_seg.data.checking.facts import grid_faults, nodata_notes, reading_faults, used_colors
 from rskt_seg.data.checking.findings import ERROR, NOTE, Fault, Kind
+from rskt_seg.data.class_sets import RGB
 from rskt_seg.data.fingerprint import Digests, image_digest, label_digest
 from rskt_seg.data.labels import id_counts, read_label, stored_mode
+from rskt_seg.data.pairing import Pair
 from rskt_seg.errors import LabelError
+from rskt_seg.geo import MAX_PIXELS
+from rskt_seg.geo.sources import open_source
+from rskt_seg.geo.tiff import SIGNATURES
 
 _TO_8_BITS = "gdal_translate -ot Byte -scale LOW HIGH 0 255"
 BROKEN_IMAGE = Kind(
@@ -48,16 +53,15 @@ UNCERTAIN = Kind(
 PALETTE = Kind(NOTE, "palette labels", "nothing to do: the index is the class id, its colour plays no role")
 DEEP = Kind(
     ERROR,
-    "images with more than 8 bits a sample",
+    "images whose samples are not unsigned 8-bit integers",
     f"stretch all of them to 8 bits by the same limits first: {_TO_8_BITS} IN OUT (datasets/README.md has "
-    "it in Python); training and evaluation would cut values above 255 or drop the low byte. The demo "
-    "stretches by itself",
+    "it in Python); each image would get a stretch of its own. rskt-seg segment stretches by itself",
 )
 BANDS = Kind(
     NOTE,
     "images that are neither RGB nor gray",
     "nothing to do if this is intended: they are converted to RGB, the first one or three are taken of "
-    "several bands, and alpha is dropped",
+    "several bands, and pixels of alpha 0 have no data",
 )
 _REFUSED_CURE = (
     "labels hold one class id a pixel, best as 8-bit gray PNG; official archives are converted by "
@@ -83,6 +87,7 @@ class ImageHeader:
         compression: Pillow's name of the compression.
         bits: Bits of a sample.
         bands: Number of bands in the file, which may be more than Pillow decodes.
+        signed: Whether samples are signed or floating-point numbers.
     """
 
     size: tuple[int, int]
@@ -94,6 +99,7 @@ class ImageHeader:
     compression: str
     bits: int
     bands: int
+    signed: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,7 @@ class PairFacts:
         digests: What the pair adds to a fingerprint; None unless both files could be decoded.
         image: The digest of the bytes of the image; None if it could not be read.
         counts: Class id -> number of pixels; empty if the label could not be read.
+        colors: Class id -> colour of the palette, of the ids that occur; empty without a palette.
     """
 
     pair: Pair
@@ -130,6 +137,7 @@ class PairFacts:
     digests: Digests | None = None
     image: bytes | None = None
     counts: dict[int, int] = field(default_factory=dict)
+    colors: dict[int, RGB] = field(default_factory=dict)
 
 
 def read_header(source: str | Path | BinaryIO, decode: bool = False) -> ImageHeader:
@@ -163,10 +171,34 @@ def read_header(source: str | Path | BinaryIO, decode: bool = False) -> ImageHea
         return ImageHeader(size, (height, width), orientation, *kind, *samples)
 
 
+def _image_header(path: Path, content: bytes | None = None) -> ImageHeader:
+    """Return the header of an image by Pillow, or of a TIFF that it cannot open by the reader of all runs.
+
+    With `content`, the bytes of the file, all pixels are decoded too.
+    """
+    try:
+        return read_header(path) if content is None else read_header(BytesIO(content), decode=True)
+    except _READ_ERRORS:
+        with path.open("rb") as file:
+            if file.read(4) not in SIGNATURES:
+                raise
+    try:
+        with open_source(path, MAX_PIXELS) as source:
+            stored = (source.height, source.width)
+            size = stored[::-1] if source.orientation >= 5 and source.georeference is None else stored
+            samples = np.dtype(source.dtype)
+            mode = "RGB" if len(source.default_bands) == 3 else "L"
+            kind = ("TIFF", mode, mode, "")
+            layout = (8 * samples.itemsize, source.count, samples.kind != "u")
+            return ImageHeader(size, stored, source.orientation, *kind, *layout)
+    except Exception as error:  # decoders raise whatever they like on damaged files
+        raise OSError(str(error)) from error
+
+
 def image_faults(path: Path) -> list[Fault]:
     """Return the faults that the header of an image shows."""
     try:
-        return list(_image_notes(path, read_header(path)))
+        return list(_image_notes(path, _image_header(path)))
     except _READ_ERRORS as error:
         return [_unreadable(BROKEN_IMAGE, path, error)]
 
@@ -174,7 +206,7 @@ def image_faults(path: Path) -> list[Fault]:
 def header_faults(pair: Pair) -> list[Fault]:
     """Return the faults that the headers of a pair show: unreadable files, labels without ids, sizes."""
     try:
-        image = read_header(pair.image)
+        image = _image_header(pair.image)
     except _READ_ERRORS as error:
         return [_unreadable(BROKEN_IMAGE, pair.image, error)]
     try:
@@ -190,6 +222,7 @@ def header_faults(pair: Pair) -> list[Fault]:
         return [_unreadable(BROKEN_LABEL, pair.label, error)]
     return [
         *_size_faults(pair, image, label.stored_size),
+        *grid_faults(pair, image.size),
         *_image_notes(pair.image, image),
         *_label_notes(pair.label, label),
     ]
@@ -200,10 +233,13 @@ def inspect_image(path: Path) -> ImageFacts:
     digest = None
     try:
         digest = image_digest(data := path.read_bytes())
-        header = read_header(BytesIO(data), decode=True)
+        header = _image_header(path, data)
     except _READ_ERRORS as error:
         return ImageFacts(path, (_unreadable(BROKEN_IMAGE, path, error),), digest=digest)
-    return ImageFacts(path, tuple(_image_notes(path, header)), header, digest)
+    notes = list(_image_notes(path, header))
+    if not any(fault.kind.level == ERROR for fault in notes):
+        notes += reading_faults(path)
+    return ImageFacts(path, tuple(notes), header, digest)
 
 
 def inspect_pair(pair: Pair) -> PairFacts:
@@ -216,10 +252,12 @@ def inspect_pair(pair: Pair) -> PairFacts:
     sizes: Iterable[Fault] = ()
     digests = None
     if image.header is not None and image.digest is not None:
-        sizes = _size_faults(pair, image.header, (ids.shape[0], ids.shape[1]))
+        sizes = [*_size_faults(pair, image.header, (ids.shape[0], ids.shape[1]))]
+        sizes += grid_faults(pair, image.header.size)
         digests = Digests(pair.image.stem, image.digest, label_digest(ids))
     faults = (*sizes, *image.faults, *_label_notes(pair.label, read_header(pair.label)))
-    return PairFacts(pair, faults, digests, image.digest, id_counts(ids))
+    counts = id_counts(ids)
+    return PairFacts(pair, faults, digests, image.digest, counts, used_colors(pair.label, counts))
 
 
 def label_fault(path: Path, error: LabelError) -> Fault:
@@ -263,24 +301,26 @@ def _size_faults(pair: Pair, image: ImageHeader, label: tuple[int, int]) -> Iter
 def _label_notes(path: Path, label: ImageHeader) -> Iterator[Fault]:
     if label.mode == "P":
         yield Fault(PALETTE, str(path))
+    yield from nodata_notes(path)
 
 
 def _image_notes(path: Path, image: ImageHeader) -> Iterator[Fault]:
     further = image.bands > len(ImageMode.getmode(image.mode).bands)
-    if image.bits > 8:
-        yield Fault(DEEP, str(path), f"{image.bits} bits")
+    if image.bits > 8 or image.signed:
+        yield Fault(DEEP, str(path), f"{image.bits} bits" if image.bits > 8 else "signed")
     elif further or image.mode not in ("RGB", "L", "P"):
         yield Fault(BANDS, str(path), f"{image.mode} of {image.bands} bands" if further else image.mode)
 
 
-def _samples(image: Image.Image, stored: str) -> tuple[int, int]:
-    """Return the bits of a sample and the number of bands in the file."""
+def _samples(image: Image.Image, stored: str) -> tuple[int, int, bool]:
+    """Return the bits of a sample, the number of bands in the file, and whether samples are signed."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         # Tags, because the sample layout is that of one band for separate planes, and unknown with libtiff.
         bits = image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))
-        return int(np.max(bits)), int(image.tag_v2.get(TiffImagePlugin.SAMPLESPERPIXEL, 1))
+        signed = max(image.tag_v2.get(TiffImagePlugin.SAMPLEFORMAT, (1,))) > 1
+        return int(np.max(bits)), int(image.tag_v2.get(TiffImagePlugin.SAMPLESPERPIXEL, 1)), signed
     wide = 16 if "16" in f"{stored}{image.mode}" else 32 if image.mode[0] in "IF" else 8
-    return wide, len(image.getbands())
+    return wide, len(image.getbands()), image.mode in ("I", "F")
 
 
 def _orientation(image: Image.Image) -> int:

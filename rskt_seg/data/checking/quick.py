@@ -8,11 +8,12 @@ from typing import TypeVar
 
 import numpy as np
 
-from rskt_seg.data.catalog import Pair
+from rskt_seg.data.checking.facts import palette_faults, used_colors
 from rskt_seg.data.checking.findings import ERROR, Fault, Finding, Kind, collect
 from rskt_seg.data.checking.label_statistics import stray_faults, suspicion
 from rskt_seg.data.checking.probe import header_faults, image_faults, label_fault
 from rskt_seg.data.labels import id_counts, read_label
+from rskt_seg.data.pairing import Pair
 from rskt_seg.data.parallel import map_files
 from rskt_seg.errors import LabelError
 
@@ -98,6 +99,7 @@ def _check_ids(
                 if len(counted) > len(sampled) and doubt is None:
                     break
         faults += stray_faults(counted, class_names, ignore)
+        faults += palette_faults([(path, used_colors(path, counts)) for path, counts in counted], {})
         if faults or doubt is None:
             break
     return faults + ([Fault(doubt, "")] if doubt else [])

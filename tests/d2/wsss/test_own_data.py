@@ -120,7 +120,7 @@ def test_images_of_more_than_8_bits_stop_a_run_of_any_method(own, part, make, tr
     Image.fromarray(np.full((40, 44), 9000, np.uint16)).save(own / "x/b.png")
     cfg = farm(own, part, "" if training else "masks", make=make)
     words = (
-        r"more than 8 bits a sample: \S*b\.png \(16 bits\) .*gdal_translate .*rskt-seg check \S*farm\.yaml`"
+        r"not unsigned 8-bit integers: \S*b\.png \(16 bits\) .*gdal_translate .*rskt-seg check \S*farm\.yaml`"
     )
     with pytest.raises(DatasetError, match=words):
         check_datasets(cfg, training=training)

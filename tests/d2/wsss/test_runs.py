@@ -170,7 +170,7 @@ class TestCommands:
         options = ["DATASETS.OWN", f"('{root}/own.yaml',)", "DATASETS.TRAIN", "('mine_train_sem_seg',)"]
         arguments = ["--config-file", FILE, *SMALL, *options, "DATASETS.TEST", "()", "OUTPUT_DIR"]
         start([*arguments, str(tmp_path / "out")])
-        assert "alpha is dropped" in (tmp_path / "out/log.txt").read_text()
+        assert "pixels of alpha 0 have no data" in (tmp_path / "out/log.txt").read_text()
         found = read_weights(tmp_path / "out/model_final.pth")
         ready = found.state["sem_seg_head.model.vpe.ready"]
         assert not ready[[t for t in range(15) if classes[1 + t] not in ("ship", "harbor")]].any()

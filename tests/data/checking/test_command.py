@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 from rskt_seg.commands.check import main
-from rskt_seg.data.catalog import SPLITS, ClassSet, Pair, Split, find_split, pairs
+from rskt_seg.data.catalog import SPLITS, ClassSet, Split, find_split, pairs
 from rskt_seg.data.checking.check import select_splits, shared_images
 from rskt_seg.data.checking.quick import SAMPLE, quick_check
 from rskt_seg.data.fingerprint import compute_fingerprint
+from rskt_seg.data.pairing import Pair
 from rskt_seg.errors import DatasetError, DatasetNotFoundError
 from rskt_seg.palette import palette
 from tests.data.checking.checked import (

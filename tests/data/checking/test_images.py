@@ -107,7 +107,7 @@ def test_masks_and_a_file_of_image_level_labels_are_both_checked(root):
     assert "images without a label" in names_by_fault(check(root, both))
 
 
-DEEP = "images with more than 8 bits a sample"
+DEEP = "images whose samples are not unsigned 8-bit integers"
 
 
 def test_images_of_more_than_8_bits_are_an_error_also_without_masks(root):
@@ -119,7 +119,7 @@ def test_images_of_more_than_8_bits_are_an_error_also_without_masks(root):
     assert not report.ok and names_by_fault(report) == {DEEP: ["a.png", "b.tif"]}
     (finding,) = quick_image_check("own", sorted((root / "x").iterdir()))
     assert finding.is_error and finding.kind == report.findings[0].kind
-    assert "gdal_translate -ot Byte -scale" in finding.line() and "demo" in finding.line()
+    assert "gdal_translate -ot Byte -scale" in finding.line() and "rskt-seg segment" in finding.line()
 
 
 def test_images_that_two_weak_parts_share_are_noted(root):

@@ -102,10 +102,10 @@ def test_an_image_of_more_than_8_bits_is_an_error_with_its_cure(name, bands, dty
     values = np.random.default_rng(0).integers(0, 4000, (bands, *SHAPE)).astype(dtype)
     raster(tmp_path / "x" / name, values, **options)
     for findings in (check(tmp_path, split).findings, quick(tmp_path, split)):
-        finding = one(findings, "more than 8 bits")
+        finding = one(findings, "not unsigned 8-bit")
         assert finding.is_error and finding.files == ((str(tmp_path / "x" / name), f"{bits} bits"),)
         assert "gdal_translate -ot Byte -scale LOW HIGH 0 255" in finding.kind.cure
-        assert "demo stretches by itself" in finding.kind.cure
+        assert "rskt-seg segment stretches by itself" in finding.kind.cure
 
 
 def test_a_raster_that_pillow_cannot_read_has_the_same_cure(tmp_path):
@@ -114,7 +114,7 @@ def test_a_raster_that_pillow_cannot_read_has_the_same_cure(tmp_path):
     (tmp_path / "x/s1.png").unlink()
     raster(tmp_path / "x/s1.tif", np.zeros((7, *SHAPE), np.uint16))
     for findings in (check(tmp_path, split).findings, quick(tmp_path, split)):
-        assert "gdal_translate -ot Byte -scale" in one(findings, "image cannot be read").kind.cure
+        assert "gdal_translate -ot Byte -scale" in one(findings, "not unsigned 8-bit integers").kind.cure
 
 
 @pytest.mark.parametrize("compress", ["none", "lzw"])
