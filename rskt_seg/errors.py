@@ -14,6 +14,10 @@ class ConfigError(RSKTSegError, ValueError):
     """An invalid value of a configuration key, an argument or a model option."""
 
 
+class UnreadableError(RSKTSegError, ValueError):
+    """A text, YAML or JSON file that cannot be read; callers turn it into the error of what it describes."""
+
+
 class VocabularyError(RSKTSegError, ValueError):
     """A list of class names that is empty, repeats names, or has one that the text encoder cannot read."""
 

@@ -4,13 +4,13 @@ A class may have synonyms. Published rule (RSKT-Seg): of a class written `a, b` 
 used. SegEarth-OV's text files have the same line layout, and there the scores of all names are merged.
 """
 
-import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rskt_seg.errors import VocabularyError
+from rskt_seg.errors import UnreadableError, VocabularyError
+from rskt_seg.reading import parse_json, read_text
 
 SYNONYM_RULES = ("first", "mean", "max")
 """How a class with several names is scored: by its first name alone, or by merging the scores of all."""
@@ -265,8 +265,8 @@ def _read_lines(path: Path) -> Vocabulary:
 
 def _read_json(path: Path) -> Vocabulary:
     try:
-        entries = json.loads(_read_text(path))
-    except ValueError as error:
+        entries = parse_json(_read_text(path))
+    except UnreadableError as error:
         raise VocabularyError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
         raise VocabularyError(f'{path} must contain a JSON list of strings, such as ["building", "road"]')
@@ -279,10 +279,11 @@ _READERS = {".txt": _read_lines, ".json": _read_json}
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        cause = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise VocabularyError(f"cannot read the vocabulary {path}: {cause}") from error
+        return read_text(path)
+    except FileNotFoundError as error:
+        raise VocabularyError(f"cannot read the vocabulary {path}: it does not exist") from error
+    except UnreadableError as error:
+        raise VocabularyError(f"cannot read the vocabulary {path}: {error}") from error
 
 
 def _from_file(path: Path, groups: list[list[str]]) -> Vocabulary:

@@ -32,6 +32,7 @@ ALLOWED = {
     "digests.py": set(),
     "labels.py": set(),
     "palette.py": set(),
+    "reading.py": set(),
     "typing.py": set(),
     "vocabulary.py": set(),
     "windows.py": set(),
@@ -40,7 +41,7 @@ ALLOWED = {
     "__init__.py": {"checkpoints", "methods", "segmenter"},
 }
 METHODS = {path.name for path in (PACKAGE / "models").iterdir() if path.is_dir() and path.name[0] != "_"}
-BASE = {"errors", "vocabulary", "writing", "digests", "labels", "palette", "typing", "windows"}
+BASE = {"errors", "vocabulary", "writing", "digests", "labels", "palette", "reading", "typing", "windows"}
 ONLY_IN = {
     "detectron2": ("d2/",),
     "rasterio": ("geo/",),
