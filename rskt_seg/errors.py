@@ -48,3 +48,7 @@ class WeightsNotFoundError(CheckpointError, FileNotFoundError):
 
 class DeviceError(RSKTSegError, RuntimeError):
     """A device, a number of devices or a precision that this machine does not have."""
+
+
+class ProcessDiedError(RSKTSegError, RuntimeError):
+    """A process of a run that was killed or ended without a word, such as one that took too much memory."""

@@ -33,6 +33,7 @@ ALLOWED = {
     "labels.py": set(),
     "palette.py": set(),
     "reading.py": set(),
+    "stopping.py": set(),
     "typing.py": set(),
     "vocabulary.py": set(),
     "windows.py": set(),
@@ -41,7 +42,18 @@ ALLOWED = {
     "__init__.py": {"checkpoints", "methods", "segmenter"},
 }
 METHODS = {path.name for path in (PACKAGE / "models").iterdir() if path.is_dir() and path.name[0] != "_"}
-BASE = {"errors", "vocabulary", "writing", "digests", "labels", "palette", "reading", "typing", "windows"}
+BASE = {
+    "errors",
+    "vocabulary",
+    "writing",
+    "digests",
+    "labels",
+    "palette",
+    "reading",
+    "stopping",
+    "typing",
+    "windows",
+}
 ONLY_IN = {
     "detectron2": ("d2/",),
     "rasterio": ("geo/",),

@@ -288,4 +288,6 @@ def _needs_traceback(record: logging.LogRecord) -> bool:
     # only; of several processes the launcher reports the one that failed, and the others merely lost it.
     if record.exc_info is None:
         return True
-    return comm.get_world_size() == 1 and not isinstance(record.exc_info[1], RSKTSegError)
+    error = record.exc_info[1]
+    mistake = isinstance(error, RSKTSegError) or (error is not None and loaders.is_dead_worker(error))
+    return comm.get_world_size() == 1 and not mistake
