@@ -4,8 +4,9 @@ import multiprocessing
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from types import FrameType
 
 STATUS = 128 + signal.SIGTERM
@@ -50,13 +51,14 @@ def terminating() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def stop_children(grace: float = 5.0) -> None:
+def stop_children(spared: Collection[BaseProcess] = (), grace: float = 5.0) -> None:
     """End the processes that this one has started by `multiprocessing`, and wait for them.
 
     Args:
+        spared: Those that stay.
         grace: Seconds from asking by SIGTERM to ending by SIGKILL.
     """
-    children = multiprocessing.active_children()
+    children = [child for child in multiprocessing.active_children() if child not in spared]
     for child in children:
         child.terminate()
     end = time.monotonic() + grace

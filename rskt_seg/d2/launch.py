@@ -166,6 +166,7 @@ def launch(main: Callable[[Run], object], run: Run, device: str) -> None:
     args = run.args
     on_cpu = torch.device(device).type == "cpu"
     queue = multiprocessing.get_context("spawn").SimpleQueue()
+    spared = multiprocessing.active_children()
     try:
         compat.launch(
             _reporting,
@@ -181,16 +182,16 @@ def launch(main: Callable[[Run], object], run: Run, device: str) -> None:
             raise queue.get() from None
         if isinstance(error, ProcessRaisedException):
             raise
-        how = (
-            f"killed by {error.signal_name}" if error.signal_name else f"ended with status {error.exit_code}"
-        )
+        how = f"was killed by {error.signal_name}"
+        if not error.signal_name:
+            how = f"ended with status {error.exit_code}"
         raise ProcessDiedError(
             f"process {error.error_index} of {args.num_gpus} (pid {error.error_pid}) {how}, which "
             f"ended the others too; {_AFTER_DEATH}"
         ) from None
     finally:
         # Of a run that is interrupted or terminated; after any other there are none.
-        stop_children()
+        stop_children(spared)
 
 
 def _reporting(queue: "SimpleQueue[RSKTSegError]", main: Callable[[Run], object], run: Run) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rskt_seg.commands.train import main
 from tests.d2.test_train_net import command, one_line, start
 
 
@@ -114,3 +115,17 @@ def test_a_loader_worker_that_is_killed_ends_the_run_with_one_line(data_root, tm
         _, err = process.communicate(timeout=30)
     assert process.returncode == 2
     assert re.search(rf"DataLoader worker \(pid\S* {worker}\).*--resume", one_line(err))
+
+
+def test_a_second_training_or_evaluation_in_a_folder_is_refused_before_it_writes(data_root, tmp_path, capsys):
+    out = tmp_path / "out"
+    with training(out, 1) as process:
+        for flags in ([], ["--resume"], ["--eval-only", "--resume"]):
+            assert main(command(out, *flags)) == 2
+            line = one_line(capsys.readouterr().err)
+            assert re.search(rf"out is in use by process {process.pid} on .*choose another OUTPUT_DIR", line)
+        process.kill()
+    opts = ("SOLVER.MAX_ITER", "1", "DATASETS.TEST", "()")
+    assert main(command(out, opts=opts)) == 0
+    assert "run.lock: taken over from process" in (out / "log.txt").read_text()
+    assert not (out / "run.lock").exists()
