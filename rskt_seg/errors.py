@@ -52,3 +52,7 @@ class DeviceError(RSKTSegError, RuntimeError):
 
 class ProcessDiedError(RSKTSegError, RuntimeError):
     """A process of a run that was killed or ended without a word, such as one that took too much memory."""
+
+
+class DiskFullError(RSKTSegError, OSError):
+    """A file that the disk, a quota or a limit of file sizes has no room for; what was there is unchanged."""

@@ -49,6 +49,8 @@ def start(
         DeviceError: If this machine lacks the devices.
         DatasetError: If a dataset of the run is missing or inconsistent.
         CheckpointError: If a weight file is missing or does not fit.
+        DiskFullError: If there is no room for what the run writes.
+        ProcessDiedError: If a process of the run is killed.
     """
     from rskt_seg.d2.config import load_config
     from rskt_seg.d2.launch import Run, check_run, launch, parse_args
@@ -57,7 +59,8 @@ def start(
     cfg = load_config(args.config_file, args.opts)
     with _folder_of(cfg.OUTPUT_DIR, args) as note:
         warnings = check_run(cfg, args)
-        launch(run_process, Run(args, (*filter(None, [note]), *warnings)), cfg.MODEL.DEVICE)
+        told = (*filter(None, [note]), *warnings)
+        launch(run_process, Run(args, told, cfg.OUTPUT_DIR), cfg.MODEL.DEVICE)
 
 
 def _folder_of(folder: str, args: argparse.Namespace) -> AbstractContextManager[str]:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from logging.handlers import MemoryHandler
 from multiprocessing.queues import SimpleQueue
+from pathlib import Path
 
 import torch
 import yaml
@@ -31,6 +32,7 @@ from rskt_seg.d2.specs import class_names
 from rskt_seg.d2.weights import check_trained, check_weights
 from rskt_seg.errors import ConfigError, ProcessDiedError, RSKTSegError
 from rskt_seg.stopping import STATUS, Terminated, stop_children, terminating
+from rskt_seg.writing import naming_full_disk
 
 logger = logging.getLogger(__name__)
 
@@ -47,10 +49,12 @@ class Run:
     Attributes:
         args: The command line, as `parse_args` returns it.
         warnings: What `check_run` found remarkable; `set_up` logs it once there is a log file.
+        folder: `OUTPUT_DIR`, for the message of a full disk.
     """
 
     args: argparse.Namespace
     warnings: tuple[str, ...] = ()
+    folder: str = ""
 
 
 def parse_args(
@@ -213,9 +217,10 @@ def _reporting(queue: "SimpleQueue[RSKTSegError]", main: Callable[[Run], object]
 
 
 def _working(main: Callable[[Run], object], run: Run) -> None:
-    """Call `main(run)`; raise in one line what PyTorch raises for a worker of its loader that was killed."""
+    """Call `main(run)`; raise in one line what ends a run from outside: a full disk, a killed worker."""
     try:
-        main(run)
+        with naming_full_disk(Path(run.folder)):
+            main(run)
     except RuntimeError as error:
         if not is_dead_worker(error):
             raise

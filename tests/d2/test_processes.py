@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from rskt_seg.commands.train import main
+from rskt_seg.d2.checkpointer import last_checkpoint
 from tests.d2.test_train_net import command, one_line, start
 
 
@@ -129,3 +131,20 @@ def test_a_second_training_or_evaluation_in_a_folder_is_refused_before_it_writes
     assert main(command(out, opts=opts)) == 0
     assert "run.lock: taken over from process" in (out / "log.txt").read_text()
     assert not (out / "run.lock").exists()
+
+
+def test_a_full_disk_ends_a_training_with_one_line_and_its_last_checkpoint_stays(data_root, tmp_path, capsys):
+    out, opts = tmp_path / "out", ("DATASETS.TEST", "()")
+    assert main(command(out, opts=(*opts, "SOLVER.MAX_ITER", "1"))) == 0
+    before = last_checkpoint(out).read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, hard))
+    try:
+        assert main(command(out, "--resume", opts=(*opts, "SOLVER.MAX_ITER", "3"))) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    text = one_line(capsys.readouterr().err)
+    assert re.search(r"model_0000001\.pth cannot be written.*it needs \d+\.\d MB, and \S+ MB are free", text)
+    assert last_checkpoint(out).read_bytes() == before
+    assert "Traceback" not in (out / "log.txt").read_text()
+    assert [path for path in out.iterdir() if path.suffix in (".part", ".lock")] == []
