@@ -21,18 +21,18 @@ _YAML_ERRORS = (
 """What reading YAML raises: besides PyYAML's own errors those of values that are not what their tag says."""
 
 
-def read_text(path: Path) -> str:
-    """Return the content of a UTF-8 file, without a byte order mark.
+def read_bytes(path: Path) -> bytes:
+    """Return the content of a small file.
 
     Args:
         path: The file.
 
     Returns:
-        The text.
+        Its bytes.
 
     Raises:
         FileNotFoundError: There is nothing at `path`.
-        UnreadableError: It is a folder or a device, cannot be opened, is over 4 MiB or is not UTF-8.
+        UnreadableError: It is a folder or a device, cannot be opened, or is over 4 MiB.
     """
     try:
         kind = path.stat().st_mode
@@ -49,6 +49,23 @@ def read_text(path: Path) -> str:
         raise UnreadableError(reason or str(error)) from error
     if len(content) > _LARGEST_FILE:
         raise UnreadableError(f"it has over {_LARGEST_FILE >> 20} MiB, too much for a file written by hand")
+    return content
+
+
+def read_text(path: Path) -> str:
+    """Return the content of a small UTF-8 file, without a byte order mark.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The text.
+
+    Raises:
+        FileNotFoundError: There is nothing at `path`.
+        UnreadableError: `read_bytes` refuses it, or it is not UTF-8.
+    """
+    content = read_bytes(path)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
