@@ -64,8 +64,8 @@ def start(
 
 
 def _folder_of(folder: str, args: argparse.Namespace) -> AbstractContextManager[str]:
-    """Hold the output folder, if there is one; of several machines the first does it for all."""
-    if not folder or args.machine_rank:
+    """Hold the output folder; of several machines the first does it for all."""
+    if args.machine_rank:
         return nullcontext("")
     return run_lock(Path(folder), "evaluation" if args.eval_only else "training")
 

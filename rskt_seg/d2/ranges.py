@@ -3,7 +3,8 @@
 import ast
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from types import UnionType
+from typing import Any, NamedTuple
 
 from rskt_seg.errors import ConfigError
 from rskt_seg.reading import brief
@@ -23,7 +24,20 @@ class Range(NamedTuple):
     whole: bool = False
 
 
+class Rule(NamedTuple):
+    """The values that a key may have, where they are no single number.
+
+    Attributes:
+        words: What completes "KEY must be ...".
+        holds: Whether a value, of the type that the default has, is one of them.
+    """
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
 _ABOVE_0 = Range("above 0", lambda value: value > 0)
+_RATE = Range("above 0, at most 1000", lambda value: 0 < value <= 1000)
 _AT_LEAST_0 = Range("at least 0", lambda value: value >= 0)
 _SHARE = Range("above 0, at most 1", lambda value: 0 < value <= 1)
 _BELOW_1 = Range("at least 0 and below 1", lambda value: 0 <= value < 1)
@@ -36,11 +50,13 @@ RANGES: Mapping[str, Range] = {
     "DATASETS.MIN_LABEL_PIXELS": _FROM_1,
     "INPUT.CROP.SINGLE_CATEGORY_MAX_AREA": _SHARE,
     "INPUT.MAX_SIZE_TEST": _FROM_1,
+    "INPUT.MAX_SIZE_TRAIN": _FROM_1,
     "INPUT.MIN_SIZE_TEST": _FROM_0,
     "SEED": _SEED,
-    "SOLVER.BASE_LR": _ABOVE_0,
+    "SOLVER.BASE_LR": _RATE,
     "SOLVER.CHECKPOINT_PERIOD": _FROM_1,
     "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": _ABOVE_0,
+    "SOLVER.CLIP_MULTIPLIER": Range("at least 0, at most 1000", lambda value: 0 <= value <= 1000),
     "SOLVER.IMS_PER_BATCH": _FROM_1,
     "SOLVER.MAX_ITER": _FROM_1,
     "SOLVER.MOMENTUM": _BELOW_1,
@@ -51,6 +67,41 @@ RANGES: Mapping[str, Range] = {
     "TEST.EVAL_PERIOD": _FROM_0,
 }
 """Key -> its numbers, whatever the method. Ranges that depend on other keys are checked elsewhere."""
+
+
+def _one_of(*choices: str) -> Rule:
+    return Rule(f"one of {', '.join(choices)}", lambda value: value in choices)
+
+
+def _each(kind: type | UnionType, value: object, length: int = 0) -> bool:
+    """Return whether a value is a list or tuple of a type, and of a length unless that is 0."""
+    if not isinstance(value, list | tuple) or (length and len(value) != length):
+        return False
+    return all(isinstance(each, kind) and not isinstance(each, bool) for each in value)
+
+
+_NAMES = Rule("names in a tuple, such as ('DLRSD_train_sem_seg',)", lambda value: _each(str, value))
+_RULES: Mapping[str, Rule] = {
+    "DATASETS.OWN": Rule("YAML files in a tuple, such as ('farm.yaml',)", lambda value: _each(str, value)),
+    "DATASETS.TEST": _NAMES,
+    "DATASETS.TRAIN": _NAMES,
+    "INPUT.CROP.SIZE": Rule(
+        "two numbers above 0, height and width",
+        lambda value: _each(int | float, value, 2) and min(value) > 0,
+    ),
+    "INPUT.CROP.TYPE": _one_of("absolute", "absolute_range", "relative", "relative_range"),
+    "INPUT.MIN_SIZE_TRAIN": Rule(
+        "one or more sizes (px) of at least 1",
+        lambda value: _each(int, value) and len(value) > 0 and min(value) >= 1,
+    ),
+    "INPUT.MIN_SIZE_TRAIN_SAMPLING": _one_of("choice", "range"),
+    "OUTPUT_DIR": Rule("the name of a folder", lambda value: bool(value.strip())),
+    "TEST.EXPECTED_RESULTS": Rule(
+        "lists of [dataset, task, metric, value, tolerance]",
+        lambda value: _each(list | tuple, value) and all(len(each) == 5 for each in value),
+    ),
+}
+"""Key -> what else than a number it may hold."""
 
 _INFINITE = ("SOLVER.CLIP_GRADIENTS.NORM_TYPE",)
 """Keys for which infinity has a meaning: the norm that is the largest value."""
@@ -108,6 +159,8 @@ def check_values(cfg: Mapping[str, object]) -> None:
                 raise ConfigError(f"{key} must be a text without zero bytes; found {brief(each)}")
         if (allowed := RANGES.get(key)) is not None:
             _check(key, value, allowed)
+        if (rule := _RULES.get(key)) is not None and not rule.holds(value):
+            raise ConfigError(f"{key} must be {rule.words}; found {brief(value)}")
 
 
 def _check(key: str, value: object, allowed: Range, where: str = "") -> None:

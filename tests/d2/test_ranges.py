@@ -24,7 +24,9 @@ def refusal(opts: list[str], file: str = BASE) -> str:
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
-        *(("SOLVER.BASE_LR", value, "above 0") for value in ("nan", "inf", "1e999", "-0.1", "0.0", "fast")),
+        *(("SOLVER.BASE_LR", value, "above 0, at most 1000") for value in ("nan", "inf", "1e999", "fast")),
+        *(("SOLVER.BASE_LR", value, "above 0, at most 1000") for value in ("-0.1", "0.0", "2000.0")),
+        ("SOLVER.CLIP_MULTIPLIER", "-0.1", "at least 0, at most 1000"),
         *(("SOLVER.IMS_PER_BATCH", value, "at least 1") for value in ("0", "-4", "2.5", "nan", "True")),
         *(("SOLVER.CHECKPOINT_PERIOD", value, "at least 1") for value in ("0", "-1")),
         *(("SOLVER.MAX_ITER", value, "at least 1") for value in ("0", "-3", "2.5", "1e5")),
@@ -53,6 +55,27 @@ def test_every_key_of_the_table_exists_and_its_default_is_allowed():
     add_rskt_seg_config(cfg)
     assert RANGES.keys() <= dict(leaves(cfg)).keys()
     check_values(cfg)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("DATASETS.TRAIN", "(1,)", "names in a tuple"),
+        ("DATASETS.TEST", "(1,)", "names in a tuple"),
+        ("DATASETS.OWN", "(1,)", "YAML files in a tuple"),
+        ("INPUT.MIN_SIZE_TRAIN", "()", "one or more sizes"),
+        ("INPUT.MIN_SIZE_TRAIN", "(64, -1)", "one or more sizes"),
+        ("INPUT.MIN_SIZE_TRAIN", "(64.5,)", "one or more sizes"),
+        ("INPUT.MIN_SIZE_TRAIN_SAMPLING", "some", "one of choice, range"),
+        ("INPUT.CROP.TYPE", "square", "one of absolute, absolute_range"),
+        *(("INPUT.CROP.SIZE", value, "two numbers above 0") for value in ("[]", "[64]", "[64, 0]", "['a']")),
+        ("OUTPUT_DIR", "", "the name of a folder"),
+        ("TEST.EXPECTED_RESULTS", "[-1]", "lists of"),
+    ],
+)  # fmt: skip
+def test_a_value_that_is_no_single_number_is_refused_by_its_rule(key, value, expected):
+    message = refusal([key, value])
+    assert message.startswith(f"{key} must be {expected}") and "; found " in message
 
 
 @pytest.mark.parametrize("value", [".nan", ".inf", "-.inf"])
