@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from rskt_seg.errors import VocabularyError
+from rskt_seg.errors import UnreadableError, VocabularyError
 from rskt_seg.quoting import hidden_characters
+from rskt_seg.reading import read_bytes
 
 _COMMA = re.compile(r"[,\uff0c\u3001\u060c]")  # also full-width, ideographic, Arabic
 _SEPARATORS = {
@@ -145,9 +146,11 @@ def read_text(path: str | os.PathLike[str]) -> tuple[str, tuple[str, ...]]:
         VocabularyError: The file cannot be read, or is neither.
     """
     try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise VocabularyError(f"cannot read the file: {error.strerror}") from error
+        content = read_bytes(Path(path))
+    except FileNotFoundError as error:
+        raise VocabularyError("the file does not exist") from error
+    except UnreadableError as error:
+        raise VocabularyError(f"cannot be read: {error}") from error
     encoding, remarks = "utf-8-sig", tuple[str, ...]()
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encoding = "utf-16"
@@ -299,7 +302,7 @@ def _json_strings(text: str) -> list[str]:
     except json.JSONDecodeError:
         raise
     except (RecursionError, ValueError):  # nested too deeply; a number of thousands of digits
-        entries = None
+        entries = None  # no list of strings either
     if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
         raise VocabularyError('expected a JSON list of strings, such as ["building", "road"]')
     return entries

@@ -14,6 +14,10 @@ class ConfigError(RSKTSegError, ValueError):
     """An invalid value of a configuration key, an argument or a model option."""
 
 
+class UnreadableError(RSKTSegError, ValueError):
+    """A text, YAML or JSON file that cannot be read; callers turn it into the error of what it describes."""
+
+
 class VocabularyError(RSKTSegError, ValueError):
     """A list of class names that is empty, repeats names, or has one that the text encoder cannot read."""
 
@@ -44,3 +48,11 @@ class WeightsNotFoundError(CheckpointError, FileNotFoundError):
 
 class DeviceError(RSKTSegError, RuntimeError):
     """A device, a number of devices or a precision that this machine does not have."""
+
+
+class ProcessDiedError(RSKTSegError, RuntimeError):
+    """A process of a run that was killed or ended without a word, such as one that took too much memory."""
+
+
+class DiskFullError(RSKTSegError, OSError):
+    """A file that the disk, a quota or a limit of file sizes has no room for; what was there is unchanged."""

@@ -1,5 +1,6 @@
-"""Atomic writing of files: a file appears whole or not at all."""
+"""Atomic writing of files: a file appears whole or not at all, and a full disk is one line."""
 
+import errno
 import os
 import shutil
 import threading
@@ -7,9 +8,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from rskt_seg.errors import DiskFullError
+
+_FULL = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the quota of this user is used up",
+    errno.EFBIG: "the file would be larger than this system or `ulimit -f` allows",
+}
+
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+def replacing(path: str | os.PathLike[str], size: int | None = None) -> Iterator[Path]:
     """Yield a hidden temporary file beside `path` and rename it to `path` when the block ends.
 
     The parent folder is created. Every thread of every process has a temporary file of its own: of several
@@ -17,19 +26,83 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Args:
         path: The file to write or to replace.
+        size: About how many bytes it will have, for the message if there is no room; None if unknown.
 
     Yields:
         The temporary file to write to. If the block raises, it is removed and `path` is left as it was; a
         process killed inside the block leaves it behind.
+
+    Raises:
+        DiskFullError: There is no room for the file.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+    with naming_full_disk(path, size):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+        try:
+            yield partial
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming_full_disk(path: Path, size: int | None = None) -> Iterator[None]:
+    """Raise `DiskFullError` with the name of a file in place of a block's error for want of room.
+
+    Args:
+        path: The file that the block writes, or the folder that it writes to.
+        size: About how many bytes the block writes; None if unknown.
+
+    Raises:
+        DiskFullError: The disk is full, a quota is used up or a limit of file sizes is reached. One of the
+            block that names a file itself stays as it is.
+    """
     try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+        yield
+    except Exception as error:
+        cause = no_room(error)
+        if cause is None:
+            raise
+        if isinstance(cause, DiskFullError):
+            raise cause from None
+        raise DiskFullError(_describe(path, _FULL[cause.errno or 0], size)) from error
+
+
+def no_room(error: BaseException) -> OSError | None:
+    """Return the error of a full disk, a quota or a limit of file sizes that another one comes from.
+
+    Libraries raise errors of their own for it, PyTorch a `RuntimeError`, and clearing up can fail as well.
+
+    Args:
+        error: Any error.
+
+    Returns:
+        The error, which may be `error` itself; None if there is none.
+    """
+    found: OSError | None = None
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, DiskFullError):  # it names the file
+            return cause
+        if found is None and isinstance(cause, OSError) and cause.errno in _FULL:
+            found = cause
+        cause = cause.__cause__ or cause.__context__
+    return found
+
+
+def _describe(path: Path, reason: str, size: int | None) -> str:
+    folder = next(each for each in (path, *path.parents) if each.is_dir())
+    free = shutil.disk_usage(folder).free
+    needed = "" if size is None else f"it needs {_megabytes(size)}, and "
+    return (
+        f"{path} cannot be written: {reason}; {needed}{_megabytes(free)} are free in {folder}. Make room and "
+        "give the command again; complete files are unchanged"
+    )
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
 
 
 @contextmanager
@@ -47,29 +120,33 @@ def replacing_with_companions(path: str | os.PathLike[str], companions: Sequence
     Yields:
         The temporary file to write to. If the block or a renaming fails, `path` and its companions are left
         as they were, and nothing else is left; a process killed inside the block leaves the folder behind.
+
+    Raises:
+        DiskFullError: There is no room for the files.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    work = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
-    shutil.rmtree(work, ignore_errors=True)  # of a killed process that had the same number
-    work.mkdir()
-    former: list[Path] = []
-    placed: list[Path] = []
-    try:
-        yield work / path.name
-        for companion in (path.with_name(path.name + suffix) for suffix in companions):
-            if companion.exists():
-                os.replace(companion, work / f"former-{companion.name}")
-                former.append(companion)
-            if (work / companion.name).exists():
-                os.replace(work / companion.name, companion)
-                placed.append(companion)
-        os.replace(work / path.name, path)
-    except BaseException:
-        for companion in placed:
-            companion.unlink()
-        for companion in former:
-            os.replace(work / f"former-{companion.name}", companion)
-        raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with naming_full_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        work = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+        shutil.rmtree(work, ignore_errors=True)  # of a killed process that had the same number
+        work.mkdir()
+        former: list[Path] = []
+        placed: list[Path] = []
+        try:
+            yield work / path.name
+            for companion in (path.with_name(path.name + suffix) for suffix in companions):
+                if companion.exists():
+                    os.replace(companion, work / f"former-{companion.name}")
+                    former.append(companion)
+                if (work / companion.name).exists():
+                    os.replace(work / companion.name, companion)
+                    placed.append(companion)
+            os.replace(work / path.name, path)
+        except BaseException:
+            for companion in placed:
+                companion.unlink()
+            for companion in former:
+                os.replace(work / f"former-{companion.name}", companion)
+            raise
+        finally:
+            shutil.rmtree(work, ignore_errors=True)

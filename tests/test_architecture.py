@@ -34,6 +34,8 @@ ALLOWED = {
     "labels.py": set(),
     "palette.py": set(),
     "quoting.py": set(),
+    "reading.py": set(),
+    "stopping.py": set(),
     "typing.py": set(),
     "vocabulary.py": set(),
     "windows.py": set(),
@@ -43,8 +45,8 @@ ALLOWED = {
 }
 METHODS = {path.name for path in (PACKAGE / "models").iterdir() if path.is_dir() and path.name[0] != "_"}
 BASE = {
-    "errors", "class_lists", "vocabulary", "writing", "digests", "labels", "palette", "quoting", "typing",
-    "windows",
+    "errors", "class_lists", "vocabulary", "writing", "digests", "labels", "palette", "quoting", "reading",
+    "stopping", "typing", "windows",
 }  # fmt: skip
 ONLY_IN = {
     "detectron2": ("d2/",),

@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -186,3 +187,29 @@ def test_case_and_plural_do_not_make_a_word_unseen_and_synonyms_do():
     trained = ("Trees", "grass", "beach", "city", "box")
     asked = ("tree", "Grass", "beaches", "cities", "boxes", "gras", "plane")
     assert seen_names(asked, trained) == (True, True, True, True, True, False, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("v.json", b"[" * 100_000, "expected a JSON list of strings"),
+        ("v.json", b"[" + b"1" * 5000 + b"]", "expected a JSON list of strings"),
+        ("v.json", b'["caf\xe9"]', "the file is not UTF-8 text"),
+        ("v.txt", b"tr\xe9e\n", "the file is not UTF-8 text"),
+        ("v.txt", b"x" * (1 << 22) + b"\n", "it has over 4 MiB"),
+    ],
+)
+def test_a_file_that_is_no_vocabulary_is_refused_in_one_line_that_names_it(tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(VocabularyError, match=rf"v\.\w+.*{words}") as caught:
+        parse_vocabulary(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_and_a_pipe_are_no_vocabulary(tmp_path):
+    (tmp_path / "folder.txt").mkdir()
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(VocabularyError, match=r"folder\.txt: cannot be read: it is a folder"):
+        parse_vocabulary(tmp_path / "folder.txt")
+    with pytest.raises(VocabularyError, match=r"pipe\.json: cannot be read: it is a pipe"):
+        parse_vocabulary(tmp_path / "pipe.json")

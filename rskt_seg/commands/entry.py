@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rskt_seg.errors import RSKTSegError
+from rskt_seg.stopping import STATUS, Terminated, terminating
 
 
 def command_parser(
@@ -50,8 +51,9 @@ def run(work: Callable[[], int | None], program: str | None = None) -> int:
         other exception is a defect of the program and keeps its traceback.
     """
     try:
-        status = work() or 0
-        sys.stdout.flush()
+        with terminating():
+            status = work() or 0
+            sys.stdout.flush()
         return status
     except RSKTSegError as error:
         sys.stderr.write(f"{program or Path(sys.argv[0]).name}: error: {' '.join(str(error).split())}\n")
@@ -59,6 +61,9 @@ def run(work: Callable[[], int | None], program: str | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130
+    except Terminated:
+        sys.stderr.write("terminated\n")
+        return STATUS
     except BrokenPipeError:
         # Python would try to flush the rest at exit, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

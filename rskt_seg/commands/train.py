@@ -9,11 +9,15 @@ processes on the CPU; `--num-machines`, `--machine-rank` and `--dist-url` are De
 configuration can follow as `KEY VALUE`.
 """
 
+import argparse
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rskt_seg.commands.entry import run
+from rskt_seg.commands.run_lock import run_lock
 
 if TYPE_CHECKING:
     from rskt_seg.d2.launch import Run
@@ -40,18 +44,30 @@ def start(
 
     Raises:
         MissingDetectron2Error: If Detectron2 is not installed.
-        ConfigError: If the configuration is invalid, or does not fit the number of processes.
+        ConfigError: If the configuration is invalid, or does not fit the number of processes; or another run
+            has the output folder.
         DeviceError: If this machine lacks the devices.
         DatasetError: If a dataset of the run is missing or inconsistent.
         CheckpointError: If a weight file is missing or does not fit.
+        DiskFullError: If there is no room for what the run writes.
+        ProcessDiedError: If a process of the run is killed.
     """
     from rskt_seg.d2.config import load_config
     from rskt_seg.d2.launch import Run, check_run, launch, parse_args
 
     args = parse_args(program, description, argv)
     cfg = load_config(args.config_file, args.opts)
-    warnings = check_run(cfg, args)
-    launch(run_process, Run(args, warnings), cfg.MODEL.DEVICE)
+    with _folder_of(cfg.OUTPUT_DIR, args) as note:
+        warnings = check_run(cfg, args)
+        told = (*filter(None, [note]), *warnings)
+        launch(run_process, Run(args, told, cfg.OUTPUT_DIR), cfg.MODEL.DEVICE)
+
+
+def _folder_of(folder: str, args: argparse.Namespace) -> AbstractContextManager[str]:
+    """Hold the output folder; of several machines the first does it for all."""
+    if args.machine_rank:
+        return nullcontext("")
+    return run_lock(Path(folder), "evaluation" if args.eval_only else "training")
 
 
 def run_process(run: "Run") -> None:

@@ -155,14 +155,6 @@ def _check_ranges(cfg: CfgNode) -> None:
         raise ConfigError(f"TEST.AUG.VIEWS must be one of {', '.join(VIEWS)}; found {cfg.TEST.AUG.VIEWS!r}")
     if cfg.TEST.PROTOCOL and cfg.TEST.PROTOCOL not in PROTOCOLS:
         raise ConfigError(f"TEST.PROTOCOL must be one of {', '.join(PROTOCOLS)}; found {cfg.TEST.PROTOCOL!r}")
-    share = cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA
-    if not 0 < share <= 1:
-        raise ConfigError(f"INPUT.CROP.SINGLE_CATEGORY_MAX_AREA must be above 0, at most 1; found {share}")
-    if cfg.DATASETS.MIN_LABEL_PIXELS < 1:
-        found = cfg.DATASETS.MIN_LABEL_PIXELS
-        raise ConfigError(f"DATASETS.MIN_LABEL_PIXELS must be at least 1; found {found}")
-    if cfg.SOLVER.MAX_ITER < 1:
-        raise ConfigError(f"SOLVER.MAX_ITER must be at least 1; found {cfg.SOLVER.MAX_ITER}")
     tile, overlap = cfg.TEST.TILE, cfg.TEST.TILE_OVERLAP
     if not 0 <= overlap < tile:
         raise ConfigError(

@@ -215,7 +215,7 @@ def _restore_counts(evaluator: RSEvaluator, path: Path, identity: Mapping[str, A
         differing = [key for key, value in identity.items() if found["identity"].get(key) != value]
         if not differing:
             evaluator.restore(found)
-    except (ValueError, KeyError, TypeError, AttributeError, DatasetError) as error:
+    except (OSError, RecursionError, ValueError, KeyError, TypeError, AttributeError, DatasetError) as error:
         logger.warning("%s cannot be read as counts and is replaced: %r", path, error)
         return False
     if differing:

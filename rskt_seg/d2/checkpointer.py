@@ -18,9 +18,9 @@ _TAG = "last_checkpoint"
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that replaces `path` once it is complete and on the disk."""
-    with replacing(path) as partial, open(partial, "wb") as file:
+def _replacing(path: Path, size: int | None = None) -> Iterator[IO[bytes]]:
+    """Open a file, of about `size` bytes, that replaces `path` once it is complete and on the disk."""
+    with replacing(path, size) as partial, open(partial, "wb") as file:
         yield file
         file.flush()
         os.fsync(file.fileno())
@@ -29,6 +29,15 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _size_of(content: object) -> int:
+    """Return the bytes of all tensors in nested dictionaries, lists and tuples."""
+    if isinstance(content, torch.Tensor):
+        return content.nbytes
+    if isinstance(content, Mapping):
+        return sum(map(_size_of, content.values()))
+    return sum(map(_size_of, content)) if isinstance(content, list | tuple) else 0
 
 
 def last_checkpoint(folder: str | Path) -> Path | None:
@@ -94,8 +103,9 @@ class AtomicCheckpointer(DetectionCheckpointer):
         state = {
             name: tensor for name, tensor in self.model.state_dict().items() if not name.startswith(kept_back)
         }
-        with _replacing(path) as file:
-            torch.save({"model": state, **self.stated, **states, **kwargs}, file)
+        content = {"model": state, **self.stated, **states, **kwargs}
+        with _replacing(path, _size_of(content)) as file:
+            torch.save(content, file)
         self.tag_last_checkpoint(path.name)
 
     def leave_out(self, parts: Mapping[str, object]) -> None:

@@ -8,6 +8,7 @@ import gc
 import importlib
 import importlib.util
 import os
+import signal
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -18,7 +19,12 @@ import PIL.Image
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import (
+    ProcessContext,
+    ProcessExitedException,
+    ProcessRaisedException,
+    start_processes,
+)
 
 from rskt_seg.errors import ConfigError, RSKTSegError
 
@@ -114,7 +120,22 @@ def launch(
         launch_on_gpus(main, processes, machines, machine_rank, dist_url, args)
         return
     url = _free_url() if dist_url == "auto" else dist_url
-    spawn(_cpu_process, nprocs=processes, args=(main, processes, machines, machine_rank, url, args))
+    work = (main, processes, machines, machine_rank, url, args)
+    _join(start_processes(_cpu_process, args=work, nprocs=processes, join=False, start_method="spawn"))
+
+
+def _join(context: ProcessContext) -> None:
+    """Wait for processes; if one loses its connection to a killed one, report that which was killed."""
+    try:
+        while not context.join():
+            pass
+    except ProcessRaisedException:
+        for index, process in enumerate(context.processes):
+            # PyTorch ends the others by SIGTERM.
+            if process.exitcode < 0 and process.exitcode != -signal.SIGTERM:
+                name = signal.Signals(-process.exitcode).name
+                raise ProcessExitedException(name, index, process.pid, process.exitcode, name) from None
+        raise
 
 
 def _free_url() -> str:

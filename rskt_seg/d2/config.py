@@ -1,7 +1,7 @@
 """Every key that this project adds to Detectron2's configuration, and how a configuration is checked."""
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import getitem
 
@@ -12,7 +12,13 @@ from rskt_seg.d2.agreement import CHAIN, HEAD, adopt_chain, adopt_method, check_
 from rskt_seg.d2.config_files import read_config
 from rskt_seg.d2.devices import default_device
 from rskt_seg.d2.methods.registry import detectron_methods
+from rskt_seg.d2.ranges import check_given, check_values, leaves
 from rskt_seg.errors import ConfigError
+
+_MERGE_ERRORS = (
+    ValueError, AssertionError, KeyError, TypeError, AttributeError, SyntaxError, RecursionError, MemoryError,
+)  # fmt: skip
+"""What merging values raises; the last three come from texts that Detectron2 reads as nested literals."""
 
 
 def add_rskt_seg_config(cfg: CfgNode) -> None:
@@ -132,21 +138,24 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
     _check_keys(tree, cfg, config_file)
     pairs = _pairs(opts)
     _check_keys(pairs, cfg, "command line")
+    check_given(dict(leaves(tree)), config_file)
+    check_given(pairs, "command line")
     if tree.get("VERSION", cfg.VERSION) != cfg.VERSION:
         raise ConfigError(f"{config_file}: VERSION must be {cfg.VERSION}; found {tree['VERSION']}")
     try:
         cfg.merge_from_other_cfg(CfgNode(tree))
         head = cfg.MODEL.SEM_SEG_HEAD.NAME
         cfg.merge_from_list(list(opts))
-    except (ValueError, AssertionError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{config_file} or an override of it: {error}") from error
+    except _MERGE_ERRORS as error:
+        raise ConfigError(f"{config_file} or an override of it: {_shortened(error)}") from error
+    check_values(cfg)
     if cfg.MODEL.META_ARCHITECTURE != "RSSegmentor":
         raise ConfigError(
             f"MODEL.META_ARCHITECTURE must be RSSegmentor; found {cfg.MODEL.META_ARCHITECTURE!r}"
         )
     if pairs.get(HEAD, head) != head:
         adopt_method(cfg, defaults, pairs)
-    if CHAIN not in {**dict(_leaves(tree)), **pairs}:
+    if CHAIN not in {**dict(leaves(tree)), **pairs}:
         adopt_chain(cfg)
     check_agreement(cfg, defaults)
     cfg.freeze()
@@ -164,7 +173,12 @@ def names_key(config_file: str, opts: Sequence[str], key: str) -> bool:
     Returns:
         True also if the user set the key to its default.
     """
-    return key in dict(_leaves(read_config(config_file))) or key in _pairs(opts)
+    return key in dict(leaves(read_config(config_file))) or key in _pairs(opts)
+
+
+def _shortened(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or f"a value nests too deeply ({type(error).__name__})"
+    return text if len(text) <= 300 else f"{text[:200]} ... {text[-80:]}"
 
 
 def _pairs(opts: Sequence[str]) -> dict[str, str]:
@@ -175,19 +189,10 @@ def _pairs(opts: Sequence[str]) -> dict[str, str]:
     return dict(zip(opts[::2], opts[1::2], strict=True))
 
 
-def _leaves(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            yield from _leaves(value, name + ".")
-        else:
-            yield name, value
-
-
 def _check_keys(tree: Mapping[str, object], cfg: CfgNode, source: str) -> None:
-    known, records = dict(_leaves(cfg)), detectron_methods().values()
+    known, records = dict(leaves(cfg)), detectron_methods().values()
     faults = []
-    for key, value in _leaves(tree):
+    for key, value in leaves(tree):
         instead = next(filter(None, (record.advice(key) for record in records)), None)
         # A dumped configuration repeats Detectron2's own defaults, which nobody asked for: YAML has lists for
         # tuples, and overrides of the command line are strings.

@@ -26,9 +26,8 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-import yaml
-
-from rskt_seg.errors import ConfigError
+from rskt_seg.errors import ConfigError, UnreadableError
+from rskt_seg.reading import brief, parse_yaml, read_text
 
 logger = logging.getLogger(__name__)
 
@@ -37,13 +36,8 @@ Tree = dict[str, object]
 
 _BASE = "_BASE_"
 _TABLES = "ablations.yaml"
-_LARGEST, _DEEPEST = 10_000, 32
-"""The most values and levels of a configuration; Detectron2's own has a few hundred on five."""
-_YAML_ERRORS = (
-    OSError, RecursionError, yaml.YAMLError,
-    ValueError, TypeError, AttributeError, LookupError, ArithmeticError,
-)  # fmt: skip
-"""What reading YAML raises: besides PyYAML's own errors those of values that are not what their tag says."""
+_MOST_BASES = 32
+"""The most files that a configuration inherits from, one through the other, or that one file names."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +147,7 @@ def read_config(name: str) -> Tree:
         ConfigError: The file is missing, is not UTF-8 or not YAML, holds no mapping, nests too deeply or
             inherits from itself; it lacks the row, or needs one.
     """
-    return _inherit(resolve_config(name), ())
+    return _inherit(resolve_config(name), (), {})
 
 
 def read_rows(path: Path) -> dict[str, AblationRow]:
@@ -188,7 +182,7 @@ def _rows_of(table: Tree, output: str, where: str) -> Iterator[tuple[str, Ablati
         _check_names(row, ("row", "base", "overrides"), here)
         base = row.get("base", table.get("base"))
         if not isinstance(base, str):
-            raise ConfigError(f"{here}: base must name a YAML file; found {base!r}")
+            raise ConfigError(f"{here}: base must name a YAML file; found {brief(base)}")
         config: Tree = {_BASE: base}
         if output:
             config["OUTPUT_DIR"] = output.replace("{row}", name)
@@ -210,24 +204,42 @@ def _undotted(keys: Tree) -> Tree:
     return tree
 
 
-def _inherit(source: ConfigSource, children: Sequence[ConfigSource]) -> Tree:
-    """Return the keys of `source` over those of its bases; `children` inherit from it."""
+def _inherit(source: ConfigSource, children: Sequence[ConfigSource], known: dict[str, Tree]) -> Tree:
+    """Return the keys of `source` over those of its bases.
+
+    Args:
+        source: The configuration.
+        children: Those that inherit from it, outermost first.
+        known: Name -> keys of the configurations that are complete; added to. Each is read once, however many
+            inherit from it.
+
+    Returns:
+        The keys, which belong to `known` too: they are copied, never changed.
+    """
     if any(source.row == child.row and source.path.samefile(child.path) for child in children):
         raise ConfigError(f"{_BASE} makes a circle: {' -> '.join(map(str, (*children, source)))}")
+    if len(children) > _MOST_BASES:
+        raise ConfigError(f"{children[0]}: its {_BASE} lead through over {_MOST_BASES} files, to {source}")
+    if (name := str(source)) in known:
+        return known[name]
     own = _find_row(source).config if source.row else _read_yaml(source.path)
     if "tables" in own:
         raise ConfigError(_which_row(source.path))
     bases = own.pop(_BASE, [])
+    bases = bases if isinstance(bases, list) else [bases]
+    if len(bases) > _MOST_BASES:
+        raise ConfigError(f"{source}: {_BASE} must name at most {_MOST_BASES} files; found {len(bases)}")
     tree: Tree = {}
-    for base in bases if isinstance(bases, list) else [bases]:
+    for base in bases:
         if not isinstance(base, str):
-            raise ConfigError(f"{source}: {_BASE} must name a YAML file; found {base!r}")
+            raise ConfigError(f"{source}: {_BASE} must name a YAML file; found {brief(base)}")
         try:
             parent = resolve_config(base, source.path.parent)
         except ConfigError as error:
             raise ConfigError(f"{source}: its {_BASE}: {error}") from error
-        _merge(_inherit(parent, (*children, source)), tree, str(source))
+        _merge(_inherit(parent, (*children, source), known), tree, str(source))
     _merge(own, tree, str(source))
+    known[name] = tree
     return tree
 
 
@@ -239,36 +251,20 @@ def _merge(tree: Tree, into: Tree, source: str) -> None:
         elif isinstance(below := into[key], dict):
             _merge(value, below, source)
         else:
-            raise ConfigError(f"{source}: {key} is a section of keys, and in its base the value {below!r}")
+            raise ConfigError(
+                f"{source}: {key} is a section of keys, and in its base the value {brief(below)}"
+            )
 
 
 def _read_yaml(path: Path) -> Tree:
     """Return what one YAML file holds, without its bases."""
     try:
-        # The safe loader cannot run code.
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} cannot be read as a configuration: it is not UTF-8 ({error})") from error
-    except _YAML_ERRORS as error:
-        raise ConfigError(
-            f"{path} cannot be read as a configuration: {' '.join(str(error).split())}"
-        ) from error
-    _check_size(tree, path)
+        tree = parse_yaml(read_text(path))
+    except FileNotFoundError as error:
+        raise ConfigError(f"configuration {path} does not exist") from error
+    except UnreadableError as error:
+        raise ConfigError(f"{path} cannot be read as a configuration: {error}") from error
     return _section(tree, f"{path} cannot be read as a configuration")
-
-
-def _check_size(tree: object, path: Path) -> None:
-    """Raise `ConfigError` if a file is too much to recurse over; with aliases a short one can be endless."""
-    nodes, count = [(tree, 1)], 0
-    while nodes:
-        node, depth = nodes.pop()
-        count += 1
-        if depth > _DEEPEST or count > _LARGEST:
-            raise ConfigError(
-                f"{path} cannot be read as a configuration: over {_DEEPEST} levels or {_LARGEST} values"
-            )
-        if isinstance(node, dict | list):
-            nodes += [(child, depth + 1) for child in (node.values() if isinstance(node, dict) else node)]
 
 
 def _section(value: object, where: str) -> Tree:
@@ -277,7 +273,7 @@ def _section(value: object, where: str) -> Tree:
         found = "nothing" if value is None else f"a {type(value).__name__}"
         raise ConfigError(f"{where}: KEY: VALUE lines expected; found {found}")
     if other := [key for key in value if not isinstance(key, str)]:
-        raise ConfigError(f"{where}: keys must be names; found {other[0]!r}")
+        raise ConfigError(f"{where}: keys must be names; found {brief(other[0])}")
     return value
 
 

@@ -3,12 +3,14 @@
 import argparse
 import logging
 import multiprocessing
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from logging.handlers import MemoryHandler
 from multiprocessing.queues import SimpleQueue
+from pathlib import Path
 
 import torch
 import yaml
@@ -24,13 +26,20 @@ from rskt_seg.d2.config import load_config, names_key
 from rskt_seg.d2.config_files import read_config, resolve_config
 from rskt_seg.d2.datasets import register_own
 from rskt_seg.d2.devices import check_devices
-from rskt_seg.d2.loaders import check_datasets
+from rskt_seg.d2.loaders import check_datasets, is_dead_worker
 from rskt_seg.d2.methods.registry import method_of
 from rskt_seg.d2.specs import class_names
 from rskt_seg.d2.weights import check_trained, check_weights
-from rskt_seg.errors import ConfigError, RSKTSegError
+from rskt_seg.errors import ConfigError, ProcessDiedError, RSKTSegError
+from rskt_seg.stopping import STATUS, Terminated, stop_children, terminating
+from rskt_seg.writing import naming_full_disk
 
 logger = logging.getLogger(__name__)
+
+_AFTER_DEATH = (
+    "a system without memory left kills processes (see its log); every checkpoint of OUTPUT_DIR is complete, "
+    "and --resume continues from the last"
+)
 
 
 @dataclass(frozen=True)
@@ -40,10 +49,12 @@ class Run:
     Attributes:
         args: The command line, as `parse_args` returns it.
         warnings: What `check_run` found remarkable; `set_up` logs it once there is a log file.
+        folder: `OUTPUT_DIR`, for the message of a full disk.
     """
 
     args: argparse.Namespace
     warnings: tuple[str, ...] = ()
+    folder: str = ""
 
 
 def parse_args(
@@ -154,10 +165,12 @@ def launch(main: Callable[[Run], object], run: Run, device: str) -> None:
 
     Raises:
         RSKTSegError: The first that a process of this machine raises.
+        ProcessDiedError: A process of this machine was killed; the others are gone too.
     """
     args = run.args
     on_cpu = torch.device(device).type == "cpu"
     queue = multiprocessing.get_context("spawn").SimpleQueue()
+    spared = multiprocessing.active_children()
     try:
         compat.launch(
             _reporting,
@@ -168,18 +181,49 @@ def launch(main: Callable[[Run], object], run: Run, device: str) -> None:
             (queue, main, run),
             on_cpu,
         )
-    except (ProcessRaisedException, ProcessExitedException):
-        if queue.empty():
+    except (ProcessRaisedException, ProcessExitedException) as error:
+        if not queue.empty():
+            raise queue.get() from None
+        if isinstance(error, ProcessRaisedException):
             raise
-        raise queue.get() from None
+        how = f"was killed by {error.signal_name}"
+        if not error.signal_name:
+            how = f"ended with status {error.exit_code}"
+        raise ProcessDiedError(
+            f"process {error.error_index} of {args.num_gpus} (pid {error.error_pid}) {how}, which "
+            f"ended the others too; {_AFTER_DEATH}"
+        ) from None
+    finally:
+        # Of a run that is interrupted or terminated; after any other there are none.
+        stop_children(spared)
 
 
 def _reporting(queue: "SimpleQueue[RSKTSegError]", main: Callable[[Run], object], run: Run) -> None:
-    if multiprocessing.parent_process() is not None:
-        # A spawned process would start its loader workers afresh too, each with all its imports.
-        multiprocessing.set_start_method(None, force=True)
+    if multiprocessing.parent_process() is None:
+        _working(main, run)
+        return
+    # A spawned process would start its loader workers afresh too, each with all its imports.
+    multiprocessing.set_start_method(None, force=True)
     try:
-        main(run)
+        with terminating():
+            _working(main, run)
     except RSKTSegError as error:
         queue.put(error)
         raise
+    except Terminated:
+        stop_children()
+        # The threads of a process group can abort a process that takes the interpreter down in order.
+        os._exit(STATUS)
+
+
+def _working(main: Callable[[Run], object], run: Run) -> None:
+    """Call `main(run)`; raise in one line what ends a run from outside: a full disk, a killed worker."""
+    try:
+        with naming_full_disk(Path(run.folder)):
+            main(run)
+    except RuntimeError as error:
+        if not is_dead_worker(error):
+            raise
+        if "signal: Terminated" in str(error):
+            raise Terminated from error  # SIGTERM went to the whole group, and the worker was faster
+        raise ProcessDiedError(f"{str(error).strip().rstrip('.')}; {_AFTER_DEATH}") from None

@@ -47,6 +47,15 @@ class PlainErrors:
             raise kind(message.rstrip()) from None
 
 
+def is_dead_worker(error: BaseException) -> bool:
+    """Return whether an error is PyTorch's about a loader's worker process that was killed or has ended.
+
+    Args:
+        error: Any error of the main process; this one can come up anywhere in it, by a signal.
+    """
+    return isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker (pid")
+
+
 def check_datasets(cfg: CfgNode, training: bool) -> None:
     """Check every dataset of a run before anything long begins.
 

@@ -38,6 +38,7 @@ from rskt_seg.d2.weights import left_out, load_left_out, load_weights
 from rskt_seg.errors import CheckpointError, RSKTSegError
 from rskt_seg.methods.load import check_stated, class_names_of
 from rskt_seg.metrics.report import score_table
+from rskt_seg.writing import no_room
 
 logger = logging.getLogger(__name__)
 
@@ -288,4 +289,7 @@ def _needs_traceback(record: logging.LogRecord) -> bool:
     # only; of several processes the launcher reports the one that failed, and the others merely lost it.
     if record.exc_info is None:
         return True
-    return comm.get_world_size() == 1 and not isinstance(record.exc_info[1], RSKTSegError)
+    error = record.exc_info[1]
+    if comm.get_world_size() > 1 or error is None:
+        return False
+    return not (isinstance(error, RSKTSegError) or loaders.is_dead_worker(error) or no_room(error))

@@ -2,16 +2,15 @@
 
 import difflib
 import re
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import yaml
-
 from rskt_seg.data.catalog import SPLITS, Split, find_files
 from rskt_seg.data.class_sets import IGNORE_LABEL, ClassSet, listed, repeated
-from rskt_seg.errors import DatasetError, VocabularyError
+from rskt_seg.errors import DatasetError, UnreadableError, VocabularyError
+from rskt_seg.reading import brief, parse_yaml, read_text
 from rskt_seg.vocabulary import check_names
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "tif", "tiff", "bmp")
@@ -62,10 +61,12 @@ def read_own(path: str | Path, colors: Colors) -> tuple[Split, ...]:
     ignore_label = tree.get("ignore", IGNORE_LABEL)
     # Not isinstance: True is an int.
     if type(ignore_label) is not int or not 0 <= ignore_label <= 255:
-        raise DatasetError(f"{path}: ignore must be an id 0..255; found {ignore_label!r}")
+        raise DatasetError(f"{path}: ignore must be an id 0..255; found {brief(ignore_label)}")
     splits = tree["splits"]
     if not isinstance(splits, dict) or not splits:
-        raise DatasetError(f"{path}: splits must name at least one split, such as train; found {splits!r}")
+        raise DatasetError(
+            f"{path}: splits must name at least one split, such as train; found {brief(splits)}"
+        )
     found = (_split(key, value, path, name, classes, ignore_label) for key, value in splits.items())
     return tuple(replace(split, states_palette="palette" in tree) for split in found)
 
@@ -107,7 +108,7 @@ def _split(
 def _class_set(tree: Mapping[str, object], path: Path, name: str, colors: Colors) -> ClassSet:
     classes = tree["classes"]
     if not isinstance(classes, list):
-        raise DatasetError(f"{path}: classes must be a list of names; found {classes!r}")
+        raise DatasetError(f"{path}: classes must be a list of names; found {brief(classes)}")
     try:
         names = check_names(classes)
     except VocabularyError as error:
@@ -116,7 +117,9 @@ def _class_set(tree: Mapping[str, object], path: Path, name: str, colors: Colors
     if palette is None:
         palette = [[int(value) for value in color] for color in colors(len(names))]
     if not isinstance(palette, list) or not all(isinstance(color, list) for color in palette):
-        raise DatasetError(f"{path}: palette must be a list of [R, G, B], one per class; found {palette!r}")
+        raise DatasetError(
+            f"{path}: palette must be a list of [R, G, B], one per class; found {brief(palette)}"
+        )
     try:
         return ClassSet(name, names, tuple(tuple(color) for color in palette))
     except DatasetError as error:
@@ -137,8 +140,10 @@ def _existing(kind: Literal["file", "folder"], value: object, path: Path, where:
 def _stems(value: object, path: Path, where: str) -> tuple[str, ...]:
     file = path.parent / Path(_text(value, where)).expanduser()
     try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
+        lines = [line.strip() for line in read_text(file).splitlines()]
+    except FileNotFoundError as error:
+        raise DatasetError(f"{where}: the list {file} cannot be read: it does not exist") from error
+    except UnreadableError as error:
         raise DatasetError(f"{where}: the list {file} cannot be read: {error}") from error
     stems = [line for line in lines if line]
     twice = repeated(stems)
@@ -153,57 +158,44 @@ def _extensions(
 ) -> tuple[str, ...]:
     given = values.get(key, list(default))
     if not isinstance(given, list) or not given or not all(isinstance(e, str) and e for e in given):
-        raise DatasetError(f"{where}.{key} must be a list such as [jpg, png]; found {given!r}")
+        raise DatasetError(f"{where}.{key} must be a list such as [jpg, png]; found {brief(given)}")
     return tuple(extension.lstrip(".") for extension in given)
 
 
 def _word(value: object, where: str) -> str:
     if not isinstance(value, str) or not _WORD.fullmatch(value):
-        raise DatasetError(f"{where} must be a word of letters, digits, - and _; found {value!r}")
+        raise DatasetError(f"{where} must be a word of letters, digits, - and _; found {brief(value)}")
     return value
 
 
 def _text(value: object, where: str) -> str:
     if not isinstance(value, str) or not value:
-        raise DatasetError(f"{where} must be a path; found {value!r}")
+        raise DatasetError(f"{where} must be a path; found {brief(value)}")
     return value
 
 
 def _check_keys(tree: object, known: Mapping[str, bool], where: str) -> dict[str, object]:
     """Return `tree` if it is a mapping with all required and no unknown keys."""
     if not isinstance(tree, dict):
-        raise DatasetError(f"{where} must hold the keys {', '.join(known)}; found {tree!r}")
+        raise DatasetError(f"{where} must hold the keys {', '.join(known)}; found {brief(tree)}")
     for key in tree:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-            raise DatasetError(f"{where}: unknown key {key!r}; {hint}")
+            raise DatasetError(f"{where}: unknown key {brief(key)}; {hint}")
     if missing := [key for key, needed in known.items() if needed and key not in tree]:
         raise DatasetError(f"{where}: missing key {', '.join(missing)}")
     return tree
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """The safe loader, made to refuse repeated keys, of which it silently keeps the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
-        """Construct a mapping as the safe loader; raise `ConstructorError` if a key repeats."""
-        keys = [key.value for key, _ in node.value]
-        for (key, _), name in zip(node.value, keys, strict=True):
-            if keys.count(name) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {name} repeats", key.start_mark)
-        return super().construct_mapping(node, deep)
-
-
 def _read_yaml(path: Path) -> object:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
     except FileNotFoundError as error:
         raise DatasetError(f'{path} does not exist; see datasets/README.md, "Your own data"') from error
-    except (OSError, UnicodeDecodeError) as error:
+    except UnreadableError as error:
         raise DatasetError(f"{path} cannot be read: {error}") from error
     try:
-        # A subclass of the safe loader, which builds plain values only.
-        return yaml.load(text, _UniqueKeys)
-    except yaml.YAMLError as error:
-        raise DatasetError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+        return parse_yaml(text)
+    except UnreadableError as error:
+        raise DatasetError(f"{path} is not valid YAML: {error}") from error

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from tqdm import tqdm
 
 from rskt_seg.data.class_sets import LOVEDA, listed
@@ -193,7 +193,7 @@ def _check_image(path: Path) -> None:
     try:
         with Image.open(path) as image:
             size = image.size
-    except (OSError, UnidentifiedImageError) as error:
+    except (OSError, Image.DecompressionBombError) as error:
         raise ImageReadError(f"{path} cannot be read as an image: {error}") from error
     if size != (SIDE, SIDE):
         raise ImageReadError(f"{path}: test images have {SIDE} x {SIDE} px; found {size[0]} x {size[1]}")
@@ -227,7 +227,7 @@ def _read_prediction(path: Path) -> bytes:
         with Image.open(path) as image:
             plain = image.mode == "L" and image.size == (SIDE, SIDE)
             accepted = plain and np.asarray(image).max() < len(LOVEDA)
-    except (OSError, UnidentifiedImageError, SyntaxError):
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         accepted = False
     if not accepted:
         raise LabelError(

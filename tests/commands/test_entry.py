@@ -1,7 +1,11 @@
 """How every command of the project ends."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -37,3 +41,40 @@ def test_a_reader_that_has_gone_is_no_traceback():
     script = f"{command} | head -n 1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (141, "line\n", "")
+
+
+def test_sigterm_has_the_manners_of_an_interrupt(capsys):
+    def terminated():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    assert run(terminated) == 143
+    assert capsys.readouterr().err == "terminated\n"
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_an_error_that_sigterm_causes_is_no_traceback(capsys):
+    def terminated():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        finally:
+            raise RuntimeError("a process that this one needs has ended")
+
+    assert run(terminated) == 143
+    assert capsys.readouterr().err == "terminated\n"
+
+
+def test_a_handler_of_the_caller_stays():
+    calls = []
+    before = signal.signal(signal.SIGTERM, lambda *_: calls.append("own"))
+    try:
+        assert run(lambda: os.kill(os.getpid(), signal.SIGTERM)) == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert calls == ["own"]
+
+
+def test_a_command_runs_in_a_thread_too():
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(run, lambda: 3).result() == 3

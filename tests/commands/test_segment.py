@@ -71,7 +71,9 @@ def test_spreadsheets_do_not_run_the_names_in_the_areas(tmp_path):
     path, names = png(tmp_path / "a.png", noise(20, 30)), ("=1+1", "@cmd", "-sea", "land")
     segment_files(Segmenter(Colours(cells=8), names, short_side=48), [path], {}, SegmentOptions(tmp_path))
     with (tmp_path / "a_area.csv").open() as file:
-        assert [row["name"] for row in csv.DictReader(file)] == ["'=1+1", "'@cmd", "'-sea", "land"]
+        assert [row["name"] for row in csv.DictReader(file)] == [
+            "'=1+1", "'@cmd", "'-sea", "land", "total", "nodata",
+        ]  # fmt: skip
     summary = json.loads((tmp_path / "a_area.json").read_text())
     assert tuple(entry["name"] for entry in summary["classes"]) == names
 

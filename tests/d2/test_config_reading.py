@@ -273,7 +273,10 @@ def test_the_example_of_a_table_in_each_file_is_one_of_its_rows(mine):
          b"D: &d [*c,*c,*c,*c,*c,*c,*c,*c]\nE: [*d,*d,*d,*d,*d,*d,*d,*d]\n", "10000 values"),
         (b"_BASE_: {a: 1}\n", "_BASE_ must name a YAML file"),
         (b"_BASE_: [base.yaml, 3]\n", "_BASE_ must name a YAML file; found 3"),
+        (b"SEED: 1\nSOLVER: {}\nSEED: 2\n", "the key 'SEED' repeats in line 3"),
         (b"_BASE_: .\n", "is a folder"),
+        (b"_BASE_: 7\n", "_BASE_ must name a YAML file; found 7"),
+        (b"_BASE_: [" + b"base.yaml, " * 33 + b"]\n", "_BASE_ must name at most 32 files; found 33"),
         (b"_BASE_: gone.yaml\n", "its _BASE_: configuration 'gone.yaml' does not exist"),
         (b"_BASE_: base.yaml\nSEED: {A: 1}\n", "SEED is a section of keys, and in its base the value 4"),
     ],
@@ -310,6 +313,20 @@ def test_bases_that_make_a_circle_are_refused_with_the_way_round(mine):
     assert "circle: ablations.yaml:plain -> base.yaml -> ablations.yaml:plain" in fails(
         "ablations.yaml:plain"
     )
+
+
+def test_a_file_that_many_bases_share_is_read_once(mine):
+    # Each names the next twice: read on every path, these would be 2 ** 25 files.
+    for number in range(25):
+        (mine / f"f{number}.yaml").write_text(f"_BASE_: [f{number + 1}.yaml, f{number + 1}.yaml]\n")
+    (mine / "f25.yaml").write_text("_BASE_: base.yaml\nSEED: 30\n")
+    assert load_config("f0.yaml").SEED == 30
+
+
+def test_an_endless_chain_of_bases_is_refused(mine):
+    for number in range(40):
+        (mine / f"f{number}.yaml").write_text(f"_BASE_: f{number + 1}.yaml\n")
+    assert "f0.yaml: its _BASE_ lead through over 32 files" in fails("f0.yaml")
 
 
 def test_two_bases_may_share_their_base_and_the_later_wins(mine):

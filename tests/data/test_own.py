@@ -1,6 +1,8 @@
 """Laws of the YAML file that describes a user's own dataset."""
 
+import os
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -192,12 +194,15 @@ def test_a_split_of_another_name_is_no_split_of_a_dataset_of_the_table_either(fo
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("name: farm\nname: farm2\n", "the key name repeats"),
-        ("splits:\n  train: {images: x, labels: y, images: y}\n", "the key images repeats"),
+        ("name: farm\nname: farm2\n", "the key 'name' repeats in line 2"),
+        ("splits:\n  train: {images: x, labels: y, images: y}\n", "the key 'images' repeats in line 2"),
         ("name: [farm\n", "is not valid YAML"),
         ("- name\n", "must hold the keys name, classes"),
         ("", "must hold the keys name, classes"),
         ("name: !!python/object/apply:os.getcwd []\n", "is not valid YAML"),
+        ("name: " + "[" * 100_000, "nests too deeply"),
+        ("name: 2024-13-45\n", "month must be in 1..12"),
+        ("name: &a {<<: *a}\n", "over 32 levels"),
     ],
 )
 def test_a_file_that_is_no_such_yaml_is_refused_in_one_line(folder, text, words):
@@ -205,6 +210,39 @@ def test_a_file_that_is_no_such_yaml_is_refused_in_one_line(folder, text, words)
         read_text(folder, text)
     assert words in str(error.value) and "\n" not in str(error.value)
     assert str(error.value).startswith(str(folder / "farm.yaml"))
+
+
+@pytest.mark.parametrize("link", ["[*{0}, *{0}, *{0}, *{0}]", "{{<<: [*{0}, *{0}, *{0}, *{0}]}}"])
+def test_aliases_that_write_out_to_billions_of_values_are_refused_before_they_are_built(folder, link):
+    lines = ["a0: &a0 {x: 1}", *(f"a{n}: &a{n} {link.format(f'a{n - 1}')}" for n in range(1, 20))]
+    began = time.monotonic()
+    with pytest.raises(DatasetError, match=r"farm\.yaml is not valid YAML: it has over 32 levels or 10000"):
+        read_text(folder, "\n".join(lines))
+    assert time.monotonic() - began < 5
+
+
+def test_a_long_value_is_cut_in_its_message(folder):
+    with pytest.raises(DatasetError, match=r"farm\.yaml: name must be a word") as caught:
+        read_text(folder, f"name: [{'x, ' * 2000}]\nclasses: [a]\nsplits: {{}}\n")
+    assert len(str(caught.value)) < 300
+
+
+def test_folders_pipes_and_files_of_other_encodings_and_of_any_size_are_refused_in_one_line(folder):
+    os.mkfifo(folder / "pipe.yaml")
+    (folder / "latin.yaml").write_bytes(b"name: x\nclasses: caf\xe9\n")
+    (folder / "wide.yaml").write_bytes("name: farm\n".encode("utf-16"))
+    (folder / "long.yaml").write_bytes(b"#" * (1 << 22) + b"\n")
+    (folder / "folder.yaml").mkdir()
+    reasons = {
+        "pipe": "it is a pipe or a device",
+        "latin": "it is not UTF-8 .*in line 2",
+        "wide": "it is not UTF-8",
+        "long": "it has over 4 MiB",
+        "folder": "it is a folder",
+    }
+    for name, reason in reasons.items():
+        with pytest.raises(DatasetError, match=rf"{name}\.yaml cannot be read: {reason}"):
+            read_own(folder / f"{name}.yaml", palette)
 
 
 def test_a_missing_file_is_named(folder):

@@ -1,7 +1,9 @@
 """The zip file for LoveDA's test server: whole, scorable, resumed, and never over another file."""
 
 import os
+import struct
 import zipfile
+import zlib
 from io import BytesIO
 from pathlib import Path
 
@@ -166,13 +168,28 @@ def test_an_image_of_another_size_or_none_is_told(images, tmp_path):
     images[4200].write_bytes(b"no image")
     with pytest.raises(ImageReadError, match=r"4200\.png cannot be read as an image"):
         write_submission(images, labels_of, tmp_path / "s.zip", ABOUT)
+    images[4200].write_bytes(endless())
+    with pytest.raises(ImageReadError, match=r"4200\.png cannot be read as an image: .*exceeds limit"):
+        write_submission(images, labels_of, tmp_path / "s.zip", ABOUT)
 
 
-@pytest.mark.parametrize("mode", ["RGB", "P", "damaged"])
+def endless() -> bytes:
+    """A PNG of a few bytes that declares more pixels than Pillow opens."""
+    head = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 0, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P", "damaged", "endless"])
 def test_a_png_that_was_changed_in_the_work_folder_is_not_packed(images, tmp_path, mode):
     work = write_submission(images, labels_of, tmp_path / "a.zip", ABOUT)
     if mode == "damaged":
         (work / "4200.png").write_bytes((work / "4200.png").read_bytes()[:60])
+    elif mode == "endless":
+        (work / "4200.png").write_bytes(endless())
     else:
         Image.new(mode, (1024, 1024)).save(work / "4200.png")
     with pytest.raises(LabelError, match=r"4200\.png is not a single-channel PNG"):

@@ -1,11 +1,13 @@
 """Description files that are refused, and with which words."""
 
 import json
+import os
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rskt_seg.errors import ConfigError
 from rskt_seg.models.wsss.knowledge import read_knowledge
 from tests.models.wsss_knowledge import document, line_of, refusal, sentences, write
 
@@ -145,8 +147,9 @@ def test_a_file_that_is_no_text_names_the_line(tmp_path):
         ('{"a": 1,\n "b": {"c": 1,\n "c": 2}}', "line 3: duplicate key 'c'"),
         ("[]", "a JSON object with the keys"),
         ("[" * 100_000 + "]" * 100_000, "cannot be parsed as JSON"),
+        ("[" * 800 + "]" * 800, "cannot be parsed as JSON: it nests too deeply"),
     ],
-    ids=["empty", "comma", "twice", "list", "deep"],
+    ids=["empty", "comma", "twice", "list", "deep", "nested"],
 )
 def test_a_file_that_is_no_json_object_is_refused(tmp_path, text, message):
     path = tmp_path / "bad.json"
@@ -163,3 +166,10 @@ def test_what_nothing_reads_and_what_is_not_said_is_noticed(tmp_path):
         f"{path}, class 'ship': unknown key 'colour'",
         f"{path}: generator is missing: who wrote the descriptions, and when?",
     )
+
+
+def test_folders_and_pipes_are_no_description_files(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    for path, reason in ((tmp_path, "it is a folder"), (tmp_path / "pipe.json", "it is a pipe")):
+        with pytest.raises(ConfigError, match=f"cannot read the description file {path}: {reason}"):
+            read_knowledge(path)

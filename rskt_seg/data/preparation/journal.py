@@ -256,7 +256,7 @@ class Journal:
             os.truncate(self._path, len(content))
         try:
             return [json.loads(line) for line in content.splitlines()]
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DatasetError(f"{self._path} is damaged ({error}); choose another root") from error
 
     def _replay(self, rows: Sequence[Mapping[str, Any]]) -> None:

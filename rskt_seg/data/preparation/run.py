@@ -16,7 +16,7 @@ from rskt_seg.data.preparation.plan import Job, Plan, make_plan
 from rskt_seg.data.preparation.recipes import find_recipe
 from rskt_seg.data.preparation.scene import NamedBytes, convert_scene
 from rskt_seg.data.preparation.summary import DEFAULTS, Options, Summary
-from rskt_seg.errors import DatasetError
+from rskt_seg.errors import DatasetError, DiskFullError
 
 _SAMPLED_LABELS = 32
 """About how many labels are read to find out whether a set is converted already."""
@@ -71,6 +71,8 @@ def prepare(
                 for _ in map_files(convert, todo, f"preparing {recipe.dataset}", workers, progress):
                     pass
                 return journal.finish(fresh=len(todo))
+        except DiskFullError:
+            raise
         except OSError as error:
             raise DatasetError(f"{root} cannot be written: {error}") from error
 

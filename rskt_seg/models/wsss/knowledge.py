@@ -17,8 +17,9 @@ from os import PathLike
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from rskt_seg.errors import ConfigError
+from rskt_seg.errors import ConfigError, UnreadableError
 from rskt_seg.models.wsss.located_json import LocatedStr, parse_located
+from rskt_seg.reading import read_bytes
 
 TINY = ("tiny", "tiny_land")
 """Packaged files in the few words that the tiny CLIP knows, for the classes of iSAID and of LoveDA. Too plain
@@ -127,12 +128,12 @@ def read_knowledge(path_or_name: str | PathLike[str]) -> Knowledge:
     """
     source = str(path_or_name)
     packaged = files("rskt_seg.models.wsss").joinpath("descriptions", f"{source}.json")
-    path = packaged if source in PACKAGED else Path(source)
     try:
-        content = path.read_bytes()
-    except OSError as error:
+        content = packaged.read_bytes() if source in PACKAGED else read_bytes(Path(source))
+    except (FileNotFoundError, UnreadableError) as error:
+        reason = error.strerror if isinstance(error, FileNotFoundError) else str(error)
         raise ConfigError(
-            f"cannot read the description file {path}: {error.strerror}; packaged are {', '.join(PACKAGED)}"
+            f"cannot read the description file {source}: {reason}; packaged are {', '.join(PACKAGED)}"
         ) from error
     return _Validator(source, parse_located(source, content)).validate(hashlib.sha256(content).hexdigest())
 

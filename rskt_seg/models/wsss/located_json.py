@@ -51,7 +51,10 @@ def parse_located(source: str, content: bytes) -> object:
         raise ConfigError(f"{source}: cannot be parsed as JSON: {error}") from error
     # In valid JSON every quote outside a string begins one, so the literals come in the order of a walk.
     lines = (text.count("\n", 0, match.start()) + 1 for match in _LITERAL.finditer(text))
-    return _locate(document, lines, source)
+    try:
+        return _locate(document, lines, source)
+    except RecursionError as error:
+        raise ConfigError(f"{source}: cannot be parsed as JSON: it nests too deeply") from error
 
 
 def _locate(value: object, lines: Iterator[int], source: str) -> object:

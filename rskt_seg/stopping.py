@@ -1,0 +1,69 @@
+"""Stopping by SIGTERM: with the manners of an interrupt from the keyboard, and no process left behind."""
+
+import multiprocessing
+import signal
+import threading
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from types import FrameType
+
+STATUS = 128 + signal.SIGTERM
+"""Exit status of a program that SIGTERM ended, as shells report it."""
+
+
+class Terminated(SystemExit):
+    """SIGTERM asked this process to end. Like `KeyboardInterrupt` it is no `Exception`."""
+
+    def __init__(self) -> None:
+        super().__init__(STATUS)
+
+
+@contextmanager
+def terminating() -> Iterator[None]:
+    """Raise `Terminated` in the block if SIGTERM arrives; a second one ends the process at once.
+
+    Outside of the main thread, and where SIGTERM has a handler already, nothing changes.
+
+    Raises:
+        Terminated: SIGTERM arrived, also if the block raised something else because of it.
+    """
+    free = threading.current_thread() is threading.main_thread()
+    if not free or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    received = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        received.set()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except Exception as error:
+        if received.is_set():
+            raise Terminated from error
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def stop_children(spared: Collection[BaseProcess] = (), grace: float = 5.0) -> None:
+    """End the processes that this one has started by `multiprocessing`, and wait for them.
+
+    Args:
+        spared: Those that stay.
+        grace: Seconds from asking by SIGTERM to ending by SIGKILL.
+    """
+    children = [child for child in multiprocessing.active_children() if child not in spared]
+    for child in children:
+        child.terminate()
+    end = time.monotonic() + grace
+    for child in children:
+        child.join(max(0.0, end - time.monotonic()))
+        if child.is_alive():
+            child.kill()
+            child.join()
