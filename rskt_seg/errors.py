@@ -44,3 +44,7 @@ class WeightsNotFoundError(CheckpointError, FileNotFoundError):
 
 class DeviceError(RSKTSegError, RuntimeError):
     """A device, a number of devices or a precision that this machine does not have."""
+
+
+class NotFiniteError(RSKTSegError, FloatingPointError):
+    """Class scores, a loss or weights in training that are NaN or infinite."""

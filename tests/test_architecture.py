@@ -29,6 +29,7 @@ ALLOWED = {
     "d2": None,
     # Modules at the top, from the lowest to the highest.
     "errors.py": set(),
+    "finite.py": set(),
     "digests.py": set(),
     "labels.py": set(),
     "palette.py": set(),
@@ -40,7 +41,7 @@ ALLOWED = {
     "__init__.py": {"checkpoints", "methods", "segmenter"},
 }
 METHODS = {path.name for path in (PACKAGE / "models").iterdir() if path.is_dir() and path.name[0] != "_"}
-BASE = {"errors", "vocabulary", "writing", "digests", "labels", "palette", "typing", "windows"}
+BASE = {"errors", "finite", "vocabulary", "writing", "digests", "labels", "palette", "typing", "windows"}
 ONLY_IN = {
     "detectron2": ("d2/",),
     "rasterio": ("geo/",),

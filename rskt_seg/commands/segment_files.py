@@ -14,7 +14,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from rskt_seg.data.labels import check_label, read_label
-from rskt_seg.errors import ConfigError, ImageReadError, LabelError
+from rskt_seg.errors import ConfigError, ImageReadError, LabelError, NotFiniteError
 from rskt_seg.geo import RasterImage, read_image, write_labels
 from rskt_seg.geo.stretch import parse_stretch
 from rskt_seg.methods.record import Picture
@@ -93,9 +93,8 @@ def segment_files(
             except (ImageReadError, LabelError) as error:
                 logger.error("%s", error)
                 failures.append((image, error))
-            except (
-                ConfigError
-            ) as error:  # the image is too small for a view, or does not contain the pixel `at`
+            # The image is too small for a view, does not contain the pixel `at`, or its scores overflow.
+            except (ConfigError, NotFiniteError) as error:
                 logger.error("%s: %s", image, error)
                 failures.append((image, error))
             except OSError as error:
