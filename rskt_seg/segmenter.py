@@ -1,5 +1,6 @@
 """`Segmenter`: segmentation of image files and arrays of any size, with any model."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Unpack
@@ -26,9 +27,12 @@ from rskt_seg.inference.strategies import (
 )
 from rskt_seg.labels import ignore_label
 from rskt_seg.methods.record import ExplanationRequest
+from rskt_seg.methods.untrained import untrained_notices
 from rskt_seg.methods.use import find_explanation, make_strategy
 from rskt_seg.typing import SegmentationModel
 from rskt_seg.vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
 
 
 class SegmenterOptions(WholeImageOptions, TiledOptions, PatchContextOptions, MultiScaleOptions, total=False):
@@ -136,6 +140,9 @@ class Segmenter:
         crf (bool or `rskt_seg.inference.crf.CRFParameters`, False; `MultiScaleStrategy`): Refine the scores
             by a dense CRF. Needs the optional package pydensecrf2.
 
+    A model that still has the random weights it was built with is warned of in the log, and in the notices of
+    its results.
+
     Args:
         model: A model of a registered method, for example from `rskt_seg.create_model`.
         vocabulary: Class names. Open-vocabulary models need them; an entry `"a, b"` is one class with the
@@ -165,6 +172,8 @@ class Segmenter:
                 f"cannot use device {device!s}: {str(error).splitlines()[0]}; choose another device"
             ) from error
         self._strategy = make_strategy(self.model, vocabulary, options)
+        for notice in untrained_notices(self.model):
+            logger.warning("%s", notice)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -204,7 +213,7 @@ class Segmenter:
         """
         image = as_image(source)
         notices = [*image.notices, *(image.georeference.notices if image.georeference else ())]
-        notices += self._strategy.notices
+        notices += [*self._strategy.notices, *untrained_notices(self.model)]
         if image.valid.any():
             with evaluating(self.model):
                 score_map = self._strategy.score_map(_without_invalid(image))
