@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from rskt_seg.checkpoints.mistaken import find_mistaken
 from rskt_seg.checkpoints.torchscript import is_torchscript, read_torchscript
 from rskt_seg.errors import CheckpointError, WeightsNotFoundError
 
@@ -60,7 +61,8 @@ def read_weights(path: str | os.PathLike[str]) -> WeightFile:
 
     Raises:
         WeightsNotFoundError: There is no such file.
-        CheckpointError: The file is a `.pkl`, cannot be read safely, or contains no tensors.
+        CheckpointError: The file is a `.pkl`, something else than weights (see `find_mistaken`), cannot be
+            read safely, or contains no tensors.
     """
     path = Path(path)
     if path.suffix == ".pkl":
@@ -70,6 +72,8 @@ def read_weights(path: str | os.PathLike[str]) -> WeightFile:
     if not path.is_file():
         found = "is a folder, not a weight file" if path.is_dir() else "does not exist"
         raise WeightsNotFoundError(f"weight file {path} {found}; check the path")
+    if mistaken := find_mistaken(path):
+        raise CheckpointError(f"{path} is {mistaken.what}, not a weight file; {mistaken.remedy}")
     return unwrap(_read(path), str(path))
 
 
