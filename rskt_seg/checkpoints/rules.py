@@ -43,7 +43,7 @@ class LoadReport:
     """What was loaded, converted and dropped.
 
     Attributes:
-        source: Name of the file in messages.
+        source: Name of the file in messages, with the prefix that was removed from all of its names, if any.
         loaded: Target keys that have the same name in the file.
         converted: Source key -> target keys.
         dropped: Source key -> reason.
