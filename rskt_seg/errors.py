@@ -56,3 +56,7 @@ class ProcessDiedError(RSKTSegError, RuntimeError):
 
 class DiskFullError(RSKTSegError, OSError):
     """A file that the disk, a quota or a limit of file sizes has no room for; what was there is unchanged."""
+
+
+class NotFiniteError(RSKTSegError, FloatingPointError):
+    """Class scores, a loss or weights in training that are NaN or infinite."""

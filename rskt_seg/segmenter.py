@@ -1,6 +1,6 @@
 """`Segmenter`: segmentation of image files and arrays of any size, with any model."""
 
-import os
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Unpack
@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rskt_seg.errors import DeviceError, ImageReadError, LabelError
+from rskt_seg.errors import DeviceError, LabelError
+from rskt_seg.finite import check_scores
 from rskt_seg.geo.area import AreaSummary, ClassArea, measure_classes, pixel_areas, pixel_size
+from rskt_seg.geo.arrays import ImageSource, as_image, name_of
 from rskt_seg.geo.georeference import Georeference
-from rskt_seg.geo.raster import RasterImage, read_image
+from rskt_seg.geo.raster import RasterImage
 from rskt_seg.inference.cams import TileCams
 from rskt_seg.inference.context_maps import PatchContexts
 from rskt_seg.inference.predict import evaluating
@@ -26,12 +28,12 @@ from rskt_seg.inference.strategies import (
 )
 from rskt_seg.labels import ignore_label
 from rskt_seg.methods.record import ExplanationRequest
+from rskt_seg.methods.untrained import untrained_notices
 from rskt_seg.methods.use import find_explanation, make_strategy
 from rskt_seg.typing import SegmentationModel
 from rskt_seg.vocabulary import Vocabulary
 
-ImageSource = str | os.PathLike[str] | np.ndarray | RasterImage
-"""An image file, an (H, W, 3) or (H, W) uint8 array, or the result of `rskt_seg.geo.read_image`."""
+logger = logging.getLogger(__name__)
 
 
 class SegmenterOptions(WholeImageOptions, TiledOptions, PatchContextOptions, MultiScaleOptions, total=False):
@@ -117,6 +119,9 @@ class Segmenter:
         crf (bool or `rskt_seg.inference.crf.CRFParameters`, False; `MultiScaleStrategy`): Refine the scores
             by a dense CRF. Needs the optional package pydensecrf2.
 
+    A model that still has the random weights it was built with is warned of in the log, and in the notices of
+    its results.
+
     Args:
         model: A model of a registered method, for example from `rskt_seg.create_model`.
         vocabulary: Class names. Open-vocabulary models need them; an entry `"a, b"` is one class with the
@@ -146,6 +151,8 @@ class Segmenter:
                 f"cannot use device {device!s}: {str(error).splitlines()[0]}; choose another device"
             ) from error
         self._strategy = make_strategy(self.model, vocabulary, options)
+        for notice in untrained_notices(self.model):
+            logger.warning("%s", notice)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -181,13 +188,15 @@ class Segmenter:
 
         Raises:
             ImageReadError: The file cannot be read (see `read_image`), or the array is no 8-bit image.
+            NotFiniteError: A score of the model is NaN or infinite.
         """
-        image = _as_image(source)
+        image = as_image(source)
         area_notices = pixel_areas(image.georeference, image.valid.shape).notices
-        notices = [*image.notices, *area_notices, *self._strategy.notices]
+        notices = [*image.notices, *area_notices, *self._strategy.notices, *untrained_notices(self.model)]
         if image.valid.any():
             with evaluating(self.model):
                 score_map = self._strategy.score_map(image.filled())
+            check_scores(score_map, name_of(source))
             notices += _coarseness_notices(image, self._strategy.coarseness(image.valid.shape, score_map))
         else:
             score_map = torch.zeros(len(self.vocabulary.names), 1, 1)
@@ -242,7 +251,7 @@ class Segmenter:
             VocabularyError: A name in `present` is not a class that it can show.
         """
         explanation = find_explanation(self.model, name)
-        image = _as_image(source)
+        image = as_image(source)
         if truth is not None and truth.shape != image.valid.shape:
             raise LabelError(
                 f"expected a truth of the size of the image, {image.valid.shape}; found {truth.shape}"
@@ -332,37 +341,3 @@ def _coarseness_notices(image: RasterImage, found: Coarseness | None) -> list[st
 
 def _figures(value: float) -> str:
     return f"{value:.3g}" if value < 100 else f"{value:.0f}"
-
-
-def _as_image(source: ImageSource) -> RasterImage:
-    if isinstance(source, RasterImage):
-        return source
-    if isinstance(source, str | os.PathLike):
-        return read_image(source)
-    if not isinstance(source, np.ndarray):
-        raise ImageReadError(
-            f"an image must be a path or a numpy array (H, W, 3) uint8; found {type(source).__name__}"
-        )
-    _check_array(source)
-    notices: tuple[str, ...] = ()
-    if source.ndim == 2:
-        source = np.repeat(source[:, :, None], 3, axis=2)
-        notices = ("one band: copied to three equal channels",)
-    return RasterImage(source, np.ones(source.shape[:2], bool), notices=notices)
-
-
-def _check_array(array: np.ndarray) -> None:
-    found = f"found {array.shape} {array.dtype}"
-    if 0 in array.shape or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
-        hint = ""
-        if array.ndim == 3 and array.shape[0] == 3:
-            hint = "; channels come last: pass array.transpose(1, 2, 0)"
-        elif array.ndim == 3 and array.shape[2] == 4:
-            hint = "; pass array[:, :, :3], or a file whose alpha says which pixels are valid"
-        raise ImageReadError(f"an image array must be (H, W, 3) or (H, W); {found}{hint}")
-    if array.dtype == np.uint8:
-        return
-    hint = "scale it to 0..255 and convert it with .astype(numpy.uint8), or save it and pass the file"
-    if array.dtype.kind == "f":
-        hint = "values of 0..1 become (array * 255).round().astype(numpy.uint8)"
-    raise ImageReadError(f"an image array must be uint8, RGB in 0..255; {found}; {hint}")

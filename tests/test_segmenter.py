@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from rasterio.transform import Affine
 
-from rskt_seg.errors import ConfigError, DeviceError, ImageReadError, VocabularyError
+from rskt_seg.errors import ConfigError, DeviceError, ImageReadError, NotFiniteError, VocabularyError
 from rskt_seg.geo import RasterImage, read_image, write_labels
 from rskt_seg.palette import palette
 from rskt_seg.segmenter import Segmenter
-from tests.stub_models import Colours
+from tests.stub_models import Colours, FixedColours
 
 NAMES = ("red", "green", "blue")
 
@@ -264,3 +264,23 @@ def test_the_mode_of_the_model_is_kept_and_no_gradient_is_recorded(mode):
     model = Colours().train(mode)
     result = Segmenter(model, NAMES).predict(noise(4, 5))
     assert model.training == mode and not result.score_map.requires_grad and model.scale.grad is None
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_scores_that_are_not_finite_are_refused_with_the_name_of_the_image(tmp_path, value):
+    Image.fromarray(noise(32, 40)).save(tmp_path / "scene.png")
+    for model in (Colours(), FixedColours()):
+        torch.nn.init.constant_(model.scale, value)
+        segmenter = Segmenter(model, NAMES)
+        with pytest.raises(NotFiniteError, match=r"scene\.png: expected finite class scores"):
+            segmenter.predict(tmp_path / "scene.png")
+        for source in (noise(32, 40), RasterImage(noise(32, 40), np.ones((32, 40), bool))):
+            with pytest.raises(NotFiniteError, match="the image of 40 x 32 px: expected"):
+                segmenter.predict(source)
+
+
+def test_an_image_without_a_valid_pixel_is_not_asked_of_a_broken_model():
+    model = Colours()
+    torch.nn.init.constant_(model.scale, float("nan"))
+    result = Segmenter(model, NAMES).predict(RasterImage(noise(32, 40), np.zeros((32, 40), bool)))
+    assert (result.labels == 255).all()

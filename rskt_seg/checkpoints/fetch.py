@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -15,6 +16,7 @@ from typing import BinaryIO, Literal
 from tqdm import tqdm
 
 from rskt_seg.checkpoints.manifest import FOLDER, Weights
+from rskt_seg.checkpoints.mistaken import find_mistaken
 from rskt_seg.errors import CheckpointError, WeightsNotFoundError
 
 State = Literal["absent", "verified", "unknown", "wrong"]
@@ -62,7 +64,7 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
 def verify(row: Weights, path: str | os.PathLike[str], stated: str | None = None) -> Finding:
     """Compare the size and sha256 of a file with its row, as far as the manifest knows them.
 
-    A web page under the name of a weight file is always wrong. Nothing is downloaded.
+    An empty file, a pointer of Git LFS and a web page are always wrong. Nothing is downloaded.
 
     Args:
         row: Row of the manifest.
@@ -76,6 +78,8 @@ def verify(row: Weights, path: str | os.PathLike[str], stated: str | None = None
     if not path.is_file():
         return Finding(path, ABSENT, None, "not here")
     digest, size = sha256_of(path), path.stat().st_size
+    if mistaken := find_mistaken(path):
+        return Finding(path, WRONG, digest, f"{mistaken.what}, not a weight file")
     if row.size is not None and size != row.size:
         return Finding(path, WRONG, digest, f"expected {row.size} bytes, found {size}")
     expected = row.sha256 or stated
@@ -84,10 +88,6 @@ def verify(row: Weights, path: str | os.PathLike[str], stated: str | None = None
     if row.sha256 is not None:
         part = "" if _SHA256.fullmatch(row.sha256) else f" as far as published ({row.sha256}...)"
         return Finding(path, VERIFIED, digest, f"sha256 fits{part}")
-    with open(path, "rb") as file:
-        is_page = file.read(64).lstrip().startswith(b"<")
-    if is_page:
-        return Finding(path, WRONG, digest, "a web page, not a weight file")
     claim = "" if stated is None else ", as the hub states"
     return Finding(
         path,
@@ -113,7 +113,8 @@ def fetch(row: Weights, folder: str | os.PathLike[str] = FOLDER) -> Finding:
 
     Raises:
         CheckpointError: The existing file (which is kept) or the download (kept as `.wrong`) has another size
-            or digest than expected, or another process is downloading it.
+            or digest than expected, or is no weight file; the server answers with nothing, or redirects to
+            plain http; or another process is downloading it.
         WeightsNotFoundError: It cannot be downloaded. The message says how to get it by hand.
     """
     target = Path(folder, row.file)
@@ -136,6 +137,7 @@ def _download(row: Weights, target: Path) -> Finding:
     url, part = _address(row), target.with_name(target.name + _PART)
     try:
         head = get_hf_file_metadata(url, token=False)
+        _check_redirect(row, url, head.location)
         stated = head.etag if row.hub and _SHA256.fullmatch(head.etag or "") else None
         target.parent.mkdir(parents=True, exist_ok=True)
         with _locked(part) as file:
@@ -144,10 +146,13 @@ def _download(row: Weights, target: Path) -> Finding:
             if head.size is None or start > head.size or not (row.sha256 or stated):
                 start = file.seek(0)
                 file.truncate()
-            http_get(url, file, resume_size=start, expected_size=head.size, displayed_filename=row.file)
-            file.flush()
-            os.fsync(file.fileno())
-            return _accept(row, part, target, stated)
+            try:
+                http_get(url, file, resume_size=start, expected_size=head.size, displayed_filename=row.file)
+                file.flush()
+                os.fsync(file.fileno())
+                return _accept(row, part, target, stated)
+            finally:
+                _remove_empty(part, file)
     except CheckpointError:
         raise
     except Exception as error:  # the library, its transport and the disk raise exceptions of many kinds
@@ -160,7 +165,11 @@ def _download(row: Weights, target: Path) -> Finding:
 
 
 def _accept(row: Weights, part: Path, target: Path, stated: str | None) -> Finding:
-    """Verify a complete download, and rename it to `target` or to `.wrong`."""
+    """Verify a complete download, and rename it to `target` or to `.wrong`; an empty one is not kept."""
+    if not part.stat().st_size:
+        raise CheckpointError(
+            f"{row.name}: {_address(row)} answered with 0 bytes. Fetch again later. {_by_hand(row, target)}"
+        )
     found = verify(row, part, stated)
     if found.state == WRONG:
         aside = target.with_name(target.name + _ASIDE)
@@ -172,6 +181,23 @@ def _accept(row: Weights, part: Path, target: Path, stated: str | None) -> Findi
         )
     os.replace(part, target)
     return Finding(target, found.state, found.digest, found.text)
+
+
+def _check_redirect(row: Weights, url: str, location: str) -> None:
+    """Refuse a redirect from https to plain http, where anybody on the way can change the file."""
+    if url.startswith("https:") and not location.startswith("https:") and "://" in location:
+        raise CheckpointError(
+            f"{row.name}: {url} redirects to {location}, which is not encrypted; expected https. Nothing is "
+            f"downloaded: see {row.page} for another address"
+        )
+
+
+def _remove_empty(part: Path, file: BinaryIO) -> None:
+    """Remove the `.part` file that `file` holds open and locked, if nothing is in it."""
+    with suppress(FileNotFoundError):  # it has another name by now
+        found = os.stat(part)
+        if found.st_size == 0 and os.path.samestat(os.fstat(file.fileno()), found):
+            os.unlink(part)
 
 
 def _locked(part: Path) -> BinaryIO:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from rskt_seg.checkpoints.mistaken import find_mistaken
 from rskt_seg.checkpoints.torchscript import is_torchscript, read_torchscript
 from rskt_seg.errors import CheckpointError, WeightsNotFoundError
 
@@ -24,7 +25,9 @@ TRAINED_ON = "trained_on"
 """Entry with the list of training sets: {"name", "dataset", "split", "classes"} of each."""
 Source = str | os.PathLike[str] | Mapping[str, object]
 """A weight file, or a state dict or checkpoint in memory."""
-_WRAPPERS = ("model", "state_dict", "teacher")
+_NESTING = ("model", "state_dict", "model_state_dict", "teacher")
+_DEEPEST = 3
+"""Levels of dictionaries around a state dict that are looked into."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,8 @@ def read_weights(path: str | os.PathLike[str]) -> WeightFile:
 
     Raises:
         WeightsNotFoundError: There is no such file.
-        CheckpointError: The file is a `.pkl`, cannot be read safely, or contains no tensors.
+        CheckpointError: The file is a `.pkl`, something else than weights (see `find_mistaken`), cannot be
+            read safely, or contains no tensors.
     """
     path = Path(path)
     if path.suffix == ".pkl":
@@ -70,6 +74,8 @@ def read_weights(path: str | os.PathLike[str]) -> WeightFile:
     if not path.is_file():
         found = "is a folder, not a weight file" if path.is_dir() else "does not exist"
         raise WeightsNotFoundError(f"weight file {path} {found}; check the path")
+    if mistaken := find_mistaken(path):
+        raise CheckpointError(f"{path} is {mistaken.what}, not a weight file; {mistaken.remedy}")
     return unwrap(_read(path), str(path))
 
 
@@ -84,22 +90,20 @@ def unwrap(content: object, source: str) -> WeightFile:
     """Return the state dict and the facts inside a checkpoint.
 
     Args:
-        content: A state dict, or a dictionary with one under `model` (Detectron2), `state_dict` or `teacher`
-            (DINO), and perhaps `options`, `class_names`, `frozen` and `trained_on` beside it.
+        content: A state dict, or a dictionary with one under `model` (Detectron2), `state_dict`,
+            `model_state_dict` or `teacher` (DINO), or one in the other, and perhaps `options`, `class_names`,
+            `frozen` and `trained_on` beside the outermost.
         source: Its name in messages.
 
     Returns:
         The tensors, and the facts that are stated in the expected form; others are ignored.
 
     Raises:
-        CheckpointError: There are no tensors.
+        CheckpointError: There are no tensors, or several state dicts.
     """
     beside = content if isinstance(content, Mapping) else {}
     options, names, frozen, sets = (beside.get(key) for key in (OPTIONS, CLASS_NAMES, FROZEN, TRAINED_ON))
-    for key in _WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
+    content = _state_dict_in(content, source)
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{source}: expected a dictionary of tensors; found {type(content).__name__}")
     tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
@@ -117,6 +121,25 @@ def unwrap(content: object, source: str) -> WeightFile:
         _frozen_facts(frozen, source),
         tuple(sets) if isinstance(sets, list | tuple) else (),
     )
+
+
+def _state_dict_in(content: object, source: str) -> object:
+    for _ in range(_DEEPEST):
+        holders = [key for key in _NESTING if isinstance(content, Mapping) and _holds(content.get(key))]
+        if len(holders) > 1:
+            raise CheckpointError(
+                f"{source}: expected one state dict, found several: {', '.join(holders)}; save the one that "
+                "is meant in a file of its own"
+            )
+        if not holders or not isinstance(content, Mapping):
+            break
+        content = content[holders[0]]
+    return content
+
+
+def _holds(entry: object) -> bool:
+    """Return whether an entry of a checkpoint is a dictionary with something in it."""
+    return isinstance(entry, Mapping) and bool(entry)
 
 
 def _frozen_facts(stated: object, source: str) -> Mapping[str, Mapping[str, str]]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from rskt_seg.errors import CheckpointError
+from rskt_seg.finite import describe_not_finite
 
 _LISTED = 10
 """Keys that an error message lists of each fault."""
@@ -42,7 +43,7 @@ class LoadReport:
     """What was loaded, converted and dropped.
 
     Attributes:
-        source: Name of the file in messages.
+        source: Name of the file in messages, with the prefix that was removed from all of its names, if any.
         loaded: Target keys that have the same name in the file.
         converted: Source key -> target keys.
         dropped: Source key -> reason.
@@ -111,7 +112,7 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str, rem
 
     Raises:
         CheckpointError: Keys are missing, unexpected or of another shape, or a tensor is sparse, quantized,
-            complex or without data; up to ten of each are listed.
+            complex or without data, or has values that are not finite; up to ten of each are listed.
     """
     own = module.state_dict()
     faults = {
@@ -143,4 +144,10 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str, rem
     ]
     if lists:
         raise CheckpointError(f"{source} does not fit this model; {'; '.join(lists)}. {remedy}")
+    # In the precision of the model, in which large values can become infinite.
+    if broken := describe_not_finite((key, tensor.to(own[key].dtype)) for key, tensor in state.items()):
+        raise CheckpointError(
+            f"{source} has values that are not finite (NaN, infinity) in {broken}; nothing is loaded. Its "
+            "training diverged, or the file is damaged: take an earlier checkpoint, or get the file again"
+        )
     module.load_state_dict(state, strict=True)

@@ -52,6 +52,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--bands", metavar="R,G,B", help="band numbers from 1, such as 4,3,2 (default: declared, else first)")
     add("--stretch", default="auto", help="to 8 bit: auto (default), none, pLOW-HIGH, or MIN,MAX")
     add(
+        "--nodata",
+        type=float,
+        metavar="VALUE",
+        help="value of pixels without data (files declare more)",
+    )
+    add("--no-alpha", action="store_true", help="a band that is declared alpha is data, such as infrared")
+    add(
         "--gt", nargs="+", type=Path, default=[], metavar="FILE",
         help="label images of class ids, or their folder; draws the errors",
     )  # fmt: skip
@@ -255,6 +262,8 @@ def segment(args: argparse.Namespace) -> int:
         args.output,
         parse_bands(args.bands),
         args.stretch,
+        args.nodata,
+        not args.no_alpha,
         tuple(name for name in known_explanations() if getattr(args, name)),
         present=parse_names(args.present),
         at=parse_point(args.at),

@@ -13,10 +13,12 @@ from PIL import Image
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from rskt_seg.data.labels import check_label, read_label
-from rskt_seg.errors import ConfigError, ImageReadError, LabelError
+from rskt_seg.data.labels import read_label
+from rskt_seg.data.samples import valid_target
+from rskt_seg.errors import ConfigError, ImageReadError, LabelError, NotFiniteError
 from rskt_seg.geo import AreaSummary, ClassArea, RasterImage, read_image, write_labels
 from rskt_seg.geo.area import GEODESIC, PLANE
+from rskt_seg.geo.grids import grid_difference, read_georeference
 from rskt_seg.geo.stretch import parse_stretch
 from rskt_seg.methods.record import Picture
 from rskt_seg.methods.use import find_explanation, known_explanations
@@ -43,6 +45,8 @@ class SegmentOptions:
         output: Folder of the results.
         bands: As for `read_image`.
         stretch: As for `read_image`.
+        nodata: As for `read_image`.
+        alpha: As for `read_image`.
         explanations: Names of the explanations to draw, such as "cost_maps".
         present: Classes of an explanation for an image-level label; None stands for those of the ground
             truth, or without ground truth those predicted.
@@ -55,6 +59,8 @@ class SegmentOptions:
     output: Path
     bands: tuple[int, ...] | None = None
     stretch: str = "auto"
+    nodata: float | None = None
+    alpha: bool = True
     explanations: tuple[str, ...] = ()
     present: tuple[str, ...] | None = None
     at: tuple[int, int] | None = None
@@ -101,9 +107,8 @@ def segment_files(
             except (ImageReadError, LabelError) as error:
                 logger.error("%s", error)
                 failures.append((image, error))
-            except (
-                ConfigError
-            ) as error:  # the image is too small for a view, or does not contain the pixel `at`
+            # The image is too small for a view, does not contain the pixel `at`, or its scores overflow.
+            except (ConfigError, NotFiniteError) as error:
                 logger.error("%s: %s", image, error)
                 failures.append((image, error))
             except OSError as error:
@@ -120,12 +125,10 @@ def segment_files(
 def _segment_file(
     segmenter: Segmenter, path: Path, truth_path: Path | None, options: SegmentOptions, stem: str
 ) -> None:
-    image = read_image(path, options.bands, options.stretch)
+    image = read_image(path, options.bands, options.stretch, nodata=options.nodata, alpha=options.alpha)
     truth = None
     if truth_path is not None:
-        truth = read_label(truth_path)
-        where = f"{truth_path} (ground truth of {path})"
-        check_label(truth, len(segmenter.vocabulary.names), 255, where, image.valid.shape)
+        truth = _read_truth(truth_path, path, image, segmenter.vocabulary.names)
     if options.at is not None:
         point_in(image.valid.shape, options.at)  # fails before the image is segmented
     result = segmenter.predict(image)
@@ -173,6 +176,29 @@ def _write_explanation(
     pictures = explanation.draw(result, Picture(scene.image.pixels, segmenter.prompts, colors))
     for number, picture in enumerate(pictures, start=1):
         _save(base, name if len(pictures) == 1 else f"{name}_{number}", picture)
+
+
+def _read_truth(path: Path, image_path: Path, image: RasterImage, class_names: Sequence[str]) -> np.ndarray:
+    """Return the ground truth of an image, 255 where label or image have no data.
+
+    Raises:
+        LabelError: It cannot be read, has other ids, another size or another grid, or the image was turned by
+            its EXIF orientation and nothing tells whether the label was.
+    """
+    where = f"{path} (ground truth of {image_path})"
+    truth = valid_target(read_label(path), path, image.valid, class_names, 255, where)
+    if image.orientation != 1 and (image.orientation < 5 or len(set(truth.shape)) == 1):
+        raise LabelError(
+            f"{where}: the image was turned by its EXIF orientation {image.orientation}, and sizes do not "
+            "tell whether the label follows: save the image upright (PIL.ImageOps.exif_transpose), or remove "
+            "the orientation if the label fits the stored pixels (exiftool -Orientation= FILE)"
+        )
+    if how := grid_difference(image.georeference, read_georeference(path), truth.shape):
+        raise LabelError(
+            f"{where} lies on another grid of the ground: {how}; warp it onto the grid of the image with "
+            "gdalwarp -r near"
+        )
+    return truth
 
 
 def _write_maps(

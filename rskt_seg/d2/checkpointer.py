@@ -11,7 +11,8 @@ from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
 from rskt_seg.checkpoints.files import FROZEN
-from rskt_seg.errors import CheckpointError, WeightsNotFoundError
+from rskt_seg.errors import CheckpointError, NotFiniteError, WeightsNotFoundError
+from rskt_seg.finite import describe_not_finite
 from rskt_seg.writing import replacing
 
 _TAG = "last_checkpoint"
@@ -93,16 +94,30 @@ class AtomicCheckpointer(DetectionCheckpointer):
                 unfinished.unlink(missing_ok=True)
 
     def save(self, name: str, **kwargs: object) -> None:
-        """Write `<save_dir>/<name>.pth` with the model, what it states, the trainer's state and `kwargs`."""
+        """Write `<save_dir>/<name>.pth` with the model, what it states, the trainer's state and `kwargs`.
+
+        Args:
+            name: Name of the file, without its suffix.
+            kwargs: Further entries of the checkpoint.
+
+        Raises:
+            NotFiniteError: A weight is NaN or infinite; nothing is written.
+        """
         if not self.save_dir or not self.save_to_disk:
             return
         states = {key: part.state_dict() for key, part in self.checkpointables.items()}
         path = Path(self.save_dir, f"{name}.pth")
-        self.logger.info("Saving checkpoint to %s", path)
         kept_back = self._prefixes(self.left_out)
         state = {
             name: tensor for name, tensor in self.model.state_dict().items() if not name.startswith(kept_back)
         }
+        if broken := describe_not_finite(state.items()):
+            raise NotFiniteError(
+                f"{path} is not written, because the training has diverged: values of {broken} are NaN or "
+                "infinite. The checkpoints before it are kept: continue from one of them, or start again, "
+                "with a lower SOLVER.BASE_LR"
+            )
+        self.logger.info("Saving checkpoint to %s", path)
         content = {"model": state, **self.stated, **states, **kwargs}
         with _replacing(path, _size_of(content)) as file:
             torch.save(content, file)

@@ -17,6 +17,7 @@ from rskt_seg.data.fingerprint import Digests, Fingerprint, combine, image_diges
 from rskt_seg.data.labels import read_label
 from rskt_seg.data.samples import valid_target
 from rskt_seg.errors import DatasetError
+from rskt_seg.finite import check_scores
 from rskt_seg.metrics.confusion import ConfusionMatrix, Scores
 from rskt_seg.metrics.protocols import (
     FIGURES,
@@ -94,16 +95,17 @@ class RSEvaluator(DatasetEvaluator):
         Raises:
             DatasetError: The number of classes of the model is not that of the dataset.
             LabelError: A label cannot be scored.
+            NotFiniteError: A score is NaN or infinite.
         """
         for entry, output in zip(inputs, outputs, strict=True):
-            predicted, path = self._predicted(output), entry["sem_seg_file_name"]
+            predicted, path = self._predicted(output, entry["file_name"]), entry["sem_seg_file_name"]
             valid = entry.get("valid_pixels", np.ones(predicted.shape, bool))
             label, image = read_label(path), Path(entry["file_name"])
             target = valid_target(label, path, valid, self.classes, self.ignore)
             self.matrix.update(predicted.cpu().numpy(), target)
             self.digests.append(Digests(image.stem, image_digest(image.read_bytes()), label_digest(label)))
 
-    def _predicted(self, output: Mapping[str, Tensor]) -> Tensor:
+    def _predicted(self, output: Mapping[str, Tensor], image: str) -> Tensor:
         if "labels" in output:
             return output["labels"]
         scores, classes = output["sem_seg"], len(self.classes)
@@ -112,6 +114,7 @@ class RSEvaluator(DatasetEvaluator):
                 f"{self.name} has {classes} classes, but the model has scores of {scores.shape[0]}; give the "
                 "model the vocabulary of the dataset"
             )
+        check_scores(scores, image)
         return scores.argmax(dim=0)
 
     def evaluate(self) -> Results | None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from detectron2.engine import SimpleTrainer
 from detectron2.utils import comm
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
@@ -15,10 +14,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from rskt_seg.d2.segmentor import unwrapped
+from rskt_seg.d2.steps import CheckedTrainer
 from rskt_seg.d2.typing import DatasetDict, Entries
 
 
-class PartwiseTrainer(SimpleTrainer):
+class PartwiseTrainer(CheckedTrainer):
     """One step of the optimizer for all the `parts` that the model's head makes of a batch.
 
     The gradient is the sum over parts, and over processes, of each part's own (the published FCtL: a sum of
@@ -62,7 +62,7 @@ class PartwiseTrainer(SimpleTrainer):
         return {name: loss.detach() for name, loss in losses.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of `SimpleTrainer`, with the gradient scaler of mixed precision."""
+        """Return the state of `CheckedTrainer`, with the gradient scaler of mixed precision."""
         return super().state_dict() | {"grad_scaler": self.grad_scaler.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

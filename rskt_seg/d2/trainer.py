@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, hooks
+from detectron2.engine import DefaultTrainer, hooks
 from detectron2.engine.train_loop import HookBase, TrainerBase
 from detectron2.evaluation import inference_on_dataset
 from detectron2.modeling import build_model as build_segmentor
@@ -31,11 +31,12 @@ from rskt_seg.d2.optimizer import build_optimizer
 from rskt_seg.d2.partwise import PartwiseTrainer
 from rskt_seg.d2.schedule import build_lr_scheduler
 from rskt_seg.d2.segmentor import PREFIX, plain_model, unwrapped
+from rskt_seg.d2.steps import CheckedAMPTrainer, CheckedTrainer
 from rskt_seg.d2.trained_sets import sets_to_train, stated_sets
 from rskt_seg.d2.tta import with_augmentation
 from rskt_seg.d2.typing import DatasetDict, NamedResults, Results
 from rskt_seg.d2.weights import left_out, load_left_out, load_weights
-from rskt_seg.errors import CheckpointError, RSKTSegError
+from rskt_seg.errors import CheckpointError, NotFiniteError, RSKTSegError
 from rskt_seg.methods.load import check_stated, class_names_of
 from rskt_seg.metrics.report import score_table
 from rskt_seg.writing import no_room
@@ -57,7 +58,7 @@ class Trainer(DefaultTrainer):
         optimizer = self.build_optimizer(cfg, model)
         _warn_of_epochs(cfg)
         amp = cfg.SOLVER.AMP.ENABLED
-        step: Callable[..., SimpleTrainer] = AMPTrainer if amp else SimpleTrainer
+        step: Callable[..., CheckedTrainer] = CheckedAMPTrainer if amp else CheckedTrainer
         if unwrapped(model).sem_seg_head.splits_batches:
             step = partial(PartwiseTrainer, amp=amp)
         self._trainer = step(create_ddp_model(model), self.build_train_loader(cfg), optimizer)
@@ -207,7 +208,10 @@ class Trainer(DefaultTrainer):
         else:
             loaded = load_left_out(model, self.cfg, str(last))
             check_stated(model, read_weights(last), str(last))
-            self.checkpointer.load(str(last))
+            try:
+                self.checkpointer.load(str(last))
+            except CheckpointError as error:  # which knows of a state dict only
+                raise CheckpointError(f"{last}: {error}") from error
             self.start_iter = self.iter + 1
         self._state_training_sets(str(last or self.cfg.MODEL.WEIGHTS or self.cfg.MODEL.START_FROM))
         if parts := left_out(model, self.cfg, loaded):
@@ -234,6 +238,25 @@ class Trainer(DefaultTrainer):
             return super().train()
         finally:
             log.removeFilter(_needs_traceback)
+
+    def run_step(self) -> None:
+        """Run one iteration.
+
+        Raises:
+            NotFiniteError: The loss is NaN or infinite; the message says what to try.
+        """
+        try:
+            super().run_step()
+        except NotFiniteError as error:
+            raise NotFiniteError(f"{error}; {_remedy(self.cfg)}") from error
+
+    def after_train(self) -> None:
+        """Let the hooks finish; after an error nothing is evaluated, not even in the last iteration."""
+        self.storage.iter = self.iter
+        failed = self.iter < self.max_iter
+        for hook in self._hooks:
+            if not (failed and isinstance(hook, hooks.EvalHook)):
+                hook.after_train()
 
     # Detectron2 v0.5 leaves the optimizer out of the trainer's state; main has it under this name.
     def state_dict(self) -> dict[str, Any]:
@@ -276,6 +299,18 @@ def _warn_of_epochs(cfg: CfgNode) -> None:
             cfg.SOLVER.IMS_PER_BATCH,
             iterations,
         )
+
+
+def _remedy(cfg: CfgNode) -> str:
+    """Return what to try after a loss that was not finite, in keys of the configuration."""
+    tries = [f"lower SOLVER.BASE_LR ({cfg.SOLVER.BASE_LR:g})"]
+    if cfg.SOLVER.AMP.ENABLED:
+        tries.append("set SOLVER.AMP.ENABLED False")
+    if cfg.SOLVER.CLIP_GRADIENTS.ENABLED:
+        tries.append(f"lower SOLVER.CLIP_GRADIENTS.CLIP_VALUE ({cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE:g})")
+    else:
+        tries.append("set SOLVER.CLIP_GRADIENTS.ENABLED True")
+    return f"nothing was learnt from it, and the checkpoints of the run are kept: {', or '.join(tries)}"
 
 
 def _log_table(evaluators: Sequence[RSEvaluator]) -> None:

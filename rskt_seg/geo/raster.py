@@ -32,6 +32,7 @@ class RasterImage:
         notices: One line for every choice that was made for the user.
         driver: Format of the file: "GTiff", "PNG", "JPEG", ...
         dtype: Type of the stored samples: "uint8", "int8", "uint16", "float32", ...
+        orientation: EXIF orientation that was applied to the stored pixels, 1 for none.
     """
 
     pixels: np.ndarray
@@ -40,6 +41,7 @@ class RasterImage:
     notices: tuple[str, ...] = ()
     driver: str = ""
     dtype: str = "uint8"
+    orientation: int = 1
 
     def filled(self) -> np.ndarray:
         """Return the pixels as models see them: where not valid, the mean valid colour, which is the least
@@ -123,12 +125,15 @@ def _read_source(
         notices.append("no valid pixel: all of the image is nodata")
     elif nodata is None:
         notices += fill_notice(values, valid)
+    orientation = 1
     if source.orientation in range(2, 9):
         if source.georeference is None:
+            orientation = source.orientation
             pixels, valid = _orient(pixels, source.orientation), _orient(valid, source.orientation)
         else:
             notices.append("orientation tag not applied, because the image is georeferenced")
-    return RasterImage(pixels, valid, source.georeference, tuple(notices), source.driver, source.dtype)
+    facts = (source.georeference, tuple(notices), source.driver, source.dtype, orientation)
+    return RasterImage(pixels, valid, *facts)
 
 
 def _valid_bands(

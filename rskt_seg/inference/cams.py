@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rskt_seg.errors import VocabularyError
+from rskt_seg.finite import check_scores
 from rskt_seg.vocabulary import check_names
 from rskt_seg.windows import Window, point_in
 
@@ -148,11 +149,12 @@ def tile_cams(
     Raises:
         ConfigError: If the pixel lies outside of the image.
         VocabularyError: For names that are no foreground class.
+        NotFiniteError: If a class score is NaN or infinite.
     """
     height, width = pixels.shape[:2]
     window = tile_around((height, width), at, tile)
     tile_pixels, tile_valid = pixels[window.slices], valid[window.slices]
-    prediction = _mask_labels(score_map(tile_pixels).argmax(dim=0).cpu().numpy(), tile_valid)
+    prediction = _mask_labels(_best_class(score_map(tile_pixels)), tile_valid)
     tile_truth = None if truth is None else _mask_labels(truth[window.slices], tile_valid)
     chosen, chosen_by = _image_level_label(model, present, prediction, tile_truth)
     images = torch.tensor(tile_pixels).permute(2, 0, 1)[None].float().to(model.device)
@@ -234,6 +236,12 @@ def foreground_named(foreground: Sequence[str], names: Sequence[str]) -> np.ndar
             f"{', '.join(map(repr, foreground))}"
         )
     return np.array([name in requested for name in known], bool)
+
+
+def _best_class(scores: Tensor) -> np.ndarray:
+    check_scores(scores, "the tile")
+    ids: np.ndarray = scores.argmax(dim=0).cpu().numpy()
+    return ids
 
 
 def _mask_labels(labels: np.ndarray, valid: np.ndarray) -> np.ndarray:

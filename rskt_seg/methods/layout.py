@@ -27,7 +27,8 @@ class CheckpointLayout:
     Attributes:
         training_only: Options that change nothing of what a trained model computes. Checkpoint and model may
             differ in them.
-        output_key: Name of the weight of the last layer, by which checkpoints of the method are recognised.
+        output_key: Name of the weight of the last layer, by which checkpoints of the method are recognised,
+            and models that nothing was loaded into.
         class_key: Name of a tensor with one row per class; "" for open vocabularies.
     """
 

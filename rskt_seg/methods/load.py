@@ -1,16 +1,20 @@
 """`load_checkpoint` for whole models, `load_encoder` for one pretrained encoder."""
 
-from collections.abc import Mapping
-from dataclasses import asdict
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, replace
 from typing import TypeGuard
 
 from rskt_seg.checkpoints.files import Source, WeightFile, read_source
 from rskt_seg.checkpoints.hub import locate
 from rskt_seg.checkpoints.manifest import config_key
 from rskt_seg.checkpoints.rules import LoadReport
+from rskt_seg.checkpoints.wrappers import common_prefix, shared_prefixes, source_without, without_prefix
 from rskt_seg.digests import weights_digest
 from rskt_seg.errors import CheckpointError
-from rskt_seg.methods.record import Method
+from rskt_seg.methods.layout import PREFIX
+from rskt_seg.methods.record import EncoderRole, Method
 from rskt_seg.methods.registry import method_of, registered_methods
 from rskt_seg.typing import ClosedSetModel, SegmentationModel, Spec
 
@@ -25,19 +29,21 @@ def load_checkpoint(
             checkpoint states.
         source: A file (see `rskt_seg.checkpoints.read_weights`), or a state dict or checkpoint in memory.
             Key names are those of this package, with or without Detectron2's prefix, or of the method's
-            published code. Load frozen encoders that the checkpoint leaves out beforehand.
+            published code. Prefixes of wrappers that all names share (`_orig_mod.` of torch.compile,
+            `module.`, `model.`) are removed where that makes them fit. Load frozen encoders that the
+            checkpoint leaves out beforehand.
         contexts: Role -> file, for published checkpoints with encoders in separate files.
 
     Returns:
-        Which tensors were loaded, converted and dropped.
+        Which tensors were loaded, converted and dropped; its source says which prefix was removed.
 
     Raises:
-        CheckpointError: A tensor of the model is missing, given twice or of another shape, or the checkpoint
-            has further tensors; or it is of another method, or states other options or class names. The
-            model is unchanged.
+        CheckpointError: A tensor of the model is missing, not finite, given twice or of another shape, or the
+            checkpoint has further tensors; or it is of another method, or states other options or class
+            names. The model is unchanged.
         WeightsNotFoundError: There is no such file.
     """
-    name, weights = read_source(source)
+    name, weights = _without_wrapper(model, *read_source(source))
     method = method_of(model)
     _check_method(method, weights, name)
     check_stated(model, weights, name)
@@ -46,7 +52,12 @@ def load_checkpoint(
         for role in weights.frozen
         for key, tensor in model.get_submodule(role).state_dict().items()
     }
-    report = method.checkpoint.load(model, weights, name, left_out, contexts)
+    try:
+        report = method.checkpoint.load(model, weights, name, left_out, contexts)
+    except CheckpointError as error:
+        if _knows(model, weights.state):
+            raise
+        raise CheckpointError(_describe_foreign(model, weights, name)) from error
     if is_closed_set(model) and model.class_names is None:
         model.class_names = weights.class_names
     return report
@@ -60,6 +71,41 @@ def is_closed_set(model: SegmentationModel) -> TypeGuard[ClosedSetModel]:
 def class_names_of(model: SegmentationModel) -> tuple[str, ...] | None:
     """Return the class names of a closed-set model; None if unknown, and for open vocabularies."""
     return model.class_names if is_closed_set(model) else None
+
+
+def _knows(model: SegmentationModel, names: Iterable[str]) -> bool:
+    """Return whether names are those of a published checkpoint, or one of them is a name of the model."""
+    keys, own = set(names), model.state_dict().keys()
+    if any(method.checkpoint.is_published(keys) for method in registered_methods()):
+        return True
+    return any(re.sub(f"^{PREFIX}", "", key) in own for key in keys)
+
+
+def _without_wrapper(model: SegmentationModel, source: str, weights: WeightFile) -> tuple[str, WeightFile]:
+    """Remove the prefix of a wrapper from all names, if only then they are known."""
+    for prefix in ("", *shared_prefixes(weights.state)):
+        state = without_prefix(weights.state, prefix)
+        if _knows(model, state):
+            return source_without(source, prefix), replace(weights, state=state)
+    return source, weights
+
+
+def _describe_foreign(model: SegmentationModel, weights: WeightFile, source: str) -> str:
+    """Return the message about a checkpoint that has no name of the model."""
+    state, prefix = weights.state, common_prefix(weights.state)
+    found = f"such as {', '.join(list(state)[:3])}"
+    if prefix:
+        found = f"all of which begin with {prefix!r}, {found}"
+    remedy = f"choose a checkpoint of {method_of(model).title}"
+    if prefix and _knows(model, without_prefix(state, prefix)):
+        remedy = (
+            f"without {prefix!r} they would fit: save the state dict again with key.removeprefix({prefix!r})"
+        )
+    own = ", ".join(list(model.state_dict())[:3])
+    return (
+        f"{source} does not fit this model: expected names such as {own}; found {len(state)} others, "
+        f"{found}; {remedy}"
+    )
 
 
 def _check_method(method: Method, weights: WeightFile, source: str) -> None:
@@ -178,4 +224,16 @@ def load_encoder(model: SegmentationModel, role: str, source: Source) -> LoadRep
     if encoder.named and not isinstance(source, Mapping):
         source = locate(str(source))
     name, weights = read_source(source)
-    return encoder.load(model, weights.state, name)
+    return _load_encoder(encoder, model, weights, name)
+
+
+def _load_encoder(
+    encoder: EncoderRole, model: SegmentationModel, weights: WeightFile, source: str
+) -> LoadReport:
+    """Load an encoder, if need be without the prefix of a wrapper; a load that fails changes nothing."""
+    *shorter, longest = ("", *shared_prefixes(weights.state))
+    for prefix in shorter:
+        with suppress(CheckpointError):
+            state = without_prefix(weights.state, prefix)
+            return encoder.load(model, state, source_without(source, prefix))
+    return encoder.load(model, without_prefix(weights.state, longest), source_without(source, longest))

@@ -15,6 +15,7 @@ from rskt_seg.checkpoints.manifest import Weights
 from rskt_seg.checkpoints.rules import LoadReport
 from rskt_seg.inference.strategies import Strategy
 from rskt_seg.methods.layout import CheckpointLayout
+from rskt_seg.methods.untrained import note_initial_weight
 from rskt_seg.metrics.results import BenchmarkReference, Reference
 from rskt_seg.typing import SegmentationModel, Spec
 
@@ -164,7 +165,9 @@ class Method:
             The model, an instance of `model`.
         """
         constructor: Callable[..., SegmentationModel] = self.model
-        return constructor(spec, class_names=class_names) if self.is_closed else constructor(spec)
+        model = constructor(spec, class_names=class_names) if self.is_closed else constructor(spec)
+        note_initial_weight(model, self.checkpoint.output_key)
+        return model
 
     @property
     def is_closed(self) -> bool:

@@ -5,7 +5,9 @@ import hashlib
 import os
 import random
 import socket
+from types import SimpleNamespace
 
+import huggingface_hub
 import huggingface_hub.constants
 import pytest
 
@@ -81,7 +83,7 @@ def test_a_known_size_is_compared(tmp_path):
 
 def test_a_web_page_is_not_taken_for_weights(server, tmp_path):
     server.files["/w.pt"] = b"\n<!DOCTYPE html><html>Quota exceeded</html>"
-    with pytest.raises(CheckpointError, match="a web page, not a weight file"):
+    with pytest.raises(CheckpointError, match="a saved web page, not a weight file"):
         fetch(row(server, sha256=None), tmp_path)
     assert os.listdir(tmp_path) == ["w.pt.wrong"]
 
@@ -204,3 +206,39 @@ def test_verifying_tells_the_four_states_apart_and_digests_are_those_of_hashlib(
     assert verify(row(), path).state == VERIFIED
     assert verify(row(sha256=None), path).state == UNKNOWN
     assert verify(row(sha256="0" * 64), path).state == WRONG
+
+
+@pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\nsize 7\n"])
+def test_an_empty_file_and_a_pointer_that_are_there_are_wrong(server, tmp_path, content):
+    (tmp_path / "w.pt").write_bytes(content)
+    assert verify(row(sha256=None), tmp_path / "w.pt").state == WRONG
+    with pytest.raises(CheckpointError, match=r"not a weight file.*move it away"):
+        fetch(row(server, sha256=None), tmp_path)
+    assert (tmp_path / "w.pt").read_bytes() == content and server.asked == []
+
+
+@pytest.mark.parametrize("known", [DIGEST, None])
+def test_an_answer_of_no_bytes_is_refused_and_leaves_nothing(server, tmp_path, known):
+    server.files["/w.pt"] = b""
+    with pytest.raises(CheckpointError, match=rf"answered with 0 bytes.*{PAGE}"):
+        fetch(row(server, sha256=known), tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_transfer_that_brings_nothing_leaves_no_empty_part(server, tmp_path):
+    server.cuts["/w.pt"] = [0] * 20
+    with pytest.raises(WeightsNotFoundError, match="could not be downloaded"):
+        fetch(row(server), tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_redirect_from_https_to_plain_http_is_refused_before_anything_is_written(
+    server, tmp_path, monkeypatch
+):
+    server.files["/w.pt"] = CONTENT
+    head = SimpleNamespace(location=f"{server.url}/w.pt", etag=None, size=len(CONTENT))
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda url, token: head)
+    with pytest.raises(CheckpointError, match=rf"redirects to {server.url}/w\.pt.*expected https"):
+        fetch(row(url="https://example.org/w.pt"), tmp_path / "new")
+    assert server.gets() == [] and not (tmp_path / "new").exists()
+    assert fetch(row(server), tmp_path / "plain").state == VERIFIED  # asked for as it is

@@ -68,3 +68,34 @@ def test_missing_truncated_and_empty_files_are_named(tmp_path):
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(CheckpointError, match=r"found list"):
         read_weights(tmp_path / "list.pth")
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"4" * 64 + b"\nsize 350000000\n"
+PAGES = [b"<!DOCTYPE html>\n<html>", b"\n  <html><body>Quota", b"\xef\xbb\xbf<?xml version='1.0'?><Error>"]
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors", ".ckpt"])
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (POINTER, "a Git LFS pointer, which stands for a file of 350000000 bytes .*; run `git lfs pull`"),
+        (b"", r"an empty file \(0 bytes\)"),
+        *((page, "a saved web page") for page in PAGES),
+    ],
+)
+def test_what_is_saved_in_place_of_weights_is_named_with_the_way_to_get_them(tmp_path, suffix, content, told):
+    path = tmp_path / f"w{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"w\{suffix} is {told}.*rskt-seg weights fetch") as error:
+        read_weights(path)
+    assert "truncated" not in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_safetensors_file_whose_header_length_looks_like_text_is_read(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_file(STATE, path, metadata={"note": ""})
+    short = int.from_bytes(path.read_bytes()[:8], "little")
+    wanted = 0x3C20  # its bytes are a space and "<"; headers are padded to multiples of 8
+    save_file(STATE, path, metadata={"note": "x" * (wanted - short)})
+    assert path.read_bytes()[:2] == b" <"
+    assert_state(path)

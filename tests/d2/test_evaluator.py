@@ -15,7 +15,7 @@ from rskt_seg.d2.evaluator import RSEvaluator
 from rskt_seg.data.catalog import UDD5, find_split
 from rskt_seg.data.fingerprint import compute_fingerprint
 from rskt_seg.data.pairing import Pair
-from rskt_seg.errors import DatasetError, LabelError
+from rskt_seg.errors import DatasetError, LabelError, NotFiniteError
 from rskt_seg.metrics.confusion import ConfusionMatrix
 from rskt_seg.metrics.protocols import FIGURES, protocol_scores
 
@@ -190,3 +190,13 @@ def test_two_processes_score_as_one(tmp_path):
     compat.launch(evaluate_a_share, 2, 1, 0, "auto", (tmp_path,), on_cpu=True)
     together = json.loads((tmp_path / "results.json").read_text())
     assert together == evaluated(RSEvaluator(NAME), images(tmp_path))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_scores_that_are_not_finite_are_refused_and_nothing_is_counted(tmp_path, value):
+    (fed, output, _, _), *_ = images(tmp_path)
+    output["sem_seg"][3, 1, 1] = value
+    evaluator = RSEvaluator(NAME, tmp_path / "results")
+    with pytest.raises(NotFiniteError, match=r"0\.bmp: expected finite class scores"):
+        evaluator.process([fed], [output])
+    assert evaluator.images == 0 and not (tmp_path / "results").exists()

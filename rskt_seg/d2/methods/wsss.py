@@ -25,6 +25,7 @@ from rskt_seg.d2.typing import DatasetDict, Entries, Entry
 from rskt_seg.encoders.presets import CLIP_PIXEL_MEAN
 from rskt_seg.encoders.text import build_tokenizer
 from rskt_seg.errors import ConfigError, DatasetError, ImageReadError
+from rskt_seg.finite import check_scores
 from rskt_seg.inference.crf import check_crf_installed
 from rskt_seg.inference.scales import mean_maps, scaled_scores
 from rskt_seg.inference.views import VIEWS, View
@@ -136,6 +137,7 @@ class PriorWSSSHead(ClosedSetHead):
 
         Raises:
             ConfigError: The image is larger than a tile; the labels of the whole do not hold for its tiles.
+            NotFiniteError: A CAM has values that are NaN or infinite.
         """
         if max(entry["image"].shape[1:]) > self.tile:
             raise ConfigError(
@@ -149,6 +151,7 @@ class PriorWSSSHead(ClosedSetHead):
             return self.model.cams(evidence, present).final.unflatten(2, evidence.grid)
 
         maps = mean_maps(final, image, stride=self.model.stride, scales=self.scales, flip=self.flip)
+        check_scores(maps, entry.get("file_name", "an image"))
         maps = self.model.normalize_cams(maps, present)
         labels = self.model.pseudo_labels(image, maps, present, scheme="complement")
         size = (entry.get("height", image.shape[2]), entry.get("width", image.shape[3]))
