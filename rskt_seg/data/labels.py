@@ -6,15 +6,17 @@ does not hold ids of its dataset is refused with a hint at the fix, which is a c
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from rskt_seg.data.class_sets import IGNORE_LABEL, RGB
 from rskt_seg.errors import LabelError
+from rskt_seg.geo.png import SIGNATURE, png_fault
 
 LabelFile = str | Path | BinaryIO
 """The path of a label file, or an open file whose `str()` is the name that errors give."""
@@ -259,7 +261,15 @@ def refuse_unknown(unknown: Mapping[RGB, int], pixels: int, tolerance: float, pa
 def _decode(path: LabelFile) -> tuple[Image.Image, str]:
     """Return the decoded file and its stored mode, which Pillow forgets on loading."""
     try:
-        with Image.open(path) as image:
+        if isinstance(path, str | Path):
+            content = Path(path).read_bytes()
+        else:
+            path.seek(0)
+            content = path.read()
+        # Decoders skip the checksums of PNG, and a flipped bit is another class.
+        if content.startswith(SIGNATURE) and (fault := png_fault(content)):
+            raise OSError(fault)
+        with Image.open(BytesIO(content)) as image:
             stored = stored_mode(image)
             compression = image.info.get("compression")
             if image.format not in _LOSSLESS_FORMATS or compression in _LOSSY_COMPRESSIONS:
@@ -276,7 +286,9 @@ def _decode(path: LabelFile) -> tuple[Image.Image, str]:
     except Image.DecompressionBombError as error:
         raise LabelError(f"{path}: more pixels than Pillow opens; cut the label into tiles") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise LabelError(f"{path}: the label cannot be read; copy or unpack it again: {error}") from error
+        # Pillow's message names the buffer that the file was read into.
+        why = "no image of a known format" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise LabelError(f"{path}: the label cannot be read; copy or unpack it again: {why}") from error
 
 
 def stored_mode(image: ImageFile.ImageFile) -> str:

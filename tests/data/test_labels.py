@@ -271,3 +271,15 @@ def test_unknown_colours_fail_above_the_tolerance_and_are_named_with_counts():
         LabelError, match=r"x\.png: 10 of 100 .*\(1, 2, 3\) \(7 px\), \(70, 70, 70\) \(3 px\)"
     ):
         refuse_unknown(unknown, 100, 0.09, "x.png")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_flipped_bit_of_a_png_label_is_found(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("flipped") / "a.png"
+    Image.fromarray(np.arange(40 * 30, dtype=np.uint8).reshape(40, 30) % 5).save(path)
+    content = bytearray(path.read_bytes())
+    content[data.draw(st.integers(8, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(content)
+    with pytest.raises(LabelError, match=r"a\.png: the label cannot be read"):
+        read_label(path)

@@ -65,7 +65,8 @@ def test_a_truncated_file_is_found_by_reading_all_of_it(name, tmp_path):
     cut(lay_out(tmp_path) / name)
     report = check(tmp_path)
     finding = one(report.findings, "image cannot be read" if name[0] == "x" else "label cannot be read")
-    assert finding.files == ((str(tmp_path / name), "image file is truncated"),)
+    ((path, reason),) = finding.files
+    assert path == str(tmp_path / name) and re.search("truncated|it ends in the middle", reason)
     assert report.fingerprint is None and "none" in report.render().splitlines()[-1]
 
 
