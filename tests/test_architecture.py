@@ -131,6 +131,42 @@ def test_no_print_no_fixed_device_no_environment_write(path):
                 assert not text.startswith("os.environ"), f"{path}:{node.lineno}: writes the environment"
 
 
+EXECUTES = re.compile(
+    r"(eval|exec|compile|__import__)$|(builtins\.\w+|runpy\.\w+|marshal\.loads?|shelve\.open)$"
+    r"|(pickle|cPickle|dill|joblib|cloudpickle)\.(load|loads|Unpickler)$"
+    r"|torch\.(jit|package|hub|export)\.\w*[lL]oad\w*$|torch\.classes\.\w+"
+    r"|yaml\.(load|load_all|full_load|unsafe_load|Loader|FullLoader|UnsafeLoader)$|os\.(system|popen)$"
+)
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_nothing_in_a_file_is_executed(path):
+    """No call that runs what it reads; `torch.load` and `numpy.load` only in the modes that read values."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call):
+            continue
+        name, where = ast.unparse(node.func), f"{relative(path)}:{node.lineno}"
+        given = {each.arg: ast.unparse(each.value) for each in node.keywords}
+        assert not EXECUTES.match(name), f"{where}: {name} can run what it reads"
+        assert given.get("allow_pickle", "False") == "False", f"{where}: allow_pickle"
+        assert given.get("shell", "False") == "False", f"{where}: shell"
+        if name == "torch.load":
+            assert given.get("weights_only") == "True", f"{where}: torch.load without weights_only=True"
+
+
+def test_the_only_unpickler_is_the_restricted_one():
+    found = [
+        (relative(path), ast.unparse(base), [each.name for each in node.body if hasattr(each, "name")])
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+        for base in node.bases
+        if "Unpickler" in ast.unparse(base)
+    ]
+    ((file, base, methods),) = found
+    assert (file, base) == ("checkpoints/torchscript.py", "pickle.Unpickler") and "find_class" in methods
+
+
 @pytest.mark.parametrize("path", FILES, ids=relative)
 def test_files_and_functions_stay_small(path):
     text = path.read_text()

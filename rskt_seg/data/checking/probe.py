@@ -50,7 +50,7 @@ UNCERTAIN = Kind(
     "look at both: if the label fits the image as viewers show it, save the image upright (PIL.ImageOps."
     "exif_transpose); if it fits the stored pixels, remove the EXIF orientation",
 )
-PALETTE = Kind(NOTE, "palette labels", "nothing to do: the index is the class id, its colour plays no role")
+PALETTE = Kind(NOTE, "palette labels", "nothing to do: the index is the class id, whatever its colour")
 DEEP = Kind(
     ERROR,
     "images whose samples are not unsigned 8-bit integers",
