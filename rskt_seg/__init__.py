@@ -1,7 +1,6 @@
 """Open-vocabulary segmentation of aerial and satellite images.
 
-model = rskt_seg.create_model("rskt_vitb16")
-rskt_seg.load_checkpoint(model, "model_final.pth")
+model = rskt_seg.load("model_final.pth")
 result = rskt_seg.Segmenter(model, ["building", "road", "tree"]).predict("scene.tif")
 """
 
@@ -13,7 +12,9 @@ __all__ = [
     "LoadReport",
     "Segmentation",
     "Segmenter",
+    "TrainedModel",
     "create_model",
+    "load",
     "load_checkpoint",
     "load_encoder",
     "register_method",
@@ -21,13 +22,27 @@ __all__ = [
 
 if TYPE_CHECKING:
     from rskt_seg.checkpoints import LoadReport
-    from rskt_seg.methods import create_model, load_checkpoint, load_encoder, register_method
+    from rskt_seg.methods import (
+        TrainedModel,
+        create_model,
+        load,
+        load_checkpoint,
+        load_encoder,
+        register_method,
+    )
     from rskt_seg.segmenter import Segmentation, Segmenter
 else:
     # Imported on first use, so that `rskt-seg --help` does not wait for torch.
     _MODULES = {
         "rskt_seg.checkpoints": ("LoadReport",),
-        "rskt_seg.methods": ("create_model", "load_checkpoint", "load_encoder", "register_method"),
+        "rskt_seg.methods": (
+            "TrainedModel",
+            "create_model",
+            "load",
+            "load_checkpoint",
+            "load_encoder",
+            "register_method",
+        ),
         "rskt_seg.segmenter": ("Segmentation", "Segmenter"),
     }
 

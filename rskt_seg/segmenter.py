@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from rskt_seg.inference.strategies import (
 )
 from rskt_seg.labels import ignore_label
 from rskt_seg.methods.record import ExplanationRequest
+from rskt_seg.methods.trained import TrainedModel
 from rskt_seg.methods.untrained import untrained_notices
 from rskt_seg.methods.use import find_explanation, make_strategy
 from rskt_seg.typing import SegmentationModel
@@ -123,7 +124,8 @@ class Segmenter:
     its results.
 
     Args:
-        model: A model of a registered method, for example from `rskt_seg.create_model`.
+        model: A model of a registered method, from `rskt_seg.create_model`, or with the options that its
+            checkpoint states, from `rskt_seg.load`.
         vocabulary: Class names. Open-vocabulary models need them; an entry `"a, b"` is one class with the
             synonyms a and b. Closed-set models have their classes: names may be given only to repeat them,
             or to name them if the model does not know their names.
@@ -138,12 +140,15 @@ class Segmenter:
 
     def __init__(
         self,
-        model: SegmentationModel,
+        model: SegmentationModel | TrainedModel,
         vocabulary: Sequence[str] | Vocabulary | None = None,
         *,
         device: torch.device | str | None = None,
         **options: Unpack[SegmenterOptions],
     ) -> None:
+        if isinstance(model, TrainedModel):
+            stated, model = model.options, model.model
+            options = cast(SegmenterOptions, {**stated, **options})
         try:
             self.model = model if device is None else model.to(device)
         except (RuntimeError, AssertionError) as error:

@@ -31,6 +31,7 @@ ALLOWED = {
     "errors.py": set(),
     "class_lists.py": set(),
     "finite.py": set(),
+    "devices.py": set(),
     "digests.py": set(),
     "labels.py": set(),
     "palette.py": set(),
@@ -46,8 +47,8 @@ ALLOWED = {
 }
 METHODS = {path.name for path in (PACKAGE / "models").iterdir() if path.is_dir() and path.name[0] != "_"}
 BASE = {
-    "errors", "finite", "class_lists", "vocabulary", "writing", "digests", "labels", "palette", "quoting",
-    "reading", "stopping", "typing", "windows",
+    "errors", "devices", "finite", "class_lists", "vocabulary", "writing", "digests", "labels", "palette",
+    "quoting", "reading", "stopping", "typing", "windows",
 }  # fmt: skip
 ONLY_IN = {
     "detectron2": ("d2/",),

@@ -23,6 +23,8 @@ FROZEN = "frozen"
 """Entry about the frozen encoders that a checkpoint leaves out: role -> {"source": ..., "digest": ...}."""
 TRAINED_ON = "trained_on"
 """Entry with the list of training sets: {"name", "dataset", "split", "classes"} of each."""
+INFERENCE = "inference"
+"""Entry with the options of `rskt_seg.Segmenter` that follow from the configuration of the training."""
 Source = str | os.PathLike[str] | Mapping[str, object]
 """A weight file, or a state dict or checkpoint in memory."""
 _NESTING = ("model", "state_dict", "model_state_dict", "teacher")
@@ -40,6 +42,7 @@ class WeightFile:
         class_names: Its class names; None if the file does not state them.
         frozen: The frozen encoders that were left out, see `FROZEN`.
         trained_on: The training sets, see `TRAINED_ON`; () if the file does not state them.
+        inference: How the model sees images, see `INFERENCE`; None if the file does not state it.
     """
 
     state: dict[str, Tensor]
@@ -47,6 +50,7 @@ class WeightFile:
     class_names: tuple[str, ...] | None = None
     frozen: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     trained_on: tuple[Mapping[str, object], ...] = ()
+    inference: Mapping[str, object] | None = None
 
 
 def read_weights(path: str | os.PathLike[str]) -> WeightFile:
@@ -103,6 +107,7 @@ def unwrap(content: object, source: str) -> WeightFile:
     """
     beside = content if isinstance(content, Mapping) else {}
     options, names, frozen, sets = (beside.get(key) for key in (OPTIONS, CLASS_NAMES, FROZEN, TRAINED_ON))
+    inference = beside.get(INFERENCE)
     content = _state_dict_in(content, source)
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{source}: expected a dictionary of tensors; found {type(content).__name__}")
@@ -120,6 +125,7 @@ def unwrap(content: object, source: str) -> WeightFile:
         tuple(map(str, names)) if isinstance(names, list | tuple) else None,
         _frozen_facts(frozen, source),
         tuple(sets) if isinstance(sets, list | tuple) else (),
+        inference if isinstance(inference, dict) else None,
     )
 
 
@@ -163,7 +169,7 @@ def _read(path: Path) -> object:
 
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
-            facts = [key for key in (OPTIONS, CLASS_NAMES, TRAINED_ON) if key in metadata]
+            facts = [key for key in (OPTIONS, CLASS_NAMES, TRAINED_ON, INFERENCE) if key in metadata]
             return {"model": load_file(path), **{key: json.loads(metadata[key]) for key in facts}}
         if is_torchscript(path):
             return read_torchscript(path)

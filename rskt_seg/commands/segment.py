@@ -1,7 +1,7 @@
 r"""Segment images by class names, or into the classes that a closed-set model was trained for.
 
-    rskt-seg segment --config-file configs/ovrsis/vitb_dlrsd.yaml --input scene.tif photos/*.jpg \
-        --vocabulary "building, road, tree, water" --output results --opts MODEL.WEIGHTS model_final.pth
+    rskt-seg segment --weights model_final.pth --input scene.tif photos/*.jpg \
+        --vocabulary "building, road, tree, water" --output results
     rskt-seg segment --config-file configs/bicor/loveda.yaml --input tile.png --heatmaps --tta lr \
         --output results --opts MODEL.WEIGHTS model_final.pth
     rskt-seg segment --config-file configs/wsss/vitb_isaid.yaml --input tile.png --cams \
@@ -20,13 +20,16 @@ import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rskt_seg.commands.entry import command_parser, run
 from rskt_seg.errors import ConfigError, DatasetError, ImageReadError, VocabularyError
 from rskt_seg.methods.registry import registered_methods
 from rskt_seg.methods.use import known_explanations, strategy_options
-from rskt_seg.vocabulary import SYNONYM_RULES, check_names, parse_vocabulary
+from rskt_seg.vocabulary import SYNONYM_RULES, Vocabulary, check_names, parse_vocabulary
+
+if TYPE_CHECKING:
+    from rskt_seg.segmenter import Segmenter
 
 PROGRAM = "rskt-seg segment"
 
@@ -40,7 +43,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the flags: those of Detectron2's demo, a vocabulary, and what to draw."""
     parser = command_parser(PROGRAM, __doc__, allow_abbrev=False)
     add = parser.add_argument
-    add("--config-file", required=True, metavar="FILE", help="YAML file of the model")
+    add("--weights", metavar="FILE", help="trained checkpoint, which states its model, classes and sizes")
+    add("--preset", metavar="NAME", help="with --weights of a published checkpoint, which states no model")
+    add("--device", help="with --weights: where to compute (default: the GPU, or cpu without one)")
+    add(
+        "--config-file",
+        metavar="FILE",
+        help="in place of --weights: YAML file, with --opts MODEL.WEIGHTS FILE",
+    )
     add("--input", required=True, nargs="+", metavar="FILE", help="images of any kind, or one quoted glob")
     add(
         "--vocabulary", "--vocab", "--class-names", metavar="NAMES",
@@ -250,10 +260,15 @@ def segment(args: argparse.Namespace) -> int:
     """
     # The libraries that read images and draw are imported once the command line is known to be right.
     from rskt_seg.commands.segment_files import SegmentOptions, segment_files
-    from rskt_seg.segmenter import Segmenter
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     logging.getLogger("rasterio").setLevel(logging.CRITICAL)  # what it reports is raised as well
+    if bool(args.weights) == bool(args.config_file):
+        raise ConfigError("give either --weights FILE, a trained checkpoint, or --config-file FILE")
+    for flag in ("preset", "device") if args.config_file else ("opts",):
+        if getattr(args, flag):
+            other = "--weights" if args.config_file else "--config-file"
+            raise ConfigError(f"--{flag} goes with {other}; leave it out")
     vocabulary = None
     if args.vocabulary is not None:
         vocabulary = parse_vocabulary(args.vocabulary)
@@ -271,10 +286,32 @@ def segment(args: argparse.Namespace) -> int:
     images = expand(args.input)
     truths = pair_truths(images, args.gt) if args.gt else {}
 
+    segmenter = _from_weights(args, vocabulary) if args.weights else _from_config(args, vocabulary)
+    return segment_files(segmenter, images, truths, options)
+
+
+def _from_weights(args: argparse.Namespace, vocabulary: Vocabulary | None) -> "Segmenter":
+    """Build the model that a checkpoint states."""
+    from rskt_seg.devices import default_device
+    from rskt_seg.methods import find_preset, load
+    from rskt_seg.methods.load import is_closed_set
+    from rskt_seg.segmenter import Segmenter
+
+    closed = args.preset is not None and find_preset(args.preset)[0].is_closed
+    trained = load(args.weights, args.preset, class_names=vocabulary.names if closed and vocabulary else None)
+    if vocabulary is None and not is_closed_set(trained.model):
+        raise VocabularyError("open-vocabulary models need class names: pass --vocabulary")
+    options = segmenter_options(args, dict(trained.options))
+    return Segmenter(trained.model, vocabulary, device=args.device or default_device(), **options)
+
+
+def _from_config(args: argparse.Namespace, vocabulary: Vocabulary | None) -> "Segmenter":
+    """Build the model of a configuration."""
     from rskt_seg.d2 import build_model, load_config
     from rskt_seg.d2.devices import check_devices
     from rskt_seg.d2.methods import method_of
     from rskt_seg.d2.weights import check_trained
+    from rskt_seg.segmenter import Segmenter
 
     cfg = load_config(args.config_file, args.opts)
     record = method_of(cfg)
@@ -282,7 +319,4 @@ def segment(args: argparse.Namespace) -> int:
         raise VocabularyError("open-vocabulary models need class names: pass --vocabulary")
     check_devices(cfg.MODEL.DEVICE)
     check_trained(cfg)
-    segmenter = Segmenter(
-        build_model(cfg), vocabulary, **segmenter_options(args, record.segmenter_options(cfg))
-    )
-    return segment_files(segmenter, images, truths, options)
+    return Segmenter(build_model(cfg), vocabulary, **segmenter_options(args, record.segmenter_options(cfg)))

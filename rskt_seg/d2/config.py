@@ -10,9 +10,9 @@ from detectron2.config import CfgNode, get_cfg
 from rskt_seg.checkpoints.manifest import config_key
 from rskt_seg.d2.agreement import CHAIN, HEAD, adopt_chain, adopt_method, check_agreement
 from rskt_seg.d2.config_files import read_config
-from rskt_seg.d2.devices import default_device
 from rskt_seg.d2.methods.registry import detectron_methods
 from rskt_seg.d2.ranges import check_given, check_values, leaves
+from rskt_seg.devices import default_device
 from rskt_seg.errors import ConfigError
 
 _MERGE_ERRORS = (

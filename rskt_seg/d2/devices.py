@@ -1,17 +1,12 @@
-"""The devices of this machine, and their memory. No other module of the package asks for devices."""
+"""The devices of this machine that a run asks for, and their memory."""
 
 import resource
 import sys
 
 import torch
 
+from rskt_seg.devices import default_device
 from rskt_seg.errors import ConfigError, DeviceError
-
-
-def default_device() -> str:
-    """Return the type of this machine's accelerator, such as that of its GPUs, or "cpu" without one."""
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return "cpu" if found is None else found.type
 
 
 def check_devices(device: str, processes: int = 1, amp: bool = False, asked: bool = True) -> None:

@@ -19,7 +19,7 @@ from detectron2.utils import comm
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from rskt_seg.checkpoints.files import CLASS_NAMES, OPTIONS, TRAINED_ON, read_weights
+from rskt_seg.checkpoints.files import CLASS_NAMES, INFERENCE, OPTIONS, TRAINED_ON, read_weights
 from rskt_seg.d2 import loaders
 from rskt_seg.d2.checkpointer import AtomicCheckpointer, last_checkpoint
 from rskt_seg.d2.compat import create_ddp_model
@@ -64,7 +64,8 @@ class Trainer(DefaultTrainer):
         self._trainer = step(create_ddp_model(model), self.build_train_loader(cfg), optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         plain = plain_model(model)
-        stated: dict[str, object] = {OPTIONS: asdict(plain.spec)}
+        inference = method_of(cfg).segmenter_options(cfg)
+        stated: dict[str, object] = {OPTIONS: asdict(plain.spec), INFERENCE: inference}
         if (names := class_names_of(plain)) is not None:
             stated[CLASS_NAMES] = names
         self.checkpointer = AtomicCheckpointer(

@@ -9,6 +9,7 @@ from rskt_seg.methods.layout import CheckpointLayout
 from rskt_seg.methods.load import load_checkpoint, load_encoder
 from rskt_seg.methods.record import EncoderRole, Explanation, ExplanationRequest, Method, Picture
 from rskt_seg.methods.registry import method_of, register_method, registered_methods, unregister_method
+from rskt_seg.methods.trained import TrainedModel, load
 
 __all__ = [
     "CheckpointLayout",
@@ -17,8 +18,10 @@ __all__ = [
     "ExplanationRequest",
     "Method",
     "Picture",
+    "TrainedModel",
     "create_model",
     "find_preset",
+    "load",
     "load_checkpoint",
     "load_encoder",
     "method_of",

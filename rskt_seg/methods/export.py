@@ -15,7 +15,15 @@ from torch import Tensor
 
 from rskt_seg.checkpoints import clip, dino
 from rskt_seg.checkpoints.fetch import sha256_of
-from rskt_seg.checkpoints.files import CLASS_NAMES, OPTIONS, TRAINED_ON, Source, WeightFile, read_weights
+from rskt_seg.checkpoints.files import (
+    CLASS_NAMES,
+    INFERENCE,
+    OPTIONS,
+    TRAINED_ON,
+    Source,
+    WeightFile,
+    read_weights,
+)
 from rskt_seg.checkpoints.rules import LoadReport, convert
 from rskt_seg.errors import CheckpointError
 from rskt_seg.methods.load import class_names_of, load_checkpoint
@@ -94,7 +102,7 @@ def export_model(
     """Load a whole checkpoint into `model`, strictly, and write it under this package's names.
 
     The file states the options of `model` and the class names, if known, so that loading it into a model
-    with others is refused; and the training sets that `source` states.
+    with others is refused; and the training sets and the options of `Segmenter` that `source` states.
 
     Args:
         model: A model of a registered method.
@@ -114,8 +122,11 @@ def export_model(
     stated = {OPTIONS: json.dumps(asdict(model.spec))}
     if (names := class_names_of(model)) is not None:
         stated[CLASS_NAMES] = json.dumps(names)
-    if sets := read_weights(source).trained_on:
-        stated[TRAINED_ON] = json.dumps(sets)
+    weights = read_weights(source)
+    if weights.trained_on:
+        stated[TRAINED_ON] = json.dumps(weights.trained_on)
+    if weights.inference is not None:
+        stated[INFERENCE] = json.dumps(weights.inference)
     _write(model.state_dict(), source, target, stated)
     return report
 

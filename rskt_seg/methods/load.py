@@ -43,7 +43,30 @@ def load_checkpoint(
             names. The model is unchanged.
         WeightsNotFoundError: There is no such file.
     """
-    name, weights = _without_wrapper(model, *read_source(source))
+    return load_weights(model, *read_source(source), contexts)
+
+
+def load_weights(
+    model: SegmentationModel,
+    source: str,
+    content: WeightFile,
+    contexts: Mapping[str, Source] | None = None,
+) -> LoadReport:
+    """Load the content of a weight file into a model, strictly; see `load_checkpoint`.
+
+    Args:
+        model: A model of a registered method.
+        source: Name of the file in messages.
+        content: What `read_weights` read.
+        contexts: Role -> file, for published checkpoints with encoders in separate files.
+
+    Returns:
+        Which tensors were loaded, converted and dropped.
+
+    Raises:
+        CheckpointError: As `load_checkpoint`.
+    """
+    name, weights = _without_wrapper(model, source, content)
     method = method_of(model)
     _check_method(method, weights, name)
     check_stated(model, weights, name)

@@ -1,0 +1,131 @@
+"""`load`: a trained model from its checkpoint alone."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rskt_seg.checkpoints.files import Source, WeightFile, read_source
+from rskt_seg.checkpoints.rules import LoadReport
+from rskt_seg.errors import CheckpointError, ConfigError, WeightsNotFoundError
+from rskt_seg.methods.create import create_model, find_preset, model_names
+from rskt_seg.methods.load import load_encoder, load_weights
+from rskt_seg.methods.record import Method
+from rskt_seg.methods.registry import registered_methods
+from rskt_seg.typing import SegmentationModel, Spec
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A trained model, and how it sees images.
+
+    Attributes:
+        model: The model, in evaluation mode on the CPU.
+        options: Options of `rskt_seg.Segmenter` that the checkpoint states, such as `short_side`; empty if it
+            states none.
+        report: Which tensors were loaded, converted and dropped.
+    """
+
+    model: SegmentationModel
+    options: Mapping[str, object] = field(default_factory=dict)
+    report: LoadReport = field(default_factory=lambda: LoadReport("nothing"))
+
+
+def load(
+    source: Source,
+    preset: str | None = None,
+    *,
+    class_names: Sequence[str] | None = None,
+    encoders: Mapping[str, Source] | None = None,
+    contexts: Mapping[str, Source] | None = None,
+    **options: Any,
+) -> TrainedModel:
+    """Build a model as its checkpoint states, and load the checkpoint.
+
+    `Segmenter(rskt_seg.load("model_final.pth"), ["building", "road"])` segments as `rskt-seg segment` does
+    with the configuration of the training.
+
+    Args:
+        source: A checkpoint that this package wrote, a published one, or the content of one.
+        preset: Name of the model (`create_model`) for a checkpoint that states nothing, as published ones do.
+        class_names: The classes of a closed-set model whose checkpoint does not state them.
+        encoders: Role -> file or name of the frozen encoders that the checkpoint leaves out. None: where they
+            were when the model was trained.
+        contexts: As for `load_checkpoint`.
+        options: With `preset`: options in which the model differs from it, such as `num_layers=5`.
+
+    Returns:
+        The model and its options; `Segmenter` takes both as they are.
+
+    Raises:
+        CheckpointError: The file does not state its model and no preset is given, both are given, or it does
+            not fit.
+        ConfigError: There is no such preset, or the classes of a closed-set model are unknown.
+        WeightsNotFoundError: There is no such file, or no such encoder.
+    """
+    name, weights = read_source(source)
+    if weights.options is None:
+        model = _build_preset(name, preset, class_names, options)
+    elif preset is not None or options:
+        given = [*([f"preset={preset!r}"] if preset else []), *(f"{k}={v!r}" for k, v in options.items())]
+        raise CheckpointError(f"{name} states its model itself; leave {', '.join(given)} out")
+    else:
+        model = _build_stated(name, weights, weights.options, class_names)
+    for role, facts in weights.frozen.items():
+        encoder = (encoders or {}).get(role, facts["source"])
+        try:
+            load_encoder(model, role, encoder)
+        except WeightsNotFoundError as error:
+            raise WeightsNotFoundError(
+                f"{name} does not contain its frozen encoder {role}: {error}; give the file by "
+                f"encoders={{{role!r}: FILE}}"
+            ) from error
+    report = load_weights(model, name, weights, contexts)
+    return TrainedModel(model.eval(), dict(weights.inference or {}), report)
+
+
+def _build_preset(
+    source: str, preset: str | None, class_names: Sequence[str] | None, options: Mapping[str, Any]
+) -> SegmentationModel:
+    if preset is None:
+        raise CheckpointError(
+            f"{source} does not state which model it belongs to, as published checkpoints do not: name the "
+            f"model by preset; known are {', '.join(model_names())}"
+        )
+    method, _ = find_preset(preset)
+    return create_model(preset, class_names=class_names if method.is_closed else None, **options)
+
+
+def _build_stated(
+    source: str, weights: WeightFile, options: Mapping[str, object], class_names: Sequence[str] | None
+) -> SegmentationModel:
+    method = _stated_method(source, options)
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    make_spec: Callable[..., Spec] = method.spec
+    try:
+        spec = make_spec(**values)
+    except (TypeError, ConfigError) as error:
+        raise CheckpointError(
+            f"{source} states options that {method.title} does not take: {error}"
+        ) from error
+    if not method.is_closed:
+        if class_names is not None:
+            raise ConfigError(f"{method.title} has no classes of its own: give the vocabulary to Segmenter")
+        return method.build(spec)
+    names = weights.class_names or (None if class_names is None else tuple(class_names))
+    if names is None and method.needs_names:
+        raise ConfigError(f"{source} does not state the names of its classes: give them by class_names")
+    return method.build(spec, names)
+
+
+def _stated_method(source: str, options: Mapping[str, object]) -> Method:
+    """Return the method whose options a checkpoint states."""
+    found = [method for method in registered_methods() if set(method.options) == set(options)]
+    if len(found) == 1:
+        return found[0]
+    known = ", ".join(method.title for method in registered_methods())
+    which = "several methods" if found else "no registered method"
+    raise CheckpointError(
+        f"{source} states the options {', '.join(map(str, list(options)[:5]))}, ..., those of {which} "
+        f"({known}); register its method with rskt_seg.register_method, or build it with create_model and "
+        "load_checkpoint"
+    )
