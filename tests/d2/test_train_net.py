@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
+import rskt_seg
 from rskt_seg.commands.entry import run
 from rskt_seg.commands.train import main
 from rskt_seg.d2.checkpointer import last_checkpoint
@@ -96,10 +97,14 @@ def test_a_killed_training_resumes_from_its_last_complete_checkpoint(data_root, 
     assert status == 0, err
     assert f"Starting training from iteration {done}" in out
     final = torch.load(tmp_path / "model_final.pth", weights_only=True)
+    name = "decoder.head.weight"
     steps = {int(s["step"]) for s in final["trainer"]["_trainer"]["optimizer"]["state"].values()}
     # A parameter that nothing uses has no step at all; all others took every one.
     assert steps == {done + 2}
     assert final["trainer"]["hooks"]["LRScheduler"]["last_epoch"] == done + 2
+    alone = rskt_seg.load(tmp_path / "model_final.pth")
+    assert alone.options.keys() == {"short_side", "max_side"}
+    assert torch.equal(alone.model.state_dict()[name], final["model"][f"sem_seg_head.model.{name}"])
 
 
 def one_line(err: str) -> str:
