@@ -9,7 +9,7 @@ from pathlib import Path
 from unicodedata import is_normalized
 
 from rskt_seg.data.catalog import SPLITS, Split, expected_layout, find_files
-from rskt_seg.data.checking.facts import palette_faults
+from rskt_seg.data.checking.facts import band_notes, palette_faults
 from rskt_seg.data.checking.findings import ERROR, NOTE, Fault, Finding, Kind, Report, collect
 from rskt_seg.data.checking.images import PASSED_OVER, check_image_labels, check_images, duplicate_notes
 from rskt_seg.data.checking.label_statistics import absent_classes, collapsed, stray_faults, strays, suspicion
@@ -181,6 +181,7 @@ def _find_faults(
         yield from fact.faults
     yield from stray_faults([(fact.pair.label, fact.counts) for fact in facts], names, ignore)
     stated = dict(enumerate(split.class_set.colors)) if split.states_palette else {}
+    yield from band_notes([(fact.pair.image, fact.bands) for fact in facts])
     yield from palette_faults([(fact.pair.label, fact.colors) for fact in facts], stated)
     for judge in (suspicion, collapsed):
         if mistake := judge(totals, len(names), ignore):

@@ -1,6 +1,7 @@
 """Facts stated in the files of a pair: grids, nodata and palettes, compared with each other."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -35,6 +36,11 @@ UNREADABLE = Kind(
     ERROR,
     "image that training and evaluation would refuse",
     "the reason is behind each file; save rasters of other kinds as 8-bit RGB first (datasets/README.md)",
+)
+OTHER_BANDS = Kind(
+    NOTE,
+    "images whose number of bands differs from that of most",
+    "check that the same bands are red, green and blue in all of them",
 )
 CONTRADICTION = Kind(
     ERROR,
@@ -103,6 +109,26 @@ def used_colors(path: Path, counts: Mapping[int, int]) -> dict[int, RGB]:
         return {}
     rows = [tuple(stored[start : start + 3]) for start in range(0, len(stored), 3)]
     return {k: (int(rows[k][0]), int(rows[k][1]), int(rows[k][2])) for k in counts if k < len(rows)}
+
+
+def band_notes(images: Sequence[tuple[Path, int]]) -> Iterator[Fault]:
+    """Yield a note for each image whose number of bands is not that of most images of the set.
+
+    Args:
+        images: (path, number of bands) of each image; 0 where it is unknown. Gray and palette images, of one
+            band, may be among others.
+
+    Yields:
+        The notes, in the order of the images.
+    """
+    numbers = Counter(bands for _, bands in images if bands > 1)
+    if len(numbers) > 1:
+        usual = numbers.most_common(1)[0][0]
+        yield from (
+            Fault(OTHER_BANDS, str(path), f"{bands}, most have {usual}")
+            for path, bands in images
+            if bands not in (0, 1, usual)
+        )
 
 
 def palette_faults(

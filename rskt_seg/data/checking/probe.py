@@ -130,6 +130,7 @@ class PairFacts:
         image: The digest of the bytes of the image; None if it could not be read.
         counts: Class id -> number of pixels; empty if the label could not be read.
         colors: Class id -> colour of the palette, of the ids that occur; empty without a palette.
+        bands: Number of bands of the image; 0 if it could not be read.
     """
 
     pair: Pair
@@ -138,6 +139,7 @@ class PairFacts:
     image: bytes | None = None
     counts: dict[int, int] = field(default_factory=dict)
     colors: dict[int, RGB] = field(default_factory=dict)
+    bands: int = 0
 
 
 def read_header(source: str | Path | BinaryIO, decode: bool = False) -> ImageHeader:
@@ -257,7 +259,8 @@ def inspect_pair(pair: Pair) -> PairFacts:
         digests = Digests(pair.image.stem, image.digest, label_digest(ids))
     faults = (*sizes, *image.faults, *_label_notes(pair.label, read_header(pair.label)))
     counts = id_counts(ids)
-    return PairFacts(pair, faults, digests, image.digest, counts, used_colors(pair.label, counts))
+    colors, bands = used_colors(pair.label, counts), image.header.bands if image.header else 0
+    return PairFacts(pair, faults, digests, image.digest, counts, colors, bands)
 
 
 def label_fault(path: Path, error: LabelError) -> Fault:

@@ -167,3 +167,13 @@ def test_names_that_differ_in_their_unicode_form_alone_are_told(tmp_path):
     assert "Unicode NFC, NFD" in images.kind.cure
     with pytest.raises(DatasetError, match="Unicode NFC, NFD"):
         pairs(split, tmp_path)
+
+
+def test_images_with_another_number_of_bands_than_most_are_noted(tmp_path):
+    split = dataset(tmp_path)
+    for name, bands in (("a", 3), ("b", 4), ("c", 3)):
+        write_tiff(tmp_path / f"x/{name}.tif", noise(bands, SIZE, SIZE, seed=ord(name)), photometric="RGB")
+        Image.fromarray(IDS).save(tmp_path / f"y/{name}.png")
+    findings = check_split(split, tmp_path, progress=False).findings
+    (finding,) = [f for f in findings if "number of bands differs" in f.kind.what]
+    assert finding.kind.level == NOTE and finding.files == ((str(tmp_path / "x/b.tif"), "4, most have 3"),)
