@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -22,3 +23,20 @@ def _memory_is_given_back() -> Iterator[None]:
     if sys.platform == "linux":
         with suppress(AttributeError):  # musl has no such function
             ctypes.CDLL(None).malloc_trim(0)
+
+
+@pytest.fixture(autouse=True)
+def no_log_handlers_left():
+    """Remove the log handlers that a run within this process adds: they write to the output of its test."""
+    before = {logger: tuple(logger.handlers) for logger in _loggers()}
+    yield
+    for logger in _loggers():
+        for handler in set(logger.handlers) - set(before.get(logger, ())):
+            logger.removeHandler(handler)
+
+
+def _loggers():
+    return [
+        logging.root,
+        *(x for x in logging.root.manager.loggerDict.values() if isinstance(x, logging.Logger)),
+    ]
