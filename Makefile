@@ -13,10 +13,10 @@ demo: $(READY)
 	$(BIN)/python demo/quickstart.py --output output/demo
 
 # The full-size models come last, in fresh processes, so that none needs more than 4 GB.
-FULL_SIZE := tests/parity/test_cases.py
+FULL_SIZE := tests/parity/test_cases.py tests/parity/test_fctl.py
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations 10 --ignore $(FULL_SIZE)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations 10 $(FULL_SIZE:%=--ignore %)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(FULL_SIZE)
 
 lint: $(READY_TO_TEST)

@@ -31,7 +31,7 @@ def no_random_start():
             patch.setattr(nn.init, start, lambda tensor, **_: tensor)
         yield
     _KEPT.clear()
-    _return_memory()
+    return_memory()
 
 
 @pytest.fixture
@@ -41,10 +41,11 @@ def memory_returned() -> Iterator[None]:
     Modules refer to each other, and glibc keeps freed blocks of up to 32 MB in a heap that only grows.
     """
     yield
-    _return_memory()
+    return_memory()
 
 
-def _return_memory() -> None:
+def return_memory() -> None:
+    """Free what nothing refers to, and give the free blocks of glibc's heap back."""
     gc.collect()
     if sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)
@@ -58,7 +59,7 @@ def filled_state():
         if manifest in _KEPT:
             return _KEPT[manifest]
         _KEPT.clear()
-        _return_memory()
+        return_memory()
         filled = published_state(manifest)
         if "vitl" not in manifest:
             _KEPT[manifest] = filled
