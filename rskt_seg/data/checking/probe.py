@@ -19,18 +19,18 @@ from rskt_seg.data.class_sets import RGB
 from rskt_seg.data.fingerprint import Digests, image_digest, label_digest
 from rskt_seg.data.labels import id_counts, read_label, stored_mode
 from rskt_seg.data.pairing import Pair
+from rskt_seg.data.samples import SCALE_COMMAND
 from rskt_seg.errors import LabelError
 from rskt_seg.geo import MAX_PIXELS
 from rskt_seg.geo.sources import open_source
 from rskt_seg.geo.tiff import SIGNATURES
 
-_TO_8_BITS = "gdal_translate -ot Byte -scale LOW HIGH 0 255"
 BROKEN_IMAGE = Kind(
     ERROR,
     "image cannot be read",
     "copy or unpack the file again; save a raster that is not 8-bit gray or RGB (16 bits, more than four "
     "bands) as 8-bit RGB first: "
-    f"{_TO_8_BITS} -b RED -b GREEN -b BLUE IN OUT (datasets/README.md has it in Python)",
+    f"{SCALE_COMMAND} -b RED -b GREEN -b BLUE IN OUT (datasets/README.md has it in Python)",
 )
 BROKEN_LABEL = Kind(ERROR, "label cannot be read", "copy or unpack the file again, or remove the pair")
 SIZES = Kind(
@@ -54,7 +54,7 @@ PALETTE = Kind(NOTE, "palette labels", "nothing to do: the index is the class id
 DEEP = Kind(
     ERROR,
     "images whose samples are not unsigned 8-bit integers",
-    f"stretch all of them to 8 bits by the same limits first: {_TO_8_BITS} IN OUT (datasets/README.md has "
+    f"stretch all of them to 8 bits by the same limits first: {SCALE_COMMAND} IN OUT (datasets/README.md has "
     "it in Python); each image would get a stretch of its own. rskt-seg segment stretches by itself",
 )
 BANDS = Kind(
