@@ -1,13 +1,39 @@
-"""Training steps that refuse a loss that is not finite before the optimizer uses it."""
+"""Training steps that refuse a loss that is not finite before the optimizer uses it, in any precision."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from detectron2.engine import AMPTrainer, SimpleTrainer
-from torch import Tensor
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import SimpleTrainer
+from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 
+from rskt_seg.d2.segmentor import unwrapped
+from rskt_seg.d2.typing import DatasetDict
 from rskt_seg.errors import NotFiniteError
 from rskt_seg.finite import all_finite
+
+AMP_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+"""Value of `SOLVER.AMP.DTYPE` -> the dtype of mixed precision; "auto" depends on the device."""
+
+
+def amp_dtype(cfg: CfgNode) -> torch.dtype | None:
+    """Return the dtype of mixed precision that a configuration asks for.
+
+    Args:
+        cfg: The configuration.
+
+    Returns:
+        None without `SOLVER.AMP.ENABLED`. `SOLVER.AMP.DTYPE` "auto" is bfloat16 on the CPU, whose kernels
+        for float16 are few and slow, and float16 elsewhere, as published.
+    """
+    if not cfg.SOLVER.AMP.ENABLED:
+        return None
+    if cfg.SOLVER.AMP.DTYPE != "auto":
+        return AMP_DTYPES[cfg.SOLVER.AMP.DTYPE]
+    return torch.bfloat16 if torch.device(cfg.MODEL.DEVICE).type == "cpu" else torch.float16
 
 
 class CheckedTrainer(SimpleTrainer):
@@ -24,5 +50,60 @@ class CheckedTrainer(SimpleTrainer):
         super()._write_metrics(loss_dict, *args, **kwargs)
 
 
-class CheckedAMPTrainer(CheckedTrainer, AMPTrainer):
-    """`CheckedTrainer` with mixed precision."""
+class CheckedAMPTrainer(CheckedTrainer):
+    """`CheckedTrainer` with mixed precision, on any device; Detectron2's own knows float16 on CUDA alone.
+
+    Losses are scaled in float16, whose gradients would underflow; bfloat16 has the range of float32.
+
+    Args:
+        model: The segmentor, which may be wrapped for distributed training.
+        data_loader: Batches.
+        optimizer: The optimizer.
+        dtype: That of the operations that autocast casts; None: no mixed precision.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data_loader: Iterable[list[DatasetDict]],
+        optimizer: torch.optim.Optimizer,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(model, data_loader, optimizer)
+        self.device, self.dtype = unwrapped(model).device, dtype
+        self.grad_scaler = GradScaler(self.device.type, enabled=dtype == torch.float16)
+
+    def run_step(self) -> None:
+        """Take the next batch and step."""
+        data, data_time = self._next_batch()
+        losses = self._forward(data)
+        first, *others = losses.values()
+        self.optimizer.zero_grad()
+        self.grad_scaler.scale(sum(others, first)).backward()
+        self._write_metrics(losses, data_time)
+        self.grad_scaler.step(self.optimizer)
+        self.grad_scaler.update()
+
+    def _next_batch(self) -> tuple[list[DatasetDict], float]:
+        """Return the next batch, and the seconds until it was there."""
+        start = time.perf_counter()
+        return next(self._data_loader_iter), time.perf_counter() - start
+
+    def _forward(self, data: Any) -> dict[str, Tensor]:
+        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
+            losses: dict[str, Tensor] = self.model(data)
+        return losses
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of `CheckedTrainer`, with the gradient scaler, which is empty if unused."""
+        return super().state_dict() | {"grad_scaler": self.grad_scaler.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned.
+
+        Raises:
+            KeyError: The state is of a trainer without mixed precision.
+            RuntimeError: It has no state of the gradient scaler, and this trainer scales.
+        """
+        super().load_state_dict(state_dict)
+        self.grad_scaler.load_state_dict(state_dict["grad_scaler"])

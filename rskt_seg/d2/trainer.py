@@ -31,7 +31,7 @@ from rskt_seg.d2.optimizer import build_optimizer
 from rskt_seg.d2.partwise import PartwiseTrainer
 from rskt_seg.d2.schedule import build_lr_scheduler
 from rskt_seg.d2.segmentor import PREFIX, plain_model, unwrapped
-from rskt_seg.d2.steps import CheckedAMPTrainer, CheckedTrainer
+from rskt_seg.d2.steps import CheckedAMPTrainer, CheckedTrainer, amp_dtype
 from rskt_seg.d2.trained_sets import sets_to_train, stated_sets
 from rskt_seg.d2.tta import with_augmentation
 from rskt_seg.d2.typing import DatasetDict, NamedResults, Results
@@ -57,10 +57,12 @@ class Trainer(DefaultTrainer):
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         _warn_of_epochs(cfg)
-        amp = cfg.SOLVER.AMP.ENABLED
-        step: Callable[..., CheckedTrainer] = CheckedAMPTrainer if amp else CheckedTrainer
+        dtype = amp_dtype(cfg)
+        step: Callable[..., CheckedTrainer] = partial(CheckedAMPTrainer, dtype=dtype)
         if unwrapped(model).sem_seg_head.splits_batches:
-            step = partial(PartwiseTrainer, amp=amp)
+            step = partial(PartwiseTrainer, dtype=dtype)
+        elif dtype is None:
+            step = CheckedTrainer
         self._trainer = step(create_ddp_model(model), self.build_train_loader(cfg), optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         plain = plain_model(model)
