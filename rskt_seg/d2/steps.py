@@ -40,14 +40,16 @@ class CheckedTrainer(SimpleTrainer):
     """Detectron2's training step, which stops before the weights learn from a loss that is not finite."""
 
     def _write_metrics(self, loss_dict: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> None:
-        # Called between the backward pass and the step of the optimizer.
-        if not all(all_finite(loss.detach()) for loss in loss_dict.values()):
-            terms = ", ".join(f"{name} {loss.detach().item():g}" for name, loss in loss_dict.items())
+        # Called between the backward pass and the step of the optimizer. All terms are read at once.
+        values = torch.stack([loss.detach() for loss in loss_dict.values()]).cpu()
+        read = dict(zip(loss_dict, values, strict=True))
+        if not all_finite(values):
+            terms = ", ".join(f"{name} {value.item():g}" for name, value in read.items())
             rate = max(group["lr"] for group in self.optimizer.param_groups)
             raise NotFiniteError(
                 f"the loss is not finite in iteration {self.iter}, at a learning rate of {rate:g}: {terms}"
             )
-        super()._write_metrics(loss_dict, *args, **kwargs)
+        super()._write_metrics(read, *args, **kwargs)
 
 
 class CheckedAMPTrainer(CheckedTrainer):
