@@ -1,5 +1,6 @@
 """Every method trains, evaluates and predicts on a GPU without silent copies, though no GPU is here."""
 
+import sys
 from collections import Counter
 from dataclasses import fields
 
@@ -24,6 +25,7 @@ from rskt_seg.d2.partwise import PartwiseTrainer
 from rskt_seg.d2.segmentor import RSSegmentor
 from rskt_seg.d2.steps import CheckedAMPTrainer
 from rskt_seg.d2.tta import with_augmentation
+from rskt_seg.errors import ConfigError
 from tests.accelerator import DEVICE, Accelerator
 
 NAMES = ("ship", "storage tank", "tennis court", "bridge", "large vehicle", "plane", "harbor")
@@ -93,12 +95,15 @@ def cfg(record, tmp_path):
     return cfg
 
 
-def tiny_model(record):
+def tiny_preset(method):
+    return next((name for name in method.presets if "tiny" in name), next(iter(method.presets)))
+
+
+def tiny_model(record, **options):
     """The smallest model of a method."""
     method = record.method
-    preset = next((name for name in method.presets if "tiny" in name), next(iter(method.presets)))
     torch.manual_seed(0)
-    return rskt_seg.create_model(preset, NAMES if method.is_closed else None)
+    return rskt_seg.create_model(tiny_preset(method), NAMES if method.is_closed else None, **options)
 
 
 @pytest.fixture
@@ -116,12 +121,12 @@ def segmentor(record, model):
 
 
 @pytest.fixture
-def batch(record, segmentor, tmp_path):
+def batch(record, tmp_path):
     """Two images with labels, as a mapper returns them, and with files for an evaluator."""
     rng, batch = np.random.default_rng(0), []
     for k in range(2):
         image = rng.integers(0, 256, (SIDE, SIDE + 8, 3), dtype=np.uint8)
-        label = rng.integers(0, len(segmentor.vocabulary), (SIDE, SIDE + 8), dtype=np.uint8)
+        label = rng.integers(0, len(NAMES), (SIDE, SIDE + 8), dtype=np.uint8)
         entry = {"file_name": str(tmp_path / f"{k}.jpg"), "sem_seg_file_name": str(tmp_path / f"{k}.png")}
         Image.fromarray(image).save(entry["file_name"])
         Image.fromarray(label).save(entry["sem_seg_file_name"])
@@ -186,8 +191,8 @@ def test_an_evaluation_reads_one_value_and_the_best_classes_of_an_image(cfg, rec
         gpu.move(segmentor.eval())
         for wrap in passes:
             evaluator = RSEvaluator(f"fake_{record.name}")
-            evaluator.process(batch, wrap()(batch))
-            assert evaluator.images == len(batch)
+            evaluator.process(batch[:1], wrap()(batch[:1]))
+            assert evaluator.images == 1
     assert not check_crossings(gpu)
     assert set(devices) == {DEVICE}
 
@@ -228,6 +233,75 @@ def test_a_start_on_the_device_reads_only_what_is_listed(record, cfg):
         record.finish_start(model, cfg)
         assert {each.device for each in (*model.parameters(), *model.buffers())} == {DEVICE}
     assert not check_crossings(gpu)
+
+
+def alternatives(method):
+    """Every other value of every option of a method that is a choice, or a switch, or off by default."""
+    choices = vars(sys.modules[method.spec.__module__]).get("_CHOICES", {})
+    for option in fields(method.spec):
+        if option.name in choices and option.name not in ("encoder", "dino"):  # of which one is tiny
+            yield from ((option.name, value) for value in choices[option.name])
+        elif isinstance(option.default, bool):
+            yield option.name, not option.default
+        elif option.default == 0:
+            yield option.name, 1
+        elif option.name == "background":
+            yield option.name, "none"
+
+
+def option_sets(method):
+    """Yield as few sets of options as it takes to have every alternative that can be had with the others."""
+    fixed = {"num_classes": len(NAMES)} if method.is_closed else {}
+    base, left = {**fixed, **method.presets[tiny_preset(method)]}, list(alternatives(method))
+
+    def accepted(options):
+        try:
+            method.spec(**{**base, **options})
+        except ConfigError:
+            return False
+        return True
+
+    while left:
+        chosen, later = {}, []
+        for name, value in left:
+            if name not in chosen and accepted({**chosen, name: value}):
+                chosen[name] = value
+            elif chosen:
+                later.append((name, value))
+        if chosen:
+            yield chosen
+        left = later
+
+
+FURTHER = {
+    "fctl": (
+        {"encoder": "mit_tiny"},
+        {"encoder": "mit_tiny", "fcn_decoder": True},
+        {"contexts": (), "factors": (), "context_encoder": "frozen", "lcf": False, "ale": "none"},
+        {
+            "contexts": (),
+            "factors": (),
+            "context_encoder": "frozen",
+            "lcf": False,
+            "view": "whole",
+            "patch_side": 508,
+        },
+    )
+}
+"""Method -> sets of options that go together alone."""
+
+
+def test_with_every_option_a_loss_is_computed_without_a_value_being_read(record, cfg, batch):
+    for options in (*option_sets(record.method), *FURTHER.get(record.method.name, ())):
+        model = tiny_model(record, **options)
+        record.finish_start(model, cfg)
+        head = record.head(model=model).train()
+        with Accelerator(model) as gpu:
+            gpu.move(head)
+            for part in head.parts(batch):
+                losses = head.losses(part, model.class_names if record.method.is_closed else NAMES)
+                assert {each.device for each in losses.values()} == {DEVICE}
+        assert not check_crossings(gpu, {ENCODED}), options
 
 
 class Toy(torch.nn.Module):
