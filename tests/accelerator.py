@@ -36,7 +36,8 @@ class Event(NamedTuple):
     """Something that passes between the CPU and the device, or is made on the CPU.
 
     Attributes:
-        kind: "upload", "download", "read" (of a value, in silence) or "cpu" (a tensor made there).
+        kind: "upload", "download", "read" (of a value, in silence), "cpu" (a tensor made there), "forward"
+            (the model is done) or "backward".
         where: File and function of the package that asked for it, such as "finite.py:all_finite".
         within: Whether the model was computing: its `forward`, `losses` or `scores`.
     """
@@ -78,7 +79,7 @@ class Accelerator:
             self._stack.enter_context(mock.patch(f"torch.{name}", lambda *_, found=found: found))
         if not torch.cuda.is_available():
             self._stack.enter_context(mock.patch("torch.cuda._lazy_init", lambda: None))
-        self._stack.enter_context(_WithoutEngine())
+        self._stack.enter_context(_WithoutEngine(self))
         self._stack.enter_context(_Dispatch(self))
         return self
 
@@ -112,7 +113,7 @@ class Accelerator:
         if func is aten.copy_.default and 0 < len(fakes) < len(given):
             return self._fill(args[0])
         if func is aten._local_scalar_dense.default and fakes:
-            self._note("read")
+            self.note("read")
             return value_for(torch.Size(), fakes[0].dtype).item()
         if 0 < len(fakes) < len(given):
             raise CrossesDevices(f"{self._where()}: {func} of tensors on the device and on the CPU")
@@ -120,7 +121,7 @@ class Accelerator:
             with self.fake:
                 return func(*args, **kwargs)
         if not given:
-            self._note("cpu")
+            self.note("cpu")
         return func(*args, **kwargs)
 
     def _copy(self, source: Tensor, target: torch.device | None, kwargs: dict) -> Tensor:
@@ -129,18 +130,19 @@ class Accelerator:
         if target.type == source.device.type:
             return aten._to_copy.default(source, **kwargs)
         if target.type == "cpu":
-            self._note("download")
+            self.note("download")
             return value_for(source.shape, dtype)
-        self._note("upload")
+        self.note("upload")
         return self.put(source.to(dtype))
 
     def _fill(self, into: Tensor) -> Tensor:
-        self._note("upload" if isinstance(into, FakeTensor) else "download")
+        self.note("upload" if isinstance(into, FakeTensor) else "download")
         if not isinstance(into, FakeTensor):
             into.copy_(value_for(into.shape, into.dtype))
         return into
 
-    def _note(self, kind: str) -> None:
+    def note(self, kind: str) -> None:
+        """Add an event."""
         within = any(frame.f_code in self._computing for frame in _frames())
         self.events.append(Event(kind, self._where(), within))
 
@@ -184,8 +186,13 @@ def _frames() -> Iterator:
 class _WithoutEngine(TorchFunctionMode):
     """What a GPU's driver would do: the backward pass, whose engine asks it for streams, and addresses."""
 
+    def __init__(self, gpu: Accelerator) -> None:
+        super().__init__()
+        self.gpu = gpu
+
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if func is Tensor.backward and isinstance(args[0], FakeTensor):
+            self.gpu.note("backward")
             return backward(args[0])
         if func is Tensor.data_ptr and isinstance(args[0], FakeTensor):
             return id(args[0])
