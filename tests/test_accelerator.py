@@ -55,7 +55,7 @@ INPUTS = {
 }
 """Function -> what it copies to the device."""
 WITHIN = {"encoders/text.py:TextBank._encode", "models/fctl/model.py:FCtL._complete_windows"}
-"""Those that a model calls while it computes, before it computes anything on the device."""
+"""Those that a model calls while it computes: before its encoders, so that they wait for little."""
 CONTRACT = re.compile(r":\w*Strategy\.score_map$")
 ENCODED = "models/wsss/text.py:ReadOnce.has_values"
 RESULTS = {

@@ -215,7 +215,7 @@ class FCtL(nn.Module):
             `{"loss_sem_seg": scalar}`.
 
         Raises:
-            LabelError: If an id is neither 0..T-1 nor `ignore_value`.
+            LabelError: If a target on the CPU has an id that is neither 0..T-1 nor `ignore_value`.
             ConfigError: If the targets have another size than the patches.
         """
         logits = output.logits

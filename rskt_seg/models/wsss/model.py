@@ -318,7 +318,7 @@ class PriorWSSS(nn.Module):
             "loss_seg", and "loss_affinity" if the output has evidence; a term of weight 0 is omitted.
 
         Raises:
-            LabelError: If an id is neither 0..K-1 nor `ignore_value`.
+            LabelError: If a target on the CPU has an id that is neither 0..K-1 nor `ignore_value`.
         """
         spec = self.spec
         check_target(target, spec.num_classes, ignore_value)
