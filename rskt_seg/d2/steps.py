@@ -61,7 +61,7 @@ class CheckedAMPTrainer(CheckedTrainer):
         model: The segmentor, which may be wrapped for distributed training.
         data_loader: Batches.
         optimizer: The optimizer.
-        dtype: That of the operations that autocast casts; None: no mixed precision.
+        amp: The dtype of the operations that autocast casts; None: no mixed precision.
     """
 
     def __init__(
@@ -69,11 +69,11 @@ class CheckedAMPTrainer(CheckedTrainer):
         model: nn.Module,
         data_loader: Iterable[list[DatasetDict]],
         optimizer: torch.optim.Optimizer,
-        dtype: torch.dtype | None = None,
+        amp: torch.dtype | None = None,
     ) -> None:
         super().__init__(model, data_loader, optimizer)
-        self.device, self.dtype = unwrapped(model).device, dtype
-        self.grad_scaler = GradScaler(self.device.type, enabled=dtype == torch.float16)
+        self.device, self.amp = unwrapped(model).device, amp
+        self.grad_scaler = GradScaler(self.device.type, enabled=amp == torch.float16)
 
     def run_step(self) -> None:
         """Take the next batch and step."""
@@ -92,7 +92,7 @@ class CheckedAMPTrainer(CheckedTrainer):
         return next(self._data_loader_iter), time.perf_counter() - start
 
     def _forward(self, data: Any) -> dict[str, Tensor]:
-        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
+        with torch.autocast(self.device.type, dtype=self.amp, enabled=self.amp is not None):
             losses: dict[str, Tensor] = self.model(data)
         return losses
 

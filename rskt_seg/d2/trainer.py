@@ -57,12 +57,10 @@ class Trainer(DefaultTrainer):
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         _warn_of_epochs(cfg)
-        dtype = amp_dtype(cfg)
-        step: Callable[..., CheckedTrainer] = partial(CheckedAMPTrainer, dtype=dtype)
+        amp = amp_dtype(cfg)
+        step: Callable[..., CheckedTrainer] = partial(CheckedAMPTrainer, amp=amp) if amp else CheckedTrainer
         if unwrapped(model).sem_seg_head.splits_batches:
-            step = partial(PartwiseTrainer, dtype=dtype)
-        elif dtype is None:
-            step = CheckedTrainer
+            step = partial(PartwiseTrainer, amp=amp)
         self._trainer = step(create_ddp_model(model), self.build_train_loader(cfg), optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         plain = plain_model(model)
