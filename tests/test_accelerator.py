@@ -50,7 +50,6 @@ INPUTS = {
     "models/fctl/model.py:FCtL._complete_windows": "where the patches lie, which is checked on the CPU",
     "models/wsss/model.py:PriorWSSS.stages": "image-level labels",
     "models/wsss/text.py:encode_texts": "the tokens of names and descriptions, once at the start",
-    "models/wsss/text.py:encode_class_texts": "the centroids, once at the start",
     "models/wsss/prototypes.py:cluster_texts": "the centroids, once at the start",
 }
 """Function -> what it copies to the device."""
@@ -68,7 +67,6 @@ RESULTS = {
     "inference/patches.py:patch_logits": "the logits of patches: an image can be larger than the device",
     "inference/predict.py:predict_cost_maps": "the cost maps, to be drawn",
     "inference/tiles.py:tiled": "the maps of a tile: an image can be larger than the device",
-    "methods/bicor/explanations.py:_compute": "the heatmaps, to be drawn",
     "digests.py:weights_digest": "the last layer, to tell an untrained model; the text tower, at the start",
     "models/wsss/prototypes.py:cluster_texts": "the descriptions, clustered by SciPy once at the start",
     "models/wsss/text.py:encode_class_texts": "the class texts, to the file that keeps them",
@@ -77,6 +75,7 @@ RESULTS = {
 }
 """Function -> what it copies from the device."""
 LOSSES = "d2/steps.py:CheckedTrainer._write_metrics"
+"""All terms of the loss at once, for the log, and to stop before the weights learn from one that is NaN."""
 SCALER = "torch/amp/grad_scaler.py:GradScaler._maybe_opt_step"
 """The one value that is read in silence, by PyTorch: whether the gradients of float16 overflowed."""
 
@@ -197,7 +196,7 @@ def test_a_training_step_reads_its_losses_once_and_nothing_else(cfg, model, segm
     assert gradients and all(each.device == DEVICE and each.dtype == torch.float32 for each in gradients)
 
 
-def test_an_evaluation_reads_one_value_and_the_best_classes_of_an_image(cfg, record, model, segmentor, batch):
+def test_an_evaluation_copies_only_what_is_listed(cfg, record, model, segmentor, batch):
     devices, names = watch_outputs(model), segmentor.vocabulary
     MetadataCatalog.get(f"fake_{record.name}").set(stuff_classes=list(names), ignore_label=255)
     passes = [lambda: segmentor, lambda: with_augmentation(cfg, segmentor)]
@@ -216,7 +215,7 @@ VARIANTS = [{}, {"sliding": True}, {"views": "lr"}, {"synonyms": "mean"}]
 
 
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16, torch.float16], ids=str)
-def test_a_prediction_reads_the_scores_and_nothing_else(record, model, dtype):
+def test_a_prediction_copies_only_what_is_listed(record, model, dtype):
     devices = watch_outputs(model)
     image = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE + 32, 3), dtype=np.uint8)
     with Accelerator(model) as gpu, torch.autocast(DEVICE.type, dtype, enabled=dtype is not None):
@@ -231,7 +230,7 @@ def test_a_prediction_reads_the_scores_and_nothing_else(record, model, dtype):
     assert set(devices) == {DEVICE}
 
 
-def test_an_explanation_reads_what_it_shows_and_nothing_else(record, model):
+def test_an_explanation_copies_only_what_is_listed(record, model):
     image = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     with Accelerator(model) as gpu:
         gpu.move(model)
@@ -241,7 +240,7 @@ def test_an_explanation_reads_what_it_shows_and_nothing_else(record, model):
     assert not check_crossings(gpu)
 
 
-def test_a_start_on_the_device_reads_only_what_is_listed(record, cfg):
+def test_a_start_on_the_device_copies_only_what_is_listed(record, cfg):
     model = tiny_model(record)
     with Accelerator(model) as gpu:
         gpu.move(model)
