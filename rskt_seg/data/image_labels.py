@@ -17,7 +17,9 @@ import numpy as np
 
 from rskt_seg.data.catalog import Split, find_files
 from rskt_seg.data.class_sets import listed, repeated
-from rskt_seg.data.labels import check_label, id_counts, read_label, without_nodata
+from rskt_seg.data.labels import id_counts, read_label
+from rskt_seg.data.pairing import Pair
+from rskt_seg.data.samples import read_8bit_image, valid_target
 from rskt_seg.errors import DatasetError
 from rskt_seg.writing import replacing
 
@@ -66,13 +68,13 @@ def present_classes(
     return tuple(k for k in present if k != ignore_label)
 
 
-def classes_of_mask(
-    path: str | Path, class_names: Sequence[str], ignore_label: int, min_pixels: int = 1
+def classes_of_pair(
+    pair: Pair, class_names: Sequence[str], ignore_label: int, min_pixels: int = 1
 ) -> tuple[int, ...]:
-    """Return the classes that a label file shows, as `present_classes`.
+    """Return the classes that a label file shows where it and its image have data, as `present_classes`.
 
     Args:
-        path: The label file.
+        pair: The image and the label file.
         class_names: K names in the order of ids.
         ignore_label: The id of pixels that are neither trained nor scored.
         min_pixels: How many pixels a class needs to be present.
@@ -81,11 +83,12 @@ def classes_of_mask(
         Ids of 0..K-1 without `ignore_label`, in ascending order.
 
     Raises:
-        LabelError: As `read_label` and `check_label`.
+        LabelError: As `read_label` and `valid_target`.
+        ImageReadError: As `read_8bit_image`.
         DatasetError: `min_pixels` is below 1.
     """
-    ids = without_nodata(read_label(path), path, ignore_label)
-    check_label(ids, len(class_names), ignore_label, path, class_names=class_names)
+    valid = read_8bit_image(pair.image).valid
+    ids = valid_target(read_label(pair.label), pair.label, valid, class_names, ignore_label)
     return present_classes(ids, len(class_names), ignore_label, min_pixels)
 
 
