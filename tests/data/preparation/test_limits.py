@@ -5,6 +5,7 @@ import os
 import shutil
 import struct
 import tempfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -200,3 +201,15 @@ def test_a_limit_that_is_none_is_refused_with_those_that_are(text):
     with pytest.raises(DatasetError, match=r"NAME=NUMBER with unpacked_gb, file_gb|must be above 0"):
         Limits.parse([text])
     assert Limits.parse(["files=7", "ratio=2.5"]) == Limits(files=7, ratio=2.5)
+
+
+def test_a_member_that_expands_to_more_than_it_states_takes_little_memory(tmp_path):
+    content = packed((MASK, bytes(120_000_000)), method=zipfile.ZIP_LZMA)
+    (tmp_path / "a.zip").write_bytes(claiming(content, 9))
+    tracemalloc.start()
+    try:
+        with Download([tmp_path]) as download, pytest.raises(DatasetError, match=r"1\.png cannot be read"):
+            download.read(download.members[0])
+        assert tracemalloc.get_traced_memory()[1] < 100_000_000  # zipfile hands lzma 4 kB at a time
+    finally:
+        tracemalloc.stop()
