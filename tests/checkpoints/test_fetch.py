@@ -282,6 +282,13 @@ def test_a_redirect_from_https_to_plain_http_is_refused_at_any_hop(chain, heads,
     assert fetch(row(url=A), tmp_path).state == VERIFIED
 
 
+def test_a_redirect_that_the_first_answer_shows_is_refused_before_anything_is_written(web, tmp_path):
+    web(CHAINS["first"])
+    with pytest.raises(CheckpointError, match="expected https"):
+        fetch(row(url=A), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_redirect_to_a_path_of_the_same_host_stays_encrypted_and_plain_addresses_are_asked_as_they_are(
     web, tmp_path
 ):

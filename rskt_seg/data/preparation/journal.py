@@ -7,6 +7,7 @@ deleted.
 
 import fcntl
 import json
+import logging
 import os
 import threading
 from collections import Counter
@@ -22,7 +23,9 @@ from rskt_seg.data.preparation.plan import Job, Plan
 from rskt_seg.data.preparation.sampling import ImageKey
 from rskt_seg.data.preparation.summary import Options, Summary
 from rskt_seg.errors import DatasetError
-from rskt_seg.writing import replacing
+from rskt_seg.writing import remove_unfinished, replacing
+
+logger = logging.getLogger(__name__)
 
 _FORMAT = 1
 """To be raised whenever the same download would give other files."""
@@ -128,9 +131,21 @@ def open_journal(plan: Plan, root: Path, options: Options) -> Iterator["Journal"
             raise DatasetError(
                 f"{path} is in use: another process prepares this set; wait until it ends"
             ) from error
+        _remove_unfinished(plan.recipe, root)
         journal = Journal(plan, root, options, file)
         journal.resume()
         yield journal
+
+
+def _remove_unfinished(recipe: Recipe, root: Path) -> None:
+    """Remove what a killed run has left half written in the folders of a set, and say so."""
+    lists = {str(Path(split.images).parent.parent) for split in recipe.splits.values()} - {"."}
+    folders = dict.fromkeys(root / folder for folder in (recipe.folder, *recipe.folders, *sorted(lists)))
+    if removed := [path for folder in folders for path in remove_unfinished(folder)]:
+        logger.warning(
+            "%s: removed %d unfinished files of a run that was killed, such as %s",
+            recipe.dataset, len(removed), removed[0],
+        )  # fmt: skip
 
 
 class Journal:
