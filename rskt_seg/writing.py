@@ -91,6 +91,21 @@ def replacing(path: str | os.PathLike[str], size: int | None = None) -> Iterator
             partial.unlink(missing_ok=True)
 
 
+def replace_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text file whole or not at all, in UTF-8 whatever the locale says.
+
+    Args:
+        path: The file to write or to replace.
+        text: Its content. Surrogates, by which Python keeps bytes of names that are not UTF-8, are written as
+            `\\udce9` and the like, which JSON reads back as they were.
+
+    Raises:
+        DiskFullError: There is no room for the file.
+    """
+    with replacing(path) as partial:
+        partial.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
 @contextmanager
 def naming_full_disk(path: Path, size: int | None = None) -> Iterator[None]:
     """Raise `DiskFullError` with the name of a file in place of a block's error for want of room.

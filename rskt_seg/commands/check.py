@@ -25,6 +25,7 @@ from rskt_seg.data.checking.check import check_split, select_splits, shared_imag
 from rskt_seg.data.checking.findings import summary
 from rskt_seg.errors import DatasetError
 from rskt_seg.palette import palette
+from rskt_seg.writing import replace_text
 
 PROGRAM = "rskt-seg check"
 
@@ -82,7 +83,7 @@ def check_datasets(args: argparse.Namespace) -> int:
             "reports": [report.to_json() for report in reports.values()],
             "shared_images": [finding.to_json() for finding in shared],
         }
-        Path(args.json).write_text(json.dumps(tree, indent=1))
+        replace_text(args.json, json.dumps(tree, indent=1))
     return int(not all(report.ok for report in reports.values()))
 
 

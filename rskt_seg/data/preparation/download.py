@@ -24,6 +24,7 @@ from tqdm import tqdm
 from rskt_seg.data.preparation.limits import DEFAULT_LIMITS, Limits, Tally
 from rskt_seg.data.preparation.zips import READ_ERRORS, count_entries, read_chunks, refuse_unsafe
 from rskt_seg.errors import DatasetError
+from rskt_seg.reading import file_name
 
 _FIRST_VOLUME = re.compile(r"\.zip\.0*1$", re.IGNORECASE)
 _LATER_VOLUME = re.compile(r"\.zip\.\d+$|\.z\d\d$", re.IGNORECASE)
@@ -208,7 +209,7 @@ class Download:
         infos: list[tuple[zipfile.ZipInfo, str]] = []
         for info in opened.infolist():
             # Old Windows tools write backslashes, which zipfile keeps.
-            inside = f"{archive.path}/{info.filename}".replace("\\", "/")
+            inside = file_name(f"{archive.path}/{info.filename}".replace("\\", "/"))
             refuse_unsafe(info, archive.path)
             if not info.is_dir() and not self._is_skipped(inside):
                 infos.append((info, inside))
