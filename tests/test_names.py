@@ -153,7 +153,7 @@ def test_names_in_texts_are_those_of_the_system():
     [
         (
             UnicodeEncodeError("utf-8", ODD, 3, 4, "surrogates not allowed"),
-            r"caf\xe9' is not UTF-8; rename it",
+            r"'caf\udce9' is not UTF-8; rename it",
         ),
         (UnicodeEncodeError("ascii", "\u65e5\n\u672c", 0, 1, "no"), "knows only ascii; set LC_ALL=C.UTF-8"),
     ],
