@@ -24,6 +24,7 @@ from rskt_seg.reading import file_name, text_of_name
 from tests.commands.test_segment import run as segment
 from tests.data.preparation.official import OFFICIAL
 
+ROOT = Path(__file__).parents[1]
 ODD = os.fsdecode(b"caf\xe9")
 """A name in Latin 1, as old archives have them; not UTF-8."""
 NAMES = [ODD, "d\u00e4ch", "\u65e5\u672c"]
@@ -48,12 +49,12 @@ def own(root: Path, stems: list[str]) -> Path:
     return root / "farm.yaml"
 
 
-def in_locale(code: str, *arguments: object) -> subprocess.CompletedProcess:
+def in_locale(code: str, *arguments: object, folder: Path = ROOT) -> subprocess.CompletedProcess:
     """Run Python where the system's names and its output are ASCII."""
-    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONPATH": os.getcwd()}
+    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONPATH": str(ROOT)}
     head = "import sys; assert sys.getfilesystemencoding() == 'ascii'\n"
     command = [sys.executable, "-c", head + code, *map(os.fsencode, map(str, arguments))]
-    return subprocess.run(command, capture_output=True, env=environment, timeout=120)
+    return subprocess.run(command, capture_output=True, env=environment, cwd=folder, timeout=120)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP"])
@@ -196,3 +197,23 @@ def test_a_locale_without_the_letters_of_classes_folders_and_lists_checks_all_th
     result = in_locale(CHECK, file, "--json", root / "report.json")
     assert result.returncode == 0, result.stderr
     assert rb"gr\xfcn" in result.stdout and (root / "report.json").is_file()
+
+
+LOG = """
+import logging
+from argparse import Namespace
+from rskt_seg.d2.launch import Run, set_up
+opts = ["OUTPUT_DIR", sys.argv[1], "MODEL.DEVICE", "cpu", "DATASETS.OWN", "('farm.yaml',)"]
+set_up(Run(Namespace(config_file="ovrsis/tiny_dlrsd.yaml", opts=opts, eval_only=True)))
+for name in ("rskt_seg.x", "detectron2"):
+    logging.getLogger(name).info("classes gr\\u00fcn and caf\\udce9")
+"""
+
+
+def test_the_log_of_a_run_takes_the_letters_of_names_and_classes_in_every_locale(tmp_path):
+    own(tmp_path, ["a"])
+    result = in_locale(LOG, tmp_path / "out", folder=tmp_path)
+    assert result.returncode == 0 and b"Logging error" not in result.stderr, result.stderr
+    log = (tmp_path / "out/log.txt").read_text("utf-8")
+    assert log.count("classes gr\u00fcn and caf\\udce9") == 2
+    assert result.stdout.count(rb"gr\xfcn and caf\udce9") == 2
