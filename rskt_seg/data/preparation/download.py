@@ -9,7 +9,6 @@ import glob
 import os
 import re
 import shutil
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +21,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from rskt_seg.data.preparation.limits import DEFAULT_LIMITS, Limits, Tally
+from rskt_seg.data.preparation.scratch import scratch_folder
 from rskt_seg.data.preparation.zips import READ_ERRORS, count_entries, read_chunks, refuse_unsafe
 from rskt_seg.errors import DatasetError
 from rskt_seg.reading import file_name
@@ -250,7 +250,7 @@ class Download:
         if not packed:
             return []
         if self._scratch is None:
-            self._scratch = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="rskt_seg_")))
+            self._scratch = self._stack.enter_context(scratch_folder())
         size, free = sum(each.size for each in packed), shutil.disk_usage(self._scratch).free
         if size > free:
             raise DatasetError(

@@ -103,7 +103,7 @@ def test_a_bomb_is_refused_in_one_line_and_leaves_nothing(content, message, tmp_
 def test_a_damaged_archive_of_a_level_is_found_before_the_next_level_is_unpacked(tmp_path, monkeypatch):
     (tmp_path / "a.zip").write_bytes(packed(("inner.zip", packed((MASK, b"x")))))
     (tmp_path / "b.zip").write_bytes(packed((MASK, bytes(10_000_000)), method=zipfile.ZIP_LZMA))
-    monkeypatch.setattr(tempfile, "TemporaryDirectory", lambda **_: pytest.fail("a folder was made"))
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda **_: pytest.fail("a folder was made"))
     with pytest.raises(DatasetError, match=r"b\.zip.*expands"), Download([tmp_path]):
         pass
 
