@@ -1,6 +1,7 @@
 """Starting the processes of a run, and bringing a user's mistake in one of them back as one error."""
 
 import argparse
+import io
 import logging
 import multiprocessing
 import os
@@ -86,8 +87,8 @@ def set_up(run: Run) -> CfgNode:
     register_own(cfg.DATASETS.OWN)
     # Detectron2 would open config_file to log it, and a row of an ablation table is no file.
     others = {name: value for name, value in vars(run.args).items() if name != "config_file"}
-    default_setup(cfg, argparse.Namespace(**others))
-    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="rskt_seg")
+    _accept_all_letters(setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="rskt_seg"))
+    default_setup(cfg, argparse.Namespace(**others))  # its loggers write to the same streams
     keys = yaml.safe_dump(read_config(run.args.config_file), sort_keys=False)
     logger.info("--config-file %s sets, with its bases:\n%s", run.args.config_file, keys)
     for warning in run.warnings if comm.is_main_process() else ():
@@ -96,6 +97,14 @@ def set_up(run: Run) -> CfgNode:
     if torch.device(cfg.MODEL.DEVICE).type != "cpu" and method_of(cfg).allows_tf32:
         torch.set_float32_matmul_precision("high")
     return cfg
+
+
+def _accept_all_letters(log: logging.Logger) -> None:
+    """Let a logger write names and class names in any locale: to files in UTF-8, escaped where that fails."""
+    for handler in log.handlers:
+        if isinstance(handler, logging.StreamHandler) and isinstance(handler.stream, io.TextIOWrapper):
+            encoding = None if handler.stream in (sys.stdout, sys.stderr) else "utf-8"
+            handler.stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
 def check_run(cfg: CfgNode, args: argparse.Namespace) -> tuple[str, ...]:

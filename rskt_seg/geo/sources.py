@@ -18,6 +18,7 @@ from PIL import Image
 from rskt_seg.errors import ImageReadError
 from rskt_seg.geo import png, tiff
 from rskt_seg.geo.georeference import Georeference, ignore_georeference_warnings
+from rskt_seg.geo.names import gdal_name
 from rskt_seg.geo.pillow_source import PillowSource, has_gdal_facts
 from rskt_seg.geo.rasterio_source import RasterioSource
 
@@ -111,7 +112,7 @@ def open_source(
     # Side-cars are looked for by name: to list a folder of thousands of tiles for each of them takes longer.
     with ignore_georeference_warnings(), rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE"):
         try:
-            dataset = rasterio.open(name, **options)
+            dataset = rasterio.open(gdal_name(name), **options)
         except RasterioError as error:
             raise ImageReadError(
                 f"cannot read {path} as an image: Pillow: {refusal}; rasterio: {error}; expected a format "

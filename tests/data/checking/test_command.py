@@ -34,6 +34,7 @@ from tests.data.checking.checked import (
     relabel,
     rgb_label,
 )
+from tests.full_disk import file_limit
 
 
 def test_the_quick_check_reads_headers_and_a_sample_of_images_and_labels(tmp_path):
@@ -259,3 +260,30 @@ def test_the_real_loveda_mask_has_the_published_counts(tmp_path):
     report = check(tmp_path, split)
     counts = {k: pixels for k, pixels in enumerate(report.histogram) if pixels}
     assert report.ok and counts == {1: 142441, 2: 14427, 3: 19208, 4: 3888, 7: 868612}
+
+
+def test_a_report_that_cannot_be_written_leaves_the_older_one_and_is_one_line(command, tmp_path):
+    lay_out(tmp_path, find_split("UDD5_all_sem_seg"))
+    line = ("UDD5", "--root", tmp_path, "--json")
+    report = tmp_path / "report.json"
+    report.write_text("older")
+    with file_limit(20):
+        status, _, err = command(*line, report)
+    assert status == 2 and err.count("\n") == 1 and "report.json cannot be written" in err
+    assert report.read_text() == "older" and not list(tmp_path.glob(".report*"))
+    status, _, err = command(*line, tmp_path)
+    assert status == 2 and f"--json {tmp_path} cannot be written" in err
+    assert command(*line, report)[0] == 0 and json.loads(report.read_text())["reports"]
+
+
+def test_a_report_goes_into_a_pipe_without_replacing_it(command, tmp_path):
+    lay_out(tmp_path, find_split("UDD5_all_sem_seg"))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        status, _, _ = command("UDD5", "--root", tmp_path, "--json", pipe)
+        assert status == 0 and json.loads(os.read(reader, 1 << 20))["reports"]
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
