@@ -242,7 +242,14 @@ class Trainer(DefaultTrainer):
             raise CheckpointError(f"{last}: {error}") from error
         follow_schedule(self.scheduler, rates)
         self.start_iter = self.iter + 1
-        logger.info("Resumed %s with its seed %d after %d iterations", last, self.seed, self.start_iter)
+        done, unread = (self.start_iter, self.max_iter), "; MODEL.WEIGHTS is not read"
+        logger.info(
+            "Resumed %s after %d of %d iterations, seed %d%s",
+            last,
+            *done,
+            self.seed,
+            unread if self.cfg.MODEL.WEIGHTS else "",
+        )
         return loaded
 
     def _state_training_sets(self, start: str) -> None:

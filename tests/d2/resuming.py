@@ -19,16 +19,18 @@ METHODS = {
     "wsss": weak_config,
 }
 BICOR = (
-    "SOLVER.IMS_PER_BATCH", "2", "SOLVER.EPOCHS", "3", "INPUT.CROP.SIZE", "[32,32]", "INPUT.MOSAIC_SIDE", "64",
-    "INPUT.MOSAIC", "0.5", "MODEL.BICOR.STOCHASTIC_DEPTH", "0.5", "SOLVER.LOOKAHEAD_STEPS", "2",
+    "SOLVER.IMS_PER_BATCH", "2", "SOLVER.EPOCHS", "3", "SOLVER.LOOKAHEAD_STEPS", "2",
+    "INPUT.CROP.SIZE", "[32,32]", "INPUT.MOSAIC_SIDE", "64", "INPUT.MOSAIC", "0.5",
+    "MODEL.BICOR.STOCHASTIC_DEPTH", "0.5",
 )  # fmt: skip
 ALONE = ("DATASETS.TEST", "()", "SOLVER.CHECKPOINT_PERIOD", "100")
 
 
 def write_data(root: Path) -> None:
-    """Training sets of five images, two of which are higher than wide."""
+    """Training sets of five images, two of which are higher than wide, and a test set."""
     for name in ("DLRSD_train_sem_seg", "iSAID_wsss_train_sem_seg"):
         write_split(root, name, 5)
+    write_split(root, "DLRSD_val_sem_seg", 1)
     for number in (1, 3):
         for path in root.rglob(f"scene{number}.*"):
             with Image.open(path) as image:
