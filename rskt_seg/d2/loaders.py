@@ -1,8 +1,7 @@
 """Loaders of training and test data."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -28,6 +27,7 @@ from rskt_seg.d2.typing import DatasetDict
 from rskt_seg.data.checking.probe import is_wide_image
 from rskt_seg.data.checking.quick import quick_check, quick_image_check
 from rskt_seg.data.pairing import Pair
+from rskt_seg.data.parallel import map_files
 from rskt_seg.errors import ConfigError, DatasetError, RSKTSegError
 
 logger = logging.getLogger(__name__)
@@ -218,6 +218,10 @@ def training_loader(cfg: CfgNode) -> TrainingLoader:
     if method_of(cfg).method.is_weak:
         entries = with_image_labels(entries, cfg.DATASETS.MIN_LABEL_PIXELS)
         _check_image_labels(cfg, entries)
+    wide: list[bool] | None = None
+    if cfg.DATALOADER.ASPECT_RATIO_GROUPING:
+        paths = [Path(entry["file_name"]) for entry in entries]
+        wide = list(map_files(is_wide_image, paths, "image sizes", delay=2.0))
     dicts, processes = DatasetFromList(entries, copy=False), comm.get_world_size()
     batches = TrainingBatches(
         len(entries),
@@ -225,7 +229,7 @@ def training_loader(cfg: CfgNode) -> TrainingLoader:
         run_seed(cfg),
         comm.get_rank(),
         processes,
-        _widths(entries) if cfg.DATALOADER.ASPECT_RATIO_GROUPING else None,
+        wide,
     )
     loader = DataLoader(
         DrawnDataset(dicts, training_mapper(cfg, dicts)),
@@ -236,12 +240,6 @@ def training_loader(cfg: CfgNode) -> TrainingLoader:
         generator=torch.Generator(),
     )
     return TrainingLoader(loader, batches)
-
-
-def _widths(entries: Sequence[DatasetDict]) -> Callable[[int], bool]:
-    """Return a function that tells whether the image of an entry is wider than high, by its header."""
-    paths = [Path(entry["file_name"]) for entry in entries]
-    return cache(lambda index: is_wide_image(paths[index]))
 
 
 def _check_image_labels(cfg: CfgNode, entries: Sequence[DatasetDict]) -> None:

@@ -1,6 +1,6 @@
 """The endless stream of training samples: a function of the seed alone, in which any run finds its place."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -39,8 +39,8 @@ class TrainingBatches(Sampler[list[Draw]]):
         seed: Seed of the run.
         rank: Number of this process.
         processes: Number of processes.
-        is_wide: Whether the image of a sample is wider than high; then wide and other images are never in one
-            batch (`DATALOADER.ASPECT_RATIO_GROUPING`). None: they may be.
+        wide: For each sample whether its image is wider than high; then wide and other images are never in
+            one batch (`DATALOADER.ASPECT_RATIO_GROUPING`). None: they may be.
     """
 
     def __init__(
@@ -50,10 +50,10 @@ class TrainingBatches(Sampler[list[Draw]]):
         seed: int,
         rank: int = 0,
         processes: int = 1,
-        is_wide: Callable[[int], bool] | None = None,
+        wide: Sequence[bool] | None = None,
     ) -> None:
         self.size, self.batch, self.rank, self.processes = size, batch, rank, processes
-        self.is_wide = is_wide
+        self.wide = wide
         self.seed, self.start = seed, 0
 
     def __iter__(self) -> Iterator[list[Draw]]:
@@ -63,7 +63,7 @@ class TrainingBatches(Sampler[list[Draw]]):
     def _batches(self) -> Iterator[list[Draw]]:
         groups: tuple[list[Draw], list[Draw]] = [], []
         for draw in self._draws():
-            group = groups[self.is_wide is not None and self.is_wide(draw.sample)]
+            group = groups[self.wide is not None and self.wide[draw.sample]]
             group.append(draw)
             if len(group) == self.batch:
                 yield group[:]

@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import pytest
 import torch
 
 from rskt_seg.d2.checkpointer import last_checkpoint
+from rskt_seg.d2.loaders import training_loader
 from tests.d2.resuming import ALONE, METHODS, differences, left, run, write_data
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,6 +41,15 @@ def test_a_run_that_is_stopped_and_resumed_is_the_uninterrupted_one(method, tmp_
     straight, parts = left(tmp_path / "straight"), left(tmp_path / "parts")
     assert straight["iteration"] == 4
     assert differences(straight, parts) == [f"{SETTINGS}DATALOADER.NUM_WORKERS"]
+
+
+def test_the_headers_of_the_files_keep_wide_and_high_images_in_batches_of_their_own(tmp_path):
+    def mixed(*opts: str) -> list[bool]:
+        batches = islice(training_loader(config("rskt", tmp_path, *opts)), 10)
+        return [len({entry["width"] > entry["height"] for entry in batch}) > 1 for batch in batches]
+
+    assert not any(mixed())
+    assert any(mixed("DATALOADER.ASPECT_RATIO_GROUPING", "False"))
 
 
 def test_the_comparison_sees_one_step_more_and_one_bit():

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rskt_seg.d2.randomness import random_sample, seed_step
 from rskt_seg.d2.stream import Draw, TrainingBatches
 
+EVERY_THIRD = [sample % 3 == 0 for sample in range(9)]
 SIZES = st.integers(1, 9)
 
 
@@ -19,10 +20,6 @@ def taken(count: int, *args, start: int = 0, **rest) -> list[list[Draw]]:
     batches = TrainingBatches(*args, **rest)
     batches.start = start
     return list(islice(batches, count))
-
-
-def every_third(sample: int) -> bool:
-    return sample % 3 == 0
 
 
 @settings(max_examples=30, deadline=None)
@@ -36,9 +33,9 @@ def test_every_pass_over_the_data_holds_every_sample_once_whoever_takes_it(size,
 
 
 @settings(max_examples=30, deadline=None)
-@given(SIZES, SIZES, st.integers(0, 20), st.sampled_from([None, every_third]))
-def test_a_resumed_run_takes_the_batches_that_come_next(size, batch, done, is_wide):
-    args = (size, batch, 7, 1, 2, is_wide)
+@given(SIZES, SIZES, st.integers(0, 20), st.sampled_from([None, EVERY_THIRD]))
+def test_a_resumed_run_takes_the_batches_that_come_next(size, batch, done, wide):
+    args = (size, batch, 7, 1, 2, wide)
     assert taken(6, *args, start=done) == taken(done + 6, *args)[done:]
 
 
@@ -51,8 +48,8 @@ def test_an_iteration_learns_from_the_same_samples_in_any_number_of_processes():
 
 
 def test_wide_and_other_images_are_never_in_one_batch_and_none_is_left_out():
-    batches = taken(100, 7, 3, 5, is_wide=every_third)
-    assert all(len({every_third(draw.sample) for draw in batch}) == 1 for batch in batches)
+    batches = taken(100, 7, 3, 5, wide=EVERY_THIRD)
+    assert all(len({EVERY_THIRD[draw.sample] for draw in batch}) == 1 for batch in batches)
     drawn = sorted(draw.position for batch in batches for draw in batch)
     # At most the start of the two next batches waits.
     assert drawn[:295] == list(range(295)) and len(set(drawn)) == 300
