@@ -50,6 +50,7 @@ CHANGES: Mapping[str, Change] = {
     "MODEL.WEIGHTS": Change.UNSAID,
     "OUTPUT_DIR": Change.UNSAID,
     "SEED": Change.UNSAID,  # stated by itself, because it may have been drawn
+    "SOLVER.AMP": Change.DEPARTS,
     "SOLVER.BASE_LR": Change.DEPARTS,
     "SOLVER.CHECKPOINT_PERIOD": Change.HARMLESS,
     "SOLVER.CLIP_GRADIENTS": Change.DEPARTS,
