@@ -200,12 +200,14 @@ class Trainer(DefaultTrainer):
     def resume_or_load(self, resume: bool = True) -> None:
         """Resume from the last checkpoint of `OUTPUT_DIR`, or start a new run.
 
-        A new run loads its weights by `rskt_seg.d2.weights.load_weights`.
+        What a resumed run changes is applied and told, or refused (`rskt_seg.d2.resuming`). A new run loads
+        its weights by `rskt_seg.d2.weights.load_weights`.
 
         Args:
             resume: Whether to resume; without a checkpoint the run is new all the same.
 
         Raises:
+            ConfigError: A setting of the run has changed that cannot be applied.
             CheckpointError: The checkpoint is of another model or another kind of optimizer.
             WeightsNotFoundError: A file of weights is missing.
         """
