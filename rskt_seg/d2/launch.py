@@ -29,6 +29,7 @@ from rskt_seg.d2.datasets import register_own
 from rskt_seg.d2.devices import check_devices
 from rskt_seg.d2.loaders import check_datasets, is_dead_worker
 from rskt_seg.d2.methods.registry import method_of
+from rskt_seg.d2.resuming import check_resumable
 from rskt_seg.d2.specs import class_names
 from rskt_seg.d2.weights import check_trained, check_weights
 from rskt_seg.errors import ConfigError, ProcessDiedError, RSKTSegError
@@ -119,26 +120,30 @@ def check_run(cfg: CfgNode, args: argparse.Namespace) -> tuple[str, ...]:
 
     Raises:
         DeviceError: If this machine lacks the devices or the precision.
-        ConfigError: If a key does not fit the number of processes.
+        ConfigError: If a key does not fit the number of processes, or the checkpoint that is to be resumed.
         DatasetError: If a dataset of the run is missing or inconsistent.
         CheckpointError: If a weight file is missing or does not fit.
     """
     asked = names_key(args.config_file, args.opts, "MODEL.DEVICE")
     check_devices(cfg.MODEL.DEVICE, args.num_gpus, cfg.SOLVER.AMP.ENABLED, asked)
     processes = args.num_gpus * args.num_machines
-    batch = DefaultTrainer.auto_scale_workers(cfg, processes).SOLVER.IMS_PER_BATCH
+    scaled = DefaultTrainer.auto_scale_workers(cfg, processes)
+    batch = scaled.SOLVER.IMS_PER_BATCH
     if batch % processes and not args.eval_only:
         raise ConfigError(
             f"SOLVER.IMS_PER_BATCH {batch} must be divisible by the number of processes, {processes}"
         )
     if not args.eval_only:
         method_of(cfg).check_batch(cfg, batch // processes)
-    if not (args.resume and last_checkpoint(cfg.OUTPUT_DIR)):
+    last = last_checkpoint(cfg.OUTPUT_DIR) if args.resume else None
+    if last is None:
         (check_trained if args.eval_only else check_weights)(cfg)
     with _kept_warnings() as warnings:
         check_datasets(cfg, training=not args.eval_only)
     if not args.eval_only:
         method_of(cfg).check_training_data(cfg, class_names(cfg))
+        if last is not None:
+            check_resumable(scaled, processes, last)
     return tuple(warnings)
 
 

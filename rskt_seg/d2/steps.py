@@ -26,3 +26,7 @@ class CheckedTrainer(SimpleTrainer):
 
 class CheckedAMPTrainer(CheckedTrainer, AMPTrainer):
     """`CheckedTrainer` with mixed precision."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore a state; that of a run without mixed precision leaves the gradient scaler as it is."""
+        super().load_state_dict({"grad_scaler": self.grad_scaler.state_dict()} | state_dict)
