@@ -13,7 +13,8 @@ demo: $(READY)
 	$(BIN)/python demo/quickstart.py --output output/demo
 
 # The full-size models come last, in fresh processes, so that none needs more than 4 GB.
-FULL_SIZE := tests/parity/test_cases.py tests/parity/test_fctl.py
+# FCtL's before the others, whose freed memory would count for the largest of all, its training step.
+FULL_SIZE := tests/parity/test_fctl.py tests/parity/test_cases.py
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations 10 $(FULL_SIZE:%=--ignore %)

@@ -27,6 +27,7 @@ from rskt_seg.data.catalog import find_split, pairs
 from rskt_seg.data.labels import read_label
 from rskt_seg.metrics.confusion import ConfusionMatrix
 from rskt_seg.synthetic import MINIATURES, render_scene
+from rskt_seg.writing import replace_text
 
 if TYPE_CHECKING:
     from rskt_seg.models.rskt import RSKT
@@ -100,7 +101,7 @@ def samples(name: str, data: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def result(folder: Path) -> dict:
     """What the evaluator wrote for the validation scenes."""
     name = SPLIT.format("val")
-    return json.loads((folder / "inference" / f"{name}.json").read_text())["datasets"][name]
+    return json.loads((folder / "inference" / f"{name}.json").read_text("utf-8"))["datasets"][name]
 
 
 def colour_baseline(data: Path) -> float:
@@ -176,7 +177,7 @@ def main() -> int:
         "benchmark": found,
         "seconds": round(time.monotonic() - started, 1),
     }
-    (args.output / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+    replace_text(args.output / "metrics.json", json.dumps(metrics, indent=1) + "\n")
     report(metrics, args.output)
     faults = judge(metrics) + judge_benchmark(found)
     for fault in faults:

@@ -5,6 +5,8 @@ import unicodedata
 
 _JOINERS = "\u200c\u200d"
 """Zero-width joiners, which Persian, Indic scripts and others need within words."""
+_NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+"""Surrogates that do not stand for a byte of a name."""
 _FORMULA = re.compile(r"[=+\-@\uff1d\uff0b\uff0d\uff20\t\r\n]")
 _MARKDOWN = re.compile(
     r"""[\\`\[\]<>|]               # code, links, HTML, cells
@@ -41,6 +43,22 @@ def hidden_characters(text: str) -> tuple[str, ...]:
             if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in _JOINERS
         )
     )
+
+
+def printable(text: str) -> str:
+    r"""Return a text that can be printed and written, for messages that name files.
+
+    Names of files are bytes. Python keeps those that the encoding of the system does not know as surrogates,
+    which no output takes.
+
+    Args:
+        text: A text with names of files as Python has them.
+
+    Returns:
+        The text with their bytes decoded as UTF-8 where they are, and shown as `\xe9` and the like elsewhere.
+    """
+    escaped = _NO_BYTE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return escaped.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def csv_cell(value: object) -> object:

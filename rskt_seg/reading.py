@@ -4,13 +4,17 @@ Every fault is an `UnreadableError` whose message completes "FILE cannot be read
 """
 
 import json
+import os
 import stat
 from pathlib import Path
 
 import yaml
 
 from rskt_seg.errors import UnreadableError
+from rskt_seg.quoting import printable
 
+RENAME = "rename it, such as by convmv -f latin1 -t utf8 --notest FILE"
+"""What to do about a name that is not UTF-8."""
 _LARGEST_FILE = 1 << 22
 """The most bytes of a file; what people write by hand stays far below."""
 _LARGEST, _DEEPEST = 10_000, 32
@@ -73,6 +77,38 @@ def read_text(path: Path) -> str:
         raise UnreadableError(
             f"it is not UTF-8 ({error.reason} in line {line}); save it as UTF-8 text"
         ) from error
+
+
+def file_name(text: str) -> str:
+    """Return the name of a file that a UTF-8 text states, as Python takes it where the locale is another.
+
+    Args:
+        text: The name in the text.
+
+    Returns:
+        The same name; in a locale without its characters with the surrogates that stand for their bytes.
+    """
+    return os.fsdecode(text.encode("utf-8", "surrogateescape"))
+
+
+def text_of_name(name: str) -> str:
+    """Return the name of a file as a UTF-8 text states it, the inverse of `file_name`.
+
+    Args:
+        name: The name as Python has it.
+
+    Returns:
+        The same name without surrogates.
+
+    Raises:
+        UnreadableError: Its bytes are not UTF-8.
+    """
+    for part in name.split("/"):
+        try:
+            part.encode("utf-8", "surrogateescape").decode("utf-8")
+        except UnicodeError as error:
+            raise UnreadableError(f"the name {printable(part)} is not UTF-8; {RENAME}") from error
+    return name.encode("utf-8", "surrogateescape").decode("utf-8")
 
 
 def parse_yaml(text: str) -> object:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,50 @@ _FULL = {
     errno.EDQUOT: "the quota of this user is used up",
     errno.EFBIG: "the file would be larger than this system or `ulimit -f` allows",
 }
+
+_PARTIAL = re.compile(r"\..+\.(\d{1,10})\.(\d{1,20})\.part", re.DOTALL)
+
+
+def _partial_name(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+
+
+def remove_unfinished(folder: Path) -> list[Path]:
+    """Remove the temporary files and folders that killed processes have left in a folder.
+
+    They are told by their names, in which those of `replacing` and `replacing_with_companions` state process
+    and thread. A process of another machine is not known here: whoever calls this holds a lock on the folder.
+
+    Args:
+        folder: The folder, which need not exist; its own folders are not searched.
+
+    Returns:
+        What was removed. What a living process of this machine writes stays.
+    """
+    removed = []
+    for path in sorted(folder.glob(".*.part")):
+        name = _PARTIAL.fullmatch(path.name)
+        if name is None or _lives(int(name[1]), int(name[2])):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+        removed.append(path)
+    return removed
+
+
+def _lives(process: int, thread: int) -> bool:
+    """Return whether a process of this machine runs; of this process, whether the thread does."""
+    if process == os.getpid():  # or an earlier one had the same number, as in containers
+        return thread in {each.ident for each in threading.enumerate()}
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # of another user
+        return True
+    return True
 
 
 @contextmanager
@@ -30,7 +75,7 @@ def replacing(path: str | os.PathLike[str], size: int | None = None) -> Iterator
 
     Yields:
         The temporary file to write to. If the block raises, it is removed and `path` is left as it was; a
-        process killed inside the block leaves it behind.
+        process killed inside the block leaves it behind (see `remove_unfinished`).
 
     Raises:
         DiskFullError: There is no room for the file.
@@ -38,12 +83,27 @@ def replacing(path: str | os.PathLike[str], size: int | None = None) -> Iterator
     path = Path(path)
     with naming_full_disk(path, size):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+        partial = _partial_name(path)
         try:
             yield partial
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def replace_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text file whole or not at all, in UTF-8 whatever the locale says.
+
+    Args:
+        path: The file to write or to replace.
+        text: Its content. Surrogates, by which Python keeps bytes of names that are not UTF-8, are written as
+            `\\udce9` and the like, which JSON reads back as they were.
+
+    Raises:
+        DiskFullError: There is no room for the file.
+    """
+    with replacing(path) as partial:
+        partial.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 @contextmanager
@@ -127,7 +187,7 @@ def replacing_with_companions(path: str | os.PathLike[str], companions: Sequence
     path = Path(path)
     with naming_full_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        work = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+        work = _partial_name(path)
         shutil.rmtree(work, ignore_errors=True)  # of a killed process that had the same number
         work.mkdir()
         former: list[Path] = []

@@ -4,6 +4,8 @@ import errno
 import os
 import resource
 import shutil
+import subprocess
+import sys
 import threading
 from types import SimpleNamespace
 
@@ -11,7 +13,7 @@ import pytest
 import torch
 
 from rskt_seg.errors import DiskFullError
-from rskt_seg.writing import naming_full_disk, replacing, replacing_with_companions
+from rskt_seg.writing import naming_full_disk, remove_unfinished, replacing, replacing_with_companions
 
 COMPANIONS = (".aux.xml", ".ovr")
 
@@ -39,6 +41,43 @@ def test_an_error_leaves_what_was_there_and_nothing_else(tmp_path):
     with pytest.raises(FileNotFoundError), replacing(tmp_path / "never"):
         pass
     assert list(tmp_path.iterdir()) == [path]
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from rskt_seg.writing import replacing, replacing_with_companions
+folder = Path(sys.argv[1])
+with replacing(folder / "a.png") as a, replacing_with_companions(folder / "b.tif", ()) as b:
+    a.write_text("hal")
+    b.write_text("hal")
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_stays(tmp_path):
+    theirs = [tmp_path / name for name in (".a.part", "a.12.34.part", ".a.12.x.part", "a.png")]
+    for path in theirs:
+        path.write_text("theirs")
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        half = sorted(set(tmp_path.iterdir()) - set(theirs))
+        with replacing(tmp_path / "mine.png") as mine:
+            mine.write_text("hal")
+            assert len(half) == 2 and remove_unfinished(tmp_path) == []
+            process.kill()
+            process.wait()
+            assert remove_unfinished(tmp_path) == half
+            assert sorted(tmp_path.iterdir()) == sorted([*theirs, mine])
+    assert remove_unfinished(tmp_path / "nowhere") == []
+
+
+def test_what_an_earlier_process_of_the_same_number_left_is_removed(tmp_path):
+    left = tmp_path / f".a.png.{os.getpid()}.1.part"
+    left.write_text("hal")
+    assert remove_unfinished(tmp_path) == [left] and not left.exists()
 
 
 def test_writers_at_the_same_time_do_not_mix(tmp_path):

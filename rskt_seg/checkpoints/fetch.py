@@ -8,10 +8,12 @@ import fcntl
 import hashlib
 import os
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
+from urllib.parse import urljoin, urlsplit
 
 from tqdm import tqdm
 
@@ -136,8 +138,8 @@ def _download(row: Weights, target: Path) -> Finding:
 
     url, part = _address(row), target.with_name(target.name + _PART)
     try:
-        head = get_hf_file_metadata(url, token=False)
-        _check_redirect(row, url, head.location)
+        with _refusing_plain_http(row, url):
+            head = get_hf_file_metadata(url, token=False)
         stated = head.etag if row.hub and _SHA256.fullmatch(head.etag or "") else None
         target.parent.mkdir(parents=True, exist_ok=True)
         with _locked(part) as file:
@@ -147,7 +149,10 @@ def _download(row: Weights, target: Path) -> Finding:
                 start = file.seek(0)
                 file.truncate()
             try:
-                http_get(url, file, resume_size=start, expected_size=head.size, displayed_filename=row.file)
+                with _refusing_plain_http(row, url):
+                    http_get(
+                        url, file, resume_size=start, expected_size=head.size, displayed_filename=row.file
+                    )
                 file.flush()
                 os.fsync(file.fileno())
                 return _accept(row, part, target, stated)
@@ -183,13 +188,31 @@ def _accept(row: Weights, part: Path, target: Path, stated: str | None) -> Findi
     return Finding(target, found.state, found.digest, found.text)
 
 
-def _check_redirect(row: Weights, url: str, location: str) -> None:
-    """Refuse a redirect from https to plain http, where anybody on the way can change the file."""
-    if url.startswith("https:") and not location.startswith("https:") and "://" in location:
-        raise CheckpointError(
-            f"{row.name}: {url} redirects to {location}, which is not encrypted; expected https. Nothing is "
-            f"downloaded: see {row.page} for another address"
-        )
+@contextmanager
+def _refusing_plain_http(row: Weights, url: str) -> Iterator[None]:
+    """Refuse a redirect from https to plain http, where anybody on the way can change the file.
+
+    Any hop of a request may lead there, and only the client of the library, which follows them, sees all.
+    """
+    from huggingface_hub import get_session
+
+    def check(response: Any) -> None:  # of httpx, under the name of the version that the library uses
+        here = str(response.request.url)
+        there = urljoin(here, response.headers["Location"]) if response.has_redirect_location else here
+        if urlsplit(here).scheme == "https" and urlsplit(there).scheme != "https":
+            way = "" if here == url else f" by way of {here}"
+            raise CheckpointError(
+                f"{row.name}: {url} redirects{way} to {there}, which is not encrypted; expected https. "
+                f"Nothing is downloaded: see {row.page} for another address"
+            )
+
+    client = get_session()
+    before = client.event_hooks
+    client.event_hooks = {**before, "response": [*before["response"], check]}
+    try:
+        yield
+    finally:
+        client.event_hooks = before
 
 
 def _remove_empty(part: Path, file: BinaryIO) -> None:

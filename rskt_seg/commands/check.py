@@ -23,8 +23,9 @@ from rskt_seg.commands.entry import command_parser, echo, run
 from rskt_seg.data.catalog import ROOT_VARIABLE
 from rskt_seg.data.checking.check import check_split, select_splits, shared_images
 from rskt_seg.data.checking.findings import summary
-from rskt_seg.errors import DatasetError
+from rskt_seg.errors import DatasetError, DiskFullError
 from rskt_seg.palette import palette
+from rskt_seg.writing import replace_text
 
 PROGRAM = "rskt-seg check"
 
@@ -59,7 +60,7 @@ def check_datasets(args: argparse.Namespace) -> int:
         0 without an error, else 1.
 
     Raises:
-        DatasetError: A name is unknown or has no files, or the folder of --json does not exist.
+        DatasetError: A name is unknown or has no files, or the file of --json cannot be written.
     """
     # Pillow's warnings name no file; the report does.
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
@@ -82,8 +83,20 @@ def check_datasets(args: argparse.Namespace) -> int:
             "reports": [report.to_json() for report in reports.values()],
             "shared_images": [finding.to_json() for finding in shared],
         }
-        Path(args.json).write_text(json.dumps(tree, indent=1))
+        _write_json(Path(args.json), json.dumps(tree, indent=1))
     return int(not all(report.ok for report in reports.values()))
+
+
+def _write_json(path: Path, text: str) -> None:
+    try:
+        if path.exists() and not path.is_file():  # a pipe or /dev/stdout, which nothing may replace
+            path.write_text(text, encoding="utf-8")
+        else:
+            replace_text(path, text)
+    except DiskFullError:
+        raise
+    except OSError as error:
+        raise DatasetError(f"--json {path} cannot be written: {error.strerror}") from error
 
 
 def _positive(text: str) -> int:

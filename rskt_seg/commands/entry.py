@@ -1,12 +1,15 @@
 """What the commands share: their parser, their output, and one clear line for a user's mistake."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from rskt_seg.errors import RSKTSegError
+from rskt_seg.quoting import printable
+from rskt_seg.reading import RENAME, brief
 from rskt_seg.stopping import STATUS, Terminated, terminating
 
 
@@ -33,7 +36,7 @@ def command_parser(
 
 def echo(text: str) -> None:
     """Write `text` and an end of line to standard output, at once."""
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{printable(text)}\n")
     sys.stdout.flush()
 
 
@@ -46,17 +49,24 @@ def run(work: Callable[[], int | None], program: str | None = None) -> int:
             the script that was started.
 
     Returns:
-        What `work` returns; 2 after an `RSKTSegError`, whose message goes to standard error as one line; 130
+        What `work` returns; 2 after an `RSKTSegError`, whose message goes to standard error as one line, and
+        after a name of a file that the file system, the locale or a library does not take; 130
         after an interrupt from the keyboard; 141 if the reader of the output has gone (`... | head`). Any
         other exception is a defect of the program and keeps its traceback.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names and class names may have what the terminal has not
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with terminating():
             status = work() or 0
             sys.stdout.flush()
         return status
     except RSKTSegError as error:
-        sys.stderr.write(f"{program or Path(sys.argv[0]).name}: error: {' '.join(str(error).split())}\n")
+        message = printable(" ".join(str(error).split()))
+        sys.stderr.write(f"{program or Path(sys.argv[0]).name}: error: {message}\n")
+        return 2
+    except UnicodeEncodeError as error:
+        sys.stderr.write(f"{program or Path(sys.argv[0]).name}: error: {_describe_name(error)}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
@@ -68,3 +78,14 @@ def run(work: Callable[[], int | None], program: str | None = None) -> int:
         # Python would try to flush the rest at exit, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+
+
+def _describe_name(error: UnicodeEncodeError) -> str:
+    """Return what to do about a name or a text that a file system, a library or an output does not take."""
+    text = brief(error.object)
+    if error.encoding == "utf-8":
+        return f"{text} is not UTF-8; {RENAME}"
+    return (
+        f"{text} cannot be used, because the locale of this process knows only {error.encoding}; set "
+        "LC_ALL=C.UTF-8, or PYTHONUTF8=1"
+    )

@@ -17,7 +17,7 @@ from pathlib import Path
 from rskt_seg.commands.entry import command_parser, echo, run
 from rskt_seg.data.catalog import ROOT_VARIABLE, pairs
 from rskt_seg.data.checking.check import select_splits
-from rskt_seg.data.image_labels import classes_of_mask, write_image_labels
+from rskt_seg.data.image_labels import classes_of_pair, write_image_labels
 from rskt_seg.data.parallel import map_files
 from rskt_seg.errors import DatasetError
 from rskt_seg.palette import palette
@@ -78,9 +78,9 @@ def label_images(args: argparse.Namespace) -> None:
     names = split.class_set.names
     found = pairs(split, args.root)
     read = partial(
-        classes_of_mask, class_names=names, ignore_label=split.ignore_label, min_pixels=args.min_pixels
+        classes_of_pair, class_names=names, ignore_label=split.ignore_label, min_pixels=args.min_pixels
     )
-    classes = map_files(read, [pair.label for pair in found], split.name, args.workers)
+    classes = map_files(read, found, split.name, args.workers)
     labels = {pair.image.stem: ids for pair, ids in zip(found, classes, strict=True)}
     write_image_labels(args.output, labels, names)
     shown = [k for ids in labels.values() for k in ids]

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from rskt_seg.commands.entry import command_parser, echo, run
 from rskt_seg.data.catalog import ROOT_VARIABLE
-from rskt_seg.data.preparation import RECIPES, Options, plan_only, prepare
+from rskt_seg.data.preparation import RECIPES, Limits, Options, plan_only, prepare
 
 PROGRAM = "rskt-seg prepare"
 
@@ -53,6 +53,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--overwrite", action="store_true", help="delete what an earlier run has written, and start again"
     )
+    parser.add_argument(
+        "--limit",
+        metavar="NAME=NUMBER",
+        action="append",
+        default=[],
+        help="raise a limit of what a download may hold, such as unpacked_gb=800 (datasets/README.md)",
+    )
     parser.add_argument("--workers", type=int, help="images processed at a time (default: cores, at most 8)")
     return parser.parse_args(argv)
 
@@ -60,7 +67,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def convert_dataset(args: argparse.Namespace) -> None:
     """Convert a dataset, or print the plan of `--dry-run`."""
     root = args.root or Path(os.environ.get(ROOT_VARIABLE, "datasets"))
-    options = Options(args.tolerance, args.keep_empty, args.allow_missing, args.overwrite)
+    limits = Limits.parse(args.limit)
+    options = Options(args.tolerance, args.keep_empty, args.allow_missing, args.overwrite, limits)
     sources = [args.source, *args.also]
     if args.dry_run:
         echo("\n".join(plan_only(args.name, sources, options)))

@@ -27,7 +27,7 @@ from rskt_seg.quoting import csv_cell
 from rskt_seg.segmenter import Segmentation, Segmenter
 from rskt_seg.visualization import draw_errors, draw_labels, draw_legend, draw_overlay
 from rskt_seg.windows import point_in
-from rskt_seg.writing import replacing
+from rskt_seg.writing import replace_text, replacing
 
 logger = logging.getLogger(__name__)
 
@@ -239,8 +239,7 @@ def _write_areas(base: Path, path: Path, result: Segmentation, colors: np.ndarra
         "area_method": summary.method,
         "notices": list(result.notices),
     }
-    with replacing(_named(base, "area", "json")) as partial:
-        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    replace_text(_named(base, "area", "json"), json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def _area_row(area: ClassArea) -> dict[str, object]:

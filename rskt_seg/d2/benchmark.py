@@ -35,7 +35,7 @@ from rskt_seg.d2.typing import NamedResults, Results
 from rskt_seg.d2.weights import check_trained, companion_files, load_trained
 from rskt_seg.errors import DatasetError
 from rskt_seg.vocabulary import seen_names
-from rskt_seg.writing import replacing
+from rskt_seg.writing import replace_text
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ class Benchmark:
                 f"{evaluator.name}: {evaluator.images} of {len(entries)} images were evaluated; run the "
                 "evaluation again"
             )
-        _write(path, json.dumps({"identity": identity, **evaluator.state()}))
+        replace_text(path, json.dumps({"identity": identity, **evaluator.state()}))
         return results
 
     def _result(self, evaluator: RSEvaluator) -> report.SetResult:
@@ -183,7 +183,7 @@ class Benchmark:
             report.json_report(results, self.about),
         )
         for path, content in zip(self._report_paths(), contents, strict=True):
-            _write(path, content)
+            replace_text(path, content)
 
     def _report_paths(self) -> list[Path]:
         stem = f"benchmark{self.suffix}"
@@ -211,7 +211,7 @@ def _restore_counts(evaluator: RSEvaluator, path: Path, identity: Mapping[str, A
     if not path.is_file():
         return False
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text("utf-8"))
         differing = [key for key, value in identity.items() if found["identity"].get(key) != value]
         if not differing:
             evaluator.restore(found)
@@ -223,8 +223,3 @@ def _restore_counts(evaluator: RSEvaluator, path: Path, identity: Mapping[str, A
         return False
     logger.info("%s: counts restored from %s, written by the same run", evaluator.name, path)
     return True
-
-
-def _write(path: Path, content: str) -> None:
-    with replacing(path) as partial:
-        partial.write_text(content)

@@ -62,6 +62,33 @@ def last_checkpoint(folder: str | Path) -> Path | None:
     return path
 
 
+def read_checkpoint(filename: str, mapped: bool = False) -> dict[str, Any]:
+    """Read a checkpoint of a training run by the safe loader.
+
+    Args:
+        filename: The file.
+        mapped: Whether tensors stay in the file until they are used, for whoever reads what is beside them.
+
+    Returns:
+        Its entries; tensors are on the CPU.
+
+    Raises:
+        CheckpointError: The file is a `.pkl`, cannot be read safely, or has no entry `model`.
+    """
+    if Path(filename).suffix in (".pkl", ".pyth"):
+        raise CheckpointError(f"{filename}: files that can run code when read are refused; use a .pth")
+    try:
+        content = torch.load(filename, map_location="cpu", weights_only=True, mmap=mapped)
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{filename}: cannot be read safely as a checkpoint ({reason})") from error
+    if not isinstance(content, dict) or "model" not in content:
+        raise CheckpointError(
+            f"{filename}: a checkpoint of a training run must have an entry 'model'; found none"
+        )
+    return content
+
+
 class AtomicCheckpointer(DetectionCheckpointer):
     """Detectron2's checkpointer with atomic writes: a kill at any moment leaves a complete last checkpoint.
 
@@ -141,17 +168,7 @@ class AtomicCheckpointer(DetectionCheckpointer):
             file.write(last_filename_basename.encode())
 
     def _load_file(self, filename: str) -> dict[str, Any]:
-        if Path(filename).suffix in (".pkl", ".pyth"):
-            raise CheckpointError(f"{filename}: files that can run code when read are refused; use a .pth")
-        try:
-            content = torch.load(filename, map_location="cpu", weights_only=True)
-        except Exception as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise CheckpointError(f"{filename}: cannot be read safely as a checkpoint ({reason})") from error
-        if not isinstance(content, dict) or "model" not in content:
-            raise CheckpointError(
-                f"{filename}: a checkpoint of a training run must have an entry 'model'; found none"
-            )
+        content = read_checkpoint(filename)
         left_out = self._prefixes(content.get(FROZEN, ()))
         own = {name: t for name, t in self.model.state_dict().items() if name.startswith(left_out)}
         content["model"] = own | content["model"]

@@ -14,6 +14,7 @@ from rskt_seg.d2.methods.registry import detectron_methods
 from rskt_seg.d2.ranges import check_given, check_values, leaves
 from rskt_seg.devices import default_device
 from rskt_seg.errors import ConfigError
+from rskt_seg.quoting import printable
 
 _MERGE_ERRORS = (
     ValueError, AssertionError, KeyError, TypeError, AttributeError, SyntaxError, RecursionError, MemoryError,
@@ -189,6 +190,11 @@ def _pairs(opts: Sequence[str]) -> dict[str, str]:
         raise ConfigError(f"{' '.join(flags)} must stand before the KEY VALUE overrides")
     if len(opts) % 2:
         raise ConfigError(f"overrides must be KEY VALUE pairs; found {len(opts)} words: {' '.join(opts)}")
+    if odd := [word for word in opts if printable(word) != word]:
+        raise ConfigError(
+            f"command line: {printable(odd[0])} has characters that are not UTF-8, or that the locale "
+            "does not know; rename the file or folder, or set LC_ALL=C.UTF-8"
+        )
     return dict(zip(opts[::2], opts[1::2], strict=True))
 
 

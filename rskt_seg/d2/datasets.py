@@ -10,10 +10,11 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 
 from rskt_seg.d2.typing import DatasetDict, Entry
-from rskt_seg.data.catalog import ROOT_VARIABLE, SPLITS, Split, images_of, pairs
+from rskt_seg.data.catalog import DRAWN, ROOT_VARIABLE, SPLITS, Split, images_of, pairs
 from rskt_seg.data.class_sets import IGNORE_LABEL
-from rskt_seg.data.image_labels import classes_of_mask, split_image_labels
+from rskt_seg.data.image_labels import classes_of_pair, split_image_labels
 from rskt_seg.data.own import read_own
+from rskt_seg.data.pairing import Pair
 from rskt_seg.data.parallel import map_files
 from rskt_seg.errors import ConfigError, DatasetError
 from rskt_seg.palette import palette
@@ -153,7 +154,8 @@ def with_image_labels(entries: Sequence[DatasetDict], min_pixels: int) -> list[D
     """Return the dicts of `load_datasets`, each with `image_labels`.
 
     Args:
-        entries: The dicts. Masks of those without `image_labels` are read here, and never again.
+        entries: The dicts. Files of those without `image_labels` are read here: masks for what they show,
+            images for where they have data.
         min_pixels: Least number of pixels of a class in a mask.
 
     Returns:
@@ -161,6 +163,7 @@ def with_image_labels(entries: Sequence[DatasetDict], min_pixels: int) -> list[D
 
     Raises:
         LabelError: A mask cannot be used.
+        ImageReadError: An image cannot be used.
         DatasetError: A dict has neither a mask nor image-level labels.
     """
     labelled = partial(with_labels_of_image, min_pixels=min_pixels)
@@ -179,11 +182,13 @@ def with_labels_of_image(entry: DatasetDict, min_pixels: int) -> DatasetDict:
 
     Raises:
         LabelError: The mask cannot be used.
+        ImageReadError: The image cannot be used.
         DatasetError: The dict has neither a mask nor image-level labels.
     """
     if "image_labels" in entry:
         return entry
-    shown = classes_of_mask(mask_of(entry), entry["vocabulary"], entry["ignore"], min_pixels)
+    pair = Pair(Path(entry["file_name"]), Path(mask_of(entry)))
+    shown = classes_of_pair(pair, entry["vocabulary"], entry["ignore"], min_pixels)
     return entry | {"image_labels": shown}
 
 
@@ -211,10 +216,12 @@ def check_registered(name: str) -> None:
     """Check that a dataset is registered as `name`.
 
     Raises:
-        ConfigError: It is not; the message lists the nearest known names.
+        ConfigError: It is not; the message lists the nearest known names, or tells which tool draws it.
     """
     known = DatasetCatalog.list()
     if name not in known:
+        if name in DRAWN:
+            raise ConfigError(f"DATASETS: {name!r} is not registered; {DRAWN[name]}")
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
         hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(sorted(known))}"
         hint += " (to register your own, name its YAML file in DATASETS.OWN)"

@@ -27,7 +27,7 @@ from rskt_seg.metrics.protocols import (
     protocol_scores,
 )
 from rskt_seg.metrics.report import PER_CLASS, SUMMARY, class_table, scores_json
-from rskt_seg.writing import replacing
+from rskt_seg.writing import replace_text
 
 logger = logging.getLogger(__name__)
 
@@ -143,10 +143,8 @@ class RSEvaluator(DatasetEvaluator):
             protocols = {self.title: self.protocol_scores}
             logger.info("%s: %s", self.title, "; ".join(explain_scores(self.protocol_scores, self.classes)))
         if self.path is not None:
-            with replacing(self.path) as partial:
-                partial.write_text(
-                    scores_json({self.title: self.scores}, {self.title: self.classes}, protocols)
-                )
+            scores, classes = {self.title: self.scores}, {self.title: self.classes}
+            replace_text(self.path, scores_json(scores, classes, protocols))
         return OrderedDict(sem_seg=self._flatten(self.scores))
 
     def state(self) -> dict[str, Any]:

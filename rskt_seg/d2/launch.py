@@ -1,6 +1,7 @@
 """Starting the processes of a run, and bringing a user's mistake in one of them back as one error."""
 
 import argparse
+import io
 import logging
 import multiprocessing
 import os
@@ -28,6 +29,7 @@ from rskt_seg.d2.datasets import register_own
 from rskt_seg.d2.devices import check_devices
 from rskt_seg.d2.loaders import check_datasets, is_dead_worker
 from rskt_seg.d2.methods.registry import method_of
+from rskt_seg.d2.resuming import check_resumable
 from rskt_seg.d2.specs import class_names
 from rskt_seg.d2.steps import amp_dtype
 from rskt_seg.d2.weights import check_trained, check_weights
@@ -87,8 +89,8 @@ def set_up(run: Run) -> CfgNode:
     register_own(cfg.DATASETS.OWN)
     # Detectron2 would open config_file to log it, and a row of an ablation table is no file.
     others = {name: value for name, value in vars(run.args).items() if name != "config_file"}
-    default_setup(cfg, argparse.Namespace(**others))
-    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="rskt_seg")
+    _accept_all_letters(setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="rskt_seg"))
+    default_setup(cfg, argparse.Namespace(**others))  # its loggers write to the same streams
     keys = yaml.safe_dump(read_config(run.args.config_file), sort_keys=False)
     logger.info("--config-file %s sets, with its bases:\n%s", run.args.config_file, keys)
     for warning in run.warnings if comm.is_main_process() else ():
@@ -97,6 +99,14 @@ def set_up(run: Run) -> CfgNode:
     if torch.device(cfg.MODEL.DEVICE).type != "cpu" and method_of(cfg).allows_tf32:
         torch.set_float32_matmul_precision("high")
     return cfg
+
+
+def _accept_all_letters(log: logging.Logger) -> None:
+    """Let a logger write names and class names in any locale: to files in UTF-8, escaped where that fails."""
+    for handler in log.handlers:
+        if isinstance(handler, logging.StreamHandler) and isinstance(handler.stream, io.TextIOWrapper):
+            encoding = None if handler.stream in (sys.stdout, sys.stderr) else "utf-8"
+            handler.stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
 def check_run(cfg: CfgNode, args: argparse.Namespace) -> tuple[str, ...]:
@@ -111,26 +121,30 @@ def check_run(cfg: CfgNode, args: argparse.Namespace) -> tuple[str, ...]:
 
     Raises:
         DeviceError: If this machine lacks the devices or the precision.
-        ConfigError: If a key does not fit the number of processes.
+        ConfigError: If a key does not fit the number of processes, or the checkpoint that is to be resumed.
         DatasetError: If a dataset of the run is missing or inconsistent.
         CheckpointError: If a weight file is missing or does not fit.
     """
     asked = names_key(args.config_file, args.opts, "MODEL.DEVICE")
     check_devices(cfg.MODEL.DEVICE, args.num_gpus, None if args.eval_only else amp_dtype(cfg), asked)
     processes = args.num_gpus * args.num_machines
-    batch = DefaultTrainer.auto_scale_workers(cfg, processes).SOLVER.IMS_PER_BATCH
+    scaled = DefaultTrainer.auto_scale_workers(cfg, processes)
+    batch = scaled.SOLVER.IMS_PER_BATCH
     if batch % processes and not args.eval_only:
         raise ConfigError(
             f"SOLVER.IMS_PER_BATCH {batch} must be divisible by the number of processes, {processes}"
         )
     if not args.eval_only:
         method_of(cfg).check_batch(cfg, batch // processes)
-    if not (args.resume and last_checkpoint(cfg.OUTPUT_DIR)):
+    last = last_checkpoint(cfg.OUTPUT_DIR) if args.resume else None
+    if last is None:
         (check_trained if args.eval_only else check_weights)(cfg)
     with _kept_warnings() as warnings:
         check_datasets(cfg, training=not args.eval_only)
     if not args.eval_only:
         method_of(cfg).check_training_data(cfg, class_names(cfg))
+        if last is not None:
+            check_resumable(scaled, processes, last)
     return tuple(warnings)
 
 

@@ -4,8 +4,11 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetFromList, build_detection_test_loader, build_detection_train_loader
+from detectron2.data import DatasetFromList, build_detection_test_loader
+from detectron2.data.build import trivial_batch_collator
+from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
 from rskt_seg.d2.datasets import (
@@ -17,10 +20,14 @@ from rskt_seg.d2.datasets import (
 )
 from rskt_seg.d2.mapper import RSDatasetMapper, training_mapper
 from rskt_seg.d2.methods.registry import method_of
+from rskt_seg.d2.randomness import random_sample, run_seed
 from rskt_seg.d2.specs import class_names
+from rskt_seg.d2.stream import Draw, TrainingBatches
 from rskt_seg.d2.typing import DatasetDict
+from rskt_seg.data.checking.probe import is_wide_image
 from rskt_seg.data.checking.quick import quick_check, quick_image_check
 from rskt_seg.data.pairing import Pair
+from rskt_seg.data.parallel import map_files
 from rskt_seg.errors import ConfigError, DatasetError, RSKTSegError
 
 logger = logging.getLogger(__name__)
@@ -159,11 +166,48 @@ class MappedDataset(Dataset[DatasetDict]):
         return self.mapper(self.dicts[index])
 
 
-def training_loader(cfg: CfgNode) -> PlainErrors:
+class DrawnDataset(Dataset[DatasetDict]):
+    """Samples of the training stream, each mapped with random numbers of its own.
+
+    So neither the number of worker processes nor what was loaded before changes a sample.
+    """
+
+    def __init__(self, dicts: Sequence[DatasetDict], mapper: RSDatasetMapper) -> None:
+        self.dicts = dicts
+        self.mapper = mapper
+
+    def __getitem__(self, draw: Draw) -> DatasetDict:
+        with random_sample(draw.seed, draw.position):
+            return self.mapper(self.dicts[draw.sample])
+
+
+class TrainingLoader(PlainErrors):
+    """The loader of a training, whose first batch is that of any iteration.
+
+    Args:
+        loader: The loader of `batches`.
+        batches: The stream of this process.
+    """
+
+    def __init__(self, loader: DataLoader[DatasetDict], batches: TrainingBatches) -> None:
+        super().__init__(loader)
+        self.batches = batches
+
+    def begin(self, seed: int, iteration: int) -> None:
+        """Choose the first batch; it counts until that is taken, for iterators that exist already too.
+
+        Args:
+            seed: Seed of the run.
+            iteration: Number of the iteration that takes it, from 0.
+        """
+        self.batches.seed, self.batches.start = seed, iteration
+
+
+def training_loader(cfg: CfgNode) -> TrainingLoader:
     """Return the loader of endless, shuffled batches of `DATASETS.TRAIN`; this process's share of them.
 
-    For methods that learn from image-level labels the dicts have `image_labels`; where no file has them, the
-    masks are read here.
+    Order and augmentation follow from `SEED` alone (`rskt_seg.d2.stream`). For methods that learn from
+    image-level labels the dicts have `image_labels`; where no file has them, the masks are read here.
 
     Raises:
         ConfigError: A dataset is not registered, or an augmentation cannot be built.
@@ -174,16 +218,28 @@ def training_loader(cfg: CfgNode) -> PlainErrors:
     if method_of(cfg).method.is_weak:
         entries = with_image_labels(entries, cfg.DATASETS.MIN_LABEL_PIXELS)
         _check_image_labels(cfg, entries)
-    dicts = DatasetFromList(entries, copy=False)
-    return PlainErrors(
-        build_detection_train_loader(
-            MappedDataset(dicts, training_mapper(cfg, dicts)),
-            mapper=None,
-            total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
-            aspect_ratio_grouping=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
-            num_workers=cfg.DATALOADER.NUM_WORKERS,
-        )
+    wide: list[bool] | None = None
+    if cfg.DATALOADER.ASPECT_RATIO_GROUPING:
+        paths = [Path(entry["file_name"]) for entry in entries]
+        wide = list(map_files(is_wide_image, paths, "image sizes", delay=2.0))
+    dicts, processes = DatasetFromList(entries, copy=False), comm.get_world_size()
+    batches = TrainingBatches(
+        len(entries),
+        cfg.SOLVER.IMS_PER_BATCH // processes,
+        run_seed(cfg),
+        comm.get_rank(),
+        processes,
+        wide,
     )
+    loader = DataLoader(
+        DrawnDataset(dicts, training_mapper(cfg, dicts)),
+        batch_sampler=batches,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        collate_fn=trivial_batch_collator,
+        # Of its own: PyTorch would draw a number from that of the step that takes the first batch.
+        generator=torch.Generator(),
+    )
+    return TrainingLoader(loader, batches)
 
 
 def _check_image_labels(cfg: CfgNode, entries: Sequence[DatasetDict]) -> None:

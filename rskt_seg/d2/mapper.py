@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
@@ -93,7 +94,9 @@ class RSDatasetMapper:
         result["height"], result["width"] = image.shape[:2]
         inputs = T.AugInput(image, sem_seg=label)
         self.augmentations(inputs)
-        result["image"] = torch.from_numpy(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
+        planes = np.empty((3, *inputs.image.shape[:2]), np.uint8)
+        cv2.split(np.ascontiguousarray(inputs.image), list(planes))  # ten times as fast as transposing
+        result["image"] = torch.from_numpy(planes)
         if label is not None:
             result |= self.target(torch.from_numpy(inputs.sem_seg.copy()))
         return result

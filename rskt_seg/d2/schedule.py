@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from detectron2.solver import build_lr_scheduler as build_detectron2_scheduler
 from torch import Tensor
 
 # Detectron2 0.5 saves the state of subclasses of this one only; its main branch of both.
-from torch.optim.lr_scheduler import _LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, _LRScheduler
 
 from rskt_seg.errors import ConfigError
 
@@ -157,6 +157,22 @@ def _read_epoch_cosine(solver: CfgNode, optimizer: torch.optim.Optimizer) -> Rat
             f"found {solver.LR_FLOOR:g}"
         )
     return epoch_cosine(solver.MAX_ITER, solver.EPOCHS, solver.LR_FLOOR)
+
+
+def follow_schedule(scheduler: LRScheduler, rates: Sequence[float | Tensor]) -> None:
+    """Set the learning rates of a resumed run to those of its configuration at the iteration reached.
+
+    Every schedule of `build_lr_scheduler` is a function of the configuration and the iteration, so a
+    checkpoint has only the iteration to say: where the configuration is unchanged, nothing changes here.
+
+    Args:
+        scheduler: The schedule after its state was loaded; its optimizer is changed in place.
+        rates: Base rate of every group by the configuration.
+    """
+    scheduler.base_lrs = list(rates)
+    groups = scheduler.optimizer.param_groups
+    for group, base, rate in zip(groups, rates, scheduler.get_lr(), strict=True):
+        group["initial_lr"], group["lr"] = base, rate
 
 
 def _read_poly(solver: CfgNode) -> Rate:

@@ -10,7 +10,6 @@ from detectron2.engine import SimpleTrainer
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
-from rskt_seg.d2.segmentor import unwrapped
 from rskt_seg.d2.typing import DatasetDict
 from rskt_seg.errors import NotFiniteError
 from rskt_seg.finite import all_finite
@@ -72,7 +71,7 @@ class CheckedAMPTrainer(CheckedTrainer):
         amp: torch.dtype | None = None,
     ) -> None:
         super().__init__(model, data_loader, optimizer)
-        self.device, self.amp = unwrapped(model).device, amp
+        self.device, self.amp = next(model.parameters()).device, amp
         self.grad_scaler = GradScaler(self.device.type, enabled=amp == torch.float16)
 
     def run_step(self) -> None:
@@ -101,11 +100,7 @@ class CheckedAMPTrainer(CheckedTrainer):
         return super().state_dict() | {"grad_scaler": self.grad_scaler.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned.
-
-        Raises:
-            KeyError: The state is of a trainer without mixed precision.
-            RuntimeError: It has no state of the gradient scaler, and this trainer scales.
-        """
+        """Restore a state; that of a run without a gradient scaler leaves this one as it is."""
         super().load_state_dict(state_dict)
-        self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
+        if saved := state_dict.get("grad_scaler"):
+            self.grad_scaler.load_state_dict(saved)

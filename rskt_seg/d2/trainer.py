@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,7 +30,9 @@ from rskt_seg.d2.methods.record import EvaluationPass
 from rskt_seg.d2.methods.registry import method_of
 from rskt_seg.d2.optimizer import build_optimizer
 from rskt_seg.d2.partwise import PartwiseTrainer
-from rskt_seg.d2.schedule import build_lr_scheduler
+from rskt_seg.d2.randomness import run_seed, seed_start, seed_step
+from rskt_seg.d2.resuming import RUN, RunFacts, compare_runs
+from rskt_seg.d2.schedule import build_lr_scheduler, follow_schedule
 from rskt_seg.d2.segmentor import PREFIX, plain_model, unwrapped
 from rskt_seg.d2.steps import CheckedAMPTrainer, CheckedTrainer, amp_dtype
 from rskt_seg.d2.trained_sets import sets_to_train, stated_sets
@@ -39,6 +42,7 @@ from rskt_seg.d2.weights import left_out, load_left_out, load_weights
 from rskt_seg.errors import CheckpointError, NotFiniteError, RSKTSegError
 from rskt_seg.methods.load import check_stated, class_names_of
 from rskt_seg.metrics.report import score_table
+from rskt_seg.typing import SegmentationModel
 from rskt_seg.writing import no_room
 
 logger = logging.getLogger(__name__)
@@ -54,14 +58,16 @@ class Trainer(DefaultTrainer):
     def __init__(self, cfg: CfgNode) -> None:
         TrainerBase.__init__(self)
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
-        model = self.build_model(cfg)
+        self.seed = run_seed(cfg)
+        seed_start(self.seed)
+        model, loader = self.build_model(cfg), self.build_train_loader(cfg)
         optimizer = self.build_optimizer(cfg, model)
         _warn_of_epochs(cfg)
         amp = amp_dtype(cfg)
         step: Callable[..., CheckedTrainer] = partial(CheckedAMPTrainer, amp=amp) if amp else CheckedTrainer
         if unwrapped(model).sem_seg_head.splits_batches:
             step = partial(PartwiseTrainer, amp=amp)
-        self._trainer = step(create_ddp_model(model), self.build_train_loader(cfg), optimizer)
+        self._loader, self._trainer = loader, step(create_ddp_model(model), loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         plain = plain_model(model)
         inference = method_of(cfg).segmenter_options(cfg)
@@ -72,6 +78,7 @@ class Trainer(DefaultTrainer):
             model, cfg.OUTPUT_DIR, stated=stated, prefix=PREFIX, trainer=weakref.proxy(self)
         )
         self.start_iter, self.max_iter, self.cfg = 0, cfg.SOLVER.MAX_ITER, cfg
+        self._asked = RunFacts.of(cfg, comm.get_world_size())
         self.register_hooks(self.build_hooks())
 
     def build_hooks(self) -> list[HookBase]:
@@ -106,7 +113,7 @@ class Trainer(DefaultTrainer):
         return build_lr_scheduler(cfg, optimizer)
 
     @classmethod
-    def build_train_loader(cls, cfg: CfgNode) -> Iterable[list[DatasetDict]]:
+    def build_train_loader(cls, cfg: CfgNode) -> loaders.TrainingLoader:
         """Return the training loader; see `rskt_seg.d2.loaders.training_loader`."""
         return loaders.training_loader(cfg)
 
@@ -193,12 +200,14 @@ class Trainer(DefaultTrainer):
     def resume_or_load(self, resume: bool = True) -> None:
         """Resume from the last checkpoint of `OUTPUT_DIR`, or start a new run.
 
-        A new run loads its weights by `rskt_seg.d2.weights.load_weights`.
+        What a resumed run changes is applied and told, or refused (`rskt_seg.d2.resuming`). A new run loads
+        its weights by `rskt_seg.d2.weights.load_weights`.
 
         Args:
             resume: Whether to resume; without a checkpoint the run is new all the same.
 
         Raises:
+            ConfigError: A setting of the run has changed that cannot be applied.
             CheckpointError: The checkpoint is of another model or another kind of optimizer.
             WeightsNotFoundError: A file of weights is missing.
         """
@@ -206,17 +215,44 @@ class Trainer(DefaultTrainer):
         model = plain_model(self.model)
         if last is None:
             loaded = load_weights(model, self.cfg)
+            if self.cfg.SEED < 0:
+                logger.info("SEED %d: drawn for this run is %d", self.cfg.SEED, self.seed)
         else:
-            loaded = load_left_out(model, self.cfg, str(last))
-            check_stated(model, read_weights(last), str(last))
-            try:
-                self.checkpointer.load(str(last))
-            except CheckpointError as error:  # which knows of a state dict only
-                raise CheckpointError(f"{last}: {error}") from error
-            self.start_iter = self.iter + 1
+            loaded = self._resume(model, last)
         self._state_training_sets(str(last or self.cfg.MODEL.WEIGHTS or self.cfg.MODEL.START_FROM))
         if parts := left_out(model, self.cfg, loaded):
             self.checkpointer.leave_out(parts)
+
+    def _resume(self, model: SegmentationModel, last: Path) -> dict[str, str]:
+        """Load a checkpoint of this run; return what `load_left_out` loaded."""
+        stated = RunFacts.stated(last)
+        if stated is None:
+            logger.warning(
+                "%s was written by an earlier version and states no seed and no settings: the order of the "
+                "images begins anew, and settings that have changed since cannot be told",
+                last,
+            )
+        else:
+            compare_runs(stated, self._asked, last).log()
+            self.seed = stated.seed
+        loaded = load_left_out(model, self.cfg, str(last))
+        check_stated(model, read_weights(last), str(last))
+        rates = list(self.scheduler.base_lrs)
+        try:
+            self.checkpointer.load(str(last))
+        except CheckpointError as error:  # which knows of a state dict only
+            raise CheckpointError(f"{last}: {error}") from error
+        follow_schedule(self.scheduler, rates)
+        self.start_iter = self.iter + 1
+        done, unread = (self.start_iter, self.max_iter), "; MODEL.WEIGHTS is not read"
+        logger.info(
+            "Resumed %s after %d of %d iterations, seed %d%s",
+            last,
+            *done,
+            self.seed,
+            unread if self.cfg.MODEL.WEIGHTS else "",
+        )
+        return loaded
 
     def _state_training_sets(self, start: str) -> None:
         """State in every checkpoint what the model was trained on, before and in this run, if it is known."""
@@ -235,6 +271,7 @@ class Trainer(DefaultTrainer):
         """Train to `SOLVER.MAX_ITER`, then evaluate `DATASETS.TEST`; None in all but the main process."""
         log = logging.getLogger("detectron2.engine.train_loop")
         log.addFilter(_needs_traceback)
+        self._loader.begin(self.seed, self.start_iter)
         try:
             return super().train()
         finally:
@@ -246,6 +283,7 @@ class Trainer(DefaultTrainer):
         Raises:
             NotFiniteError: The loss is NaN or infinite; the message says what to try.
         """
+        seed_step(self.seed, self.iter, comm.get_rank())
         try:
             super().run_step()
         except NotFiniteError as error:
@@ -261,8 +299,9 @@ class Trainer(DefaultTrainer):
 
     # Detectron2 v0.5 leaves the optimizer out of the trainer's state; main has it under this name.
     def state_dict(self) -> dict[str, Any]:
-        """Return iteration, schedule and optimizer (and the gradient scaler of mixed precision)."""
-        return {**TrainerBase.state_dict(self), "_trainer": self._trainer.state_dict()}
+        """Return iteration, schedule, optimizer (and the gradient scaler of mixed precision) and the run."""
+        state = {"_trainer": self._trainer.state_dict(), RUN: self._asked.entry(self.seed)}
+        return TrainerBase.state_dict(self) | state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` returned.

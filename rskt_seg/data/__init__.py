@@ -19,7 +19,7 @@ from rskt_seg.data.convert import CONVERTERS, Converted, Converter, convert_labe
 from rskt_seg.data.fingerprint import Fingerprint, compute_fingerprint
 from rskt_seg.data.image_labels import (
     ImageLabels,
-    classes_of_mask,
+    classes_of_pair,
     present_classes,
     read_image_labels,
     split_image_labels,
@@ -44,7 +44,7 @@ __all__ = [
     "Pair",
     "Split",
     "check_label",
-    "classes_of_mask",
+    "classes_of_pair",
     "compute_fingerprint",
     "convert_label",
     "expected_layout",

@@ -175,6 +175,13 @@ closed-set methods, GeoSeg and BiCoR-Seg (`*_geoseg_*`) and FCtL (`deepglobe_*`,
 weakly supervised method (`*_wsss_*`)."""
 
 
+_LAND = (
+    "`python tools/wsss_ablation.py --set land` draws it, with a land.yaml beside it that DATASETS.OWN names"
+)
+DRAWN: Mapping[str, str] = {f"land_{split}_sem_seg": _LAND for split in ("train", "test")}
+"""Dataset that a configuration names and a tool of the repository draws -> how to have it."""
+
+
 _LABEL_FORMATS = {"", "8c", "padded", "fctl"}
 """Words of a split's name that tell the format of its labels, not which images it has."""
 

@@ -17,9 +17,12 @@ import numpy as np
 
 from rskt_seg.data.catalog import Split, find_files
 from rskt_seg.data.class_sets import listed, repeated
-from rskt_seg.data.labels import check_label, id_counts, read_label, without_nodata
-from rskt_seg.errors import DatasetError
-from rskt_seg.writing import replacing
+from rskt_seg.data.labels import id_counts, read_label
+from rskt_seg.data.pairing import Pair
+from rskt_seg.data.samples import read_8bit_image, valid_target
+from rskt_seg.errors import DatasetError, UnreadableError
+from rskt_seg.reading import file_name, text_of_name
+from rskt_seg.writing import replace_text
 
 HEADER = ("image", "classes")
 """The first line of a written file; it is optional in a file that is read."""
@@ -66,13 +69,13 @@ def present_classes(
     return tuple(k for k in present if k != ignore_label)
 
 
-def classes_of_mask(
-    path: str | Path, class_names: Sequence[str], ignore_label: int, min_pixels: int = 1
+def classes_of_pair(
+    pair: Pair, class_names: Sequence[str], ignore_label: int, min_pixels: int = 1
 ) -> tuple[int, ...]:
-    """Return the classes that a label file shows, as `present_classes`.
+    """Return the classes that a label file shows where it and its image have data, as `present_classes`.
 
     Args:
-        path: The label file.
+        pair: The image and the label file.
         class_names: K names in the order of ids.
         ignore_label: The id of pixels that are neither trained nor scored.
         min_pixels: How many pixels a class needs to be present.
@@ -81,11 +84,12 @@ def classes_of_mask(
         Ids of 0..K-1 without `ignore_label`, in ascending order.
 
     Raises:
-        LabelError: As `read_label` and `check_label`.
+        LabelError: As `read_label` and `valid_target`.
+        ImageReadError: As `read_8bit_image`.
         DatasetError: `min_pixels` is below 1.
     """
-    ids = without_nodata(read_label(path), path, ignore_label)
-    check_label(ids, len(class_names), ignore_label, path, class_names=class_names)
+    valid = read_8bit_image(pair.image).valid
+    ids = valid_target(read_label(pair.label), pair.label, valid, class_names, ignore_label)
     return present_classes(ids, len(class_names), ignore_label, min_pixels)
 
 
@@ -133,7 +137,7 @@ def read_image_labels(
     unknown: list[tuple[int, str]] = []
     for line, cells in _without_header(_read_cells(path), known):
         # A stem may have a dot itself, so the name as it is comes before the name without an extension.
-        stem = next((stem for stem in _candidate_stems(cells[0]) if stem in known), None)
+        stem = next((stem for stem in _candidate_stems(file_name(cells[0])) if stem in known), None)
         if stem is None:
             unknown.append((line, cells[0]))
         else:
@@ -165,13 +169,19 @@ def write_image_labels(
         path: The CSV file to write or to replace.
         labels: Stem of an image -> ids of its classes.
         class_names: K names in the order of ids.
+
+    Raises:
+        DatasetError: The name of an image is not UTF-8.
     """
+    try:
+        names = {stem: text_of_name(stem) for stem in sorted(labels)}
+    except UnreadableError as error:
+        raise DatasetError(f"{path} cannot be written: {error}") from error
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
-    writer.writerows([stem, *(class_names[k] for k in labels[stem])] for stem in sorted(labels))
-    with replacing(Path(path)) as partial:
-        partial.write_text(text.getvalue(), encoding="utf-8")
+    writer.writerows([name, *(class_names[k] for k in labels[stem])] for stem, name in names.items())
+    replace_text(path, text.getvalue())
 
 
 def _read_cells(path: str | Path) -> Iterator[tuple[int, list[str]]]:

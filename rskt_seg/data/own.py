@@ -10,7 +10,7 @@ from typing import Literal
 from rskt_seg.data.catalog import SPLITS, Split, find_files
 from rskt_seg.data.class_sets import IGNORE_LABEL, ClassSet, listed, repeated
 from rskt_seg.errors import DatasetError, UnreadableError, VocabularyError
-from rskt_seg.reading import brief, parse_yaml, read_text
+from rskt_seg.reading import brief, file_name, parse_yaml, read_text
 from rskt_seg.vocabulary import check_names
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "tif", "tiff", "bmp")
@@ -145,7 +145,7 @@ def _stems(value: object, path: Path, where: str) -> tuple[str, ...]:
         raise DatasetError(f"{where}: the list {file} cannot be read: it does not exist") from error
     except UnreadableError as error:
         raise DatasetError(f"{where}: the list {file} cannot be read: {error}") from error
-    stems = [line for line in lines if line]
+    stems = [file_name(line) for line in lines if line]
     twice = repeated(stems)
     if twice or not stems:
         fault = f"repeats {listed(twice)}" if twice else "is empty"
@@ -171,7 +171,7 @@ def _word(value: object, where: str) -> str:
 def _text(value: object, where: str) -> str:
     if not isinstance(value, str) or not value:
         raise DatasetError(f"{where} must be a path; found {brief(value)}")
-    return value
+    return file_name(value)
 
 
 def _check_keys(tree: object, known: Mapping[str, bool], where: str) -> dict[str, object]:

@@ -24,12 +24,12 @@ def read_8bit_image(path: str | Path) -> RasterImage:
         path: The image file.
 
     Returns:
-        The image.
+        The image; if it is a TIFF, without its georeference.
 
     Raises:
         ImageReadError: As `read_image`, or the samples are not unsigned 8-bit integers.
     """
-    image = read_image(path)
+    image = read_image(path, georeference=False)
     if image.dtype != "uint8":
         raise ImageReadError(
             f"{path} has {image.dtype} samples; images of a dataset have 8 bits a sample, because each would "

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rskt_seg.geo.georeference import Georeference, ignore_georeference_warnings
+from rskt_seg.geo.names import gdal_name
 from rskt_seg.geo.pillow_source import has_gdal_facts
 from rskt_seg.geo.tiff import SIGNATURES
 
@@ -33,7 +34,7 @@ def read_georeference(path: str | Path) -> Georeference | None:
 
     with ignore_georeference_warnings():
         try:
-            with rasterio.open(path) as dataset:
+            with rasterio.open(gdal_name(path)) as dataset:
                 return Georeference.from_dataset(dataset)
         except RasterioError:
             return None

@@ -8,8 +8,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from rskt_seg.errors import LabelError
+from rskt_seg.errors import ImageReadError, LabelError
 from rskt_seg.geo.georeference import Georeference, ignore_georeference_warnings
+from rskt_seg.geo.names import gdal_name
 from rskt_seg.labels import ignore_label, label_dtype
 from rskt_seg.writing import replacing_with_companions
 
@@ -62,6 +63,8 @@ def write_labels(
         try:
             _write(partial, labels.astype(dtype), georeference, class_names, colors, nodata)
             _compare(partial, labels, georeference)
+        except ImageReadError:  # the name is not UTF-8
+            raise
         except (OSError, ElementTree.ParseError) as error:
             raise OSError(
                 f"{path} could not be written completely ({error.__cause__ or error}); "
@@ -85,7 +88,7 @@ def _write(
     if georeference is not None:
         profile |= georeference.profile()
     color_table = {index: (*(int(v) for v in color), 255) for index, color in enumerate(colors)}
-    with rasterio.open(path, "w", nodata=nodata, **profile) as dataset:
+    with rasterio.open(gdal_name(path), "w", nodata=nodata, **profile) as dataset:
         # Points and colours before pixels: GDAL rewrites the header otherwise.
         if georeference is not None:
             georeference.write_points(dataset)
@@ -104,7 +107,7 @@ def _compare(path: Path, labels: np.ndarray, georeference: Georeference | None) 
     beside = path.with_name(f"{path.name}.aux.xml")
     if beside.exists():
         ElementTree.parse(beside)
-    with rasterio.open(path) as dataset:
+    with rasterio.open(gdal_name(path)) as dataset:
         if georeference is not None and georeference.crs is not None and dataset.crs is None:
             raise OSError("its coordinate system is missing")
         for start in range(0, len(labels), _LAYOUT["blockysize"]):

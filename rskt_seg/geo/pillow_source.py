@@ -10,6 +10,7 @@ from PIL import ExifTags, Image
 
 from rskt_seg.geo.alpha import alpha_notice
 from rskt_seg.geo.georeference import Georeference, ignore_georeference_warnings
+from rskt_seg.geo.names import gdal_name
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
@@ -74,7 +75,7 @@ class PillowSource:
 
         with ignore_georeference_warnings():
             try:
-                with rasterio.open(path) as dataset:
+                with rasterio.open(gdal_name(path)) as dataset:
                     self.georeference = Georeference.from_dataset(dataset)
                     if dataset.shape != (self.height, self.width) or not has_masks(dataset):
                         return

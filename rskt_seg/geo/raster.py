@@ -61,6 +61,7 @@ def read_image(
     max_pixels: int = MAX_PIXELS,
     nodata: float | None = None,
     alpha: bool = True,
+    georeference: bool = True,
 ) -> RasterImage:
     """Read an image file of any format that Pillow or rasterio know, whatever its extension.
 
@@ -78,6 +79,8 @@ def read_image(
         nodata: Pixels with this value in all chosen bands are not valid, besides those that the file
             declares.
         alpha: Whether a band that is declared alpha says which pixels are valid; else it is data.
+        georeference: Whether to read where the image lies on the ground; small GeoTIFFs open in half the time
+            without.
 
     Returns:
         The image.
@@ -91,7 +94,7 @@ def read_image(
         _check_file(path)
     rule, chosen = parse_stretch(stretch), _check_bands(bands)
     try:
-        with open_source(path, max_pixels, alpha) as source:
+        with open_source(path, max_pixels, alpha, georeference) as source:
             return _read_source(path, source, chosen or source.default_bands, rule, nodata)
     except ImageReadError:
         raise

@@ -18,6 +18,7 @@ from PIL import Image
 from rskt_seg.errors import ImageReadError
 from rskt_seg.geo import png, tiff
 from rskt_seg.geo.georeference import Georeference, ignore_georeference_warnings
+from rskt_seg.geo.names import gdal_name
 from rskt_seg.geo.pillow_source import PillowSource, has_gdal_facts
 from rskt_seg.geo.rasterio_source import RasterioSource
 
@@ -68,13 +69,16 @@ def is_dataset_name(path: str) -> bool:
 
 
 @contextmanager
-def open_source(path: Path, max_pixels: int, alpha: bool = True) -> Iterator[Source]:
+def open_source(
+    path: Path, max_pixels: int, alpha: bool = True, georeference: bool = True
+) -> Iterator[Source]:
     """Open an image file with whichever library suits its content.
 
     Args:
         path: An existing file, or GDAL's name of a part of a file.
         max_pixels: The largest raster that may be read, in pixels.
         alpha: Whether a band that is declared alpha says which pixels are valid; else it is data.
+        georeference: Whether the georeference is needed; without, that of a TIFF is None.
 
     Yields:
         The open file.
@@ -98,13 +102,17 @@ def open_source(path: Path, max_pixels: int, alpha: bool = True) -> Iterator[Sou
             return
         if header.startswith(tiff.SIGNATURES):
             name, orientation = _choose_picture(path)
+    options = {}
+    if not georeference and header.startswith(tiff.SIGNATURES) and orientation in (None, 1):
+        # To look up the CRS takes longer than to open the file. An orientation counts only without it.
+        options = {"GEOREF_SOURCES": "NONE"}
     import rasterio
     from rasterio.errors import RasterioError
 
     # Side-cars are looked for by name: to list a folder of thousands of tiles for each of them takes longer.
     with ignore_georeference_warnings(), rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE"):
         try:
-            dataset = rasterio.open(name)
+            dataset = rasterio.open(gdal_name(name), **options)
         except RasterioError as error:
             raise ImageReadError(
                 f"cannot read {path} as an image: Pillow: {refusal}; rasterio: {error}; expected a format "

@@ -5,8 +5,8 @@ import hashlib
 import os
 import random
 import socket
-from types import SimpleNamespace
 
+import httpx2
 import huggingface_hub
 import huggingface_hub.constants
 import pytest
@@ -232,13 +232,76 @@ def test_a_transfer_that_brings_nothing_leaves_no_empty_part(server, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_redirect_from_https_to_plain_http_is_refused_before_anything_is_written(
-    server, tmp_path, monkeypatch
+@pytest.fixture
+def web(monkeypatch):
+    """A function that puts hosts in place of the net: address -> where it redirects to; None is the file.
+
+    Of the addresses in `heads`, only GET redirects.
+    """
+
+    def put(hosts, heads=()):
+        def answer(request):
+            address = str(request.url)
+            asked.append((request.method, address))
+            target = hosts[address]
+            if target is None or (request.method == "HEAD" and address in heads):
+                return httpx2.Response(200, content=CONTENT)
+            return httpx2.Response(302, headers={"Location": target})
+
+        client = httpx2.Client(transport=httpx2.MockTransport(answer), follow_redirects=True)
+        monkeypatch.setattr("huggingface_hub.utils._http._GLOBAL_CLIENT", client)
+        return asked
+
+    asked = []
+    return put
+
+
+A, B, C, D = (f"https://{name}.example.org/w.pt" for name in "abcd")
+PLAIN = "http://plain.example.org/w.pt"
+CHAINS = {
+    "first": {A: PLAIN, PLAIN: None},
+    "second": {A: B, B: PLAIN, PLAIN: None},
+    "fourth": {A: B, B: C, C: D, D: PLAIN, PLAIN: None},
+    "in between": {A: B, B: PLAIN, PLAIN: C, C: None},
+    "in capital letters": {A: "HTTP://plain.example.org/w.pt", PLAIN: None},
+}
+
+
+@pytest.mark.parametrize("heads", [(), (A, B, C)])
+@pytest.mark.parametrize("chain", CHAINS)
+def test_a_redirect_from_https_to_plain_http_is_refused_at_any_hop(chain, heads, web, tmp_path):
+    hosts = dict(CHAINS[chain])
+    asked = web(hosts, heads)
+    with pytest.raises(CheckpointError, match=rf"(?i){A} redirects.* to {PLAIN}, .*expected https.*{PAGE}"):
+        fetch(row(url=A), tmp_path)
+    assert PLAIN not in [address for _, address in asked] and os.listdir(tmp_path) == []
+    hosts |= {
+        address: target and target.lower().replace("http:", "https:") for address, target in hosts.items()
+    }
+    hosts |= {PLAIN.replace("http:", "https:"): hosts[PLAIN]}
+    assert fetch(row(url=A), tmp_path).state == VERIFIED
+
+
+def test_a_redirect_that_the_first_answer_shows_is_refused_before_anything_is_written(web, tmp_path):
+    web(CHAINS["first"])
+    with pytest.raises(CheckpointError, match="expected https"):
+        fetch(row(url=A), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_redirect_to_a_path_of_the_same_host_stays_encrypted_and_plain_addresses_are_asked_as_they_are(
+    web, tmp_path
 ):
-    server.files["/w.pt"] = CONTENT
-    head = SimpleNamespace(location=f"{server.url}/w.pt", etag=None, size=len(CONTENT))
-    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda url, token: head)
-    with pytest.raises(CheckpointError, match=rf"redirects to {server.url}/w\.pt.*expected https"):
-        fetch(row(url="https://example.org/w.pt"), tmp_path / "new")
-    assert server.gets() == [] and not (tmp_path / "new").exists()
-    assert fetch(row(server), tmp_path / "plain").state == VERIFIED  # asked for as it is
+    other = A.replace("w.pt", "moved/w.pt")
+    web({A: "/moved/w.pt", other: None, PLAIN: B, B: None})
+    assert fetch(row(url=A), tmp_path / "a").state == VERIFIED
+    assert fetch(row(url=PLAIN), tmp_path / "b").state == VERIFIED
+
+
+def test_the_shared_client_is_left_as_it_was(web, tmp_path):
+    web(CHAINS["second"])
+    client = huggingface_hub.get_session()
+    before = {kind: list(hooks) for kind, hooks in client.event_hooks.items()}
+    with pytest.raises(CheckpointError):
+        fetch(row(url=A), tmp_path)
+    assert client.event_hooks == before

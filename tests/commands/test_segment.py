@@ -11,6 +11,7 @@ from rasterio.transform import Affine
 
 import rskt_seg.commands.segment_files
 import rskt_seg.geo.labels
+import rskt_seg.writing
 from rskt_seg.commands.segment import expand, pair_truths, parse_bands
 from rskt_seg.commands.segment_files import SegmentOptions, area_table, segment_files
 from rskt_seg.errors import ConfigError, DatasetError, ImageReadError
@@ -227,6 +228,7 @@ def limit_file(patch, name, size):
     """Let one file grow to `size` bytes only, as on a full disk."""
     for module, function in (
         (rskt_seg.commands.segment_files, "replacing"),
+        (rskt_seg.writing, "replacing"),
         (rskt_seg.geo.labels, "replacing_with_companions"),
     ):
         patch.setattr(module, function, limited(getattr(module, function), name, size))
@@ -235,7 +237,7 @@ def limit_file(patch, name, size):
 def limited(replacing, name, size):
     @contextmanager
     def replacing_with_limit(path, *options):
-        limit = file_limit(size) if path.name == name else nullcontext()
+        limit = file_limit(size) if Path(path).name == name else nullcontext()
         with replacing(path, *options) as partial, limit:
             yield partial
 

@@ -8,10 +8,12 @@ import torch
 
 from rskt_seg.d2 import load_config
 from rskt_seg.d2.config_files import read_rows
+from rskt_seg.d2.loaders import check_datasets
 from rskt_seg.d2.optimizer import parameter_groups
 from rskt_seg.d2.schedule import build_lr_scheduler
 from rskt_seg.d2.specs import class_names, model_spec, untrained_model
-from rskt_seg.data.catalog import find_split
+from rskt_seg.data.catalog import DRAWN, find_split
+from rskt_seg.errors import ConfigError
 from tests.d2.configurations import ROOT, configurations, name_of, repeated_keys
 
 FOLDER = ROOT / "wsss"
@@ -46,7 +48,14 @@ def test_every_configuration_loads_and_names_known_datasets(source):
     cfg = load_config(str(source))
     model_spec(cfg)
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
-        assert name.startswith("land_") or find_split(name).name == name
+        assert name in DRAWN or find_split(name).name == name
+
+
+def test_a_configuration_whose_data_a_tool_draws_names_the_tool():
+    with pytest.raises(ConfigError, match="land_train_sem_seg' is not registered") as caught:
+        check_datasets(config("tiny_land"), training=True)
+    tool = re.search("`python ([a-z_/.]+) --set land`", str(caught.value))
+    assert (ROOT.parent / tool[1]).is_file()
 
 
 @pytest.mark.parametrize("source", LEAVES, ids=name_of)

@@ -13,12 +13,13 @@ from PIL import Image
 from rskt_seg.commands.image_labels import main
 from rskt_seg.data.catalog import ClassSet, Split, find_split
 from rskt_seg.data.image_labels import (
-    classes_of_mask,
+    classes_of_pair,
     present_classes,
     read_image_labels,
     split_image_labels,
     write_image_labels,
 )
+from rskt_seg.data.pairing import Pair
 from rskt_seg.errors import DatasetError, LabelError
 
 SCRIPT = Path(__file__).parents[2] / "datasets" / "image_labels.py"
@@ -64,11 +65,23 @@ def test_a_threshold_under_one_pixel_is_refused():
 
 
 def test_a_mask_with_an_id_of_no_class_is_refused_and_named(tmp_path):
-    Image.fromarray(np.array([[0, 3], [7, 7]], np.uint8)).save(tmp_path / "m.png")
-    assert classes_of_mask(tmp_path / "m.png", "abcdefgh", 255, 2) == (7,)
-    assert classes_of_mask(tmp_path / "m.png", "abcd", 7) == (0, 3)
+    pair = Pair(tmp_path / "a.png", tmp_path / "m.png")
+    Image.new("RGB", (2, 2), "green").save(pair.image)
+    Image.fromarray(np.array([[0, 3], [7, 7]], np.uint8)).save(pair.label)
+    assert classes_of_pair(pair, "abcdefgh", 255, 2) == (7,)
+    assert classes_of_pair(pair, "abcd", 7) == (0, 3)
     with pytest.raises(LabelError, match=r"m\.png: found ids 7 \(2 px\)"):
-        classes_of_mask(tmp_path / "m.png", "abcd", 255)
+        classes_of_pair(pair, "abcd", 255)
+
+
+def test_a_class_is_shown_only_where_the_image_has_data(tmp_path):
+    pair = Pair(tmp_path / "a.png", tmp_path / "m.png")
+    Image.fromarray(np.array([[0, 3], [7, 7]], np.uint8)).save(pair.label)
+    for alpha, shown in ((255, (0, 3, 7)), (0, (0, 7))):
+        image = Image.new("RGBA", (2, 2), (0, 99, 0, 255))
+        image.putpixel((1, 0), (0, 0, 0, alpha))
+        image.save(pair.image)
+        assert classes_of_pair(pair, "abcdefgh", 255) == shown
 
 
 LINES = 'a1,road,tree\na2,"Clutter, other"\nb.1\n'

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.full_disk import file_limit
+
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "demo"))
 
@@ -61,6 +63,27 @@ def test_learned_means_all_three_bounds(metrics, fault):
 
     faults = judge({key: float(value) for key, value in metrics.items()})
     assert (faults == []) if fault is None else (len(faults) == 1 and fault in faults[0])
+
+
+def test_metrics_that_do_not_fit_on_the_disk_leave_the_older_ones(tmp_path, monkeypatch, capsys):
+    import quickstart
+
+    steps = {
+        "train": {"mIoU": 50.0, "classes": {"field": {"IoU": 50.0}}},
+        "evaluate_untrained": (5.0, 1.0),
+        "colour_baseline": 20.0,
+        "figures": GOOD,
+    }
+    for step in ("write_sets", "segment_unseen", "benchmark", "report", *steps):
+        monkeypatch.setattr(quickstart, step, lambda *_, step=step: steps.get(step))
+    monkeypatch.setattr(sys, "argv", ["quickstart.py", "--output", str(tmp_path)])
+    (tmp_path / "metrics.json").write_text("older")
+    with file_limit(20):
+        assert quickstart.run(quickstart.main) == 2
+    assert "metrics.json cannot be written" in capsys.readouterr().err
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("metrics.json", "older")]
+    assert quickstart.run(quickstart.main) == 0
+    assert json.loads((tmp_path / "metrics.json").read_text())["mIoU"] == 50
 
 
 GOOD = {

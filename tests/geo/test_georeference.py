@@ -1,5 +1,6 @@
 """Where an image lies on the ground, as read from its file."""
 
+import numpy as np
 import pytest
 import rasterio
 from PIL import Image
@@ -8,7 +9,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
 
 from rskt_seg.geo import read_image
-from tests.geo.rasters import has_notice, noise, write_tiff
+from tests.geo.rasters import UTM, has_notice, noise, write_tiff
 
 pytestmark = pytest.mark.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
@@ -29,3 +30,15 @@ def test_ground_control_points_are_read(tmp_path):
     georeference = read_image(path).georeference
     assert georeference.transform is None and len(georeference.gcps) == 3
     assert georeference.gcps_crs == rasterio.CRS.from_epsg(4326)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_without_its_georeference_a_raster_has_the_same_pixels(tmp_path, orientation):
+    path = write_tiff(tmp_path / "a.tif", noise(3, 20, 30), nodata=9, **UTM)
+    with Image.open(path) as image:
+        image.save(path, tiffinfo={**image.tag_v2, 274: orientation})
+    with_it, without = read_image(path), read_image(path, georeference=False)
+    assert with_it.georeference is not None and with_it.pixels.shape == (20, 30, 3)
+    np.testing.assert_array_equal(without.pixels, with_it.pixels)
+    np.testing.assert_array_equal(without.valid, with_it.valid)
+    assert without.notices == with_it.notices

@@ -197,6 +197,15 @@ def _image_header(path: Path, content: bytes | None = None) -> ImageHeader:
         raise OSError(str(error)) from error
 
 
+def is_wide_image(path: Path) -> bool:
+    """Return whether an image is wider than high, as its header says; False if that cannot be read."""
+    try:
+        height, width = _image_header(path).size
+    except _READ_ERRORS:
+        return False
+    return width > height
+
+
 def image_faults(path: Path) -> list[Fault]:
     """Return the faults that the header of an image shows."""
     try:

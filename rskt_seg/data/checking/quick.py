@@ -1,4 +1,4 @@
-"""The quick check at the start of a run: headers of all files, ids of a few labels."""
+"""The quick check at the start of a run: headers of all files, a few images and labels."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from rskt_seg.data.checking.facts import palette_faults, used_colors
+from rskt_seg.data.checking.facts import palette_faults, reading_faults, used_colors
 from rskt_seg.data.checking.findings import ERROR, Fault, Finding, Kind, collect
 from rskt_seg.data.checking.label_statistics import stray_faults, suspicion
 from rskt_seg.data.checking.probe import header_faults, image_faults, label_fault
@@ -20,7 +20,7 @@ from rskt_seg.errors import LabelError
 Item = TypeVar("Item")
 
 SAMPLE = 32
-"""How many labels are read at least, evenly spread over the set."""
+"""How many images and labels are read, labels at least, evenly spread over the set."""
 _ENOUGH_ERRORS = 20
 _PROGRESS_DELAY = 2.0
 
@@ -28,7 +28,10 @@ _PROGRESS_DELAY = 2.0
 def quick_check(
     name: str, pairs: Sequence[Pair], class_names: Sequence[str], ignore: int, workers: int | None = None
 ) -> list[Finding]:
-    """Check the headers of all files and the ids of `SAMPLE` labels.
+    """Check the headers of all files, and read `SAMPLE` images and labels.
+
+    What the reader decided about those images, such as the order of the bands or pixels without data, is
+    found too.
 
     If those ids look like a mistake that only a whole set shows (0/255 masks, all ignored), further labels
     are read until one proves otherwise. The check ends early after enough errors to stop a run.
@@ -47,12 +50,13 @@ def quick_check(
     if _count_errors(faults) >= _ENOUGH_ERRORS:
         return collect(faults)
     broken = {fault.path for fault in faults if fault.kind.level == ERROR}
-    labels = [pair.label for pair in pairs if not broken & {str(pair.label), str(pair.image)}]
-    return collect([*faults, *_check_ids(name, labels, class_names, ignore, workers)])
+    whole = [pair for pair in pairs if not broken & {str(pair.label), str(pair.image)}]
+    faults += _check_reading(name, [pair.image for pair in whole], workers)
+    return collect([*faults, *_check_ids(name, [p.label for p in whole], class_names, ignore, workers)])
 
 
 def quick_image_check(name: str, images: Sequence[Path], workers: int | None = None) -> list[Finding]:
-    """Check the headers of images without masks; findings and early end as in `quick_check`.
+    """Check images without masks; files, findings and early end as in `quick_check`.
 
     Args:
         name: The name of the dataset, for the progress bar.
@@ -62,7 +66,10 @@ def quick_image_check(name: str, images: Sequence[Path], workers: int | None = N
     Returns:
         The findings, errors first.
     """
-    return collect(_check_headers(image_faults, images, name, workers))
+    faults = _check_headers(image_faults, images, name, workers)
+    broken = {fault.path for fault in faults if fault.kind.level == ERROR}
+    whole = [path for path in images if str(path) not in broken]
+    return collect([*faults, *_check_reading(name, whole, workers)])
 
 
 def _check_headers(
@@ -77,10 +84,26 @@ def _check_headers(
     return faults
 
 
+def _check_reading(name: str, images: Sequence[Path], workers: int | None) -> list[Fault]:
+    """Read a sample of the images as training does."""
+    sample = [images[k] for k in _spread(len(images))]
+    with closing(map_files(_reading_faults, sample, name, workers, delay=_PROGRESS_DELAY)) as found:
+        return [fault for faults in found for fault in faults]
+
+
+def _reading_faults(path: Path) -> list[Fault]:
+    return list(reading_faults(path))
+
+
+def _spread(count: int) -> np.ndarray:
+    """Return at most `SAMPLE` ascending indices below `count`, evenly spread."""
+    return np.unique(np.linspace(0, count - 1, min(SAMPLE, count)).round().astype(int))
+
+
 def _check_ids(
     name: str, labels: Sequence[Path], class_names: Sequence[str], ignore: int, workers: int | None
 ) -> list[Fault]:
-    sampled = np.unique(np.linspace(0, len(labels) - 1, min(SAMPLE, len(labels))).round().astype(int))
+    sampled = _spread(len(labels))
     rest = np.setdiff1d(np.arange(len(labels)), sampled)
     totals: Counter[int] = Counter()
     counted: list[tuple[Path, dict[int, int]]] = []

@@ -14,6 +14,7 @@ from rskt_seg.data.preparation.layouts import (
     Rules,
     Target,
 )
+from rskt_seg.data.preparation.limits import Limits
 from rskt_seg.data.preparation.patches import Enlargement, Patches
 from rskt_seg.data.preparation.plan import Job, Plan, make_plan
 from rskt_seg.data.preparation.recipes import RECIPES, find_recipe
@@ -29,6 +30,7 @@ __all__ = [
     "Holdout",
     "Job",
     "Layout",
+    "Limits",
     "Member",
     "Options",
     "Part",

@@ -5,26 +5,30 @@ generated names: no path stated by an archive is ever written to. All other file
 number of threads.
 """
 
+import glob
 import os
 import re
 import shutil
-import stat
-import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from tqdm import tqdm
 
+from rskt_seg.data.preparation.limits import DEFAULT_LIMITS, Limits, Tally
+from rskt_seg.data.preparation.scratch import scratch_folder
+from rskt_seg.data.preparation.zips import READ_ERRORS, count_entries, read_chunks, refuse_unsafe
 from rskt_seg.errors import DatasetError
+from rskt_seg.reading import file_name
 
 _FIRST_VOLUME = re.compile(r"\.zip\.0*1$", re.IGNORECASE)
 _LATER_VOLUME = re.compile(r"\.zip\.\d+$|\.z\d\d$", re.IGNORECASE)
 _OTHER_ARCHIVE = re.compile(r"\.(rar|7z|tar|tgz|tar\.\w+)$", re.IGNORECASE)
-_READ_ERRORS = (OSError, zipfile.BadZipFile, EOFError, RuntimeError, zlib.error)
 _CHUNK = 1 << 22
 
 
@@ -48,7 +52,29 @@ class Member:
 
     def checksum(self) -> int:
         """Return the CRC-32 of the content."""
-        return self.stamp if self.inner else zlib.crc32(self.file.read_bytes())
+        if self.inner:
+            return self.stamp
+        checksum = 0
+        for chunk in _chunks([self.file]):
+            checksum = zlib.crc32(chunk, checksum)
+        return checksum
+
+
+class _Archive(NamedTuple):
+    """A zip archive that can be read."""
+
+    path: str  # through folders and archives
+    file: Path  # on disk
+    depth: int  # archives around its files
+
+
+class _Packed(NamedTuple):
+    """An archive that must be written to the temporary folder before it can be read."""
+
+    path: str
+    size: int
+    depth: int
+    content: Callable[[], Iterator[bytes]]
 
 
 class Download:
@@ -59,6 +85,7 @@ class Download:
     Args:
         sources: Folders and zip archives (or the first volumes `.zip.001` of split ones).
         skip: Regular expression, in any case, of paths (files or archives) to pass over.
+        limits: What the sources may ask for.
 
     Attributes:
         members: The files in the order of their paths, once the context is entered.
@@ -66,12 +93,17 @@ class Download:
 
     Raises:
         DatasetError: On entering, if a source is missing or is neither a folder nor a zip archive; if an
-            archive is damaged, encrypted or lacks volumes; if it contains a link or a path outside itself.
+            archive is damaged, encrypted or lacks volumes; if it contains a link or a path outside itself;
+            if folders contain themselves through links; if there is more than `limits` allow, or no room for
+            archives in archives.
     """
 
-    def __init__(self, sources: Sequence[str | os.PathLike[str]], skip: str = "") -> None:
+    def __init__(
+        self, sources: Sequence[str | os.PathLike[str]], skip: str = "", limits: Limits = DEFAULT_LIMITS
+    ) -> None:
         self._skip = re.compile(skip, re.IGNORECASE) if skip else None
         self._sources = [Path(source) for source in sources]
+        self._tally = Tally(limits)
         self._archives: dict[Path, zipfile.ZipFile] = {}
         self._stack = ExitStack()
         self._scratch: Path | None = None
@@ -80,15 +112,31 @@ class Download:
 
     def __enter__(self) -> "Download":
         try:
-            found = [member for source in self._sources for member in self._list_source(source)]
+            ready, packed = self._list_sources()
+            while ready or packed:
+                # All archives of a level are held to the limits before any of the next is unpacked.
+                for archive in ready:
+                    packed += self._list_archive(archive)
+                ready, packed = self._unpack(packed), []
         except BaseException:
             self._stack.close()
             raise
-        self.members = sorted(found, key=lambda member: member.path)
+        self.members.sort(key=lambda member: member.path)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def require_memory(self, members: Iterable[Member]) -> None:
+        """Raise unless each of some files can be read into memory.
+
+        Args:
+            members: Files that the download lists.
+
+        Raises:
+            DatasetError: One is above `Limits.file_gb`.
+        """
+        self._tally.require_memory({member.path: member.size for member in members})
 
     def read(self, member: Member) -> bytes:
         """Return the content of a file.
@@ -100,120 +148,131 @@ class Download:
             The content, decompressed.
 
         Raises:
-            DatasetError: If the file is damaged or compressed by a method that Python does not know.
+            DatasetError: If the file is damaged or compressed by a method that Python does not know, or does
+                not fit into memory.
         """
         try:
             if not member.inner:
                 return member.file.read_bytes()
-            return self._archives[member.file].read(member.inner)
+            archive = self._archives[member.file]
+            return b"".join(read_chunks(archive, archive.getinfo(member.inner)))
         except NotImplementedError as error:
             raise DatasetError(
                 f"{member.path}: {error}; unpack its archive with 7z and pass the folder"
             ) from error
-        except _READ_ERRORS as error:
+        except MemoryError as error:
+            raise DatasetError(
+                f"{member.path} ({member.size} bytes) does not fit into memory; use fewer --workers"
+            ) from error
+        except READ_ERRORS as error:
             raise DatasetError(f"{member.path} cannot be read, download it again: {error}") from error
 
-    def _list_source(self, source: Path) -> Iterator[Member]:
+    def _list_sources(self) -> tuple[list[_Archive], list[_Packed]]:
+        """List the files of all sources; return the archives among them, and those to be joined."""
+        ready: list[_Archive] = []
+        packed: list[_Packed] = []
+        for source in self._sources:
+            for file, path in self._walk(source):
+                if self._is_skipped(path):
+                    continue
+                if _FIRST_VOLUME.search(path):
+                    packed.append(_join_volumes(file, _FIRST_VOLUME.sub(".zip", path)))
+                elif _LATER_VOLUME.search(path):
+                    _require_first_volume(file)
+                elif path.lower().endswith(".zip"):
+                    ready.append(_Archive(path, file, 1))
+                elif _OTHER_ARCHIVE.search(path):
+                    self.unread.append(path)
+                else:
+                    self.members.append(_file_on_disk(file, path))
+        return ready, packed
+
+    def _walk(self, source: Path) -> Iterator[tuple[Path, str]]:
+        """Yield each file of a source and its path with `/`, starting with the name of the source."""
         if not source.exists():
             raise DatasetError(f"{source} does not exist; pass the folder with the downloads, or an archive")
         if source.is_dir():
-            for folder, folders, names in os.walk(source, followlinks=True):
-                folders.sort()
-                for name in sorted(names):
-                    file = Path(folder, name)
-                    path = f"{source.resolve().name}/{file.relative_to(source).as_posix()}"
-                    yield from self._list_file(file, path)
+            for folder, names in _walk(source, self._tally):
+                for name in names:
+                    file = folder / name
+                    yield file, f"{source.resolve().name}/{file.relative_to(source).as_posix()}"
         elif source.suffix.lower() == ".zip" or _FIRST_VOLUME.search(source.name):
-            yield from self._list_file(source, source.name)
+            yield source, source.name
         else:
             raise DatasetError(f"a folder or a zip archive was expected as source, found {source}")
 
-    def _list_file(self, file: Path, path: str) -> Iterator[Member]:
-        """Yield a file on disk, or the files in it if it is an archive."""
-        if self._is_skipped(path):
-            return
-        if _FIRST_VOLUME.search(path):
-            yield from self._list_archive(self._join_volumes(file), _FIRST_VOLUME.sub(".zip", path))
-        elif _LATER_VOLUME.search(path):
-            _require_first_volume(file)
-        elif path.lower().endswith(".zip"):
-            yield from self._list_archive(file, path)
-        elif _OTHER_ARCHIVE.search(path):
-            self.unread.append(path)
-        else:
-            try:
-                info = file.stat()
-            except OSError as error:
-                raise DatasetError(f"{file} cannot be read, is it a broken link? {error}") from error
-            yield Member(path, info.st_size, info.st_mtime_ns, file)
-
-    def _list_archive(self, file: Path, path: str) -> Iterator[Member]:
-        for info in self._open_archive(file, path).infolist():
+    def _list_archive(self, archive: _Archive) -> list[_Packed]:
+        """List the files of an archive; return the archives among them."""
+        self._tally.limits.require("archive_depth", archive.depth, f"{archive.path} lies in archives:")
+        packed: list[_Packed] = []
+        opened = self._open_archive(archive)
+        infos: list[tuple[zipfile.ZipInfo, str]] = []
+        for info in opened.infolist():
             # Old Windows tools write backslashes, which zipfile keeps.
-            inside = f"{path}/{info.filename}".replace("\\", "/")
-            _refuse_unsafe(info, path)
-            if info.is_dir() or self._is_skipped(inside):
-                continue
+            inside = file_name(f"{archive.path}/{info.filename}".replace("\\", "/"))
+            refuse_unsafe(info, archive.path)
+            if not info.is_dir() and not self._is_skipped(inside):
+                infos.append((info, inside))
+        self._tally.add_archive(archive.path, archive.file.stat().st_size, [info for info, _ in infos])
+        for info, inside in infos:
             if inside.lower().endswith(".zip"):
-                yield from self._list_archive(self._extract(file, info, inside), inside)
+                content = partial(read_chunks, opened, info)
+                packed.append(_Packed(inside, info.file_size, archive.depth + 1, content))
             elif _OTHER_ARCHIVE.search(inside) or _LATER_VOLUME.search(inside):
                 self.unread.append(inside)
             else:
-                yield Member(inside, info.file_size, info.CRC, file, info.filename)
+                self.members.append(Member(inside, info.file_size, info.CRC, archive.file, info.filename))
+        return packed
 
-    def _open_archive(self, file: Path, path: str) -> zipfile.ZipFile:
-        if file not in self._archives:
-            if any(file.parent.glob(f"{file.stem}.[zZ]01")):
-                raise DatasetError(
-                    f"{path} is one of several volumes (.z01 ...); join them first: "
-                    f"zip -s 0 {file.name} --out joined.zip"
-                )
-            try:
-                self._archives[file] = self._stack.enter_context(zipfile.ZipFile(file))
-            except (zipfile.BadZipFile, OSError) as error:
-                raise DatasetError(
-                    f"{path} is not a complete zip archive, download it again: {error}"
-                ) from error
+    def _open_archive(self, archive: _Archive) -> zipfile.ZipFile:
+        path, file = archive.path, archive.file
+        if file in self._archives:
+            return self._archives[file]
+        if any(file.parent.glob(f"{glob.escape(file.stem)}.[zZ]01")):
+            raise DatasetError(
+                f"{path} is one of several volumes (.z01 ...); join them first: "
+                f"zip -s 0 {file.name} --out joined.zip"
+            )
+        try:
+            self._tally.add_files(count_entries(file, self._tally.limits.files), path)
+            self._archives[file] = self._stack.enter_context(zipfile.ZipFile(file))
+        except DatasetError:
+            raise
+        except (*READ_ERRORS, NotImplementedError, MemoryError) as error:
+            reason = str(error) or type(error).__name__
+            raise DatasetError(
+                f"{path} is not a complete zip archive, download it again: {reason}"
+            ) from error
         return self._archives[file]
 
-    def _join_volumes(self, first: Path) -> Path:
-        """Concatenate the volumes `.zip.001`, `.zip.002` ... into a temporary file."""
-        stem = re.sub(r"\d+$", "", first.name)
-        volumes = sorted(
-            (int(file.name[len(stem) :]), file)
-            for file in first.parent.iterdir()
-            if re.fullmatch(re.escape(stem) + r"\d+", file.name)
-        )
-        numbers = [number for number, _ in volumes]
-        if numbers != list(range(1, len(numbers) + 1)):
-            raise DatasetError(f"{first}: volumes 1..{numbers[-1]} are needed, found {numbers}")
-        joined = self._new_scratch_file()
-        with open(joined, "wb") as out:
-            for _, file in tqdm(volumes, f"joining {stem}*", unit="volume", delay=2):
-                with open(file, "rb") as volume:
-                    shutil.copyfileobj(volume, out, _CHUNK)
-        return joined
+    def _unpack(self, packed: Sequence[_Packed]) -> list[_Archive]:
+        """Write archives to the temporary folder; raise before that if there is no room for all of them."""
+        if not packed:
+            return []
+        if self._scratch is None:
+            self._scratch = self._stack.enter_context(scratch_folder())
+        size, free = sum(each.size for each in packed), shutil.disk_usage(self._scratch).free
+        if size > free:
+            raise DatasetError(
+                f"{packed[0].path}: this and {len(packed) - 1} other archives to unpack need "
+                f"{size / 1e9:.1f} GB in {self._scratch.parent}, where {free / 1e9:.1f} GB are free; "
+                "set TMPDIR to another folder, or unpack them yourself and pass the folder"
+            )
+        return [self._write(each, self._scratch) for each in packed]
 
-    def _extract(self, file: Path, info: zipfile.ZipInfo, inside: str) -> Path:
-        """Extract an archive that lies inside the archive `file` to a temporary file."""
-        extracted = self._new_scratch_file()
-        bar = tqdm(total=info.file_size, desc=f"unpacking {inside}", unit="B", unit_scale=True, delay=2)
+    def _write(self, packed: _Packed, scratch: Path) -> _Archive:
+        unpacked = scratch / f"{len(list(scratch.iterdir()))}.zip"
+        bar = tqdm(total=packed.size, desc=f"unpacking {packed.path}", unit="B", unit_scale=True, delay=2)
         try:
-            with self._archives[file].open(info) as source, open(extracted, "wb") as out, bar:
-                while chunk := source.read(_CHUNK):
+            with open(unpacked, "wb") as out, bar:
+                for chunk in packed.content():
                     out.write(chunk)
                     bar.update(len(chunk))
-        except (*_READ_ERRORS, NotImplementedError) as error:
+        except (*READ_ERRORS, NotImplementedError) as error:
             raise DatasetError(
-                f"{inside} cannot be unpacked to {extracted.parent} (set TMPDIR to use another folder): "
-                f"{error}"
+                f"{packed.path} cannot be unpacked to {scratch} (set TMPDIR to use another folder): {error}"
             ) from error
-        return extracted
-
-    def _new_scratch_file(self) -> Path:
-        if self._scratch is None:
-            self._scratch = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="rskt_seg_")))
-        return self._scratch / f"{len(list(self._scratch.iterdir()))}.zip"
+        return _Archive(packed.path, unpacked, packed.depth)
 
     def _is_skipped(self, path: str) -> bool:
         hidden = any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(path).parts[1:])
@@ -234,16 +293,60 @@ def _require_first_volume(volume: Path) -> None:
         )
 
 
-def _refuse_unsafe(info: zipfile.ZipInfo, path: str) -> None:
-    """Raise `DatasetError` for a member that is a link, leads outside of its archive, or is encrypted."""
-    name = info.filename
-    outside = name.startswith(("/", "\\")) or ":" in name.split("/")[0] or ".." in re.split(r"[/\\]", name)
-    link = stat.S_ISLNK(info.external_attr >> 16)
-    if outside or link:
-        what = "a link" if link else "a path that leads outside"
-        raise DatasetError(
-            f"{path} contains {what}, {name!r}, as no official archive does; nothing was extracted. Download "
-            "it again from its owner"
+def _file_on_disk(file: Path, path: str) -> Member:
+    try:
+        info = file.stat()
+    except OSError as error:
+        raise DatasetError(f"{file} cannot be read, is it a broken link? {error}") from error
+    return Member(path, info.st_size, info.st_mtime_ns, file)
+
+
+def _walk(source: Path, tally: Tally) -> Iterator[tuple[Path, list[str]]]:
+    """Yield each folder below a source, itself first, with the sorted names of its files; links are followed.
+
+    Raises:
+        DatasetError: If a folder cannot be read or contains itself through a link, or there are more files or
+            levels than allowed.
+    """
+    above: dict[Path, frozenset[tuple[int, int]]] = {source.parent: frozenset()}
+    for name, folders, names in os.walk(source, followlinks=True, onerror=_refuse_unreadable):
+        folder = Path(name)
+        info = folder.stat()
+        identity = info.st_dev, info.st_ino
+        if identity in above[folder.parent]:
+            raise DatasetError(
+                f"{folder} is a link to a folder that contains it ({folder.resolve()}); remove the link"
+            )
+        above[folder] = above[folder.parent] | {identity}
+        tally.limits.require(
+            "folder_depth", len(folder.relative_to(source).parts), f"{folder} lies in folders:"
         )
-    if info.flag_bits & 1:
-        raise DatasetError(f"{path}: {name} is encrypted; unpack the archive with its password first")
+        tally.add_files(len(names) + 1, name)
+        folders.sort()
+        yield folder, sorted(names)
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    raise DatasetError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+
+def _join_volumes(first: Path, path: str) -> _Packed:
+    """Find the volumes `.zip.001`, `.zip.002` ... of an archive."""
+    stem = re.sub(r"\d+$", "", first.name)
+    volumes = sorted(
+        (int(file.name[len(stem) :]), file)
+        for file in first.parent.iterdir()
+        if re.fullmatch(re.escape(stem) + r"\d+", file.name)
+    )
+    numbers = [number for number, _ in volumes]
+    if numbers != list(range(1, len(numbers) + 1)):
+        raise DatasetError(f"{first}: volumes 1..{numbers[-1]} are needed, found {numbers}")
+    files = [file for _, file in volumes]
+    return _Packed(path, sum(file.stat().st_size for file in files), 1, partial(_chunks, files))
+
+
+def _chunks(files: Sequence[Path]) -> Iterator[bytes]:
+    for name in files:
+        with open(name, "rb") as file:
+            while chunk := file.read(_CHUNK):
+                yield chunk

@@ -7,6 +7,7 @@ deleted.
 
 import fcntl
 import json
+import logging
 import os
 import threading
 from collections import Counter
@@ -22,7 +23,9 @@ from rskt_seg.data.preparation.plan import Job, Plan
 from rskt_seg.data.preparation.sampling import ImageKey
 from rskt_seg.data.preparation.summary import Options, Summary
 from rskt_seg.errors import DatasetError
-from rskt_seg.writing import replacing
+from rskt_seg.writing import remove_unfinished, replace_text
+
+logger = logging.getLogger(__name__)
 
 _FORMAT = 1
 """To be raised whenever the same download would give other files."""
@@ -128,9 +131,21 @@ def open_journal(plan: Plan, root: Path, options: Options) -> Iterator["Journal"
             raise DatasetError(
                 f"{path} is in use: another process prepares this set; wait until it ends"
             ) from error
+        _remove_unfinished(plan.recipe, root)
         journal = Journal(plan, root, options, file)
         journal.resume()
         yield journal
+
+
+def _remove_unfinished(recipe: Recipe, root: Path) -> None:
+    """Remove what a killed run has left half written in the folders of a set, and say so."""
+    lists = {str(Path(split.images).parent.parent) for split in recipe.splits.values()} - {"."}
+    folders = dict.fromkeys(root / folder for folder in (recipe.folder, *recipe.folders, *sorted(lists)))
+    if removed := [path for folder in folders for path in remove_unfinished(folder)]:
+        logger.warning(
+            "%s: removed %d unfinished files of a run that was killed, such as %s",
+            recipe.dataset, len(removed), removed[0],
+        )  # fmt: skip
 
 
 class Journal:
@@ -245,7 +260,7 @@ class Journal:
             "sources": sorted({member.file.name for job in self.plan.jobs
                                for member in (job.image, job.label) if member.inner}),
         }  # fmt: skip
-        _replace(self._path.with_name(_MANIFEST), json.dumps(manifest, indent=1) + "\n")
+        replace_text(self._path.with_name(_MANIFEST), json.dumps(manifest, indent=1) + "\n")
         return summary
 
     def _read_rows(self) -> list[dict[str, Any]]:
@@ -317,7 +332,7 @@ class Journal:
                 sides.setdefault(job.targets[0].split, []).append(job.stem)
         for side, stems in sides.items():
             path = (self.root / splits[side].images).parent.with_suffix(".txt")
-            _replace(path, "".join(f"{stem}\n" for stem in sorted(stems)))
+            replace_text(path, "".join(f"{stem}\n" for stem in sorted(stems)))
         if any(job.selection is not None for job in self.plan.jobs):
             crops = sorted(
                 (name, result.stem, *place)
@@ -325,13 +340,8 @@ class Journal:
                 for name, *place in result.crops
             )
             lines = [",".join(map(str, row)) for row in (_CROP_FIELDS, *crops)]
-            _replace(self._path.with_name(_CROPS), "".join(f"{line}\n" for line in lines))
+            replace_text(self._path.with_name(_CROPS), "".join(f"{line}\n" for line in lines))
 
     def _append(self, row: Mapping[str, Any]) -> None:
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
-
-
-def _replace(path: Path, content: str) -> None:
-    with replacing(path) as partial_file:
-        partial_file.write_text(content, encoding="utf-8")

@@ -60,7 +60,7 @@ def prepare(
     root = Path(root)
     if workers is not None and workers < 1:
         raise DatasetError(f"at least one worker is needed; found {workers}")
-    with Download(sources, recipe.skip) as download:
+    with Download(sources, recipe.skip, options.limits) as download:
         plan = _plan_new_files(recipe, download, root, options)
         _refuse_own_outputs(plan, root)
         _refuse_converted(plan, download)
@@ -85,7 +85,7 @@ def plan_only(
     Args:
         dataset: The name of the dataset, in any case of letters.
         sources: Folders with the downloads, zipped or unpacked, or zip archives.
-        options: Of these, `allow_missing` counts.
+        options: Of these, `allow_missing` and `limits` count.
 
     Returns:
         The lines.
@@ -94,8 +94,9 @@ def plan_only(
         DatasetError: If the download is incomplete, damaged or mixed.
     """
     recipe = find_recipe(dataset)
-    with Download(sources, recipe.skip) as download:
+    with Download(sources, recipe.skip, options.limits) as download:
         plan = make_plan(recipe, download.members, options.allow_missing)
+        download.require_memory(member for job in plan.jobs for member in (job.image, job.label))
         folders = [f"would write {folder}" for folder in plan.folders]
         notes = (*plan.notes, *_unread_notes(download))
         return (f"{recipe.dataset}: {len(plan.jobs)} images", *notes, *folders)
@@ -114,6 +115,7 @@ def _plan_new_files(recipe: Recipe, download: Download, root: Path, options: Opt
         plan = make_plan(recipe, members, options.allow_missing)
     except DatasetError as error:
         raise DatasetError(". ".join([str(error), *notes])) from error
+    download.require_memory(member for job in plan.jobs for member in (job.image, job.label))
     return replace(plan, notes=(*plan.notes, *notes))
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rskt_seg.data.class_sets import IGNORE_LABEL, RGB
 from rskt_seg.data.labels import pixel_counts
+from rskt_seg.data.preparation.limits import DEFAULT_LIMITS, Limits
 from rskt_seg.errors import DatasetError
 
 
@@ -18,6 +19,7 @@ class Options:
         keep_empty: Whether windows without any labelled pixel are written too.
         allow_missing: Whether images and labels without a partner are left out instead of an error.
         overwrite: Whether the files of earlier runs are deleted first.
+        limits: What a download may ask of the machine.
 
     Raises:
         DatasetError: If the tolerance is not in 0..1.
@@ -27,6 +29,7 @@ class Options:
     keep_empty: bool = False
     allow_missing: bool = False
     overwrite: bool = False
+    limits: Limits = DEFAULT_LIMITS
 
     def __post_init__(self) -> None:
         if not 0 <= self.tolerance <= 1:

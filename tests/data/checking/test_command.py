@@ -14,7 +14,7 @@ from PIL import Image
 from rskt_seg.commands.check import main
 from rskt_seg.data.catalog import SPLITS, ClassSet, Split, find_split, pairs
 from rskt_seg.data.checking.check import select_splits, shared_images
-from rskt_seg.data.checking.quick import SAMPLE, quick_check
+from rskt_seg.data.checking.quick import SAMPLE, quick_check, quick_image_check
 from rskt_seg.data.fingerprint import compute_fingerprint
 from rskt_seg.data.pairing import Pair
 from rskt_seg.errors import DatasetError, DatasetNotFoundError
@@ -34,20 +34,32 @@ from tests.data.checking.checked import (
     relabel,
     rgb_label,
 )
+from tests.full_disk import file_limit
 
 
-def test_the_quick_check_reads_headers_and_some_labels_only(tmp_path):
+def test_the_quick_check_reads_headers_and_a_sample_of_images_and_labels(tmp_path):
     stems = [f"s{k:03}" for k in range(2 * SAMPLE)]
     lay_out(tmp_path, stems=stems)
-    for stem in stems:
-        cut(tmp_path / f"x/{stem}.png")
     assert quick(tmp_path) == []
     relabel(tmp_path, lambda ids: np.full_like(ids, 9), stems)
-    assert len(one(quick(tmp_path), "label ids outside").files) == SAMPLE
-    assert (
-        len(one([f for f in check(tmp_path).findings if "outside" in f.kind.what], "outside").files)
-        == 2 * SAMPLE
-    )
+    for stem in stems:
+        cut(tmp_path / f"x/{stem}.png")
+    for what in ("training and evaluation would refuse", "label ids outside"):
+        found = [finding for finding in quick(tmp_path) if what in finding.kind.what]
+        assert len(one(found, what).files) == SAMPLE
+    everything = [f for f in check(tmp_path).findings if "outside" in f.kind.what]
+    assert len(one(everything, "outside").files) == 2 * SAMPLE
+
+
+def test_the_quick_check_tells_what_the_reader_decided(tmp_path):
+    lay_out(tmp_path, stems=["a", "b"])
+    with Image.open(tmp_path / "x/a.png") as image:
+        image.putalpha(Image.new("L", image.size, 255))
+        image.putpixel((0, 0), (1, 2, 3, 0))
+        image.save(tmp_path / "x/a.png")
+    decided = [one(quick(tmp_path), "without data")]
+    decided += [one(quick_image_check("own", [tmp_path / "x/a.png"]), "without data")]
+    assert [finding.files[0][0] for finding in decided] == [str(tmp_path / "x/a.png")] * 2
 
 
 @pytest.mark.parametrize(("damage", "what"), [(rgb_label, "colour image"), (jpeg_label, "a lossless label")])
@@ -248,3 +260,30 @@ def test_the_real_loveda_mask_has_the_published_counts(tmp_path):
     report = check(tmp_path, split)
     counts = {k: pixels for k, pixels in enumerate(report.histogram) if pixels}
     assert report.ok and counts == {1: 142441, 2: 14427, 3: 19208, 4: 3888, 7: 868612}
+
+
+def test_a_report_that_cannot_be_written_leaves_the_older_one_and_is_one_line(command, tmp_path):
+    lay_out(tmp_path, find_split("UDD5_all_sem_seg"))
+    line = ("UDD5", "--root", tmp_path, "--json")
+    report = tmp_path / "report.json"
+    report.write_text("older")
+    with file_limit(20):
+        status, _, err = command(*line, report)
+    assert status == 2 and err.count("\n") == 1 and "report.json cannot be written" in err
+    assert report.read_text() == "older" and not list(tmp_path.glob(".report*"))
+    status, _, err = command(*line, tmp_path)
+    assert status == 2 and f"--json {tmp_path} cannot be written" in err
+    assert command(*line, report)[0] == 0 and json.loads(report.read_text())["reports"]
+
+
+def test_a_report_goes_into_a_pipe_without_replacing_it(command, tmp_path):
+    lay_out(tmp_path, find_split("UDD5_all_sem_seg"))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        status, _, _ = command("UDD5", "--root", tmp_path, "--json", pipe)
+        assert status == 0 and json.loads(os.read(reader, 1 << 20))["reports"]
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()

@@ -257,6 +257,20 @@ def test_a_lost_file_is_written_again(tmp_path):
     assert files_of(tmp_path / "out/uavid/Labels") == before
 
 
+@pytest.mark.parametrize("name", ["DLRSD", "LoveDA"])
+def test_what_a_killed_run_left_half_written_is_removed_and_reported(name, tmp_path, caplog):
+    OFFICIAL[name](tmp_path / "src")
+    prepare_quietly(name, tmp_path / "src", tmp_path / "out")
+    before = files_of(tmp_path / "out")
+    folders = {(tmp_path / "out" / path).parent for path in before}
+    for folder in folders:
+        (folder / ".x.png.4194305.140.part").write_bytes(b"half")  # no system has a process of this number
+    assert prepare_quietly(name, tmp_path / "src", tmp_path / "out").fresh == 0
+    assert files_of(tmp_path / "out") == before
+    (line,) = [record.message for record in caplog.records]
+    assert f"{name}: removed {len(folders)} unfinished files of a run that was killed, such as" in line
+
+
 def test_one_worker_writes_what_several_write(tmp_path):
     OFFICIAL["Vaihingen"](tmp_path / "src")
     for workers in (1, 4):
