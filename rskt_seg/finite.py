@@ -14,16 +14,17 @@ _LISTED = 10
 def all_finite(tensor: Tensor) -> bool:
     """Return whether no value of a tensor is NaN or infinite.
 
-    One pass over the values, usually without further memory: the sum shows it.
+    One pass over the values, usually without further memory: the sum shows it. One value is copied to the
+    CPU, which waits for the device of the tensor.
     """
     if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.numel() == 0:
         return True
     if tensor.dtype.itemsize == 1:  # no arithmetic of 8 bits
         tensor = tensor.float()
-    if torch.isfinite(tensor.sum()):
+    if bool(torch.isfinite(tensor.sum()).cpu()):
         return True
     # The sum of large or 16-bit values can be infinite though none of them is.
-    return all(bool(torch.isfinite(part).all()) for part in tensor.reshape(-1).split(_CHUNK))
+    return all(bool(torch.isfinite(part).all().cpu()) for part in tensor.reshape(-1).split(_CHUNK))
 
 
 def describe_not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str:
@@ -54,7 +55,7 @@ def check_scores(scores: Tensor, of: str) -> None:
     """
     if all_finite(scores):
         return
-    share = 1 - torch.isfinite(scores).float().mean().item()
+    share = 1 - torch.isfinite(scores).float().mean().cpu().item()
     raise NotFiniteError(
         f"{of}: expected finite class scores; {share:.1%} of those of the model are NaN or infinite. Its "
         "weights are broken, or it computes in a precision that overflows: load an earlier checkpoint, and "

@@ -53,7 +53,8 @@ class SegmentationModel(Protocol):
 
         Args:
             output: Output for B images.
-            target: (B, H, W) int64 class ids.
+            target: (B, H, W) int64 class ids, on the device of the output. Ids are checked on the CPU alone:
+                on another device that would make every step wait for it.
             ignore_value: Id of pixels without a label.
 
         Returns:

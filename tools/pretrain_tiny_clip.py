@@ -24,7 +24,7 @@ from tqdm import tqdm
 from rskt_seg.data.catalog import DLRSD
 from rskt_seg.encoders.clip import CLIP
 from rskt_seg.encoders.presets import CLIP_PIXEL_MEAN, CLIP_PIXEL_STD, CLIP_TINY
-from rskt_seg.encoders.text import Tokenizer, build_tokenizer, vocabulary_size
+from rskt_seg.encoders.text import Tokenizer, build_tokenizer, cut_padding, vocabulary_size
 from rskt_seg.synthetic import CONCEPTS, INDEX, MINIATURES, NAMES, Scene, render_scene
 
 TEMPLATES = (
@@ -188,7 +188,7 @@ def train(model: CLIP, tokenize: Tokenizer, pool: ScenePool, args: argparse.Name
         factor = min((step + 1) / warmup, 0.5 + 0.5 * np.cos(np.pi * step / args.iterations))
         for optim, rate in zip(optims, (args.muon_lr, args.adam_lr), strict=True):
             optim.param_groups[0]["lr"] = rate * factor
-        texts = F.normalize(model.encode_text(tokenize(random_captions(rng))), dim=-1)
+        texts = F.normalize(model.encode_text(cut_padding(tokenize(random_captions(rng)))), dim=-1)
         scale = model.logit_scale.exp().clamp(max=100)
         whole = crops(pool, rng, args.batch)
         loss = contrast(F.normalize(model.visual.pool(whole.images), dim=-1), texts, scale, whole)
@@ -214,7 +214,8 @@ def evaluate(model: CLIP, tokenize: Tokenizer, pool: ScenePool, seed: int, count
     cosine map over the 17 DLRSD names on 96 px scenes in the style of the miniature DLRSD.
     """
     names = list(NAMES)
-    embed = {n: F.normalize(model.encode_text(tokenize([TEMPLATES[0].format(n)])), dim=-1)[0] for n in names}
+    tokens = {name: cut_padding(tokenize([TEMPLATES[0].format(name)])) for name in names}
+    embed = {name: F.normalize(model.encode_text(tokens[name]), dim=-1)[0] for name in names}
     batch = crops(pool, np.random.default_rng(seed), count * 20)
     images = torch.cat([model.visual.pool(part) for part in batch.images.split(256)])
     over_names = (images @ torch.stack([embed[n] for n in names]).T).argmax(1)

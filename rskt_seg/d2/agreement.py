@@ -16,6 +16,7 @@ from rskt_seg.metrics.protocols import PROTOCOLS
 
 HEAD = "MODEL.SEM_SEG_HEAD.NAME"
 CHAIN, _SCHEDULE = "INPUT.AUGMENTATION", "SOLVER.LR_SCHEDULER_NAME"
+_AMP = "SOLVER.AMP.ENABLED"
 _SCHEDULE_KEYS = {
     **{f"SOLVER.{key}": ("EpochCosineLR",) for key in ("EPOCHS", "LR_FLOOR")},
     **{f"SOLVER.{key}": ("PolyLR",) for key in ("POLY_POWER", "POLY_START")},
@@ -23,7 +24,7 @@ _SCHEDULE_KEYS = {
 logger = logging.getLogger(__name__)
 
 
-def readers() -> dict[str, tuple[str, tuple[str, ...]]]:
+def readers() -> dict[str, tuple[str, tuple[object, ...]]]:
     """Return which values of which other key make a key effective.
 
     Returns:
@@ -42,6 +43,7 @@ def readers() -> dict[str, tuple[str, tuple[str, ...]]]:
         **{key: (HEAD, tuple(names)) for key, names in by_head.items() if len(names) < len(methods)},
         **{key: (CHAIN, tuple(names)) for key, names in by_chain.items()},
         **{key: (_SCHEDULE, names) for key, names in _SCHEDULE_KEYS.items()},
+        "SOLVER.AMP.DTYPE": (_AMP, (True,)),
     }
 
 
@@ -67,7 +69,7 @@ def check_agreement(cfg: CfgNode, defaults: CfgNode) -> None:
         if value_of(cfg, key) != value_of(defaults, key) and value_of(cfg, decider) not in values:
             raise ConfigError(
                 f"{key} has no effect with {decider} {value_of(cfg, decider)}; it is read with "
-                f"{' and '.join(values)}"
+                f"{' and '.join(map(str, values))}"
             )
     if chain.uses_masks == record.method.is_weak:
         fitting = [name for name, chain in chains().items() if chain.uses_masks != record.method.is_weak]

@@ -81,6 +81,9 @@ def _add_input_keys(cfg: CfgNode) -> None:
 
 
 def _add_solver_keys(cfg: CfgNode) -> None:
+    # SOLVER.AMP.ENABLED: the dtype of mixed precision, "float16" or "bfloat16"; "auto" is bfloat16 on the CPU
+    # and float16 on GPUs. Evaluation is in float32.
+    cfg.SOLVER.AMP.DTYPE = "auto"
     # "ADAMW", "ADAM" (weight decay as L2 in the gradient) or "SGD".
     cfg.SOLVER.OPTIMIZER = "ADAMW"
     # Lookahead around the optimiser: every so many steps (0: never) the weights go back to this share of the

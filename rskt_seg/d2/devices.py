@@ -9,13 +9,15 @@ from rskt_seg.devices import default_device
 from rskt_seg.errors import ConfigError, DeviceError
 
 
-def check_devices(device: str, processes: int = 1, amp: bool = False, asked: bool = True) -> None:
+def check_devices(
+    device: str, processes: int = 1, amp: torch.dtype | None = None, asked: bool = True
+) -> None:
     """Check that this machine has the devices of a run, before anything is built.
 
     Args:
         device: `MODEL.DEVICE`.
         processes: `--num-gpus`; on the CPU the number of processes.
-        amp: `SOLVER.AMP.ENABLED`.
+        amp: The dtype of mixed precision, None without it.
         asked: Whether the user named the device. Several processes on a CPU that was merely the default
             suggest a machine whose GPUs are not visible.
 
@@ -45,8 +47,12 @@ def check_devices(device: str, processes: int = 1, amp: bool = False, asked: boo
         raise ConfigError(
             f"--num-gpus {processes} with MODEL.DEVICE {device}: leave the number of the device out"
         )
-    if amp and (wanted.type == "cpu" or not torch.cuda.is_available()):
-        raise DeviceError(f"SOLVER.AMP.ENABLED True needs a CUDA GPU; MODEL.DEVICE is {device}")
+    if wanted.type == "cpu" and amp == torch.float16:
+        raise DeviceError(
+            f"SOLVER.AMP.DTYPE float16 needs a CUDA GPU; MODEL.DEVICE is {device}: use bfloat16 there"
+        )
+    if wanted.type != "cpu" and amp and not torch.cuda.is_available():
+        raise DeviceError(f"SOLVER.AMP.ENABLED True needs a CUDA GPU or the CPU; MODEL.DEVICE is {device}")
 
 
 def peak_memory(device: torch.device) -> int:

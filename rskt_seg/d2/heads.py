@@ -86,6 +86,9 @@ class Head(nn.Module):
     def targets(self, entries: Entries) -> Tensor:
         """Return the labels (B, H, W) int64 on the device of the model.
 
+        Call it before the model: a copy to the device waits for all that the device has to do by then. Ids
+        are not checked, which the mapper has done.
+
         Raises:
             DatasetError: The labels have several sizes.
         """

@@ -31,6 +31,7 @@ from rskt_seg.d2.loaders import check_datasets, is_dead_worker
 from rskt_seg.d2.methods.registry import method_of
 from rskt_seg.d2.resuming import check_resumable
 from rskt_seg.d2.specs import class_names
+from rskt_seg.d2.steps import amp_dtype
 from rskt_seg.d2.weights import check_trained, check_weights
 from rskt_seg.errors import ConfigError, ProcessDiedError, RSKTSegError
 from rskt_seg.stopping import STATUS, Terminated, stop_children, terminating
@@ -125,7 +126,7 @@ def check_run(cfg: CfgNode, args: argparse.Namespace) -> tuple[str, ...]:
         CheckpointError: If a weight file is missing or does not fit.
     """
     asked = names_key(args.config_file, args.opts, "MODEL.DEVICE")
-    check_devices(cfg.MODEL.DEVICE, args.num_gpus, cfg.SOLVER.AMP.ENABLED, asked)
+    check_devices(cfg.MODEL.DEVICE, args.num_gpus, None if args.eval_only else amp_dtype(cfg), asked)
     processes = args.num_gpus * args.num_machines
     scaled = DefaultTrainer.auto_scale_workers(cfg, processes)
     batch = scaled.SOLVER.IMS_PER_BATCH

@@ -96,6 +96,7 @@ _RULES: Mapping[str, Rule] = {
     ),
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": _one_of("choice", "range"),
     "OUTPUT_DIR": Rule("the name of a folder", lambda value: bool(value.strip())),
+    "SOLVER.AMP.DTYPE": _one_of("auto", "float16", "bfloat16"),
     "TEST.EXPECTED_RESULTS": Rule(
         "lists of [dataset, task, metric, value, tolerance]",
         lambda value: _each(list | tuple, value) and all(len(each) == 5 for each in value),

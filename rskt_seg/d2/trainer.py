@@ -34,7 +34,7 @@ from rskt_seg.d2.randomness import run_seed, seed_start, seed_step
 from rskt_seg.d2.resuming import RUN, RunFacts, compare_runs
 from rskt_seg.d2.schedule import build_lr_scheduler, follow_schedule
 from rskt_seg.d2.segmentor import PREFIX, plain_model, unwrapped
-from rskt_seg.d2.steps import CheckedAMPTrainer, CheckedTrainer
+from rskt_seg.d2.steps import CheckedAMPTrainer, CheckedTrainer, amp_dtype
 from rskt_seg.d2.trained_sets import sets_to_train, stated_sets
 from rskt_seg.d2.tta import with_augmentation
 from rskt_seg.d2.typing import DatasetDict, NamedResults, Results
@@ -63,8 +63,8 @@ class Trainer(DefaultTrainer):
         model, loader = self.build_model(cfg), self.build_train_loader(cfg)
         optimizer = self.build_optimizer(cfg, model)
         _warn_of_epochs(cfg)
-        amp = cfg.SOLVER.AMP.ENABLED
-        step: Callable[..., CheckedTrainer] = CheckedAMPTrainer if amp else CheckedTrainer
+        amp = amp_dtype(cfg)
+        step: Callable[..., CheckedTrainer] = partial(CheckedAMPTrainer, amp=amp) if amp else CheckedTrainer
         if unwrapped(model).sem_seg_head.splits_batches:
             step = partial(PartwiseTrainer, amp=amp)
         self._loader, self._trainer = loader, step(create_ddp_model(model), loader, optimizer)

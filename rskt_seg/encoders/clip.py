@@ -354,18 +354,17 @@ class CLIP(nn.Module):
     def encode_text(self, tokens: Tensor) -> Tensor:
         """Embed texts by their end token.
 
-        Only the columns up to the end of the longest text are computed: attention is causal, so later ones
-        cannot matter.
+        Attention is causal, so columns after the end of a text do not matter; `cut_padding` of
+        `rskt_seg.encoders.text` leaves out those that no text needs.
 
         Args:
-            tokens: Token ids (n, context) int64, zero-padded after the end token, which is the largest id of
-                its row.
+            tokens: Token ids (n, up to context) int64, zero-padded after the end token, which is the largest
+                id of its row.
 
         Returns:
             Embeddings (n, E), not of unit length.
         """
         end = tokens.argmax(dim=1)
-        tokens = tokens[:, : int(end.max()) + 1]
         x = self.token_embedding(tokens) + self.positional_embedding[: tokens.shape[1]]
         for block in self.transformer.resblocks:
             x = block(x, causal=True)

@@ -104,6 +104,18 @@ class Tokenizer:
         return table
 
 
+def cut_padding(tokens: Tensor) -> Tensor:
+    """Return the columns up to the end of the longest text, all that a text tower has to compute.
+
+    Args:
+        tokens: Token ids (n, context_length) of a `Tokenizer`, on the CPU: their length is read.
+
+    Returns:
+        (n, longest) int64.
+    """
+    return tokens[:, : int(tokens.argmax(dim=1).max()) + 1]
+
+
 def build_tokenizer(preset: TextPreset) -> Tokenizer:
     """Return the tokenizer of a text tower.
 
@@ -238,6 +250,7 @@ class TextBank:
         self._entries.clear()
 
     def _encode(self, clip: CLIP, names: tuple[str, ...]) -> Tensor:
-        tokens = self.tokenizer(prompts(names, self.templates)).to(clip.text_projection.device)
-        embeddings = F.normalize(clip.encode_text(tokens), dim=-1)  # (T * P, E)
+        tokens = cut_padding(self.tokenizer(prompts(names, self.templates)))
+        encoded = clip.encode_text(tokens.to(clip.text_projection.device))  # (T * P, E)
+        embeddings = F.normalize(encoded, dim=-1)
         return embeddings.unflatten(0, (len(names), len(self.templates)))

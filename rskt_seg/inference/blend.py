@@ -60,7 +60,7 @@ def blend_bands(tiles: Iterable[tuple[Window, Tensor]], width: int) -> Iterator[
     counted = ((window, torch.cat([scores, torch.ones_like(scores[:1])])) for window, scores in tiles)
     for top, band in sum_bands(counted, width):
         total, count = band[:-1], band[-1:]
-        if bool((count == 0).any()):
+        if not bool((count > 0).all().cpu()):
             raise ValueError("the windows leave pixels uncovered")
         yield top, total / count
 

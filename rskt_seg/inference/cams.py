@@ -110,7 +110,7 @@ class CamModel(Protocol):
 
         Args:
             images: (B, 3, H, W) float32 RGB in 0..255.
-            present: (B, T) bool, the image-level labels.
+            present: (B, T) bool, the image-level labels, on the CPU.
 
         Returns:
             The stages of the CAMs, and the labels (B, H, W).
@@ -158,7 +158,7 @@ def tile_cams(
     tile_truth = None if truth is None else _mask_labels(truth[window.slices], tile_valid)
     chosen, chosen_by = _image_level_label(model, present, prediction, tile_truth)
     images = torch.tensor(tile_pixels).permute(2, 0, 1)[None].float().to(model.device)
-    stages = model.stages(images, torch.from_numpy(chosen)[None].to(model.device))
+    stages = model.stages(images, torch.from_numpy(chosen)[None])
     return TileCams(
         window=window,
         pixels=tile_pixels,

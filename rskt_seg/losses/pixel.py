@@ -8,7 +8,10 @@ from rskt_seg.errors import LabelError
 
 
 def check_target(target: Tensor, classes: int, ignore_value: int) -> None:
-    """Raise unless every id is below `classes` or equal to `ignore_value`.
+    """Raise unless every id of a target on the CPU is below `classes` or equal to `ignore_value`.
+
+    A target on another device is not read back, which would make the CPU wait for the device in every step:
+    check it before it is moved.
 
     Args:
         target: Class ids of any shape.
@@ -18,6 +21,8 @@ def check_target(target: Tensor, classes: int, ignore_value: int) -> None:
     Raises:
         LabelError: There is another id.
     """
+    if target.device.type != "cpu":
+        return
     wrong = target[(target != ignore_value) & ((target < 0) | (target >= classes))]
     if wrong.numel():
         found = sorted(set(wrong.tolist()))[:8]
@@ -42,8 +47,9 @@ def one_hot_bce(
         mask_ignored: Leave unlabelled pixels out of the average, which is 0 if nothing is labelled.
 
     Returns:
-        Scalar.
+        Scalar, computed in at least single precision.
     """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     valid = target != ignore_value
     true_logit = logits.gather(1, target.where(valid, 0)[:, None]).squeeze(1)
     per_pixel = F.softplus(logits).sum(dim=1) - true_logit * valid
@@ -69,8 +75,9 @@ def one_hot_cross_entropy(
             0.05).
 
     Returns:
-        Scalar.
+        Scalar, computed in at least single precision.
     """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     valid = target != ignore_value
     per_pixel = F.cross_entropy(
         logits,

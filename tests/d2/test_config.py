@@ -186,6 +186,7 @@ UNREAD = {
     "SOLVER.LR_FLOOR": ("fctl", "0.0", "EpochCosineLR"),
     "SOLVER.POLY_POWER": ("bicor", "1.0", "PolyLR"),
     "SOLVER.POLY_START": ("bicor", "0.5", "PolyLR"),
+    "SOLVER.AMP.DTYPE": (None, "bfloat16", "True"),
 }
 
 
@@ -341,8 +342,9 @@ def test_devices_that_the_machine_lacks_are_refused(monkeypatch):
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     with pytest.raises(DeviceError, match="no such device"):
         check_devices("cuda")
-    with pytest.raises(DeviceError, match="needs a CUDA GPU"):
-        check_devices("cpu", amp=True)
+    with pytest.raises(DeviceError, match="float16 needs a CUDA GPU"):
+        check_devices("cpu", amp=torch.float16)
+    check_devices("cpu", amp=torch.bfloat16)
     with pytest.raises(DeviceError, match=r"give MODEL\.DEVICE cpu"):
         check_devices("cpu", processes=2, asked=False)
     with pytest.raises(ConfigError, match="must name a device"):

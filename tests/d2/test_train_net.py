@@ -161,7 +161,7 @@ def nothing(root: Path) -> None:
         ([], [], stray, r"scene1\.png \(found ids 99 \(1 px\)\).*rskt-seg check DLRSD_train_sem_seg"),
         ([], [], orphan, r"1 images in .* have no label: scene0\.jpg"),
         ([], ["MODEL.DEVICE", "cuda"], nothing, "this machine has no such device"),
-        ([], ["SOLVER.AMP.ENABLED", "True"], nothing, "needs a CUDA GPU"),
+        ([], ["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.DTYPE", "float16"], nothing, "needs a CUDA GPU"),
         (["--num-gpus", "2"], ["MODEL.DEVICE", "cuda"], nothing, "this machine has no such device"),
         (["--num-gpus", "0"], [], nothing, "at least 1"),
         (["--num-gpus", "2"], ["SOLVER.IMS_PER_BATCH", "3"], nothing, "divisible"),

@@ -9,7 +9,7 @@ from rskt_seg.checkpoints.clip import RULES
 from rskt_seg.checkpoints.rules import LoadReport, convert, load_strict
 from rskt_seg.encoders.clip import CLIP
 from rskt_seg.encoders.presets import ClipPreset, TextPreset, VisionPreset
-from rskt_seg.encoders.text import build_tokenizer
+from rskt_seg.encoders.text import build_tokenizer, cut_padding
 
 PRESET = ClipPreset(32, VisionPreset(32, 8, 128, 3, 2), TextPreset(64, 2, 1))
 
@@ -39,6 +39,9 @@ def test_image_and_text_embeddings_equal_open_clips(towers):
         torch.testing.assert_close(
             own.encode_text(tokens), reference.encode_text(tokens), rtol=1e-5, atol=1e-5
         )
+        short = cut_padding(tokens)
+        assert short.shape == (2, 7) and not tokens[:, 7:].any()
+        torch.testing.assert_close(own.encode_text(short), own.encode_text(tokens), rtol=1e-5, atol=1e-5)
 
 
 def test_taps_are_kept_for_the_leading_images_only(towers):

@@ -67,3 +67,14 @@ def test_nothing_labelled_gives_zero_and_a_zero_gradient_when_ignored_pixels_are
 def test_an_id_outside_the_vocabulary_is_named():
     with pytest.raises(LabelError, match=r"0\.\.2 or 255.*\[3, 7\]"):
         check_target(torch.tensor([[[0, 3], [7, 255]]]), 3, 255)
+
+
+def test_the_ids_of_a_target_on_another_device_are_not_read():
+    check_target(torch.zeros(1, 2, 2, dtype=torch.long, device="meta"), 3, 255)
+
+
+@pytest.mark.parametrize("loss", [one_hot_bce, one_hot_cross_entropy])
+def test_losses_of_half_precision_logits_are_computed_in_single_precision(loss):
+    logits = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
+    target = torch.arange(64).view(1, 8, 8) % 3
+    assert torch.equal(loss(logits, target), loss(logits.float(), target))

@@ -148,8 +148,8 @@ class ColourHead(ClosedSetHead):
 
     def losses(self, entries, vocabulary):
         self.check_classes(vocabulary)
-        images = torch.stack(self.images(entries))
-        return self.model.losses(self.model(images), self.targets(entries), self.ignore_value)
+        images, targets = torch.stack(self.images(entries)), self.targets(entries)
+        return self.model.losses(self.model(images), targets, self.ignore_value)
 
     def probabilities(self, entry, views):
         images = self.images([entry])[0][None]

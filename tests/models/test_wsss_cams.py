@@ -190,10 +190,13 @@ def test_without_a_background_its_channel_stays_below_every_class(renorm):
     assert float(found.cams[:, 1:].min()) >= 0
 
 
-def test_maps_that_are_given_replace_those_that_pass_the_filter():
+def test_maps_that_are_given_are_used_besides_those_that_pass_the_filter():
     features, attention, cams, present = draw_scene()
     affinity, everything = joint_affinity(features), torch.ones(3, 3, dtype=torch.bool)
     filtered = refine_cams(affinity, attention, cams, present)
+    assert torch.equal(
+        refine_cams(affinity, attention, cams, present, kept=torch.tensor(False)).kept, filtered.kept
+    )
     found = refine_cams(affinity, attention, cams, present, kept=everything)
     assert not filtered.kept.all() and found.kept.all()
     assert torch.equal(found.scores, filtered.scores)

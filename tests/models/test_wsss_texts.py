@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from rskt_seg.models.wsss.prototypes import cluster_texts, enrich_texts
-from rskt_seg.models.wsss.text import describe_classes, encode_class_texts
+from rskt_seg.models.wsss.text import ReadOnce, describe_classes, encode_class_texts
 from tests.models.test_wsss import build
 
 
@@ -81,3 +81,14 @@ def test_the_image_tower_does_not_count_for_what_was_kept(tmp_path):
     model.clip.visual.proj.data += 1
     model.encode_classes(tmp_path)
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_whether_a_tensor_has_values_is_read_again_after_every_change():
+    read, tensor = ReadOnce(), torch.zeros(3)
+    assert not read.has_values(tensor)
+    tensor[1] = 2
+    assert read.has_values(tensor) and read.has_values(tensor)
+    assert not read.has_values(torch.zeros(3))
+    assert not read.has_values(tensor.zero_())
+    with torch.inference_mode():
+        assert read.has_values(torch.ones(3)) and not read.has_values(torch.zeros(3))

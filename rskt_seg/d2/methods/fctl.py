@@ -99,9 +99,9 @@ class FCtLHead(ClosedSetHead):
             encoded = isinstance(given[0], ContextFeatures)
             contexts[name] = given[0] if encoded else self._stack(given)
             windows[name] = torch.stack([entry["windows"][name] for entry in entries])
-        patches = self._stack([entry["image"] for entry in entries])
+        patches, targets = self._stack([entry["image"] for entry in entries]), self.targets(entries)
         output = self.model(patches, contexts=contexts, windows=windows)
-        return self.model.losses(output, self.targets(entries), self.ignore_value)
+        return self.model.losses(output, targets, self.ignore_value)
 
     def probabilities(self, entry: Entry, views: Sequence[View]) -> Tensor:
         """Return scores (T, H, W) in 0..1 of one image, at the size of `entry["image"]`.

@@ -82,7 +82,7 @@ class PriorWSSSHead(ClosedSetHead):
         return super().from_config(cfg, input_shape) | _inference_options(cfg)
 
     def present(self, entries: Entries) -> Tensor:
-        """Return which of the T foreground classes are in `image_labels` (ids) of each entry, (B, T) bool.
+        """Return which of the T foreground classes `image_labels` (ids) name, (B, T) bool on the CPU.
 
         The id of the background carries no information and is skipped.
 
@@ -100,7 +100,7 @@ class PriorWSSSHead(ClosedSetHead):
                     f"{len(known)} classes; found {labels}"
                 )
             row[[channels[label] for label in labels if label in channels]] = True
-        return present.to(self.model.device)
+        return present
 
     def losses(self, entries: Entries, vocabulary: Sequence[str]) -> dict[str, Tensor]:
         """Return named scalars for images of one size, by the pseudo labels of the current model.
@@ -112,8 +112,9 @@ class PriorWSSSHead(ClosedSetHead):
         valid = None
         if "valid" in entries[0]:
             valid = torch.stack([entry["valid"] for entry in entries]).to(self.model.device)
+        on_device = present.to(self.model.device)
         output = self.model(images, evidence=True)
-        cams = self.model.cams(output.evidence, present, learn=self.training, valid=valid)
+        cams = self.model.cams(output.evidence, on_device, learn=self.training, valid=valid)
         maps = cams.final.unflatten(2, output.evidence.grid)
         return self.model.losses(output, self.model.pseudo_labels(images, maps, present, valid))
 
@@ -145,14 +146,15 @@ class PriorWSSSHead(ClosedSetHead):
                 f"{self.tile} px; found {tuple(entry['image'].shape[1:])}: cut them, or switch TEST.CAM off"
             )
         image, present = self.images([entry])[0][None], self.present([entry])
+        on_device = present.to(self.model.device)
 
         def final(seen: Tensor) -> Tensor:
             evidence = self.model(seen, evidence=True).evidence
-            return self.model.cams(evidence, present).final.unflatten(2, evidence.grid)
+            return self.model.cams(evidence, on_device).final.unflatten(2, evidence.grid)
 
         maps = mean_maps(final, image, stride=self.model.stride, scales=self.scales, flip=self.flip)
         check_scores(maps, entry.get("file_name", "an image"))
-        maps = self.model.normalize_cams(maps, present)
+        maps = self.model.normalize_cams(maps, on_device)
         labels = self.model.pseudo_labels(image, maps, present, scheme="complement")
         size = (entry.get("height", image.shape[2]), entry.get("width", image.shape[3]))
         return F.interpolate(labels[None].float(), size, mode="nearest-exact")[0, 0].long()

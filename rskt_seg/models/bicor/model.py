@@ -145,7 +145,7 @@ class BiCoR(nn.Module):
             the share of each.
 
         Raises:
-            LabelError: The target has another id.
+            LabelError: The target is on the CPU and has another id.
             DatasetError: The target differs in size from the logits.
         """
         expected = (len(output.logits), *output.logits.shape[2:])

@@ -42,6 +42,12 @@ def centered_window(factor: float) -> tuple[float, float, float, float]:
     return ((1 - factor) / 2, (1 - factor) / 2, factor, factor)
 
 
+def window_tensor(window: tuple[float, float, float, float], device: torch.device) -> Tensor:
+    """Return a window as (1, 4) float64; filled on the device, for a copy would wait for it."""
+    sides = [torch.full((1,), side, dtype=torch.float64, device=device) for side in window]
+    return torch.cat(sides)[None]
+
+
 def positions_in_patch(axis: Tensor, grid: Grid) -> Tensor:
     """Return the positions of the context's cells, in cells of the patch.
 

@@ -19,7 +19,13 @@ from rskt_seg.losses.pixel import check_target
 from rskt_seg.models.fctl.context import ContextFusion
 from rskt_seg.models.fctl.enhancement import build_enhancement
 from rskt_seg.models.fctl.fcn import PADDED_VGG, UNPADDED, FcnDecoder
-from rskt_seg.models.fctl.geometry import PATCH_WINDOW, Grid, centered_window, crop_upsample
+from rskt_seg.models.fctl.geometry import (
+    PATCH_WINDOW,
+    Grid,
+    centered_window,
+    crop_upsample,
+    window_tensor,
+)
 from rskt_seg.models.fctl.segformer import SegFormerDecoder
 from rskt_seg.models.fctl.spec import WHOLE_IMAGE, FCtLSpec
 from rskt_seg.vocabulary import fixed_names
@@ -169,8 +175,9 @@ class FCtL(nn.Module):
             contexts: For every context of the spec its images (B or 1, 3, H, W), resized to the size of the
                 patches, or the result of `encode_context`; a batch of 1 serves all patches.
             windows: Context -> (B or 1, 4), its window (top, left, height, width) in patch sides from the
-                patch's upper left corner. A missing window is centered, with the factor of the spec. A whole
-                image needs its window where ALE or `geometry="image"` reads it.
+                patch's upper left corner; best on the CPU, where its values are checked. A missing window is
+                centered, with the factor of the spec. A whole image needs its window where ALE or
+                `geometry="image"` reads it.
             return_maps: Return `ContextMaps` too.
 
         Returns:
@@ -181,10 +188,11 @@ class FCtL(nn.Module):
         """
         patches = _check_images(patches, "patches")
         height, width = patches.shape[2:]
+        # First, because their copy to the device would wait for the encoders.
+        placed = self._complete_windows(windows or {}, len(patches))
         encoded = self.encoder(self._normalize(patches))
         features = {"local": encoded.final}  # (B, C, h, w), as those of all contexts
         features |= self._encode_contexts(contexts or {}, len(patches), (height, width))
-        placed = self._complete_windows(windows or {}, len(patches))
         stride, offset = self.encoder.stride, self.encoder.offset
         rows, columns = encoded.final.shape[2:]
         grids = (Grid(rows, height, stride, offset), Grid(columns, width, stride, offset))
@@ -207,7 +215,7 @@ class FCtL(nn.Module):
             `{"loss_sem_seg": scalar}`.
 
         Raises:
-            LabelError: If an id is neither 0..T-1 nor `ignore_value`.
+            LabelError: If a target on the CPU has an id that is neither 0..T-1 nor `ignore_value`.
             ConfigError: If the targets have another size than the patches.
         """
         logits = output.logits
@@ -269,16 +277,14 @@ class FCtL(nn.Module):
                 raise ConfigError(
                     f"windows[{name!r}] must be (B or 1, 4) for B={patches}; found {tuple(window.shape)}"
                 )
-            if not bool((window[:, 2:] > 0).all()):
+            if window.device.type == "cpu" and not bool((window[:, 2:] > 0).all()):
                 raise ConfigError(f"windows[{name!r}] must have heights and widths above 0")
-        placed = {"local": torch.tensor([PATCH_WINDOW], dtype=torch.float64, device=self.device)}
+        placed = {"local": window_tensor(PATCH_WINDOW, self.device)}
         for name, factor in self.spec.context_factors.items():
             if name in given:
                 placed[name] = given[name].to(self.device, torch.float64)
             elif factor != WHOLE_IMAGE:
-                placed[name] = torch.tensor(
-                    [centered_window(factor)], dtype=torch.float64, device=self.device
-                )
+                placed[name] = window_tensor(centered_window(factor), self.device)
             elif name in self.spec.enhanced or self.spec.geometry == "image":
                 raise ConfigError(
                     f"the position of the patches in the whole image is unknown: pass windows[{name!r}]"

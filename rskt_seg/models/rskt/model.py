@@ -198,7 +198,7 @@ class RSKT(nn.Module):
             `{"loss_sem_seg": scalar}`.
 
         Raises:
-            LabelError: The target has another id.
+            LabelError: The target is on the CPU and has another id.
         """
         check_target(target, output.logits.shape[1], ignore_value)
         logits = F.interpolate(output.logits, size=target.shape[1:], mode="bilinear", align_corners=False)

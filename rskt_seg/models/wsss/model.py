@@ -38,7 +38,7 @@ from rskt_seg.models.wsss.prototypes import VisualPrototypes, select_seeds
 from rskt_seg.models.wsss.pseudo import complement_labels, dual_threshold_labels
 from rskt_seg.models.wsss.relations import joint_affinity, refine_cams
 from rskt_seg.models.wsss.spec import CLIP_PRESETS, NO_BACKGROUND, PriorWSSSSpec
-from rskt_seg.models.wsss.text import describe_classes, encode_class_texts
+from rskt_seg.models.wsss.text import ReadOnce, describe_classes, encode_class_texts
 from rskt_seg.vocabulary import check_names, fixed_names
 
 FROZEN = ("clip", "dinov2")
@@ -68,6 +68,7 @@ class PriorWSSS(nn.Module):
     dino_mean: Tensor
     dino_std: Tensor
     text_enriched: Tensor
+    id_table: Tensor
     steps: Tensor
 
     def __init__(self, spec: PriorWSSSSpec, class_names: Sequence[str]) -> None:
@@ -98,6 +99,9 @@ class PriorWSSS(nn.Module):
         self.dropout = nn.Dropout2d(spec.dropout)
         self.decoder = Decoder(spec.dim, spec.decoder_layers, spec.heads, spec.num_classes)
         self.register_buffer("text_enriched", torch.zeros(len(self.foreground), clip.embed_dim))
+        self.encoded = ReadOnce()
+        ids = torch.tensor([*self.channel_ids, *[IGNORE_LABEL] * (256 - len(self.channel_ids))])
+        self.register_buffer("id_table", ids, persistent=False)
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
         self.vpe = VisualPrototypes(len(self.foreground), 2 * spec.dim, spec.momentum)
         for frozen in (self.clip, self.dinov2):
@@ -195,12 +199,10 @@ class PriorWSSS(nn.Module):
             initial = initial_cam(evidence.features, self.text_enriched, present, power)
             refined = final = initial
             if spec.usr:
-                attention, kept = evidence.attention, None
-                if spec.start_iter > 0 and bool(self.steps < spec.start_iter):
-                    kept = torch.ones(attention.shape[:2], dtype=torch.bool, device=self.device)
+                kept = self.steps < spec.start_iter if spec.start_iter > 0 else None
                 refined = final = refine_cams(
                     affinity,
-                    attention,
+                    evidence.attention,
                     initial,
                     present,
                     steps=spec.alpha,
@@ -248,7 +250,7 @@ class PriorWSSS(nn.Module):
         Args:
             images: As in `forward`.
             cams: (B, 1 + T, h, w) on CLIP's grid of the images, or (B, 1 + T, H, W).
-            present: (B, T) bool, the image-level labels.
+            present: (B, T) bool, the image-level labels; best on the CPU, where they are read.
             valid: (B, H, W) bool, pixels that are data.
             scheme: "complement" or "dual_threshold"; None: the spec's `pseudo`.
 
@@ -271,9 +273,7 @@ class PriorWSSS(nn.Module):
                 background=spec.background != NO_BACKGROUND,
                 ignore_value=IGNORE_LABEL,
             )
-        table = torch.full((256,), IGNORE_LABEL, device=self.device)
-        table[: len(self.channel_ids)] = torch.tensor(self.channel_ids, device=self.device)
-        return table[labels]
+        return self.id_table[labels]
 
     def stages(self, images: Tensor | Sequence[Tensor], present: Tensor) -> Stages:
         """Return CAMs and pseudo labels of images; nothing is learned.
@@ -295,10 +295,10 @@ class PriorWSSS(nn.Module):
                 f"present must be bool of shape {expected}, one row per image and one column for each of "
                 f"{', '.join(self.foreground)}; found {tuple(present.shape)} {present.dtype}"
             )
-        present = present.to(self.device)
+        on_device = present.to(self.device)
         with torch.no_grad():
             evidence: Evidence = self(images, evidence=True).evidence
-        cams = self.cams(evidence, present)
+        cams = self.cams(evidence, on_device)
         initial, refined, final = (
             stage.unflatten(2, evidence.grid) for stage in (cams.initial, cams.refined, cams.final)
         )
@@ -318,7 +318,7 @@ class PriorWSSS(nn.Module):
             "loss_seg", and "loss_affinity" if the output has evidence; a term of weight 0 is omitted.
 
         Raises:
-            LabelError: If an id is neither 0..K-1 nor `ignore_value`.
+            LabelError: If a target on the CPU has an id that is neither 0..K-1 nor `ignore_value`.
         """
         spec = self.spec
         check_target(target, spec.num_classes, ignore_value)
@@ -367,7 +367,7 @@ class PriorWSSS(nn.Module):
     @torch.no_grad()
     def _trace_clip(self, images: Tensor) -> TracedFeatures:
         """Return the same taps together with the attention and the final tokens of CLIP."""
-        if not self.text_enriched.any():
+        if not self.encoded.has_values(self.text_enriched):
             raise ConfigError(
                 "the classes are not encoded: load CLIP (rskt_seg.load_encoder) and call encode_classes(), "
                 "or load a complete checkpoint"

@@ -93,8 +93,10 @@ def pixel_weights(image: Tensor, dilations: Sequence[int], w1: float, w2: float)
     # Nearness, (8 * n,): sums to 1 and falls with the distance of the neighbor.
     distances = torch.tensor([dilation * math.hypot(dy, dx) for dilation in dilations for dy, dx in _OFFSETS])
     unit = (distances.std() + _EPSILON) * w1
-    near = (-(distances / unit).square()).softmax(dim=0).to(image.device)
-    return weights.add_(w2 * near[:, None, None])
+    near = w2 * (-(distances / unit).square()).softmax(dim=0)
+    for weight, value in zip(weights, near.tolist(), strict=True):  # numbers need no copy to the device
+        weight.add_(value)
+    return weights
 
 
 @torch.no_grad()

@@ -32,7 +32,7 @@ def complement_labels(
     Args:
         images: (B, 3, H, W), values of any range.
         cams: (B, 1 + T, h, w), resized to the images bilinearly.
-        present: (B, T) bool, the image-level labels.
+        present: (B, T) bool, the image-level labels; best on the CPU, where they are read.
         par: Options of the refinement.
         valid: (B, H, W) bool, False where the image is padding and the label ignored.
         background: False: channel 0 is no class.
@@ -45,7 +45,7 @@ def complement_labels(
     def label_image(image: Tensor, cam: Tensor, foreground: list[int]) -> Tensor:
         """Return the labels (H, W) of an image that contains the channels `foreground`."""
         channels = [0, *foreground] if background else foreground
-        maps = _resize(cam[channels], image.shape[1:])
+        maps = _resize(_channels(cam, channels), image.shape[1:])
         return _best_channel(refine_pixels(image, maps, **asdict(par)), channels)
 
     labels = _label_images(label_image, images, cams, present, 0 if background else ignore_value)
@@ -92,7 +92,7 @@ def dual_threshold_labels(
         """Return the labels (H, W) of an image that contains the channels `foreground`."""
         size = image.shape[1:]
         small = [max(1, side // down) for side in size]
-        maps = _resize(cam[foreground], size)
+        maps = _resize(_channels(cam, foreground), size)
         stacks = [torch.cat([torch.full_like(maps[:1], level), maps]) for level in thresholds]
         # The stacks share the weights of the image, so all are refined in one call.
         shares = torch.cat([_resize(stack, small).softmax(dim=0) for stack in stacks])
@@ -117,7 +117,7 @@ def _label_images(
 ) -> Tensor:
     """Return the labels (B, H, W) that `label_image` gives each image; `default` if no class is present."""
     labels = torch.full_like(images[:, 0], default, dtype=torch.int64)
-    for label, image, cam, row in zip(labels, images, cams, present.tolist(), strict=True):
+    for label, image, cam, row in zip(labels, images, cams, present.cpu().tolist(), strict=True):
         foreground = [1 + t for t, is_present in enumerate(row) if is_present]
         if foreground:
             label.copy_(label_image(image, cam, foreground))
@@ -129,5 +129,11 @@ def _resize(maps: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _best_channel(maps: Tensor, channels: list[int]) -> Tensor:
-    """Return the channel (H, W) int64 of the largest map; ties go to the first."""
-    return torch.tensor(channels, device=maps.device)[maps.argmax(dim=0)]
+    """Return the channel (H, W) int64 of the largest map, of ascending channels; ties go to the first."""
+    numbers = torch.arange(channels[-1] + 1, device=maps.device)
+    return _channels(numbers, channels)[maps.argmax(dim=0)]
+
+
+def _channels(maps: Tensor, channels: list[int]) -> Tensor:
+    """Return some of the channels; an index that is a list would be copied to the device of the maps."""
+    return torch.stack([maps[channel] for channel in channels])

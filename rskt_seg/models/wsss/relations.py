@@ -156,14 +156,14 @@ def refine_cams(
         rounds: As in `transition_matrix`.
         power: As in `stack_cams`.
         renorm: Stretch the diffused maps to 0..1 again. False: equation 15 as it is written.
-        kept: (B, n) bool, at least one map per image: the attention maps to use instead of those that
+        kept: Bool, of a shape that broadcasts to (B, n): attention maps to use besides those that
             `select_attention` keeps.
 
     Returns:
         The refined CAMs (B, 1 + T, L), and what they were made from.
     """
     scores, passed = select_attention(affinity, attention)
-    kept = passed if kept is None else kept
+    kept = passed if kept is None else passed | kept
     matrix = transition_matrix(affinity, attention, kept, rounds)
     diffused = diffuse(matrix, cams, steps)
     if power is None:

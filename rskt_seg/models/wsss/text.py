@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rskt_seg.digests import weights_digest
 from rskt_seg.encoders.clip import CLIP
-from rskt_seg.encoders.text import Tokenizer, prompts
+from rskt_seg.encoders.text import Tokenizer, cut_padding, prompts
 from rskt_seg.errors import ConfigError, VocabularyError
 from rskt_seg.models.wsss.knowledge import PACKAGED, TINY, find_packaged, read_knowledge
 from rskt_seg.models.wsss.prototypes import cluster_texts, enrich_texts
@@ -47,6 +47,27 @@ class ClassDescriptions(NamedTuple):
     descriptions: tuple[str, ...]
     digest: str
     source: str
+
+
+class ReadOnce:
+    """Whether a tensor has a value other than 0: read from its device once for every change.
+
+    PyTorch does not count writes through `tensor.data` as changes.
+    """
+
+    def __init__(self) -> None:
+        self._known: tuple[int, int] | None = None
+
+    def has_values(self, tensor: Tensor) -> bool:
+        """Return whether any value is not 0."""
+        if tensor.is_inference():  # whose changes are not counted
+            return bool(tensor.any().cpu())
+        seen = (tensor.data_ptr(), tensor._version)
+        if seen != self._known:
+            if not bool(tensor.any().cpu()):
+                return False
+            self._known = seen
+        return True
 
 
 def describe_classes(spec: PriorWSSSSpec, names: Sequence[str]) -> ClassDescriptions:
@@ -167,9 +188,10 @@ def encode_texts(clip: CLIP, tokenizer: Tokenizer, texts: Sequence[str]) -> Tens
     Raises:
         VocabularyError: If a text is too long for the text tower.
     """
-    tokens = tokenizer(texts).to(clip.text_projection.device)
-    with torch.autocast(tokens.device.type, enabled=False):
-        chunks = [clip.encode_text(chunk).float() for chunk in tokens.split(_CHUNK)]
+    device = clip.text_projection.device
+    tokens = [cut_padding(chunk).to(device) for chunk in tokenizer(texts).split(_CHUNK)]
+    with torch.autocast(device.type, enabled=False):
+        chunks = [clip.encode_text(chunk).float() for chunk in tokens]
     return F.normalize(torch.cat(chunks), dim=-1)
 
 
@@ -192,7 +214,7 @@ def _mean_cosine(texts: Tensor) -> float:
     """Return the mean cosine over all pairs of different texts."""
     unit = F.normalize(texts, dim=-1)
     count = len(unit)
-    return float(((unit @ unit.T).sum() - count) / (count * (count - 1)))
+    return float(((unit @ unit.T).sum().cpu() - count) / (count * (count - 1)))
 
 
 def _cache_key(clip: CLIP, spec: PriorWSSSSpec, described: ClassDescriptions) -> str:
