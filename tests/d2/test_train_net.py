@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from rskt_seg.commands.entry import run
 from rskt_seg.commands.train import main
 from rskt_seg.d2.checkpointer import last_checkpoint
 from rskt_seg.d2.loaders import PlainErrors, evaluation_loader
+from rskt_seg.data.checking.quick import SAMPLE, spread
 from rskt_seg.errors import LabelError, RSKTSegError
 from tests.d2.conftest import CONFIGS, TINY, tiny_config
 
@@ -116,14 +118,19 @@ def one_line(err: str) -> str:
 
 
 def test_a_truncated_image_in_one_of_two_processes_is_one_line(data_root, tmp_path):
-    for path in (data_root / "DLRSD_split/train/imgs").iterdir():
+    folder = data_root / "DLRSD_split/train"
+    first = sorted(folder.glob("imgs/*"))[0]
+    for number in range(2 * SAMPLE):
+        shutil.copy(first, folder / f"imgs/many{number:02}.jpg")
+        shutil.copy(folder / f"D2masks/{first.stem}.png", folder / f"D2masks/many{number:02}.png")
+    paths = sorted(folder.glob("imgs/*"))
+    read_before_the_run = {paths[k] for k in spread(len(paths))}
+    for path in {*paths} - read_before_the_run:
         path.write_bytes(path.read_bytes()[:-300])
     opts = ("SOLVER.MAX_ITER", "9", "DATALOADER.NUM_WORKERS", "1")
     status, out, err = finish(command(tmp_path / "out", "--num-gpus", "2", opts=opts))
     assert status == 2
-    assert re.search(
-        r"cannot read \S*DLRSD_split/train/imgs/scene\d\.jpg: damaged or incomplete", one_line(err)
-    )
+    assert re.search(r"cannot read \S*train/imgs/\w+\.jpg: damaged or incomplete", one_line(err))
     assert "Traceback" not in out
 
 

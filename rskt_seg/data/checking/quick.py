@@ -86,7 +86,7 @@ def _check_headers(
 
 def _check_reading(name: str, images: Sequence[Path], workers: int | None) -> list[Fault]:
     """Read a sample of the images as training does."""
-    sample = [images[k] for k in _spread(len(images))]
+    sample = [images[k] for k in spread(len(images))]
     with closing(map_files(_reading_faults, sample, name, workers, delay=_PROGRESS_DELAY)) as found:
         return [fault for faults in found for fault in faults]
 
@@ -95,15 +95,15 @@ def _reading_faults(path: Path) -> list[Fault]:
     return list(reading_faults(path))
 
 
-def _spread(count: int) -> np.ndarray:
-    """Return at most `SAMPLE` ascending indices below `count`, evenly spread."""
+def spread(count: int) -> np.ndarray:
+    """Return which of `count` files are read: at most `SAMPLE` ascending indices, evenly spread."""
     return np.unique(np.linspace(0, count - 1, min(SAMPLE, count)).round().astype(int))
 
 
 def _check_ids(
     name: str, labels: Sequence[Path], class_names: Sequence[str], ignore: int, workers: int | None
 ) -> list[Fault]:
-    sampled = _spread(len(labels))
+    sampled = spread(len(labels))
     rest = np.setdiff1d(np.arange(len(labels)), sampled)
     totals: Counter[int] = Counter()
     counted: list[tuple[Path, dict[int, int]]] = []
