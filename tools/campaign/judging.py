@@ -90,7 +90,7 @@ def judge(ended: Ended, results: Results, reference: Reference, fault: str = "")
         return verdict
     if ended.status:
         if has_reason(ended.output):
-            return Verdict(Outcome.REFUSED)
+            return Verdict(Outcome.REFUSED, next((line for line in ended.output.splitlines() if has_reason(line)), ""))
         return _verdict(Outcome.UNTOLD, f"status {ended.status}", ended)
     if differing := differences(results, reference.results):
         if fault:

@@ -70,9 +70,9 @@ class Material:
         flags = ["--resume"] if resume else []
         return self._call("train", [*self._configured(), *flags, *_TINY, *schedule, "OUTPUT_DIR", out, *more])
 
-    def train_from(self, config: str, out: str) -> Call:
+    def train_from(self, config: str, *more: str) -> Call:
         """Train a configuration."""
-        return self._call("train", ["--config-file", config, "--dist-url", "auto", "OUTPUT_DIR", out])
+        return self._call("train", ["--config-file", config, "--dist-url", "auto", *more])
 
     def evaluate(self, out: str, weights: Path | None = None) -> Call:
         """Evaluate the tiny model on two sets."""

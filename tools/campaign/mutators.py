@@ -101,9 +101,9 @@ def _header(content: bytes, rng: random.Random) -> bytes:
 
 
 BYTES: tuple[Mutator, ...] = (
-    _flip, _set_bytes, _truncate, _insert, _append, _cut_out, _swap, _zero, _duplicate, _header
+    _flip, _flip, _flip, _set_bytes, _zero, _swap, _truncate, _insert, _append, _cut_out, _duplicate, _header
 )  # fmt: skip
-"""What happens to any file."""
+"""What happens to any file; flipped bits, which leave its length as it is, are the most frequent."""
 
 
 def _retype(content: bytes, rng: random.Random) -> bytes:
@@ -111,12 +111,11 @@ def _retype(content: bytes, rng: random.Random) -> bytes:
     try:
         tree = yaml.safe_load(content)
         is_json = content.lstrip()[:1] in (b"{", b"[")
-        places = list(_places(tree))
     except (yaml.YAMLError, ValueError, RecursionError, TypeError):  # damaged before
         return content
-    if not places:
+    if not isinstance(tree, dict | list) or not tree:
         return content
-    holder, key = rng.choice(places)
+    holder, key = _choose_place(tree, rng)
     value = rng.choice(_VALUES)
     how = rng.choice(("value", "value", "value", "key", "remove", "wrap"))
     if how == "value":
@@ -130,16 +129,15 @@ def _retype(content: bytes, rng: random.Random) -> bytes:
     return (json.dumps(tree) if is_json else yaml.safe_dump(tree, allow_unicode=True)).encode()
 
 
-def _places(tree: object) -> list[tuple[dict | list, object]]:
-    """Return every (holder, key or position) in nested dictionaries and lists."""
-    found, waiting = [], [tree]
-    while waiting:
-        holder = waiting.pop()
-        if isinstance(holder, dict | list):
-            keys = list(holder) if isinstance(holder, dict) else range(len(holder))
-            found += [(holder, key) for key in keys]
-            waiting += [holder[key] for key in keys]
-    return found
+def _choose_place(tree: dict | list, rng: random.Random) -> tuple[dict | list, object]:
+    """Walk into nested dictionaries and lists; return a holder and a key or position in it."""
+    holder = tree
+    while True:
+        key = rng.choice(list(holder)) if isinstance(holder, dict) else rng.randrange(len(holder))
+        inner = holder[key]
+        if not isinstance(inner, dict | list) or not inner or rng.random() < 0.3:
+            return holder, key
+        holder = inner
 
 
 def _double_line(content: bytes, rng: random.Random) -> bytes:

@@ -121,7 +121,7 @@ def _mask(name: str) -> Target:
 
 
 def _description(name: str, mutators: tuple) -> Target:
-    return Target("own data", name, _own, _checked, mutators, _without_paths)
+    return Target("own-data", name, _own, _checked, mutators, _without_paths)
 
 
 # Vocabularies: segmented with.
@@ -162,7 +162,7 @@ def _checked_run(material: Material) -> Call:
             Path("out/found.yaml").write_text(cfg.dump())
 
         launching.launch = note
-        return material.train_from("config.yaml", "out")() or 0
+        return material.train_from("config.yaml", "OUTPUT_DIR", "out")() or 0
 
     return call
 
@@ -247,7 +247,7 @@ def _state(file: str, source: str, call: Callable[[Material], Call], read: Calla
 TARGETS: dict[str, list[Target]] = {
     "image": [_image(name) for name in _IMAGES],
     "mask": [_mask(name) for name in ("labels/a.png", "labels/b.png", "labels/b.tif")],
-    "own data": [_description("own.yaml", TREES), _description("own.yaml", TREES),
+    "own-data": [_description("own.yaml", TREES), _description("own.yaml", TREES),
                  _description("labels.csv", TEXTS), _description("list.txt", TEXTS)],
     "vocabulary": [_vocabulary(name) for name in _VOCABULARIES],
     "configuration": [Target("configuration", "config.yaml", _write_config, _checked_run, TREES)],
