@@ -1,12 +1,13 @@
 #!/usr/bin/env python
-"""Kill commands, starve them of room, give them damaged and hostile files, two at once; and judge what is left.
+"""Kill commands, starve them of room, give them damaged and hostile files; judge what is left.
 
     python tools/reliability.py --minutes 25 --seed 1 --jobs 2
     python tools/reliability.py --minutes 5 --seed 1 --only image,weights
     python tools/reliability.py --repeat image:1000017
 
-Prints a table of the outcomes by kind. Exit status: 0 if none was bad, 1 if one was (its files stay in the folder
-`bad` of --output), 130 after an interrupt from the keyboard, with the table so far. CONTRIBUTING.md says more.
+Prints a table of the outcomes by kind. Exit status: 0 if none was bad, 1 if one was (its files stay in the
+folder `bad` of --output), 130 after an interrupt from the keyboard, with the table so far. CONTRIBUTING.md
+says more.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from campaign.lanes import Lanes
 from campaign.material import build
 from campaign.outcomes import Table, Try
 from campaign.undisturbed import Runs
+
 from rskt_seg.commands.entry import command_parser, run
 from rskt_seg.errors import ConfigError
 
@@ -32,12 +34,16 @@ from rskt_seg.errors import ConfigError
 def arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = command_parser("tools/reliability.py", __doc__)
-    parser.add_argument("--minutes", type=float, default=5.0, help="time for the tries (default: %(default)s)")
+    parser.add_argument(
+        "--minutes", type=float, default=5.0, help="time for the tries (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="another seed makes other tries")
     parser.add_argument("--jobs", type=int, default=1, help="tries made at a time (default: %(default)s)")
     parser.add_argument("--only", default="", metavar="KIND,...", help=", ".join(KINDS))
     parser.add_argument("--repeat", metavar="KIND:SEED", help="make one try again, and tell all of it")
-    parser.add_argument("--output", type=Path, default=Path("output/reliability"), help="default: %(default)s")
+    parser.add_argument(
+        "--output", type=Path, default=Path("output/reliability"), help="default: %(default)s"
+    )
     args = parser.parse_args()
     if args.minutes <= 0 or args.jobs < 1 or args.seed < 0:
         raise ConfigError("--minutes must be above 0, --jobs at least 1, --seed at least 0")

@@ -10,7 +10,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
-from rskt_seg.checkpoints.files import FROZEN
+from rskt_seg.checkpoints.files import FROZEN, check_sums
 from rskt_seg.errors import CheckpointError, NotFiniteError, WeightsNotFoundError
 from rskt_seg.finite import describe_not_finite
 from rskt_seg.writing import replacing
@@ -143,6 +143,7 @@ class AtomicCheckpointer(DetectionCheckpointer):
     def _load_file(self, filename: str) -> dict[str, Any]:
         if Path(filename).suffix in (".pkl", ".pyth"):
             raise CheckpointError(f"{filename}: files that can run code when read are refused; use a .pth")
+        check_sums(filename)
         try:
             content = torch.load(filename, map_location="cpu", weights_only=True)
         except Exception as error:

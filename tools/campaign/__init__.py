@@ -1,1 +1,1 @@
-"""The reliability campaign: commands are killed, starved of room, given damaged and hostile files, and judged."""
+"""The reliability campaign: commands are killed, starved of room, given bad files, and judged."""

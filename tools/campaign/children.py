@@ -1,6 +1,7 @@
 """Running a command in a forked process: its output, its end, a kill at a chosen moment, limits."""
 
 import json
+import logging
 import os
 import resource
 import selectors
@@ -114,7 +115,9 @@ class Child:
         return Ended(status, text, seconds, killed, events, orphans)
 
 
-def run(call: Call, folder: Path, limit: float = 60.0, kill: Kill | None = None, largest: int = _ROOM) -> Ended:
+def run(
+    call: Call, folder: Path, limit: float = 60.0, kill: Kill | None = None, largest: int = _ROOM
+) -> Ended:
     """Run a command to its end; see `Child`."""
     return Child(call, folder, largest).wait(limit, kill)
 
@@ -132,6 +135,7 @@ def _become(call: Call, folder: Path, largest: int, output: int, events: int, to
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        logging.root.handlers.clear()  # as in a process of its own: those of the campaign are not the command's
         os.chdir(folder)
         os.environ["TMPDIR"] = tempfile.tempdir = str(folder / "tmp")
         sys.dont_write_bytecode = True

@@ -122,9 +122,13 @@ def pair(work: Work, runs: Runs, folder: Path, seed: int) -> Verdict:
         if ended.status and not has_reason(ended.output):
             return Verdict(Outcome.UNTOLD, f"{told}: status {ended.status}\n{ended.output[-2000:]}")
     if all(ended.status for ended in ends):
-        return Verdict(Outcome.LOST, f"{told}: each was refused\n{ends[0].output[-1000:]}\n{ends[1].output[-1000:]}")
+        return Verdict(
+            Outcome.LOST, f"{told}: each was refused\n{ends[0].output[-1000:]}\n{ends[1].output[-1000:]}"
+        )
     if other := differences(work.results(folder), reference.results):
-        return Verdict(Outcome.LOST, f"{told}: other {other}\n{ends[0].output[-1000:]}\n{ends[1].output[-1000:]}")
+        return Verdict(
+            Outcome.LOST, f"{told}: other {other}\n{ends[0].output[-1000:]}\n{ends[1].output[-1000:]}"
+        )
     return _told(_leftovers(folder) or Verdict(Outcome.RIGHT), told)
 
 

@@ -4,6 +4,7 @@ import io
 import os
 import random
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from campaign.children import Call, run
 from campaign.guard import CANARY
-from campaign.judging import misconduct
+from campaign.judging import misconduct, read_results
 from campaign.material import NAMES, Material, own_dataset
 from campaign.outcomes import Outcome, Verdict, has_reason
 from campaign.pickles import WRAPPINGS, calls, stream
@@ -45,12 +46,20 @@ def attack(material: Material, folder: Path, seed: int) -> Verdict:
     verdict = misconduct(ended)
     if os.listdir(outside) != [victim.name] or victim.read_bytes() != _PRECIOUS:
         verdict = Verdict(Outcome.OUTSIDE, f"the victim has changed\n{ended.output[-2000:]}")
+    if verdict is None and ended.status == 0 and _is_harmless(folder / "out", material):
+        verdict = Verdict(Outcome.RIGHT)
     if verdict is None and ended.status == 0:
         verdict = Verdict(Outcome.SILENT, f"taken for a good file\n{ended.output[-2000:]}")
     if verdict is None and not has_reason(ended.output):
         verdict = Verdict(Outcome.UNTOLD, f"status {ended.status}\n{ended.output[-2000:]}")
     verdict = verdict or Verdict(Outcome.REFUSED)
     return Verdict(verdict.outcome, f"{name}: {verdict.detail}", ended.seconds)
+
+
+def _is_harmless(out: Path, material: Material) -> bool:
+    """Return whether a prepared set is that of the official download: what was hostile had no part in it."""
+    found, known = (read_results(folder, "UDD5/all/*/*") for folder in (out, material.root / "prepared"))
+    return bool(found) and found == known
 
 
 # Weight files.
@@ -70,7 +79,7 @@ def _pickle(material: Material, folder: Path, victim: Path, rng: random.Random) 
 
 
 def _script(material: Material, folder: Path, victim: Path, rng: random.Random) -> Call:
-    """Write a TorchScript archive whose `__setstate__` overwrites the victim; it is made where that may be."""
+    """Write a TorchScript archive whose `__setstate__` overwrites the victim, and restore the victim."""
     path = folder / rng.choice(("evil.pt", "evil.pth", "evil.ckpt"))
     made = run(partial(_write_script, path, victim), victim.parent, LIMIT)
     assert made.status == 0, made.output
@@ -103,10 +112,14 @@ def _bombs(material: Material, folder: Path, _victim: Path, rng: random.Random) 
             for _ in range(200):
                 member.write(bytes(1 << 20))
     choices = {
-        "deep.pth": deep, "deep.pt": WRAPPINGS["script.pt"](deep), "memo.pth": WRAPPINGS["zip.pth"](memo),
-        "memo.pt": WRAPPINGS["script.pt"](memo), "huge.safetensors": huge,
-        "nested.safetensors": struct.pack("<Q", len(nested)) + nested, "zeros.pth": zeros.getvalue(),
-    }  # fmt: skip
+        "deep.pth": deep,
+        "deep.pt": WRAPPINGS["script.pt"](deep),
+        "memo.pth": WRAPPINGS["zip.pth"](memo),
+        "memo.pt": WRAPPINGS["script.pt"](memo),
+        "huge.safetensors": huge,
+        "nested.safetensors": struct.pack("<Q", len(nested)) + nested,
+        "zeros.pth": zeros.getvalue(),
+    }
     name = rng.choice(list(choices))
     return _weigh(material, folder, name, choices[name], rng)
 
@@ -120,18 +133,40 @@ def _yaml_texts(victim: Path) -> list[str]:
         f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
     )
     return [
-        apply, f"name: {apply}", f"_BASE_: {apply}", "!!python/object/new:os.system [true]",
-        "!!python/name:os.system", "!!python/module:os", f"!!python/object/apply:builtins.exec ['{CANARY} = 1']",
-        laughs, "[" * 5000, "- " * 5000, "{a: " * 5000, "? " * 5000, "&a [*a]", "_BASE_: config.yaml",
-        "_BASE_: http://127.0.0.1:9/x.yaml", "_BASE_: https://127.0.0.1:9/x.yaml", "_BASE_: /dev/zero", "_BASE_: .",
-        "_BASE_: ../outside", "x: 1" + "0" * 10_000, "x: 0x" + "f" * 100_000, "x: 2001-99-99", "x: 1e999999999",
+        apply,
+        f"name: {apply}",
+        f"_BASE_: {apply}",
+        "!!python/object/new:os.system [true]",
+        "!!python/name:os.system",
+        "!!python/module:os",
+        f"!!python/object/apply:builtins.exec ['{CANARY} = 1']",
+        laughs,
+        "[" * 5000,
+        "- " * 5000,
+        "{a: " * 5000,
+        "? " * 5000,
+        "&a [*a]",
+        "_BASE_: config.yaml",
+        "_BASE_: http://127.0.0.1:9/x.yaml",
+        "_BASE_: https://127.0.0.1:9/x.yaml",
+        "_BASE_: /dev/zero",
+        "_BASE_: .",
+        "_BASE_: ../outside",
+        "x: 1" + "0" * 10_000,
+        "x: 0x" + "f" * 100_000,
+        "x: 2001-99-99",
+        "x: 1e999999999",
         "name: farm\nclasses: ['../../x', 'b']\nsplits: {train: {images: /dev, labels: /dev}}",
         "name: ../../x\nclasses: [a, b]\nsplits: {train: {images: images, labels: labels}}",
         "name: farm\nclasses: [a, b]\nsplits: {../x: {images: images, labels: labels}}",
-        f"OUTPUT_DIR: {victim}", f"OUTPUT_DIR: {victim}/x", "MODEL: {WEIGHTS: http://127.0.0.1:9/x.pth}",
-        "MODEL: {WEIGHTS: 'catalog://x'}", "MODEL: {ENCODERS: {CLIP: http://127.0.0.1:9/x.pt}}",
-        "DATASETS: {OWN: [/dev/zero]}", "MODEL: {META_ARCHITECTURE: os.system}",
-    ]  # fmt: skip
+        f"OUTPUT_DIR: {victim}",
+        f"OUTPUT_DIR: {victim}/x",
+        "MODEL: {WEIGHTS: http://127.0.0.1:9/x.pth}",
+        "MODEL: {WEIGHTS: 'catalog://x'}",
+        "MODEL: {ENCODERS: {CLIP: http://127.0.0.1:9/x.pt}}",
+        "DATASETS: {OWN: [/dev/zero]}",
+        "MODEL: {META_ARCHITECTURE: os.system}",
+    ]
 
 
 def _own_yaml(material: Material, folder: Path, victim: Path, rng: random.Random) -> Call:
@@ -153,17 +188,27 @@ def _config(material: Material, folder: Path, victim: Path, rng: random.Random) 
 def _archive(material: Material, folder: Path, victim: Path, rng: random.Random) -> Call:
     makers = (_traversal, _link, _zip_bomb, _nested_zips, _lying_sizes, _twice)
     content = io.BytesIO()
-    with zipfile.ZipFile(material.download) as whole, zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+    with (
+        zipfile.ZipFile(material.download) as whole,
+        zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
         for info in whole.infolist():
             archive.writestr(info.filename, whole.read(info))
+        warnings.simplefilter("ignore")  # of a name that comes twice
         rng.choice(makers)(archive, victim, rng)
     (folder / "UDD.zip").write_bytes(content.getvalue())
     return material.prepare("out", "UDD.zip")
 
 
 def _traversal(archive: zipfile.ZipFile, victim: Path, rng: random.Random) -> None:
-    names = ("../outside/victim.txt", str(victim), "..\\outside\\victim.txt", "UDD/UDD5/train/src/../../../../../x.JPG",
-             "C:\\x.JPG", "UDD/UDD5/train/src/..\\..\\x.JPG")  # fmt: skip
+    names = (
+        "../outside/victim.txt",
+        str(victim),
+        "..\\outside\\victim.txt",
+        "UDD/UDD5/train/src/../../../../../x.JPG",
+        "C:\\x.JPG",
+        "UDD/UDD5/train/src/..\\..\\x.JPG",
+    )
     archive.writestr(rng.choice(names), CANARY)
 
 
@@ -175,7 +220,10 @@ def _link(archive: zipfile.ZipFile, victim: Path, _rng: random.Random) -> None:
 
 def _zip_bomb(archive: zipfile.ZipFile, _victim: Path, rng: random.Random) -> None:
     inner = io.BytesIO()
-    with zipfile.ZipFile(inner, "w", zipfile.ZIP_DEFLATED) as bomb, bomb.open("train/src/x.JPG", "w") as member:
+    with (
+        zipfile.ZipFile(inner, "w", zipfile.ZIP_DEFLATED) as bomb,
+        bomb.open("train/src/x.JPG", "w") as member,
+    ):
         for _ in range(400):
             member.write(bytes(1 << 20))
     if rng.random() < 0.5:
@@ -224,22 +272,37 @@ def _png(side: int, rows: int) -> bytes:
 
 
 def _image(material: Material, folder: Path, victim: Path, rng: random.Random) -> Call:
-    band = '<VRTDataset rasterXSize="9" rasterYSize="9"><VRTRasterBand dataType="Byte" band="1"{}</VRTRasterBand></VRTDataset>'
-    python = (' subClass="VRTDerivedRasterBand"><PixelFunctionType>f</PixelFunctionType><PixelFunctionLanguage>Python'
-              f'</PixelFunctionLanguage><PixelFunctionCode>import os\nos.system("echo {CANARY} > {victim}")'
-              '</PixelFunctionCode>')  # fmt: skip
-    source = '><SimpleSource><SourceFilename relativeToVRT="0">{}</SourceFilename><SourceBand>1</SourceBand></SimpleSource>'
+    band = (
+        '<VRTDataset rasterXSize="9" rasterYSize="9"><VRTRasterBand dataType="Byte" band="1"{}'
+        "</VRTRasterBand></VRTDataset>"
+    )
+    python = (
+        ' subClass="VRTDerivedRasterBand"><PixelFunctionType>f</PixelFunctionType>'
+        "<PixelFunctionLanguage>Python</PixelFunctionLanguage>"
+        f'<PixelFunctionCode>import os\nos.system("echo {CANARY} > {victim}")</PixelFunctionCode>'
+    )
+    source = (
+        '><SimpleSource><SourceFilename relativeToVRT="0">{}</SourceFilename><SourceBand>1</SourceBand>'
+        "</SimpleSource>"
+    )
+    sizes = ((256, 60_000), (257, 60_000), (273, 8), (279, 9))
     choices = {
-        "declared.png": _png(20_000, 10), "square.png": _png(2**31 - 1, 0), "cut.png": _png(15_000, 100),
-        "python.vrt": band.format(python).encode(), "python.tif": band.format(python).encode(),
+        "declared.png": _png(20_000, 10),
+        "square.png": _png(2**31 - 1, 0),
+        "cut.png": _png(15_000, 100),
+        "python.vrt": band.format(python).encode(),
+        "python.tif": band.format(python).encode(),
         "net.vrt": band.format(source.format("/vsicurl/http://127.0.0.1:9/x.tif")).encode(),
         "loop.vrt": band.format(source.format("loop.vrt")).encode(),
-        "empty.png": b"", "text.png": b"GIF89a", "page.jpg": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
-        "bomb.tif": b"II*\0\x08\0\0\0" + struct.pack("<H", 4) + b"".join(
-            struct.pack("<HHII", tag, 4, 1, value) for tag, value in ((256, 60000), (257, 60000), (273, 8), (279, 9))
-        ) + bytes(4),
+        "empty.png": b"",
+        "text.png": b"GIF89a",
+        "page.jpg": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        "bomb.tif": b"II*\0\x08\0\0\0"
+        + struct.pack("<H", 4)
+        + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sizes)
+        + bytes(4),
         "loop.tif": b"II*\0\x08\0\0\0" + struct.pack("<HHHIII", 1, 256, 4, 1, 9, 8),
-    }  # fmt: skip
+    }
     name = rng.choice(list(choices))
     (folder / name).write_bytes(choices[name])
     return material.segment("out", [name])
@@ -250,10 +313,15 @@ def _image(material: Material, folder: Path, victim: Path, rng: random.Random) -
 
 def _vocabulary(material: Material, folder: Path, _victim: Path, rng: random.Random) -> Call:
     choices = {
-        "long.txt": b"a" * 5_000_000, "many.txt": b"".join(b"class %d\n" % i for i in range(200_000)),
-        "deep.json": b"[" * 200_000, "number.json": b'["a", 1' + b"0" * 10_000 + b"]", "hidden.txt": "a\u202eb\n\x1b[31mc".encode(),
-        "null.txt": b"building\0\nroad", "surrogate.json": b'["\\ud800", "b"]', "zeros.txt": bytes(100_000),
-    }  # fmt: skip
+        "long.txt": b"a" * 5_000_000,
+        "many.txt": b"".join(b"class %d\n" % i for i in range(200_000)),
+        "deep.json": b"[" * 200_000,
+        "number.json": b'["a", 1' + b"0" * 10_000 + b"]",
+        "hidden.txt": "a\u202eb\n\x1b[31mc".encode(),
+        "null.txt": b"building\0\nroad",
+        "surrogate.json": b'["\\ud800", "b"]',
+        "zeros.txt": bytes(100_000),
+    }
     name = rng.choice([*choices, "pipe.txt", "folder.txt", "device.txt"])
     if name in choices:
         (folder / name).write_bytes(choices[name])
@@ -267,7 +335,15 @@ def _vocabulary(material: Material, folder: Path, _victim: Path, rng: random.Ran
 
 
 CASES: dict[str, Case] = {
-    "pickle": _pickle, "another pickle": _pickle, "third pickle": _pickle, "script": _script, "bomb": _bombs, "own yaml": _own_yaml,
-    "configuration": _config, "archive": _archive, "image": _image, "vocabulary": _vocabulary,
-}  # fmt: skip
+    "pickle": _pickle,
+    "another pickle": _pickle,
+    "third pickle": _pickle,
+    "script": _script,
+    "bomb": _bombs,
+    "own yaml": _own_yaml,
+    "configuration": _config,
+    "archive": _archive,
+    "image": _image,
+    "vocabulary": _vocabulary,
+}
 """Name -> how the files are made. Pickles are the most frequent."""

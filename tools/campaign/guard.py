@@ -61,7 +61,7 @@ def _judge(event: str, arguments: tuple[object, ...], inside: str, tell: Callabl
         tell(CODE, "import of a hostile module")
     elif event == "open":
         path, mode, flags = arguments
-        writing = isinstance(flags, int) and flags & _WRITING or any(c in str(mode or "") for c in "wax+")
+        writing = (isinstance(flags, int) and flags & _WRITING) or any(c in str(mode or "") for c in "wax+")
         if writing and (place := _outside(path, None, inside)):
             tell(OUTSIDE, f"open {place}")
     elif event in _CHANGES:

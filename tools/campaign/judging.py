@@ -42,7 +42,9 @@ def checkpoint_entries(path: Path) -> dict[str, bytes]:
     import torch
 
     found: dict[str, bytes] = {}
-    waiting: list[tuple[str, object]] = [(path.name, torch.load(path, weights_only=True))] if path.exists() else []
+    waiting: list[tuple[str, object]] = (
+        [(path.name, torch.load(path, weights_only=True))] if path.exists() else []
+    )
     while waiting:
         name, entry = waiting.pop()
         if isinstance(entry, dict):
@@ -50,7 +52,9 @@ def checkpoint_entries(path: Path) -> dict[str, bytes]:
         elif isinstance(entry, list | tuple):
             waiting += [(f"{name}.{key}", value) for key, value in enumerate(entry)]
         elif isinstance(entry, torch.Tensor):
-            found[name] = repr(entry.dtype).encode() + entry.contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+            found[name] = (
+                repr(entry.dtype).encode() + entry.contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+            )
         else:
             found[name] = repr(entry).encode()
     return found
@@ -90,7 +94,9 @@ def judge(ended: Ended, results: Results, reference: Reference, fault: str = "")
         return verdict
     if ended.status:
         if has_reason(ended.output):
-            return Verdict(Outcome.REFUSED, next((line for line in ended.output.splitlines() if has_reason(line)), ""))
+            return Verdict(
+                Outcome.REFUSED, next((line for line in ended.output.splitlines() if has_reason(line)), "")
+            )
         return _verdict(Outcome.UNTOLD, f"status {ended.status}", ended)
     if differing := differences(results, reference.results):
         if fault:
@@ -108,7 +114,9 @@ def differences(results: Results, reference: Results) -> str:
 def torn(results: Results, *versions: Results) -> str:
     """Return the names of files that are none of the whole versions that they may be."""
     return ", ".join(
-        name for name, content in results.items() if content not in [version.get(name) for version in versions]
+        name
+        for name, content in results.items()
+        if content not in [version.get(name) for version in versions]
     )
 
 

@@ -66,8 +66,10 @@ KINDS: dict[str, Maker] = {
 }
 """Kind -> what makes a try of it in an empty folder."""
 MUTANTS = frozenset(TARGETS)
-_MUTANTS_A_ROUND = ("image",) * 6 + ("mask",) * 2 + ("own-data",) * 2 + ("vocabulary",) * 2 + ("configuration",) * 2 \
-    + ("weights",) * 3 + ("download",) * 2 + ("state",)  # fmt: skip
+_MUTANTS_A_ROUND = {
+    "image": 6, "mask": 2, "own-data": 2, "vocabulary": 2, "configuration": 2, "weights": 3, "download": 2,
+    "state": 1,
+}  # fmt: skip
 _EVIL_A_ROUND = 2
 
 
@@ -82,7 +84,8 @@ def plan(seed: int, only: Collection[str] = ()) -> Iterator[Try]:
     works = list(WORKS)
     for turn in range(1_000_000):
         rare = works[turn % len(works)]
-        kinds = [*_MUTANTS_A_ROUND, *["evil"] * _EVIL_A_ROUND, *(f"kill-{work}" for work in works)]
+        kinds = [kind for kind, times in _MUTANTS_A_ROUND.items() for _ in range(times)]
+        kinds += [*["evil"] * _EVIL_A_ROUND, *(f"kill-{work}" for work in works)]
         kinds += [f"disk-{rare}", f"twins-{rare}"]
         if only:
             kinds = [kind for kind in KINDS if kind in only]

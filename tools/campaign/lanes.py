@@ -46,10 +46,13 @@ class Lanes:
             for each, verdict in _news(set(pipes)):
                 table.add(each, verdict)
                 if verdict.is_bad:
-                    line = f"BAD  {verdict.outcome.value}: --repeat {each}: {verdict.detail.splitlines()[0][:200]}"
-                    print(line, flush=True)
+                    seen = verdict.detail.splitlines()[0][:200]
+                    print(f"BAD  {verdict.outcome.value}: --repeat {each}: {seen}", flush=True)
                 if time.monotonic() > self._due(began):
-                    print(f"{(time.monotonic() - began) / 60:5.1f} min: {table.tries} tries, {table.bad} bad", flush=True)
+                    print(
+                        f"{(time.monotonic() - began) / 60:5.1f} min: {table.tries} tries, {table.bad} bad",
+                        flush=True,
+                    )
         finally:
             for pid in pipes.values():
                 with suppress(ProcessLookupError):
@@ -110,7 +113,7 @@ class Lanes:
 
 def _news(pipes: set[int]) -> Iterator[tuple[Try, Verdict]]:
     """Yield what the lanes tell, until all have ended."""
-    texts = {pipe: b"" for pipe in pipes}
+    texts = dict.fromkeys(pipes, b"")
     with selectors.DefaultSelector() as selector:
         for pipe in pipes:
             selector.register(pipe, selectors.EVENT_READ)

@@ -25,7 +25,8 @@ def must_be_noticed(name: str, content: bytes, whole: bytes) -> str:
         # What stands behind the last byte that a format needs is nobody's.
         return "cut off" if tail.strip(b"\0") else ""
     judges = {".png": png_fault, ".zip": zip_fault, ".pth": zip_fault, ".pt": zip_fault, ".json": _json_fault,
-              ".safetensors": _safetensors_fault, ".jpg": _jpeg_fault}  # fmt: skip
+              ".safetensors": _safetensors_fault, ".jpg": _jpeg_fault,
+              ".tif": lambda content: _tiff_fault(content, whole)}  # fmt: skip
     suffix = name[name.rfind(".") :].lower()
     return judges[suffix](content) if suffix in judges else ""
 
@@ -40,7 +41,10 @@ def png_fault(content: bytes) -> str:
         return ""  # another format, which may be valid
     position, kinds, data = len(_PNG), [], b""
     while position + 12 <= len(content):
-        (length,), kind = struct.unpack(">I", content[position : position + 4]), content[position + 4 : position + 8]
+        (length,), kind = (
+            struct.unpack(">I", content[position : position + 4]),
+            content[position + 4 : position + 8],
+        )
         body = content[position + 8 : position + 8 + length]
         check = content[position + 8 + length : position + 12 + length]
         if len(check) < 4 or zlib.crc32(kind + body) != struct.unpack(">I", check)[0]:
@@ -91,3 +95,34 @@ def _safetensors_fault(content: bytes) -> str:
 def _jpeg_fault(content: bytes) -> str:
     """Return what is wrong with a JPEG file: it lacks its end. Its data have no checksum."""
     return "" if not content.startswith(b"\xff\xd8") or b"\xff\xd9" in content else "no end of image"
+
+
+def _tiff_fault(content: bytes, whole: bytes) -> str:
+    """Return what is wrong with a deflated TIFF file whose directory is whole: its data have checksums."""
+    strips, start, end = _tiff_strips(whole)
+    if len(content) != len(whole) or content[:8] != whole[:8] or content[start:end] != whole[start:end]:
+        return ""  # another directory, which may be valid
+    for offset, length in strips:
+        try:
+            zlib.decompress(content[offset : offset + length])
+        except zlib.error:
+            return "checksum of the compressed data"
+    return ""
+
+
+def _tiff_strips(content: bytes) -> tuple[list[tuple[int, int]], int, int]:
+    """Return the deflated strips or tiles of a small-endian TIFF file, and where its first directory lies."""
+    (start,) = struct.unpack("<I", content[4:8])
+    (count,) = struct.unpack("<H", content[start : start + 2])
+    values: dict[int, tuple[int, ...]] = {}
+    for entry in range(count):
+        tag, kind, number, value = struct.unpack("<HHII", content[start + 2 + 12 * entry :][:12])
+        if kind in (3, 4):
+            size, letter = (2, "H") if kind == 3 else (4, "I")
+            place = value if number * size > 4 else start + 2 + 12 * entry + 8
+            values[tag] = struct.unpack(f"<{number}{letter}", content[place : place + number * size])
+    end = start + 2 + 12 * count + 4
+    if values.get(259) not in ((8,), (32946,)):
+        return [], start, end
+    offsets, lengths = values.get(273) or values[324], values.get(279) or values[325]
+    return list(zip(offsets, lengths, strict=True)), start, end

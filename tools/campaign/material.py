@@ -21,7 +21,7 @@ from rskt_seg.synthetic import MINIATURES, write_miniature
 
 SIDE, SCENES = 96, 3
 NAMES = "building, road, tree, water"
-ITERATIONS, PERIOD = 6, 2
+ITERATIONS, PERIOD = 4, 1
 _CONFIG = Path(__file__).resolve().parents[2] / "configs" / "ovrsis" / "tiny_dlrsd.yaml"
 _TINY = (
     "MODEL.DEVICE", "cpu", "MODEL.RSKT.NUM_LAYERS", "1", "MODEL.RSKT.HIDDEN_DIM", "16",
@@ -85,7 +85,12 @@ class Material:
         return self._call("prepare", ["UDD5", source or str(self.download), out, "--workers", "2"])
 
     def segment(
-        self, out: str, images: Sequence[str], names: str = NAMES, weights: Path | str | None = None, *more: str
+        self,
+        out: str,
+        images: Sequence[str],
+        names: str = NAMES,
+        weights: Path | str | None = None,
+        *more: str,
     ) -> Call:
         """Segment images by class names."""
         flags = ["--weights", str(weights or self.weights), "--device", "cpu", "--vocabulary", names]
@@ -182,7 +187,9 @@ def own_dataset(folder: Path) -> None:
         (folder / name).mkdir(parents=True, exist_ok=True)
     for stem in ("a", "b"):
         ids = rng.integers(0, 3, (8, 8), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
-        Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(folder / "images" / f"{stem}.png")
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(
+            folder / "images" / f"{stem}.png"
+        )
         Image.fromarray(ids).save(folder / "labels" / f"{stem}.png")
     (folder / "labels.csv").write_text("image,classes\na,field,house\nb,field\n")
     (folder / "list.txt").write_text("a\nb\n")

@@ -41,7 +41,9 @@ class Target:
     is_state: bool = False
     limit: float = LIMIT
 
-    def try_once(self, material: Material, folder: Path, seed: int, references: dict[str, Reference]) -> Verdict:
+    def try_once(
+        self, material: Material, folder: Path, seed: int, references: dict[str, Reference]
+    ) -> Verdict:
         """Damage the file, run the command and judge it.
 
         Args:
@@ -70,7 +72,9 @@ class Target:
         ended = run(self.call(material), folder)
         reference = Reference(ended, self.results(folder))
         if ended.status != 0 or not reference.results:
-            raise RuntimeError(f"{self.kind} {self.file}: undisturbed it ended with {ended.status}: {ended.output}")
+            raise RuntimeError(
+                f"{self.kind} {self.file}: undisturbed it ended with {ended.status}: {ended.output}"
+            )
         shutil.rmtree(folder)
         folder.mkdir()
         return reference

@@ -7,11 +7,54 @@ from collections.abc import Callable, Sequence
 import yaml
 
 Mutator = Callable[[bytes, random.Random], bytes]
-_HEADERS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08", b"GIF89a", b"PK\x03\x04",
-            b"BM", b"\x1f\x8b\x08", b"RIFF\0\0\0\0WEBP", b"%PDF-1.7", b"<!DOCTYPE html>", b"\xef\xbb\xbf",
-            b"\xff\xfe", b"version https://git-lfs", b"\x80\x02}q\0.", b"{", b"[", b"---\n", b"\0")  # fmt: skip
-_VALUES = (None, True, False, 0, -1, 1, 255, 256, 10**30, 1.5, float("nan"), float("inf"), "", " ", "text",
-           "../x", "/etc/passwd", "http://127.0.0.1:9/x", "1e3", "\u202e", [], [[]], {}, {"a": 1}, ["a", 2])  # fmt: skip
+_HEADERS = (
+    b"\x89PNG\r\n\x1a\n",
+    b"\xff\xd8\xff\xe0",
+    b"II*\0\x08\0\0\0",
+    b"MM\0*\0\0\0\x08",
+    b"GIF89a",
+    b"PK\x03\x04",
+    b"BM",
+    b"\x1f\x8b\x08",
+    b"RIFF\0\0\0\0WEBP",
+    b"%PDF-1.7",
+    b"<!DOCTYPE html>",
+    b"\xef\xbb\xbf",
+    b"\xff\xfe",
+    b"version https://git-lfs",
+    b"\x80\x02}q\0.",
+    b"{",
+    b"[",
+    b"---\n",
+    b"\0",
+)
+_VALUES = (
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    255,
+    256,
+    10**30,
+    1.5,
+    float("nan"),
+    float("inf"),
+    "",
+    " ",
+    "text",
+    "../x",
+    "/etc/passwd",
+    "http://127.0.0.1:9/x",
+    "1e3",
+    "\u202e",
+    [],
+    [[]],
+    {},
+    {"a": 1},
+    ["a", 2],
+)
 
 
 def mutate(content: bytes, rng: random.Random, mutators: Sequence[Mutator]) -> tuple[bytes, str]:
@@ -36,10 +79,12 @@ def mutate(content: bytes, rng: random.Random, mutators: Sequence[Mutator]) -> t
 
 
 def _spot(content: bytes, rng: random.Random) -> int:
-    """Choose a place: near the beginning or the end, where formats keep their tables, as often as elsewhere."""
+    """Choose a place: near the beginning or the end, where formats keep tables, as often as elsewhere."""
     size = max(len(content), 1)
     near = min(size, 512)
-    return rng.choice((rng.randrange(size), rng.randrange(size), rng.randrange(near), size - 1 - rng.randrange(near)))
+    return rng.choice(
+        (rng.randrange(size), rng.randrange(size), rng.randrange(near), size - 1 - rng.randrange(near))
+    )
 
 
 def _piece(content: bytes, rng: random.Random) -> tuple[int, int]:
@@ -82,7 +127,13 @@ def _swap(content: bytes, rng: random.Random) -> bytes:
     a, b = sorted((_spot(content, rng), _spot(content, rng)))
     if b < a + size or b + size > len(content):
         return content
-    return content[:a] + content[b : b + size] + content[a + size : b] + content[a : a + size] + content[b + size :]
+    return (
+        content[:a]
+        + content[b : b + size]
+        + content[a + size : b]
+        + content[a : a + size]
+        + content[b + size :]
+    )
 
 
 def _zero(content: bytes, rng: random.Random) -> bytes:
@@ -101,8 +152,19 @@ def _header(content: bytes, rng: random.Random) -> bytes:
 
 
 BYTES: tuple[Mutator, ...] = (
-    _flip, _flip, _flip, _set_bytes, _zero, _swap, _truncate, _insert, _append, _cut_out, _duplicate, _header
-)  # fmt: skip
+    _flip,
+    _flip,
+    _flip,
+    _set_bytes,
+    _zero,
+    _swap,
+    _truncate,
+    _insert,
+    _append,
+    _cut_out,
+    _duplicate,
+    _header,
+)
 """What happens to any file; flipped bits, which leave its length as it is, are the most frequent."""
 
 
@@ -148,8 +210,29 @@ def _double_line(content: bytes, rng: random.Random) -> bytes:
 
 def _break_text(content: bytes, rng: random.Random) -> bytes:
     start = _spot(content, rng)
-    marks = (b"\t", b"'", b'"', b": ", b"\r", b"\n", b"\0", b"\xff", b"\xc3\x28", b",", b"&a *a", b"!!python/none ",
-             b"\xe2\x80\xae", b"\xed\xa0\x80", b"#", b"{", b"}", b"[" * 2000, b"- " * 2000, b"=1+1", b"\x1b[31m")  # fmt: skip
+    marks = (
+        b"\t",
+        b"'",
+        b'"',
+        b": ",
+        b"\r",
+        b"\n",
+        b"\0",
+        b"\xff",
+        b"\xc3\x28",
+        b",",
+        b"&a *a",
+        b"!!python/none ",
+        b"\xe2\x80\xae",
+        b"\xed\xa0\x80",
+        b"#",
+        b"{",
+        b"}",
+        b"[" * 2000,
+        b"- " * 2000,
+        b"=1+1",
+        b"\x1b[31m",
+    )
     return content[:start] + rng.choice(marks) + content[start:]
 
 

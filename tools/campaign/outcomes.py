@@ -31,7 +31,7 @@ GOOD = frozenset({Outcome.RIGHT, Outcome.REFUSED, Outcome.OTHER, Outcome.SKIPPED
 MEANING = {
     Outcome.RIGHT: "the result equals that of the undisturbed run, byte for byte",
     Outcome.REFUSED: "exit status above 0, one line with the reason, no result under a final name",
-    Outcome.OTHER: "the damaged file is as valid as the first: no checksum, length or rule of its format tells",
+    Outcome.OTHER: "the damaged file is as valid as the first: no checksum, length or rule tells",
     Outcome.TRACEBACK: "a traceback in what a user sees, or the process died",
     Outcome.UNTOLD: "exit status above 0 without one line that gives the reason",
     Outcome.HANG: "over 10 s, over 60 s for whole runs",

@@ -1,4 +1,4 @@
-"""Hostile pickles: what each would do if its names were looked up and called, in every wrapping of a weight file."""
+"""Hostile pickles: what each would do if its names were called, in every wrapping of a weight file."""
 
 import io
 import pickle
@@ -78,7 +78,12 @@ def _zipped(content: bytes) -> bytes:
     """Return what `torch.save` writes: a zip archive with the pickle and its tensors."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for name, data in (("data.pkl", content), ("version", b"3\n"), ("byteorder", b"little"), ("data/0", b"\0" * 64)):
+        for name, data in (
+            ("data.pkl", content),
+            ("version", b"3\n"),
+            ("byteorder", b"little"),
+            ("data/0", b"\0" * 64),
+        ):
             archive.writestr(f"archive/{name}", data)
     return buffer.getvalue()
 
@@ -87,15 +92,22 @@ def _scripted(content: bytes) -> bytes:
     """Return a forged TorchScript archive."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for name, data in (("data.pkl", content), ("constants.pkl", b"\x80\x02)."), ("version", b"3\n"),
-                           ("code/__torch__.py", f"def {CANARY}(): pass\n".encode()), ("data/0", b"\0" * 64)):  # fmt: skip
+        for name, data in (
+            ("data.pkl", content),
+            ("constants.pkl", b"\x80\x02)."),
+            ("version", b"3\n"),
+            ("code/__torch__.py", f"def {CANARY}(): pass\n".encode()),
+            ("data/0", b"\0" * 64),
+        ):
             archive.writestr(f"archive/{name}", data)
     return buffer.getvalue()
 
 
 def _legacy(content: bytes) -> bytes:
     """Return the format of torch before 1.6: a magic number, a protocol, the system, the object, its keys."""
-    head = [pickle.dumps(part, protocol=2) for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})]
+    head = [
+        pickle.dumps(part, protocol=2) for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
+    ]
     return b"".join([*head, content, pickle.dumps([], protocol=2)])
 
 
@@ -111,7 +123,14 @@ def _tarred(content: bytes) -> bytes:
 
 
 WRAPPINGS: dict[str, Callable[[bytes], bytes]] = {
-    "plain.pth": _plain, "zip.pth": _zipped, "script.pt": _scripted, "legacy.pth": _legacy, "tar.pth": _tarred,
-    "plain.pkl": _plain, "plain.bin": _plain, "named.safetensors": _plain, "zip.ckpt": _zipped,
-}  # fmt: skip
+    "plain.pth": _plain,
+    "zip.pth": _zipped,
+    "script.pt": _scripted,
+    "legacy.pth": _legacy,
+    "tar.pth": _tarred,
+    "plain.pkl": _plain,
+    "plain.bin": _plain,
+    "named.safetensors": _plain,
+    "zip.ckpt": _zipped,
+}
 """Name of the file -> how a pickle is wrapped."""

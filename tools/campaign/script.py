@@ -1,4 +1,4 @@
-"""A TorchScript module whose loading overwrites a file, in a file of its own because torch reads its source."""
+"""A TorchScript module whose loading overwrites a file, by itself because torch reads its source."""
 
 import torch
 

@@ -58,8 +58,21 @@ def _write_tiff(pixels: np.ndarray, path: Path) -> None:
         dataset.write(values)
 
 
-_IMAGES = ("rgb.png", "gray16.png", "palette.png", "gray.png", "alpha.png", "photo.jpg", "deflate16.tif", "lzw.tif",
-           "geo.tif", "plain.tif", "picture.bmp", "picture.webp", "picture.gif")  # fmt: skip
+_IMAGES = (
+    "rgb.png",
+    "gray16.png",
+    "palette.png",
+    "gray.png",
+    "alpha.png",
+    "photo.jpg",
+    "deflate16.tif",
+    "lzw.tif",
+    "geo.tif",
+    "plain.tif",
+    "picture.bmp",
+    "picture.webp",
+    "picture.gif",
+)
 
 
 def _image(name: str) -> Target:
@@ -189,13 +202,19 @@ def _tensors(folder: Path) -> Results:
 
 def _segmented_by(source: str) -> Target:
     name = Path(source).name
-    call: Callable[[Material], Call] = lambda m: m.segment("out", ["rgb.png"], NAMES, name)
+
+    def call(material: Material) -> Call:
+        return material.segment("out", ["rgb.png"], NAMES, name)
+
     return Target("weights", name, partial(_copy, source=source), call, BYTES)
 
 
 def _converted(source: str) -> Target:
     name = Path(source).name
-    call: Callable[[Material], Call] = lambda m: m.convert(name, "out/made.safetensors")
+
+    def call(material: Material) -> Call:
+        return material.convert(name, "out/made.safetensors")
+
     return Target("weights", name, partial(_copy, source=source), call, BYTES, _tensors)
 
 
@@ -232,13 +251,19 @@ def final_model(folder: Path) -> Results:
     }
 
 
-def _state(file: str, source: str, call: Callable[[Material], Call], read: Callable[[Path], Results]) -> Target:
+def _state(
+    file: str, source: str, call: Callable[[Material], Call], read: Callable[[Path], Results]
+) -> Target:
     def lay_out(material: Material, folder: Path) -> None:
         shutil.copytree(material.root / source, folder / "out")
-        for finished in ("model_0000005.pth", "model_final.pth"):  # a training that stopped after four steps
+        for finished in (
+            "model_0000002.pth",
+            "model_0000003.pth",
+            "model_final.pth",
+        ):  # it stopped after two steps
             (folder / "out" / finished).unlink(missing_ok=True)
         if (folder / "out" / "last_checkpoint").exists():
-            (folder / "out" / "last_checkpoint").write_text("model_0000003.pth")
+            (folder / "out" / "last_checkpoint").write_text("model_0000001.pth")
 
     mutators = TREES if file.endswith(".json") else TEXTS
     return Target("state", f"out/{file}", lay_out, call, mutators, read, is_state=True)
@@ -247,19 +272,39 @@ def _state(file: str, source: str, call: Callable[[Material], Call], read: Calla
 TARGETS: dict[str, list[Target]] = {
     "image": [_image(name) for name in _IMAGES],
     "mask": [_mask(name) for name in ("labels/a.png", "labels/b.png", "labels/b.tif")],
-    "own-data": [_description("own.yaml", TREES), _description("own.yaml", TREES),
-                 _description("labels.csv", TEXTS), _description("list.txt", TEXTS)],
+    "own-data": [
+        _description("own.yaml", TREES),
+        _description("own.yaml", TREES),
+        _description("labels.csv", TEXTS),
+        _description("list.txt", TEXTS),
+    ],
     "vocabulary": [_vocabulary(name) for name in _VOCABULARIES],
     "configuration": [Target("configuration", "config.yaml", _write_config, _checked_run, TREES)],
-    "weights": [_segmented_by("model.pth"), _segmented_by("model.safetensors"), _converted("encoder.pt"),
-                _converted("encoder.pth")],
-    "download": [Target("download", "UDD.zip", _write_download, lambda m: m.prepare("out", "UDD.zip"), BYTES, _prepared),
-                 Target("download", "UDD.zip.001", _write_volumes, lambda m: m.prepare("out", "UDD.zip.001"), BYTES,
-                        _prepared)],
-    "state": [_state("inference/DLRSD_val_sem_seg.counts.json", "eval", lambda m: m.evaluate("out"), _benchmark),
-              _state("inference/UDD5_all_sem_seg.json", "eval", lambda m: m.evaluate("out"), _benchmark),
-              _state("model_0000003.pth", "train", lambda m: m.train("out", resume=True), final_model),
-              _state("last_checkpoint", "train", lambda m: m.train("out", resume=True), final_model),
-              _state("UDD5/prepare.jsonl", "prepared", lambda m: m.prepare("out"), _prepared)],
-}  # fmt: skip
+    "weights": [
+        _segmented_by("model.pth"),
+        _segmented_by("model.safetensors"),
+        _converted("encoder.pt"),
+        _converted("encoder.pth"),
+    ],
+    "download": [
+        Target(
+            "download", "UDD.zip", _write_download, lambda m: m.prepare("out", "UDD.zip"), BYTES, _prepared
+        ),
+        Target(
+            "download",
+            "UDD.zip.001",
+            _write_volumes,
+            lambda m: m.prepare("out", "UDD.zip.001"),
+            BYTES,
+            _prepared,
+        ),
+    ],
+    "state": [
+        _state("inference/DLRSD_val_sem_seg.counts.json", "eval", lambda m: m.evaluate("out"), _benchmark),
+        _state("inference/UDD5_all_sem_seg.json", "eval", lambda m: m.evaluate("out"), _benchmark),
+        _state("model_0000001.pth", "train", lambda m: m.train("out", resume=True), final_model),
+        _state("last_checkpoint", "train", lambda m: m.train("out", resume=True), final_model),
+        _state("UDD5/prepare.jsonl", "prepared", lambda m: m.prepare("out"), _prepared),
+    ],
+}
 """Kind -> the files that are damaged, one after the other."""
