@@ -17,8 +17,7 @@ from PIL import Image
 
 pytest.importorskip("detectron2")
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
 from campaign.children import Child, Ended, Kill, run
 from campaign.judging import Reference, judge, misconduct, torn
@@ -30,8 +29,8 @@ from campaign.outcomes import Outcome, Table, Try, Verdict
 from campaign.undisturbed import Runs
 
 TRIES = {
-    "image": 22, "mask": 20, "own-data": 24, "vocabulary": 12, "configuration": 20, "weights": 20, "download": 20,
-    "state": 3, "evil": 20, "kill-train": 1, "kill-eval": 1, "kill-prepare": 3, "kill-segment": 2,
+    "image": 22, "mask": 20, "own-data": 24, "vocabulary": 12, "configuration": 20, "weights": 20,
+    "download": 20, "state": 3, "evil": 20, "kill-train": 1, "kill-eval": 1, "kill-prepare": 3, "kill-segment": 2,
     "disk-prepare": 2, "disk-segment": 1, "twins-prepare": 1, "twins-segment": 1,
 }  # fmt: skip
 """Kind -> number of tries, with the seeds 0, 1, ..."""
@@ -118,8 +117,14 @@ def test_a_killed_command_is_killed_at_its_moment(tmp_path):
     assert not run(lambda: 3, tmp_path, 20.0, Kill(signal.SIGKILL, 5.0)).killed
 
 
+def speak() -> int:
+    sys.stdout.write(os.getcwd())
+    sys.stderr.write("to the error\n")
+    return 2
+
+
 def test_what_a_command_writes_is_kept_and_it_runs_in_its_folder(tmp_path):
-    child = Child(lambda: print(os.getcwd()) or (sys.stderr.write("to the error\n") and 2), tmp_path / "x")
+    child = Child(speak, tmp_path / "x")
     ended = child.wait(20.0)
     assert ended.status == 2 and f"{tmp_path}/x" in ended.output and "to the error" in ended.output
 

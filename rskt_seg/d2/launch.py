@@ -231,7 +231,7 @@ def _working(main: Callable[[Run], object], run: Run) -> None:
 
 @contextmanager
 def _log_without_tracebacks() -> Iterator[None]:
-    """Write no traceback for each line for which the log has no room; the first result says so in one line."""
+    """Write no traceback for lines that a full disk keeps from the log: the next result says so in one."""
     former = logging.raiseExceptions
     logging.raiseExceptions = False
     try:

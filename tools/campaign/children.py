@@ -135,7 +135,7 @@ def _become(call: Call, folder: Path, largest: int, output: int, events: int, to
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        logging.root.handlers.clear()  # as in a process of its own: those of the campaign are not the command's
+        logging.root.handlers.clear()  # those of the campaign are not the command's
         os.chdir(folder)
         os.environ["TMPDIR"] = tempfile.tempdir = str(folder / "tmp")
         sys.dont_write_bytecode = True
