@@ -53,6 +53,7 @@ def starve(work: Work, runs: Runs, folder: Path, seed: int, may_mount: bool) -> 
         may_mount: Whether this process may mount file systems.
     """
     rng = random.Random(f"disk-{work.name}:{seed}")
+    runs.of(work)
     sizes = [path.stat().st_size for path in (runs.folder / work.name / "out").rglob("*") if path.is_file()]
     if may_mount and rng.random() < 0.5:
         room = max(_PAGE, int(rng.random() * 1.1 * sum(sizes)))

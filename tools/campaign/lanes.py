@@ -16,6 +16,7 @@ from pathlib import Path
 
 from campaign.kinds import Ground, make, plan
 from campaign.outcomes import Outcome, Table, Try, Verdict
+from rskt_seg.errors import RSKTSegError
 
 _NEWS = 15.0
 """Seconds between two lines about the progress."""
@@ -53,11 +54,17 @@ class Lanes:
                         f"{(time.monotonic() - began) / 60:5.1f} min: {table.tries} tries, {table.bad} bad",
                         flush=True,
                     )
-        finally:
+        except BaseException:
             for pid in pipes.values():
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGTERM)
-                os.waitpid(pid, 0)
+            raise
+        finally:
+            ends = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pipes.values()]
+        if any(ends):
+            raise RSKTSegError(
+                f"processes of the campaign itself ended with {ends}; see their tracebacks above"
+            )
 
     _told = 0.0
 

@@ -17,6 +17,7 @@ from PIL import Image
 from campaign.children import Call, run
 from rskt_seg.data.catalog import ROOT_VARIABLE
 from rskt_seg.errors import RSKTSegError
+from rskt_seg.methods import create_model
 from rskt_seg.synthetic import MINIATURES, write_miniature
 
 SIDE, SCENES = 96, 3
@@ -154,6 +155,7 @@ def build(root: Path) -> Material:
         for module in json.loads((root / "imports.json").read_text()):
             with suppress(Exception):  # a part of another module that cannot be imported by itself
                 import_module(module)
+    create_model("rskt_tiny")  # reads the vocabulary of the tokenizer, which stays
     return material
 
 
