@@ -76,13 +76,15 @@ def test_an_image_too_large_for_memory_is_refused_with_its_size(tmp_path):
     assert read_image(path, max_pixels=600).valid.all()
 
 
-@pytest.mark.parametrize("options", [{}, {"tiled": True, "blockxsize": 64, "blockysize": 64}])
-@pytest.mark.parametrize("profile", [{"BIGTIFF": "YES"}, {"predictor": 2}])
-def test_deflated_data_that_do_not_fit_their_checksum_are_refused(tmp_path, options, profile):
-    path = write_tiff(tmp_path / "a.tif", noise(3, 100, 100), compress="deflate", **options, **profile)
+TILED = {"tiled": True, "blockxsize": 64, "blockysize": 64}
+
+
+@pytest.mark.parametrize("options", [TILED, TILED | {"BIGTIFF": "YES"}, {"predictor": 2}])
+def test_deflated_data_that_do_not_fit_their_checksum_are_refused(tmp_path, options):
+    path = write_tiff(tmp_path / "a.tif", noise(3, 100, 100) // 16, compress="deflate", **options)
     whole = read_image(path).pixels
     data = path.read_bytes()
-    assert any(_is_taken_for_whole(path, data, place, whole) for place in range(600, 2000))
+    assert any(_is_taken_for_whole(path, data, place, whole) for place in range(600, len(data), 23))
     with pytest.raises(ImageReadError, match=r"a\.tif.*the checksum of its (strip|tile) \d+ is wrong"):
         read_image(path)
 
