@@ -2,6 +2,7 @@
 
 import multiprocessing
 import signal
+import sys
 import threading
 import time
 from collections.abc import Collection, Iterator
@@ -49,6 +50,57 @@ def terminating() -> Iterator[None]:
         raise
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+class _Interrupt:
+    """A handler of SIGINT that does what Python's does, and remembers it."""
+
+    def __init__(self) -> None:
+        self.received = threading.Event()
+
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        self.received.set()
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def interrupting() -> Iterator[None]:
+    """Raise `KeyboardInterrupt` if an interrupt arrives in the block, whatever a library makes of it.
+
+    Libraries turn it into errors of their own when it comes while they clear up, and Python prints a
+    traceback and goes on when it comes while an object is destroyed. Outside of the main thread, and where
+    SIGINT has another handler than Python's, nothing changes.
+
+    Raises:
+        KeyboardInterrupt: An interrupt arrived.
+    """
+    free = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    if not free or not (handler is signal.default_int_handler or isinstance(handler, _Interrupt)):
+        yield
+        return
+    interrupt, swallowed = _Interrupt(), threading.Event()
+    former = sys.unraisablehook
+
+    def tell(unraisable: "sys.UnraisableHookArgs") -> None:
+        if isinstance(unraisable.exc_value, KeyboardInterrupt):
+            swallowed.set()
+        else:
+            former(unraisable)
+
+    signal.signal(signal.SIGINT, interrupt)
+    sys.unraisablehook = tell
+    try:
+        yield
+        if swallowed.is_set():
+            raise KeyboardInterrupt
+    except Exception as error:
+        if interrupt.received.is_set():
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        sys.unraisablehook = former
+        signal.signal(signal.SIGINT, handler)
 
 
 def stop_children(spared: Collection[BaseProcess] = (), grace: float = 5.0) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rskt_seg.errors import RSKTSegError
-from rskt_seg.stopping import STATUS, Terminated, terminating
+from rskt_seg.stopping import STATUS, Terminated, interrupting, terminating
 
 
 def command_parser(
@@ -51,7 +51,7 @@ def run(work: Callable[[], int | None], program: str | None = None) -> int:
         other exception is a defect of the program and keeps its traceback.
     """
     try:
-        with terminating():
+        with terminating(), interrupting():
             status = work() or 0
             sys.stdout.flush()
         return status

@@ -130,7 +130,9 @@ def _choose_picture(path: Path) -> tuple[str, int | None]:
         )
     first = directories[0]
     chosen = first if first in whole else max(whole, key=lambda each: each.size[0] * each.size[1])
-    if fault := tiff.deflate_fault(path, chosen.offset):
+    with path.open("rb") as file:
+        fault = tiff.deflate_fault(file, chosen.offset)
+    if fault:
         raise ImageReadError(f"cannot read {path}: damaged or incomplete: {fault}; copy it again")
     name = str(path) if chosen is first else f"GTIFF_DIR:off:{chosen.offset}:{path}"
     return name, chosen.orientation

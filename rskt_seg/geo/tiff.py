@@ -86,20 +86,23 @@ def _walk(file: BinaryIO) -> Iterator[Directory]:
         queue = [*children, *([] if nested else [(following, False)]), *queue]
 
 
-def deflate_fault(path: Path, offset: int) -> str:
+def deflate_fault(file: BinaryIO, offset: int | None = None) -> str:
     """Return what is wrong with the deflated data of a picture, "" if they are whole or not deflated.
 
     libtiff stops reading when a strip or tile is full, before its checksum.
 
     Args:
-        path: A TIFF file.
-        offset: Where the directory of the picture lies in it, in bytes.
+        file: An open TIFF file.
+        offset: Where the directory of the picture lies in it, in bytes; None for that of the first.
 
     Returns:
-        One clause without a file name, such as "the checksum of its tile 3 is wrong".
+        One clause without a file name, such as "the data of its tile 3 are damaged (incorrect data
+        check)".
     """
-    with path.open("rb") as file, suppress(struct.error, OverflowError, OSError):
-        order, big, _ = _read_header(file)
+    with suppress(struct.error, OverflowError, OSError):
+        file.seek(0)
+        order, big, first = _read_header(file)
+        offset = first if offset is None else offset
         tags, _ = _read_tags(file, offset, order, big, {_COMPRESSION, *_STRIPS, *_TILES}, _MOST_PIECES)
         if tags.get(_COMPRESSION, [0])[0] not in _DEFLATE:
             return ""
@@ -108,13 +111,13 @@ def deflate_fault(path: Path, offset: int) -> str:
             zip(tags.get(starts, []), tags.get(lengths, []), strict=False)
         ):
             file.seek(start)
-            if length and _has_wrong_sum(file, length):
-                return f"the checksum of its {kind} {number} is wrong"
+            if length and (fault := _stream_fault(file, length)):
+                return f"the data of its {kind} {number} are damaged ({fault})"
     return ""
 
 
-def _has_wrong_sum(file: BinaryIO, length: int) -> bool:
-    """Return whether the checksum behind a stream of `length` bytes is not that of what it expands to."""
+def _stream_fault(file: BinaryIO, length: int) -> str:
+    """Return what is wrong with a zlib stream of `length` bytes, "" if it ends and fits its checksum."""
     stream = zlib.decompressobj()
     try:
         while length > 0 and not stream.eof and (piece := file.read(min(length, _PIECE))):
@@ -123,8 +126,8 @@ def _has_wrong_sum(file: BinaryIO, length: int) -> bool:
                 stream.decompress(piece, _PIECE)
                 piece = stream.unconsumed_tail
     except zlib.error as error:
-        return "incorrect data check" in str(error)  # of everything else the decoder itself says what it is
-    return False
+        return str(error).rpartition(": ")[2]
+    return "" if stream.eof else "incomplete stream"
 
 
 def _read_header(file: BinaryIO) -> tuple[str, bool, int]:

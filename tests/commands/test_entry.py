@@ -32,6 +32,30 @@ def test_an_interrupt_is_130_and_a_defect_keeps_its_traceback(capsys):
     assert run(lambda: None) == 0 and run(lambda: 1) == 1
 
 
+def test_an_interrupt_that_a_library_makes_another_error_of_is_one(capsys):
+    def library():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ConfigError("no value") from None
+
+    assert run(lambda: run(library)) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_interrupt_that_arrives_while_an_object_is_destroyed_is_not_lost(capsys):
+    class Interrupted:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    def work():
+        Interrupted()
+
+    assert run(work) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
 def test_a_reader_that_has_gone_is_no_traceback():
     code = (
         "import sys; from rskt_seg.commands.entry import run;"

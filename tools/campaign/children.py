@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,6 +136,7 @@ def _become(call: Call, folder: Path, largest: int, output: int, events: int, to
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        weakref.finalize._registry.clear()  # what the campaign clears up at its own end
         logging.root.handlers.clear()  # those of the campaign are not the command's
         os.chdir(folder)
         os.environ["TMPDIR"] = tempfile.tempdir = str(folder / "tmp")
@@ -153,6 +155,7 @@ def _become(call: Call, folder: Path, largest: int, output: int, events: int, to
     except BaseException:
         traceback.print_exc()
     finally:
+        weakref.finalize._exitfunc()  # as at the end of any process, such as of temporary folders
         sys.stdout.flush()
         os._exit(status & 255)
 

@@ -39,6 +39,9 @@ def kill(work: Work, runs: Runs, folder: Path, seed: int) -> Verdict:
         return Verdict(Outcome.UNTOLD, f"{told}: status {ended.status}\n{ended.output[-2000:]}")
     could_clear = ended.status in (130, 128 + signal.SIGTERM)
     verdict = _damage(work, runs, folder) or (_leftovers(folder) if could_clear else None)
+    shutil.rmtree(
+        folder / "tmp"
+    )  # that of the system, where what a killed process left is no matter of the next
     return _told(verdict or _again(work, runs, folder), told)
 
 

@@ -51,6 +51,12 @@ def watch(folder: Path, pipe: int) -> None:
 
 
 def _judge(event: str, arguments: tuple[object, ...], inside: str, tell: Callable[[str, str], None]) -> None:
+    if (
+        event == "socket.connect"
+        and isinstance(arguments[1], str)
+        and not _outside(arguments[1], None, inside)
+    ):
+        return  # between the processes of one run
     if event in _CODE:
         tell(CODE, f"{event} {arguments[:2]!r}")
     elif event == "compile" and CANARY in _text(arguments[0]):

@@ -74,7 +74,7 @@ _EVIL_A_ROUND = 2
 
 
 def plan(seed: int, only: Collection[str] = ()) -> Iterator[Try]:
-    """Yield tries without end: in each round twenty damaged files, four kills, and two of the rest each.
+    """Yield tries without end: in each round twenty damaged files, a kill of each run, and a few of the rest.
 
     Args:
         seed: The seed of the campaign, 0 or more; every try has its own, which follows from it.

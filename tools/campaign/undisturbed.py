@@ -59,16 +59,30 @@ def _segment(material: Material) -> Call:
     return material.segment("out", [str(path) for path in material.images])
 
 
+_WORKERS = ("DATALOADER.NUM_WORKERS", "2")
+
 WORKS = {
     work.name: work
     for work in (
         Work("train", lambda m: m.train("out"), lambda m: m.train("out", resume=True), _trained, clears=True),
+        Work(
+            "train-workers",
+            lambda m: m.train("out", *_WORKERS),
+            lambda m: m.train("out", *_WORKERS, resume=True),
+            _trained,
+            clears=True,
+        ),
         Work("eval", lambda m: m.evaluate("out"), lambda m: m.evaluate("out"), _benchmark),
         Work("prepare", lambda m: m.prepare("out"), lambda m: m.prepare("out"), _prepared, clears=True),
-        Work("segment", _segment, _segment, _segmented,
-             older=lambda m: m.segment("out", [str(path) for path in m.images], _OLDER)),
+        Work(
+            "segment",
+            _segment,
+            _segment,
+            _segmented,
+            older=lambda m: m.segment("out", [str(path) for path in m.images], _OLDER),
+        ),
     )
-}  # fmt: skip
+}
 """Name -> the run."""
 
 
