@@ -43,6 +43,9 @@ from rskt_seg.writing import no_room
 
 logger = logging.getLogger(__name__)
 
+_FINAL = "model_final"
+"""Name of the last checkpoint of a run, which Detectron2 gives it."""
+
 
 class Trainer(DefaultTrainer):
     """Trainer and evaluator of any configuration of this project.
@@ -233,12 +236,19 @@ class Trainer(DefaultTrainer):
 
     def train(self) -> NamedResults | Results | None:
         """Train to `SOLVER.MAX_ITER`, then evaluate `DATASETS.TEST`; None in all but the main process."""
+        self._complete_checkpoints()
         log = logging.getLogger("detectron2.engine.train_loop")
         log.addFilter(_needs_traceback)
         try:
             return super().train()
         finally:
             log.removeFilter(_needs_traceback)
+
+    def _complete_checkpoints(self) -> None:
+        """Write the last checkpoint of a run that was stopped between its last iteration and that file."""
+        last = last_checkpoint(self.cfg.OUTPUT_DIR)
+        if self.start_iter == self.max_iter and last is not None and last.stem != _FINAL:
+            self.checkpointer.save(_FINAL, iteration=self.iter)
 
     def run_step(self) -> None:
         """Run one iteration.

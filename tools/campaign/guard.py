@@ -51,13 +51,11 @@ def watch(folder: Path, pipe: int) -> None:
 
 
 def _judge(event: str, arguments: tuple[object, ...], inside: str, tell: Callable[[str, str], None]) -> None:
-    if (
-        event == "socket.connect"
-        and isinstance(arguments[1], str)
-        and not _outside(arguments[1], None, inside)
-    ):
-        return  # between the processes of one run
-    if event in _CODE:
+    if event == "socket.connect" and isinstance(address := arguments[1], str):
+        if not _outside(address, None, inside):
+            return  # between the processes of one run
+        tell(CODE, f"{event} {address}")
+    elif event in _CODE:
         tell(CODE, f"{event} {arguments[:2]!r}")
     elif event == "compile" and CANARY in _text(arguments[0]):
         tell(CODE, "compile of a hostile text")
