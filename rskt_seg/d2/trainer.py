@@ -39,6 +39,7 @@ from rskt_seg.d2.weights import left_out, load_left_out, load_weights
 from rskt_seg.errors import CheckpointError, NotFiniteError, RSKTSegError
 from rskt_seg.methods.load import check_stated, class_names_of
 from rskt_seg.metrics.report import score_table
+from rskt_seg.stopping import was_stopped
 from rskt_seg.writing import no_room
 
 logger = logging.getLogger(__name__)
@@ -338,4 +339,5 @@ def _needs_traceback(record: logging.LogRecord) -> bool:
     error = record.exc_info[1]
     if comm.get_world_size() > 1 or error is None:
         return False
-    return not (isinstance(error, RSKTSegError) or loaders.is_dead_worker(error) or no_room(error))
+    known = isinstance(error, RSKTSegError) or loaders.is_dead_worker(error) or no_room(error)
+    return not (known or was_stopped(error))

@@ -155,7 +155,9 @@ def _become(call: Call, folder: Path, largest: int, output: int, events: int, to
     except BaseException:
         traceback.print_exc()
     finally:
-        weakref.finalize._exitfunc()  # as at the end of any process, such as of temporary folders
+        # As at the end of any process: its threads finish, and its temporary folders are removed.
+        threading._shutdown()
+        weakref.finalize._exitfunc()
         sys.stdout.flush()
         os._exit(status & 255)
 
