@@ -16,7 +16,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from rskt_seg.data.class_sets import IGNORE_LABEL, RGB
 from rskt_seg.errors import LabelError
-from rskt_seg.geo.png import SIGNATURE, png_fault
+from rskt_seg.geo import png, tiff
 
 LabelFile = str | Path | BinaryIO
 """The path of a label file, or an open file whose `str()` is the name that errors give."""
@@ -258,6 +258,13 @@ def refuse_unknown(unknown: Mapping[RGB, int], pixels: int, tolerance: float, pa
         )
 
 
+def _wrong_sum(content: bytes) -> str:
+    """Return what is wrong with the bytes of a PNG or TIFF file by its checksums; "" if nothing is."""
+    if content.startswith(png.SIGNATURE):
+        return png.png_fault(content)
+    return tiff.deflate_fault(BytesIO(content)) if content.startswith(tiff.SIGNATURES) else ""
+
+
 def _decode(path: LabelFile) -> tuple[Image.Image, str]:
     """Return the decoded file and its stored mode, which Pillow forgets on loading."""
     try:
@@ -266,8 +273,8 @@ def _decode(path: LabelFile) -> tuple[Image.Image, str]:
         else:
             path.seek(0)
             content = path.read()
-        # Decoders skip the checksums of PNG, and a flipped bit is another class.
-        if content.startswith(SIGNATURE) and (fault := png_fault(content)):
+        # Decoders skip checksums, and a flipped bit is another class.
+        if fault := _wrong_sum(content):
             raise OSError(fault)
         with Image.open(BytesIO(content)) as image:
             stored = stored_mode(image)

@@ -128,16 +128,22 @@ def _choose_picture(path: Path) -> tuple[str, int | None]:
     Cameras and some scanners store a small preview as the first directory.
     """
     directories = tiff.read_directories(path)
-    if not directories or directories[0].is_whole_picture:
-        return str(path), directories[0].orientation if directories else None
+    if not directories:
+        return str(path), None
     whole = [each for each in directories if each.is_whole_picture]
     if not whole:
         raise ImageReadError(
             f"{path} contains reduced versions of a picture, not the picture itself; export it from the "
             "program that wrote the file"
         )
-    chosen = max(whole, key=lambda each: each.size[0] * each.size[1])
-    return f"GTIFF_DIR:off:{chosen.offset}:{path}", chosen.orientation
+    first = directories[0]
+    chosen = first if first in whole else max(whole, key=lambda each: each.size[0] * each.size[1])
+    with path.open("rb") as file:
+        fault = tiff.deflate_fault(file, chosen.offset)
+    if fault:
+        raise ImageReadError(f"cannot read {path}: damaged or incomplete: {fault}; copy it again")
+    name = str(path) if chosen is first else f"GTIFF_DIR:off:{chosen.offset}:{path}"
+    return name, chosen.orientation
 
 
 def _open_with_pillow(source: Path | BytesIO, header: bytes) -> tuple[Image.Image | None, str]:

@@ -1,11 +1,12 @@
-"""The directories of a TIFF file: which of its pictures is the one to read, and how it is oriented.
+"""The directories of a TIFF file: which picture is the one to read, how it is oriented, whether it is whole.
 
 GDAL reads the first directory, says nothing of the others' kinds and keeps the orientation to itself; Pillow
 opens too few kinds of TIFF.
 """
 
 import struct
-from collections.abc import Iterator
+import zlib
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,13 @@ _SIZES = {1: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}
 _CODES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _MOST_DIRECTORIES = 4096
 _MOST_VALUES = 256
+_DESCRIPTIONS = (_REDUCED, _WIDTH, _HEIGHT, _ORIENTATION, _SUB_DIRECTORIES)
+_COMPRESSION, _STRIPS, _TILES = 259, (273, 279), (324, 325)
+"""Tags of the compression, and of the offsets and lengths of strips or tiles."""
+_DEFLATE = (8, 32946)
+_MOST_PIECES = 1 << 24
+_PIECE = 1 << 20
+"""Bytes that are decompressed at a time."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +70,7 @@ def read_directories(path: Path) -> tuple[Directory, ...]:
 
 
 def _walk(file: BinaryIO) -> Iterator[Directory]:
-    header = file.read(16)
-    order, big = "<" if header[:2] == b"II" else ">", header[2:4] in (b"+\0", b"\0+")
-    (start,) = struct.unpack(f"{order}Q", header[8:16]) if big else struct.unpack(f"{order}I", header[4:8])
+    order, big, start = _read_header(file)
     seen: set[int] = set()
     queue = [(start, False)]
     while queue and len(seen) < _MOST_DIRECTORIES:
@@ -72,7 +78,7 @@ def _walk(file: BinaryIO) -> Iterator[Directory]:
         if not offset or offset in seen:
             continue
         seen.add(offset)
-        tags, following = _read_tags(file, offset, order, big)
+        tags, following = _read_tags(file, offset, order, big, _DESCRIPTIONS, _MOST_VALUES)
         size = (tags.get(_HEIGHT, [0])[0], tags.get(_WIDTH, [0])[0])
         orientation = tags.get(_ORIENTATION, [1])[0]
         yield Directory(offset, tags.get(_REDUCED, [0])[0], size, orientation, nested)
@@ -80,9 +86,62 @@ def _walk(file: BinaryIO) -> Iterator[Directory]:
         queue = [*children, *([] if nested else [(following, False)]), *queue]
 
 
-def _read_tags(file: BinaryIO, offset: int, order: str, big: bool) -> tuple[dict[int, list[int]], int]:
-    """Return the integer tags of a directory that matter here, and the offset of the next directory."""
-    wanted = {_REDUCED, _WIDTH, _HEIGHT, _ORIENTATION, _SUB_DIRECTORIES}
+def deflate_fault(file: BinaryIO, offset: int | None = None) -> str:
+    """Return what is wrong with the deflated data of a picture, "" if they are whole or not deflated.
+
+    libtiff stops reading when a strip or tile is full, before its checksum.
+
+    Args:
+        file: An open TIFF file.
+        offset: Where the directory of the picture lies in it, in bytes; None for that of the first.
+
+    Returns:
+        One clause without a file name, such as "the data of its tile 3 are damaged (incorrect data
+        check)".
+    """
+    with suppress(struct.error, OverflowError, OSError):
+        file.seek(0)
+        order, big, first = _read_header(file)
+        offset = first if offset is None else offset
+        tags, _ = _read_tags(file, offset, order, big, {_COMPRESSION, *_STRIPS, *_TILES}, _MOST_PIECES)
+        if tags.get(_COMPRESSION, [0])[0] not in _DEFLATE:
+            return ""
+        kind, (starts, lengths) = ("tile", _TILES) if _TILES[0] in tags else ("strip", _STRIPS)
+        for number, (start, length) in enumerate(
+            zip(tags.get(starts, []), tags.get(lengths, []), strict=False)
+        ):
+            file.seek(start)
+            if length and (fault := _stream_fault(file, length)):
+                return f"the data of its {kind} {number} are damaged ({fault})"
+    return ""
+
+
+def _stream_fault(file: BinaryIO, length: int) -> str:
+    """Return what is wrong with a zlib stream of `length` bytes, "" if it ends and fits its checksum."""
+    stream = zlib.decompressobj()
+    try:
+        while length > 0 and not stream.eof and (piece := file.read(min(length, _PIECE))):
+            length -= len(piece)
+            while piece and not stream.eof:
+                stream.decompress(piece, _PIECE)
+                piece = stream.unconsumed_tail
+    except zlib.error as error:
+        return str(error).rpartition(": ")[2]
+    return "" if stream.eof else "incomplete stream"
+
+
+def _read_header(file: BinaryIO) -> tuple[str, bool, int]:
+    """Return the byte order, whether it is a BigTIFF file, and the offset of the first directory."""
+    header = file.read(16)
+    order, big = "<" if header[:2] == b"II" else ">", header[2:4] in (b"+\0", b"\0+")
+    (start,) = struct.unpack(f"{order}Q", header[8:16]) if big else struct.unpack(f"{order}I", header[4:8])
+    return order, big, start
+
+
+def _read_tags(
+    file: BinaryIO, offset: int, order: str, big: bool, wanted: Collection[int], most: int
+) -> tuple[dict[int, list[int]], int]:
+    """Return some integer tags of a directory, of at most `most` values, and the next directory's offset."""
     count_code, offset_code, entry_size = ("Q", "Q", 20) if big else ("H", "I", 12)
     file.seek(offset)
     count_bytes = struct.calcsize(f"{order}{count_code}")
@@ -94,7 +153,7 @@ def _read_tags(file: BinaryIO, offset: int, order: str, big: bool) -> tuple[dict
     for start in range(0, len(entries), entry_size):
         entry = entries[start : start + entry_size]
         tag, kind, number = struct.unpack(f"{order}HH{'Q' if big else 'I'}", entry[:-inline])
-        if tag not in wanted or kind not in _SIZES or not 0 < number <= _MOST_VALUES:
+        if tag not in wanted or kind not in _SIZES or not 0 < number <= most:
             continue
         size, raw = number * _SIZES[kind], entry[-inline:]
         if size > inline:
