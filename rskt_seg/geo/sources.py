@@ -17,7 +17,12 @@ from PIL import Image
 
 from rskt_seg.errors import ImageReadError
 from rskt_seg.geo import png, tiff
-from rskt_seg.geo.georeference import Georeference, ignore_georeference_warnings
+from rskt_seg.geo.georeference import (
+    Georeference,
+    ignore_georeference_warnings,
+    options_without_georeference,
+)
+from rskt_seg.geo.masks import check_mask_file
 from rskt_seg.geo.pillow_source import PillowSource, has_gdal_facts
 from rskt_seg.geo.rasterio_source import RasterioSource
 
@@ -103,8 +108,7 @@ def open_source(
             name, orientation = _choose_picture(path)
     options = {}
     if not georeference and header.startswith(tiff.SIGNATURES) and orientation in (None, 1):
-        # To look up the CRS takes longer than to open the file. An orientation counts only without it.
-        options = {"GEOREF_SOURCES": "NONE"}
+        options = options_without_georeference(path)  # an orientation counts only without it
     import rasterio
     from rasterio.errors import RasterioError
 
@@ -118,6 +122,7 @@ def open_source(
                 "of Pillow (PNG, JPEG, BMP, GIF, WebP, ...) or rasterio (GeoTIFF, JPEG 2000, VRT, ...)"
             ) from error
         with dataset:
+            check_mask_file(path, dataset.shape)
             yield RasterioSource(path, dataset, max_pixels, alpha, orientation)
 
 

@@ -128,7 +128,7 @@ def test_nodata_of_images_and_labels_is_counted_as_notes(tmp_path):
     findings = check_split(split, tmp_path, progress=False).findings
     shares = {f.kind.what: f.files[0][1] for f in findings if "data" in f.kind.what}
     assert shares["images with pixels without data (nodata, mask or alpha)"] == "25.0%"
-    assert shares["labels that declare a nodata value"] == "nodata 2"
+    assert shares["labels that declare a nodata value or a mask"] == "nodata 2"
     assert all(f.kind.level == NOTE for f in findings)
 
 
