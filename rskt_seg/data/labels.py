@@ -276,8 +276,8 @@ def _decode(path: LabelFile) -> tuple[Image.Image, str]:
         unknown = isinstance(error, UnidentifiedImageError)
         if unknown and isinstance(path, str | Path) and (found := describe_samples(path)):
             raise LabelError(
-                f"{path}: expected a label of class ids as 8-bit gray, found a TIFF of {found}; save it anew: gdal_translate "
-                "-ot Byte -co COMPRESS=DEFLATE IN OUT"
+                f"{path}: expected a label of class ids as 8-bit gray, found a TIFF of {found}; save it "
+                "anew: gdal_translate -ot Byte -co COMPRESS=DEFLATE IN OUT"
             ) from None
         why = "no image of a known format" if unknown else str(error)
         raise LabelError(f"{path}: the label cannot be read; copy or unpack it again: {why}") from error

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 from PIL import Image
 
@@ -68,6 +69,29 @@ def test_equal_grids_and_files_without_one_are_no_finding(tmp_path):
     Image.fromarray(IDS).save(tmp_path / "y/b.png")
     for findings in both_checks(split, tmp_path):
         assert not [f for f in findings if "grids" in f.kind.what]
+
+
+FEET = Affine.scale(1 / 0.3048006096012192)
+
+
+@pytest.mark.parametrize(
+    ("crs", "grid"),
+    [
+        ("EPSG:25832", GRID),  # ETRS89
+        ("EPSG:5555", GRID),  # ETRS89 with heights
+        ("+proj=utm +zone=32 +ellps=WGS84 +units=m", GRID),
+        ("+proj=utm +zone=32 +datum=WGS84 +units=us-ft", FEET * GRID),
+        ("ESRI", GRID),
+        ("+proj=utm +zone=32 +ellps=bessel +towgs84=598,73,418", None),
+        ("EPSG:32732", None),
+        ('LOCAL_CS["hall",UNIT["metre",1]]', None),
+    ],
+)
+def test_systems_of_the_same_ground_are_no_other_grids(tmp_path, crs, grid):
+    crs = rasterio.CRS.from_epsg(32632).to_wkt("WKT1_ESRI") if crs == "ESRI" else crs
+    split = write_grids(tmp_path, grid or GRID, crs)
+    for findings in both_checks(split, tmp_path):
+        assert bool([f for f in findings if "grids" in f.kind.what]) == (grid is None)
 
 
 def test_a_grid_of_a_world_file_counts(tmp_path):
