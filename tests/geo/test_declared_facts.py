@@ -25,36 +25,6 @@ def scene():
     return np.stack([noise(96, 96, seed=band) // 8 + 40 + 60 * band for band in range(3)])
 
 
-@pytest.mark.parametrize(
-    ("names", "order"),
-    [
-        (("B02", "B03", "B04"), (2, 1, 0)),
-        (("blue", "green", "red"), (2, 1, 0)),
-        (("B08", "B04", "B03", "B02"), (1, 2, 3)),
-        (("Green", "Red", "Blue", "nir"), (1, 0, 2)),
-    ],
-)
-def test_bands_named_as_colours_are_those_colours_and_a_notice_says_so(tmp_path, names, order):
-    bands = np.concatenate([scene(), scene()[:1] + 30])[: len(names)]
-    path = write_tiff(tmp_path / "a.tif", bands, photometric="MINISBLACK")
-    with rasterio.open(path, "r+") as dataset:
-        dataset.colorinterp = [rasterio.enums.ColorInterp.undefined] * len(names)
-        dataset.descriptions = names
-    image = read_image(path)
-    np.testing.assert_array_equal(image.pixels, bands[list(order)].transpose(1, 2, 0))
-    assert has_notice(image, f"named {names[order[0]]}")
-
-
-def test_band_codes_that_sensors_use_for_different_colours_are_told_but_not_used(tmp_path):
-    path = write_tiff(tmp_path / "a.tif", scene(), photometric="MINISBLACK")
-    with rasterio.open(path, "r+") as dataset:
-        dataset.colorinterp = [rasterio.enums.ColorInterp.undefined] * 3
-        dataset.descriptions = ("B2", "B3", "B4")
-    image = read_image(path)
-    np.testing.assert_array_equal(image.pixels, scene().transpose(1, 2, 0))
-    assert has_notice(image, "named B2, B3, B4, of which sensors mean different colours")
-
-
 def test_in_a_white_is_zero_image_zero_is_white(tmp_path):
     gray = noise(1, 20, 30)
     image = read_image(write_tiff(tmp_path / "a.tif", gray, photometric="MINISWHITE"))
