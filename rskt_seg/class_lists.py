@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rskt_seg.errors import UnreadableError, VocabularyError
+from rskt_seg.mistaken import BEGINNING, recognise
 from rskt_seg.quoting import hidden_characters
 from rskt_seg.reading import read_bytes
 
@@ -151,6 +152,8 @@ def read_text(path: str | os.PathLike[str]) -> tuple[str, tuple[str, ...]]:
         raise VocabularyError("the file does not exist") from error
     except UnreadableError as error:
         raise VocabularyError(f"cannot be read: {error}") from error
+    if mistaken := recognise(content[:BEGINNING]):
+        raise VocabularyError(f"it is {mistaken.what}, not a list of classes; {mistaken.remedy}")
     encoding, remarks = "utf-8-sig", tuple[str, ...]()
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encoding = "utf-16"

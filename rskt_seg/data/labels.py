@@ -17,6 +17,7 @@ from rskt_seg.data.class_sets import IGNORE_LABEL, RGB
 from rskt_seg.errors import ImageReadError, LabelError
 from rskt_seg.geo.declared import describe_samples, read_declared
 from rskt_seg.geo.png import SIGNATURE, png_fault
+from rskt_seg.mistaken import BEGINNING, recognise
 
 LabelFile = str | Path | BinaryIO
 """The path of a label file, or an open file whose `str()` is the name that errors give."""
@@ -246,6 +247,7 @@ def refuse_unknown(unknown: Mapping[RGB, int], pixels: int, tolerance: float, pa
 
 def _decode(path: LabelFile) -> tuple[Image.Image, str]:
     """Return the decoded file and its stored mode, which Pillow forgets on loading."""
+    content = b""
     try:
         if isinstance(path, str | Path):
             content = Path(path).read_bytes()
@@ -274,6 +276,11 @@ def _decode(path: LabelFile) -> tuple[Image.Image, str]:
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         # Pillow's message names the buffer that the file was read into.
         unknown = isinstance(error, UnidentifiedImageError)
+        if unknown and (mistaken := recognise(content[:BEGINNING])):
+            raise LabelError(
+                f"{path}: expected a label of class ids, found {mistaken.what}; {mistaken.remedy}, or get "
+                "the file again"
+            ) from None
         if unknown and isinstance(path, str | Path) and (found := describe_samples(path)):
             raise LabelError(
                 f"{path}: expected a label of class ids as 8-bit gray, found a TIFF of {found}; save it "

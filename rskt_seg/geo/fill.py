@@ -26,14 +26,15 @@ def fill_notice(values: np.ndarray, valid: np.ndarray) -> list[str]:
         No line, or one.
     """
     for fill in _candidates(values, valid):
+        if len(set(fill.tolist())) > 1 and not set(fill.tolist()) <= _ends(values.dtype):
+            continue  # a colour of the ground may be flat
         step = max(1, math.isqrt(valid.size // _SAMPLED))
         if _equal(values[:, ::step, ::step], fill).mean() < _LARGE / 2:
             continue
         data = values.reshape(len(values), -1) if valid.all() else values[:, valid]
         at_an_end = all(_at_an_end(value, band) for value, band in zip(fill.tolist(), data, strict=True))
-        least = _LARGE if at_an_end else _VERY_LARGE
         share = _share_at_border(valid & _equal(values, fill))
-        if share < least or not (at_an_end or len(set(fill.tolist())) == 1):
+        if share < (_LARGE if at_an_end else _VERY_LARGE):
             continue
         if len(set(fill.tolist())) == 1:
             what = f"the value {_spelled(fill[0])} in every band"
@@ -78,12 +79,16 @@ def _at_an_end(value: float, data: np.ndarray) -> bool:
     low, high = float(data.min()), float(data.max())
     if value not in (low, high):
         return False
-    ends = (0, np.iinfo(data.dtype).min, np.iinfo(data.dtype).max) if data.dtype.kind in "ui" else (0,)
-    if value in ends:
+    if value in _ends(data.dtype):
         return True
     others = data[data != value]
     low, high = (float(others.min()), float(others.max())) if others.size else (value, value)
     return max(low - value, value - high) > high - low
+
+
+def _ends(dtype: np.dtype) -> set[int]:
+    """Return 0 and, of integers, the ends of the range of a dtype."""
+    return {0, int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)} if dtype.kind in "ui" else {0}
 
 
 def _share_at_border(filled: np.ndarray) -> float:

@@ -113,7 +113,7 @@ class RasterioSource:
         Returns:
             A new array; None if the band has data everywhere.
         """
-        from rasterio.enums import MaskFlags
+        from rasterio.enums import ColorInterp, MaskFlags
 
         flags = self._dataset.mask_flag_enums[0 if self._palette is not None else index - 1]
         mask: np.ndarray | None = None
@@ -122,6 +122,15 @@ class RasterioSource:
         if self._palette is not None and (self._palette[:, 3] == 0).any():
             opaque = self._palette[self._read_indices(), 3] > 0
             mask = opaque if mask is None else mask & opaque
+        roles = self._dataset.colorinterp
+        if (
+            self._alpha
+            and MaskFlags.all_valid in flags
+            and ColorInterp.alpha in roles[: index - 1] + roles[index:]
+        ):
+            # GDAL makes masks of alpha bands of unsigned 8 and 16 bits alone, and of the last band.
+            mask = self._dataset.read(roles.index(ColorInterp.alpha) + 1) > 0
+            flags = [MaskFlags.alpha]
         if MaskFlags.alpha in flags and mask is not None and index == self.default_bands[0]:
             self._question_alpha()
         return mask

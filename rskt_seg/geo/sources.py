@@ -25,6 +25,7 @@ from rskt_seg.geo.georeference import (
 from rskt_seg.geo.masks import check_mask_file
 from rskt_seg.geo.pillow_source import PillowSource, has_gdal_facts
 from rskt_seg.geo.rasterio_source import RasterioSource
+from rskt_seg.mistaken import BEGINNING, recognise
 
 _PILLOW_MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"}
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
@@ -91,12 +92,13 @@ def open_source(
         ImageReadError: Neither library can open the file, it is not whole, or it has more than `max_pixels`
             pixels.
     """
-    name, orientation, refusal = str(path), None, "not asked for a part of a file"
+    name, orientation, refusal, beginning = str(path), None, "not asked for a part of a file", b""
     if not is_dataset_name(name) or path.is_file():
         with path.open("rb") as file:
-            header = file.read(25)
+            beginning = file.read(BEGINNING)
+            header = beginning[:25]
             photograph = header.startswith((png.SIGNATURE, _JPEG_SIGNATURE))
-            content = header + file.read() if photograph else b""
+            content = beginning + file.read() if photograph else b""
         if header.startswith(png.SIGNATURE) and (fault := png.png_fault(content)):
             raise ImageReadError(f"cannot read {path}: damaged or incomplete: {fault}; copy it again")
         image, refusal = _open_with_pillow(BytesIO(content) if photograph else path, header)
@@ -117,6 +119,10 @@ def open_source(
         try:
             dataset = rasterio.open(name, **options)
         except RasterioError as error:
+            if found := recognise(beginning):
+                raise ImageReadError(
+                    f"{path} is {found.what}, not an image; {found.remedy}, or get the file again"
+                ) from error
             raise ImageReadError(
                 f"cannot read {path} as an image: Pillow: {refusal}; rasterio: {error}; expected a format "
                 "of Pillow (PNG, JPEG, BMP, GIF, WebP, ...) or rasterio (GeoTIFF, JPEG 2000, VRT, ...)"

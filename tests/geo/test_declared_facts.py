@@ -78,6 +78,27 @@ def test_an_alpha_band_of_data_is_told_and_can_be_read_as_data(tmp_path):
     np.testing.assert_array_equal(read_image(path, bands=[4, 1, 2], alpha=False).pixels[..., 0], bands[3])
 
 
+def test_an_alpha_band_of_data_is_told_also_beside_a_large_transparent_area(tmp_path):
+    bands = noise(4, 40, 50)
+    bands[3, :, :35] = 0
+    roles = [rasterio.enums.ColorInterp[name] for name in ("red", "green", "blue", "alpha")]
+    image = read_image(write_tiff(tmp_path / "a.tif", bands, colorinterp=roles))
+    assert has_notice(image, "of its values above 0 lie between transparent and opaque")
+
+
+@pytest.mark.parametrize("order", [("red", "green", "blue", "alpha"), ("alpha", "red", "green", "blue")])
+@pytest.mark.parametrize(
+    ("dtype", "opaque"), [("uint8", 255), ("uint16", 65535), ("int16", 255), ("float32", 1)]
+)
+def test_alpha_of_every_dtype_and_place_says_which_pixels_are_valid(tmp_path, dtype, opaque, order):
+    bands = noise(4, 40, 50).astype(dtype)
+    shown = np.arange(50) >= 20
+    bands[order.index("alpha")] = shown * opaque
+    roles = [rasterio.enums.ColorInterp[name] for name in order]
+    image = read_image(write_tiff(tmp_path / "a.tif", bands, colorinterp=roles))
+    np.testing.assert_array_equal(image.valid, np.broadcast_to(shown, (40, 50)))
+
+
 def test_a_plain_alpha_band_is_not_questioned(tmp_path):
     rgba = np.dstack([scene().transpose(1, 2, 0), np.full((96, 96), 255, np.uint8)])
     rgba[:20, :, 3] = 0
