@@ -138,15 +138,23 @@ def _choose_picture(path: Path) -> tuple[str, int | None]:
     Cameras and some scanners store a small preview as the first directory.
     """
     directories = tiff.read_directories(path)
-    if not directories or directories[0].is_whole_picture:
-        return str(path), directories[0].orientation if directories else None
+    if not directories:
+        return str(path), None
     whole = [each for each in directories if each.is_whole_picture]
     if not whole:
         raise ImageReadError(
             f"{path} contains reduced versions of a picture, not the picture itself; export it from the "
             "program that wrote the file"
         )
-    chosen = max(whole, key=lambda each: each.size[0] * each.size[1])
+    is_first = directories[0].is_whole_picture
+    chosen = whole[0] if is_first else max(whole, key=lambda each: each.size[0] * each.size[1])
+    if chosen.no_colors:
+        raise ImageReadError(
+            f"{path} holds {chosen.no_colors} (PhotometricInterpretation {chosen.photometric}), not gray or "
+            "RGB; export it as RGB from the program that wrote or develops it"
+        )
+    if is_first:
+        return str(path), chosen.orientation
     return f"GTIFF_DIR:off:{chosen.offset}:{path}", chosen.orientation
 
 

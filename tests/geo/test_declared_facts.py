@@ -106,7 +106,7 @@ def test_a_plain_alpha_band_is_not_questioned(tmp_path):
     assert not has_notice(read_image(tmp_path / "a.png"), "declared alpha")
 
 
-def write_preview_first(path, preview, picture, order, nested):
+def write_preview_first(path, preview, picture, order, nested, kind=254, photometric=1):
     """Two uncompressed gray pictures in a TIFF; the picture is the second directory, or a SubIFD."""
     blob = bytearray({"<": b"II*\0", ">": b"MM\0*"}[order] + bytes(4))
     starts = []
@@ -116,7 +116,14 @@ def write_preview_first(path, preview, picture, order, nested):
     offsets = [len(blob), len(blob) + 2 + 12 * 11 + 4]
     struct.pack_into(f"{order}I", blob, 4, offsets[0])
     for number, (pixels, start) in enumerate(zip((preview, picture), starts, strict=True)):
-        tags = {254: 1 - number, 256: pixels.shape[1], 257: pixels.shape[0], 258: 8, 259: 1, 262: 1}
+        tags = {
+            kind: 1 - number if kind == 254 else 2 - number,
+            256: pixels.shape[1],
+            257: pixels.shape[0],
+            258: 8,
+            259: 1,
+        }
+        tags[262] = photometric if number else 1
         tags |= {273: start, 277: 1, 278: pixels.shape[0], 279: pixels.size}
         tags |= {330: offsets[1]} if nested and not number else {284: 1}
         blob += struct.pack(f"{order}H", len(tags))
@@ -130,11 +137,24 @@ def write_preview_first(path, preview, picture, order, nested):
 
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("nested", [False, True])
-def test_the_picture_is_read_and_not_its_preview(tmp_path, order, nested):
+@pytest.mark.parametrize("kind", [254, 255])
+def test_the_picture_is_read_and_not_its_preview(tmp_path, order, nested, kind):
     preview, picture = noise(8, 10), noise(48, 60, seed=1)
-    path = write_preview_first(tmp_path / "a.tif", preview, picture, order, nested)
+    path = write_preview_first(tmp_path / "a.tif", preview, picture, order, nested, kind)
     assert [each.size for each in read_directories(path)] == [(8, 10), (48, 60)]
     np.testing.assert_array_equal(read_image(path).pixels[..., 1], picture)
+
+
+@pytest.mark.parametrize(
+    ("photometric", "what"),
+    [(32803, "mosaic"), (34892, "linear samples"), (4, "mask"), (32844, "logarithms")],
+)
+def test_samples_that_are_no_colours_are_refused_and_not_taken_for_gray(tmp_path, photometric, what):
+    path = write_preview_first(
+        tmp_path / "a.tif", noise(8, 10), noise(48, 60), "<", True, photometric=photometric
+    )
+    with pytest.raises(ImageReadError, match=rf"holds .*{what}.*PhotometricInterpretation {photometric}"):
+        read_image(path)
 
 
 @pytest.mark.parametrize("options", [{"BIGTIFF": "YES"}, {"BIGTIFF": "NO"}])
