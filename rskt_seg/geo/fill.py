@@ -34,7 +34,7 @@ def fill_notice(values: np.ndarray, valid: np.ndarray) -> list[str]:
         data = values.reshape(len(values), -1) if valid.all() else values[:, valid]
         at_an_end = all(_at_an_end(value, band) for value, band in zip(fill.tolist(), data, strict=True))
         share = _share_at_border(valid & _equal(values, fill))
-        if share < (_LARGE if at_an_end else _VERY_LARGE):
+        if not (share >= _LARGE if at_an_end else _VERY_LARGE <= share < 1):
             continue
         if len(set(fill.tolist())) == 1:
             what = f"the value {_spelled(fill[0])} in every band"

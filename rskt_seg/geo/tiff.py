@@ -12,15 +12,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_REDUCED, _OLD_KIND, _WIDTH, _HEIGHT, _PHOTOMETRIC, _ORIENTATION, _SUB_DIRECTORIES = (
-    254,
-    255,
-    256,
-    257,
-    262,
-    274,
-    330,
-)
+_REDUCED, _OLD_KIND, _WIDTH, _HEIGHT, _PHOTOMETRIC = 254, 255, 256, 257, 262
+_ORIENTATION, _SUB_DIRECTORIES = 274, 330
 _NO_COLORS = {
     4: "a mask",
     9: "colours in ICC L*a*b*",

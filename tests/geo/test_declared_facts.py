@@ -116,14 +116,8 @@ def write_preview_first(path, preview, picture, order, nested, kind=254, photome
     offsets = [len(blob), len(blob) + 2 + 12 * 11 + 4]
     struct.pack_into(f"{order}I", blob, 4, offsets[0])
     for number, (pixels, start) in enumerate(zip((preview, picture), starts, strict=True)):
-        tags = {
-            kind: 1 - number if kind == 254 else 2 - number,
-            256: pixels.shape[1],
-            257: pixels.shape[0],
-            258: 8,
-            259: 1,
-        }
-        tags[262] = photometric if number else 1
+        tags = {kind: 1 - number if kind == 254 else 2 - number, 256: pixels.shape[1], 257: pixels.shape[0]}
+        tags |= {258: 8, 259: 1, 262: photometric if number else 1}
         tags |= {273: start, 277: 1, 278: pixels.shape[0], 279: pixels.size}
         tags |= {330: offsets[1]} if nested and not number else {284: 1}
         blob += struct.pack(f"{order}H", len(tags))

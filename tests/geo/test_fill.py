@@ -59,6 +59,11 @@ def test_a_fill_in_one_colour_is_told_with_the_way_to_declare_it(tmp_path):
     assert has_notice(image, "has the values 255 0 255 in its bands") and has_notice(image, "-dstalpha")
 
 
+def test_a_constant_image_is_not_called_fill(tmp_path):
+    bands = np.full((3, 20, 30), 9, np.uint8)
+    assert not has_notice(read_image(write_tiff(tmp_path / "a.tif", bands)), "connected to its border")
+
+
 def test_flat_ground_of_a_colour_and_small_flat_areas_are_not_called_fill(tmp_path):
     bands = scene("uint8")
     bands[LEFT] = np.array([70, 120, 90])[:, None, None]
