@@ -38,7 +38,10 @@ def fill_notice(values: np.ndarray, valid: np.ndarray) -> list[str]:
             continue
         if len(set(fill.tolist())) == 1:
             what = f"the value {_spelled(fill[0])} in every band"
-            remedy = f"declare it (--nodata {_spelled(fill[0])}, nodata in Python)"
+            number = _spelled(fill[0])
+            # Such as -1e+20, which the command line takes for a flag of its own.
+            equals = "=" if number.startswith("-") and "e" in number else " "
+            remedy = f"declare it (--nodata{equals}{number}, nodata in Python)"
         else:
             numbers = " ".join(map(_spelled, fill))
             what = f"the values {numbers} in its bands"

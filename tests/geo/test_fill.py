@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from rskt_seg.commands.segment import parse_args
 from rskt_seg.geo import read_image
 from tests.geo.rasters import has_notice, noise, write_tiff
 
@@ -33,8 +34,11 @@ def test_a_fill_is_told_wherever_it_lies_in_the_range(tmp_path, dtype, fill):
     path = write_tiff(tmp_path / "a.tif", bands)
     image = read_image(path)
     assert has_notice(image, "25% of the image, connected to its border, has the value")
-    (number,) = re.findall(r"--nodata (\S+),", image.notices[-1])
-    assert not read_image(path, nodata=float(number)).valid[LEFT[1:]].any()
+    (option,) = re.findall(r"--nodata.\S+(?=,)", image.notices[-1])
+    arguments = parse_args(["--weights", "w", "--input", "a.tif", "--output", "b", *option.split()])
+    declared = read_image(path, nodata=arguments.nodata)
+    assert not declared.valid[LEFT[1:]].any() and not has_notice(declared, "taken for ground")
+    assert has_notice(read_image(path, nodata=7), "taken for ground"), "another value does not declare it"
 
 
 def test_a_second_fill_is_told_beside_a_declared_one_and_beside_what_is_no_number(tmp_path):
