@@ -5,7 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from detectron2.config import CfgNode
-from detectron2.data import DatasetFromList, build_detection_test_loader, build_detection_train_loader
+from detectron2.data import (
+    DatasetFromList,
+    MetadataCatalog,
+    build_detection_test_loader,
+    build_detection_train_loader,
+)
 from torch.utils.data import DataLoader, Dataset
 
 from rskt_seg.d2.datasets import (
@@ -132,7 +137,9 @@ def _check_files(name: str, entries: Sequence[DatasetDict], known_as: str) -> No
     findings = quick_image_check(name, unlabelled) if unlabelled else []
     if masked:
         pairs = [Pair(Path(entry["file_name"]), Path(entry["sem_seg_file_name"])) for entry in masked]
-        findings += quick_check(name, pairs, masked[0]["vocabulary"], masked[0]["ignore"])
+        colors = MetadataCatalog.get(name).get("palette_colors", {})
+        first = masked[0]
+        findings += quick_check(name, pairs, first["vocabulary"], first["ignore"], colors=colors)
     for finding in findings:
         if finding.is_error:
             raise DatasetError(

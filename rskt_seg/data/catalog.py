@@ -22,6 +22,7 @@ from rskt_seg.data.class_sets import (
     ISPRS,
     LOVEDA,
     LOVEDA_8C,
+    RGB,
     UAVID,
     UDD5,
     VDD,
@@ -80,6 +81,11 @@ class Split:
     protocol: str = ""
     image_labels: str = ""
     states_palette: bool = False
+
+    @property
+    def palette_colors(self) -> dict[int, RGB]:
+        """Class id -> colour that the palettes of label files must have; empty if none is stated."""
+        return dict(enumerate(self.class_set.colors)) if self.states_palette else {}
 
     def __post_init__(self) -> None:
         if not self.labels and not self.image_labels:

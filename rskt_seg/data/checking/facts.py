@@ -102,7 +102,8 @@ def reading_faults(path: Path) -> Iterator[Fault]:
 
 
 def used_colors(path: Path, counts: Mapping[int, int]) -> dict[int, RGB]:
-    """Return the palette colour of every id that occurs in a label; empty for a label without a palette.
+    """Return the palette colour of every id that occurs in a label; empty for a label without a palette
+    and for a palette in which each id is its own gray.
 
     Args:
         path: A label that `read_label` reads.
@@ -116,7 +117,9 @@ def used_colors(path: Path, counts: Mapping[int, int]) -> dict[int, RGB]:
     if stored is None:
         return {}
     rows = [tuple(stored[start : start + 3]) for start in range(0, len(stored), 3)]
-    return {k: (int(rows[k][0]), int(rows[k][1]), int(rows[k][2])) for k in counts if k < len(rows)}
+    found = {k: (int(rows[k][0]), int(rows[k][1]), int(rows[k][2])) for k in counts if k < len(rows)}
+    is_gray = all(color == (k, k, k) for k, color in found.items())  # the ids again, and no colours
+    return {} if is_gray else found
 
 
 def band_notes(images: Sequence[tuple[Path, int]]) -> Iterator[Fault]:

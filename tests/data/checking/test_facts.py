@@ -43,7 +43,8 @@ def both_checks(split, folder):
     """The findings of the full check and of that before a run."""
     report = check_split(split, folder, progress=False)
     files = pairs(split, folder)
-    return report.findings, quick_check("own", files, split.class_set.names, split.ignore_label)
+    ignored, colors = split.ignore_label, split.palette_colors
+    return report.findings, quick_check("own", files, split.class_set.names, ignored, colors=colors)
 
 
 def write_grids(folder, label_grid, crs="EPSG:32632"):
@@ -130,8 +131,16 @@ def test_a_palette_that_contradicts_that_of_the_dataset_is_an_error(tmp_path):
         split = dataset(tmp_path, line)
         Image.fromarray(noise(SIZE, SIZE, 3)).save(tmp_path / "x/a.png")
         write_palette_label(tmp_path / "y/a.png", (RED, GREEN, BLUE))
-        findings = check_split(split, tmp_path, progress=False).findings
-        assert any("contradict" in f.kind.what for f in findings) is wrong
+        for findings in both_checks(split, tmp_path):
+            assert any("contradict" in f.kind.what for f in findings) is wrong
+
+
+def test_a_palette_of_the_ids_as_grays_states_no_colours(tmp_path):
+    split = dataset(tmp_path, "palette: [[0,255,0], [255,0,0], [0,0,255]]")
+    Image.fromarray(noise(SIZE, SIZE, 3)).save(tmp_path / "x/a.png")
+    write_palette_label(tmp_path / "y/a.png", [(k, k, k) for k in range(3)])
+    for findings in both_checks(split, tmp_path):
+        assert not [f for f in findings if "contradict" in f.kind.what]
 
 
 def test_colours_of_ids_that_do_not_occur_play_no_role(tmp_path):
