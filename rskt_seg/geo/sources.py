@@ -30,7 +30,8 @@ from rskt_seg.mistaken import BEGINNING, recognise
 _PILLOW_MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"}
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
 _RASTERIO_FORMATS = {"JPEG2000", "PPM", "FITS", "HDF5", "GRIB"}
-_DATASET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]+:(?!//)")
+# A Path has one slash of the two of a URL, which GDAL would fetch.
+_DATASET_NAME = re.compile(r"(?!(?:https?|ftp|s3|gs):)[A-Za-z][A-Za-z0-9_]+:(?!//)", re.IGNORECASE)
 
 
 class Source(Protocol):
