@@ -33,9 +33,12 @@ def fill_notice(values: np.ndarray, valid: np.ndarray) -> list[str]:
             continue
         data = values.reshape(len(values), -1) if valid.all() else values[:, valid]
         at_an_end = all(_at_an_end(value, band) for value, band in zip(fill.tolist(), data, strict=True))
-        share = _share_at_border(valid & _equal(values, fill))
+        filled = valid & _equal(values, fill)
+        share = _share_at_border(filled)
         if not (share >= _LARGE if at_an_end else _VERY_LARGE <= share < 1):
             continue
+        if not at_an_end and _is_flat(values, valid & ~filled):
+            continue  # a drawing, of which one colour is no more fill than the others
         if len(set(fill.tolist())) == 1:
             what = f"the value {_spelled(fill[0])} in every band"
             number = _spelled(fill[0])
@@ -92,6 +95,13 @@ def _at_an_end(value: float, data: np.ndarray) -> bool:
 def _ends(dtype: np.dtype) -> set[int]:
     """Return 0 and, of integers, the ends of the range of a dtype."""
     return {0, int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)} if dtype.kind in "ui" else {0}
+
+
+def _is_flat(values: np.ndarray, where: np.ndarray) -> bool:
+    """Return whether most pixels of an area (H, W) bool equal their neighbour to the right in all bands."""
+    pairs = where[:, 1:] & where[:, :-1]
+    equal = np.logical_and.reduce([band[:, 1:] == band[:, :-1] for band in values])
+    return bool(equal[pairs].mean() > 0.5) if pairs.any() else False
 
 
 def _share_at_border(filled: np.ndarray) -> float:

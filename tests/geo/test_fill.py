@@ -63,6 +63,13 @@ def test_a_fill_in_one_colour_is_told_with_the_way_to_declare_it(tmp_path):
     assert has_notice(image, "has the values 255 0 255 in its bands") and has_notice(image, "-dstalpha")
 
 
+def test_a_gray_of_a_flat_drawing_is_not_called_fill(tmp_path):
+    bands = np.full((3, 80, 100), 60, np.uint8)
+    bands[1, :, 50:] = 90
+    bands[LEFT] = 120
+    assert not has_notice(read_image(write_tiff(tmp_path / "a.tif", bands)), "connected to its border")
+
+
 def test_a_constant_image_is_not_called_fill(tmp_path):
     bands = np.full((3, 20, 30), 9, np.uint8)
     assert not has_notice(read_image(write_tiff(tmp_path / "a.tif", bands)), "connected to its border")
