@@ -18,7 +18,10 @@ from rskt_seg.quoting import hidden_characters
 
 SYNONYM_RULES = ("first", "mean", "max")
 """How a class with several names is scored: by its first name alone, or by merging the scores of all."""
-_SEVERAL = re.compile(r"[,;|\uff0c\u3001\u060c\uff1b\uff5c]|\s\.\s|\d\s+\d+\s+\d")
+_SEVERAL = re.compile(
+    r"[,;|\uff0c\u3001\u060c\u061b\uff0e\uff1b\uff5c\u30fb\u2022]|\s[./&+>\u00b7-]\s|\w/\w+/\w|\w\s{2,}\w|\\n"
+    r"|\d\s+\d+\s+\d|#[0-9a-fA-F]{6}\b|^[\d\s.]+$"
+)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Rasters that rasterio reads."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,14 +8,11 @@ import numpy as np
 
 from rskt_seg.errors import ImageReadError
 from rskt_seg.geo.alpha import alpha_notice
+from rskt_seg.geo.band_names import doubt_names, find_named_colors
 from rskt_seg.geo.georeference import Georeference
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
-
-_COLOR_NAMES = (("red", "green", "blue"), ("B04", "B03", "B02"))
-"""Names of bands that mean red, green and blue in every product that has them: words, and Sentinel-2."""
-_BAND_CODE = re.compile(r"(?:SR_)?B\d", re.IGNORECASE)
 
 
 class RasterioSource:
@@ -68,37 +64,28 @@ class RasterioSource:
         """Return the bands declared or named red, green and blue, else the first three, else the first."""
         from rasterio.enums import ColorInterp
 
-        roles = self._dataset.colorinterp
+        roles, names = self._dataset.colorinterp, self._dataset.descriptions
         data = [i for i in self._dataset.indexes if roles[i - 1] != ColorInterp.alpha or not self._alpha]
         rgb = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+        declared = tuple(roles.index(role) + 1 for role in rgb) if set(rgb) <= set(roles) else None
+        named = find_named_colors(names)
         chosen: tuple[int, ...]
-        if set(rgb) <= set(roles):
-            chosen, reason = tuple(roles.index(role) + 1 for role in rgb), "declared red, green, blue"
-        elif named := self._find_named_colors():
-            chosen = named
-            reason = f"named {', '.join(str(self._dataset.descriptions[i - 1]) for i in named)}"
+        # GDAL declares the first three of 8-bit bands red, green and blue unless it is told otherwise.
+        if named and declared in (None, (1, 2, 3)):
+            chosen, reason = named, f"named {', '.join(str(names[i - 1]).strip() for i in named)}"
+        elif declared:
+            chosen, reason = declared, "declared red, green, blue"
         elif len(data) >= 3:
             chosen, reason = tuple(data[:3]), "the first three; no band is declared red, green or blue"
-            codes = [str(self._dataset.descriptions[i - 1] or "") for i in chosen]
-            if all(map(_BAND_CODE.match, codes)):
-                reason = f"the first three, named {', '.join(codes)}, of which sensors mean different colours"
         else:
             chosen, reason = tuple(data[:1]), "the first"
-        plain = chosen in ((1,), (1, 2, 3)) and "named" not in reason
-        if len(data) > len(chosen) or not plain:
-            numbers = ", ".join(map(str, chosen))
+        doubt = doubt_names([names[i - 1] for i in chosen]) if len(chosen) == 3 and chosen != named else ""
+        if len(data) > len(chosen) or chosen not in ((1,), (1, 2, 3)) or doubt:
+            numbers, reason = ", ".join(map(str, chosen)), f"{reason}, {doubt}" if doubt else reason
             self.notices.append(
                 f"bands {numbers} of {len(data)} are used as the colours ({reason}); choose others by bands"
             )
         return chosen
-
-    def _find_named_colors(self) -> tuple[int, ...] | None:
-        names = [str(name or "").strip().casefold() for name in self._dataset.descriptions]
-        for colors in _COLOR_NAMES:
-            folded = [color.casefold() for color in colors]
-            if all(names.count(color) == 1 for color in folded):
-                return tuple(names.index(color) + 1 for color in folded)
-        return None
 
     def read(self, indexes: Sequence[int]) -> np.ndarray:
         """Return the values (n, H, W) of bands: of a palette image the colour channels, uint8.
@@ -126,7 +113,7 @@ class RasterioSource:
         Returns:
             A new array; None if the band has data everywhere.
         """
-        from rasterio.enums import MaskFlags
+        from rasterio.enums import ColorInterp, MaskFlags
 
         flags = self._dataset.mask_flag_enums[0 if self._palette is not None else index - 1]
         mask: np.ndarray | None = None
@@ -135,6 +122,15 @@ class RasterioSource:
         if self._palette is not None and (self._palette[:, 3] == 0).any():
             opaque = self._palette[self._read_indices(), 3] > 0
             mask = opaque if mask is None else mask & opaque
+        roles = self._dataset.colorinterp
+        if (
+            self._alpha
+            and MaskFlags.all_valid in flags
+            and ColorInterp.alpha in roles[: index - 1] + roles[index:]
+        ):
+            # GDAL makes masks of alpha bands of unsigned 8 and 16 bits alone, and of the last band.
+            mask = self._dataset.read(roles.index(ColorInterp.alpha) + 1) > 0
+            flags = [MaskFlags.alpha]
         if MaskFlags.alpha in flags and mask is not None and index == self.default_bands[0]:
             self._question_alpha()
         return mask

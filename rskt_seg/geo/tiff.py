@@ -13,13 +13,24 @@ from pathlib import Path
 from typing import BinaryIO
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_REDUCED, _WIDTH, _HEIGHT, _ORIENTATION, _SUB_DIRECTORIES = 254, 256, 257, 274, 330
+_REDUCED, _OLD_KIND, _WIDTH, _HEIGHT, _PHOTOMETRIC = 254, 255, 256, 257, 262
+_ORIENTATION, _SUB_DIRECTORIES = 274, 330
+_NO_COLORS = {
+    4: "a mask",
+    9: "colours in ICC L*a*b*",
+    10: "colours in ITU L*a*b*",
+    32803: "the mosaic of a camera's colour filters",
+    32844: "logarithms of luminance",
+    32845: "logarithms of luminance and chromaticity",
+    34892: "the linear samples of a camera",
+}
+"""PhotometricInterpretation -> what samples are that GDAL would give out as gray or RGB."""
 _SIZES = {1: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}
 """Type of a tag -> bytes of a value, for the integers that the tags above have."""
 _CODES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _MOST_DIRECTORIES = 4096
 _MOST_VALUES = 256
-_DESCRIPTIONS = (_REDUCED, _WIDTH, _HEIGHT, _ORIENTATION, _SUB_DIRECTORIES)
+_DESCRIPTIONS = (_REDUCED, _OLD_KIND, _WIDTH, _HEIGHT, _PHOTOMETRIC, _ORIENTATION, _SUB_DIRECTORIES)
 _COMPRESSION, _STRIPS, _TILES = 259, (273, 279), (324, 325)
 """Tags of the compression, and of the offsets and lengths of strips or tiles."""
 _DEFLATE = (8, 32946)
@@ -34,10 +45,12 @@ class Directory:
 
     Attributes:
         offset: Where the directory lies in the file, in bytes.
-        kind: NewSubfileType; bit 0 is set for a reduced version of another picture, bit 2 for a mask.
+        kind: NewSubfileType, or what the older SubfileType says in its place; bit 0 is set for
+            a reduced version of another picture, bit 2 for a mask.
         size: (height, width) in pixels.
         orientation: EXIF orientation, 1 if there is none.
         nested: Whether it is a SubIFD of another directory.
+        photometric: PhotometricInterpretation; -1 if it is missing.
     """
 
     offset: int
@@ -45,11 +58,17 @@ class Directory:
     size: tuple[int, int]
     orientation: int
     nested: bool = False
+    photometric: int = -1
 
     @property
     def is_whole_picture(self) -> bool:
         """Whether it is neither a reduced version of another picture nor a mask."""
         return not self.kind & 0b101
+
+    @property
+    def no_colors(self) -> str:
+        """What the samples are if they are neither gray nor colours that GDAL converts to RGB, else ""."""
+        return _NO_COLORS.get(self.photometric, "")
 
 
 def read_directories(path: Path) -> tuple[Directory, ...]:
@@ -81,7 +100,9 @@ def _walk(file: BinaryIO) -> Iterator[Directory]:
         tags, following = _read_tags(file, offset, order, big, _DESCRIPTIONS, _MOST_VALUES)
         size = (tags.get(_HEIGHT, [0])[0], tags.get(_WIDTH, [0])[0])
         orientation = tags.get(_ORIENTATION, [1])[0]
-        yield Directory(offset, tags.get(_REDUCED, [0])[0], size, orientation, nested)
+        kind = tags.get(_REDUCED, [int(tags.get(_OLD_KIND, [1])[0] == 2)])[0]
+        photometric = tags.get(_PHOTOMETRIC, [-1])[0]
+        yield Directory(offset, kind, size, orientation, nested, photometric)
         children = [(child, True) for child in tags.get(_SUB_DIRECTORIES, [])]
         queue = [*children, *([] if nested else [(following, False)]), *queue]
 

@@ -180,9 +180,8 @@ def _find_faults(
     for fact in facts:
         yield from fact.faults
     yield from stray_faults([(fact.pair.label, fact.counts) for fact in facts], names, ignore)
-    stated = dict(enumerate(split.class_set.colors)) if split.states_palette else {}
     yield from band_notes([(fact.pair.image, fact.bands) for fact in facts])
-    yield from palette_faults([(fact.pair.label, fact.colors) for fact in facts], stated)
+    yield from palette_faults([(fact.pair.label, fact.colors) for fact in facts], split.palette_colors)
     for judge in (suspicion, collapsed):
         if mistake := judge(totals, len(names), ignore):
             yield Fault(mistake, "")
