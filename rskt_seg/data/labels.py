@@ -17,6 +17,7 @@ from rskt_seg.data.class_sets import IGNORE_LABEL, RGB
 from rskt_seg.errors import ImageReadError, LabelError
 from rskt_seg.geo import png, tiff
 from rskt_seg.geo.declared import describe_samples, read_declared
+from rskt_seg.geo.deflate import deflate_fault
 from rskt_seg.mistaken import BEGINNING, recognise
 
 LabelFile = str | Path | BinaryIO
@@ -249,7 +250,7 @@ def _wrong_sum(content: bytes) -> str:
     """Return what is wrong with the bytes of a PNG or TIFF file by its checksums; "" if nothing is."""
     if content.startswith(png.SIGNATURE):
         return png.png_fault(content)
-    return tiff.deflate_fault(BytesIO(content)) if content.startswith(tiff.SIGNATURES) else ""
+    return deflate_fault(BytesIO(content)) if content.startswith(tiff.SIGNATURES) else ""
 
 
 def _decode(path: LabelFile) -> tuple[Image.Image, str]:

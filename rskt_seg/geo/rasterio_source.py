@@ -9,7 +9,9 @@ import numpy as np
 from rskt_seg.errors import ImageReadError
 from rskt_seg.geo.alpha import alpha_notice
 from rskt_seg.geo.band_names import doubt_names, find_named_colors
+from rskt_seg.geo.deflate import deflate_fault
 from rskt_seg.geo.georeference import Georeference
+from rskt_seg.geo.tiff import Directory
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
@@ -23,7 +25,7 @@ class RasterioSource:
         dataset: The open raster.
         max_pixels: The largest raster that may be read, in pixels.
         alpha: Whether a band that is declared alpha says which pixels are valid; else it is data.
-        orientation: EXIF orientation; None to take that of the metadata.
+        directory: The directory of the picture in a TIFF file, if it could be read.
 
     Raises:
         ImageReadError: The raster has no bands, complex bands, or too many pixels.
@@ -35,18 +37,18 @@ class RasterioSource:
         dataset: "DatasetReader",
         max_pixels: int,
         alpha: bool = True,
-        orientation: int | None = None,
+        directory: Directory | None = None,
     ) -> None:
         from rasterio.enums import ColorInterp
 
-        self._dataset = dataset
+        self._path, self._dataset, self._directory = path, dataset, directory
         _check_dataset(path, dataset, max_pixels)
         self.driver: str = dataset.driver
         self.height: int = dataset.height
         self.width: int = dataset.width
         self.georeference = Georeference.from_dataset(dataset)
         stated = int(dataset.tags().get("EXIF_Orientation", 1))
-        self.orientation = stated if orientation is None else orientation
+        self.orientation = stated if directory is None else directory.orientation
         self.notices: list[str] = []
         if dataset.subdatasets:
             self.notices.append(f"file of {len(dataset.subdatasets)} images: the first is used")
@@ -98,6 +100,7 @@ class RasterioSource:
         # Pixel by pixel, as a picture needs them: to interleave planes afterwards takes as long as reading.
         interleaved = np.empty((self.height, self.width, len(indexes)), self._dataset.dtypes[indexes[0] - 1])
         values = self._dataset.read(list(indexes), out=np.moveaxis(interleaved, 2, 0))
+        self._refuse_damage(interleaved if tuple(indexes) == self._dataset.indexes else None)
         if self.dtype == "int8":
             values = values.view(np.int8)
         bits = int(self._dataset.tags(indexes[0], ns="IMAGE_STRUCTURE").get("NBITS", 8))
@@ -144,7 +147,17 @@ class RasterioSource:
     def _read_indices(self) -> np.ndarray:
         if self._indices is None:
             self._indices = self._dataset.read(1)
+            self._refuse_damage(self._indices[..., None])
         return self._indices
+
+    def _refuse_damage(self, pixels: np.ndarray | None) -> None:
+        """Compare the checksums of deflated data, with the decoded samples of all bands if they are known."""
+        if self._directory is None:
+            return
+        with self._path.open("rb") as file:
+            fault = deflate_fault(file, self._directory.offset, pixels)
+        if fault:
+            raise ImageReadError(f"cannot read {self._path}: damaged or incomplete: {fault}; copy it again")
 
     def _question_alpha(self) -> None:
         from rasterio.enums import ColorInterp

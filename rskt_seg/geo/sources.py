@@ -94,7 +94,7 @@ def open_source(
         ImageReadError: Neither library can open the file, it is not whole, or it has more than `max_pixels`
             pixels.
     """
-    name, orientation, refusal, beginning = str(path), None, "not asked for a part of a file", b""
+    name, directory, refusal, beginning = str(path), None, "not asked for a part of a file", b""
     if not is_dataset_name(name) or path.is_file():
         with path.open("rb") as file:
             beginning = file.read(BEGINNING)
@@ -109,9 +109,9 @@ def open_source(
                 yield PillowSource(path, image, alpha, has_gdal_facts(path, content))
             return
         if header.startswith(tiff.SIGNATURES):
-            name, orientation = _choose_picture(path)
+            name, directory = _choose_picture(path)
     options = {}
-    if not georeference and header.startswith(tiff.SIGNATURES) and orientation in (None, 1):
+    if not georeference and directory is not None and directory.orientation == 1:
         options = options_without_georeference(path)  # an orientation counts only without it
     import rasterio
     from rasterio.errors import RasterioError
@@ -131,11 +131,11 @@ def open_source(
             ) from error
         with dataset:
             check_mask_file(path, dataset.shape)
-            yield RasterioSource(path, dataset, max_pixels, alpha, orientation)
+            yield RasterioSource(path, dataset, max_pixels, alpha, directory)
 
 
-def _choose_picture(path: Path) -> tuple[str, int | None]:
-    """Return GDAL's name of the picture to read of a TIFF file, and its EXIF orientation.
+def _choose_picture(path: Path) -> tuple[str, tiff.Directory | None]:
+    """Return GDAL's name of the picture to read of a TIFF file, and its directory if that can be read.
 
     Cameras and some scanners store a small preview as the first directory.
     """
@@ -155,12 +155,8 @@ def _choose_picture(path: Path) -> tuple[str, int | None]:
             f"{path} holds {chosen.no_colors} (PhotometricInterpretation {chosen.photometric}), not gray or "
             "RGB; export it as RGB from the program that wrote or develops it"
         )
-    with path.open("rb") as file:
-        fault = tiff.deflate_fault(file, chosen.offset)
-    if fault:
-        raise ImageReadError(f"cannot read {path}: damaged or incomplete: {fault}; copy it again")
     name = str(path) if chosen is first else f"GTIFF_DIR:off:{chosen.offset}:{path}"
-    return name, chosen.orientation
+    return name, chosen
 
 
 def _open_with_pillow(source: Path | BytesIO, header: bytes) -> tuple[Image.Image | None, str]:

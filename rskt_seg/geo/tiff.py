@@ -1,17 +1,17 @@
-"""The directories of a TIFF file: which picture is the one to read, how it is oriented, whether it is whole.
+"""The directories of a TIFF file: which picture is the one to read, and how it is oriented.
 
 GDAL reads the first directory, says nothing of the others' kinds and keeps the orientation to itself; Pillow
 opens too few kinds of TIFF.
 """
 
 import struct
-import zlib
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
+ByteOrder = Literal["<", ">"]
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _REDUCED, _OLD_KIND, _WIDTH, _HEIGHT, _PHOTOMETRIC = 254, 255, 256, 257, 262
 _ORIENTATION, _SUB_DIRECTORIES = 274, 330
@@ -31,12 +31,6 @@ _CODES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _MOST_DIRECTORIES = 4096
 _MOST_VALUES = 256
 _DESCRIPTIONS = (_REDUCED, _OLD_KIND, _WIDTH, _HEIGHT, _PHOTOMETRIC, _ORIENTATION, _SUB_DIRECTORIES)
-_COMPRESSION, _STRIPS, _TILES = 259, (273, 279), (324, 325)
-"""Tags of the compression, and of the offsets and lengths of strips or tiles."""
-_DEFLATE = (8, 32946)
-_MOST_PIECES = 1 << 24
-_PIECE = 1 << 20
-"""Bytes that are decompressed at a time."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +83,7 @@ def read_directories(path: Path) -> tuple[Directory, ...]:
 
 
 def _walk(file: BinaryIO) -> Iterator[Directory]:
-    order, big, start = _read_header(file)
+    order, big, start = read_header(file)
     seen: set[int] = set()
     queue = [(start, False)]
     while queue and len(seen) < _MOST_DIRECTORIES:
@@ -97,7 +91,7 @@ def _walk(file: BinaryIO) -> Iterator[Directory]:
         if not offset or offset in seen:
             continue
         seen.add(offset)
-        tags, following = _read_tags(file, offset, order, big, _DESCRIPTIONS, _MOST_VALUES)
+        tags, following = read_tags(file, offset, order, big, _DESCRIPTIONS, _MOST_VALUES)
         size = (tags.get(_HEIGHT, [0])[0], tags.get(_WIDTH, [0])[0])
         orientation = tags.get(_ORIENTATION, [1])[0]
         kind = tags.get(_REDUCED, [int(tags.get(_OLD_KIND, [1])[0] == 2)])[0]
@@ -107,62 +101,38 @@ def _walk(file: BinaryIO) -> Iterator[Directory]:
         queue = [*children, *([] if nested else [(following, False)]), *queue]
 
 
-def deflate_fault(file: BinaryIO, offset: int | None = None) -> str:
-    """Return what is wrong with the deflated data of a picture, "" if they are whole or not deflated.
-
-    libtiff stops reading when a strip or tile is full, before its checksum.
-
-    Args:
-        file: An open TIFF file.
-        offset: Where the directory of the picture lies in it, in bytes; None for that of the first.
+def read_header(file: BinaryIO) -> tuple[ByteOrder, bool, int]:
+    """Read the header of a TIFF file, at which an open file stands.
 
     Returns:
-        One clause without a file name, such as "the data of its tile 3 are damaged (incorrect data
-        check)".
+        The byte order, "<" or ">", whether it is a BigTIFF file, and the offset of the first directory.
     """
-    with suppress(struct.error, OverflowError, OSError):
-        file.seek(0)
-        order, big, first = _read_header(file)
-        offset = first if offset is None else offset
-        tags, _ = _read_tags(file, offset, order, big, {_COMPRESSION, *_STRIPS, *_TILES}, _MOST_PIECES)
-        if tags.get(_COMPRESSION, [0])[0] not in _DEFLATE:
-            return ""
-        kind, (starts, lengths) = ("tile", _TILES) if _TILES[0] in tags else ("strip", _STRIPS)
-        for number, (start, length) in enumerate(
-            zip(tags.get(starts, []), tags.get(lengths, []), strict=False)
-        ):
-            file.seek(start)
-            if length and (fault := _stream_fault(file, length)):
-                return f"the data of its {kind} {number} are damaged ({fault})"
-    return ""
-
-
-def _stream_fault(file: BinaryIO, length: int) -> str:
-    """Return what is wrong with a zlib stream of `length` bytes, "" if it ends and fits its checksum."""
-    stream = zlib.decompressobj()
-    try:
-        while length > 0 and not stream.eof and (piece := file.read(min(length, _PIECE))):
-            length -= len(piece)
-            while piece and not stream.eof:
-                stream.decompress(piece, _PIECE)
-                piece = stream.unconsumed_tail
-    except zlib.error as error:
-        return str(error).rpartition(": ")[2]
-    return "" if stream.eof else "incomplete stream"
-
-
-def _read_header(file: BinaryIO) -> tuple[str, bool, int]:
-    """Return the byte order, whether it is a BigTIFF file, and the offset of the first directory."""
     header = file.read(16)
-    order, big = "<" if header[:2] == b"II" else ">", header[2:4] in (b"+\0", b"\0+")
+    order: ByteOrder = "<" if header[:2] == b"II" else ">"
+    big = header[2:4] in (b"+\0", b"\0+")
     (start,) = struct.unpack(f"{order}Q", header[8:16]) if big else struct.unpack(f"{order}I", header[4:8])
     return order, big, start
 
 
-def _read_tags(
+def read_tags(
     file: BinaryIO, offset: int, order: str, big: bool, wanted: Collection[int], most: int
 ) -> tuple[dict[int, list[int]], int]:
-    """Return some integer tags of a directory, of at most `most` values, and the next directory's offset."""
+    """Read some integer tags of a directory.
+
+    Args:
+        file: The open file.
+        offset: Where the directory lies in it, in bytes.
+        order: The byte order, "<" or ">".
+        big: Whether it is a BigTIFF file.
+        wanted: The tags.
+        most: Tags with more values are passed over.
+
+    Returns:
+        Tag -> values, and the offset of the next directory.
+
+    Raises:
+        struct.error: The file ends within the directory.
+    """
     count_code, offset_code, entry_size = ("Q", "Q", 20) if big else ("H", "I", 12)
     file.seek(offset)
     count_bytes = struct.calcsize(f"{order}{count_code}")
