@@ -43,6 +43,7 @@ OTHER_BANDS = Kind(
     "images whose number of bands differs from that of most",
     "check that the same bands are red, green and blue in all of them",
 )
+PALETTE = Kind(NOTE, "palette labels", "nothing to do: the index is the class id, whatever its colour")
 CONTRADICTION = Kind(
     ERROR,
     "palette labels whose colours contradict each other or the palette of the dataset",
@@ -161,3 +162,10 @@ def palette_faults(
             if known != color:
                 yield Fault(CONTRADICTION, str(path), f"id {k} is {color}, in {source} {known}")
                 break
+
+
+def one_word_on_palettes(faults: Iterable[Fault]) -> list[Fault]:
+    """Leave out the note that a label has a palette where the palette contradicts another."""
+    found = list(faults)
+    contradicted = {fault.path for fault in found if fault.kind == CONTRADICTION}
+    return [fault for fault in found if fault.kind != PALETTE or fault.path not in contradicted]

@@ -9,7 +9,12 @@ from typing import TypeVar
 
 import numpy as np
 
-from rskt_seg.data.checking.facts import palette_faults, reading_faults, used_colors
+from rskt_seg.data.checking.facts import (
+    one_word_on_palettes,
+    palette_faults,
+    reading_faults,
+    used_colors,
+)
 from rskt_seg.data.checking.findings import ERROR, Fault, Finding, Kind, collect
 from rskt_seg.data.checking.label_statistics import stray_faults, suspicion
 from rskt_seg.data.checking.probe import header_faults, image_faults, label_fault
@@ -61,7 +66,8 @@ def quick_check(
     whole = [pair for pair in pairs if not broken & {str(pair.label), str(pair.image)}]
     faults += _check_reading(name, [pair.image for pair in whole], workers)
     labels = [pair.label for pair in whole]
-    return collect([*faults, *_check_ids(name, labels, class_names, ignore, workers, colors)])
+    faults += _check_ids(name, labels, class_names, ignore, workers, colors)
+    return collect(one_word_on_palettes(faults))
 
 
 def quick_image_check(name: str, images: Sequence[Path], workers: int | None = None) -> list[Finding]:
