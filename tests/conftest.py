@@ -25,6 +25,16 @@ def _memory_is_given_back() -> Iterator[None]:
             ctypes.CDLL(None).malloc_trim(0)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Make what a test wrote encodable: parallel workers end at a name of a file that is not UTF-8."""
+    report = yield
+    report.sections = [
+        (title, text.encode(errors="backslashreplace").decode()) for title, text in report.sections
+    ]
+    return report
+
+
 @pytest.fixture(autouse=True)
 def no_log_handlers_left():
     """Remove the log handlers that a run within this process adds: they write to the output of its test."""
