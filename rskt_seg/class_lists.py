@@ -12,24 +12,29 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rskt_seg.errors import UnreadableError, VocabularyError
+from rskt_seg.mistaken import BEGINNING, recognise
 from rskt_seg.quoting import hidden_characters
 from rskt_seg.reading import read_bytes
 
 _COMMA = re.compile(r"[,\uff0c\u3001\u060c]")  # also full-width, ideographic, Arabic
 _SEPARATORS = {
     "commas": _COMMA,
-    "semicolons": re.compile(r"[;\uff1b]"),
+    "semicolons": re.compile(r"[;\uff1b\u061b]"),
     "vertical bars": re.compile(r"[|\uff5c]"),
     "full stops": re.compile(r"\s\.(?=\s|$)|\u3002"),
 }
 _SENTENCE_END = re.compile(r"\.(?=\s|$)")
-_QUOTES = "\"'\u201c\u2018\u201e\u00ab"
+_QUOTES = "\"'`\u201c\u2018\u201e\u00ab"
 _QUOTED = re.compile(
-    "(?<!\\w)(?:\"[^\"]*\"|'[^']*'|\u201c[^\u201c\u201d]*\u201d|\u2018[^\u2018\u2019]*\u2019"
+    "(?<!\\w)(?:\"[^\"]*\"|'[^']*'|`[^`]*`|\u201c[^\u201c\u201d]*\u201d|\u2018[^\u2018\u2019]*\u2019"
     "|\u201e[^\u201c-\u201e]*[\u201c\u201d]|\u00ab[^\u00ab\u00bb]*\u00bb)(?!\\w)"
 )
 _NUMBERED = re.compile(r"(\d{1,9})(\s*[:=),;]\s*|\.\s+|\s+(?:-\s+)?)(?=[^\d\s])(.+)")
-_BULLET = re.compile(r"[-*\u2022]\s+(?=\S)")
+_NUMBERED_BEHIND = re.compile(r"(.*[^\d\s:=])(\s*[:=]\s*|\s+)(\d{1,9})")
+_BULLET = re.compile(r"[-*\u2022\u2013\u2014\u00b7]\s+(?=\S)")
+_TITLE = re.compile(r"(?:names|classes|labels)\s*:", re.IGNORECASE)
+_COMMENTS = ("#", "//")
+_NO_CLASS = "__ignore__"  # as labelme marks pixels without a class
 _NUMBER = re.compile(r"[\d.]+")
 _LABEL_MAP_TITLE = re.compile(r"#\s*label\s*:\s*color_rgb\s*:\s*parts\s*:\s*actions", re.IGNORECASE)
 _LABEL_MAP = re.compile(r"(.+?):((?:\d{1,3},\d{1,3},\d{1,3})?:[^:]*:[^:]*)")
@@ -87,17 +92,21 @@ def read_text_list(text: str) -> ClassList:
         VocabularyError: Lines that could mean several lists.
     """
     everything = [line.strip() for line in re.split(r"\r\n|\r|\n", text)]
-    lines = [line for line in everything if line and not line.startswith("#")]
+    lines = [line for line in everything if line and not line.startswith(_COMMENTS)]
     titled = any(map(_LABEL_MAP_TITLE.match, everything))
     if lines and (titled or all(map(_LABEL_MAP.fullmatch, lines))):
         return _read_label_map(lines)
     if lines and lines[0].startswith("["):
         return _read_brackets("\n".join(lines))
+    if _NO_CLASS in lines:
+        raise VocabularyError(f"the line {_NO_CLASS!r} marks pixels without a class; remove it")
     how: list[str] = []
+    if len(lines) > 1 and _TITLE.fullmatch(lines[0]):
+        lines, how = lines[1:], [f"without the title {lines[0]!r}"]
     if len(lines) == 1:
         parts, marks = _split(lines[0])
         if not _COMMA.search(_masked(lines[0])):  # else they separate synonyms
-            lines, how = parts, marks
+            lines, how = parts, [*how, *marks]
     if len(lines) > 1 and all(map(_BULLET.match, lines)):
         lines, how = [_BULLET.sub("", line, count=1) for line in lines], [*how, "without list marks"]
     lines, unnumbered, doubts = _unnumber(lines)
@@ -151,6 +160,8 @@ def read_text(path: str | os.PathLike[str]) -> tuple[str, tuple[str, ...]]:
         raise VocabularyError("the file does not exist") from error
     except UnreadableError as error:
         raise VocabularyError(f"cannot be read: {error}") from error
+    if mistaken := recognise(content[:BEGINNING]):
+        raise VocabularyError(f"it is {mistaken.what}, not a list of classes; {mistaken.remedy}")
     encoding, remarks = "utf-8-sig", tuple[str, ...]()
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encoding = "utf-16"
@@ -251,6 +262,9 @@ def _unnumber(entries: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
     Raises:
         VocabularyError: Numbers from 1 that may belong to the names.
     """
+    behind = [match for match in map(_NUMBERED_BEHIND.fullmatch, entries) if match]
+    if len(behind) == len(entries) > 1:
+        return _unnumber_behind(entries, behind)
     matches = [match for match in map(_NUMBERED.fullmatch, entries) if match]
     if len(matches) < len(entries) or len(entries) < 2:
         return list(entries), [], []
@@ -272,6 +286,25 @@ def _unnumber(entries: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
         "an id, leave it out (ids follow the order, from 0)"
     )
     return list(entries), [], [doubt]
+
+
+def _unnumber_behind(
+    entries: Sequence[str], matches: Sequence[re.Match[str]]
+) -> tuple[list[str], list[str], list[str]]:
+    """Return entries that end with numbers without them if these are ids, as `_unnumber` does.
+
+    Raises:
+        VocabularyError: Numbers behind a colon or an equals sign that are not the ids in this order.
+    """
+    names, numbers = [match[1] for match in matches], [int(match[3]) for match in matches]
+    if len({name.casefold() for name in names}) == len(names) and numbers == list(range(len(numbers))):
+        return names, [f"without the numbers 0 to {numbers[-1]} behind the names (ids follow the order)"], []
+    if all(match[2].strip() for match in matches):
+        raise VocabularyError(
+            f"every name ends with a number, from {entries[0]!r} on; leave numbers out (ids follow the "
+            f"order, from 0); {_LITERAL}"
+        )
+    return list(entries), [], []
 
 
 def _read_brackets(text: str) -> ClassList:

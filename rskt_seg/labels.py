@@ -2,6 +2,9 @@
 
 import numpy as np
 
+MOST_CLASSES = 65_535
+"""The most classes of a label map: ids are at most 16 bits, and the highest is a pixel without a class."""
+
 
 def label_dtype(num_classes: int) -> type[np.unsignedinteger]:
     """Return the dtype of label maps: uint8 for up to 255 classes (255 stays free), else uint16."""

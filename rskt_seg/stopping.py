@@ -1,14 +1,19 @@
 """Stopping by SIGTERM: with the manners of an interrupt from the keyboard, and no process left behind."""
 
 import multiprocessing
+import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
+_Handler = Callable[[int, FrameType | None], None]
+_SOON = 0.05
+"""Seconds after which a signal that was dropped is sent again."""
 STATUS = 128 + signal.SIGTERM
 """Exit status of a program that SIGTERM ended, as shells report it."""
 
@@ -42,13 +47,96 @@ def terminating() -> Iterator[None]:
 
     signal.signal(signal.SIGTERM, stop)
     try:
-        yield
+        with _nothing_swallowed(Terminated, signal.SIGTERM, stop):
+            yield
     except Exception as error:
         if received.is_set():
             raise Terminated from error
         raise
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+class _Interrupt:
+    """A handler of SIGINT that does what Python's does, and remembers it."""
+
+    def __init__(self) -> None:
+        self.received = threading.Event()
+
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        self.received.set()
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def interrupting() -> Iterator[None]:
+    """Raise `KeyboardInterrupt` if an interrupt arrives in the block, whatever a library makes of it.
+
+    Libraries turn it into errors of their own when it comes while they clear up, and Python prints a
+    traceback and goes on when it comes while an object is destroyed. Outside of the main thread, and where
+    SIGINT has another handler than Python's, nothing changes.
+
+    Raises:
+        KeyboardInterrupt: An interrupt arrived.
+    """
+    free = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    if not free or not (handler is signal.default_int_handler or isinstance(handler, _Interrupt)):
+        yield
+        return
+    interrupt = _Interrupt()
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        with _nothing_swallowed(KeyboardInterrupt, signal.SIGINT, interrupt):
+            yield
+    except Exception as error:
+        if interrupt.received.is_set():
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+@contextmanager
+def _nothing_swallowed(
+    kind: type[BaseException], number: signal.Signals, handler: _Handler
+) -> Iterator[None]:
+    """Send a signal again if its error was raised where Python drops it: in a destructor, or in a fork."""
+    timers: list[threading.Timer] = []
+    former = sys.unraisablehook
+
+    def tell(unraisable: "sys.UnraisableHookArgs") -> None:
+        if not isinstance(unraisable.exc_value, kind):
+            former(unraisable)
+            return
+        signal.signal(number, handler)
+        timers.append(threading.Timer(_SOON, os.kill, (os.getpid(), number)))
+        timers[-1].daemon = True
+        timers[-1].start()
+
+    sys.unraisablehook = tell
+    try:
+        yield
+        if timers:
+            raise kind
+    finally:
+        for timer in timers:
+            timer.cancel()
+        sys.unraisablehook = former
+
+
+def was_stopped(error: BaseException) -> bool:
+    """Return whether an error comes from an interrupt or SIGTERM, of which a library has made it.
+
+    Args:
+        error: Any error.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt | Terminated):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def stop_children(spared: Collection[BaseProcess] = (), grace: float = 5.0) -> None:

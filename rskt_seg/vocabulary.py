@@ -13,11 +13,15 @@ from pathlib import Path
 
 from rskt_seg.class_lists import read_inline_list, read_json_list, read_text, read_text_list
 from rskt_seg.errors import VocabularyError
+from rskt_seg.labels import MOST_CLASSES
 from rskt_seg.quoting import hidden_characters
 
 SYNONYM_RULES = ("first", "mean", "max")
 """How a class with several names is scored: by its first name alone, or by merging the scores of all."""
-_SEVERAL = re.compile(r"[,;|\uff0c\u3001\u060c\uff1b\uff5c]|\s\.\s|\d\s+\d+\s+\d")
+_SEVERAL = re.compile(
+    r"[,;|\uff0c\u3001\u060c\u061b\uff0e\uff1b\uff5c\u30fb\u2022]|\s[./&+>\u00b7-]\s|\w/\w+/\w|\w\s{2,}\w|\\n"
+    r"|\d\s+\d+\s+\d|#[0-9a-fA-F]{6}\b|^[\d\s.]+$"
+)
 
 
 @dataclass(frozen=True)
@@ -111,8 +115,9 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
         The names, T of them.
 
     Raises:
-        VocabularyError: A plain string instead of a list, an empty list, an entry that is empty or not a
-            string or has `rskt_seg.quoting.hidden_characters`, or two names that are equal up to case.
+        VocabularyError: A plain string instead of a list, an empty list, over 65,535 entries, an
+            entry that is empty or not a string or has `rskt_seg.quoting.hidden_characters`, or two names that
+            are equal up to case.
     """
     if isinstance(names, str):
         raise VocabularyError(
@@ -121,6 +126,11 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
         )
     if not isinstance(names, Iterable):
         raise VocabularyError(f"class names must be a list of strings; found {type(names).__name__}")
+    names = list(names)
+    if len(names) > MOST_CLASSES:
+        raise VocabularyError(
+            f"expected at most {MOST_CLASSES:,} class names, as label maps have 16 bits; found {len(names):,}"
+        )
     stripped: list[str] = []
     for position, name in enumerate(names, start=1):
         if not isinstance(name, str):

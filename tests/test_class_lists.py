@@ -51,6 +51,10 @@ def refusal(text):
         ("0 building, 1 road, 2 tree", "without the numbers 0 to 2"),
         ("1: building, 2: road, 3: tree", "without the numbers 1 to 3"),
         ("0. building; 1. road; 2. tree", "without the numbers 0 to 2"),
+        ("building=0, road=1, tree=2", "without the numbers 0 to 2 behind the names"),
+        ("building 0; road 1; tree 2", "without the numbers 0 to 2 behind the names"),
+        ("`building`, `road`, `tree`", "without quotation marks"),
+        ("building\u061b road\u061b tree", "semicolons"),
     ],
 )
 def test_a_text_with_one_meaning_is_read_and_a_remark_says_how(text, how):
@@ -75,6 +79,7 @@ def test_a_text_with_one_meaning_is_read_and_a_remark_says_how(text, how):
         ("[" * 100_000, "JSON list of strings"),
         ('["building", 1]', "JSON list of strings"),
         ("1 building, 2 road", "begins with a number"),
+        ("building: 7, road: 8", "ends with a number"),
         ("building\troad", r"'building\troad', with U+0009"),
         ("building\nroad", r"'building\nroad', with U+000A"),
         ("\x1b[31mbuilding, road", r"'\x1b[31mbuilding', with U+001B"),
@@ -137,6 +142,9 @@ def test_numbers_that_are_no_ids_stay_and_are_questioned():
         ('# a comment\n["building",\n "road",\n "tree"]\n', "brackets"),
         ("building . road . tree\n", "full stops"),
         ("building; road; tree\n", "semicolons"),
+        ("names:\n  0: building\n  1: road\n  2: tree\n", "without the title 'names:'"),
+        ("building: 0\nroad: 1\ntree: 2\n", "without the numbers 0 to 2 behind the names"),
+        ("\u2013 building\n\u2013 road\n\u2013 tree\n", "without list marks"),
     ],
 )
 def test_lines_with_one_meaning_are_read_and_a_remark_says_how(content, how, tmp_path):
@@ -155,6 +163,7 @@ def test_lines_with_one_meaning_are_read_and_a_remark_says_how(content, how, tmp
         ("tree, forest; water\n", "commas and semicolons"),
         ('"tree, forest"\nwater\n', "several names"),
         ("tree\x1cwater\n", r"tree\x1cwater"),
+        ("__ignore__\n_background_\nroad\n", "'__ignore__' marks pixels without a class"),
     ],
 )
 def test_lines_that_could_mean_several_lists_are_refused_with_file_and_reason(content, reason, tmp_path):
@@ -225,3 +234,25 @@ def test_any_text_is_read_or_refused_in_one_line(text, suffix):
         else:
             assert vocabulary.names == check_names(vocabulary.names)
             assert all(line.isprintable() for line in (*vocabulary.remarks, *vocabulary.doubts))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "building / road / tree",
+        "building/road/tree",
+        "building \u2022 road",
+        "building - road - tree",
+        "building\\nroad",
+        "building  road",
+    ],
+)
+def test_a_name_that_looks_like_several_is_questioned(text):
+    vocabulary = parse_vocabulary(text)
+    assert vocabulary.names == (text,) and "list each by itself" in vocabulary.doubts[0]
+
+
+@pytest.mark.parametrize("line", ["0 255 0 0", "road #00ff00", "road 0 128 0", "64 128 64 animal"])
+def test_colours_in_the_lines_of_a_file_are_questioned(tmp_path, line):
+    (tmp_path / "a.txt").write_text(f"{line}\nwater\n")
+    assert repr(line) in parse_vocabulary(tmp_path / "a.txt").doubts[0]

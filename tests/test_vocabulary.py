@@ -213,3 +213,10 @@ def test_a_folder_and_a_pipe_are_no_vocabulary(tmp_path):
         parse_vocabulary(tmp_path / "folder.txt")
     with pytest.raises(VocabularyError, match=r"pipe\.json: cannot be read: it is a pipe"):
         parse_vocabulary(tmp_path / "pipe.json")
+
+
+def test_more_classes_than_a_label_map_has_ids_for_are_refused():
+    names = [f"class {number}" for number in range(65_536)]
+    assert len(check_names(names[:-1])) == 65_535
+    with pytest.raises(VocabularyError, match=r"at most 65,535 class names, .*found 65,536"):
+        check_names(names)

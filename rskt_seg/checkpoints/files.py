@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,8 +68,8 @@ def read_weights(path: str | os.PathLike[str]) -> WeightFile:
 
     Raises:
         WeightsNotFoundError: There is no such file.
-        CheckpointError: The file is a `.pkl`, something else than weights (see `find_mistaken`), cannot be
-            read safely, or contains no tensors.
+        CheckpointError: The file is a `.pkl`, something else than weights (see `find_mistaken`), damaged,
+            cannot be read safely, or contains no tensors.
     """
     path = Path(path)
     if path.suffix == ".pkl":
@@ -88,6 +89,29 @@ def read_source(source: Source) -> tuple[str, WeightFile]:
     if isinstance(source, Mapping):
         return "state dict", unwrap(source, "state dict")
     return str(source), read_weights(source)
+
+
+def check_sums(path: str | os.PathLike[str]) -> None:
+    """Compare the members of a zip archive, as `torch.save` writes it, with their checksums: torch does not.
+
+    Args:
+        path: A weight file; one that is no zip archive has no checksums, and passes.
+
+    Raises:
+        CheckpointError: The archive is damaged.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = f"the checksum of {wrong} is wrong" if (wrong := archive.testzip()) else ""
+    except Exception as error:  # the module raises whatever it likes on damaged archives
+        found = f"its directory cannot be read: {' '.join(str(error).split()) or type(error).__name__}"
+    if found:
+        raise CheckpointError(
+            f"{path} is damaged: {found}; copy or download it again (a file that was saved without "
+            "checksums, by torch.serialization.set_crc32_options(False), must be saved again with them)"
+        )
 
 
 def unwrap(content: object, source: str) -> WeightFile:
@@ -173,6 +197,7 @@ def _read(path: Path) -> object:
             return {"model": load_file(path), **{key: json.loads(metadata[key]) for key in facts}}
         if is_torchscript(path):
             return read_torchscript(path)
+        check_sums(path)
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError:

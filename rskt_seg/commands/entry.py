@@ -10,7 +10,7 @@ from pathlib import Path
 from rskt_seg.errors import RSKTSegError
 from rskt_seg.quoting import printable
 from rskt_seg.reading import RENAME, brief
-from rskt_seg.stopping import STATUS, Terminated, terminating
+from rskt_seg.stopping import STATUS, Terminated, interrupting, terminating
 
 
 def command_parser(
@@ -57,7 +57,7 @@ def run(work: Callable[[], int | None], program: str | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # names and class names may have what the terminal has not
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        with terminating():
+        with terminating(), interrupting():
             status = work() or 0
             sys.stdout.flush()
         return status

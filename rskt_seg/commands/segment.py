@@ -59,7 +59,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )  # fmt: skip
     add("--output", required=True, type=Path, metavar="DIR", help="folder of the results")
     _add_inference_flags(parser)
-    add("--bands", metavar="R,G,B", help="band numbers from 1, such as 4,3,2 (default: declared, else first)")
+    add(
+        "--bands",
+        metavar="R,G,B",
+        help="band numbers from 1, such as 4,3,2 (default: declared or named)",
+    )
     add("--stretch", default="auto", help="to 8 bit: auto (default), none, pLOW-HIGH, or MIN,MAX")
     add(
         "--nodata",

@@ -40,12 +40,12 @@ class RandomPhotometricDistortion(T.Augmentation):
         contrast = self._draw_or(1.0, *_CONTRAST)
         saturation = self._draw_or(1.0, *_SATURATION)
         hue = self._draw_or(0.0, -_HUE_DEGREES, _HUE_DEGREES)
-        steps = [partial(_scale_and_shift, scale=contrast), partial(_change_colour, saturation, hue)]
+        steps = [partial(scale_and_shift, scale=contrast), partial(_change_colour, saturation, hue)]
         if self._rand_range() < 0.5:
             steps.reverse()
 
         def distort(img: np.ndarray) -> np.ndarray:
-            img = _scale_and_shift(img, shift=shift)
+            img = scale_and_shift(img, shift=shift)
             for step in steps:
                 img = step(img)
             return img
@@ -56,10 +56,22 @@ class RandomPhotometricDistortion(T.Augmentation):
         return self._rand_range(low, high) if self._rand_range() < 0.5 else neutral
 
 
-def _scale_and_shift(image: np.ndarray, scale: float = 1.0, shift: float = 0.0) -> np.ndarray:
+def scale_and_shift(image: np.ndarray, scale: float = 1.0, shift: float = 0.0) -> np.ndarray:
+    """Change contrast and brightness.
+
+    Args:
+        image: (H, W, 3) uint8.
+        scale: Factor of all levels.
+        shift: Added to them, in levels.
+
+    Returns:
+        (H, W, 3) uint8, computed in single precision and cut off at 0 and 255.
+    """
     if scale == 1.0 and shift == 0.0:
         return image
-    return np.clip(image.astype(np.float32) * scale + shift, 0, 255).astype(np.uint8)
+    # Of 256 values rather than of every pixel, which takes ten times as long.
+    levels = np.arange(256, dtype=np.float32) * scale + shift
+    return cv2.LUT(np.ascontiguousarray(image), np.clip(levels, 0, 255).astype(np.uint8))
 
 
 def _change_colour(saturation: float, hue: float, image: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ done; in `inference/`, for each set, its scores and the counts from which an int
 Counts are reused only if weights, settings, data, code and versions are those of the run that wrote them.
 """
 
+import hashlib
 import json
 import logging
 from collections import OrderedDict
@@ -38,6 +39,9 @@ from rskt_seg.vocabulary import seen_names
 from rskt_seg.writing import replace_text
 
 logger = logging.getLogger(__name__)
+
+_SUM = "sha256"
+"""Entry of a file of counts with the checksum of all others."""
 
 
 def evaluate(cfg: CfgNode, resume: bool = False) -> NamedResults:
@@ -152,7 +156,8 @@ class Benchmark:
                 f"{evaluator.name}: {evaluator.images} of {len(entries)} images were evaluated; run the "
                 "evaluation again"
             )
-        replace_text(path, json.dumps({"identity": identity, **evaluator.state()}))
+        counted = json.loads(json.dumps({"identity": identity, **evaluator.state()}))
+        replace_text(path, json.dumps({**counted, _SUM: _checksum(counted)}))
         return results
 
     def _result(self, evaluator: RSEvaluator) -> report.SetResult:
@@ -212,6 +217,8 @@ def _restore_counts(evaluator: RSEvaluator, path: Path, identity: Mapping[str, A
         return False
     try:
         found = json.loads(path.read_text("utf-8"))
+        if found.pop(_SUM) != _checksum(found):
+            raise ValueError("a value has changed since it was written")
         differing = [key for key, value in identity.items() if found["identity"].get(key) != value]
         if not differing:
             evaluator.restore(found)
@@ -223,3 +230,8 @@ def _restore_counts(evaluator: RSEvaluator, path: Path, identity: Mapping[str, A
         return False
     logger.info("%s: counts restored from %s, written by the same run", evaluator.name, path)
     return True
+
+
+def _checksum(counted: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of counts with their identity, as JSON reads them."""
+    return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()

@@ -10,12 +10,15 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
-from rskt_seg.checkpoints.files import FROZEN
+from rskt_seg.checkpoints.files import FROZEN, check_sums
 from rskt_seg.errors import CheckpointError, NotFiniteError, WeightsNotFoundError
 from rskt_seg.finite import describe_not_finite
+from rskt_seg.reading import brief
 from rskt_seg.writing import replacing
 
 _TAG = "last_checkpoint"
+_LONGEST_NAME = 60
+"""Letters of the name of a checkpoint; longer ones could not even be looked for."""
 
 
 @contextmanager
@@ -51,8 +54,8 @@ def last_checkpoint(folder: str | Path) -> Path | None:
     if not tag.is_file():
         return None
     name = tag.read_bytes().decode(errors="replace").strip()
-    if not name or Path(name).name != name:
-        raise WeightsNotFoundError(f"{tag} must hold the name of a checkpoint beside it; found {name!r}")
+    if not name or Path(name).name != name or len(name) > _LONGEST_NAME:
+        raise WeightsNotFoundError(f"{tag} must hold the name of a checkpoint beside it; found {brief(name)}")
     path = tag.with_name(name)
     if not path.is_file():
         raise WeightsNotFoundError(
@@ -77,6 +80,8 @@ def read_checkpoint(filename: str, mapped: bool = False) -> dict[str, Any]:
     """
     if Path(filename).suffix in (".pkl", ".pyth"):
         raise CheckpointError(f"{filename}: files that can run code when read are refused; use a .pth")
+    if not mapped:
+        check_sums(filename)
     try:
         content = torch.load(filename, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:

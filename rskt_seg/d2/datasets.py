@@ -43,6 +43,7 @@ def register_splits(splits: Iterable[Split] = SPLITS) -> None:
             split=split.split,
             note=split.note,
             protocol=split.protocol,
+            palette_colors=split.palette_colors,
         )
 
 

@@ -239,7 +239,7 @@ def _reporting(queue: "SimpleQueue[RSKTSegError]", main: Callable[[Run], object]
 def _working(main: Callable[[Run], object], run: Run) -> None:
     """Call `main(run)`; raise in one line what ends a run from outside: a full disk, a killed worker."""
     try:
-        with naming_full_disk(Path(run.folder)):
+        with naming_full_disk(Path(run.folder)), _log_without_tracebacks():
             main(run)
     except RuntimeError as error:
         if not is_dead_worker(error):
@@ -247,3 +247,14 @@ def _working(main: Callable[[Run], object], run: Run) -> None:
         if "signal: Terminated" in str(error):
             raise Terminated from error  # SIGTERM went to the whole group, and the worker was faster
         raise ProcessDiedError(f"{str(error).strip().rstrip('.')}; {_AFTER_DEATH}") from None
+
+
+@contextmanager
+def _log_without_tracebacks() -> Iterator[None]:
+    """Write no traceback for lines that a full disk keeps from the log: the next result says so in one."""
+    former = logging.raiseExceptions
+    logging.raiseExceptions = False
+    try:
+        yield
+    finally:
+        logging.raiseExceptions = former

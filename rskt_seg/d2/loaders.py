@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetFromList, build_detection_test_loader
+from detectron2.data import DatasetFromList, MetadataCatalog, build_detection_test_loader
 from detectron2.data.build import trivial_batch_collator
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
@@ -139,7 +139,9 @@ def _check_files(name: str, entries: Sequence[DatasetDict], known_as: str) -> No
     findings = quick_image_check(name, unlabelled) if unlabelled else []
     if masked:
         pairs = [Pair(Path(entry["file_name"]), Path(entry["sem_seg_file_name"])) for entry in masked]
-        findings += quick_check(name, pairs, masked[0]["vocabulary"], masked[0]["ignore"])
+        colors = MetadataCatalog.get(name).get("palette_colors", {})
+        first = masked[0]
+        findings += quick_check(name, pairs, first["vocabulary"], first["ignore"], colors=colors)
     for finding in findings:
         if finding.is_error:
             raise DatasetError(

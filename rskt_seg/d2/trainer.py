@@ -42,10 +42,14 @@ from rskt_seg.d2.weights import left_out, load_left_out, load_weights
 from rskt_seg.errors import CheckpointError, NotFiniteError, RSKTSegError
 from rskt_seg.methods.load import check_stated, class_names_of
 from rskt_seg.metrics.report import score_table
+from rskt_seg.stopping import was_stopped
 from rskt_seg.typing import SegmentationModel
 from rskt_seg.writing import no_room
 
 logger = logging.getLogger(__name__)
+
+_FINAL = "model_final"
+"""Name of the last checkpoint of a run, which Detectron2 gives it."""
 
 
 class Trainer(DefaultTrainer):
@@ -276,6 +280,7 @@ class Trainer(DefaultTrainer):
 
     def train(self) -> NamedResults | Results | None:
         """Train to `SOLVER.MAX_ITER`, then evaluate `DATASETS.TEST`; None in all but the main process."""
+        self._complete_checkpoints()
         log = logging.getLogger("detectron2.engine.train_loop")
         log.addFilter(_needs_traceback)
         self._loader.begin(self.seed, self.start_iter)
@@ -283,6 +288,12 @@ class Trainer(DefaultTrainer):
             return super().train()
         finally:
             log.removeFilter(_needs_traceback)
+
+    def _complete_checkpoints(self) -> None:
+        """Write the last checkpoint of a run that was stopped between its last iteration and that file."""
+        last = last_checkpoint(self.cfg.OUTPUT_DIR)
+        if self.start_iter == self.max_iter and last is not None and last.stem != _FINAL:
+            self.checkpointer.save(_FINAL, iteration=self.iter)
 
     def run_step(self) -> None:
         """Run one iteration.
@@ -374,4 +385,5 @@ def _needs_traceback(record: logging.LogRecord) -> bool:
     error = record.exc_info[1]
     if comm.get_world_size() > 1 or error is None:
         return False
-    return not (isinstance(error, RSKTSegError) or loaders.is_dead_worker(error) or no_room(error))
+    known = isinstance(error, RSKTSegError) or loaders.is_dead_worker(error) or no_room(error)
+    return not (known or was_stopped(error))

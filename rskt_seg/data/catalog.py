@@ -22,6 +22,7 @@ from rskt_seg.data.class_sets import (
     ISPRS,
     LOVEDA,
     LOVEDA_8C,
+    RGB,
     UAVID,
     UDD5,
     VDD,
@@ -30,7 +31,7 @@ from rskt_seg.data.class_sets import (
     repeated,
 )
 from rskt_seg.data.isprs import POTSDAM_TEST, POTSDAM_TRAIN, potsdam_tiles
-from rskt_seg.data.pairing import Files, Pair
+from rskt_seg.data.pairing import Files, Pair, spelling_advice
 from rskt_seg.errors import DatasetError, DatasetNotFoundError
 
 logger = logging.getLogger(__name__)
@@ -80,6 +81,11 @@ class Split:
     protocol: str = ""
     image_labels: str = ""
     states_palette: bool = False
+
+    @property
+    def palette_colors(self) -> dict[int, RGB]:
+        """Class id -> colour that the palettes of label files must have; empty if none is stated."""
+        return dict(enumerate(self.class_set.colors)) if self.states_palette else {}
 
     def __post_init__(self) -> None:
         if not self.labels and not self.image_labels:
@@ -356,6 +362,7 @@ def _index_by_stem(split: Split, folder: Path, extensions: tuple[str, ...]) -> t
 def _select_stems(split: Split, files: Mapping[str, Path], folder: Path) -> dict[str, Path]:
     if missing := [stem for stem in split.stems if stem not in files]:
         hint = "; a stem is a name without its extension" if Path(missing[0]).stem in files else ""
+        hint += f"; {advice}" if (advice := spelling_advice(missing, files)) else ""
         raise DatasetError(
             f"{split.name}: {len(missing)} listed stems have no file in {folder}: {listed(missing)}{hint}"
         )

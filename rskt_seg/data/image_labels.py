@@ -18,7 +18,7 @@ import numpy as np
 from rskt_seg.data.catalog import Split, find_files
 from rskt_seg.data.class_sets import listed, repeated
 from rskt_seg.data.labels import id_counts, read_label
-from rskt_seg.data.pairing import Pair
+from rskt_seg.data.pairing import Pair, spelling_advice
 from rskt_seg.data.samples import read_8bit_image, valid_target
 from rskt_seg.errors import DatasetError, UnreadableError
 from rskt_seg.reading import file_name, text_of_name
@@ -258,6 +258,8 @@ def _describe_unknown_images(unknown: Sequence[tuple[int, str]], known: Collecti
         for (line, name), stems in zip(unknown, near, strict=True)
     )
     cures = [_EXACTLY] if any(near) else []
+    if not any(near) and (advice := spelling_advice([Path(name).stem for _, name in unknown], known)):
+        return f"{len(unknown)} lines name images that are not there: {names}; {advice}"
     if not all(near):
         cures.append(f"images of this split are {listed(sorted(known)[:3])}; remove lines of other images")
     if unknown[0][0] == 1 and not near[0]:

@@ -12,11 +12,13 @@ from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
-from PIL.TiffImagePlugin import TiffImageFile
 
 from rskt_seg.data.class_sets import IGNORE_LABEL, RGB
-from rskt_seg.errors import LabelError
-from rskt_seg.geo.png import SIGNATURE, png_fault
+from rskt_seg.errors import ImageReadError, LabelError
+from rskt_seg.geo import png, tiff
+from rskt_seg.geo.declared import describe_samples, read_declared
+from rskt_seg.geo.deflate import deflate_fault
+from rskt_seg.mistaken import BEGINNING, recognise
 
 LabelFile = str | Path | BinaryIO
 """The path of a label file, or an open file whose `str()` is the name that errors give."""
@@ -25,14 +27,12 @@ _LOSSY_COMPRESSIONS = ("jpeg", "tiff_jpeg", "webp")
 _CONVERT = "convert the official files with `rskt-seg prepare`"
 _REFUSED_MODES = {
     "1": "1 bit a pixel (its polarity is ambiguous); save 8-bit ids",
-    "I": "32-bit integers; save ids as 8-bit gray",
+    "I": "signed or 32-bit integers; save ids as 8-bit gray",
     "F": "floating-point values; save ids as 8-bit gray",
     "LA": "gray with alpha; save ids as 8-bit gray without alpha",
     "PA": "a palette with alpha; save ids as 8-bit gray without alpha",
 }
 _CHUNK = 1 << 22
-_GDAL_NODATA = 42113
-"""The TIFF tag in which GDAL states the nodata value, as text."""
 _SHOWN = 10
 
 
@@ -69,40 +69,28 @@ def read_label(path: LabelFile) -> np.ndarray:
 
 
 def without_nodata(ids: np.ndarray, path: str | Path, ignore_label: int) -> np.ndarray:
-    """Leave out the pixels that a label file itself declares nodata.
+    """Leave out the pixels that a label file, or a side-car of GDAL beside it, declares to have no data.
 
     Args:
         ids: The ids as `read_label` returned them, (H, W) uint8 or uint16.
         path: The file that they come from.
-        ignore_label: The id that pixels with the nodata value of the file get.
+        ignore_label: The id that pixels with the nodata value of the file, or masked ones, get.
 
     Returns:
-        A new array; the same array if the file declares no nodata.
+        A new array; the same array if the file declares neither nodata nor a mask.
+
+    Raises:
+        LabelError: The mask of the label has another size.
     """
-    nodata = declared_nodata(path)
-    return ids if nodata is None else np.where(ids == nodata, ids.dtype.type(ignore_label), ids)
-
-
-def declared_nodata(path: str | Path) -> int | None:
-    """Return the nodata value that a label declares in GDAL's TIFF tag, None if it declares no id.
-
-    Args:
-        path: A label that `read_label` reads.
-
-    Returns:
-        The id, also if no pixel has it.
-    """
-    with Path(path).open("rb") as file:
-        if file.read(4) not in (b"II*\0", b"MM\0*"):
-            return None
-        file.seek(0)
-        with Image.open(file) as image:
-            stated = image.tag_v2.get(_GDAL_NODATA, "") if isinstance(image, TiffImageFile) else ""
     try:
-        value = float(str(stated).strip("\0 "))
-    except ValueError:
-        return None
-    return int(value) if value.is_integer() and 0 <= value <= 65535 else None
+        declared = read_declared(path)
+    except ImageReadError as error:
+        raise LabelError(str(error)) from error
+    if declared.mask is not None:
+        return np.where(declared.mask, ids, ids.dtype.type(ignore_label))
+    if declared.nodata is not None:
+        return np.where(ids == declared.nodata, ids.dtype.type(ignore_label), ids)
+    return ids
 
 
 def read_colors(path: LabelFile) -> np.ndarray:
@@ -258,16 +246,24 @@ def refuse_unknown(unknown: Mapping[RGB, int], pixels: int, tolerance: float, pa
         )
 
 
+def _wrong_sum(content: bytes) -> str:
+    """Return what is wrong with the bytes of a PNG or TIFF file by its checksums; "" if nothing is."""
+    if content.startswith(png.SIGNATURE):
+        return png.png_fault(content)
+    return deflate_fault(BytesIO(content)) if content.startswith(tiff.SIGNATURES) else ""
+
+
 def _decode(path: LabelFile) -> tuple[Image.Image, str]:
     """Return the decoded file and its stored mode, which Pillow forgets on loading."""
+    content = b""
     try:
         if isinstance(path, str | Path):
             content = Path(path).read_bytes()
         else:
             path.seek(0)
             content = path.read()
-        # Decoders skip the checksums of PNG, and a flipped bit is another class.
-        if content.startswith(SIGNATURE) and (fault := png_fault(content)):
+        # Decoders skip checksums, and a flipped bit is another class.
+        if fault := _wrong_sum(content):
             raise OSError(fault)
         with Image.open(BytesIO(content)) as image:
             stored = stored_mode(image)
@@ -287,7 +283,18 @@ def _decode(path: LabelFile) -> tuple[Image.Image, str]:
         raise LabelError(f"{path}: more pixels than Pillow opens; cut the label into tiles") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         # Pillow's message names the buffer that the file was read into.
-        why = "no image of a known format" if isinstance(error, UnidentifiedImageError) else str(error)
+        unknown = isinstance(error, UnidentifiedImageError)
+        if unknown and (mistaken := recognise(content[:BEGINNING])):
+            raise LabelError(
+                f"{path}: expected a label of class ids, found {mistaken.what}; {mistaken.remedy}, or get "
+                "the file again"
+            ) from None
+        if unknown and isinstance(path, str | Path) and (found := describe_samples(path)):
+            raise LabelError(
+                f"{path}: expected a label of class ids as 8-bit gray, found a TIFF of {found}; save it "
+                "anew: gdal_translate -ot Byte -co COMPRESS=DEFLATE IN OUT"
+            ) from None
+        why = "no image of a known format" if unknown else str(error)
         raise LabelError(f"{path}: the label cannot be read; copy or unpack it again: {why}") from error
 
 

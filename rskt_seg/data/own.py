@@ -9,6 +9,7 @@ from typing import Literal
 
 from rskt_seg.data.catalog import SPLITS, Split, find_files
 from rskt_seg.data.class_sets import IGNORE_LABEL, ClassSet, listed, repeated
+from rskt_seg.data.pairing import spelling_advice
 from rskt_seg.errors import DatasetError, UnreadableError, VocabularyError
 from rskt_seg.reading import brief, file_name, parse_yaml, read_text
 from rskt_seg.vocabulary import check_names
@@ -131,8 +132,11 @@ def _existing(kind: Literal["file", "folder"], value: object, path: Path, where:
     """Return the absolute path of a file or folder that a YAML file names relative to itself."""
     found = (path.parent / Path(_text(value, where)).expanduser()).absolute()
     if not (found.is_file() if kind == "file" else found.is_dir()):
+        beside = [each.name for each in found.parent.iterdir()] if found.parent.is_dir() else []
+        advice = spelling_advice([found.name], beside)
         raise DatasetError(
             f"{where}: the {kind} {found} does not exist (paths are relative to the YAML file)"
+            f"{f'; {advice}' if advice else ''}"
         )
     return str(found)
 

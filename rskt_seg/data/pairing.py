@@ -1,5 +1,6 @@
 """Images and labels of equal stems."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -49,15 +50,36 @@ class Files:
     @property
     def spelling(self) -> str:
         """What to do if unpaired files would pair up with another case or Unicode form; "" if none would."""
-        for fold, advice in ((str.casefold, _CASE), (partial(normalize, "NFC"), _FORMS)):
-            images, labels = ({fold(path.stem) for path in paths} for paths in self.unpaired)
-            if images & labels:
-                return advice
-        return ""
+        images, labels = ([path.stem for path in paths] for paths in self.unpaired)
+        return spelling_advice(images, labels)
 
 
-_CASE = "some stems differ in case alone: rename them"
+_CASE = "some names differ in case alone: rename them"
 _FORMS = (  # a letter with a mark is one character on most systems, and two in archives made on a Mac
-    "some stems look alike but their letters are composed in one and decomposed in the other (Unicode NFC, "
+    "some names look alike but their letters are composed in one and decomposed in the other (Unicode NFC, "
     "NFD): rename them, such as by convmv -f utf8 -t utf8 --nfc -r --notest FOLDER"
 )
+_ALIKE = "some names look alike but differ in case, blanks or the Unicode form of their letters: rename them"
+
+
+def spelling_advice(names: Iterable[str], others: Iterable[str]) -> str:
+    """Return what to do if names that are not equal differ in their spelling alone.
+
+    Args:
+        names: Names that were looked for.
+        others: Names that are there.
+
+    Returns:
+        Advice if one of each differ in case, Unicode form or blanks at their ends alone, else "".
+    """
+    there = set(others)
+    sought = set(names) - there
+    folds = ((str.casefold, _CASE), (partial(normalize, "NFC"), _FORMS), (_fold_all, _ALIKE))
+    for fold, advice in folds:
+        if {fold(name) for name in sought} & {fold(other) for other in there}:
+            return advice
+    return ""
+
+
+def _fold_all(name: str) -> str:
+    return normalize("NFKC", normalize("NFKC", name).casefold()).strip()

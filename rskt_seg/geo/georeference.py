@@ -1,9 +1,11 @@
 """Georeferences: where on the ground an image lies, copied from a raster to the raster of its labels."""
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,6 +24,21 @@ def ignore_georeference_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
+
+
+def options_without_georeference(path: str | Path) -> dict[str, str]:
+    """Return the options of `rasterio.open` that save the look-up of a GeoTIFF's CRS, longer than opening.
+
+    With them GDAL passes over the whole side-car `.aux.xml`, so there are none where it exists: it may
+    declare nodata and the roles of bands.
+
+    Args:
+        path: The TIFF file.
+
+    Returns:
+        The options.
+    """
+    return {} if os.path.exists(f"{path}.aux.xml") else {"GEOREF_SOURCES": "NONE"}
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,13 @@
 """Whether an image and its label lie on the same grid of the ground."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from rskt_seg.geo.georeference import Georeference, ignore_georeference_warnings
 from rskt_seg.geo.names import gdal_name
 from rskt_seg.geo.pillow_source import has_gdal_facts
 from rskt_seg.geo.tiff import SIGNATURES
-
-if TYPE_CHECKING:
-    from affine import Affine
 
 _TOLERANCE = 0.25
 """Distance of corners, in pixels, up to which two grids are the same."""
@@ -53,22 +51,29 @@ def grid_difference(image: Georeference | None, label: Georeference | None, size
     """
     if image is None or label is None or image.transform is None or label.transform is None:
         return ""
-    systems_differ = image.crs is not None and label.crs is not None and image.crs != label.crs
-    if not systems_differ and _corners_agree(image.transform, label.transform, size):
+    if _corners_agree(image, label, size):
         return ""
     return f"image {_describe(image)}; label {_describe(label)}"
 
 
-def _corners_agree(image: "Affine", label: "Affine", size: tuple[int, int]) -> bool:
+def _corners_agree(image: Georeference, label: Georeference, size: tuple[int, int]) -> bool:
     """Return whether the corners of the label lie at those of the image, measured in its pixels."""
-    if image.is_degenerate:
+    image_grid, label_grid = image.transform, label.transform
+    if image_grid is None or label_grid is None or image_grid.is_degenerate:
         return image == label
     height, width = size
-    for corner in ((0, 0), (width, 0), (0, height), (width, height)):
-        column, row = ~image * (label * corner)
-        if max(abs(column - corner[0]), abs(row - corner[1])) > _TOLERANCE:
+    corners = np.array([(0, width, 0, width), (0, 0, height, height)], float)
+    places = np.array(label_grid * tuple(corners))
+    if image.crs is not None and label.crs is not None and image.crs != label.crs:
+        # One ground has many systems: with heights, of another datum of the same continent, in other units.
+        from rasterio.warp import transform
+
+        try:
+            places = np.array(transform(label.crs, image.crs, *places.tolist()))
+        except Exception:  # PROJ's errors, of a private type of rasterio: there is no way between the two
             return False
-    return True
+    distance = np.abs(np.array(~image_grid * tuple(places)) - corners)
+    return bool((distance <= _TOLERANCE).all())
 
 
 def _describe(georeference: Georeference) -> str:

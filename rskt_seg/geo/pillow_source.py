@@ -3,17 +3,14 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import ExifTags, Image
 
 from rskt_seg.geo.alpha import alpha_notice
 from rskt_seg.geo.georeference import Georeference, ignore_georeference_warnings
+from rskt_seg.geo.masks import check_mask_file, has_masks, read_dataset_mask
 from rskt_seg.geo.names import gdal_name
-
-if TYPE_CHECKING:
-    from rasterio.io import DatasetReader
 
 _GRAY_MODES = {"1", "L", "LA", "La"}
 
@@ -73,25 +70,22 @@ class PillowSource:
         import rasterio
         from rasterio.errors import RasterioError
 
+        check_mask_file(path, (self.height, self.width))
         with ignore_georeference_warnings():
             try:
-                with rasterio.open(gdal_name(path)) as dataset:
-                    self.georeference = Georeference.from_dataset(dataset)
-                    if dataset.shape != (self.height, self.width) or not has_masks(dataset):
-                        return
-                    declared = (dataset.read_masks() > 0).any(axis=0)
+                dataset = rasterio.open(gdal_name(path))
             except RasterioError:
+                self.notices.append(
+                    f"side-cars of {path.name} (.aux.xml, .msk, world file) are not used: GDAL does not read "
+                    f"{self.driver} here; convert it to PNG or GeoTIFF if they say where it has data"
+                )
                 return
+            with dataset:
+                self.georeference = Georeference.from_dataset(dataset)
+                if dataset.shape != (self.height, self.width) or not has_masks(dataset):
+                    return
+                declared = read_dataset_mask(dataset)
         self._mask = declared if self._mask is None else self._mask & declared
-
-
-def has_masks(dataset: "DatasetReader") -> bool:
-    """Return whether every band of a raster has nodata or a mask; alpha does not count."""
-    from rasterio.enums import MaskFlags
-
-    return all(
-        MaskFlags.all_valid not in flags and MaskFlags.alpha not in flags for flags in dataset.mask_flag_enums
-    )
 
 
 def has_gdal_facts(path: Path, content: bytes) -> bool:

@@ -126,7 +126,7 @@ def _read_source(
         notices.append(ONE_BAND)
     if not valid.any():
         notices.append("no valid pixel: all of the image is nodata")
-    elif nodata is None:
+    else:
         notices += fill_notice(values, valid)
     orientation = 1
     if source.orientation in range(2, 9):

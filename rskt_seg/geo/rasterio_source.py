@@ -1,6 +1,5 @@
 """Rasters that rasterio reads."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,14 +8,13 @@ import numpy as np
 
 from rskt_seg.errors import ImageReadError
 from rskt_seg.geo.alpha import alpha_notice
+from rskt_seg.geo.band_names import doubt_names, find_named_colors
+from rskt_seg.geo.deflate import deflate_fault
 from rskt_seg.geo.georeference import Georeference
+from rskt_seg.geo.tiff import Directory
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
-
-_COLOR_NAMES = (("red", "green", "blue"), ("B04", "B03", "B02"))
-"""Names of bands that mean red, green and blue in every product that has them: words, and Sentinel-2."""
-_BAND_CODE = re.compile(r"(?:SR_)?B\d", re.IGNORECASE)
 
 
 class RasterioSource:
@@ -27,7 +25,7 @@ class RasterioSource:
         dataset: The open raster.
         max_pixels: The largest raster that may be read, in pixels.
         alpha: Whether a band that is declared alpha says which pixels are valid; else it is data.
-        orientation: EXIF orientation; None to take that of the metadata.
+        directory: The directory of the picture in a TIFF file, if it could be read.
 
     Raises:
         ImageReadError: The raster has no bands, complex bands, or too many pixels.
@@ -39,18 +37,18 @@ class RasterioSource:
         dataset: "DatasetReader",
         max_pixels: int,
         alpha: bool = True,
-        orientation: int | None = None,
+        directory: Directory | None = None,
     ) -> None:
         from rasterio.enums import ColorInterp
 
-        self._dataset = dataset
+        self._path, self._dataset, self._directory = path, dataset, directory
         _check_dataset(path, dataset, max_pixels)
         self.driver: str = dataset.driver
         self.height: int = dataset.height
         self.width: int = dataset.width
         self.georeference = Georeference.from_dataset(dataset)
         stated = int(dataset.tags().get("EXIF_Orientation", 1))
-        self.orientation = stated if orientation is None else orientation
+        self.orientation = stated if directory is None else directory.orientation
         self.notices: list[str] = []
         if dataset.subdatasets:
             self.notices.append(f"file of {len(dataset.subdatasets)} images: the first is used")
@@ -68,37 +66,28 @@ class RasterioSource:
         """Return the bands declared or named red, green and blue, else the first three, else the first."""
         from rasterio.enums import ColorInterp
 
-        roles = self._dataset.colorinterp
+        roles, names = self._dataset.colorinterp, self._dataset.descriptions
         data = [i for i in self._dataset.indexes if roles[i - 1] != ColorInterp.alpha or not self._alpha]
         rgb = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+        declared = tuple(roles.index(role) + 1 for role in rgb) if set(rgb) <= set(roles) else None
+        named = find_named_colors(names)
         chosen: tuple[int, ...]
-        if set(rgb) <= set(roles):
-            chosen, reason = tuple(roles.index(role) + 1 for role in rgb), "declared red, green, blue"
-        elif named := self._find_named_colors():
-            chosen = named
-            reason = f"named {', '.join(str(self._dataset.descriptions[i - 1]) for i in named)}"
+        # GDAL declares the first three of 8-bit bands red, green and blue unless it is told otherwise.
+        if named and declared in (None, (1, 2, 3)):
+            chosen, reason = named, f"named {', '.join(str(names[i - 1]).strip() for i in named)}"
+        elif declared:
+            chosen, reason = declared, "declared red, green, blue"
         elif len(data) >= 3:
             chosen, reason = tuple(data[:3]), "the first three; no band is declared red, green or blue"
-            codes = [str(self._dataset.descriptions[i - 1] or "") for i in chosen]
-            if all(map(_BAND_CODE.match, codes)):
-                reason = f"the first three, named {', '.join(codes)}, of which sensors mean different colours"
         else:
             chosen, reason = tuple(data[:1]), "the first"
-        plain = chosen in ((1,), (1, 2, 3)) and "named" not in reason
-        if len(data) > len(chosen) or not plain:
-            numbers = ", ".join(map(str, chosen))
+        doubt = doubt_names([names[i - 1] for i in chosen]) if len(chosen) == 3 and chosen != named else ""
+        if len(data) > len(chosen) or chosen not in ((1,), (1, 2, 3)) or doubt:
+            numbers, reason = ", ".join(map(str, chosen)), f"{reason}, {doubt}" if doubt else reason
             self.notices.append(
                 f"bands {numbers} of {len(data)} are used as the colours ({reason}); choose others by bands"
             )
         return chosen
-
-    def _find_named_colors(self) -> tuple[int, ...] | None:
-        names = [str(name or "").strip().casefold() for name in self._dataset.descriptions]
-        for colors in _COLOR_NAMES:
-            folded = [color.casefold() for color in colors]
-            if all(names.count(color) == 1 for color in folded):
-                return tuple(names.index(color) + 1 for color in folded)
-        return None
 
     def read(self, indexes: Sequence[int]) -> np.ndarray:
         """Return the values (n, H, W) of bands: of a palette image the colour channels, uint8.
@@ -111,6 +100,7 @@ class RasterioSource:
         # Pixel by pixel, as a picture needs them: to interleave planes afterwards takes as long as reading.
         interleaved = np.empty((self.height, self.width, len(indexes)), self._dataset.dtypes[indexes[0] - 1])
         values = self._dataset.read(list(indexes), out=np.moveaxis(interleaved, 2, 0))
+        self._refuse_damage(interleaved if tuple(indexes) == self._dataset.indexes else None)
         if self.dtype == "int8":
             values = values.view(np.int8)
         bits = int(self._dataset.tags(indexes[0], ns="IMAGE_STRUCTURE").get("NBITS", 8))
@@ -126,7 +116,7 @@ class RasterioSource:
         Returns:
             A new array; None if the band has data everywhere.
         """
-        from rasterio.enums import MaskFlags
+        from rasterio.enums import ColorInterp, MaskFlags
 
         flags = self._dataset.mask_flag_enums[0 if self._palette is not None else index - 1]
         mask: np.ndarray | None = None
@@ -135,6 +125,15 @@ class RasterioSource:
         if self._palette is not None and (self._palette[:, 3] == 0).any():
             opaque = self._palette[self._read_indices(), 3] > 0
             mask = opaque if mask is None else mask & opaque
+        roles = self._dataset.colorinterp
+        if (
+            self._alpha
+            and MaskFlags.all_valid in flags
+            and ColorInterp.alpha in roles[: index - 1] + roles[index:]
+        ):
+            # GDAL makes masks of alpha bands of unsigned 8 and 16 bits alone, and of the last band.
+            mask = self._dataset.read(roles.index(ColorInterp.alpha) + 1) > 0
+            flags = [MaskFlags.alpha]
         if MaskFlags.alpha in flags and mask is not None and index == self.default_bands[0]:
             self._question_alpha()
         return mask
@@ -148,7 +147,17 @@ class RasterioSource:
     def _read_indices(self) -> np.ndarray:
         if self._indices is None:
             self._indices = self._dataset.read(1)
+            self._refuse_damage(self._indices[..., None])
         return self._indices
+
+    def _refuse_damage(self, pixels: np.ndarray | None) -> None:
+        """Compare the checksums of deflated data, with the decoded samples of all bands if they are known."""
+        if self._directory is None:
+            return
+        with self._path.open("rb") as file:
+            fault = deflate_fault(file, self._directory.offset, pixels)
+        if fault:
+            raise ImageReadError(f"cannot read {self._path}: damaged or incomplete: {fault}; copy it again")
 
     def _question_alpha(self) -> None:
         from rasterio.enums import ColorInterp

@@ -17,15 +17,22 @@ from PIL import Image
 
 from rskt_seg.errors import ImageReadError
 from rskt_seg.geo import png, tiff
-from rskt_seg.geo.georeference import Georeference, ignore_georeference_warnings
+from rskt_seg.geo.georeference import (
+    Georeference,
+    ignore_georeference_warnings,
+    options_without_georeference,
+)
+from rskt_seg.geo.masks import check_mask_file
 from rskt_seg.geo.names import gdal_name
 from rskt_seg.geo.pillow_source import PillowSource, has_gdal_facts
 from rskt_seg.geo.rasterio_source import RasterioSource
+from rskt_seg.mistaken import BEGINNING, recognise
 
 _PILLOW_MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"}
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
 _RASTERIO_FORMATS = {"JPEG2000", "PPM", "FITS", "HDF5", "GRIB"}
-_DATASET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]+:(?!//)")
+# A Path has one slash of the two of a URL, which GDAL would fetch.
+_DATASET_NAME = re.compile(r"(?!(?:https?|ftp|s3|gs):)[A-Za-z][A-Za-z0-9_]+:(?!//)", re.IGNORECASE)
 
 
 class Source(Protocol):
@@ -87,12 +94,13 @@ def open_source(
         ImageReadError: Neither library can open the file, it is not whole, or it has more than `max_pixels`
             pixels.
     """
-    name, orientation, refusal = str(path), None, "not asked for a part of a file"
+    name, directory, refusal, beginning = str(path), None, "not asked for a part of a file", b""
     if not is_dataset_name(name) or path.is_file():
         with path.open("rb") as file:
-            header = file.read(25)
+            beginning = file.read(BEGINNING)
+            header = beginning[:25]
             photograph = header.startswith((png.SIGNATURE, _JPEG_SIGNATURE))
-            content = header + file.read() if photograph else b""
+            content = beginning + file.read() if photograph else b""
         if header.startswith(png.SIGNATURE) and (fault := png.png_fault(content)):
             raise ImageReadError(f"cannot read {path}: damaged or incomplete: {fault}; copy it again")
         image, refusal = _open_with_pillow(BytesIO(content) if photograph else path, header)
@@ -101,11 +109,10 @@ def open_source(
                 yield PillowSource(path, image, alpha, has_gdal_facts(path, content))
             return
         if header.startswith(tiff.SIGNATURES):
-            name, orientation = _choose_picture(path)
+            name, directory = _choose_picture(path)
     options = {}
-    if not georeference and header.startswith(tiff.SIGNATURES) and orientation in (None, 1):
-        # To look up the CRS takes longer than to open the file. An orientation counts only without it.
-        options = {"GEOREF_SOURCES": "NONE"}
+    if not georeference and directory is not None and directory.orientation == 1:
+        options = options_without_georeference(path)  # an orientation counts only without it
     import rasterio
     from rasterio.errors import RasterioError
 
@@ -114,30 +121,42 @@ def open_source(
         try:
             dataset = rasterio.open(gdal_name(name), **options)
         except RasterioError as error:
+            if found := recognise(beginning):
+                raise ImageReadError(
+                    f"{path} is {found.what}, not an image; {found.remedy}, or get the file again"
+                ) from error
             raise ImageReadError(
                 f"cannot read {path} as an image: Pillow: {refusal}; rasterio: {error}; expected a format "
                 "of Pillow (PNG, JPEG, BMP, GIF, WebP, ...) or rasterio (GeoTIFF, JPEG 2000, VRT, ...)"
             ) from error
         with dataset:
-            yield RasterioSource(path, dataset, max_pixels, alpha, orientation)
+            check_mask_file(path, dataset.shape)
+            yield RasterioSource(path, dataset, max_pixels, alpha, directory)
 
 
-def _choose_picture(path: Path) -> tuple[str, int | None]:
-    """Return GDAL's name of the picture to read of a TIFF file, and its EXIF orientation.
+def _choose_picture(path: Path) -> tuple[str, tiff.Directory | None]:
+    """Return GDAL's name of the picture to read of a TIFF file, and its directory if that can be read.
 
     Cameras and some scanners store a small preview as the first directory.
     """
     directories = tiff.read_directories(path)
-    if not directories or directories[0].is_whole_picture:
-        return str(path), directories[0].orientation if directories else None
+    if not directories:
+        return str(path), None
     whole = [each for each in directories if each.is_whole_picture]
     if not whole:
         raise ImageReadError(
             f"{path} contains reduced versions of a picture, not the picture itself; export it from the "
             "program that wrote the file"
         )
-    chosen = max(whole, key=lambda each: each.size[0] * each.size[1])
-    return f"GTIFF_DIR:off:{chosen.offset}:{path}", chosen.orientation
+    first = directories[0]
+    chosen = first if first in whole else max(whole, key=lambda each: each.size[0] * each.size[1])
+    if chosen.no_colors:
+        raise ImageReadError(
+            f"{path} holds {chosen.no_colors} (PhotometricInterpretation {chosen.photometric}), not gray or "
+            "RGB; export it as RGB from the program that wrote or develops it"
+        )
+    name = str(path) if chosen is first else f"GTIFF_DIR:off:{chosen.offset}:{path}"
+    return name, chosen
 
 
 def _open_with_pillow(source: Path | BytesIO, header: bytes) -> tuple[Image.Image | None, str]:

@@ -11,6 +11,7 @@ import pytest
 
 from rskt_seg.commands.entry import run
 from rskt_seg.errors import ConfigError
+from rskt_seg.stopping import Terminated, was_stopped
 
 
 def test_a_mistake_of_the_user_is_one_line_and_status_2(capsys):
@@ -30,6 +31,44 @@ def test_an_interrupt_is_130_and_a_defect_keeps_its_traceback(capsys):
     with pytest.raises(ZeroDivisionError):
         run(lambda: 1 // 0)
     assert run(lambda: None) == 0 and run(lambda: 1) == 1
+
+
+def test_an_interrupt_that_a_library_makes_another_error_of_is_one(capsys):
+    def library():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ConfigError("no value") from None
+
+    assert run(lambda: run(library)) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "text"),
+    [(signal.SIGINT, 130, "interrupted\n"), (signal.SIGTERM, 143, "terminated\n")],
+)
+def test_a_signal_that_arrives_while_an_object_is_destroyed_is_not_lost(capsys, number, status, text):
+    class Stopped:
+        def __del__(self):
+            signal.raise_signal(number)
+
+    def work():
+        Stopped()
+        time.sleep(60)
+
+    assert run(work) == status
+    assert capsys.readouterr().err == text
+
+
+def test_an_error_that_a_library_makes_of_a_signal_is_known_as_one():
+    with pytest.raises(ValueError) as caught:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise ValueError("unexpected position") from None
+    assert was_stopped(caught.value) and was_stopped(Terminated()) and not was_stopped(ValueError())
 
 
 def test_a_reader_that_has_gone_is_no_traceback():

@@ -187,6 +187,17 @@ def test_damaged_counts_are_replaced(cfg, tmp_path, passes, caplog):
     assert "cannot be read as counts" in caplog.text
 
 
+def test_a_count_that_has_changed_is_noticed_and_the_set_is_evaluated_again(cfg, tmp_path, passes, caplog):
+    results = evaluate(cfg())
+    path = tmp_path / "out" / "inference" / f"{SETS[0]}.counts.json"
+    stored = json.loads(path.read_text())
+    stored["matrix"]["counts"][0][0] += 1
+    path.write_text(json.dumps(stored))
+    assert evaluate(cfg()) == results
+    assert passes == [*SETS, SETS[0]]
+    assert "a value has changed since it was written" in caplog.text
+
+
 def test_a_missing_set_is_an_error_and_no_mean_is_printed(cfg, data_root, tmp_path):
     (data_root / find_split(SETS[1]).images).rename(data_root / "elsewhere")
     with pytest.raises(DatasetError, match="UDD5_all_sem_seg: the folder"):

@@ -76,6 +76,14 @@ def test_a_save_that_ends_at_any_moment_leaves_the_last_complete_checkpoint(
     assert (model.weight == 2).all()
 
 
+@pytest.mark.parametrize("name", ["../model.pth", "", "x" * 300, "x" * 5000])
+def test_a_tag_that_names_no_checkpoint_is_told_in_few_words(tmp_path, name):
+    (tmp_path / "last_checkpoint").write_text(name)
+    with pytest.raises(WeightsNotFoundError, match="must hold the name of a checkpoint beside it") as caught:
+        last_checkpoint(tmp_path)
+    assert len(str(caught.value)) < 200 + len(str(tmp_path))
+
+
 def test_a_tag_that_names_a_missing_file_is_told(tmp_path):
     (tmp_path / "last_checkpoint").write_text("model_0000009.pth")
     with pytest.raises(WeightsNotFoundError, match=r"model_0000009\.pth, which does not exist"):

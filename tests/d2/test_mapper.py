@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from rskt_seg.d2.augmentation import PadToMultiple, RandomPhotometricDistortion
+from rskt_seg.d2.augmentation import PadToMultiple, RandomPhotometricDistortion, scale_and_shift
 from rskt_seg.d2.mapper import RSDatasetMapper
 from rskt_seg.errors import ConfigError, ImageReadError, LabelError
 from tests.d2.conftest import tiny_config
@@ -188,6 +188,13 @@ def test_colour_distortion_keeps_grey_grey_and_its_order():
         result = RandomPhotometricDistortion().get_transform(ramp).apply_image(ramp).astype(int)
         assert (result == result[..., :1]).all()
         assert (np.diff(result[0, :, 0]) >= 0).all()
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(1.37, 0.0), (0.5, 0.0), (1.0, -31.6), (1.0, 17.25)])
+def test_contrast_and_brightness_are_computed_in_single_precision_and_cut_off(scale, shift):
+    image = np.arange(256 * 3, dtype=np.uint32).reshape(16, 16, 3).astype(np.uint8)[:, ::-1]
+    expected = np.clip(image.astype(np.float32) * scale + shift, 0, 255).astype(np.uint8)
+    np.testing.assert_array_equal(scale_and_shift(image, scale, shift), expected)
 
 
 def test_colour_distortion_stays_within_its_limits():

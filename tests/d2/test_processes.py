@@ -14,6 +14,7 @@ import pytest
 from rskt_seg.commands.train import main
 from rskt_seg.d2.checkpointer import last_checkpoint
 from tests.d2.test_train_net import command, one_line, start
+from tests.full_disk import file_limit
 
 
 def descendants(pid: int) -> set[int]:
@@ -131,6 +132,17 @@ def test_a_second_training_or_evaluation_in_a_folder_is_refused_before_it_writes
     assert main(command(out, opts=opts)) == 0
     assert "run.lock: taken over from process" in (out / "log.txt").read_text()
     assert not (out / "run.lock").exists()
+
+
+def test_a_log_without_room_is_no_traceback_and_the_first_result_without_room_is_one_line(
+    data_root, tmp_path, capfd
+):
+    out, opts = tmp_path / "out", ("DATASETS.TEST", "()", "SOLVER.MAX_ITER", "1")
+    with file_limit(20_000):  # the log of a run has some 50,000 bytes
+        assert main(command(out, opts=opts)) == 2
+    err = capfd.readouterr().err
+    assert "Logging error" not in err and "model_0000000.pth cannot be written" in one_line(err)
+    assert (out / "log.txt").stat().st_size <= 20_000
 
 
 def test_a_full_disk_ends_a_training_with_one_line_and_its_last_checkpoint_stays(data_root, tmp_path, capsys):

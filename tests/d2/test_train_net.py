@@ -109,6 +109,21 @@ def test_a_killed_training_resumes_from_its_last_complete_checkpoint(data_root, 
     assert torch.equal(alone.model.state_dict()[name], final["model"][f"sem_seg_head.model.{name}"])
 
 
+def test_a_training_that_was_stopped_just_before_its_final_checkpoint_has_it_once_resumed(
+    data_root, tmp_path
+):
+    arguments = command(tmp_path, "--resume", opts=("SOLVER.MAX_ITER", "2", "DATASETS.TEST", "()"))
+    assert main(arguments) == 0
+    final = tmp_path / "model_final.pth"
+    straight = torch.load(final, weights_only=True)
+    final.unlink()
+    (tmp_path / "last_checkpoint").write_text("model_0000001.pth")
+    assert main(arguments) == 0
+    resumed = torch.load(final, weights_only=True)
+    assert resumed["iteration"] == straight["iteration"] == 1 and last_checkpoint(tmp_path) == final
+    assert all(torch.equal(resumed["model"][name], tensor) for name, tensor in straight["model"].items())
+
+
 def one_line(err: str) -> str:
     """The message of a mistake, of which there is one line, after whatever libraries had to say."""
     assert "Traceback" not in err, err

@@ -9,9 +9,10 @@ from PIL import Image
 
 from rskt_seg.d2.evaluator import RSEvaluator
 from rskt_seg.d2.mapper import RSDatasetMapper, WeakDatasetMapper
-from rskt_seg.data.labels import declared_nodata, read_label, without_nodata
+from rskt_seg.data.labels import read_label, without_nodata
 from rskt_seg.errors import ImageReadError
 from rskt_seg.geo import read_image
+from rskt_seg.geo.declared import read_declared
 from tests.d2.conftest import tiny_config
 from tests.d2.test_mapper import CLASSES, blocks, painted
 from tests.geo.rasters import UTM, noise, write_tiff
@@ -111,12 +112,12 @@ def test_an_image_with_data_everywhere_adds_nothing_to_the_result(tmp_path):
     assert "valid_pixels" not in RSDatasetMapper(tiny_config(*OPTS), is_train=False)(entry)
 
 
-@pytest.mark.parametrize(("nodata", "found"), [(None, None), (0, 0), (255, 255), (-9999, None)])
+@pytest.mark.parametrize(("nodata", "found"), [(None, None), (0, 0), (255, 255), (-9999, -9999)])
 def test_the_nodata_value_of_a_label_is_read_from_the_file(tmp_path, nodata, found):
     ids = blocks(30, 40)
     dtype = np.int16 if nodata == -9999 else np.uint8
     path = write_tiff(tmp_path / "a.tif", ids[None].astype(dtype), nodata=nodata)
-    assert declared_nodata(path) == found
+    assert read_declared(path) == (found, None)
     if dtype == np.uint8:
         kept = without_nodata(read_label(path), path, 255)
         np.testing.assert_array_equal(kept, np.where(ids == found, 255, ids) if found is not None else ids)

@@ -283,3 +283,16 @@ def test_any_flipped_bit_of_a_png_label_is_found(tmp_path_factory, data):
     path.write_bytes(content)
     with pytest.raises(LabelError, match=r"a\.png: the label cannot be read"):
         read_label(path)
+
+
+@pytest.mark.parametrize("bit", [0, 7])
+def test_deflated_labels_of_tiff_files_are_held_to_their_checksums(tmp_path, bit):
+    path = save(tmp_path, NOISE, "a.tif", compression="tiff_adobe_deflate")
+    with Image.open(path) as image:
+        strips = list(zip(image.tag_v2[273], image.tag_v2[279], strict=True))
+    content = path.read_bytes()
+    for start, length in strips:
+        place = start + length - 9  # of a symbol near the end, of which the decoder makes another id
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
+        with pytest.raises(LabelError, match=r"a\.tif: the label cannot be read"):
+            read_label(path)

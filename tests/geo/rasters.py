@@ -29,3 +29,20 @@ def write_tiff(path, array, mask=None, colorinterp=None, **options):
 
 def has_notice(image, text):
     return any(text in notice for notice in image.notices)
+
+
+def write_nodata_side_car(path, bands, value=0):
+    """Declare a nodata value of the bands of a raster in GDAL's side-car."""
+    entries = (
+        f'<PAMRasterBand band="{band + 1}"><NoDataValue>{value}</NoDataValue></PAMRasterBand>'
+        for band in range(bands)
+    )
+    path.with_name(f"{path.name}.aux.xml").write_text(f"<PAMDataset>{''.join(entries)}</PAMDataset>")
+
+
+def write_mask_file(path, mask):
+    """Write (H, W) bool as GDAL's mask file beside a raster."""
+    beside = path.with_name(f"{path.name}.msk")
+    write_tiff(beside, np.where(mask, np.uint8(255), np.uint8(0))[None])
+    with rasterio.open(beside, "r+") as dataset:
+        dataset.update_tags(**{f"INTERNAL_MASK_FLAGS_{band}": 2 for band in range(1, 5)})

@@ -25,36 +25,6 @@ def scene():
     return np.stack([noise(96, 96, seed=band) // 8 + 40 + 60 * band for band in range(3)])
 
 
-@pytest.mark.parametrize(
-    ("names", "order"),
-    [
-        (("B02", "B03", "B04"), (2, 1, 0)),
-        (("blue", "green", "red"), (2, 1, 0)),
-        (("B08", "B04", "B03", "B02"), (1, 2, 3)),
-        (("Green", "Red", "Blue", "nir"), (1, 0, 2)),
-    ],
-)
-def test_bands_named_as_colours_are_those_colours_and_a_notice_says_so(tmp_path, names, order):
-    bands = np.concatenate([scene(), scene()[:1] + 30])[: len(names)]
-    path = write_tiff(tmp_path / "a.tif", bands, photometric="MINISBLACK")
-    with rasterio.open(path, "r+") as dataset:
-        dataset.colorinterp = [rasterio.enums.ColorInterp.undefined] * len(names)
-        dataset.descriptions = names
-    image = read_image(path)
-    np.testing.assert_array_equal(image.pixels, bands[list(order)].transpose(1, 2, 0))
-    assert has_notice(image, f"named {names[order[0]]}")
-
-
-def test_band_codes_that_sensors_use_for_different_colours_are_told_but_not_used(tmp_path):
-    path = write_tiff(tmp_path / "a.tif", scene(), photometric="MINISBLACK")
-    with rasterio.open(path, "r+") as dataset:
-        dataset.colorinterp = [rasterio.enums.ColorInterp.undefined] * 3
-        dataset.descriptions = ("B2", "B3", "B4")
-    image = read_image(path)
-    np.testing.assert_array_equal(image.pixels, scene().transpose(1, 2, 0))
-    assert has_notice(image, "named B2, B3, B4, of which sensors mean different colours")
-
-
 def test_in_a_white_is_zero_image_zero_is_white(tmp_path):
     gray = noise(1, 20, 30)
     image = read_image(write_tiff(tmp_path / "a.tif", gray, photometric="MINISWHITE"))
@@ -108,6 +78,27 @@ def test_an_alpha_band_of_data_is_told_and_can_be_read_as_data(tmp_path):
     np.testing.assert_array_equal(read_image(path, bands=[4, 1, 2], alpha=False).pixels[..., 0], bands[3])
 
 
+def test_an_alpha_band_of_data_is_told_also_beside_a_large_transparent_area(tmp_path):
+    bands = noise(4, 40, 50)
+    bands[3, :, :35] = 0
+    roles = [rasterio.enums.ColorInterp[name] for name in ("red", "green", "blue", "alpha")]
+    image = read_image(write_tiff(tmp_path / "a.tif", bands, colorinterp=roles))
+    assert has_notice(image, "of its values above 0 lie between transparent and opaque")
+
+
+@pytest.mark.parametrize("order", [("red", "green", "blue", "alpha"), ("alpha", "red", "green", "blue")])
+@pytest.mark.parametrize(
+    ("dtype", "opaque"), [("uint8", 255), ("uint16", 65535), ("int16", 255), ("float32", 1)]
+)
+def test_alpha_of_every_dtype_and_place_says_which_pixels_are_valid(tmp_path, dtype, opaque, order):
+    bands = noise(4, 40, 50).astype(dtype)
+    shown = np.arange(50) >= 20
+    bands[order.index("alpha")] = shown * opaque
+    roles = [rasterio.enums.ColorInterp[name] for name in order]
+    image = read_image(write_tiff(tmp_path / "a.tif", bands, colorinterp=roles))
+    np.testing.assert_array_equal(image.valid, np.broadcast_to(shown, (40, 50)))
+
+
 def test_a_plain_alpha_band_is_not_questioned(tmp_path):
     rgba = np.dstack([scene().transpose(1, 2, 0), np.full((96, 96), 255, np.uint8)])
     rgba[:20, :, 3] = 0
@@ -115,7 +106,7 @@ def test_a_plain_alpha_band_is_not_questioned(tmp_path):
     assert not has_notice(read_image(tmp_path / "a.png"), "declared alpha")
 
 
-def write_preview_first(path, preview, picture, order, nested):
+def write_preview_first(path, preview, picture, order, nested, kind=254, photometric=1):
     """Two uncompressed gray pictures in a TIFF; the picture is the second directory, or a SubIFD."""
     blob = bytearray({"<": b"II*\0", ">": b"MM\0*"}[order] + bytes(4))
     starts = []
@@ -125,7 +116,8 @@ def write_preview_first(path, preview, picture, order, nested):
     offsets = [len(blob), len(blob) + 2 + 12 * 11 + 4]
     struct.pack_into(f"{order}I", blob, 4, offsets[0])
     for number, (pixels, start) in enumerate(zip((preview, picture), starts, strict=True)):
-        tags = {254: 1 - number, 256: pixels.shape[1], 257: pixels.shape[0], 258: 8, 259: 1, 262: 1}
+        tags = {kind: 1 - number if kind == 254 else 2 - number, 256: pixels.shape[1], 257: pixels.shape[0]}
+        tags |= {258: 8, 259: 1, 262: photometric if number else 1}
         tags |= {273: start, 277: 1, 278: pixels.shape[0], 279: pixels.size}
         tags |= {330: offsets[1]} if nested and not number else {284: 1}
         blob += struct.pack(f"{order}H", len(tags))
@@ -139,11 +131,24 @@ def write_preview_first(path, preview, picture, order, nested):
 
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("nested", [False, True])
-def test_the_picture_is_read_and_not_its_preview(tmp_path, order, nested):
+@pytest.mark.parametrize("kind", [254, 255])
+def test_the_picture_is_read_and_not_its_preview(tmp_path, order, nested, kind):
     preview, picture = noise(8, 10), noise(48, 60, seed=1)
-    path = write_preview_first(tmp_path / "a.tif", preview, picture, order, nested)
+    path = write_preview_first(tmp_path / "a.tif", preview, picture, order, nested, kind)
     assert [each.size for each in read_directories(path)] == [(8, 10), (48, 60)]
     np.testing.assert_array_equal(read_image(path).pixels[..., 1], picture)
+
+
+@pytest.mark.parametrize(
+    ("photometric", "what"),
+    [(32803, "mosaic"), (34892, "linear samples"), (4, "mask"), (32844, "logarithms")],
+)
+def test_samples_that_are_no_colours_are_refused_and_not_taken_for_gray(tmp_path, photometric, what):
+    path = write_preview_first(
+        tmp_path / "a.tif", noise(8, 10), noise(48, 60), "<", True, photometric=photometric
+    )
+    with pytest.raises(ImageReadError, match=rf"holds .*{what}.*PhotometricInterpretation {photometric}"):
+        read_image(path)
 
 
 @pytest.mark.parametrize("options", [{"BIGTIFF": "YES"}, {"BIGTIFF": "NO"}])

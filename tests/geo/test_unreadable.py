@@ -53,6 +53,14 @@ def test_what_is_no_image_is_refused_with_the_reason(tmp_path):
         read_image(tmp_path / "short.png")
 
 
+@pytest.mark.parametrize(
+    "url", ["https://example.org/a.tif", "HTTP://example.org/a.png", "s3://bucket/a.tif"]
+)
+def test_nothing_is_fetched_for_an_address(url):
+    with pytest.raises(ImageReadError, match="no such image"):
+        read_image(url)
+
+
 def test_complex_values_are_refused(tmp_path):
     path = write_tiff(tmp_path / "a.tif", np.ones((1, 3, 3), np.complex64))
     with pytest.raises(ImageReadError, match="convert them to amplitudes"):

@@ -9,7 +9,7 @@ from pathlib import Path
 from unicodedata import is_normalized
 
 from rskt_seg.data.catalog import SPLITS, Split, expected_layout, find_files
-from rskt_seg.data.checking.facts import band_notes, palette_faults
+from rskt_seg.data.checking.facts import band_notes, one_word_on_palettes, palette_faults
 from rskt_seg.data.checking.findings import ERROR, NOTE, Fault, Finding, Kind, Report, collect
 from rskt_seg.data.checking.images import PASSED_OVER, check_image_labels, check_images, duplicate_notes
 from rskt_seg.data.checking.label_statistics import absent_classes, collapsed, stray_faults, strays, suspicion
@@ -122,7 +122,7 @@ def check_split(split: Split, root: str | Path, workers: int | None = None, prog
     ids = range(number)
     return replace(
         report,
-        findings=tuple(collect(faults)),
+        findings=tuple(collect(one_word_on_palettes(faults))),
         count=len(facts),
         histogram=(*(totals[k] if k != ignore else 0 for k in ids), totals[ignore]),
         files_per_class=(*(in_files[k] if k != ignore else 0 for k in ids), in_files[ignore]),
@@ -180,9 +180,8 @@ def _find_faults(
     for fact in facts:
         yield from fact.faults
     yield from stray_faults([(fact.pair.label, fact.counts) for fact in facts], names, ignore)
-    stated = dict(enumerate(split.class_set.colors)) if split.states_palette else {}
     yield from band_notes([(fact.pair.image, fact.bands) for fact in facts])
-    yield from palette_faults([(fact.pair.label, fact.colors) for fact in facts], stated)
+    yield from palette_faults([(fact.pair.label, fact.colors) for fact in facts], split.palette_colors)
     for judge in (suspicion, collapsed):
         if mistake := judge(totals, len(names), ignore):
             yield Fault(mistake, "")

@@ -8,10 +8,10 @@ from PIL import Image
 
 from rskt_seg.data.checking.findings import ERROR, NOTE, Fault, Kind
 from rskt_seg.data.class_sets import RGB
-from rskt_seg.data.labels import declared_nodata
 from rskt_seg.data.pairing import Pair
 from rskt_seg.data.samples import read_8bit_image
 from rskt_seg.errors import ImageReadError
+from rskt_seg.geo.declared import read_declared
 from rskt_seg.geo.grids import grid_difference, read_georeference
 from rskt_seg.geo.raster import ONE_BAND
 
@@ -28,10 +28,11 @@ NO_DATA = Kind(
 )
 LABEL_NODATA = Kind(
     NOTE,
-    "labels that declare a nodata value",
-    "pixels with it are neither trained nor scored; if it is a class, remove it from the file (gdal_edit.py "
-    "-unsetnodata FILE)",
+    "labels that declare a nodata value or a mask",
+    "pixels without data are neither trained nor scored; if the value is a class, remove it from the file "
+    "(gdal_edit.py -unsetnodata FILE), and a side-car that does not belong to it (.aux.xml, .msk)",
 )
+BROKEN_MASK = Kind(ERROR, "labels whose mask does not fit", "remove or replace the mask beside the file")
 UNREADABLE = Kind(
     ERROR,
     "image that training and evaluation would refuse",
@@ -42,6 +43,7 @@ OTHER_BANDS = Kind(
     "images whose number of bands differs from that of most",
     "check that the same bands are red, green and blue in all of them",
 )
+PALETTE = Kind(NOTE, "palette labels", "nothing to do: the index is the class id, whatever its colour")
 CONTRADICTION = Kind(
     ERROR,
     "palette labels whose colours contradict each other or the palette of the dataset",
@@ -67,9 +69,16 @@ def grid_faults(pair: Pair, size: tuple[int, int]) -> Iterator[Fault]:
 
 
 def nodata_notes(path: Path) -> Iterator[Fault]:
-    """Yield a note if a readable label declares a nodata value."""
-    if (value := declared_nodata(path)) is not None:
-        yield Fault(LABEL_NODATA, str(path), f"nodata {value}")
+    """Yield a note if a readable label declares nodata or a mask; an error if the mask does not fit."""
+    try:
+        declared = read_declared(path)
+    except ImageReadError as error:
+        yield Fault(BROKEN_MASK, str(path), str(error))
+        return
+    if declared.mask is not None:
+        yield Fault(LABEL_NODATA, str(path), f"mask, {1 - declared.mask.mean():.1%} without data")
+    elif declared.nodata is not None:
+        yield Fault(LABEL_NODATA, str(path), f"nodata {declared.nodata:g}")
 
 
 def reading_faults(path: Path) -> Iterator[Fault]:
@@ -94,7 +103,8 @@ def reading_faults(path: Path) -> Iterator[Fault]:
 
 
 def used_colors(path: Path, counts: Mapping[int, int]) -> dict[int, RGB]:
-    """Return the palette colour of every id that occurs in a label; empty for a label without a palette.
+    """Return the palette colour of every id that occurs in a label; empty for a label without a palette
+    and for a palette in which each id is its own gray.
 
     Args:
         path: A label that `read_label` reads.
@@ -108,7 +118,9 @@ def used_colors(path: Path, counts: Mapping[int, int]) -> dict[int, RGB]:
     if stored is None:
         return {}
     rows = [tuple(stored[start : start + 3]) for start in range(0, len(stored), 3)]
-    return {k: (int(rows[k][0]), int(rows[k][1]), int(rows[k][2])) for k in counts if k < len(rows)}
+    found = {k: (int(rows[k][0]), int(rows[k][1]), int(rows[k][2])) for k in counts if k < len(rows)}
+    is_gray = all(color == (k, k, k) for k, color in found.items())  # the ids again, and no colours
+    return {} if is_gray else found
 
 
 def band_notes(images: Sequence[tuple[Path, int]]) -> Iterator[Fault]:
@@ -150,3 +162,10 @@ def palette_faults(
             if known != color:
                 yield Fault(CONTRADICTION, str(path), f"id {k} is {color}, in {source} {known}")
                 break
+
+
+def one_word_on_palettes(faults: Iterable[Fault]) -> list[Fault]:
+    """Leave out the note that a label has a palette where the palette contradicts another."""
+    found = list(faults)
+    contradicted = {fault.path for fault in found if fault.kind == CONTRADICTION}
+    return [fault for fault in found if fault.kind != PALETTE or fault.path not in contradicted]

@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, ImageMode, TiffImagePlugin, UnidentifiedImageError
 
-from rskt_seg.data.checking.facts import grid_faults, nodata_notes, reading_faults, used_colors
+from rskt_seg.data.checking.facts import PALETTE, grid_faults, nodata_notes, reading_faults, used_colors
 from rskt_seg.data.checking.findings import ERROR, NOTE, Fault, Kind
 from rskt_seg.data.class_sets import RGB
 from rskt_seg.data.fingerprint import Digests, image_digest, label_digest
@@ -50,7 +50,6 @@ UNCERTAIN = Kind(
     "look at both: if the label fits the image as viewers show it, save the image upright (PIL.ImageOps."
     "exif_transpose); if it fits the stored pixels, remove the EXIF orientation",
 )
-PALETTE = Kind(NOTE, "palette labels", "nothing to do: the index is the class id, whatever its colour")
 DEEP = Kind(
     ERROR,
     "images whose samples are not unsigned 8-bit integers",

@@ -1,17 +1,24 @@
 """The quick check at the start of a run: headers of all files, a few images and labels."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 import numpy as np
 
-from rskt_seg.data.checking.facts import palette_faults, reading_faults, used_colors
+from rskt_seg.data.checking.facts import (
+    one_word_on_palettes,
+    palette_faults,
+    reading_faults,
+    used_colors,
+)
 from rskt_seg.data.checking.findings import ERROR, Fault, Finding, Kind, collect
 from rskt_seg.data.checking.label_statistics import stray_faults, suspicion
 from rskt_seg.data.checking.probe import header_faults, image_faults, label_fault
+from rskt_seg.data.class_sets import RGB
 from rskt_seg.data.labels import id_counts, read_label
 from rskt_seg.data.pairing import Pair
 from rskt_seg.data.parallel import map_files
@@ -26,7 +33,12 @@ _PROGRESS_DELAY = 2.0
 
 
 def quick_check(
-    name: str, pairs: Sequence[Pair], class_names: Sequence[str], ignore: int, workers: int | None = None
+    name: str,
+    pairs: Sequence[Pair],
+    class_names: Sequence[str],
+    ignore: int,
+    workers: int | None = None,
+    colors: Mapping[int, RGB] = MappingProxyType({}),
 ) -> list[Finding]:
     """Check the headers of all files, and read `SAMPLE` images and labels.
 
@@ -42,6 +54,7 @@ def quick_check(
         class_names: The K class names; ids are 0..K-1.
         ignore: The id that is neither trained nor scored.
         workers: Number of files read at a time; None for one a core, at most eight.
+        colors: Class id -> colour that the dataset states for the palettes of its labels; none by default.
 
     Returns:
         The findings, errors first.
@@ -52,7 +65,9 @@ def quick_check(
     broken = {fault.path for fault in faults if fault.kind.level == ERROR}
     whole = [pair for pair in pairs if not broken & {str(pair.label), str(pair.image)}]
     faults += _check_reading(name, [pair.image for pair in whole], workers)
-    return collect([*faults, *_check_ids(name, [p.label for p in whole], class_names, ignore, workers)])
+    labels = [pair.label for pair in whole]
+    faults += _check_ids(name, labels, class_names, ignore, workers, colors)
+    return collect(one_word_on_palettes(faults))
 
 
 def quick_image_check(name: str, images: Sequence[Path], workers: int | None = None) -> list[Finding]:
@@ -101,7 +116,12 @@ def spread(count: int) -> np.ndarray:
 
 
 def _check_ids(
-    name: str, labels: Sequence[Path], class_names: Sequence[str], ignore: int, workers: int | None
+    name: str,
+    labels: Sequence[Path],
+    class_names: Sequence[str],
+    ignore: int,
+    workers: int | None,
+    colors: Mapping[int, RGB],
 ) -> list[Fault]:
     sampled = spread(len(labels))
     rest = np.setdiff1d(np.arange(len(labels)), sampled)
@@ -122,7 +142,7 @@ def _check_ids(
                 if len(counted) > len(sampled) and doubt is None:
                     break
         faults += stray_faults(counted, class_names, ignore)
-        faults += palette_faults([(path, used_colors(path, counts)) for path, counts in counted], {})
+        faults += palette_faults([(path, used_colors(path, counts)) for path, counts in counted], colors)
         if faults or doubt is None:
             break
     return faults + ([Fault(doubt, "")] if doubt else [])

@@ -41,7 +41,7 @@ def read_chunks(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[byt
 
 
 def refuse_unsafe(info: zipfile.ZipInfo, path: str) -> None:
-    """Raise for a member that is a link or a device, leads outside of its archive, or is encrypted.
+    """Raise for a link or device, and for a member that has no name, leads outside, or is encrypted.
 
     Args:
         info: The member.
@@ -51,6 +51,8 @@ def refuse_unsafe(info: zipfile.ZipInfo, path: str) -> None:
         DatasetError: The member is one of these.
     """
     name = info.filename
+    if not name:
+        raise DatasetError(f"{path} has a member without a name, it is damaged; download it again")
     outside = name.startswith(("/", "\\")) or ":" in name.split("/")[0] or ".." in re.split(r"[/\\]", name)
     kind = stat.S_IFMT(info.external_attr >> 16)
     special = kind not in (0, stat.S_IFREG, stat.S_IFDIR)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 from PIL import Image
 
@@ -42,7 +43,8 @@ def both_checks(split, folder):
     """The findings of the full check and of that before a run."""
     report = check_split(split, folder, progress=False)
     files = pairs(split, folder)
-    return report.findings, quick_check("own", files, split.class_set.names, split.ignore_label)
+    ignored, colors = split.ignore_label, split.palette_colors
+    return report.findings, quick_check("own", files, split.class_set.names, ignored, colors=colors)
 
 
 def write_grids(folder, label_grid, crs="EPSG:32632"):
@@ -68,6 +70,29 @@ def test_equal_grids_and_files_without_one_are_no_finding(tmp_path):
     Image.fromarray(IDS).save(tmp_path / "y/b.png")
     for findings in both_checks(split, tmp_path):
         assert not [f for f in findings if "grids" in f.kind.what]
+
+
+FEET = Affine.scale(1 / 0.3048006096012192)
+
+
+@pytest.mark.parametrize(
+    ("crs", "grid"),
+    [
+        ("EPSG:25832", GRID),  # ETRS89
+        ("EPSG:5555", GRID),  # ETRS89 with heights
+        ("+proj=utm +zone=32 +ellps=WGS84 +units=m", GRID),
+        ("+proj=utm +zone=32 +datum=WGS84 +units=us-ft", FEET * GRID),
+        ("ESRI", GRID),
+        ("+proj=utm +zone=32 +ellps=bessel +towgs84=598,73,418", None),
+        ("EPSG:32732", None),
+        ('LOCAL_CS["hall",UNIT["metre",1]]', None),
+    ],
+)
+def test_systems_of_the_same_ground_are_no_other_grids(tmp_path, crs, grid):
+    crs = rasterio.CRS.from_epsg(32632).to_wkt("WKT1_ESRI") if crs == "ESRI" else crs
+    split = write_grids(tmp_path, grid or GRID, crs)
+    for findings in both_checks(split, tmp_path):
+        assert bool([f for f in findings if "grids" in f.kind.what]) == (grid is None)
 
 
 def test_a_grid_of_a_world_file_counts(tmp_path):
@@ -106,8 +131,17 @@ def test_a_palette_that_contradicts_that_of_the_dataset_is_an_error(tmp_path):
         split = dataset(tmp_path, line)
         Image.fromarray(noise(SIZE, SIZE, 3)).save(tmp_path / "x/a.png")
         write_palette_label(tmp_path / "y/a.png", (RED, GREEN, BLUE))
-        findings = check_split(split, tmp_path, progress=False).findings
-        assert any("contradict" in f.kind.what for f in findings) is wrong
+        for findings in both_checks(split, tmp_path):
+            assert any("contradict" in f.kind.what for f in findings) is wrong
+            assert not wrong or not any("nothing to do" in f.kind.cure for f in findings)
+
+
+def test_a_palette_of_the_ids_as_grays_states_no_colours(tmp_path):
+    split = dataset(tmp_path, "palette: [[0,255,0], [255,0,0], [0,0,255]]")
+    Image.fromarray(noise(SIZE, SIZE, 3)).save(tmp_path / "x/a.png")
+    write_palette_label(tmp_path / "y/a.png", [(k, k, k) for k in range(3)])
+    for findings in both_checks(split, tmp_path):
+        assert not [f for f in findings if "contradict" in f.kind.what]
 
 
 def test_colours_of_ids_that_do_not_occur_play_no_role(tmp_path):
@@ -128,7 +162,7 @@ def test_nodata_of_images_and_labels_is_counted_as_notes(tmp_path):
     findings = check_split(split, tmp_path, progress=False).findings
     shares = {f.kind.what: f.files[0][1] for f in findings if "data" in f.kind.what}
     assert shares["images with pixels without data (nodata, mask or alpha)"] == "25.0%"
-    assert shares["labels that declare a nodata value"] == "nodata 2"
+    assert shares["labels that declare a nodata value or a mask"] == "nodata 2"
     assert all(f.kind.level == NOTE for f in findings)
 
 

@@ -194,6 +194,13 @@ def test_links_and_devices_in_archives_are_refused(kind, what, tmp_path):
         pass
 
 
+def test_a_member_without_a_name_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "Train.zip", "w") as out:
+        out.writestr(zipfile.ZipInfo(""), b"what is this")
+    with pytest.raises(DatasetError, match=r"Train\.zip has a member without a name"), Download([tmp_path]):
+        pass
+
+
 @pytest.mark.parametrize(
     "text", ["unpacked_gb", "unpacked_gb=", "gb=3", "files=many", "files=0", "ratio=nan"]
 )
