@@ -76,8 +76,31 @@ def parse_args(
     Raises:
         ConfigError: No such configuration exists.
     """
-    parser = default_argument_parser()
-    parser.prog, parser.description, parser.epilog = program, description, None
+    parser = argparse.ArgumentParser(
+        program, None, description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--config-file", metavar="FILE", required=True, help="YAML file, or a name within configs/"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="continue from the last checkpoint of OUTPUT_DIR"
+    )
+    parser.add_argument("--eval-only", action="store_true", help="evaluate, as `rskt-seg eval` does")
+    parser.add_argument("--num-gpus", type=int, default=1, metavar="N", help="processes on this machine (1)")
+    parser.add_argument("--num-machines", type=int, default=1, metavar="N", help="machines of the run (1)")
+    parser.add_argument(
+        "--machine-rank", type=int, default=0, metavar="I", help="number of this machine, from 0"
+    )
+    address = default_argument_parser().get_default("dist_url")
+    parser.add_argument(
+        "--dist-url", default=address, metavar="URL", help="where the processes meet, or auto"
+    )
+    parser.add_argument(
+        "opts",
+        nargs=argparse.REMAINDER,
+        metavar="KEY VALUE",
+        help="keys of the configuration, after all flags",
+    )
     args = parser.parse_args(argv)
     args.config_file = str(resolve_config(args.config_file))
     return args
