@@ -48,7 +48,9 @@ def parse(monkeypatch) -> Callable[[list[str]], argparse.Namespace]:
             if words[0] == "rskt-seg":
                 raise SystemExit(console_command()(words[1:]))
             monkeypatch.setattr(sys, "argv", words[1:])
-            runpy.run_path(str(ROOT / words[1]), run_name="__main__")
+            script = ROOT / words[1]
+            monkeypatch.syspath_prepend(script.parent)  # as Python does for a script
+            runpy.run_path(str(script), run_name="__main__")
         except Parsed as parsed:
             return parsed.namespace
         except SystemExit as error:

@@ -11,7 +11,7 @@ configuration can follow as `KEY VALUE`.
 
 import argparse
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,12 +53,14 @@ def start(
         ProcessDiedError: If a process of the run is killed.
     """
     from rskt_seg.d2.config import load_config
-    from rskt_seg.d2.launch import Run, check_run, launch, parse_args
+    from rskt_seg.d2.launch import Run, check_run, kept_warnings, launch, parse_args
 
     args = parse_args(program, description, argv)
-    cfg = load_config(args.config_file, args.opts)
-    with _folder_of(cfg.OUTPUT_DIR, args) as note:
-        warnings = check_run(cfg, args)
+    with ExitStack() as held:
+        with kept_warnings() as warnings:
+            cfg = load_config(args.config_file, args.opts)
+            note = held.enter_context(_folder_of(cfg.OUTPUT_DIR, args))
+            check_run(cfg, args)
         told = (*filter(None, [note]), *warnings)
         launch(run_process, Run(args, told, cfg.OUTPUT_DIR), cfg.MODEL.DEVICE)
 

@@ -11,10 +11,11 @@ from rskt_seg.checkpoints.manifest import config_key
 from rskt_seg.d2.agreement import CHAIN, HEAD, adopt_chain, adopt_method, check_agreement
 from rskt_seg.d2.config_files import read_config
 from rskt_seg.d2.methods.registry import detectron_methods
-from rskt_seg.d2.ranges import check_given, check_values, leaves
+from rskt_seg.d2.ranges import check_given, check_values, leaves, literal
 from rskt_seg.devices import default_device
 from rskt_seg.errors import ConfigError
 from rskt_seg.quoting import printable
+from rskt_seg.reading import brief
 
 _MERGE_ERRORS = (
     ValueError, AssertionError, KeyError, TypeError, AttributeError, SyntaxError, RecursionError, MemoryError,
@@ -214,5 +215,8 @@ def _check_keys(tree: Mapping[str, object], cfg: CfgNode, source: str) -> None:
             near = difflib.get_close_matches(key, known, n=3, cutoff=0.8)
             near = near or [name for name in known if name.rpartition(".")[2] == last][:3]
             faults.append(f"unknown key {key}" + (f"; did you mean {', '.join(near)}?" if near else ""))
+        elif isinstance(default, tuple | list) and not isinstance(literal(value), tuple | list | None):
+            form = """"('a', 'b')", or "('a',)" for one"""
+            faults.append(f"{key} takes several values, {form}; found {brief(value)}")
     if faults:
         raise ConfigError(f"{source}: " + " | ".join(faults))

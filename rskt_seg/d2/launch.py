@@ -51,7 +51,7 @@ class Run:
 
     Attributes:
         args: The command line, as `parse_args` returns it.
-        warnings: What `check_run` found remarkable; `set_up` logs it once there is a log file.
+        warnings: What was remarkable before the run; `set_up` logs it once there is a log file.
         folder: `OUTPUT_DIR`, for the message of a full disk.
     """
 
@@ -76,8 +76,31 @@ def parse_args(
     Raises:
         ConfigError: No such configuration exists.
     """
-    parser = default_argument_parser()
-    parser.prog, parser.description, parser.epilog = program, description, None
+    parser = argparse.ArgumentParser(
+        program, None, description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--config-file", metavar="FILE", required=True, help="YAML file, or a name within configs/"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="continue from the last checkpoint of OUTPUT_DIR"
+    )
+    parser.add_argument("--eval-only", action="store_true", help="evaluate, as `rskt-seg eval` does")
+    parser.add_argument("--num-gpus", type=int, default=1, metavar="N", help="processes on this machine (1)")
+    parser.add_argument("--num-machines", type=int, default=1, metavar="N", help="machines of the run (1)")
+    parser.add_argument(
+        "--machine-rank", type=int, default=0, metavar="I", help="number of this machine, from 0"
+    )
+    address = default_argument_parser().get_default("dist_url")
+    parser.add_argument(
+        "--dist-url", default=address, metavar="URL", help="where the processes meet, or auto"
+    )
+    parser.add_argument(
+        "opts",
+        nargs=argparse.REMAINDER,
+        metavar="KEY VALUE",
+        help="keys of the configuration, after all flags",
+    )
     args = parser.parse_args(argv)
     args.config_file = str(resolve_config(args.config_file))
     return args
@@ -85,7 +108,8 @@ def parse_args(
 
 def set_up(run: Run) -> CfgNode:
     """Return the configuration of this process, after setting up datasets, logging, seeds and the folder."""
-    cfg = load_config(run.args.config_file, run.args.opts)
+    with kept_warnings():  # `run.warnings` has them
+        cfg = load_config(run.args.config_file, run.args.opts)
     register_own(cfg.DATASETS.OWN)
     # Detectron2 would open config_file to log it, and a row of an ablation table is no file.
     others = {name: value for name, value in vars(run.args).items() if name != "config_file"}
@@ -109,15 +133,14 @@ def _accept_all_letters(log: logging.Logger) -> None:
             handler.stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
-def check_run(cfg: CfgNode, args: argparse.Namespace) -> tuple[str, ...]:
+def check_run(cfg: CfgNode, args: argparse.Namespace) -> None:
     """Refuse a run that this machine, its datasets or its weight files do not allow, before it starts.
+
+    Warnings are logged about datasets, and about checkpoints of an earlier run.
 
     Args:
         cfg: The configuration.
         args: The arguments of the command line, from `parse_args`.
-
-    Returns:
-        Warnings about datasets, for `Run.warnings`.
 
     Raises:
         DeviceError: If this machine lacks the devices or the precision.
@@ -139,18 +162,23 @@ def check_run(cfg: CfgNode, args: argparse.Namespace) -> tuple[str, ...]:
     last = last_checkpoint(cfg.OUTPUT_DIR) if args.resume else None
     if last is None:
         (check_trained if args.eval_only else check_weights)(cfg)
-    with _kept_warnings() as warnings:
-        check_datasets(cfg, training=not args.eval_only)
+    check_datasets(cfg, training=not args.eval_only)
     if not args.eval_only:
         method_of(cfg).check_training_data(cfg, class_names(cfg))
         if last is not None:
             check_resumable(scaled, processes, last)
-    return tuple(warnings)
+        elif not args.resume and (old := sorted(Path(cfg.OUTPUT_DIR).glob("model_*.pth"))):
+            logger.warning(
+                "%s holds checkpoints of an earlier run, such as %s: without --resume this run begins anew "
+                "and overwrites those whose names it needs; to keep them choose another OUTPUT_DIR",
+                cfg.OUTPUT_DIR,
+                old[-1].name,
+            )
 
 
 @contextmanager
-def _kept_warnings() -> Iterator[list[str]]:
-    """Collect the warnings of the package, which `set_up` repeats once there is a log file.
+def kept_warnings() -> Iterator[list[str]]:
+    """Collect the warnings of the package, which `set_up` logs once there is a log file.
 
     An error ends the run before there is one; then the warnings go to the standard error, before the error.
     """

@@ -126,6 +126,16 @@ def leaves(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, 
             yield name, value
 
 
+def literal(value: object) -> object:
+    """Return the value of a key as Detectron2 reads it: a text that is a Python literal is that literal."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return value
+
+
 def check_given(given: Mapping[str, object], source: str) -> None:
     """Check the values that a file or the command line gives, before their types are compared.
 
@@ -138,7 +148,7 @@ def check_given(given: Mapping[str, object], source: str) -> None:
     """
     for key, value in given.items():
         if (allowed := RANGES.get(key)) is not None:
-            _check(key, _literal(value) if isinstance(value, str) else value, allowed, f"{source}: ")
+            _check(key, literal(value), allowed, f"{source}: ")
 
 
 def check_values(cfg: Mapping[str, object]) -> None:
@@ -170,10 +180,3 @@ def _check(key: str, value: object, allowed: Range, where: str = "") -> None:
     if not right or not isinstance(value, int | float) or not allowed.holds(value):
         kind = "an integer, " if allowed.whole and type(value) is not int else ""
         raise ConfigError(f"{where}{key} must be {kind}{allowed.words}; found {brief(value)}")
-
-
-def _literal(text: str) -> object:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        return text

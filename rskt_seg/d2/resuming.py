@@ -179,7 +179,7 @@ def compare_runs(stated: RunFacts, asked: RunFacts, path: Path) -> Changes:
     if asked.seed >= 0 and asked.seed != stated.seed:
         found[Change.REFUSED].append(f"SEED {asked.seed} (was {stated.seed})")
     if asked.processes != stated.processes:
-        found[Change.DEPARTS].append(f"{asked.processes} processes (was {stated.processes})")
+        found[Change.DEPARTS].append(f"number of processes {asked.processes} (was {stated.processes})")
     if not found[Change.REFUSED] and (asked.images, asked.names) != (stated.images, stated.names):
         found[Change.REFUSED].append(
             f"other files in DATASETS.TRAIN: {asked.images} images (was {stated.images})"

@@ -67,7 +67,8 @@ class Trainer(DefaultTrainer):
         model, loader = self.build_model(cfg), self.build_train_loader(cfg)
         optimizer = self.build_optimizer(cfg, model)
         _warn_of_epochs(cfg)
-        amp = amp_dtype(cfg)
+        if amp := amp_dtype(cfg):
+            logger.info("Mixed precision: %s", str(amp).removeprefix("torch."))
         step: Callable[..., CheckedTrainer] = partial(CheckedAMPTrainer, amp=amp) if amp else CheckedTrainer
         if unwrapped(model).sem_seg_head.splits_batches:
             step = partial(PartwiseTrainer, amp=amp)
@@ -256,6 +257,12 @@ class Trainer(DefaultTrainer):
             self.seed,
             unread if self.cfg.MODEL.WEIGHTS else "",
         )
+        if self.start_iter >= self.max_iter:
+            logger.warning(
+                "nothing is left to train: the run has %d iterations, and SOLVER.MAX_ITER is %d; a larger "
+                "one goes on",
+                *done,
+            )
         return loaded
 
     def _state_training_sets(self, start: str) -> None:

@@ -334,9 +334,9 @@ def expected_layout(split: Split, root: str | Path) -> str:
     rows = [(split.images, split.image_extensions, "images")]
     if split.labels:
         rows.append((split.labels, split.label_extensions, "labels, one class id per pixel, same stems"))
-    lines = [f"  {Path(root) / folder}/<name>.{'|'.join(ext)} ({what});" for folder, ext, what in rows]
+    lines = [f"  {Path(root) / folder}/<name>.{'|'.join(ext)} ({what})" for folder, ext, what in rows]
     advice = f"Put the files there, or set {ROOT_VARIABLE} to the folder that holds {split.images}"
-    return "\n".join(["Expected layout:", *lines, f"{advice} (see datasets/README.md)."])
+    return "\n".join(["Expected layout:", ";\n".join(lines) + ".", f"{advice} (see datasets/README.md)."])
 
 
 def _index_by_stem(split: Split, folder: Path, extensions: tuple[str, ...]) -> tuple[dict[str, Path], str]:

@@ -56,6 +56,16 @@ def test_every_command_answers_help_under_its_own_name(name, capsys):
     assert out.startswith(f"usage: rskt-seg {name} ") and f"\n    rskt-seg {name} " in out
 
 
+@pytest.mark.parametrize("name", ["train", "eval"])
+def test_a_run_is_described_in_its_own_words_and_needs_a_configuration(name, capsys):
+    assert ends([name, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "KEY VALUE" in out and "keys of the configuration, after all flags" in out
+    assert not any(word in out for word in ("Yacs", "LazyConfig", "DefaultTrainer"))
+    assert ends([name]) == 2
+    assert "the following arguments are required: --config-file" in capsys.readouterr().err
+
+
 def test_an_unknown_command_gets_the_nearest_name_or_all_of_them(capsys):
     assert ends(["chek"]) == 2
     assert capsys.readouterr().err == "rskt-seg: error: no command is called 'chek'; did you mean check?\n"

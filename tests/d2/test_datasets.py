@@ -78,7 +78,9 @@ def test_each_dataset_brings_its_own_vocabulary(data_root):
 
 
 def test_a_missing_folder_is_told_with_the_expected_layout(data_root):
-    with pytest.raises(DatasetNotFoundError, match=r"VDD/src[\s\S]*DETECTRON2_DATASETS"):
+    with pytest.raises(
+        DatasetNotFoundError, match=r"VDD/src[\s\S]*stems\)\.\s+Put [\s\S]*DETECTRON2_DATASETS"
+    ):
         load_datasets(["VDD_all_sem_seg"])
 
 

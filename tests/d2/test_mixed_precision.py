@@ -115,3 +115,10 @@ def test_a_run_resumes_in_the_same_precision_or_another(before, after, build):
 )
 def test_the_dtype_follows_the_device_unless_it_is_given(opts, expected):
     assert amp_dtype(tiny_config(*opts)) == expected
+
+
+@pytest.mark.parametrize(("opts", "told"), [((), False), (AMP, True)])
+def test_the_log_names_the_dtype_of_mixed_precision(opts, told, build, caplog):
+    caplog.set_level("INFO", "rskt_seg.d2.trainer")
+    build("BiCoRHead", *opts)
+    assert ("Mixed precision: bfloat16" in caplog.messages) == told

@@ -105,7 +105,25 @@ def test_the_largest_value_is_a_norm_of_gradients(tmp_path):
 
 @pytest.mark.parametrize("value", ["(" * 3000, "[" * 100_000, "0" + "-1" * 100_000, "9" * 5000])
 def test_a_value_that_nests_without_end_is_refused_in_one_short_line(value):
-    assert "override" in refusal(["SOLVER.STEPS", value])
+    assert "SOLVER.STEPS takes several values" in refusal(["SOLVER.STEPS", value])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("DATASETS.OWN", "('farm/farm.yaml')"),
+        ("DATASETS.TRAIN", "farm_train_sem_seg"),
+        ("DATASETS.TEST", "(farm_val_sem_seg,)"),
+        ("INPUT.MIN_SIZE_TRAIN", "64"),
+        ("INPUT.CROP.SIZE", "64"),
+    ],
+)
+def test_one_value_in_place_of_several_is_refused_with_the_form_that_is_read(key, value):
+    message = refusal([key, value])
+    assert message.startswith(
+        f"""command line: {key} takes several values, "('a', 'b')", or "('a',)" for one"""
+    )
+    assert message.endswith(f"; found {value!r}")
 
 
 def test_a_name_of_a_file_with_a_zero_byte_is_refused(tmp_path):

@@ -110,7 +110,7 @@ def test_what_does_not_matter_is_neither_stated_nor_told(data_root, key, value):
 
 
 def test_other_processes_are_told_and_other_training_files_refused(data_root):
-    assert changed(processes=2).departing == ("2 processes (was 1)",)
+    assert changed(processes=2).departing == ("number of processes 2 (was 1)",)
     with pytest.raises(ConfigError, match=r"other files in DATASETS\.TRAIN: 3 images \(was 7\)"):
         changed(images=7)
     before, folder = RunFacts.of(tiny_config(), 1), data_root / "DLRSD_split/train"
@@ -212,8 +212,28 @@ class TestEarlierCheckpoints:
             run(config(out), resume=True)
 
 
-def test_a_resumed_run_that_is_complete_stays_as_it_is(data_root, tmp_path):
+def test_a_resumed_run_that_is_complete_stays_as_it_is_and_says_so(data_root, tmp_path, caplog):
     run(config(tmp_path))
     before = left(tmp_path)
+    caplog.set_level(logging.WARNING, "rskt_seg.d2.trainer")
     run(config(tmp_path), resume=True)
     assert differences(before, left(tmp_path)) == []
+    assert "nothing is left to train: the run has 3 iterations, and SOLVER.MAX_ITER is 3" in caplog.text
+
+
+def test_a_run_that_overwrites_checkpoints_of_an_earlier_one_is_told_so_and_a_resumed_one_is_not(
+    data_root, tmp_path
+):
+    arguments = ["--config-file", str(CONFIGS / "tiny_dlrsd.yaml")]
+    keys = [*TINY, *ALONE, "OUTPUT_DIR", str(tmp_path / "out"), "SOLVER.MAX_ITER", "1"]
+
+    def told(*flags: str) -> bool:
+        log, words = (
+            tmp_path / "out" / "log.txt",
+            "holds checkpoints of an earlier run, such as model_final.pth",
+        )
+        before = log.read_text() if log.exists() else ""
+        assert main([*arguments, *flags, *keys]) == 0
+        return words in log.read_text().removeprefix(before)
+
+    assert [told(), told("--resume"), told()] == [False, False, True]

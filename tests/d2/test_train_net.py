@@ -205,6 +205,16 @@ def test_a_mistake_is_one_line_and_an_exit_status(
     assert not (tmp_path / "out").exists()
 
 
+def test_what_another_head_drops_of_a_file_is_said_once_in_the_output_and_in_the_log(data_root, tmp_path):
+    head = ["MODEL.SEM_SEG_HEAD.NAME", "BiCoRHead", "MODEL.ENCODERS.CONVNEXT", "random"]
+    tiny = ["MODEL.BICOR.ENCODER", "tiny", "SOLVER.MAX_ITER", "1", "DATASETS.TEST", "()"]
+    file = str(CONFIGS / "tiny_dlrsd.yaml")
+    status, out, err = finish(["--config-file", file, *head, *tiny, "OUTPUT_DIR", str(tmp_path / "out")])
+    assert status == 0, err
+    for text in (out + err, (tmp_path / "out" / "log.txt").read_text()):
+        assert text.count("BiCoRHead in place of the file's method: ") == 1
+
+
 def test_several_cpu_processes_are_started_only_when_the_cpu_was_asked_for(
     data_root, tmp_path, monkeypatch, capsys
 ):

@@ -20,7 +20,7 @@ from rskt_seg.commands.train import start
 from rskt_seg.d2 import build_model, load_config
 from rskt_seg.d2.benchmark import evaluate
 from rskt_seg.d2.evaluator import RSEvaluator
-from rskt_seg.d2.launch import _kept_warnings
+from rskt_seg.d2.launch import kept_warnings
 from rskt_seg.d2.loaders import check_datasets, training_loader
 from rskt_seg.d2.methods import method_of
 from rskt_seg.d2.methods.wsss import CAM_NOTE
@@ -138,7 +138,7 @@ class TestCommands:
         assert scores[0] != scores[1]
 
     def test_what_is_odd_is_said_before_the_error_that_ends_a_run(self, capsys):
-        with pytest.raises(ConfigError), _kept_warnings() as kept:
+        with pytest.raises(ConfigError), kept_warnings() as kept:
             logging.getLogger("rskt_seg.data").warning("an odd image")
             raise ConfigError("stop")
         assert "an odd image" in capsys.readouterr().err and not kept
