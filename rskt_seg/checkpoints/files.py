@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,8 @@ INFERENCE = "inference"
 Source = str | os.PathLike[str] | Mapping[str, object]
 """A weight file, or a state dict or checkpoint in memory."""
 _NESTING = ("model", "state_dict", "model_state_dict", "teacher")
+_ZIP = b"PK\x03\x04"
+"""The first bytes of a file of `torch.save`, by which torch too tells it from its older formats."""
 _DEEPEST = 3
 """Levels of dictionaries around a state dict that are looked into."""
 
@@ -67,20 +70,60 @@ def read_weights(path: str | os.PathLike[str]) -> WeightFile:
 
     Raises:
         WeightsNotFoundError: There is no such file.
-        CheckpointError: The file is a `.pkl`, something else than weights (see `find_mistaken`), cannot be
-            read safely, or contains no tensors.
+        CheckpointError: The file is a `.pkl`, something else than weights (see `find_mistaken`), damaged,
+            cannot be read safely, or contains no tensors.
     """
     path = Path(path)
     if path.suffix == ".pkl":
         raise CheckpointError(
             f"{path}: .pkl files can run code when read; convert it to .pth or .safetensors"
         )
-    if not path.is_file():
-        found = "is a folder, not a weight file" if path.is_dir() else "does not exist"
+    if not os.path.isfile(path):  # False, and no error, for names that the system does not take
+        found = "is a folder, not a weight file" if os.path.isdir(path) else "does not exist"
         raise WeightsNotFoundError(f"weight file {path} {found}; check the path")
     if mistaken := find_mistaken(path):
         raise CheckpointError(f"{path} is {mistaken.what}, not a weight file; {mistaken.remedy}")
     return unwrap(_read(path), str(path))
+
+
+def is_archive(path: Path) -> bool:
+    """Return whether a file is a zip archive from its first byte on, as `torch.save` writes them."""
+    with path.open("rb") as file:
+        return file.read(len(_ZIP)) == _ZIP
+
+
+def check_archive(path: Path) -> None:
+    """Verify the checksums of a file of `torch.save`, which torch writes and never compares.
+
+    Args:
+        path: File for which `is_archive` is True.
+
+    Raises:
+        CheckpointError: A byte is not the one that was written, or the archive is none of `torch.save`: its
+            members are compressed, or share bytes, so that reading them could take for ever.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
+            if not stored or sum(member.file_size for member in members) > path.stat().st_size:
+                raise CheckpointError(
+                    f"{path}: expected an archive as torch.save writes it; found members that are compressed "
+                    "or share their bytes: save it again by torch.save"
+                )
+            broken = archive.testzip()
+    except CheckpointError:
+        raise
+    except Exception as error:  # of a forged or cut archive zipfile raises anything
+        raise CheckpointError(
+            f"{path}: cannot be read safely, because its archive is truncated or damaged ({error}); get the "
+            "file again"
+        ) from error
+    if broken is not None:
+        raise CheckpointError(
+            f"{path} is damaged: the checksum of {broken} is wrong, so that its numbers are not those that "
+            "were saved; get the file again, or take another checkpoint"
+        )
 
 
 def read_source(source: Source) -> tuple[str, WeightFile]:
@@ -173,6 +216,8 @@ def _read(path: Path) -> object:
             return {"model": load_file(path), **{key: json.loads(metadata[key]) for key in facts}}
         if is_torchscript(path):
             return read_torchscript(path)
+        if is_archive(path):
+            check_archive(path)
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError:

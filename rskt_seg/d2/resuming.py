@@ -4,6 +4,7 @@ A setting that has changed is applied and told, or refused by name; none is igno
 """
 
 import hashlib
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -112,18 +113,25 @@ class RunFacts:
         """Return those that a checkpoint states; None if it was written before checkpoints did.
 
         Raises:
-            CheckpointError: The file cannot be read, or what it states is malformed.
+            CheckpointError: The file cannot be read, has no state of a training, or what it states is
+                malformed.
         """
         trainer = read_checkpoint(str(path), mapped=True).get(TRAINER)
-        entry = trainer.get(RUN) if isinstance(trainer, dict) else None
-        if entry is None:
+        done = trainer.get("iteration") if isinstance(trainer, dict) else None
+        if not isinstance(trainer, dict) or type(done) is not int or done < 0:
+            raise CheckpointError(
+                f"{path} cannot be continued: it does not say how far its training was, in the entry "
+                f"'{TRAINER}'; start a new run in another OUTPUT_DIR with MODEL.WEIGHTS {path}"
+            )
+        if (entry := trainer.get(RUN)) is None:
             return None
         try:
             facts = cls(**entry)
             numbers = facts.seed, facts.processes, facts.images
             if not all(type(each) is int for each in numbers) or not isinstance(facts.settings, dict):
                 raise TypeError("expected whole numbers, and settings by their keys")
-        except TypeError as error:
+            json.dumps(facts.settings)  # plain values, which can be compared
+        except (RecursionError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"{path}: what it states of its run is damaged ({error}): {brief(entry)}"
             ) from error

@@ -42,6 +42,7 @@ from rskt_seg.d2.weights import left_out, load_left_out, load_weights
 from rskt_seg.errors import CheckpointError, NotFiniteError, RSKTSegError
 from rskt_seg.methods.load import check_stated, class_names_of
 from rskt_seg.metrics.report import score_table
+from rskt_seg.reading import brief
 from rskt_seg.typing import SegmentationModel
 from rskt_seg.writing import no_room
 
@@ -242,8 +243,14 @@ class Trainer(DefaultTrainer):
             self.checkpointer.load(str(last))
         except CheckpointError as error:  # which knows of a state dict only
             raise CheckpointError(f"{last}: {error}") from error
+        done = self.scheduler.last_epoch  # 0 too where a training was saved before its first step
+        if type(done) is not int or done not in (self.iter + 1, self.iter and self.iter + 1):
+            raise CheckpointError(
+                f"{last} is damaged: its schedule is at iteration {brief(done)}, its training at "
+                f"{self.iter + 1}; write the name of another checkpoint of the run into last_checkpoint"
+            )
+        self.start_iter = done
         follow_schedule(self.scheduler, rates)
-        self.start_iter = self.iter + 1
         done, unread = (self.start_iter, self.max_iter), "; MODEL.WEIGHTS is not read"
         logger.info(
             "Resumed %s after %d of %d iterations, seed %d%s",
@@ -307,19 +314,19 @@ class Trainer(DefaultTrainer):
         """Restore what `state_dict` returned.
 
         Raises:
-            CheckpointError: It is of another kind of optimizer, or of another precision.
+            CheckpointError: It is of another kind of optimizer, of another precision, or damaged.
         """
-        TrainerBase.load_state_dict(self, state_dict)
         try:
+            TrainerBase.load_state_dict(self, state_dict)
             self._trainer.load_state_dict(state_dict["_trainer"])
             # PyTorch loads groups that lack options of this optimizer, and fails at the first step.
             for group in state_dict["_trainer"]["optimizer"]["param_groups"]:
                 if missing := self._trainer.optimizer.defaults.keys() - group.keys():
                     raise KeyError(*sorted(missing))
-        except (KeyError, RuntimeError, ValueError) as error:
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"the checkpoint of this run has the state of another optimizer or precision ({error!r}); "
-                "resume with the SOLVER settings it was saved with, or start a new run in another OUTPUT_DIR "
+                "the checkpoint of this run has the state of another optimizer or precision, or is damaged "
+                f"({brief(error)}); resume with the SOLVER settings it was saved with, or start a new run in another OUTPUT_DIR "
                 "with MODEL.WEIGHTS"
             ) from error
 
