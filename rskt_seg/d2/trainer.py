@@ -326,8 +326,8 @@ class Trainer(DefaultTrainer):
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise CheckpointError(
                 "the checkpoint of this run has the state of another optimizer or precision, or is damaged "
-                f"({brief(error)}); resume with the SOLVER settings it was saved with, or start a new run in another OUTPUT_DIR "
-                "with MODEL.WEIGHTS"
+                f"({brief(error)}); resume with the SOLVER settings it was saved with, or start a new run in "
+                "another OUTPUT_DIR with MODEL.WEIGHTS"
             ) from error
 
 
