@@ -243,13 +243,13 @@ class Trainer(DefaultTrainer):
             self.checkpointer.load(str(last))
         except CheckpointError as error:  # which knows of a state dict only
             raise CheckpointError(f"{last}: {error}") from error
-        done = self.scheduler.last_epoch  # 0 too where a training was saved before its first step
-        if type(done) is not int or done not in (self.iter + 1, self.iter and self.iter + 1):
+        stepped = self.scheduler.last_epoch  # 0 too where a training was saved before its first step
+        if type(stepped) is not int or stepped not in (self.iter + 1, self.iter and self.iter + 1):
             raise CheckpointError(
-                f"{last} is damaged: its schedule is at iteration {brief(done)}, its training at "
+                f"{last} is damaged: its schedule is at iteration {brief(stepped)}, its training at "
                 f"{self.iter + 1}; write the name of another checkpoint of the run into last_checkpoint"
             )
-        self.start_iter = done
+        self.start_iter = stepped
         follow_schedule(self.scheduler, rates)
         done, unread = (self.start_iter, self.max_iter), "; MODEL.WEIGHTS is not read"
         logger.info(

@@ -10,7 +10,8 @@ from rskt_seg.errors import CheckpointError, ConfigError, WeightsNotFoundError
 from rskt_seg.methods.create import create_model, find_preset, model_names
 from rskt_seg.methods.load import load_encoder, load_weights
 from rskt_seg.methods.record import Method
-from rskt_seg.methods.registry import registered_methods
+from rskt_seg.methods.registry import method_of, registered_methods
+from rskt_seg.methods.use import check_options
 from rskt_seg.typing import SegmentationModel, Spec
 
 
@@ -57,8 +58,8 @@ def load(
         The model and its options; `Segmenter` takes both as they are.
 
     Raises:
-        CheckpointError: The file does not state its model and no preset is given, both are given, or it does
-            not fit.
+        CheckpointError: The file does not state its model and no preset is given, both are given, it does not
+            fit, or what it states cannot be used.
         ConfigError: There is no such preset, or the classes of a closed-set model are unknown.
         WeightsNotFoundError: There is no such file, or no such encoder.
     """
@@ -79,8 +80,12 @@ def load(
                 f"{name} does not contain its frozen encoder {role}: {error}; give the file by "
                 f"encoders={{{role!r}: FILE}}"
             ) from error
+    try:
+        inference = check_options(method_of(model), weights.inference or {})
+    except ConfigError as error:
+        raise CheckpointError(f"{name}: what it states of how its model sees images: {error}") from error
     report = load_weights(model, name, weights, contexts)
-    return TrainedModel(model.eval(), dict(weights.inference or {}), report)
+    return TrainedModel(model.eval(), inference, report)
 
 
 def _build_preset(

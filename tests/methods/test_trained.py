@@ -52,6 +52,39 @@ def test_a_checkpoint_is_enough_for_the_maps_of_the_training(tmp_path, preset):
     assert torch.equal(*results)
 
 
+TAMPERED = [
+    {"device": "meta"}, {"vocabulary": ["a"]}, {"model": 1}, {"self": 1}, {5: 1}, {"views": ["a"]},
+    {"short_side": "a"}, {"short_side": None}, {"short_side": 1.5}, {"max_side": torch.zeros(3)},
+    {"tile": "x"}, {"tile_overlap": [1]}, {"patch_overlap": 1.5}, {"scales": "ab"}, {"scales": ["a"]},
+    {"crf": {"iterations": 5}}, {"sliding": "yes"}, {"padding": {}}, {"flip": 1},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("preset", TINY)
+@pytest.mark.parametrize("entry", TAMPERED, ids=str)
+def test_what_a_checkpoint_states_wrongly_of_how_it_sees_images_is_one_line_with_its_name(
+    tmp_path, preset, entry, capsys
+):
+    path, _, inference = saved(tmp_path, preset)
+    content = torch.load(path, weights_only=True)
+    torch.save({**content, "inference": {**inference, **entry}}, path)
+    with pytest.raises(
+        CheckpointError, match=r"model_final\.pth: what it states of how its model sees images: "
+    ):
+        rskt_seg.load(path)
+    Image.fromarray(image()).save(tmp_path / "a.png")
+    arguments = [
+        "--weights",
+        str(path),
+        "--input",
+        str(tmp_path / "a.png"),
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    assert segment.main([*arguments, *([] if TINY[preset][0] else ["--vocabulary", "a, b"])]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def test_options_that_are_given_replace_those_of_the_checkpoint(tmp_path):
     path, _, _ = saved(tmp_path, "rskt_tiny")
     segmenter = rskt_seg.Segmenter(rskt_seg.load(path), NAMES, short_side=64)
