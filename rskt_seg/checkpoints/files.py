@@ -15,6 +15,7 @@ from torch import Tensor
 from rskt_seg.checkpoints.mistaken import find_mistaken
 from rskt_seg.checkpoints.torchscript import is_torchscript, read_torchscript
 from rskt_seg.errors import CheckpointError, WeightsNotFoundError
+from rskt_seg.reading import brief
 
 OPTIONS = "options"
 """Entry of a checkpoint with the options of its model. In safetensors it is JSON in the metadata."""
@@ -195,13 +196,16 @@ def _frozen_facts(stated: object, source: str) -> Mapping[str, Mapping[str, str]
     if stated is None:
         return {}
     entries = stated.values() if isinstance(stated, dict) else [None]
-    if not all(isinstance(entry, dict) and {"source", "digest"} <= entry.keys() for entry in entries):
+    facts = ("source", "digest")
+    if not all(
+        isinstance(each, dict) and all(type(each.get(key)) is str for key in facts) for each in entries
+    ):
         raise CheckpointError(
             f"{source}: what it states of frozen encoders is damaged; expected role -> source and digest, "
-            f"found {stated!r}"
+            f"found {brief(stated)}"
         )
-    facts: Mapping[str, Mapping[str, str]] = stated if isinstance(stated, dict) else {}
-    return facts
+    frozen: Mapping[str, Mapping[str, str]] = stated if isinstance(stated, dict) else {}
+    return frozen
 
 
 def _read(path: Path) -> object:

@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rskt_seg.commands.entry import command_parser, run
+from rskt_seg.commands.entry import command_parser, log_to_stderr, run
 from rskt_seg.errors import ConfigError, DatasetError, ImageReadError, VocabularyError
 from rskt_seg.methods.registry import registered_methods
 from rskt_seg.methods.use import known_explanations, strategy_options
@@ -261,7 +261,7 @@ def segment(args: argparse.Namespace) -> int:
     # The libraries that read images and draw are imported once the command line is known to be right.
     from rskt_seg.commands.segment_files import SegmentOptions, segment_files
 
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    log_to_stderr()
     logging.getLogger("rasterio").setLevel(logging.CRITICAL)  # what it reports is raised as well
     if bool(args.weights) == bool(args.config_file):
         raise ConfigError("give either --weights FILE, a trained checkpoint, or --config-file FILE")

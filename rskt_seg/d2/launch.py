@@ -34,6 +34,7 @@ from rskt_seg.d2.specs import class_names
 from rskt_seg.d2.steps import amp_dtype
 from rskt_seg.d2.weights import check_trained, check_weights
 from rskt_seg.errors import ConfigError, ProcessDiedError, RSKTSegError
+from rskt_seg.quoting import show_hidden
 from rskt_seg.stopping import STATUS, Terminated, stop_children, terminating
 from rskt_seg.writing import naming_full_disk
 
@@ -102,8 +103,12 @@ def set_up(run: Run) -> CfgNode:
 
 
 def _accept_all_letters(log: logging.Logger) -> None:
-    """Let a logger write names and class names in any locale: to files in UTF-8, escaped where that fails."""
+    """Let a logger write names and class names in any locale: to files in UTF-8, escaped where that fails.
+
+    Characters that a terminal obeys are escaped everywhere.
+    """
     for handler in log.handlers:
+        handler.addFilter(show_hidden)
         if isinstance(handler, logging.StreamHandler) and isinstance(handler.stream, io.TextIOWrapper):
             encoding = None if handler.stream in (sys.stdout, sys.stderr) else "utf-8"
             handler.stream.reconfigure(encoding=encoding, errors="backslashreplace")

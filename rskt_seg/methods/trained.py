@@ -12,6 +12,7 @@ from rskt_seg.methods.load import load_encoder, load_weights
 from rskt_seg.methods.record import Method
 from rskt_seg.methods.registry import method_of, registered_methods
 from rskt_seg.methods.use import check_options
+from rskt_seg.reading import brief
 from rskt_seg.typing import SegmentationModel, Spec
 
 
@@ -112,14 +113,18 @@ def _build_stated(
         raise CheckpointError(
             f"{source} states options that {method.title} does not take: {error}"
         ) from error
-    if not method.is_closed:
-        if class_names is not None:
-            raise ConfigError(f"{method.title} has no classes of its own: give the vocabulary to Segmenter")
-        return method.build(spec)
+    if not method.is_closed and class_names is not None:
+        raise ConfigError(f"{method.title} has no classes of its own: give the vocabulary to Segmenter")
     names = weights.class_names or (None if class_names is None else tuple(class_names))
     if names is None and method.needs_names:
         raise ConfigError(f"{source} does not state the names of its classes: give them by class_names")
-    return method.build(spec, names)
+    try:
+        return method.build(spec, names)
+    except (MemoryError, RuntimeError) as error:  # PyTorch's own error, where a width is beyond all memory
+        raise CheckpointError(
+            f"{source} states a model that cannot be built: {brief(str(error))}; if the file is no forgery, "
+            "use a machine with more memory"
+        ) from error
 
 
 def _stated_method(source: str, options: Mapping[str, object]) -> Method:

@@ -85,6 +85,46 @@ def test_what_a_checkpoint_states_wrongly_of_how_it_sees_images_is_one_line_with
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("preset", "option"),
+    [
+        ("rskt_tiny", "num_layers"),
+        ("rskt_tiny", "hidden_dim"),
+        ("bicor_tiny", "num_layers"),
+        ("bicor_tiny", "inner_steps"),
+        ("bicor_tiny", "width"),
+    ],
+)
+def test_a_checkpoint_that_states_a_model_beyond_all_memory_is_refused_before_it_is_built(
+    tmp_path, preset, option
+):
+    path, model, _ = saved(tmp_path, preset)
+    saved(tmp_path, preset, options={**asdict(model.spec), option: 10**7})
+    with pytest.raises(CheckpointError, match=rf"model_final\.pth states options .*{option} must be between"):
+        rskt_seg.load(path)
+
+
+def test_memory_that_is_not_there_is_one_line(tmp_path, monkeypatch):
+    path, model, _ = saved(tmp_path, "rskt_tiny")
+
+    def refuse(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory\nmore")
+
+    monkeypatch.setattr(type(model), "__init__", refuse)
+    with pytest.raises(
+        CheckpointError, match=r"model_final\.pth states a model that cannot be built"
+    ) as caught:
+        rskt_seg.load(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("facts", [{"source": 5, "digest": "a"}, {"source": "tiny", "digest": None}, 5])
+def test_what_a_checkpoint_states_wrongly_of_frozen_encoders_is_named(tmp_path, facts):
+    path, _, _ = saved(tmp_path, "rskt_tiny", frozen={"clip": facts})
+    with pytest.raises(CheckpointError, match="of frozen encoders is damaged"):
+        rskt_seg.load(path)
+
+
 def test_options_that_are_given_replace_those_of_the_checkpoint(tmp_path):
     path, _, _ = saved(tmp_path, "rskt_tiny")
     segmenter = rskt_seg.Segmenter(rskt_seg.load(path), NAMES, short_side=64)
