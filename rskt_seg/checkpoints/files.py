@@ -3,11 +3,14 @@
 import argparse
 import json
 import os
+import pickletools
 import re
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import torch
 from torch import Tensor
@@ -32,6 +35,10 @@ Source = str | os.PathLike[str] | Mapping[str, object]
 _NESTING = ("model", "state_dict", "model_state_dict", "teacher")
 _ZIP = b"PK\x03\x04"
 """The first bytes of a file of `torch.save`, by which torch too tells it from its older formats."""
+_TUPLES = 1000
+"""The most levels of tuples within tuples; those of `torch.save` have three."""
+_PICKLES = 5
+"""Pickles at the start of a file of `torch.save` in its older format."""
 _DEEPEST = 3
 """Levels of dictionaries around a state dict that are looked into."""
 
@@ -93,16 +100,57 @@ def is_archive(path: Path) -> bool:
         return file.read(len(_ZIP)) == _ZIP
 
 
-def check_archive(path: Path) -> None:
-    """Verify the checksums of a file of `torch.save`, which torch writes and never compares.
+def check_saved(path: Path) -> None:
+    """Check what torch takes from a file of `torch.save` without a look: checksums, sizes and nesting.
 
     Args:
-        path: File for which `is_archive` is True.
+        path: A file, in the present format (`is_archive`) or an older one, or any other.
 
     Raises:
-        CheckpointError: A byte is not the one that was written, or the archive is none of `torch.save`: its
-            members are compressed, or share bytes, so that reading them could take for ever.
+        CheckpointError: A byte is not the one that was written, or the file is none of `torch.save`: its
+            members are compressed or share bytes, so that reading them could take for ever, or its tuples
+            are nested so deeply that hashing them would end the process.
     """
+    if is_archive(path):
+        _check_archive(path)
+        return
+    with path.open("rb") as file, suppress(ValueError):  # where something else than pickles begins
+        for _ in range(_PICKLES):
+            _check_tuples(file, path)
+
+
+def _check_tuples(stream: IO[bytes], path: Path) -> None:
+    """Raise `CheckpointError` if a pickle has tuples within tuples beyond reason; hashes of them recurse."""
+    stack: list[int | None] = []  # how many levels of tuples each object has; None: a mark
+    memo: dict[object, int] = {}
+    for opcode, argument, _ in pickletools.genops(stream):
+        name, top = opcode.name, next((each for each in reversed(stack) if each is not None), 0)
+        if name == "MARK":
+            stack.append(None)
+            continue
+        if name.endswith("PUT") or name == "MEMOIZE":
+            memo[len(memo) if name == "MEMOIZE" else argument] = top
+            continue
+        taken = [0]
+        before = opcode.stack_before
+        if pickletools.markobject in before:
+            while stack and (each := stack.pop()) is not None:
+                taken.append(each)
+            before = before[: before.index(pickletools.markobject)]
+        for _ in before:
+            taken.append((stack.pop() if stack else 0) or 0)
+        levels = max(taken) + 1 if "TUPLE" in name and name != "EMPTY_TUPLE" else 0
+        if name.endswith("GET"):
+            levels = memo.get(argument, 0)
+        if levels > _TUPLES:
+            raise CheckpointError(
+                f"{path}: expected a file of torch.save; found tuples within tuples, over {_TUPLES} levels: "
+                "it is a forgery"
+            )
+        stack += [levels] * len(opcode.stack_after)
+
+
+def _check_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -113,6 +161,10 @@ def check_archive(path: Path) -> None:
                     "or share their bytes: save it again by torch.save"
                 )
             broken = archive.testzip()
+            for member in members if broken is None else ():
+                if member.filename.endswith(".pkl"):
+                    with archive.open(member) as file:
+                        _check_tuples(file, path)
     except CheckpointError:
         raise
     except Exception as error:  # of a forged or cut archive zipfile raises anything
@@ -220,8 +272,7 @@ def _read(path: Path) -> object:
             return {"model": load_file(path), **{key: json.loads(metadata[key]) for key in facts}}
         if is_torchscript(path):
             return read_torchscript(path)
-        if is_archive(path):
-            check_archive(path)
+        check_saved(path)
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError:

@@ -10,7 +10,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
-from rskt_seg.checkpoints.files import FROZEN, check_archive, is_archive
+from rskt_seg.checkpoints.files import FROZEN, check_saved, is_archive
 from rskt_seg.errors import CheckpointError, NotFiniteError, UnreadableError, WeightsNotFoundError
 from rskt_seg.finite import describe_not_finite
 from rskt_seg.reading import brief, read_bytes
@@ -71,8 +71,7 @@ def read_checkpoint(filename: str, mapped: bool = False) -> dict[str, Any]:
 
     Args:
         filename: The file.
-        mapped: Whether tensors stay in the file until they are used, for whoever reads what is beside them;
-            then checksums are not verified.
+        mapped: Whether tensors stay in the file until they are used, for whoever reads what is beside them.
 
     Returns:
         Its entries; tensors are on the CPU.
@@ -82,9 +81,10 @@ def read_checkpoint(filename: str, mapped: bool = False) -> dict[str, Any]:
     """
     if Path(filename).suffix in (".pkl", ".pyth"):
         raise CheckpointError(f"{filename}: files that can run code when read are refused; use a .pth")
-    archive = is_archive(Path(filename))
-    if archive and not mapped:
-        check_archive(Path(filename))
+    if not os.path.isfile(filename):
+        raise WeightsNotFoundError(f"{filename} is no file; name a checkpoint")
+    check_saved(Path(filename))
+    archive = is_archive(Path(filename))  # of an older file nothing can stay there
     try:
         content = torch.load(filename, map_location="cpu", weights_only=True, mmap=mapped and archive)
     except Exception as error:

@@ -106,6 +106,28 @@ def test_an_archive_that_unfolds_to_more_than_it_holds_is_refused(tmp_path, kind
         read_weights(path)
 
 
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("step", [b"\x85", b"q\x00h\x00\x85", b"K\x01\x86", b"(h\x00t"])
+def test_tuples_that_would_overflow_the_stack_are_refused_and_end_nothing(tmp_path, legacy, step):
+    """Hashing them recurses in C, and a process that does ends without a word."""
+    path = tmp_path / "w.pth"
+    step = step.replace(b"(h\x00t", b"q\x00(h\x00t")
+    forged = b"\x80\x02}" + b")" + step * 300_000 + b"K\x01s."
+    if legacy:
+        path.write_bytes(forged)
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("w/data.pkl", forged)
+            archive.writestr("w/version", "3\n")
+    with pytest.raises(CheckpointError, match="tuples within tuples, over 1000 levels"):
+        read_weights(path)
+
+
+def test_older_files_of_torch_are_read(tmp_path):
+    torch.save({"model": STATE}, tmp_path / "w.pth", _use_new_zipfile_serialization=False)
+    assert_state(tmp_path / "w.pth")
+
+
 def test_a_name_that_no_file_can_have_is_one_that_does_not_exist():
     for name in ("a" * 5000, "a\0b"):
         with pytest.raises(WeightsNotFoundError, match="does not exist"):
