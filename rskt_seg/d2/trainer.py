@@ -215,6 +215,13 @@ class Trainer(DefaultTrainer):
         last = last_checkpoint(self.cfg.OUTPUT_DIR) if resume else None
         model = plain_model(self.model)
         if last is None:
+            if resume and (there := sorted(Path(self.cfg.OUTPUT_DIR).glob("model_*.pth"))):
+                logger.warning(
+                    "--resume: a new run begins, as %s has no last_checkpoint; to continue from %s, stop "
+                    "it and write that name there, before it is overwritten",
+                    self.cfg.OUTPUT_DIR,
+                    there[-1].name,
+                )
             loaded = load_weights(model, self.cfg)
             if self.cfg.SEED < 0:
                 logger.info("SEED %d: drawn for this run is %d", self.cfg.SEED, self.seed)

@@ -212,6 +212,16 @@ class TestEarlierCheckpoints:
             run(config(out), resume=True)
 
 
+def test_a_lost_tag_beside_checkpoints_is_told_before_they_are_overwritten(data_root, tmp_path, caplog):
+    caplog.set_level(logging.WARNING, "rskt_seg.d2.trainer")
+    run(config(tmp_path), stop=1, resume=True)
+    assert "a new run begins" not in caplog.text
+    (tmp_path / "last_checkpoint").unlink()
+    (tmp_path / "model_0000001.pth").touch()
+    assert run(config(tmp_path), stop=1, resume=True).start_iter == 0
+    assert "a new run begins" in caplog.text and "model_" in caplog.text
+
+
 def tensors(content: dict) -> dict[str, object]:
     return content["trainer"]["run"]["settings"] | {"SOLVER.BASE_LR": torch.zeros(3)}
 
