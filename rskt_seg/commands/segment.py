@@ -212,9 +212,12 @@ def pair_truths(images: Sequence[Path], truths: Sequence[Path]) -> dict[Path, Pa
         Image file -> label file.
 
     Raises:
-        DatasetError: Unless every image has exactly one label.
+        DatasetError: Unless every image has exactly one label, which is a file.
     """
     truths = [file for path in truths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    for each in truths:
+        if each.exists() and not each.is_file():  # opening a pipe would wait for a writer
+            raise DatasetError(f"--gt: expected label images; {each} is a pipe or a device")
     if len(images) == len(truths) == 1:
         return {images[0]: truths[0]}
     pairs = {}
