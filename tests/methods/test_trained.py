@@ -93,6 +93,8 @@ def test_what_a_checkpoint_states_wrongly_of_how_it_sees_images_is_one_line_with
         ("bicor_tiny", "num_layers"),
         ("bicor_tiny", "inner_steps"),
         ("bicor_tiny", "width"),
+        ("fctl_tiny", "patch_side"),
+        ("fctl_tiny", "input_side"),
     ],
 )
 def test_a_checkpoint_that_states_a_model_beyond_all_memory_is_refused_before_it_is_built(
