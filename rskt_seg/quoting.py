@@ -1,5 +1,6 @@
 """Texts of users at the border: what nobody sees, what spreadsheets run, what Markdown takes for marks."""
 
+import logging
 import re
 import unicodedata
 
@@ -59,6 +60,32 @@ def printable(text: str) -> str:
     """
     escaped = _NO_BYTE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
     return escaped.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def visible(text: str) -> str:
+    r"""Return a text for a terminal or a log, which show what they would obey or hide.
+
+    Args:
+        text: One line or several, with names of files as Python has them.
+
+    Returns:
+        What `printable` returns, with `\x1b` and the like for `hidden_characters` other than line breaks and
+        tabs.
+    """
+    return _escaped(printable(text))
+
+
+def show_hidden(record: logging.LogRecord) -> bool:
+    """Escape hidden characters in the message of a log record; a filter of handlers, which keeps them all."""
+    record.msg, record.args = _escaped(record.getMessage()), None
+    return True
+
+
+def _escaped(text: str) -> str:
+    for each in hidden_characters(text):
+        if each not in "\n\t":
+            text = text.replace(each, each.encode("unicode_escape").decode())
+    return text
 
 
 def csv_cell(value: object) -> object:

@@ -26,10 +26,18 @@ DEVICE = torch.device("cuda:0")
 PACKAGE = Path(rskt_seg.__file__).parent
 TORCH, HERE = Path(torch.__file__).parent, Path(__file__)
 aten = torch.ops.aten
+WAITING = {aten._linalg_check_errors.default, aten.multinomial.default, aten.histc.default}
+"""Operations that read a value on a real GPU though their results have shapes that are known."""
 
 
 class CrossesDevices(AssertionError):
     """An operation on tensors of two devices, which a real GPU refuses or copies in silence."""
+
+
+def _counts_a_mask(func: object, args: tuple) -> bool:
+    """Return whether an operation assigns by a boolean mask, whose places a real GPU has to count."""
+    assigning = (aten.index_put.default, aten.index_put_.default)
+    return func in assigning and any(each is not None and each.dtype == torch.bool for each in args[1])
 
 
 class Event(NamedTuple):
@@ -115,12 +123,14 @@ class Accelerator:
         if func is aten._local_scalar_dense.default and fakes:
             self.note("read")
             return value_for(torch.Size(), fakes[0].dtype).item()
+        if fakes and (func in WAITING or _counts_a_mask(func, args)):
+            self.note("read")
         if 0 < len(fakes) < len(given):
             raise CrossesDevices(f"{self._where()}: {func} of tensors on the device and on the CPU")
         if not given and target is not None and torch.device(target).type == DEVICE.type:
             with self.fake:
                 return func(*args, **kwargs)
-        if not given:
+        if not given or (fakes and target is not None and torch.device(target).type == "cpu"):
             self.note("cpu")
         return func(*args, **kwargs)
 
@@ -194,6 +204,8 @@ class _WithoutEngine(TorchFunctionMode):
         if func is Tensor.backward and isinstance(args[0], FakeTensor):
             self.gpu.note("backward")
             return backward(args[0])
+        if func in (Tensor.__repr__, Tensor.__format__) and isinstance(args[0], FakeTensor):
+            self.gpu.note("read")
         if func is Tensor.data_ptr and isinstance(args[0], FakeTensor):
             return id(args[0])
         return func(*args, **(kwargs or {}))

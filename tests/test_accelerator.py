@@ -354,6 +354,17 @@ SILENT = {
     "item": (lambda x: x.sum().item(), "read"),
     "bool": (lambda x: bool((x > 0).all()), "read"),
     "a loop over values": (lambda x: x.tolist(), "read"),
+    "a mask of what is assigned": (
+        lambda x: x.new_zeros(4, 3).index_put_((x.new_ones(4, dtype=torch.bool),), x),
+        "read",
+    ),
+    "an inverse, whose success is checked": (lambda x: torch.linalg.inv(torch.diag(x)), "read"),
+    "a draw": (lambda x: x.multinomial(1), "read"),
+    "a text": (lambda x: f"{x}", "read"),
+    "a tensor of the CPU that is like one of the device": (
+        lambda x: torch.zeros_like(x, device="cpu"),
+        "cpu",
+    ),
     "a result on the CPU": (lambda x: x.cpu(), "download"),
     "a copy into a tensor of the CPU": (lambda x: torch.empty(3).copy_(x), "download"),
     "a number made there": (lambda x: x + torch.tensor([1.0, 2.0, 3.0], device=x.device), "upload"),

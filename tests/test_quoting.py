@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rskt_seg.quoting import csv_cell, hidden_characters, markdown_text
+from rskt_seg.quoting import csv_cell, hidden_characters, markdown_text, visible
 
 
 @pytest.mark.parametrize("code", [0, 7, 9, 10, 13, 0x1B, 0x7F, 0x85, 0xAD, 0x200B, 0x200F, 0x202E, 0x2028,
@@ -22,6 +22,11 @@ def test_characters_that_nobody_sees_are_found(code):
 )
 def test_letters_and_joiners_of_every_script_are_no_hidden_characters(text):
     assert hidden_characters(text) == ()
+
+
+def test_a_terminal_is_shown_what_it_would_obey():
+    assert visible("a\x1b[2Jb\u202ec\rd\0\udce9\ud800") == r"a\x1b[2Jb\u202ec\rd\x00\xe9\ud800"
+    assert visible("two\nlines,\tStra\u00dfe \u5efa\u7b51") == "two\nlines,\tStra\u00dfe \u5efa\u7b51"
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\uff1d", "\t", "\n", "\r"])

@@ -3,11 +3,14 @@
 import argparse
 import json
 import os
+import pickletools
 import re
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import torch
 from torch import Tensor
@@ -15,6 +18,7 @@ from torch import Tensor
 from rskt_seg.checkpoints.mistaken import find_mistaken
 from rskt_seg.checkpoints.torchscript import is_torchscript, read_torchscript
 from rskt_seg.errors import CheckpointError, WeightsNotFoundError
+from rskt_seg.reading import brief
 
 OPTIONS = "options"
 """Entry of a checkpoint with the options of its model. In safetensors it is JSON in the metadata."""
@@ -29,6 +33,12 @@ INFERENCE = "inference"
 Source = str | os.PathLike[str] | Mapping[str, object]
 """A weight file, or a state dict or checkpoint in memory."""
 _NESTING = ("model", "state_dict", "model_state_dict", "teacher")
+_ZIP = b"PK\x03\x04"
+"""The first bytes of a file of `torch.save`, by which torch too tells it from its older formats."""
+_TUPLES = 1000
+"""The most levels of tuples within tuples; those of `torch.save` have three."""
+_PICKLES = 5
+"""Pickles at the start of a file of `torch.save` in its older format."""
 _DEEPEST = 3
 """Levels of dictionaries around a state dict that are looked into."""
 
@@ -76,12 +86,98 @@ def read_weights(path: str | os.PathLike[str]) -> WeightFile:
         raise CheckpointError(
             f"{path}: .pkl files can run code when read; convert it to .pth or .safetensors"
         )
-    if not path.is_file():
-        found = "is a folder, not a weight file" if path.is_dir() else "does not exist"
+    if not os.path.isfile(path):  # False, and no error, for names that the system does not take
+        found = "is a folder, not a weight file" if os.path.isdir(path) else "does not exist"
         raise WeightsNotFoundError(f"weight file {path} {found}; check the path")
     if mistaken := find_mistaken(path):
         raise CheckpointError(f"{path} is {mistaken.what}, not a weight file; {mistaken.remedy}")
     return unwrap(_read(path), str(path))
+
+
+def is_archive(path: Path) -> bool:
+    """Return whether a file is a zip archive from its first byte on, as `torch.save` writes them."""
+    with path.open("rb") as file:
+        return file.read(len(_ZIP)) == _ZIP
+
+
+def check_saved(path: Path) -> None:
+    """Check what torch takes from a file of `torch.save` without a look: checksums, sizes and nesting.
+
+    Args:
+        path: A file, in the present format (`is_archive`) or an older one, or any other.
+
+    Raises:
+        CheckpointError: A byte is not the one that was written, or the file is none of `torch.save`: its
+            members are compressed or share bytes, so that reading them could take for ever, or its tuples
+            are nested so deeply that hashing them would end the process.
+    """
+    if is_archive(path):
+        _check_archive(path)
+        return
+    with path.open("rb") as file, suppress(ValueError):  # where something else than pickles begins
+        for _ in range(_PICKLES):
+            _check_tuples(file, path)
+
+
+def _check_tuples(stream: IO[bytes], path: Path) -> None:
+    """Raise `CheckpointError` if a pickle has tuples within tuples beyond reason; hashes of them recurse."""
+    stack: list[int | None] = []  # how many levels of tuples each object has; None: a mark
+    memo: dict[object, int] = {}
+    for opcode, argument, _ in pickletools.genops(stream):
+        name, top = opcode.name, next((each for each in reversed(stack) if each is not None), 0)
+        if name == "MARK":
+            stack.append(None)
+            continue
+        if name.endswith("PUT") or name == "MEMOIZE":
+            memo[len(memo) if name == "MEMOIZE" else argument] = top
+            continue
+        taken = [0]
+        before = opcode.stack_before
+        if pickletools.markobject in before:
+            while stack and (each := stack.pop()) is not None:
+                taken.append(each)
+            before = before[: before.index(pickletools.markobject)]
+        for _ in before:
+            taken.append((stack.pop() if stack else 0) or 0)
+        levels = max(taken) + 1 if "TUPLE" in name and name != "EMPTY_TUPLE" else 0
+        if name.endswith("GET"):
+            levels = memo.get(argument, 0)
+        if levels > _TUPLES:
+            raise CheckpointError(
+                f"{path}: expected a file of torch.save; found tuples within tuples, over {_TUPLES} levels: "
+                "it is a forgery"
+            )
+        stack += [levels] * len(opcode.stack_after)
+
+
+def _check_archive(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
+            if not stored or sum(member.file_size for member in members) > path.stat().st_size:
+                raise CheckpointError(
+                    f"{path}: expected an archive as torch.save writes it; found members that are compressed "
+                    "or share their bytes: save it again by torch.save"
+                )
+            broken = archive.testzip()
+            for member in members if broken is None else ():
+                if member.filename.endswith(".pkl"):
+                    with archive.open(member) as file:
+                        _check_tuples(file, path)
+    except CheckpointError:
+        raise
+    except Exception as error:  # of a forged or cut archive zipfile raises anything
+        raise CheckpointError(
+            f"{path}: cannot be read safely, because its archive is truncated or damaged ({error}); get the "
+            "file again"
+        ) from error
+    if broken is not None:
+        raise CheckpointError(
+            f"{path} is damaged: the checksum of {broken} is wrong, so that its numbers are not those that "
+            "were saved; get the file again, or take another checkpoint (one that was saved without "
+            "checksums, by torch.serialization.set_crc32_options(False), must be saved again with them)"
+        )
 
 
 def read_source(source: Source) -> tuple[str, WeightFile]:
@@ -89,29 +185,6 @@ def read_source(source: Source) -> tuple[str, WeightFile]:
     if isinstance(source, Mapping):
         return "state dict", unwrap(source, "state dict")
     return str(source), read_weights(source)
-
-
-def check_sums(path: str | os.PathLike[str]) -> None:
-    """Compare the members of a zip archive, as `torch.save` writes it, with their checksums: torch does not.
-
-    Args:
-        path: A weight file; one that is no zip archive has no checksums, and passes.
-
-    Raises:
-        CheckpointError: The archive is damaged.
-    """
-    if not zipfile.is_zipfile(path):
-        return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            found = f"the checksum of {wrong} is wrong" if (wrong := archive.testzip()) else ""
-    except Exception as error:  # the module raises whatever it likes on damaged archives
-        found = f"its directory cannot be read: {' '.join(str(error).split()) or type(error).__name__}"
-    if found:
-        raise CheckpointError(
-            f"{path} is damaged: {found}; copy or download it again (a file that was saved without "
-            "checksums, by torch.serialization.set_crc32_options(False), must be saved again with them)"
-        )
 
 
 def unwrap(content: object, source: str) -> WeightFile:
@@ -176,13 +249,16 @@ def _frozen_facts(stated: object, source: str) -> Mapping[str, Mapping[str, str]
     if stated is None:
         return {}
     entries = stated.values() if isinstance(stated, dict) else [None]
-    if not all(isinstance(entry, dict) and {"source", "digest"} <= entry.keys() for entry in entries):
+    facts = ("source", "digest")
+    if not all(
+        isinstance(each, dict) and all(type(each.get(key)) is str for key in facts) for each in entries
+    ):
         raise CheckpointError(
             f"{source}: what it states of frozen encoders is damaged; expected role -> source and digest, "
-            f"found {stated!r}"
+            f"found {brief(stated)}"
         )
-    facts: Mapping[str, Mapping[str, str]] = stated if isinstance(stated, dict) else {}
-    return facts
+    frozen: Mapping[str, Mapping[str, str]] = stated if isinstance(stated, dict) else {}
+    return frozen
 
 
 def _read(path: Path) -> object:
@@ -197,7 +273,7 @@ def _read(path: Path) -> object:
             return {"model": load_file(path), **{key: json.loads(metadata[key]) for key in facts}}
         if is_torchscript(path):
             return read_torchscript(path)
-        check_sums(path)
+        check_saved(path)
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError:

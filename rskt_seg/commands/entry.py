@@ -1,16 +1,21 @@
 """What the commands share: their parser, their output, and one clear line for a user's mistake."""
 
 import argparse
+import errno
 import io
+import logging
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from rskt_seg.errors import RSKTSegError
-from rskt_seg.quoting import printable
+from rskt_seg.quoting import show_hidden, visible
 from rskt_seg.reading import RENAME, brief
 from rskt_seg.stopping import STATUS, Terminated, interrupting, terminating
+
+_NO_NAME = (errno.ENAMETOOLONG, errno.ELOOP)
+"""What the system says of names that it does not take, and of links to themselves."""
 
 
 def command_parser(
@@ -34,9 +39,16 @@ def command_parser(
     )
 
 
+def log_to_stderr() -> None:
+    """Write the log to standard error, one line a message, without what a terminal would obey."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(show_hidden)
+
+
 def echo(text: str) -> None:
     """Write `text` and an end of line to standard output, at once."""
-    sys.stdout.write(f"{printable(text)}\n")
+    sys.stdout.write(f"{visible(text)}\n")
     sys.stdout.flush()
 
 
@@ -62,11 +74,21 @@ def run(work: Callable[[], int | None], program: str | None = None) -> int:
             sys.stdout.flush()
         return status
     except RSKTSegError as error:
-        message = printable(" ".join(str(error).split()))
+        message = visible(" ".join(str(error).split()))
         sys.stderr.write(f"{program or Path(sys.argv[0]).name}: error: {message}\n")
         return 2
     except UnicodeEncodeError as error:
         sys.stderr.write(f"{program or Path(sys.argv[0]).name}: error: {_describe_name(error)}\n")
+        return 2
+    except BrokenPipeError:
+        # Python would try to flush the rest at exit, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        if error.errno not in _NO_NAME:
+            raise
+        name, why = brief(error.filename), os.strerror(error.errno)
+        sys.stderr.write(f"{program or Path(sys.argv[0]).name}: error: {name} is no name of a file: {why}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
@@ -74,10 +96,6 @@ def run(work: Callable[[], int | None], program: str | None = None) -> int:
     except Terminated:
         sys.stderr.write("terminated\n")
         return STATUS
-    except BrokenPipeError:
-        # Python would try to flush the rest at exit, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
 
 
 def _describe_name(error: UnicodeEncodeError) -> str:

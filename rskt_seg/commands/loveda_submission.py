@@ -9,14 +9,13 @@ overwritten.
 """
 
 import argparse
-import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from rskt_seg.commands.entry import command_parser, echo, run
+from rskt_seg.commands.entry import command_parser, echo, log_to_stderr, run
 from rskt_seg.data.class_sets import LOVEDA
 from rskt_seg.data.submission import TEST_IDS, check_classes, check_output, find_test_images, write_submission
 from rskt_seg.inference.views import VIEWS
@@ -45,7 +44,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def predict_test_images(args: argparse.Namespace) -> int:
     """Check all that can be wrong, then build the model, predict and pack. Return the exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    log_to_stderr()
     check_output(args.output)
     images = find_test_images(args.images, allow_missing=args.part)
 

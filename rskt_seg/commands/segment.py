@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rskt_seg.commands.entry import command_parser, run
+from rskt_seg.commands.entry import command_parser, log_to_stderr, run
 from rskt_seg.errors import ConfigError, DatasetError, ImageReadError, VocabularyError
 from rskt_seg.methods.registry import registered_methods
 from rskt_seg.methods.use import known_explanations, strategy_options
@@ -216,9 +216,12 @@ def pair_truths(images: Sequence[Path], truths: Sequence[Path]) -> dict[Path, Pa
         Image file -> label file.
 
     Raises:
-        DatasetError: Unless every image has exactly one label.
+        DatasetError: Unless every image has exactly one label, which is a file.
     """
     truths = [file for path in truths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    for each in truths:
+        if each.exists() and not each.is_file():  # opening a pipe would wait for a writer
+            raise DatasetError(f"--gt: expected label images; {each} is a pipe or a device")
     if len(images) == len(truths) == 1:
         return {images[0]: truths[0]}
     pairs = {}
@@ -265,7 +268,7 @@ def segment(args: argparse.Namespace) -> int:
     # The libraries that read images and draw are imported once the command line is known to be right.
     from rskt_seg.commands.segment_files import SegmentOptions, segment_files
 
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    log_to_stderr()
     logging.getLogger("rasterio").setLevel(logging.CRITICAL)  # what it reports is raised as well
     if bool(args.weights) == bool(args.config_file):
         raise ConfigError("give either --weights FILE, a trained checkpoint, or --config-file FILE")

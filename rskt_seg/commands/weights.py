@@ -30,6 +30,7 @@ from rskt_seg.errors import CheckpointError, ConfigError, WeightsNotFoundError
 from rskt_seg.methods import create_model, model_names, registered_methods
 from rskt_seg.methods.export import check_target, export_encoder, export_model, kind_of
 from rskt_seg.methods.weights import manifest
+from rskt_seg.quoting import visible
 from rskt_seg.typing import SegmentationModel
 
 PROGRAM = "rskt-seg weights"
@@ -164,7 +165,7 @@ def fetch_weights(args: argparse.Namespace, rows: Sequence[Weights]) -> int:
             echo(f"{found.path}: {found.text}")
         except CheckpointError as error:
             failed = True
-            sys.stderr.write(f"{error}\n")
+            sys.stderr.write(f"{visible(str(error))}\n")
     return int(failed)
 
 

@@ -10,15 +10,13 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
-from rskt_seg.checkpoints.files import FROZEN, check_sums
-from rskt_seg.errors import CheckpointError, NotFiniteError, WeightsNotFoundError
+from rskt_seg.checkpoints.files import FROZEN, check_saved, is_archive
+from rskt_seg.errors import CheckpointError, NotFiniteError, UnreadableError, WeightsNotFoundError
 from rskt_seg.finite import describe_not_finite
-from rskt_seg.reading import brief
+from rskt_seg.reading import brief, read_bytes
 from rskt_seg.writing import replacing
 
 _TAG = "last_checkpoint"
-_LONGEST_NAME = 60
-"""Letters of the name of a checkpoint; longer ones could not even be looked for."""
 
 
 @contextmanager
@@ -48,16 +46,19 @@ def last_checkpoint(folder: str | Path) -> Path | None:
     """Return the last complete checkpoint of a run's output folder, None before the first.
 
     Raises:
-        WeightsNotFoundError: The file that `last_checkpoint` names does not exist.
+        WeightsNotFoundError: `last_checkpoint` is no file, or the file that it names does not exist.
     """
     tag = Path(folder, _TAG)
-    if not tag.is_file():
+    try:
+        name = read_bytes(tag).decode(errors="replace").strip()
+    except FileNotFoundError:
         return None
-    name = tag.read_bytes().decode(errors="replace").strip()
-    if not name or Path(name).name != name or len(name) > _LONGEST_NAME:
+    except UnreadableError as error:
+        raise WeightsNotFoundError(f"{tag} must name a checkpoint beside it, but {error}") from error
+    if not name or Path(name).name != name:
         raise WeightsNotFoundError(f"{tag} must hold the name of a checkpoint beside it; found {brief(name)}")
     path = tag.with_name(name)
-    if not path.is_file():
+    if not os.path.isfile(path):  # False, and no error, for names that the system does not take
         raise WeightsNotFoundError(
             f"{tag} names {path}, which does not exist; put it back, or write the name of another checkpoint "
             "of that folder there"
@@ -76,18 +77,20 @@ def read_checkpoint(filename: str, mapped: bool = False) -> dict[str, Any]:
         Its entries; tensors are on the CPU.
 
     Raises:
-        CheckpointError: The file is a `.pkl`, cannot be read safely, or has no entry `model`.
+        CheckpointError: The file is a `.pkl`, is damaged, cannot be read safely, or has no entry `model`.
     """
     if Path(filename).suffix in (".pkl", ".pyth"):
         raise CheckpointError(f"{filename}: files that can run code when read are refused; use a .pth")
-    if not mapped:
-        check_sums(filename)
+    if not os.path.isfile(filename):
+        raise WeightsNotFoundError(f"{filename} is no file; name a checkpoint")
+    check_saved(Path(filename))
+    archive = is_archive(Path(filename))  # of an older file nothing can stay there
     try:
-        content = torch.load(filename, map_location="cpu", weights_only=True, mmap=mapped)
+        content = torch.load(filename, map_location="cpu", weights_only=True, mmap=mapped and archive)
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{filename}: cannot be read safely as a checkpoint ({reason})") from error
-    if not isinstance(content, dict) or "model" not in content:
+    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         raise CheckpointError(
             f"{filename}: a checkpoint of a training run must have an entry 'model'; found none"
         )

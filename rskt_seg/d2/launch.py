@@ -34,6 +34,7 @@ from rskt_seg.d2.specs import class_names
 from rskt_seg.d2.steps import amp_dtype
 from rskt_seg.d2.weights import check_trained, check_weights
 from rskt_seg.errors import ConfigError, ProcessDiedError, RSKTSegError
+from rskt_seg.quoting import show_hidden
 from rskt_seg.stopping import STATUS, Terminated, stop_children, terminating
 from rskt_seg.writing import naming_full_disk
 
@@ -126,8 +127,12 @@ def set_up(run: Run) -> CfgNode:
 
 
 def _accept_all_letters(log: logging.Logger) -> None:
-    """Let a logger write names and class names in any locale: to files in UTF-8, escaped where that fails."""
+    """Let a logger write names and class names in any locale: to files in UTF-8, escaped where that fails.
+
+    Characters that a terminal obeys are escaped everywhere.
+    """
     for handler in log.handlers:
+        handler.addFilter(show_hidden)
         if isinstance(handler, logging.StreamHandler) and isinstance(handler.stream, io.TextIOWrapper):
             encoding = None if handler.stream in (sys.stdout, sys.stderr) else "utf-8"
             handler.stream.reconfigure(encoding=encoding, errors="backslashreplace")
@@ -136,7 +141,7 @@ def _accept_all_letters(log: logging.Logger) -> None:
 def check_run(cfg: CfgNode, args: argparse.Namespace) -> None:
     """Refuse a run that this machine, its datasets or its weight files do not allow, before it starts.
 
-    Warnings are logged about datasets, and about checkpoints of an earlier run.
+    Warnings are logged about datasets.
 
     Args:
         cfg: The configuration.
@@ -167,13 +172,6 @@ def check_run(cfg: CfgNode, args: argparse.Namespace) -> None:
         method_of(cfg).check_training_data(cfg, class_names(cfg))
         if last is not None:
             check_resumable(scaled, processes, last)
-        elif not args.resume and (old := sorted(Path(cfg.OUTPUT_DIR).glob("model_*.pth"))):
-            logger.warning(
-                "%s holds checkpoints of an earlier run, such as %s: without --resume this run begins anew "
-                "and overwrites those whose names it needs; to keep them choose another OUTPUT_DIR",
-                cfg.OUTPUT_DIR,
-                old[-1].name,
-            )
 
 
 @contextmanager

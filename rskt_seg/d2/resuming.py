@@ -4,6 +4,7 @@ A setting that has changed is applied and told, or refused by name; none is igno
 """
 
 import hashlib
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -112,18 +113,25 @@ class RunFacts:
         """Return those that a checkpoint states; None if it was written before checkpoints did.
 
         Raises:
-            CheckpointError: The file cannot be read, or what it states is malformed.
+            CheckpointError: The file cannot be read, has no state of a training, or what it states is
+                malformed.
         """
         trainer = read_checkpoint(str(path), mapped=True).get(TRAINER)
-        entry = trainer.get(RUN) if isinstance(trainer, dict) else None
-        if entry is None:
+        done = trainer.get("iteration") if isinstance(trainer, dict) else None
+        if not isinstance(trainer, dict) or type(done) is not int or done < 0:
+            raise CheckpointError(
+                f"{path} cannot be continued: it does not say how far its training was, in the entry "
+                f"'{TRAINER}'; start a new run in another OUTPUT_DIR with MODEL.WEIGHTS {path}"
+            )
+        if (entry := trainer.get(RUN)) is None:
             return None
         try:
             facts = cls(**entry)
             numbers = facts.seed, facts.processes, facts.images
             if not all(type(each) is int for each in numbers) or not isinstance(facts.settings, dict):
                 raise TypeError("expected whole numbers, and settings by their keys")
-        except TypeError as error:
+            json.dumps(facts.settings)  # plain values, which can be compared
+        except (RecursionError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"{path}: what it states of its run is damaged ({error}): {brief(entry)}"
             ) from error
@@ -206,3 +214,27 @@ def check_resumable(cfg: CfgNode, processes: int, path: Path) -> None:
     """
     if (stated := RunFacts.stated(path)) is not None:
         compare_runs(stated, RunFacts.of(cfg, processes), path)
+
+
+def warn_of_checkpoints(folder: str, resume: bool) -> None:
+    """Log a warning if a new run begins in a folder with checkpoints, which it will overwrite.
+
+    Args:
+        folder: `OUTPUT_DIR`.
+        resume: Whether the run was to be resumed; then the file `last_checkpoint` is missing.
+    """
+    there = sorted(Path(folder).glob("model_*.pth"))
+    if there and resume:
+        logger.warning(
+            "--resume: a new run begins, as %s has no last_checkpoint; to continue from %s, stop it and write "
+            "that name there, before it is overwritten",
+            folder,
+            there[-1].name,
+        )
+    elif there:
+        logger.warning(
+            "%s holds checkpoints of an earlier run, such as %s: without --resume this run begins anew and "
+            "overwrites those whose names it needs; to keep them choose another OUTPUT_DIR",
+            folder,
+            there[-1].name,
+        )

@@ -31,7 +31,7 @@ from rskt_seg.d2.methods.registry import method_of
 from rskt_seg.d2.optimizer import build_optimizer
 from rskt_seg.d2.partwise import PartwiseTrainer
 from rskt_seg.d2.randomness import run_seed, seed_start, seed_step
-from rskt_seg.d2.resuming import RUN, RunFacts, compare_runs
+from rskt_seg.d2.resuming import RUN, RunFacts, compare_runs, warn_of_checkpoints
 from rskt_seg.d2.schedule import build_lr_scheduler, follow_schedule
 from rskt_seg.d2.segmentor import PREFIX, plain_model, unwrapped
 from rskt_seg.d2.steps import CheckedAMPTrainer, CheckedTrainer, amp_dtype
@@ -42,6 +42,7 @@ from rskt_seg.d2.weights import left_out, load_left_out, load_weights
 from rskt_seg.errors import CheckpointError, NotFiniteError, RSKTSegError
 from rskt_seg.methods.load import check_stated, class_names_of
 from rskt_seg.metrics.report import score_table
+from rskt_seg.reading import brief
 from rskt_seg.stopping import was_stopped
 from rskt_seg.typing import SegmentationModel
 from rskt_seg.writing import no_room
@@ -219,6 +220,7 @@ class Trainer(DefaultTrainer):
         last = last_checkpoint(self.cfg.OUTPUT_DIR) if resume else None
         model = plain_model(self.model)
         if last is None:
+            warn_of_checkpoints(self.cfg.OUTPUT_DIR, resume)
             loaded = load_weights(model, self.cfg)
             if self.cfg.SEED < 0:
                 logger.info("SEED %d: drawn for this run is %d", self.cfg.SEED, self.seed)
@@ -247,8 +249,14 @@ class Trainer(DefaultTrainer):
             self.checkpointer.load(str(last))
         except CheckpointError as error:  # which knows of a state dict only
             raise CheckpointError(f"{last}: {error}") from error
+        stepped = self.scheduler.last_epoch  # 0 too where a training was saved before its first step
+        if type(stepped) is not int or stepped not in (self.iter + 1, self.iter and self.iter + 1):
+            raise CheckpointError(
+                f"{last} is damaged: its schedule is at iteration {brief(stepped)}, its training at "
+                f"{self.iter + 1}; write the name of another checkpoint of the run into last_checkpoint"
+            )
+        self.start_iter = stepped
         follow_schedule(self.scheduler, rates)
-        self.start_iter = self.iter + 1
         done, unread = (self.start_iter, self.max_iter), "; MODEL.WEIGHTS is not read"
         logger.info(
             "Resumed %s after %d of %d iterations, seed %d%s",
@@ -325,20 +333,20 @@ class Trainer(DefaultTrainer):
         """Restore what `state_dict` returned.
 
         Raises:
-            CheckpointError: It is of another kind of optimizer, or of another precision.
+            CheckpointError: It is of another kind of optimizer, of another precision, or damaged.
         """
-        TrainerBase.load_state_dict(self, state_dict)
         try:
+            TrainerBase.load_state_dict(self, state_dict)
             self._trainer.load_state_dict(state_dict["_trainer"])
             # PyTorch loads groups that lack options of this optimizer, and fails at the first step.
             for group in state_dict["_trainer"]["optimizer"]["param_groups"]:
                 if missing := self._trainer.optimizer.defaults.keys() - group.keys():
                     raise KeyError(*sorted(missing))
-        except (KeyError, RuntimeError, ValueError) as error:
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"the checkpoint of this run has the state of another optimizer or precision ({error!r}); "
-                "resume with the SOLVER settings it was saved with, or start a new run in another OUTPUT_DIR "
-                "with MODEL.WEIGHTS"
+                "the checkpoint of this run has the state of another optimizer or precision, or is damaged "
+                f"({brief(error)}); resume with the SOLVER settings it was saved with, or start a new run in "
+                "another OUTPUT_DIR with MODEL.WEIGHTS"
             ) from error
 
 

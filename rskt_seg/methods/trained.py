@@ -10,7 +10,9 @@ from rskt_seg.errors import CheckpointError, ConfigError, WeightsNotFoundError
 from rskt_seg.methods.create import create_model, find_preset, model_names
 from rskt_seg.methods.load import load_encoder, load_weights
 from rskt_seg.methods.record import Method
-from rskt_seg.methods.registry import registered_methods
+from rskt_seg.methods.registry import method_of, registered_methods
+from rskt_seg.methods.use import check_options
+from rskt_seg.reading import brief
 from rskt_seg.typing import SegmentationModel, Spec
 
 
@@ -57,8 +59,8 @@ def load(
         The model and its options; `Segmenter` takes both as they are.
 
     Raises:
-        CheckpointError: The file does not state its model and no preset is given, both are given, or it does
-            not fit.
+        CheckpointError: The file does not state its model and no preset is given, both are given, it does not
+            fit, or what it states cannot be used.
         ConfigError: There is no such preset, or the classes of a closed-set model are unknown.
         WeightsNotFoundError: There is no such file, or no such encoder.
     """
@@ -79,8 +81,12 @@ def load(
                 f"{name} does not contain its frozen encoder {role}: {error}; give the file by "
                 f"encoders={{{role!r}: FILE}}"
             ) from error
+    try:
+        inference = check_options(method_of(model), weights.inference or {})
+    except ConfigError as error:
+        raise CheckpointError(f"{name}: what it states of how its model sees images: {error}") from error
     report = load_weights(model, name, weights, contexts)
-    return TrainedModel(model.eval(), dict(weights.inference or {}), report)
+    return TrainedModel(model.eval(), inference, report)
 
 
 def _build_preset(
@@ -107,14 +113,18 @@ def _build_stated(
         raise CheckpointError(
             f"{source} states options that {method.title} does not take: {error}"
         ) from error
-    if not method.is_closed:
-        if class_names is not None:
-            raise ConfigError(f"{method.title} has no classes of its own: give the vocabulary to Segmenter")
-        return method.build(spec)
+    if not method.is_closed and class_names is not None:
+        raise ConfigError(f"{method.title} has no classes of its own: give the vocabulary to Segmenter")
     names = weights.class_names or (None if class_names is None else tuple(class_names))
     if names is None and method.needs_names:
         raise ConfigError(f"{source} does not state the names of its classes: give them by class_names")
-    return method.build(spec, names)
+    try:
+        return method.build(spec, names)
+    except (MemoryError, RuntimeError) as error:  # PyTorch's own error, where a width is beyond all memory
+        raise CheckpointError(
+            f"{source} states a model that cannot be built: {brief(str(error))}; if the file is no forgery, "
+            "use a machine with more memory"
+        ) from error
 
 
 def _stated_method(source: str, options: Mapping[str, object]) -> Method:

@@ -3,12 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
+from numbers import Integral, Real
+from typing import Any, get_args, get_origin, get_type_hints
 
 from rskt_seg.errors import ConfigError, VocabularyError
 from rskt_seg.inference.strategies import Strategy
 from rskt_seg.methods.load import class_names_of
 from rskt_seg.methods.record import NUM_CLASSES, Explanation, Method
 from rskt_seg.methods.registry import method_of, registered_methods
+from rskt_seg.reading import brief
 from rskt_seg.typing import SegmentationModel
 from rskt_seg.vocabulary import Vocabulary, fixed_vocabulary, make_vocabulary
 
@@ -39,7 +42,7 @@ def make_strategy(
         raise VocabularyError("open-vocabulary models need class names: pass a vocabulary (--vocabulary)")
     else:
         classes = make_vocabulary(vocabulary)
-    return method.strategy(model, classes, **_checked_options(method, options))
+    return method.strategy(model, classes, **check_options(method, options))
 
 
 def strategy_options(method: Method) -> dict[str, object]:
@@ -47,22 +50,56 @@ def strategy_options(method: Method) -> dict[str, object]:
     return {option.name: option.default for option in fields(method.strategy)[len(fields(Strategy)) :]}
 
 
-def _checked_options(method: Method, options: Mapping[str, object]) -> dict[str, object]:
+def check_options(method: Method, options: Mapping[str, object]) -> dict[str, object]:
+    """Check the names and the types of options of `Segmenter`, whose ranges their strategy checks.
+
+    Args:
+        method: The method of the model.
+        options: Name -> value. Options that only strategies of other methods have are accepted with their
+            default value.
+
+    Returns:
+        Those of the strategy of this method.
+
+    Raises:
+        ConfigError: An option is unknown, has no effect on models of this method, or is of another type.
+    """
     defaults = {each.title: strategy_options(each) for each in registered_methods()}
     own = defaults[method.title]
     for name, value in options.items():
         readers = [title for title, known in defaults.items() if name in known]
         if not readers:
             known = sorted({option for names in defaults.values() for option in names})
-            near = get_close_matches(name, known, n=1)
+            near = get_close_matches(str(name), known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"options are {', '.join(known)}"
-            raise ConfigError(f"a segmenter has no option {name!r}; {hint}")
+            raise ConfigError(f"a segmenter has no option {brief(name)}; {hint}")
+        reader = next(each for each in registered_methods() if each.title == readers[0])
+        annotation = get_type_hints(reader.strategy)[name]
+        if not _fits(value, annotation):
+            kind = getattr(annotation, "__name__", annotation) if not get_args(annotation) else annotation
+            raise ConfigError(f"{name} must be of type {kind}; found {brief(value)}")
         if name not in own and value != defaults[readers[0]][name]:
             raise ConfigError(
                 f"{name}={value!r} has no effect on {method.title} models; it is an option of "
                 f"{' and '.join(readers)}"
             )
     return {name: value for name, value in options.items() if name in own}
+
+
+def _fits(value: object, annotation: Any) -> bool:
+    """Return whether a value is of an annotated type; whole numbers are numbers, truth values are none."""
+    parts = get_args(annotation)
+    if get_origin(annotation) is Sequence:
+        return (
+            isinstance(value, Sequence)
+            and not isinstance(value, str)
+            and all(_fits(entry, parts[0]) for entry in value)
+        )
+    if parts:
+        return any(_fits(value, part) for part in parts)
+    if annotation in (int, float):
+        return isinstance(value, Integral if annotation is int else Real) and not isinstance(value, bool)
+    return isinstance(value, annotation)
 
 
 def known_explanations() -> dict[str, Explanation]:

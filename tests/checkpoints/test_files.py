@@ -2,6 +2,7 @@
 
 import argparse
 import pickle
+import zipfile
 
 import pytest
 import torch
@@ -82,6 +83,69 @@ def test_missing_truncated_and_empty_files_are_named(tmp_path):
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(CheckpointError, match=r"found list"):
         read_weights(tmp_path / "list.pth")
+
+
+def test_a_flipped_bit_in_any_tensor_is_refused_wherever_it_is(tmp_path):
+    path = tmp_path / "w.pth"
+    torch.save({"model": STATE}, path)
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        data = [each.header_offset for each in archive.infolist() if "/data/" in each.filename]
+    assert len(data) == len(STATE)
+    for start in data:
+        spot = whole.index(b"\0\0\x80?", start)  # the number 1
+        for bit in range(32):
+            broken = bytearray(whole)
+            broken[spot + bit // 8] ^= 1 << bit % 8
+            path.write_bytes(broken)
+            with pytest.raises(
+                CheckpointError, match=r"w\.pth is damaged: the checksum of .*/data/\d+ is wrong"
+            ):
+                read_weights(path)
+
+
+@pytest.mark.parametrize("kind", ["compressed", "shared"])
+def test_an_archive_that_unfolds_to_more_than_it_holds_is_refused(tmp_path, kind):
+    path = tmp_path / "w.pth"
+    torch.save({"a": torch.ones(10_000)}, path)
+    with zipfile.ZipFile(path) as archive:
+        members = {each: archive.read(each) for each in archive.infolist()}
+    packing = zipfile.ZIP_DEFLATED if kind == "compressed" else zipfile.ZIP_STORED
+    with zipfile.ZipFile(path, "w", packing) as archive:
+        for info, content in members.items():
+            archive.writestr(info.filename, content)
+        if kind == "shared":
+            archive.filelist *= 200
+    with pytest.raises(CheckpointError, match="compressed or share their bytes: save it again"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("step", [b"\x85", b"q\x00h\x00\x85", b"K\x01\x86", b"(h\x00t"])
+def test_tuples_that_would_overflow_the_stack_are_refused_and_end_nothing(tmp_path, legacy, step):
+    """Hashing them recurses in C, and a process that does ends without a word."""
+    path = tmp_path / "w.pth"
+    step = step.replace(b"(h\x00t", b"q\x00(h\x00t")
+    forged = b"\x80\x02}" + b")" + step * 300_000 + b"K\x01s."
+    if legacy:
+        path.write_bytes(forged)
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("w/data.pkl", forged)
+            archive.writestr("w/version", "3\n")
+    with pytest.raises(CheckpointError, match="tuples within tuples, over 1000 levels"):
+        read_weights(path)
+
+
+def test_older_files_of_torch_are_read(tmp_path):
+    torch.save({"model": STATE}, tmp_path / "w.pth", _use_new_zipfile_serialization=False)
+    assert_state(tmp_path / "w.pth")
+
+
+def test_a_name_that_no_file_can_have_is_one_that_does_not_exist():
+    for name in ("a" * 5000, "a\0b"):
+        with pytest.raises(WeightsNotFoundError, match="does not exist"):
+            read_weights(name)
 
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"4" * 64 + b"\nsize 350000000\n"

@@ -1,15 +1,17 @@
 """How every command of the project ends."""
 
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from rskt_seg.commands.entry import run
+from rskt_seg.commands.entry import echo, log_to_stderr, run
 from rskt_seg.errors import ConfigError
 from rskt_seg.stopping import Terminated, was_stopped
 
@@ -20,6 +22,33 @@ def test_a_mistake_of_the_user_is_one_line_and_status_2(capsys):
 
     assert run(main) == 2
     assert capsys.readouterr().err.endswith(": error: first second\n")
+
+
+def test_no_message_output_or_log_obeys_what_a_name_holds(capsys, monkeypatch):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    name = "a\x1b]0;title\x07\x1b[2J\u202egpj.tif"
+
+    def work():
+        log_to_stderr()
+        logging.getLogger("rskt_seg").warning("%s is odd", name)
+        echo(f"found {name}\n\tand more")
+        raise ConfigError(f"{name} is wrong")
+
+    assert run(work) == 2
+    out, err = capsys.readouterr()
+    shown = r"a\x1b]0;title\x07\x1b[2J\u202egpj.tif"
+    assert out == f"found {shown}\n\tand more\n"
+    assert err.splitlines()[0] == f"WARNING {shown} is odd"
+    assert err.splitlines()[1].endswith(f"error: {shown} is wrong")
+
+
+def test_a_name_that_the_system_does_not_take_is_one_line(capsys, tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name in ("a" * 300, tmp_path / "loop"):
+        assert run(lambda name=name: len(Path(name).read_bytes())) == 2
+        assert "is no name of a file" in capsys.readouterr().err
+    with pytest.raises(FileNotFoundError):
+        run((tmp_path / "absent").unlink)
 
 
 def test_an_interrupt_is_130_and_a_defect_keeps_its_traceback(capsys):

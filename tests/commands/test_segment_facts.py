@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,8 @@ import rasterio
 from affine import Affine
 from PIL import Image
 
-from rskt_seg.commands.segment import parse_args
+from rskt_seg.commands.segment import pair_truths, parse_args
+from rskt_seg.errors import DatasetError
 from rskt_seg.segmenter import Segmenter
 from tests.commands.test_segment import NAMES, noise, run
 from tests.geo.rasters import UTM, write_tiff
@@ -115,3 +118,9 @@ def test_one_part_of_a_file_is_segmented_by_gdals_name(tmp_path):
     np.testing.assert_array_equal(part.labels, segmenter.predict(second).labels)
     with rasterio.open(tmp_path / "two.tif") as dataset:
         assert len(dataset.subdatasets) == 2
+
+
+def test_a_pipe_in_place_of_a_label_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(DatasetError, match=r"--gt: expected label images; .*a\.png is a pipe or a device"):
+        pair_truths([Path("a.jpg")], [tmp_path / "a.png"])

@@ -1,5 +1,6 @@
 """Checkpoints are whole or absent, and are read without running what is inside."""
 
+import os
 import pickle
 
 import pytest
@@ -90,6 +91,29 @@ def test_a_tag_that_names_a_missing_file_is_told(tmp_path):
         last_checkpoint(tmp_path)
 
 
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda tag: os.symlink("/dev/zero", tag)])
+def test_a_tag_that_is_no_file_is_told_before_a_run_begins_anew_over_the_checkpoints(tmp_path, make):
+    make(tmp_path / "last_checkpoint")
+    with pytest.raises(
+        WeightsNotFoundError, match="last_checkpoint must name a checkpoint beside it, but it"
+    ):
+        last_checkpoint(tmp_path)
+
+
+def test_a_tag_with_a_name_that_no_file_can_have_is_told(tmp_path):
+    (tmp_path / "last_checkpoint").write_text("a" * 5000)
+    with pytest.raises(WeightsNotFoundError, match="which does not exist"):
+        last_checkpoint(tmp_path)
+
+
+def test_a_flipped_bit_is_told_and_not_trained_on(tmp_path):
+    AtomicCheckpointer(linear(1), str(tmp_path)).save("model_0000001")
+    path = last_checkpoint(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"\0\0\x80?" * 4, b"\0\0\x80?" * 3 + b"\0\0\x81?"))
+    with pytest.raises(CheckpointError, match="damaged: the checksum"):
+        AtomicCheckpointer(linear(0), str(tmp_path)).load(str(path))
+
+
 @pytest.mark.parametrize("suffix", [".pkl", ".pyth"])
 def test_files_that_can_run_code_are_refused(tmp_path, suffix):
     path = tmp_path / f"model{suffix}"
@@ -121,6 +145,6 @@ def test_a_truncated_checkpoint_and_one_without_a_model_are_told(tmp_path):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match=r"model\.pth: cannot be read"):
         AtomicCheckpointer(linear(0), str(tmp_path)).load(str(path))
-    torch.save({"weights": torch.zeros(1)}, path)
+    torch.save({"weights": torch.zeros(1), "model": torch.zeros(1)}, path)
     with pytest.raises(CheckpointError, match="must have an entry 'model'"):
         AtomicCheckpointer(linear(0), str(tmp_path)).load(str(path))

@@ -212,6 +212,52 @@ class TestEarlierCheckpoints:
             run(config(out), resume=True)
 
 
+def test_a_lost_tag_beside_checkpoints_is_told_before_they_are_overwritten(data_root, tmp_path, caplog):
+    caplog.set_level(logging.WARNING, "rskt_seg.d2.resuming")
+    run(config(tmp_path), stop=1, resume=True)
+    assert "a new run begins" not in caplog.text
+    (tmp_path / "last_checkpoint").unlink()
+    (tmp_path / "model_0000001.pth").touch()
+    assert run(config(tmp_path), stop=1, resume=True).start_iter == 0
+    assert "a new run begins" in caplog.text and "model_" in caplog.text
+
+
+def tensors(content: dict) -> dict[str, object]:
+    return content["trainer"]["run"]["settings"] | {"SOLVER.BASE_LR": torch.zeros(3)}
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda content: content.pop("trainer"), "does not say how far its training was"),
+        (lambda content: content.update(trainer=torch.zeros(3)), "does not say how far its training was"),
+        (lambda content: content["trainer"].update(iteration=-1), "does not say how far its training was"),
+        (
+            lambda content: content["trainer"].pop("hooks"),
+            "its schedule is at iteration 0, its training at 2",
+        ),
+        (lambda content: content["trainer"].update(hooks=5), "or is damaged"),
+        (lambda content: content["trainer"].update(iteration=0), "its schedule is at iteration 2"),
+        (lambda content: content["trainer"]["_trainer"].update(optimizer=[]), "or is damaged"),
+        (
+            lambda content: content["trainer"]["run"].update(settings=tensors(content)),
+            "what it states of its run is damaged",
+        ),
+        (lambda content: content.update(model=torch.zeros(3)), "must have an entry 'model'"),
+    ],
+)
+def test_a_damaged_state_of_a_training_is_one_line_and_never_another_training(
+    data_root, tmp_path, damage, told
+):
+    run(config(tmp_path), stop=2)
+    content = left(tmp_path)
+    damage(content)
+    torch.save(content, last_checkpoint(tmp_path))
+    with pytest.raises(CheckpointError, match=told) as caught:
+        run(config(tmp_path), resume=True)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_resumed_run_that_is_complete_stays_as_it_is_and_says_so(data_root, tmp_path, caplog):
     run(config(tmp_path))
     before = left(tmp_path)

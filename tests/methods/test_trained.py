@@ -52,6 +52,81 @@ def test_a_checkpoint_is_enough_for_the_maps_of_the_training(tmp_path, preset):
     assert torch.equal(*results)
 
 
+TAMPERED = [
+    {"device": "meta"}, {"vocabulary": ["a"]}, {"model": 1}, {"self": 1}, {5: 1}, {"views": ["a"]},
+    {"short_side": "a"}, {"short_side": None}, {"short_side": 1.5}, {"max_side": torch.zeros(3)},
+    {"tile": "x"}, {"tile_overlap": [1]}, {"patch_overlap": 1.5}, {"scales": "ab"}, {"scales": ["a"]},
+    {"crf": {"iterations": 5}}, {"sliding": "yes"}, {"padding": {}}, {"flip": 1},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("preset", TINY)
+@pytest.mark.parametrize("entry", TAMPERED, ids=str)
+def test_what_a_checkpoint_states_wrongly_of_how_it_sees_images_is_one_line_with_its_name(
+    tmp_path, preset, entry, capsys
+):
+    path, _, inference = saved(tmp_path, preset)
+    content = torch.load(path, weights_only=True)
+    torch.save({**content, "inference": {**inference, **entry}}, path)
+    with pytest.raises(
+        CheckpointError, match=r"model_final\.pth: what it states of how its model sees images: "
+    ):
+        rskt_seg.load(path)
+    Image.fromarray(image()).save(tmp_path / "a.png")
+    arguments = [
+        "--weights",
+        str(path),
+        "--input",
+        str(tmp_path / "a.png"),
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    assert segment.main([*arguments, *([] if TINY[preset][0] else ["--vocabulary", "a, b"])]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("preset", "option"),
+    [
+        ("rskt_tiny", "num_layers"),
+        ("rskt_tiny", "hidden_dim"),
+        ("bicor_tiny", "num_layers"),
+        ("bicor_tiny", "inner_steps"),
+        ("bicor_tiny", "width"),
+        ("fctl_tiny", "patch_side"),
+        ("fctl_tiny", "input_side"),
+    ],
+)
+def test_a_checkpoint_that_states_a_model_beyond_all_memory_is_refused_before_it_is_built(
+    tmp_path, preset, option
+):
+    path, model, _ = saved(tmp_path, preset)
+    saved(tmp_path, preset, options={**asdict(model.spec), option: 10**7})
+    with pytest.raises(CheckpointError, match=rf"model_final\.pth states options .*{option} must be between"):
+        rskt_seg.load(path)
+
+
+def test_memory_that_is_not_there_is_one_line(tmp_path, monkeypatch):
+    path, model, _ = saved(tmp_path, "rskt_tiny")
+
+    def refuse(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory\nmore")
+
+    monkeypatch.setattr(type(model), "__init__", refuse)
+    with pytest.raises(
+        CheckpointError, match=r"model_final\.pth states a model that cannot be built"
+    ) as caught:
+        rskt_seg.load(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("facts", [{"source": 5, "digest": "a"}, {"source": "tiny", "digest": None}, 5])
+def test_what_a_checkpoint_states_wrongly_of_frozen_encoders_is_named(tmp_path, facts):
+    path, _, _ = saved(tmp_path, "rskt_tiny", frozen={"clip": facts})
+    with pytest.raises(CheckpointError, match="of frozen encoders is damaged"):
+        rskt_seg.load(path)
+
+
 def test_options_that_are_given_replace_those_of_the_checkpoint(tmp_path):
     path, _, _ = saved(tmp_path, "rskt_tiny")
     segmenter = rskt_seg.Segmenter(rskt_seg.load(path), NAMES, short_side=64)

@@ -216,7 +216,7 @@ def test_the_whole_model_is_one_graph():
         ({"encoder": "resnet"}, "encoder must be one of convnextb, tiny"),
         ({"num_classes": 1}, "num_classes must be between 2 and 255; found 1"),
         ({"num_classes": "7"}, "num_classes must be of type int"),
-        ({"num_layers": 0}, "num_layers must be at least 1"),
+        ({"num_layers": 0}, "num_layers must be between 1 and 100"),
         ({"num_layers": True}, "num_layers must be of type int"),
         ({"width": 40}, "width must be a multiple of 16"),
         ({"topk_ratio": 1.5}, "topk_ratio must be between"),

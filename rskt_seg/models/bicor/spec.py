@@ -49,10 +49,10 @@ _HBIS_ONLY = (
 )
 _RANGES: dict[str, Range] = {
     "num_classes": (2, 255),
-    "num_layers": (1, None),
-    "width": (16, None),
+    "num_layers": (1, 100),
+    "width": (16, 16384),
     "min_pixels": (1, None),
-    "inner_steps": (1, None),
+    "inner_steps": (1, 100),
     "attention_heads": (1, None),
     "topk_ratio": (1e-6, 1.0),
     "threshold": (0.0, 1.0),

@@ -35,8 +35,8 @@ _CHOICES = {
 }
 _RANGES: dict[str, Range] = {
     "num_classes": (2, None),
-    "patch_side": (1, None),
-    "input_side": (1, None),
+    "patch_side": (1, 16384),
+    "input_side": (1, 16384),
     "focal_gamma": (0, None),
 }
 _LCF_ONLY = ("self_context", "branch", "qk_scale", "gpe", "geometry", "mcf")

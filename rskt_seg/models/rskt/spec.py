@@ -23,8 +23,8 @@ _CHOICES = {
     "dino_finetune": ("attention", "full", "frozen"),
 }
 _RANGES: dict[str, Range] = {
-    "num_layers": (0, None),
-    "hidden_dim": (1, None),
+    "num_layers": (0, 100),
+    "hidden_dim": (1, 16384),
     "num_heads": (1, None),
     "pooling": (1, None),
     "window": (1, None),

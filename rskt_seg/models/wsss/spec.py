@@ -27,9 +27,9 @@ _CHOICES = {
 }
 _RANGES = {
     "num_classes": (1, 254),
-    "dim": (1, None),
+    "dim": (1, 16384),
     "clip_levels": (1, None),
-    "decoder_layers": (0, None),
+    "decoder_layers": (0, 100),
     "heads": (1, None),
     "dropout": (0.0, 0.99),
     "background_power": (1e-3, None),
