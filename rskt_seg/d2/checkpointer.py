@@ -17,6 +17,8 @@ from rskt_seg.reading import brief, read_bytes
 from rskt_seg.writing import replacing
 
 _TAG = "last_checkpoint"
+_LONGEST_NAME = 255
+"""Letters of the name of a file; longer ones could not even be looked for."""
 
 
 @contextmanager
@@ -55,7 +57,7 @@ def last_checkpoint(folder: str | Path) -> Path | None:
         return None
     except UnreadableError as error:
         raise WeightsNotFoundError(f"{tag} must name a checkpoint beside it, but {error}") from error
-    if not name or Path(name).name != name:
+    if not name or Path(name).name != name or len(name) > _LONGEST_NAME:
         raise WeightsNotFoundError(f"{tag} must hold the name of a checkpoint beside it; found {brief(name)}")
     path = tag.with_name(name)
     if not os.path.isfile(path):  # False, and no error, for names that the system does not take

@@ -226,8 +226,8 @@ def warn_of_checkpoints(folder: str, resume: bool) -> None:
     there = sorted(Path(folder).glob("model_*.pth"))
     if there and resume:
         logger.warning(
-            "--resume: a new run begins, as %s has no last_checkpoint; to continue from %s, stop it and write "
-            "that name there, before it is overwritten",
+            "--resume: a new run begins, as %s has no last_checkpoint; to continue from %s, stop it and "
+            "write that name there, before it is overwritten",
             folder,
             there[-1].name,
         )

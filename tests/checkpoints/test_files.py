@@ -35,20 +35,6 @@ def test_the_namespace_inside_dino_files_is_allowed(tmp_path):
     assert_state(tmp_path / "w.pth")
 
 
-def test_a_byte_that_has_changed_within_a_tensor_is_noticed_by_its_checksum(tmp_path):
-    path = tmp_path / "w.pth"
-    torch.save(STATE, path)
-    content = path.read_bytes()
-    stored = STATE["a"].numpy().tobytes()
-    assert content.count(stored) == 1
-    path.write_bytes(content.replace(stored, stored[:-1] + b"\x3f"))
-    assert not torch.equal(
-        torch.load(path, weights_only=True)["a"], STATE["a"]
-    )  # torch alone does not notice
-    with pytest.raises(CheckpointError, match=r"w\.pth is damaged: the checksum of .*data/0 is wrong"):
-        read_weights(path)
-
-
 class Malicious:
     def __reduce__(self):
         return (open, ("executed", "w"))

@@ -137,7 +137,7 @@ def _become(call: Call, folder: Path, largest: int, output: int, events: int, to
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         weakref.finalize._registry.clear()  # what the campaign clears up at its own end
-        logging.root.handlers.clear()  # those of the campaign are not the command's
+        _forget_logging()
         os.chdir(folder)
         os.environ["TMPDIR"] = tempfile.tempdir = str(folder / "tmp")
         sys.dont_write_bytecode = True
@@ -216,3 +216,12 @@ def _end(pid: int, running: bool) -> None:
     if running or _members(pid):
         os.killpg(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
+
+
+def _forget_logging() -> None:
+    """Leave loggers as a new process has them: what ran before in this one may have set them up."""
+    logging.root.handlers.clear()
+    for logger in logging.root.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger):
+            logger.handlers.clear()
+            logger.propagate, logger.disabled = True, False
