@@ -2,6 +2,7 @@
 
 import ast
 import pickle
+import sys
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,10 @@ from hypothesis import strategies as st
 import rskt_seg
 from rskt_seg.checkpoints.files import read_weights
 from rskt_seg.errors import CheckpointError
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+
+from campaign.script import hostile_module
 
 PACKAGE = Path(rskt_seg.__file__).parent
 STATE = {
@@ -73,29 +78,8 @@ def evil(tmp_path):
     """An archive that overwrites a file when it is loaded: `__setstate__` runs then."""
     victim = tmp_path / "victim.bin"
     victim.write_bytes(b"precious" * 4)
-
-    class Evil(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.weight = torch.nn.Parameter(torch.zeros(4))
-            self.path = str(victim)
-
-        def forward(self, x):
-            return x
-
-        @torch.jit.export
-        def __getstate__(self):
-            return self.path, self.training
-
-        @torch.jit.export
-        def __setstate__(self, state: tuple[str, bool]):
-            self.path = state[0]
-            self.training = state[1]
-            mapped = torch.from_file(state[0], shared=True, size=32, dtype=torch.uint8)
-            self.weight = mapped.copy_(torch.zeros(32, dtype=torch.uint8))
-
     path = tmp_path / "evil.pt"
-    torch.jit.script(Evil()).save(str(path))
+    torch.jit.script(hostile_module(str(victim))).save(str(path))
     victim.write_bytes(b"precious" * 4)
     return path, victim
 
