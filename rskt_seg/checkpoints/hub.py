@@ -8,7 +8,8 @@ from rskt_seg.errors import CheckpointError, WeightsNotFoundError
 
 BUNDLED = "tiny"
 """Name of the tiny CLIP in this package."""
-_HUB = "hf-hub:"
+HUB = "hf-hub:"
+"""Prefix of the name of a repository, whoever it belongs to."""
 
 
 def locate(source: str) -> str:
@@ -26,7 +27,7 @@ def locate(source: str) -> str:
     if os.path.exists(source):
         return source
     try:
-        return _from_repository(source) if source.startswith(_HUB) else _from_open_clip(source)
+        return _from_repository(source) if source.startswith(HUB) else _from_open_clip(source)
     except (WeightsNotFoundError, CheckpointError):
         raise
     except Exception as error:  # the libraries raise exceptions of many kinds
@@ -55,7 +56,7 @@ def _from_repository(source: str) -> str:
     from huggingface_hub import hf_hub_download
     from open_clip.pretrained import download_pretrained_from_hf
 
-    repository = source.removeprefix(_HUB)
+    repository = source.removeprefix(HUB)
     with open(hf_hub_download(repository, "open_clip_config.json"), encoding="utf-8") as file:
         config = json.load(file)
     _check_activation(source, config.get("model_cfg", {}).get("quick_gelu"))

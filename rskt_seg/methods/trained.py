@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rskt_seg.checkpoints.files import Source, WeightFile, read_source
+from rskt_seg.checkpoints.hub import HUB
 from rskt_seg.checkpoints.rules import LoadReport
 from rskt_seg.errors import CheckpointError, ConfigError, WeightsNotFoundError
 from rskt_seg.methods.create import create_model, find_preset, model_names
@@ -60,7 +61,7 @@ def load(
 
     Raises:
         CheckpointError: The file does not state its model and no preset is given, both are given, it does not
-            fit, or what it states cannot be used.
+            fit, what it states cannot be used, or it names a repository of an encoder.
         ConfigError: There is no such preset, or the classes of a closed-set model are unknown.
         WeightsNotFoundError: There is no such file, or no such encoder.
     """
@@ -73,6 +74,13 @@ def load(
     else:
         model = _build_stated(name, weights, weights.options, class_names)
     for role, facts in weights.frozen.items():
+        if role not in (encoders or {}) and facts["source"].startswith(HUB):
+            raise CheckpointError(
+                f"{name} states that its frozen encoder {role} is {facts['source']}, and nothing is fetched "
+                "from a repository that only a file names: if you trust it, give "
+                f"encoders={{{role!r}: {facts['source']!r}}}, or on the command line the configuration of the "
+                "training"
+            )
         encoder = (encoders or {}).get(role, facts["source"])
         try:
             load_encoder(model, role, encoder)

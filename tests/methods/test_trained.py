@@ -168,6 +168,16 @@ def test_what_contradicts_the_checkpoint_is_refused_in_one_line(tmp_path):
         rskt_seg.load(tmp_path / "absent.pth")
 
 
+def test_nothing_is_fetched_from_a_repository_that_only_the_file_names(tmp_path, monkeypatch):
+    facts = {"source": "hf-hub:somebody/something", "digest": "0"}
+    path, _, _ = saved(tmp_path, "rskt_tiny", frozen={"clip": facts})
+    asked = []
+    monkeypatch.setattr("rskt_seg.methods.trained.load_encoder", lambda _, *what: asked.append(what))
+    with pytest.raises(CheckpointError, match=r"nothing is fetched .* encoders=\{'clip': 'hf-hub:somebody"):
+        rskt_seg.load(path)
+    assert asked == []
+
+
 def test_frozen_encoders_come_from_where_they_were_or_are_given(tmp_path):
     torch.manual_seed(0)
     names = ("building", "road", "tree")
