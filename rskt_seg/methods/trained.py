@@ -73,28 +73,34 @@ def load(
         raise CheckpointError(f"{name} states its model itself; leave {', '.join(given)} out")
     else:
         model = _build_stated(name, weights, weights.options, class_names)
-    for role, facts in weights.frozen.items():
-        if role not in (encoders or {}) and facts["source"].startswith(HUB):
-            raise CheckpointError(
-                f"{name} states that its frozen encoder {role} is {facts['source']}, and nothing is fetched "
-                "from a repository that only a file names: if you trust it, give "
-                f"encoders={{{role!r}: {facts['source']!r}}}, or on the command line the configuration of the "
-                "training"
-            )
-        encoder = (encoders or {}).get(role, facts["source"])
-        try:
-            load_encoder(model, role, encoder)
-        except WeightsNotFoundError as error:
-            raise WeightsNotFoundError(
-                f"{name} does not contain its frozen encoder {role}: {error}; give the file by "
-                f"encoders={{{role!r}: FILE}}"
-            ) from error
+    _load_frozen(model, name, weights, encoders or {})
     try:
         inference = check_options(method_of(model), weights.inference or {})
     except ConfigError as error:
         raise CheckpointError(f"{name}: what it states of how its model sees images: {error}") from error
     report = load_weights(model, name, weights, contexts)
     return TrainedModel(model.eval(), inference, report)
+
+
+def _load_frozen(
+    model: SegmentationModel, name: str, weights: WeightFile, encoders: Mapping[str, Source]
+) -> None:
+    """Load the frozen encoders that a checkpoint leaves out, from where it states or as given."""
+    for role, facts in weights.frozen.items():
+        source = facts["source"]
+        if role not in encoders and source.startswith(HUB):
+            raise CheckpointError(
+                f"{name} states that its frozen encoder {role} is {source}, and nothing is fetched from a "
+                "repository that only a file names: if you trust it, give "
+                f"encoders={{{role!r}: {source!r}}}, or the configuration of the training"
+            )
+        try:
+            load_encoder(model, role, encoders.get(role, source))
+        except WeightsNotFoundError as error:
+            raise WeightsNotFoundError(
+                f"{name} does not contain its frozen encoder {role}: {error}; give the file by "
+                f"encoders={{{role!r}: FILE}}"
+            ) from error
 
 
 def _build_preset(
