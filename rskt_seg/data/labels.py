@@ -258,6 +258,8 @@ def _decode(path: LabelFile) -> tuple[Image.Image, str]:
     content = b""
     try:
         if isinstance(path, str | Path):
+            if Path(path).exists() and not Path(path).is_file():  # opening a pipe would wait for a writer
+                raise LabelError(f"{path}: expected a label file; it is a folder, a pipe or a device")
             content = Path(path).read_bytes()
         else:
             path.seek(0)

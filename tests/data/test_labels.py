@@ -1,5 +1,6 @@
 """Laws of reading, checking and remapping label files."""
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -296,3 +297,10 @@ def test_deflated_labels_of_tiff_files_are_held_to_their_checksums(tmp_path, bit
         path.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
         with pytest.raises(LabelError, match=r"a\.tif: the label cannot be read"):
             read_label(path)
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("/dev/zero", path)])
+def test_a_label_that_is_no_file_is_refused_and_not_waited_for(tmp_path, make):
+    make(tmp_path / "a.png")
+    with pytest.raises(LabelError, match=r"a\.png: expected a label file; it is a folder"):
+        read_label(tmp_path / "a.png")
