@@ -12,13 +12,13 @@ WORKERS ?= 2
 demo: $(READY)
 	$(BIN)/python demo/quickstart.py --output output/demo
 
-# The full-size models come last, in fresh processes, so that none needs more than 4 GB.
-# FCtL's before the others, whose freed memory would count for the largest of all, its training step.
+# The full-size models come last, each file in fresh processes, so that none needs more than 4 GB.
 FULL_SIZE := tests/parity/test_fctl.py tests/parity/test_cases.py
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations 10 $(FULL_SIZE:%=--ignore %)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(FULL_SIZE)
+	$(PYTEST) --durations 10 $(FULL_SIZE:%=--ignore %)
+	$(foreach file,$(FULL_SIZE),$(PYTEST) $(file) &&) true
 
 lint: $(READY_TO_TEST)
 	$(BIN)/ruff check .

@@ -124,7 +124,7 @@ def _check_tuples(stream: IO[bytes], path: Path) -> None:
     stack: list[int | None] = []  # how many levels of tuples each object has; None: a mark
     memo: dict[object, int] = {}
     for opcode, argument, _ in pickletools.genops(stream):
-        name, top = opcode.name, next((each for each in reversed(stack) if each is not None), 0)
+        name, top = opcode.name, (stack[-1] if stack else 0) or 0  # nothing memorizes a mark
         if name == "MARK":
             stack.append(None)
             continue

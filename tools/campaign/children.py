@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tqdm import tqdm
+
 from campaign.guard import watch
 
 Call = Callable[[], int | None]
@@ -138,6 +140,7 @@ def _become(call: Call, folder: Path, largest: int, output: int, events: int, to
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         weakref.finalize._registry.clear()  # what the campaign clears up at its own end
         _forget_logging()
+        tqdm.set_lock(threading.RLock())  # its own is shared by all processes, and a killed one would keep it
         os.chdir(folder)
         os.environ["TMPDIR"] = tempfile.tempdir = str(folder / "tmp")
         sys.dont_write_bytecode = True

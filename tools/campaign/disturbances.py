@@ -64,7 +64,8 @@ def starve(work: Work, runs: Runs, folder: Path, seed: int, may_mount: bool) -> 
             if work.older:
                 grow(room := room + sum(sizes))
             return _starved(work, runs, folder, f"a disk of {room} bytes", grow=grow)
-    room = int(rng.random() * 1.1 * rng.choice(sizes))
+    # A lock of processes is a file of 32 bytes in memory, which is no disk.
+    room = max(64, int(rng.random() * 1.1 * rng.choice(sizes)))
     return _starved(work, runs, folder, f"files of at most {room} bytes", largest=room)
 
 
