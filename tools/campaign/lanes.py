@@ -12,10 +12,12 @@ import time
 import traceback
 from collections.abc import Collection, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from campaign.kinds import Ground, make, plan
 from campaign.outcomes import Outcome, Table, Try, Verdict
+from campaign.undisturbed import Runs
 from rskt_seg.errors import RSKTSegError
 
 _NEWS = 15.0
@@ -85,6 +87,8 @@ class Lanes:
         try:
             os.setpgid(0, 0)
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+            runs = Runs(self.ground.material, self.ground.runs.folder / str(lane))
+            self.ground = replace(self.ground, runs=runs)
             for each in itertools.islice(plan(seed, only), lane, None, self.count):
                 if time.monotonic() > end:
                     break
