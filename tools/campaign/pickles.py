@@ -74,33 +74,33 @@ def _plain(content: bytes) -> bytes:
     return content
 
 
-def _zipped(content: bytes) -> bytes:
-    """Return what `torch.save` writes: a zip archive with the pickle and its tensors."""
+def _archive(*members: tuple[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for name, data in (
-            ("data.pkl", content),
-            ("version", b"3\n"),
-            ("byteorder", b"little"),
-            ("data/0", b"\0" * 64),
-        ):
+        for name, data in members:
             archive.writestr(f"archive/{name}", data)
     return buffer.getvalue()
+
+
+def _zipped(content: bytes) -> bytes:
+    """Return what `torch.save` writes: a zip archive with the pickle and its tensors."""
+    return _archive(
+        ("data.pkl", content),
+        ("version", b"3\n"),
+        ("byteorder", b"little"),
+        ("data/0", b"\0" * 64),
+    )
 
 
 def _scripted(content: bytes) -> bytes:
     """Return a forged TorchScript archive."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, data in (
-            ("data.pkl", content),
-            ("constants.pkl", b"\x80\x02)."),
-            ("version", b"3\n"),
-            ("code/__torch__.py", f"def {CANARY}(): pass\n".encode()),
-            ("data/0", b"\0" * 64),
-        ):
-            archive.writestr(f"archive/{name}", data)
-    return buffer.getvalue()
+    return _archive(
+        ("data.pkl", content),
+        ("constants.pkl", b"\x80\x02)."),
+        ("version", b"3\n"),
+        ("code/__torch__.py", f"def {CANARY}(): pass\n".encode()),
+        ("data/0", b"\0" * 64),
+    )
 
 
 def _legacy(content: bytes) -> bytes:
