@@ -46,7 +46,7 @@ ALLOWED = {
     "segmenter.py": {"geo", "inference", "methods"},
     "__init__.py": {"checkpoints", "methods", "segmenter"},
 }
-METHODS = {path.name for path in (PACKAGE / "models").iterdir() if path.is_dir() and path.name[0] != "_"}
+METHODS = {path.name for path in (PACKAGE / "methods").iterdir() if path.is_dir() and path.name[0] != "_"}
 BASE = {
     "errors", "devices", "finite", "class_lists", "vocabulary", "writing", "digests", "labels", "mistaken",
     "palette", "quoting", "reading", "stopping", "typing", "windows",

@@ -17,8 +17,8 @@ import rskt_seg
 from rskt_seg.checkpoints.rules import LoadReport, convert
 from rskt_seg.inference.predict import sliding_crops, sliding_scores
 from rskt_seg.methods.rskt.checkpoint import rules_for
-from rskt_seg.models.rskt.cost import cosine_cost, rotated_cost, rotated_features
-from rskt_seg.models.rskt.preprocess import prepare
+from rskt_seg.models.cost_volumes.cost import cosine_cost, rotated_cost, rotated_features
+from rskt_seg.models.cost_volumes.preprocess import prepare
 from tests.parity.conftest import share_tensors
 from tests.parity.fill import FIXTURES, fill, make_image, make_target
 

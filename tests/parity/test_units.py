@@ -9,9 +9,9 @@ from rskt_seg.encoders.clip import CLIP, VisionTrunk
 from rskt_seg.encoders.dino import DINO
 from rskt_seg.encoders.presets import ClipPreset, DinoPreset, TextPreset, VisionPreset
 from rskt_seg.layers.position import rescale_to_grid
-from rskt_seg.models.rskt.decoder import UpsampleStage
+from rskt_seg.models.cost_volumes.decoder import UpsampleStage
+from rskt_seg.models.cost_volumes.original import PaddedClassTransformer, WindowTransformer
 from rskt_seg.models.rskt.fusion import ClassTransformer, SpatialTransformer
-from rskt_seg.models.rskt.original import PaddedClassTransformer, WindowTransformer
 from tests.parity.fill import generator, strip, unit
 
 TINY = ClipPreset(32, VisionPreset(32, 8, 128, 3, 2), TextPreset(64, 2, 1))

@@ -15,8 +15,8 @@ from rskt_seg.checkpoints.rules import LoadReport, Rule, convert, load_strict
 from rskt_seg.errors import CheckpointError
 from rskt_seg.methods.layout import OTHER_ENCODER, CheckpointLayout
 from rskt_seg.methods.record import EncoderRole
+from rskt_seg.models.cost_volumes.original import WindowBlock
 from rskt_seg.models.rskt import RSKT
-from rskt_seg.models.rskt.original import WindowBlock
 
 _ROOT = r"sem_seg_head\.predictor\."
 _HEAD = _ROOT + r"transformer\."

@@ -17,12 +17,20 @@ from rskt_seg.encoders.dino import DINO
 from rskt_seg.encoders.presets import CLIP_PIXEL_MEAN, CLIP_PIXEL_STD, ENCODER_SETS
 from rskt_seg.encoders.text import TextBank, build_tokenizer, vocabulary_size
 from rskt_seg.losses.pixel import check_target, one_hot_bce, one_hot_cross_entropy
-from rskt_seg.models.rskt.cost import CostEmbedding, cosine_cost, rotated_cost, rotated_features
-from rskt_seg.models.rskt.decoder import Decoder, clip_guides, dino_guides
-from rskt_seg.models.rskt.finetune import set_trainable
+from rskt_seg.models.cost_volumes.cost import (
+    ConcatFusion,
+    CostEmbedding,
+    MeanFusion,
+    SeparateFusion,
+    cosine_cost,
+    rotated_cost,
+    rotated_features,
+)
+from rskt_seg.models.cost_volumes.decoder import Decoder, clip_guides, dino_guides
+from rskt_seg.models.cost_volumes.finetune import set_trainable
+from rskt_seg.models.cost_volumes.original import original_layer
+from rskt_seg.models.cost_volumes.preprocess import prepare
 from rskt_seg.models.rskt.fusion import efficient_layer
-from rskt_seg.models.rskt.original import original_layer
-from rskt_seg.models.rskt.preprocess import prepare
 from rskt_seg.models.rskt.spec import RSKTSpec
 
 _LOSSES = {"bce": one_hot_bce, "cross_entropy": one_hot_cross_entropy}
@@ -72,18 +80,27 @@ class RSKT(nn.Module):
             self.dino = DINO(self.encoders.dino)
             self.guides["dino"] = dino_guides(self.encoders.dino.width, dim)
             self.dino_to_text = nn.Conv2d(self.encoders.dino.width, clip.embed_dim, 2, stride=2)
-        self.cost = CostEmbedding(spec)
+        projection = nn.Conv2d(dim, dim, 1) if spec.cost_projection else None
+        self.cost = CostEmbedding(build_fusion(spec), spec.class_chunk, projection)
         self.image_guidance = nn.Conv2d(clip.embed_dim, dim, 3, padding=1)
         if spec.dino_in_set:
             self.dino_guidance = nn.Conv2d(clip.embed_dim, dim, 3, padding=1)
         self.text_guidance = nn.Linear(clip.embed_dim, dim)
         self.layers = nn.ModuleList(self._build_layer() for _ in range(spec.num_layers))
         self.decoder = Decoder(dim, len(self.guides), spec.class_chunk)
-        set_trainable(self, spec)
+        set_trainable(self, spec.clip_finetune, spec.dino_finetune)
 
     def _build_layer(self) -> nn.Module:
         if self.spec.aggregator == "original":
-            return original_layer(self.spec, self.spec.hidden_dim, self.grid_side)
+            return original_layer(
+                self.spec.hidden_dim,
+                grid=self.grid_side,
+                window=self.spec.window,
+                heads=self.spec.window_heads,
+                pooling=self.spec.pooling,
+                attention=self.spec.attention,
+                chunk=self.spec.class_chunk,
+            )
         return efficient_layer(self.spec, self.spec.hidden_dim * (2 if self.spec.dino_in_set else 1))
 
     @property
@@ -217,3 +234,16 @@ class RSKT(nn.Module):
         if self.spec.loss == "bce":
             return output.logits.sigmoid()
         return output.logits.softmax(dim=1)
+
+
+def build_fusion(spec: RSKTSpec) -> nn.Module:
+    """Build the fusion of `spec.fusion`; without DINO every kind is one convolution of CLIP's cost maps."""
+    prompts = len(spec.templates) if spec.prompt_mode == "channels" else 1
+    clip_maps = prompts * (4 if spec.rotations else 1)
+    if not spec.dino:
+        return ConcatFusion(clip_maps, 0, spec.hidden_dim)
+    if spec.fusion == "separate":
+        return SeparateFusion(clip_maps, prompts, spec.hidden_dim)
+    if spec.fusion == "concat":
+        return ConcatFusion(clip_maps, prompts, spec.hidden_dim)
+    return MeanFusion(spec.hidden_dim)

@@ -1,6 +1,6 @@
 """The "original" aggregator: window attention over space, padded attention over classes (CAT-Seg style).
 
-The baseline of the paper's RSF column (table 2). Shapes as in `rskt_seg.models.rskt.fusion`.
+The baseline of RSKT-Seg's RSF column (table 2). Shapes as in `rskt_seg.models.cost_volumes.aggregation`.
 """
 
 import torch
@@ -17,14 +17,13 @@ from rskt_seg.layers.attention import (
     split_heads,
     unpartition,
 )
-from rskt_seg.models.rskt.fusion import (
+from rskt_seg.models.cost_volumes.aggregation import (
     AggregationLayer,
     from_class_tokens,
     to_class_tokens,
     to_maps,
     to_tokens,
 )
-from rskt_seg.models.rskt.spec import RSKTSpec
 
 PADDED_CLASSES = 256
 """Classes are padded to this number with learned tokens, so that the cost hardly depends on T."""
@@ -169,13 +168,19 @@ class PaddedClassTransformer(nn.Module):
         return x + from_class_tokens(tokens, grid, x.shape)
 
 
-def original_layer(spec: RSKTSpec, guidance_dim: int, grid: int) -> AggregationLayer:
+def original_layer(
+    dim: int, *, grid: int, window: int, heads: int, pooling: int, attention: str, chunk: int
+) -> AggregationLayer:
     """Build a layer of window attention over space and padded attention over classes.
 
     Args:
-        spec: Options of the model.
-        guidance_dim: Channels of the guidance.
+        dim: Channels of the cost embedding, of the image guidance and of the text guidance.
         grid: Side of the cost volume in cells.
+        window: Side of a window in cells.
+        heads: Attention heads of both blocks.
+        pooling: Side of the pooled cells of class attention.
+        attention: Class attention: "linear" or "full".
+        chunk: Number of classes that the block over space processes at a time.
 
     Returns:
         The layer.
@@ -183,9 +188,8 @@ def original_layer(spec: RSKTSpec, guidance_dim: int, grid: int) -> AggregationL
     Raises:
         ConfigError: The window does not divide the grid of the cost volume, or the pooling exceeds it.
     """
-    dim, heads = spec.hidden_dim, spec.window_heads
-    if spec.pooling > grid:
-        raise ConfigError(f"pooling={spec.pooling} exceeds the {grid} x {grid} grid of the cost volume")
-    spatial = WindowTransformer(dim, guidance_dim, heads, grid, spec.window)
-    classes = PaddedClassTransformer(dim, dim, heads, spec.pooling, spec.attention)
-    return AggregationLayer(spatial, classes, spec.class_chunk)
+    if pooling > grid:
+        raise ConfigError(f"pooling={pooling} exceeds the {grid} x {grid} grid of the cost volume")
+    spatial = WindowTransformer(dim, dim, heads, grid, window)
+    classes = PaddedClassTransformer(dim, dim, heads, pooling, attention)
+    return AggregationLayer(spatial, classes, chunk)

@@ -1,4 +1,4 @@
-"""RS-Transfer: two upsampling stages guided by CLIP, RemoteCLIP and DINO (equation 8), and the head.
+"""Two upsampling stages guided by CLIP, RemoteCLIP and DINO (RS-Transfer, equation 8), and the head.
 
 Shapes: N = B * t images times classes, C channel, G guidance channel, H W grid.
 """
