@@ -46,7 +46,9 @@ ALLOWED = {
     "segmenter.py": {"geo", "inference", "methods"},
     "__init__.py": {"checkpoints", "methods", "segmenter"},
 }
-METHODS = {path.name for path in (PACKAGE / "methods").iterdir() if path.is_dir() and path.name[0] != "_"}
+SHARED = {"cost_volumes"}  # folders beside those of the methods, with what several of them are made of
+METHODS = {path.name for path in (PACKAGE / "models").iterdir() if path.is_dir() and path.name[0] != "_"}
+METHODS -= SHARED
 BASE = {
     "errors", "devices", "finite", "class_lists", "vocabulary", "writing", "digests", "labels", "mistaken",
     "palette", "quoting", "reading", "stopping", "typing", "windows",

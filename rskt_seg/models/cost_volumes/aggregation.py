@@ -59,6 +59,20 @@ def from_class_tokens(tokens: Tensor, grid: torch.Size, shape: torch.Size) -> Te
     return raised.unflatten(0, shape[:2])
 
 
+def beside_text(tokens: Tensor, text: Tensor) -> Tensor:
+    """Concatenate class tokens and the text guidance of their classes.
+
+    Args:
+        tokens: (B * h * w, T, C).
+        text: (B, T, G), or (1, T, G) for all images.
+
+    Returns:
+        (B * h * w, T, C + G).
+    """
+    cells = tokens.unflatten(0, (len(text), -1))
+    return torch.cat([cells, text[:, None].expand(-1, cells.shape[1], -1, -1)], dim=-1).flatten(0, 1)
+
+
 class AggregationLayer(nn.Module):
     """One block over space, a few classes at a time, then one over classes."""
 
@@ -72,7 +86,7 @@ class AggregationLayer(nn.Module):
         Args:
             x: (B, T, C, H, W).
             image: Image guidance (B, G, H, W).
-            text: Text guidance (T, C).
+            text: Text guidance (B, T, C), or (1, T, C) for all images.
 
         Returns:
             (B, T, C, H, W).

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rskt_seg.layers.attention import attend
 from rskt_seg.models.cost_volumes.aggregation import (
     AggregationLayer,
+    beside_text,
     from_class_tokens,
     to_class_tokens,
     to_maps,
@@ -143,17 +144,16 @@ class ClassTransformer(nn.Module):
 
         Args:
             x: (B, T, C, H, W).
-            text: (T, G).
+            text: (B, T, G), or (1, T, G) for all images.
 
         Returns:
             (B, T, C, H, W).
         """
         tokens, grid = to_class_tokens(x, pooling=2)  # (B * h * w, T, C)
-        text = text.expand(len(tokens), -1, -1)
         if self.text_in_pooling:
-            both = self.norm1(torch.cat([tokens, text], dim=-1))
+            both = self.norm1(beside_text(tokens, text))
         else:
-            both = torch.cat([self.norm1(tokens), text], dim=-1)
+            both = beside_text(self.norm1(tokens), text)
         tokens = tokens + self.attention(both)
         tokens = tokens + F.relu6(self.mlp(self.norm2(tokens)))
         return x + from_class_tokens(tokens, grid, x.shape)
