@@ -6,7 +6,7 @@ from torch import Tensor
 
 from rskt_seg.checkpoints.rules import Rule
 from rskt_seg.errors import CheckpointError
-from rskt_seg.methods.cost_volumes.checkpoint import HEAD, SHORT, WindowedLayout, cost_maps_of
+from rskt_seg.methods.cost_volumes.checkpoint import HEAD, SHORT, WindowedLayout, cost_maps_of, uses
 from rskt_seg.models.ovrs import OVRS
 
 
@@ -22,15 +22,16 @@ class OVRSLayout(WindowedLayout):
             CheckpointError: The checkpoint was trained with another window size, or is of a variant that the
                 model is not.
         """
-        rotations = {1: False, 4: True}.get(cost_maps_of(state) or 0, model.spec.rotations)
-        scaled = any(".cconv." in key for key in state)
-        if (rotations, scaled) != (model.spec.rotations, model.spec.scaled_guides):
+        own = (model.spec.rotations, model.spec.scaled_guides)
+        rotations = {1: False, 4: True}.get(cost_maps_of(state) or 0, own[0])
+        scaled = any(".cconv." in key for key in state) if uses(SHORT, state) else own[1]
+        if (rotations, scaled) != own:
             kind = f"create_model('ovrs_vitb16', rotations={rotations}, scaled_guides={scaled})"
             if not rotations and not scaled:
                 kind = "a checkpoint of CAT-Seg, create_model('catseg_vitb16')"
             raise CheckpointError(
-                f"{source} does not fit this OVRS model (rotations={model.spec.rotations}, "
-                f"scaled_guides={model.spec.scaled_guides}): it seems to be {kind}"
+                f"{source} does not fit this OVRS model (rotations={own[0]}, scaled_guides="
+                f"{own[1]}): it seems to be {kind}"
             )
         scales = [
             Rule(rf"{HEAD}decoder{j + 1}\.{old}\.", f"decoder.scales.{j}.{new}.")
