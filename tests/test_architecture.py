@@ -200,7 +200,8 @@ MAY_NAME_A_METHOD = {
     "metrics/protocols.py": NAMES_OF_DATA,
     "methods/ovrsis.py": "the name of a published table",
 }
-OWN = re.compile(rf"(models|methods)/({'|'.join(sorted(METHODS | SHARED))})/|d2/methods/({'|'.join(sorted(METHODS))})")
+_FOLDERS, _FILES = "|".join(sorted(METHODS | SHARED)), "|".join(sorted(METHODS))
+OWN = re.compile(rf"(models|methods)/({_FOLDERS})/|d2/methods/({_FILES})")
 
 
 def words_of_code(tree):

@@ -1,8 +1,7 @@
 """What the models of cost volumes have in common: CLIP, and the way from cost volumes to logits.
 
-A method adds its other encoders, its fusion, layers and decoder, and writes its own forward pass up to the
-cost volumes. Shapes: B image, R rotation, P prompt, T class, C channel, E text channel, G side of the cost
-volume in cells.
+A method adds its other encoders, its fusion, layers and decoder, and computes the cost volumes itself.
+Shapes: B image, R rotation, P prompt, T class, C channel, E text channel, G side of the cost volume in cells.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -79,8 +78,13 @@ class CostVolumeModel(nn.Module):
     """Base of the open-vocabulary models that aggregate cost volumes; called with images and class names.
 
     All weights are random at first; see `rskt_seg.checkpoints` for loading encoders or a whole checkpoint.
+
+    Attributes:
+        class_limit: Number of classes, the nearest to each image, that are decoded; 0: all. The logits of the
+            others are `REFUSED`.
     """
 
+    class_limit = 0
     pixel_mean: Tensor
     pixel_std: Tensor
 
@@ -160,6 +164,20 @@ class CostVolumeModel(nn.Module):
             VocabularyError: The names cannot be used, or not be encoded (see `rskt_seg.encoders.text`).
             ConfigError: The images or the padding cannot be used.
         """
+        text = self.embed_text(vocabulary)  # (T, P, E)
+        encoded = self.encode(self.squares(images, padding), text)
+        return self._decode(encoded, text, return_cost_maps)
+
+    def encode(self, squares: Mapping[str, Tensor], text: Tensor) -> Encoded:
+        """Encode images, and compare them with the classes; each method has its own way.
+
+        Args:
+            squares: Encoder -> images (B, 3, side, side), normalised.
+            text: Embeddings of the classes (T, P, E).
+
+        Returns:
+            What the encoders found.
+        """
         raise NotImplementedError
 
     def squares(self, images: Tensor | Sequence[Tensor], padding: str | None) -> dict[str, Tensor]:
@@ -220,24 +238,11 @@ class CostVolumeModel(nn.Module):
         *taps, last = (dino.taps[i] for i in self.encoders.dino_taps)
         return self.dino_to_text(last), taps
 
-    def decode(
-        self, encoded: Encoded, text: Tensor, return_cost_maps: bool, class_limit: int = 0
-    ) -> CostVolumeOutput:
-        """Aggregate cost volumes and decode them to logits.
-
-        Args:
-            encoded: What the encoders found.
-            text: Embeddings of the classes (T, P, E).
-            return_cost_maps: Also return `CostVolumeOutput.cost_maps`.
-            class_limit: Number of classes, the nearest to each image, that are decoded; 0: all. The logits of
-                the others are `REFUSED`.
-
-        Returns:
-            Logits of all T classes.
-        """
-        classes, costs = len(text), encoded.costs
+    def _decode(self, encoded: Encoded, text: Tensor, return_cost_maps: bool) -> CostVolumeOutput:
+        """Aggregate cost volumes and decode them to logits; text (T, P, E)."""
+        classes, limit, costs = len(text), self.class_limit, encoded.costs
         words = F.relu(self.text_guidance(F.normalize(text.mean(dim=1), dim=-1)))[None]  # (1, T, C)
-        kept = nearest_classes(costs["clip"], class_limit) if 0 < class_limit < classes else None
+        kept = nearest_classes(costs["clip"], limit) if 0 < limit < classes else None
         if kept is not None:
             costs = {name: take_classes(cost, kept) for name, cost in costs.items()}
             words = take_classes(words.expand(len(kept), -1, -1), kept)  # (B, K, C)

@@ -78,3 +78,18 @@ class WindowedSpec(Spec):
             raise ConfigError(f"hidden_dim must be 8, 16, 32 or a multiple of 64; found {self.hidden_dim}")
         if self.hidden_dim % self.window_heads:
             raise ConfigError(f"window_heads={self.window_heads} must divide hidden_dim={self.hidden_dim}")
+
+
+@dataclass(frozen=True)
+class LimitedSpec(WindowedSpec):
+    """Base of the specifications of such models that decode a limited number of classes.
+
+    Raises:
+        ConfigError: A value is of the wrong type, not among the choices or out of range.
+    """
+
+    ranges: ClassVar[Mapping[str, Range]] = {**WindowedSpec.ranges, "class_limit": (0, None)}
+
+    class_limit: int = 256
+    """Number of classes that are decoded, those whose greatest cosine with any pixel of an image, in any
+    rotation, is highest; the others get a score of 0. 0: all."""

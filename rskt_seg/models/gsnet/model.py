@@ -4,7 +4,7 @@ Source: "Towards Open-Vocabulary Remote Sensing Image Semantic Segmentation" (AA
 code. Shapes: B image, T class, C channel, E text channel, G side of the cost volume in cells.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch import Tensor
 from rskt_seg.models.cost_volumes.cost import CostEmbedding, SeparateFusion, cosine_cost, rotated_cost
 from rskt_seg.models.cost_volumes.decoder import Decoder
 from rskt_seg.models.cost_volumes.finetune import set_trainable
-from rskt_seg.models.cost_volumes.model import CostVolumeModel, CostVolumeOutput, Encoded
+from rskt_seg.models.cost_volumes.model import CostVolumeModel, Encoded
 from rskt_seg.models.cost_volumes.original import original_layers
 from rskt_seg.models.gsnet.spec import GSNetSpec
 
@@ -32,21 +32,12 @@ class GSNet(CostVolumeModel):
         )
         set_trainable(self, spec.clip_finetune, spec.dino_finetune)
 
-    def forward(
-        self,
-        images: Tensor | Sequence[Tensor],
-        vocabulary: Sequence[str],
-        padding: str | None = None,
-        return_cost_maps: bool = False,
-    ) -> CostVolumeOutput:
-        """Compute the logits of every class of a vocabulary; see `CostVolumeModel.forward`."""
-        squares = self.squares(images, padding)
-        text = self.embed_text(vocabulary)  # (T, 1, E)
+    def encode(self, squares: Mapping[str, Tensor], text: Tensor) -> Encoded:
+        """See `CostVolumeModel.encode`."""
         features, clip_taps = self.see_by_clip(squares["clip"])  # (1, B, E, G, G), and (B, W, G, G) each
         dino_features, dino_taps = self.see_by_dino(squares["dino"])  # (B, E, G, G), and (B, W, 2G, 2G) each
-        encoded = Encoded(
+        return Encoded(
             costs={"clip": rotated_cost(features, text), "dino": cosine_cost(dino_features, text)},
             image_guidance=F.relu(self.image_guidance(features[0])),
             taps={"clip": clip_taps, "dino": dino_taps},
         )
-        return self.decode(encoded, text, return_cost_maps)

@@ -4,7 +4,7 @@ Source: "Open-Vocabulary Remote Sensing Image Semantic Segmentation" (arXiv 2409
 code. Shapes: B image, R rotation, T class, C channel, E text channel, G side of the cost volume in cells.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch import Tensor
 from rskt_seg.models.cost_volumes.cost import ConcatFusion, CostEmbedding, rotated_cost
 from rskt_seg.models.cost_volumes.decoder import Decoder
 from rskt_seg.models.cost_volumes.finetune import set_trainable
-from rskt_seg.models.cost_volumes.model import CostVolumeModel, CostVolumeOutput, Encoded
+from rskt_seg.models.cost_volumes.model import CostVolumeModel, Encoded
 from rskt_seg.models.cost_volumes.original import original_layers
 from rskt_seg.models.ovrs.decoder import ScaledDecoder
 from rskt_seg.models.ovrs.spec import OVRSSpec
@@ -25,6 +25,7 @@ class OVRS(CostVolumeModel):
 
     def __init__(self, spec: OVRSSpec) -> None:
         super().__init__(spec)
+        self.class_limit = spec.class_limit
         dim, chunk = spec.hidden_dim, spec.class_chunk
         self.rotations = 4 if spec.rotations else 1
         self.add_aggregation(
@@ -34,20 +35,12 @@ class OVRS(CostVolumeModel):
         )
         set_trainable(self, spec.clip_finetune)
 
-    def forward(
-        self,
-        images: Tensor | Sequence[Tensor],
-        vocabulary: Sequence[str],
-        padding: str | None = None,
-        return_cost_maps: bool = False,
-    ) -> CostVolumeOutput:
-        """Compute the logits of every class of a vocabulary; see `CostVolumeModel.forward`."""
-        square = self.squares(images, padding)["clip"]
-        text = self.embed_text(vocabulary)  # (T, 1, E)
-        features, taps = self.see_by_clip(square, self.rotations)  # (R, B, E, G, G), and (B, W, G, G) each
-        encoded = Encoded(
+    def encode(self, squares: Mapping[str, Tensor], text: Tensor) -> Encoded:
+        """See `CostVolumeModel.encode`."""
+        # (R, B, E, G, G), and (B, W, G, G) each
+        features, taps = self.see_by_clip(squares["clip"], self.rotations)
+        return Encoded(
             costs={"clip": rotated_cost(features, text)},  # (B, T, R, G, G)
             image_guidance=F.relu(self.image_guidance(features[0])),
             taps={"clip": taps},
         )
-        return self.decode(encoded, text, return_cost_maps, self.spec.class_limit)

@@ -5,7 +5,7 @@ published code. Shapes: B image, R rotation, P prompt, T class, C channel, E tex
 volume in cells.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,7 @@ from rskt_seg.models.cost_volumes.cost import (
 )
 from rskt_seg.models.cost_volumes.decoder import Decoder, clip_guides
 from rskt_seg.models.cost_volumes.finetune import set_trainable
-from rskt_seg.models.cost_volumes.model import CostVolumeModel, CostVolumeOutput, Encoded
+from rskt_seg.models.cost_volumes.model import CostVolumeModel, Encoded
 from rskt_seg.models.cost_volumes.original import original_layer
 from rskt_seg.models.rskt.fusion import efficient_layer
 from rskt_seg.models.rskt.spec import RSKTSpec
@@ -66,17 +66,8 @@ class RSKT(CostVolumeModel):
             chunk=self.spec.class_chunk,
         )
 
-    def forward(
-        self,
-        images: Tensor | Sequence[Tensor],
-        vocabulary: Sequence[str],
-        padding: str | None = None,
-        return_cost_maps: bool = False,
-    ) -> CostVolumeOutput:
-        """Compute the logits of every class of a vocabulary; see `CostVolumeModel.forward`."""
-        squares = self.squares(images, padding)
-        text = self.embed_text(vocabulary)  # (T, P, E)
-
+    def encode(self, squares: Mapping[str, Tensor], text: Tensor) -> Encoded:
+        """See `CostVolumeModel.encode`."""
         features, clip_taps = self.see_by_clip(squares["clip"], 4 if self.spec.rotations else 1)
         costs, taps = {"clip": rotated_cost(features, text)}, {"clip": clip_taps}  # (B, T, R * P, G, G)
         guidance = [F.relu(self.image_guidance(features[0]))]  # (B, C, G, G)
@@ -88,7 +79,7 @@ class RSKT(CostVolumeModel):
             costs["dino"] = cosine_cost(dino_features, text)  # (B, T, P, G, G)
             if self.spec.dino_in_set:
                 guidance.append(F.relu(self.dino_guidance(dino_features)))
-        return self.decode(Encoded(costs, torch.cat(guidance, dim=1), taps), text, return_cost_maps)
+        return Encoded(costs, torch.cat(guidance, dim=1), taps)
 
     def embed_text(self, vocabulary: Sequence[str]) -> Tensor:
         """Embed class names by the prompts of the specification.
