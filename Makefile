@@ -13,7 +13,7 @@ demo: $(READY)
 	$(BIN)/python demo/quickstart.py --output output/demo
 
 # The full-size models come last, each file in fresh processes, so that none needs more than 4 GB.
-FULL_SIZE := tests/parity/test_fctl.py tests/parity/test_cases.py
+FULL_SIZE := tests/parity/test_fctl.py tests/parity/test_cases.py tests/parity/test_peers.py
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test: lint

@@ -28,6 +28,7 @@ SMALL = {
     '"rskt_vitb16", num_layers=5': '"rskt_tiny"',
     '"bicor_convnextb"': '"bicor_tiny"',
     '"fctl_vgg16"': '"fctl_tiny"',
+    '"catseg_vitb16"': '"catseg_tiny"',
     '"prior_wsss_vitb16"': '"prior_wsss_tiny"',
     'dino="vitb14"': 'dino="tiny"',
     "ViT-B-16.pt": "tiny",

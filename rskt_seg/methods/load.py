@@ -136,14 +136,15 @@ def _check_method(method: Method, weights: WeightFile, source: str) -> None:
     keys, stated = weights.state.keys(), set(weights.options or ())
     if method.checkpoint.is_published(keys) or stated == set(method.options):
         return
-    for other in registered_methods():
-        published = other.checkpoint.is_published(keys)
-        if published or (stated == set(other.options) and other is not method):
-            kind = "a published checkpoint" if published else "a checkpoint"
-            raise CheckpointError(
-                f"{source} is {kind} of {other.title}, the model is one of {method.title}: "
-                f"build it with create_model({next(iter(other.presets))!r}, ...) or another of its presets"
-            )
+    others = [other for other in registered_methods() if other is not method]
+    published = [other for other in others if other.checkpoint.is_published(keys)]
+    if found := published or [other for other in others if stated == set(other.options)]:
+        kind = "a published checkpoint" if published else "a checkpoint"
+        calls = " or ".join(f"create_model({next(iter(other.presets))!r}, ...)" for other in found)
+        raise CheckpointError(
+            f"{source} is {kind} of {' or '.join(other.title for other in found)}, the model is one of "
+            f"{method.title}: build it with {calls} or another of its presets"
+        )
 
 
 def check_stated(model: SegmentationModel, weights: WeightFile, source: str) -> None:

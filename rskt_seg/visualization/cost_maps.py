@@ -1,4 +1,4 @@
-"""Pictures of the cost maps of RSKT-Seg: how well each class name matches each place of an image."""
+"""Pictures of cost maps: how well each class name matches each place of an image."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ def draw_cost_maps(
 
     Args:
         image: (H, W, 3) uint8 RGB, drawn first.
-        maps: Title of each kind of cost -> its maps (K, h, w).
+        maps: Title of each kind of cost -> its maps (K, h, w); NaN stays empty.
         class_names: K names.
 
     Returns:
@@ -29,7 +29,7 @@ def draw_cost_maps(
     columns = min(len(class_names), _MAX_COLUMNS)
     grid = ClassGrid(image, len(maps) * math.ceil(len(class_names) / columns), columns, 1.5)
     for row, (row_name, costs) in enumerate(maps.items()):
-        lowest, highest = float(costs.min()), float(costs.max())
+        lowest, highest = float(np.nanmin(costs)), float(np.nanmax(costs))
         for k, name in enumerate(class_names):
             block, column = divmod(k, columns)
             panel = grid.panel(block * len(maps) + row, column, row_name, name if row == 0 else "")

@@ -9,7 +9,7 @@ from rskt_seg.d2.specs import model_spec
 from rskt_seg.data.catalog import SPLITS
 from rskt_seg.methods.bicor.references import TABLES as BICOR_TABLES
 from rskt_seg.methods.fctl.references import TABLES as FCTL_TABLES
-from rskt_seg.methods.rskt.references import COLUMNS as RSKT_COLUMNS
+from rskt_seg.methods.ovrsis import COLUMNS as RSKT_COLUMNS
 from rskt_seg.methods.rskt.references import published_row
 from rskt_seg.methods.wsss.references import TABLES as WSSS_TABLES
 from rskt_seg.methods.wsss.references import reference as wsss_reference

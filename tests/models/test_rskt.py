@@ -8,8 +8,8 @@ import torch.nn.functional as F
 
 import rskt_seg
 from rskt_seg.errors import ConfigError, LabelError, VocabularyError
+from rskt_seg.models.cost_volumes.cost import rotated_cost, rotated_features
 from rskt_seg.models.rskt import RSKTSpec
-from rskt_seg.models.rskt.cost import rotated_cost, rotated_features
 
 NAMES = ["water", "trees", "buildings", "road", "ship"]
 

@@ -4,15 +4,16 @@ import ctypes
 import gc
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from rskt_seg.checkpoints.rules import LoadReport, convert
-from rskt_seg.methods.rskt.checkpoint import rules_for
-from rskt_seg.models.rskt import RSKT
-from tests.parity.fill import published_state
+from rskt_seg.methods import method_of
+from rskt_seg.typing import SegmentationModel
+from tests.parity.fill import FIXTURES, published_state
 
 _KEPT: dict[str, dict[str, torch.Tensor]] = {}
 """Manifest of ViT-B -> its filled state dict; one at most, while the tests of a module run."""
@@ -55,12 +56,12 @@ def return_memory() -> None:
 def filled_state():
     """The filled published state dict of a manifest; the last one of ViT-B is kept for the next test."""
 
-    def state(manifest: str) -> dict[str, torch.Tensor]:
+    def state(manifest: str, folder: Path = FIXTURES) -> dict[str, torch.Tensor]:
         if manifest in _KEPT:
             return _KEPT[manifest]
         _KEPT.clear()
         return_memory()
-        filled = published_state(manifest)
+        filled = published_state(manifest, folder=folder)
         if "vitl" not in manifest:
             _KEPT[manifest] = filled
         return filled
@@ -68,13 +69,14 @@ def filled_state():
     return state
 
 
-def share_tensors(model: RSKT, state: dict[str, torch.Tensor]) -> None:
+def share_tensors(model: SegmentationModel, state: dict[str, torch.Tensor]) -> None:
     """Make the tensors of a published state dict the parameters of a model, where name and shape fit.
 
     Loading the state dict then checks everything as ever, and needs no second copy of 1.5 GB (ViT-B) or
     2.7 GB (ViT-L). The model must not be trained: the next test has the same tensors.
     """
-    own, rules = dict(model.named_parameters()), rules_for(model)
+    own = dict(model.named_parameters())
+    rules = method_of(model).checkpoint.published_rules(model, state, "shared")
     for name, part in convert(state, rules, LoadReport("shared")).items():
         if name in own and part.shape == own[name].shape:
             own[name].data = part

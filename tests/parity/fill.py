@@ -37,10 +37,10 @@ def fill(key: str, shape: tuple[int, ...], rule: str, gain: float = 1.0) -> torc
 
 
 def published_state(
-    manifest: str, shapes: dict[str, tuple[int, ...]] | None = None
+    manifest: str, shapes: dict[str, tuple[int, ...]] | None = None, folder: Path = FIXTURES
 ) -> dict[str, torch.Tensor]:
     """The filled state dict of a manifest; `shapes` replaces those that depend on a switch."""
-    entries = json.loads((FIXTURES / f"manifest_{manifest}.json").read_text())["state_dict"]
+    entries = json.loads((folder / f"manifest_{manifest}.json").read_text())["state_dict"]
     state = {}
     for key, entry in entries.items():
         if entry["rule"] == "keep":
@@ -79,10 +79,12 @@ def make_image(h: int, w: int, seed: int) -> torch.Tensor:
     return torch.from_numpy(np.floor(0.75 * coarse + 0.25 * fine).astype(np.float32))
 
 
-def make_target(h: int, w: int, classes: int, seed: int, ignore: bool) -> torch.Tensor:
+def make_target(
+    h: int, w: int, classes: int, seed: int, ignore: bool, ignore_value: int = 255
+) -> torch.Tensor:
     """The fixture's target: one id per 32 px cell, the first eighth of the rows ignored."""
     rng = np.random.Generator(np.random.PCG64(seed))
     target = rng.integers(0, classes, (h // 32, w // 32)).repeat(32, axis=0).repeat(32, axis=1)
     if ignore:
-        target[: h // 8] = 255
+        target[: h // 8] = ignore_value
     return torch.from_numpy(target)

@@ -6,7 +6,6 @@ of their standard deviation, final scores 1e-5.
 
 import json
 import re
-import sys
 
 import numpy as np
 import pytest
@@ -14,11 +13,10 @@ import torch
 import torch.nn.functional as F
 
 import rskt_seg
-from rskt_seg.checkpoints.rules import LoadReport, convert
 from rskt_seg.inference.predict import sliding_crops, sliding_scores
-from rskt_seg.methods.rskt.checkpoint import rules_for
-from rskt_seg.models.rskt.cost import cosine_cost, rotated_cost, rotated_features
-from rskt_seg.models.rskt.preprocess import prepare
+from rskt_seg.models.cost_volumes.cost import cosine_cost, rotated_cost, rotated_features
+from rskt_seg.models.cost_volumes.preprocess import prepare
+from tests.parity.comparing import check_logits, check_scores, cut, final_scores, published_gradient_norms
 from tests.parity.conftest import share_tensors
 from tests.parity.fill import FIXTURES, fill, make_image, make_target
 
@@ -112,35 +110,6 @@ def build(filled_state):
     return make
 
 
-def final_scores(model, output, height, width):
-    """The published end of evaluation: scores at 96 x 96, cut, resized to the image."""
-    scores = model.scores(output)[:, :, :height, :width]
-    return F.interpolate(scores, size=(height, width), mode="bilinear", align_corners=False)[0]
-
-
-def check_logits(logits, arrays):
-    if "logits" in arrays:
-        expected, actual = arrays["logits"], logits
-    else:
-        expected, actual = arrays["logits_sub2"], logits[..., ::2, ::2]
-    deviation = float((actual - torch.from_numpy(expected)).abs().max())
-    sys.stdout.write(f"largest deviation of the logits: {deviation:.2e}\n")
-    torch.testing.assert_close(actual, torch.from_numpy(expected), rtol=0, atol=3e-5)
-    stats = np.array(
-        [logits.mean(), logits.std(correction=0), logits.abs().mean(), logits.min(), logits.max()]
-    )
-    np.testing.assert_allclose(stats, arrays["logits_stats"], atol=3e-5)
-
-
-def check_scores(scores, arrays):
-    expected = torch.from_numpy(arrays["sem_seg_sub16"])
-    torch.testing.assert_close(scores[:, ::16, ::16], expected, rtol=0, atol=1e-5)
-    best, second = scores.topk(2, dim=0).values
-    certain = best - second > 1e-5
-    labels = torch.from_numpy(arrays["sem_seg_argmax"]).long()
-    assert torch.equal(scores.argmax(dim=0)[certain], labels[certain])
-
-
 @pytest.mark.parametrize("name", [n for n in CASES if "sliding" not in n and "train" not in n])
 def test_logits_and_scores_equal_the_published_code(name, build):
     case = CASES[name]
@@ -148,7 +117,7 @@ def test_logits_and_scores_equal_the_published_code(name, build):
     image = make_image(**case["image"])
     with torch.inference_mode(), np.load(FIXTURES / f"{name}.npz") as arrays:
         output = model(image[None], case["classes"])
-        check_logits(output.logits, arrays)
+        check_logits(output.logits, arrays, 3e-5)
         check_scores(final_scores(model, output, *image.shape[1:]), arrays)
 
 
@@ -158,20 +127,10 @@ def test_sliding_crops_and_scores_equal_the_published_code(build):
     model = build(case)
     image = make_image(**case["image"])
     with torch.inference_mode(), np.load(FIXTURES / f"{name}.npz") as arrays:
-        check_logits(model(sliding_crops(image), case["classes"]).logits, arrays)
+        check_logits(model(sliding_crops(image), case["classes"]).logits, arrays, 3e-5)
         scores = sliding_scores(model, image, case["classes"])
         scores = F.interpolate(scores[None], size=image.shape[1:], mode="bilinear", align_corners=False)[0]
         check_scores(scores, arrays)
-
-
-def published_gradient_norms(model, state) -> dict[str, float]:
-    """Gradient norms under the published names, found through the loading rules themselves."""
-    report = LoadReport("names")
-    convert(
-        {key: torch.empty(0) for key in state if not key.endswith("in_proj_weight")}, rules_for(model), report
-    )
-    names = {own: published for published, (own,) in report.converted.items()}
-    return {names[own]: float(p.grad.norm()) for own, p in model.named_parameters() if p.grad is not None}
 
 
 def test_training_loss_and_gradients_equal_the_published_code(build, filled_state):
@@ -205,17 +164,6 @@ def test_training_loss_and_gradients_equal_the_published_code(build, filled_stat
                 assert actual[key] == pytest.approx(float(norm), rel=tolerance), key
         total = sum(norm**2 for norm in actual.values()) ** 0.5
         assert total == pytest.approx(float(arrays["grad_total_nonencoder"]), rel=1e-4)
-
-
-def cut(x: torch.Tensor) -> torch.Tensor:
-    """The slice rule of the fixtures' description; a copy, so that the whole can go."""
-    if x.ndim == 5:
-        return x[:, :8, :3, ::3, ::3].clone()
-    if x.ndim == 3:
-        return x
-    rows = x if len(x) == 1 else x[[0, len(x) // 2, len(x) - 1]]
-    step = max(1, x.shape[-1] // 8)
-    return rows[:, :8, ::step, ::step].clone()
 
 
 @pytest.mark.parametrize("name", ["vitb_L5_384_dlrsd", "vitl_L2_384_dlrsd"])
@@ -287,7 +235,7 @@ def later_intermediates(model, features, clip_maps, dino, remote, text, costs) -
     values["fused_cost"] = cut(x.transpose(1, 2))
     for n, layer in enumerate(model.layers):
         spatial = layer.spatial(x[0], image.expand(x.shape[1], -1, -1, -1))
-        x = layer.classes(spatial[None], words)
+        x = layer.classes(spatial[None], words[None])
         values |= {f"layer{n}.set": cut(spatial), f"layer{n}.cet": cut(x[0])}
     taps = {
         "clip": [clip_maps[i] for i in sets.clip_taps],

@@ -9,9 +9,9 @@ from rskt_seg.encoders.clip import CLIP, VisionTrunk
 from rskt_seg.encoders.dino import DINO
 from rskt_seg.encoders.presets import ClipPreset, DinoPreset, TextPreset, VisionPreset
 from rskt_seg.layers.position import rescale_to_grid
-from rskt_seg.models.rskt.decoder import UpsampleStage
+from rskt_seg.models.cost_volumes.decoder import UpsampleStage
+from rskt_seg.models.cost_volumes.original import PaddedClassTransformer, WindowTransformer
 from rskt_seg.models.rskt.fusion import ClassTransformer, SpatialTransformer
-from rskt_seg.models.rskt.original import PaddedClassTransformer, WindowTransformer
 from tests.parity.fill import generator, strip, unit
 
 TINY = ClipPreset(32, VisionPreset(32, 8, 128, 3, 2), TextPreset(64, 2, 1))
@@ -56,7 +56,7 @@ def test_cet_equals_the_published_block(name):
     state, arrays = unit(name)
     block = loaded(ClassTransformer(32, 32), strip(state, (r"^sa\.", "")))
     images = zip(fold(arrays["in_x"]), arrays["in_guidance"], strict=True)
-    out = torch.cat([block(x[None], text) for x, text in images])
+    out = torch.cat([block(x[None], text[None]) for x, text in images])
     assert_equal_to_fixture(out.flatten(0, 1), arrays["out"])
 
 
@@ -70,7 +70,7 @@ def test_efficient_layer_equals_the_published_layer():
     for x, image, text, out in zip(*(arrays[k] for k in ("in_x", "in_img", "in_txt", "out")), strict=True):
         x = x.transpose(0, 1)
         spatial = layer[0](x, image.expand(len(x), -1, -1, -1))
-        assert_equal_to_fixture(layer[1](spatial[None], text)[0], out.transpose(0, 1))
+        assert_equal_to_fixture(layer[1](spatial[None], text[None])[0], out.transpose(0, 1))
 
 
 def test_window_transformer_equals_the_published_wrapper():
@@ -90,7 +90,7 @@ def test_padded_class_transformer_equals_the_published_one(name, attention, padd
     block = PaddedClassTransformer(32, 16, 4, pooling, attention, padded_classes=padded)
     loaded(block, strip(state, *ORIGINAL_NAMES))
     for x, text, out in zip(fold(arrays["in_x"]), arrays["in_g"], fold(arrays["out"]), strict=True):
-        assert_equal_to_fixture(block(x[None], text)[0], out)
+        assert_equal_to_fixture(block(x[None], text[None])[0], out)
 
 
 def test_original_layer_equals_the_published_layer():
@@ -100,7 +100,7 @@ def test_original_layer_equals_the_published_layer():
     window = loaded(WindowTransformer(32, 16, 4, grid=8, window=4), strip(spatial, *ORIGINAL_NAMES))
     classes = loaded(PaddedClassTransformer(32, 16, 4, 2, "linear", 12), strip(classes, *ORIGINAL_NAMES))
     x = fold(arrays["in_x"])[0]
-    out = classes(window(x, arrays["in_img"].expand(len(x), -1, -1, -1))[None], arrays["in_txt"][0])
+    out = classes(window(x, arrays["in_img"].expand(len(x), -1, -1, -1))[None], arrays["in_txt"])
     assert_equal_to_fixture(out, fold(arrays["out"]))
 
 

@@ -10,57 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rskt_seg.layers.attention import attend
-from rskt_seg.models.rskt.cost import per_class
+from rskt_seg.models.cost_volumes.aggregation import (
+    AggregationLayer,
+    beside_text,
+    from_class_tokens,
+    to_class_tokens,
+    to_maps,
+    to_tokens,
+)
 from rskt_seg.models.rskt.spec import RSKTSpec
-
-
-def to_tokens(maps: Tensor) -> Tensor:
-    """Flatten maps to tokens, (N, C, H, W) -> (N, H * W, C)."""
-    return maps.flatten(2).transpose(1, 2)
-
-
-def to_maps(tokens: Tensor, grid: torch.Size) -> Tensor:
-    """Arrange tokens on a grid.
-
-    Args:
-        tokens: (N, H * W, C) in row-major order.
-        grid: (H, W).
-
-    Returns:
-        (N, C, H, W).
-    """
-    return tokens.transpose(1, 2).unflatten(2, tuple(grid))
-
-
-def to_class_tokens(x: Tensor, pooling: int) -> tuple[Tensor, torch.Size]:
-    """Average-pool maps, and make the classes of each pooled cell a sequence.
-
-    Args:
-        x: (B, T, C, H, W).
-        pooling: Side of a pooled cell.
-
-    Returns:
-        Tokens (B * h * w, T, C), and the pooled grid (h, w).
-    """
-    pooled = F.avg_pool2d(x.flatten(0, 1), pooling)
-    tokens = pooled.unflatten(0, x.shape[:2]).permute(0, 3, 4, 1, 2).flatten(0, 2)
-    return tokens, pooled.shape[2:]
-
-
-def from_class_tokens(tokens: Tensor, grid: torch.Size, shape: torch.Size) -> Tensor:
-    """Invert `to_class_tokens`, with bilinear resizing (align_corners True) in place of the pooling.
-
-    Args:
-        tokens: (B * h * w, T, C).
-        grid: (h, w).
-        shape: (B, T, C, H, W) of the result.
-
-    Returns:
-        (B, T, C, H, W).
-    """
-    pooled = tokens.unflatten(0, (shape[0], *grid)).permute(0, 3, 4, 1, 2).flatten(0, 1)
-    raised = F.interpolate(pooled, size=shape[3:], mode="bilinear", align_corners=True)
-    return raised.unflatten(0, shape[:2])
 
 
 class ReducedAttention(nn.Module):
@@ -186,42 +144,19 @@ class ClassTransformer(nn.Module):
 
         Args:
             x: (B, T, C, H, W).
-            text: (T, G).
+            text: (B, T, G), or (1, T, G) for all images.
 
         Returns:
             (B, T, C, H, W).
         """
         tokens, grid = to_class_tokens(x, pooling=2)  # (B * h * w, T, C)
-        text = text.expand(len(tokens), -1, -1)
         if self.text_in_pooling:
-            both = self.norm1(torch.cat([tokens, text], dim=-1))
+            both = self.norm1(beside_text(tokens, text))
         else:
-            both = torch.cat([self.norm1(tokens), text], dim=-1)
+            both = beside_text(self.norm1(tokens), text)
         tokens = tokens + self.attention(both)
         tokens = tokens + F.relu6(self.mlp(self.norm2(tokens)))
         return x + from_class_tokens(tokens, grid, x.shape)
-
-
-class AggregationLayer(nn.Module):
-    """One block over space, a few classes at a time, then one over classes."""
-
-    def __init__(self, spatial: nn.Module, classes: nn.Module, chunk: int) -> None:
-        super().__init__()
-        self.spatial, self.classes, self.chunk = spatial, classes, chunk
-
-    def forward(self, x: Tensor, image: Tensor, text: Tensor) -> Tensor:
-        """Refine a cost embedding.
-
-        Args:
-            x: (B, T, C, H, W).
-            image: Image guidance (B, G, H, W).
-            text: Text guidance (T, C).
-
-        Returns:
-            (B, T, C, H, W).
-        """
-        repeated = image[:, None].expand(-1, x.shape[1], -1, -1, -1)
-        return self.classes(per_class(self.spatial, self.chunk, x, repeated), text)
 
 
 def efficient_layer(spec: RSKTSpec, guidance_dim: int) -> AggregationLayer:

@@ -94,7 +94,7 @@ class RSKTSpec(Spec):
     """Leave ignored pixels out of the loss; published: they are negatives of every class."""
     clip_finetune: str = "attention"
     """Trained parameters of CLIP: "attention" (q and v matrices, published), "full", "freezeIMG", "frozen";
-    see `rskt_seg.models.rskt.finetune.set_trainable`."""
+    see `rskt_seg.models.cost_volumes.finetune.set_trainable`."""
     dino_finetune: str = "frozen"
     """Trained parameters of DINO: "frozen" (published), "attention", "full"."""
     class_chunk: int = 8

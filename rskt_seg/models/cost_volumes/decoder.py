@@ -1,4 +1,4 @@
-"""RS-Transfer: two upsampling stages guided by CLIP, RemoteCLIP and DINO (equation 8), and the head.
+"""Two upsampling stages guided by CLIP, RemoteCLIP and DINO (RS-Transfer, equation 8), and the head.
 
 Shapes: N = B * t images times classes, C channel, G guidance channel, H W grid.
 """
@@ -145,4 +145,8 @@ class Decoder(nn.Module):
         """Decode (B, t, C, h, w) with the convolved guidance of every stage, (B, t, 4h, 4w)."""
         for stage, maps in zip(self.stages, guidance, strict=True):
             x = stage(x, maps)
+        return self.predict(x)
+
+    def predict(self, x: Tensor) -> Tensor:
+        """Apply the head to the output of the last stage, (B, t, C, H, W) -> logits (B, t, H, W)."""
         return self.head(x.flatten(0, 1)).squeeze(1).unflatten(0, x.shape[:2])

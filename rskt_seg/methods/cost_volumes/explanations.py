@@ -1,4 +1,4 @@
-"""Explanations of RSKT-Seg: its cost maps."""
+"""Explanations of models of cost volumes: their cost maps."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ def _draw(maps: dict[str, np.ndarray], picture: Picture) -> Sequence[np.ndarray]
 
 COST_MAPS = Explanation(
     label="cost maps",
-    help="RSKT-Seg: draw the cost maps (figure 5 of its paper)",
+    help="models of cost volumes: draw the cost maps (figure 5 of the RSKT-Seg paper)",
     compute=_compute,
     draw=_draw,
 )

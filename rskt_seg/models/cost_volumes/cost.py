@@ -1,4 +1,6 @@
-"""RS-CMA: cosine cost volumes of rotated CLIP features and of DINO features, fused to an embedding.
+"""Cosine cost volumes of rotated CLIP features and of DINO features, fused to an embedding.
+
+RS-CMA of RSKT-Seg, whose equations are cited; CAT-Seg, OVRS and GSNet are cases of it.
 
 Shapes: B image, R rotation, P prompt, T class, C channel of the embedding, E text channel, H W grid.
 """
@@ -10,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rskt_seg.encoders.clip import VisionTower
-from rskt_seg.models.rskt.spec import RSKTSpec
 
 
 def rotated_features(
@@ -143,29 +144,13 @@ def _conv7(inputs: int, dim: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, dim, 7, padding=3)
 
 
-def build_fusion(spec: RSKTSpec) -> nn.Module:
-    """Build the fusion of `spec.fusion`; without DINO every kind is one convolution of CLIP's cost maps."""
-    prompts = len(spec.templates) if spec.prompt_mode == "channels" else 1
-    clip_maps = prompts * (4 if spec.rotations else 1)
-    if not spec.dino:
-        return ConcatFusion(clip_maps, 0, spec.hidden_dim)
-    if spec.fusion == "separate":
-        return SeparateFusion(clip_maps, prompts, spec.hidden_dim)
-    if spec.fusion == "concat":
-        return ConcatFusion(clip_maps, prompts, spec.hidden_dim)
-    return MeanFusion(spec.hidden_dim)
-
-
 class CostEmbedding(nn.Module):
     """Fused cost volume (equation 3), with the paper's linear projection behind it as an option."""
 
-    def __init__(self, spec: RSKTSpec) -> None:
+    def __init__(self, fusion: nn.Module, chunk: int, projection: nn.Module | None = None) -> None:
         super().__init__()
-        self.chunk = spec.class_chunk
-        self.fusion = build_fusion(spec)
-        self.projection = (
-            nn.Conv2d(spec.hidden_dim, spec.hidden_dim, 1) if spec.cost_projection else nn.Identity()
-        )
+        self.fusion, self.chunk = fusion, chunk
+        self.projection = nn.Identity() if projection is None else projection
 
     def forward(self, *costs: Tensor) -> Tensor:
         """Embed cost volumes clip (B, T, R * P, H, W) and, with DINO, dino (B, T, P, H, W).

@@ -1,6 +1,6 @@
 """The "original" aggregator: window attention over space, padded attention over classes (CAT-Seg style).
 
-The baseline of the paper's RSF column (table 2). Shapes as in `rskt_seg.models.rskt.fusion`.
+The baseline of RSKT-Seg's RSF column (table 2). Shapes as in `rskt_seg.models.cost_volumes.aggregation`.
 """
 
 import torch
@@ -17,14 +17,15 @@ from rskt_seg.layers.attention import (
     split_heads,
     unpartition,
 )
-from rskt_seg.models.rskt.fusion import (
+from rskt_seg.models.cost_volumes.aggregation import (
     AggregationLayer,
+    beside_text,
     from_class_tokens,
     to_class_tokens,
     to_maps,
     to_tokens,
 )
-from rskt_seg.models.rskt.spec import RSKTSpec
+from rskt_seg.models.cost_volumes.spec import WindowedSpec
 
 PADDED_CLASSES = 256
 """Classes are padded to this number with learned tokens, so that the cost hardly depends on T."""
@@ -123,7 +124,7 @@ class WindowTransformer(nn.Module):
 
 
 class PaddedClassTransformer(nn.Module):
-    """Attention over classes padded with learned tokens, on a pooled grid."""
+    """Attention over classes padded with learned tokens, on a grid that is pooled as the mode says."""
 
     def __init__(
         self,
@@ -133,9 +134,11 @@ class PaddedClassTransformer(nn.Module):
         pooling: int,
         attention: str,
         padded_classes: int = PADDED_CLASSES,
+        test_pooling: int | None = None,
     ) -> None:
         super().__init__()
         self.heads, self.pooling, self.padded_classes = heads, pooling, padded_classes
+        self.test_pooling = pooling if test_pooling is None else test_pooling
         self.attend = linear_attend if attention == "linear" else attend
         self.padding_tokens = nn.Parameter(torch.zeros(1, 1, dim))
         self.padding_guidance = nn.Parameter(torch.zeros(1, 1, text_dim))
@@ -151,31 +154,46 @@ class PaddedClassTransformer(nn.Module):
 
         Args:
             x: (B, T, C, H, W).
-            text: (T, G).
+            text: (B, T, G), or (1, T, G) for all images.
 
         Returns:
             (B, T, C, H, W).
         """
         classes = x.shape[1]
-        tokens, grid = to_class_tokens(x, self.pooling)  # (B * h * w, T, C)
-        text = text.expand(len(tokens), -1, -1)
+        pooling = self.pooling if self.training else self.test_pooling
+        tokens, grid = to_class_tokens(x, pooling)  # (B * h * w, T, C)
         missing = max(self.padded_classes - classes, 0)
         tokens = torch.cat([tokens, self.padding_tokens.expand(len(tokens), missing, -1)], dim=1)
-        text = torch.cat([text, self.padding_guidance.expand(len(tokens), missing, -1)], dim=1)
+        text = torch.cat([text, self.padding_guidance.expand(len(text), missing, -1)], dim=1)
         normed = self.norm1(tokens)  # (B * h * w, max(T, padded_classes), C)
-        both = torch.cat([normed, text], dim=-1)
+        both = beside_text(normed, text)
         tokens = tokens + self.attend(self.q(both), self.k(both), self.v(normed), self.heads)
         tokens = (tokens + self.mlp(self.norm2(tokens)))[:, :classes]
         return x + from_class_tokens(tokens, grid, x.shape)
 
 
-def original_layer(spec: RSKTSpec, guidance_dim: int, grid: int) -> AggregationLayer:
+def original_layer(
+    dim: int,
+    *,
+    grid: int,
+    window: int,
+    heads: int,
+    pooling: int,
+    test_pooling: int,
+    attention: str,
+    chunk: int,
+) -> AggregationLayer:
     """Build a layer of window attention over space and padded attention over classes.
 
     Args:
-        spec: Options of the model.
-        guidance_dim: Channels of the guidance.
+        dim: Channels of the cost embedding, of the image guidance and of the text guidance.
         grid: Side of the cost volume in cells.
+        window: Side of a window in cells.
+        heads: Attention heads of both blocks.
+        pooling: Side of the pooled cells of class attention in training.
+        test_pooling: The same in evaluation.
+        attention: Class attention: "linear" or "full".
+        chunk: Number of classes that the block over space processes at a time.
 
     Returns:
         The layer.
@@ -183,9 +201,37 @@ def original_layer(spec: RSKTSpec, guidance_dim: int, grid: int) -> AggregationL
     Raises:
         ConfigError: The window does not divide the grid of the cost volume, or the pooling exceeds it.
     """
-    dim, heads = spec.hidden_dim, spec.window_heads
-    if spec.pooling > grid:
-        raise ConfigError(f"pooling={spec.pooling} exceeds the {grid} x {grid} grid of the cost volume")
-    spatial = WindowTransformer(dim, guidance_dim, heads, grid, spec.window)
-    classes = PaddedClassTransformer(dim, dim, heads, spec.pooling, spec.attention)
-    return AggregationLayer(spatial, classes, spec.class_chunk)
+    for name, side in (("pooling", pooling), ("test_pooling", test_pooling)):
+        if side > grid:
+            raise ConfigError(f"{name}={side} exceeds the {grid} x {grid} grid of the cost volume")
+    spatial = WindowTransformer(dim, dim, heads, grid, window)
+    classes = PaddedClassTransformer(dim, dim, heads, pooling, attention, test_pooling=test_pooling)
+    return AggregationLayer(spatial, classes, chunk)
+
+
+def original_layers(spec: WindowedSpec, grid: int) -> list[AggregationLayer]:
+    """Build the layers of a specification.
+
+    Args:
+        spec: Options of the model.
+        grid: Side of the cost volume in cells.
+
+    Returns:
+        `spec.num_layers` layers.
+
+    Raises:
+        ConfigError: As `original_layer`.
+    """
+    return [
+        original_layer(
+            spec.hidden_dim,
+            grid=grid,
+            window=spec.window,
+            heads=spec.window_heads,
+            pooling=spec.pooling,
+            test_pooling=spec.test_pooling,
+            attention=spec.attention,
+            chunk=spec.class_chunk,
+        )
+        for _ in range(spec.num_layers)
+    ]

@@ -1,0 +1,30 @@
+"""CAT-Seg: open-vocabulary segmentation by aggregation of CLIP's cost volume."""
+
+from rskt_seg.inference.strategies import WholeImageStrategy
+from rskt_seg.methods.catseg.checkpoint import CATSegLayout
+from rskt_seg.methods.catseg.weights import WEIGHTS
+from rskt_seg.methods.cost_volumes.encoders import CLIP_ROLE
+from rskt_seg.methods.cost_volumes.explanations import COST_MAPS
+from rskt_seg.methods.cost_volumes.references import peer_row
+from rskt_seg.methods.record import Method
+from rskt_seg.models.catseg import CATSeg, CATSegSpec
+
+CATSEG = Method(
+    name="catseg",
+    title="CAT-Seg",
+    model=CATSeg,
+    spec=CATSegSpec,
+    presets={
+        "catseg_vitb16": {"encoder": "vitb16"},
+        "catseg_vitl14": {"encoder": "vitl14"},
+        "catseg_tiny": {"encoder": "tiny", "hidden_dim": 32},
+    },
+    vocabulary="open",
+    strategy=WholeImageStrategy,
+    checkpoint=CATSegLayout(),
+    encoders={"clip": CLIP_ROLE},
+    explanations={"cost_maps": COST_MAPS},
+    published_row=peer_row("Cat-Seg"),
+    weights=WEIGHTS,
+    detectron2="rskt_seg.d2.methods.catseg:CATSEG",
+)

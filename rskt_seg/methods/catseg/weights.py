@@ -1,0 +1,22 @@
+"""Published checkpoints of CAT-Seg."""
+
+from rskt_seg.checkpoints.manifest import MODEL_ROLE, NO_DIGEST, Weights, unknown_facts
+
+
+def _published(size: str, label: str, preset: str, file: str) -> Weights:
+    return Weights(
+        f"catseg-{size}-coco",
+        MODEL_ROLE,
+        f"catseg_{size}_coco.pth",
+        page="https://github.com/cvlab-kaist/CAT-Seg",
+        facts="the published code and its README; the files themselves were never at hand",
+        by_hand=f"take {file} of {label}",
+        unknown=unknown_facts(NO_DIGEST, licence="see the page; no source at hand states it"),
+        note=f'create_model("{preset}"). Trained on natural images (COCO-Stuff, 171 classes)',
+    )
+
+
+WEIGHTS = (
+    _published("vitb", "ViT-B/16", "catseg_vitb16", "model_base.pth"),
+    _published("vitl", "ViT-L/14@336px", "catseg_vitl14", "model_large.pth"),
+)

@@ -1,0 +1,5 @@
+"""Bricks of the models that aggregate cost volumes of CLIP: RSKT-Seg, CAT-Seg, OVRS and GSNet."""
+
+from rskt_seg.models.cost_volumes.model import CostVolumeModel, CostVolumeOutput
+
+__all__ = ["CostVolumeModel", "CostVolumeOutput"]
