@@ -89,6 +89,19 @@ def test_rows_of_one_table_differ_in_more_than_their_output():
         seen[key] = source
 
 
+def images_of(names: tuple[str, ...]) -> set[tuple[str, str]]:
+    """The images of datasets: folder and stem, or the folder alone where every file of it belongs to them."""
+    splits = [find_split(name) for name in names]
+    return {(split.images, stem) for split in splits for stem in split.stems or ("",)}
+
+
+@pytest.mark.parametrize("source", ROWS, ids=name_of)
+def test_no_row_of_a_table_is_scored_on_images_that_it_was_trained_on(source):
+    datasets = config(name_of(source)).DATASETS
+    assert images_of(datasets.TRAIN) and images_of(datasets.TEST)
+    assert not images_of(datasets.TRAIN) & images_of(datasets.TEST)
+
+
 # BiCoR-Seg
 
 
@@ -208,7 +221,7 @@ def test_there_is_a_bicor_row_for_every_printed_one_and_it_has_its_modules_and_l
         assert spec.aux_weight == spec.final_fisher_weight == 0
     for printed in read_table("bicor_table5").rows:
         layers = int(printed.labels["layers"])
-        for place, main in (("LoveDA", "loveda"), ("Vaihingen", "vaihingen_padded")):
+        for place, main in (("LoveDA", "loveda_paper_split"), ("Vaihingen", "vaihingen_padded")):
             name = f"table5_{place.lower()}_l{layers}"
             seen.add(name)
             assert (rows[name].row, rows[name].column) == (str(layers), place)
@@ -225,7 +238,7 @@ def test_figure_3_of_bicor_varies_the_ratio_alone_and_states_which_points_are_pr
     assert {ratio: row.row for ratio, row in ratios.items() if row.row} == {float(p): p for p in printed}
     for name in figure:
         ratio = spec_of(f"bicor/ablations.yaml:{name}").topk_ratio
-        changed = difference(f"bicor/ablations.yaml:{name}", "bicor/loveda")
+        changed = difference(f"bicor/ablations.yaml:{name}", "bicor/loveda_paper_split")
         assert changed == ({"topk_ratio": ratio} if ratio != 0.02 else {})
 
 
