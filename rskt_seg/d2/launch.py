@@ -75,7 +75,7 @@ def parse_args(
         The arguments; `config_file` is the resolved path, with the row where there is one.
 
     Raises:
-        ConfigError: No such configuration exists.
+        ConfigError: No such configuration exists, or flags contradict each other.
     """
     parser = argparse.ArgumentParser(
         program, None, description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -85,6 +85,9 @@ def parse_args(
     )
     parser.add_argument(
         "--resume", action="store_true", help="continue from the last checkpoint of OUTPUT_DIR"
+    )
+    parser.add_argument(
+        "--stages", action="store_true", help="train the stages that the configuration starts from first"
     )
     parser.add_argument("--eval-only", action="store_true", help="evaluate, as `rskt-seg eval` does")
     parser.add_argument("--num-gpus", type=int, default=1, metavar="N", help="processes on this machine (1)")
@@ -103,6 +106,9 @@ def parse_args(
         help="keys of the configuration, after all flags",
     )
     args = parser.parse_args(argv)
+    if args.stages and (args.eval_only or args.num_machines > 1):
+        other = "--eval-only, which evaluates one" if args.eval_only else "several machines"
+        raise ConfigError(f"--stages trains several configurations; it does not go with {other}")
     args.config_file = str(resolve_config(args.config_file))
     return args
 
@@ -136,6 +142,15 @@ def _accept_all_letters(log: logging.Logger) -> None:
         if isinstance(handler, logging.StreamHandler) and isinstance(handler.stream, io.TextIOWrapper):
             encoding = None if handler.stream in (sys.stdout, sys.stderr) else "utf-8"
             handler.stream.reconfigure(encoding=encoding, errors="backslashreplace")
+
+
+def forget_logs() -> None:
+    """Detach the log of a run that has ended from this process, so that the next run has one of its own."""
+    for name in ("rskt_seg", "detectron2", "fvcore"):
+        log = logging.getLogger(name)
+        for handler in log.handlers[:]:
+            log.removeHandler(handler)
+    setup_logger.cache_clear()  # else it would take the same folder for one that is being logged to
 
 
 def check_run(cfg: CfgNode, args: argparse.Namespace) -> None:
