@@ -173,12 +173,13 @@ def check_run(cfg: CfgNode, args: argparse.Namespace) -> None:
     processes = args.num_gpus * args.num_machines
     scaled = DefaultTrainer.auto_scale_workers(cfg, processes)
     batch = scaled.SOLVER.IMS_PER_BATCH
-    if batch % processes and not args.eval_only:
+    if batch < processes and not args.eval_only:
         raise ConfigError(
-            f"SOLVER.IMS_PER_BATCH {batch} must be divisible by the number of processes, {processes}"
+            f"SOLVER.IMS_PER_BATCH {batch} leaves some of {processes} processes without an image: use at "
+            f"most {batch} processes, or raise it"
         )
     if not args.eval_only:
-        method_of(cfg).check_batch(cfg, batch // processes)
+        method_of(cfg).check_batch(cfg, batch, processes)
     last = last_checkpoint(cfg.OUTPUT_DIR) if args.resume else None
     if last is None:
         (check_trained if args.eval_only else check_weights)(cfg)

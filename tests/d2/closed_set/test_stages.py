@@ -171,8 +171,8 @@ def test_rows_share_their_stages_and_need_no_others(straight, capsys):
 @pytest.mark.parametrize("dataset", ["deepglobe", "inria"])
 def test_every_file_that_a_published_stage_starts_from_is_that_of_a_stage_before_it(dataset):
     folder = f"fctl/{dataset}"
-    last = ["4_fused", "4_published", "mitb5_4_fused", "variant_squeeze"]
-    rows = [name for name in read_rows(Path(TABLES).parents[1] / dataset / "ablations.yaml") if "5" in name]
+    last = ["4_published", "mitb5_4_fused", "variant_squeeze"]
+    rows = [row for row in read_rows(Path(TABLES).parents[1] / dataset / "ablations.yaml") if "1016" in row]
     for name in (*(f"{each}.yaml" for each in last), *(f"ablations.yaml:{row}" for row in rows)):
         stages, done = plan_stages(f"{folder}/{name}", ["MODEL.ENCODERS.LOCAL", "random"]), set()
         for stage in stages:
