@@ -8,18 +8,26 @@ from torch import Tensor
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """Sum a tensor over all processes; every process must compute the same of the result."""
+    """Sum a tensor over all processes; every process must compute the same of the result.
+
+    Going back, the gradients of all processes are added up, so that sums may depend on earlier sums.
+    Gradients of a loss that all processes have are then as many times too large as there are processes,
+    which the mean over processes undoes.
+    """
 
     @staticmethod
     def forward(ctx: Any, own: Tensor) -> Tensor:
-        total = own.clone()
-        dist.all_reduce(total)
-        return total
+        return _add_up(own)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        # Distributed training averages gradients over processes; the gradient of a sum is to be added up.
-        return gradient * dist.get_world_size()
+        return _add_up(gradient)
+
+
+def _add_up(own: Tensor) -> Tensor:
+    total = own.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(total)
+    return total
 
 
 def batch_sums(*own: Tensor) -> tuple[Tensor, ...]:

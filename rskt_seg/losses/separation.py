@@ -26,8 +26,7 @@ def fisher_loss(embeddings: Tensor, between: str = "pairs") -> Tensor:
     embeddings = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
     total, images = batch_sums(embeddings.sum(dim=0), embeddings.new_full((), len(embeddings)))
     centers = total / images  # (N, C)
-    # Distances from the mean are least where it is: their sum has no derivative by the centre.
-    (distances,) = batch_sums((embeddings - centers.detach()).square().sum())
+    (distances,) = batch_sums((embeddings - centers).square().sum())
     within = distances / (images * len(centers))
     scatter = (centers - centers.mean(dim=0)).square().sum(dim=1).mean()
     if between == "pairs":

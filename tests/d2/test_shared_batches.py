@@ -9,7 +9,7 @@ import torch
 from rskt_seg.d2 import load_config
 from rskt_seg.d2.compat import launch
 from rskt_seg.d2.launch import check_run
-from rskt_seg.d2.methods import method_of
+from rskt_seg.d2.methods import detectron_methods, method_of
 from rskt_seg.errors import ConfigError
 from tests.d2.configurations import ROOT, configurations, name_of
 from tests.d2.one_step import STEPS, WHOLE, take
@@ -49,6 +49,11 @@ def test_four_processes_have_the_loss_and_the_gradients_of_one_with_the_same_bat
         expected = one["gradients"].get(key, torch.zeros_like(gradient))
         bound = NOISE * max(expected.abs().max().item(), 1e-3 * largest)
         assert (gradient - expected).abs().max() <= bound, key
+
+
+def test_every_method_takes_a_step():
+    """`METHODS` of tests/d2/resuming.py is the table that a new method joins."""
+    assert {method_of(config()).name for config in METHODS.values()} == set(detectron_methods())
 
 
 @pytest.mark.parametrize("source", configurations(ROOT), ids=name_of)
