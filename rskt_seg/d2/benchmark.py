@@ -31,7 +31,7 @@ from rskt_seg.d2.segmentor import plain_model
 from rskt_seg.d2.specs import model_spec
 from rskt_seg.d2.trained_sets import TrainedSet, trained_sets
 from rskt_seg.d2.trainer import Trainer
-from rskt_seg.d2.tta import with_augmentation
+from rskt_seg.d2.tta import SUFFIX, with_augmentation
 from rskt_seg.d2.typing import NamedResults, Results
 from rskt_seg.d2.weights import check_trained, companion_files, load_trained
 from rskt_seg.errors import DatasetError
@@ -72,7 +72,7 @@ def evaluate(cfg: CfgNode, resume: bool = False) -> NamedResults:
     control = f"_rotated{cfg.TEST.ROTATE_NAMES}" if cfg.TEST.ROTATE_NAMES else ""
     trained = trained_sets(cfg, weights)
     results = Benchmark(cfg, weights, trained, control).run(model)
-    passes = [EvaluationPass(f"{control}_TTA", with_augmentation)] if cfg.TEST.AUG.ENABLED else []
+    passes = [EvaluationPass(f"{control}{SUFFIX}", with_augmentation)] if cfg.TEST.AUG.ENABLED else []
     for each in (*passes, *method_of(cfg).evaluation_passes(cfg)):
         benchmark = Benchmark(cfg, weights, trained, each.suffix, each.note)
         results.update(benchmark.run(each.wrap(cfg, model)))

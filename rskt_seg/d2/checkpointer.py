@@ -16,6 +16,8 @@ from rskt_seg.finite import describe_not_finite
 from rskt_seg.reading import brief, read_bytes
 from rskt_seg.writing import replacing
 
+FINAL = "model_final"
+"""Name of the last checkpoint of a run, which Detectron2 gives it."""
 _TAG = "last_checkpoint"
 _LONGEST_NAME = 255
 """Letters of the name of a file; longer ones could not even be looked for."""

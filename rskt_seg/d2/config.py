@@ -141,7 +141,7 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
     defaults = cfg.clone()
     tree = read_config(config_file)
     _check_keys(tree, cfg, config_file)
-    pairs = _pairs(opts)
+    pairs = override_pairs(opts)
     _check_keys(pairs, cfg, "command line")
     check_given(dict(leaves(tree)), config_file)
     check_given(pairs, "command line")
@@ -178,7 +178,7 @@ def names_key(config_file: str, opts: Sequence[str], key: str) -> bool:
     Returns:
         True also if the user set the key to its default.
     """
-    return key in dict(leaves(read_config(config_file))) or key in _pairs(opts)
+    return key in dict(leaves(read_config(config_file))) or key in override_pairs(opts)
 
 
 def _shortened(error: BaseException) -> str:
@@ -186,7 +186,18 @@ def _shortened(error: BaseException) -> str:
     return text if len(text) <= 300 else f"{text[:200]} ... {text[-80:]}"
 
 
-def _pairs(opts: Sequence[str]) -> dict[str, str]:
+def override_pairs(opts: Sequence[str]) -> dict[str, str]:
+    """Return key -> value of the overrides of a command line; of a repeated key the last counts.
+
+    Args:
+        opts: The words after all flags.
+
+    Returns:
+        The values as they were typed.
+
+    Raises:
+        ConfigError: A flag is among them, the words are no pairs, or have characters that cannot be used.
+    """
     if flags := [word for word in opts if word.startswith("--")]:
         raise ConfigError(f"{' '.join(flags)} must stand before the KEY VALUE overrides")
     if len(opts) % 2:

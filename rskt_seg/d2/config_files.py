@@ -150,6 +150,32 @@ def read_config(name: str) -> Tree:
     return _inherit(resolve_config(name), (), {})
 
 
+def output_folders(name: str) -> dict[str, list[Path]]:
+    """Return which configurations write where, of those beside a configuration or beside one of its bases.
+
+    Args:
+        name: As in `read_config`.
+
+    Returns:
+        `OUTPUT_DIR` -> the files that set it themselves; tables, and what is no configuration, are left out.
+
+    Raises:
+        ConfigError: As `read_config`.
+    """
+    known: dict[str, Tree] = {}
+    _inherit(resolve_config(name), (), known)
+    found: dict[str, list[Path]] = {}
+    for folder in dict.fromkeys(resolve_config(each).path.parent for each in known):
+        for path in sorted(folder.glob("*.yaml")):
+            try:
+                output = _read_yaml(path).get("OUTPUT_DIR")
+            except ConfigError:
+                continue
+            if isinstance(output, str):
+                found.setdefault(output, []).append(path)
+    return found
+
+
 def read_rows(path: Path) -> dict[str, AblationRow]:
     """Return the rows of the ablation tables in a file by name.
 

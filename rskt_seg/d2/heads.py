@@ -16,6 +16,9 @@ from rskt_seg.inference.views import VIEWS, View
 from rskt_seg.methods.load import class_names_of
 from rskt_seg.typing import SegmentationModel
 
+SHARE = "share"
+"""Key of the entries of a part that several processes have together: which share of it these entries are."""
+
 
 class Head(nn.Module):
     """Base of all heads; it owns no parameters besides `model`.
@@ -51,7 +54,11 @@ class Head(nn.Module):
         return {"model": untrained_model(cfg), "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE}
 
     def parts(self, entries: Entries) -> Iterator[Entries]:
-        """Yield a training batch in parts, whose gradients are summed before the optimizer steps."""
+        """Yield a training batch in parts, whose gradients are summed before the optimizer steps.
+
+        A part does not depend on the number of processes; one that has images of several of them is in each
+        of these as its own entries, with their `SHARE`.
+        """
         yield entries
 
     def losses(self, entries: Entries, vocabulary: Sequence[str]) -> dict[str, Tensor]:

@@ -75,7 +75,7 @@ def parse_args(
         The arguments; `config_file` is the resolved path, with the row where there is one.
 
     Raises:
-        ConfigError: No such configuration exists.
+        ConfigError: No such configuration exists, or flags contradict each other.
     """
     parser = argparse.ArgumentParser(
         program, None, description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -85,6 +85,9 @@ def parse_args(
     )
     parser.add_argument(
         "--resume", action="store_true", help="continue from the last checkpoint of OUTPUT_DIR"
+    )
+    parser.add_argument(
+        "--stages", action="store_true", help="train the stages that the configuration starts from first"
     )
     parser.add_argument("--eval-only", action="store_true", help="evaluate, as `rskt-seg eval` does")
     parser.add_argument("--num-gpus", type=int, default=1, metavar="N", help="processes on this machine (1)")
@@ -103,6 +106,9 @@ def parse_args(
         help="keys of the configuration, after all flags",
     )
     args = parser.parse_args(argv)
+    if args.stages and (args.eval_only or args.num_machines > 1):
+        other = "--eval-only, which evaluates one" if args.eval_only else "several machines"
+        raise ConfigError(f"--stages trains several configurations; it does not go with {other}")
     args.config_file = str(resolve_config(args.config_file))
     return args
 
@@ -138,6 +144,15 @@ def _accept_all_letters(log: logging.Logger) -> None:
             handler.stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
+def forget_logs() -> None:
+    """Detach the log of a run that has ended from this process, so that the next run has one of its own."""
+    for name in ("rskt_seg", "detectron2", "fvcore"):
+        log = logging.getLogger(name)
+        for handler in log.handlers[:]:
+            log.removeHandler(handler)
+    setup_logger.cache_clear()  # else it would take the same folder for one that is being logged to
+
+
 def check_run(cfg: CfgNode, args: argparse.Namespace) -> None:
     """Refuse a run that this machine, its datasets or its weight files do not allow, before it starts.
 
@@ -158,12 +173,13 @@ def check_run(cfg: CfgNode, args: argparse.Namespace) -> None:
     processes = args.num_gpus * args.num_machines
     scaled = DefaultTrainer.auto_scale_workers(cfg, processes)
     batch = scaled.SOLVER.IMS_PER_BATCH
-    if batch % processes and not args.eval_only:
+    if batch < processes and not args.eval_only:
         raise ConfigError(
-            f"SOLVER.IMS_PER_BATCH {batch} must be divisible by the number of processes, {processes}"
+            f"SOLVER.IMS_PER_BATCH {batch} leaves some of {processes} processes without an image: use at "
+            f"most {batch} processes, or raise it"
         )
     if not args.eval_only:
-        method_of(cfg).check_batch(cfg, batch // processes)
+        method_of(cfg).check_batch(cfg, batch, processes)
     last = last_checkpoint(cfg.OUTPUT_DIR) if args.resume else None
     if last is None:
         (check_trained if args.eval_only else check_weights)(cfg)

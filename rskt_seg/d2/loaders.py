@@ -227,7 +227,7 @@ def training_loader(cfg: CfgNode) -> TrainingLoader:
     dicts, processes = DatasetFromList(entries, copy=False), comm.get_world_size()
     batches = TrainingBatches(
         len(entries),
-        cfg.SOLVER.IMS_PER_BATCH // processes,
+        cfg.SOLVER.IMS_PER_BATCH,
         run_seed(cfg),
         comm.get_rank(),
         processes,

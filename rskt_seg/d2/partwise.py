@@ -1,6 +1,6 @@
 """Training steps whose batch does not fit through the model at once: gradients of its parts are summed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 
 import torch
@@ -10,16 +10,19 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
+from rskt_seg.d2.heads import SHARE
 from rskt_seg.d2.segmentor import unwrapped
 from rskt_seg.d2.steps import CheckedAMPTrainer
 from rskt_seg.d2.typing import Entries
+from rskt_seg.losses.processes import batch_sums
 
 
 class PartwiseTrainer(CheckedAMPTrainer):
     """One step of the optimizer for all the `parts` that the model's head makes of a batch.
 
-    The gradient is the sum over parts, and over processes, of each part's own (the published FCtL: a sum of
-    means, never divided); the mean of the parts' losses is logged.
+    The gradient is the sum over the parts of all processes of each part's own (the published FCtL: a sum of
+    means, never divided), so that it does not matter which process has which image; the mean of the parts'
+    losses is logged.
     """
 
     def run_step(self) -> None:
@@ -27,9 +30,11 @@ class PartwiseTrainer(CheckedAMPTrainer):
         data, data_time = self._next_batch()
         head = unwrapped(self.model).sem_seg_head
         self.optimizer.zero_grad()
-        losses = [self._backward(part, last) for part, last in _mark_last(head.parts(data))]
-        means = {name: torch.stack([part[name] for part in losses]).mean() for name in losses[0]}
-        self._write_metrics(means, data_time)
+        losses, shares = [], []
+        for part, last in _mark_last(head.parts(data)):
+            losses.append(self._backward(part, last))
+            shares.append(part[0].get(SHARE, 1.0))
+        self._write_metrics(_means(losses, sum(shares)), data_time)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
         if comm.get_world_size() > 1:
@@ -43,6 +48,13 @@ class PartwiseTrainer(CheckedAMPTrainer):
             total = sum(losses.values()) * comm.get_world_size()
             self.grad_scaler.scale(total).backward()
         return {name: loss.detach() for name, loss in losses.items()}
+
+
+def _means(losses: Sequence[Mapping[str, Tensor]], parts: float) -> dict[str, Tensor]:
+    """Return the mean of each loss over the parts of all processes, of which this one has `parts`."""
+    sums = [torch.stack([part[name] for part in losses]).sum() for name in losses[0]]
+    *totals, count = batch_sums(*sums, sums[0].new_full((), parts))
+    return {name: total / count for name, total in zip(losses[0], totals, strict=True)}
 
 
 def _mark_last(parts: Iterator[Entries]) -> Iterator[tuple[Entries, bool]]:

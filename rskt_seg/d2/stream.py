@@ -1,7 +1,7 @@
 """The endless stream of training samples: a function of the seed alone, in which any run finds its place."""
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import count, islice
 from typing import NamedTuple
 
 from torch.utils.data import Sampler
@@ -26,7 +26,9 @@ class Draw(NamedTuple):
 class TrainingBatches(Sampler[list[Draw]]):
     """Batches of the stream, of one process: every sample once in each pass, in an order of its own.
 
-    Of P processes that of number r takes the positions r, r + P, r + 2 P and so on.
+    Of P processes that of number r takes the samples r, r + P, r + 2 P and so on of each batch. So the
+    batches of all together are those of one process, and the last processes have a sample less where P is no
+    divisor of the batch.
 
     Attributes:
         seed: Seed of the run.
@@ -35,7 +37,7 @@ class TrainingBatches(Sampler[list[Draw]]):
 
     Args:
         size: Number of samples of the dataset, at least 1.
-        batch: Samples of a batch of this process.
+        batch: Samples of a batch of all processes, at least `processes`.
         seed: Seed of the run.
         rank: Number of this process.
         processes: Number of processes.
@@ -66,14 +68,12 @@ class TrainingBatches(Sampler[list[Draw]]):
             group = groups[self.wide is not None and self.wide[draw.sample]]
             group.append(draw)
             if len(group) == self.batch:
-                yield group[:]
+                yield group[self.rank :: self.processes]
                 group.clear()
 
     def _draws(self) -> Iterator[Draw]:
-        seed, position, epoch = self.seed, self.rank, 0
-        while True:
+        seed = self.seed
+        for epoch in count():
             order = shuffled(seed, epoch, self.size).tolist()
-            while position < (epoch + 1) * self.size:
-                yield Draw(order[position - epoch * self.size], seed, position)
-                position += self.processes
-            epoch += 1
+            for place, sample in enumerate(order):
+                yield Draw(sample, seed, epoch * self.size + place)

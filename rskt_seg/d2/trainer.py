@@ -22,7 +22,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from rskt_seg.checkpoints.files import CLASS_NAMES, INFERENCE, OPTIONS, TRAINED_ON, read_weights
 from rskt_seg.d2 import loaders
-from rskt_seg.d2.checkpointer import AtomicCheckpointer, last_checkpoint
+from rskt_seg.d2.checkpointer import FINAL, AtomicCheckpointer, last_checkpoint
 from rskt_seg.d2.compat import create_ddp_model
 from rskt_seg.d2.datasets import load_datasets
 from rskt_seg.d2.evaluator import RSEvaluator
@@ -36,7 +36,7 @@ from rskt_seg.d2.schedule import build_lr_scheduler, follow_schedule
 from rskt_seg.d2.segmentor import PREFIX, plain_model, unwrapped
 from rskt_seg.d2.steps import CheckedAMPTrainer, CheckedTrainer, amp_dtype
 from rskt_seg.d2.trained_sets import sets_to_train, stated_sets
-from rskt_seg.d2.tta import with_augmentation
+from rskt_seg.d2.tta import SUFFIX, with_augmentation
 from rskt_seg.d2.typing import DatasetDict, NamedResults, Results
 from rskt_seg.d2.weights import left_out, load_left_out, load_weights
 from rskt_seg.errors import CheckpointError, NotFiniteError, RSKTSegError
@@ -48,9 +48,6 @@ from rskt_seg.typing import SegmentationModel
 from rskt_seg.writing import no_room
 
 logger = logging.getLogger(__name__)
-
-_FINAL = "model_final"
-"""Name of the last checkpoint of a run, which Detectron2 gives it."""
 
 
 class Trainer(DefaultTrainer):
@@ -174,7 +171,7 @@ class Trainer(DefaultTrainer):
         Returns:
             Results of each dataset, by its name with the suffix.
         """
-        return cls._test_as(cfg, with_augmentation(cfg, model), "_TTA")
+        return cls._test_as(cfg, with_augmentation(cfg, model), SUFFIX)
 
     @classmethod
     def test_pass(cls, cfg: CfgNode, model: nn.Module, each: EvaluationPass) -> NamedResults:
@@ -300,8 +297,8 @@ class Trainer(DefaultTrainer):
     def _complete_checkpoints(self) -> None:
         """Write the last checkpoint of a run that was stopped between its last iteration and that file."""
         last = last_checkpoint(self.cfg.OUTPUT_DIR)
-        if self.start_iter == self.max_iter and last is not None and last.stem != _FINAL:
-            self.checkpointer.save(_FINAL, iteration=self.iter)
+        if self.start_iter == self.max_iter and last is not None and last.stem != FINAL:
+            self.checkpointer.save(FINAL, iteration=self.iter)
 
     def run_step(self) -> None:
         """Run one iteration.

@@ -14,6 +14,9 @@ from rskt_seg.d2.methods.registry import method_of
 from rskt_seg.d2.segmentor import RSSegmentor, unwrapped
 from rskt_seg.d2.typing import DatasetDict, Entries, Entry
 
+SUFFIX = "_TTA"
+"""What the names of its results end in."""
+
 
 class SegmentorTTA(nn.Module):
     """An `RSSegmentor` whose score maps are the mean over resized and mirrored views of an image.

@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from detectron2.config import CfgNode
 
@@ -40,10 +40,23 @@ def encoder_sources(cfg: CfgNode) -> dict[str, str]:
     }
 
 
-def check_weights(cfg: CfgNode) -> None:
+def starting_files(cfg: CfgNode) -> dict[str, str]:
+    """Return key -> file, of the earlier stage and of the encoders that a new training starts from."""
+    if cfg.MODEL.WEIGHTS:
+        return {}
+    start = _start_from(cfg)
+    encoders = {config_key(role): source for role, source in encoder_sources(cfg).items()}
+    return {"MODEL.START_FROM": start, **encoders} if start else encoders
+
+
+def check_weights(cfg: CfgNode, later: Collection[str] = ()) -> None:
     """Check that there is a whole checkpoint, or a source for every encoder.
 
     Only names and the presence of files are checked, so that it can come before anything large is built.
+
+    Args:
+        cfg: The configuration.
+        later: Files that will exist when they are needed.
 
     Raises:
         WeightsNotFoundError: `MODEL.WEIGHTS`, `MODEL.START_FROM` or a source of an encoder is missing.
@@ -56,14 +69,17 @@ def check_weights(cfg: CfgNode) -> None:
         return
     sources = encoder_sources(cfg)
     if start := _start_from(cfg):
-        _check_file("MODEL.START_FROM", start, "train the stage that it names first")
+        if start not in later:
+            advice = "train the stage that it names first, or all of them with --stages"
+            _check_file("MODEL.START_FROM", start, advice)
         if RANDOM in sources.values():
             raise ConfigError(
                 "with MODEL.START_FROM the encoders of contexts are those of earlier stages: MODEL.ENCODERS "
                 f"must name their checkpoints; found {RANDOM}"
             )
     for role, source in sources.items():
-        _check_encoder(cfg, role, source)
+        if source not in later:
+            _check_encoder(cfg, role, source)
 
 
 def _check_file(key: str, path: str, advice: str) -> None:

@@ -6,6 +6,8 @@ Shapes: B image, H W pixel, h w grid of tokens, L = h * w token in row-major ord
 import torch
 from torch import Tensor
 
+from rskt_seg.losses.processes import batch_sums
+
 _IGNORED = 255
 
 
@@ -45,8 +47,8 @@ def affinity_target(labels: Tensor, grid: tuple[int, int], radius: int, ignore_v
 def affinity_loss(affinity: Tensor, target: Tensor) -> Tensor:
     """Average 1 - A over pairs of one label and A over pairs of two labels, and take the mean of both.
 
-    Each average is over the whole batch and divides by one pair more than there are, as in the code that the
-    method builds on. A kind without pairs gives 0, with a gradient of 0.
+    Each average is over the batch of all processes and divides by one pair more than there are, as in the
+    code that the method builds on. A kind without pairs gives 0, with a gradient of 0.
 
     Args:
         affinity: A (B, L, L), float in 0..1.
@@ -57,6 +59,7 @@ def affinity_loss(affinity: Tensor, target: Tensor) -> Tensor:
     """
     affinity = affinity.to(torch.promote_types(affinity.dtype, torch.float32))
     same, different = target == 1, target == 0
-    apart = ((1 - affinity) * same).sum() / (same.sum() + 1)
-    together = (affinity * different).sum() / (different.sum() + 1)
-    return (apart + together) / 2
+    apart, pairs_of_one, together, pairs_of_two = batch_sums(
+        ((1 - affinity) * same).sum(), same.sum(), (affinity * different).sum(), different.sum()
+    )
+    return (apart / (pairs_of_one + 1) + together / (pairs_of_two + 1)) / 2

@@ -3,13 +3,15 @@
 import torch
 from torch import Tensor
 
+from rskt_seg.losses.processes import batch_sums
+
 
 def dice_loss(logits: Tensor, target: Tensor, ignore_value: int = 255, smoothing: float = 0.05) -> Tensor:
     """Average 1 - Dice of the softmax probabilities over classes (BiCoR-Seg's published form).
 
     The Dice of a class is (2 I + smoothing) / (P + T + smoothing) for its intersection I, probability mass P
-    and number of label pixels T, each summed over all labelled pixels of the batch. A class without a label
-    pixel in the batch has loss 0 and counts in the average, so fewer classes give a smaller loss.
+    and number of label pixels T, each summed over all labelled pixels of the batch of all processes. A class
+    without a label pixel in it has loss 0 and counts in the average, so fewer classes give a smaller loss.
 
     Args:
         logits: (B, N, H, W) float.
@@ -25,8 +27,8 @@ def dice_loss(logits: Tensor, target: Tensor, ignore_value: int = 255, smoothing
     labelled = (target != ignore_value)[:, None]
     own = (target[:, None] == ids) & labelled
     over = (0, 2, 3)
-    intersection = probabilities.where(own, 0).sum(over)
-    mass = probabilities.where(labelled, 0).sum(over)
-    pixels = own.sum(over)
+    intersection, mass, pixels = batch_sums(
+        probabilities.where(own, 0).sum(over), probabilities.where(labelled, 0).sum(over), own.sum(over)
+    )
     dice = (2 * intersection + smoothing) / (mass + pixels + smoothing).clamp(min=1e-7)
     return (1 - dice).where(pixels > 0, 0).mean()

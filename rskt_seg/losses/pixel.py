@@ -1,10 +1,14 @@
-"""Per-pixel losses on (B, T, H, W) logits against (B, H, W) class ids."""
+"""Per-pixel losses on (B, T, H, W) logits against (B, H, W) class ids.
+
+Averages are over the batch of all processes (`rskt_seg.losses.processes`).
+"""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from rskt_seg.errors import LabelError
+from rskt_seg.losses.processes import batch_sums
 
 
 def check_target(target: Tensor, classes: int, ignore_value: int) -> None:
@@ -115,5 +119,6 @@ def balanced_cross_entropy(
 
 
 def _mean(per_pixel: Tensor, counted: Tensor) -> Tensor:
-    """Average the pixels where `counted` is true, 0 if there are none."""
-    return (per_pixel * counted).sum() / counted.sum().clamp(min=1)
+    """Average the pixels of the batch of all processes where `counted` is true, 0 if there are none."""
+    total, pixels = batch_sums((per_pixel * counted).sum(), counted.sum())
+    return total / pixels.clamp(min=1)

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from rskt_seg.losses.processes import batch_sums
+
 _EPSILON = 1e-6
 _LEAST_PAIR_DISTANCE = 1e-4
 
@@ -10,7 +12,7 @@ _LEAST_PAIR_DISTANCE = 1e-4
 def fisher_loss(embeddings: Tensor, between: str = "pairs") -> Tensor:
     """Divide the within-class by the between-class scatter of class embeddings (BiCoR-Seg, eq. 14 to 18).
 
-    The centre of a class is the mean of its embeddings over the images.
+    The centre of a class is the mean of its embeddings over the images of all processes.
 
     Args:
         embeddings: (B, N, C) float, N >= 2.
@@ -19,11 +21,13 @@ def fisher_loss(embeddings: Tensor, between: str = "pairs") -> Tensor:
             times as much, and at least 1e-4.
 
     Returns:
-        Scalar >= 0, computed in at least single precision; 0 for a batch of one.
+        Scalar >= 0, computed in at least single precision; 0 for a batch of one image in all.
     """
     embeddings = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
-    centers = embeddings.mean(dim=0)  # (N, C)
-    within = (embeddings - centers).square().sum(dim=2).mean()
+    total, images = batch_sums(embeddings.sum(dim=0), embeddings.new_full((), len(embeddings)))
+    centers = total / images  # (N, C)
+    (distances,) = batch_sums((embeddings - centers).square().sum())
+    within = distances / (images * len(centers))
     scatter = (centers - centers.mean(dim=0)).square().sum(dim=1).mean()
     if between == "pairs":
         classes = len(centers)

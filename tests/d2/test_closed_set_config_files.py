@@ -13,9 +13,11 @@ from detectron2.config import CfgNode
 from rskt_seg.d2 import load_config
 from rskt_seg.d2.config_files import AblationRow, ConfigSource, read_rows
 from rskt_seg.d2.specs import class_names, model_spec
+from rskt_seg.d2.weights import starting_files
 from rskt_seg.data.catalog import find_split
 from rskt_seg.data.isprs import POTSDAM_FAULTY, POTSDAM_TRAIN, POTSDAM_VAL
 from rskt_seg.data.split_lists import read_list
+from rskt_seg.inference.contexts import patch_grid
 from rskt_seg.methods.fctl.checkpoint import FCtLLayout
 from rskt_seg.metrics.published import read_table
 from rskt_seg.models.bicor import BiCoR
@@ -87,6 +89,19 @@ def test_rows_of_one_table_differ_in_more_than_their_output():
         key = f"{source.path.parent.stem} {source.row.split('_')[0]} {cfg.dump()}"
         assert key not in seen, f"{source} is {seen.get(key)}"
         seen[key] = source
+
+
+def images_of(names: tuple[str, ...]) -> set[tuple[str, str]]:
+    """The images of datasets: folder and stem, or the folder alone where every file of it belongs to them."""
+    splits = [find_split(name) for name in names]
+    return {(split.images, stem) for split in splits for stem in split.stems or ("",)}
+
+
+@pytest.mark.parametrize("source", ROWS, ids=name_of)
+def test_no_row_of_a_table_is_scored_on_images_that_it_was_trained_on(source):
+    datasets = config(name_of(source)).DATASETS
+    assert images_of(datasets.TRAIN) and images_of(datasets.TEST)
+    assert not images_of(datasets.TRAIN) & images_of(datasets.TEST)
 
 
 # BiCoR-Seg
@@ -208,7 +223,7 @@ def test_there_is_a_bicor_row_for_every_printed_one_and_it_has_its_modules_and_l
         assert spec.aux_weight == spec.final_fisher_weight == 0
     for printed in read_table("bicor_table5").rows:
         layers = int(printed.labels["layers"])
-        for place, main in (("LoveDA", "loveda"), ("Vaihingen", "vaihingen_padded")):
+        for place, main in (("LoveDA", "loveda_paper_split"), ("Vaihingen", "vaihingen_padded")):
             name = f"table5_{place.lower()}_l{layers}"
             seen.add(name)
             assert (rows[name].row, rows[name].column) == (str(layers), place)
@@ -225,7 +240,7 @@ def test_figure_3_of_bicor_varies_the_ratio_alone_and_states_which_points_are_pr
     assert {ratio: row.row for ratio, row in ratios.items() if row.row} == {float(p): p for p in printed}
     for name in figure:
         ratio = spec_of(f"bicor/ablations.yaml:{name}").topk_ratio
-        changed = difference(f"bicor/ablations.yaml:{name}", "bicor/loveda")
+        changed = difference(f"bicor/ablations.yaml:{name}", "bicor/loveda_paper_split")
         assert changed == ({"topk_ratio": ratio} if ratio != 0.02 else {})
 
 
@@ -277,7 +292,8 @@ def test_a_stage_starts_from_stages_of_its_data_and_encoder_that_saw_what_it_see
         sources |= {context: cfg.MODEL.ENCODERS[context.upper()] for context in spec.contexts}
     for role, checkpoint in sources.items():
         if role == "START_FROM" and not checkpoint:
-            assert not spec.contexts  # only stages without contexts start from ImageNet
+            # Only stages without contexts start from ImageNet, and the paper's training, which has no stages.
+            assert not spec.contexts or spec.context_encoder == "trained"
             continue
         stage = STAGES[checkpoint]
         assert Path(stage).parent.stem == source.path.parent.stem
@@ -367,6 +383,25 @@ def test_there_is_an_fctl_row_for_every_printed_one_and_it_has_what_that_says(da
         assert spec.ale == {"without": "none", "only": "d"}.get(structure, structure)
         assert (spec.enhanced, spec.lcf) == (reads, structure != "only")
     assert sorted(seen) == sorted(rows_of(f"fctl/{dataset}"))
+
+
+@pytest.mark.parametrize("dataset", SETS)
+def test_the_papers_own_fctl_is_the_fused_one_in_the_forms_that_it_words_otherwise(dataset):
+    name = f"fctl/{dataset}/paper"
+    changed = {"context_encoder": "trained", "mcf": "squeeze", "learn_upsampling": True}
+    assert difference(name, f"fctl/{dataset}/4_fused") == changed
+    spec, cfg = spec_of(name), config(name)
+    assert (spec.branch, spec.gpe, spec.ale, spec.ale_residual, spec.terms) == (
+        "main",
+        True,
+        "d",
+        "full",
+        ("local", "medium", "large"),
+    )
+    assert cfg.INPUT.PATCH_OVERLAP == 120
+    assert len(patch_grid(2448, 2448, 508, 120)) == len(patch_grid(2448, 2448, 508, 50)) == 36
+    assert set(starting_files(cfg).values()) == {"pretrained/vgg16-397923af.pth"}
+    assert len(starting_files(cfg)) == 3
 
 
 @pytest.mark.parametrize("dataset", SETS)

@@ -25,9 +25,11 @@ def taken(count: int, *args, start: int = 0, **rest) -> list[list[Draw]]:
 @settings(max_examples=30, deadline=None)
 @given(SIZES, SIZES, SIZES, st.integers(0, 2**31 - 1))
 def test_every_pass_over_the_data_holds_every_sample_once_whoever_takes_it(size, batch, processes, seed):
+    batch += processes - 1  # at least a sample for each
     shares = [taken(3 * size, size, batch, seed, rank, processes) for rank in range(processes)]
     draws = sorted((draw for share in shares for part in share for draw in part), key=lambda d: d.position)
-    assert [draw.position for draw in draws] == list(range(3 * size * batch * processes))
+    assert [draw.position for draw in draws] == list(range(3 * size * batch))
+    assert {len(part) for share in shares for part in share} <= {batch // processes, -(-batch // processes)}
     for first in range(0, len(draws) - size + 1, size):
         assert sorted(draw.sample for draw in draws[first : first + size]) == list(range(size))
 
@@ -35,16 +37,17 @@ def test_every_pass_over_the_data_holds_every_sample_once_whoever_takes_it(size,
 @settings(max_examples=30, deadline=None)
 @given(SIZES, SIZES, st.integers(0, 20), st.sampled_from([None, EVERY_THIRD]))
 def test_a_resumed_run_takes_the_batches_that_come_next(size, batch, done, wide):
-    args = (size, batch, 7, 1, 2, wide)
+    args = (size, batch + 1, 7, 1, 2, wide)
     assert taken(6, *args, start=done) == taken(done + 6, *args)[done:]
 
 
-def test_an_iteration_learns_from_the_same_samples_in_any_number_of_processes():
+@pytest.mark.parametrize("wide", [None, EVERY_THIRD])
+def test_an_iteration_learns_from_the_same_samples_in_any_number_of_processes(wide):
     def of_all(processes: int) -> list[list[Draw]]:
-        shares = [taken(9, 10, 12 // processes, 3, rank, processes) for rank in range(processes)]
+        shares = [taken(9, 9, 12, 3, rank, processes, wide) for rank in range(processes)]
         return [sorted(chain(*parts)) for parts in zip(*shares, strict=True)]
 
-    assert of_all(1) == of_all(2) == of_all(4)
+    assert of_all(1) == of_all(2) == of_all(4) == of_all(5)
 
 
 def test_wide_and_other_images_are_never_in_one_batch_and_none_is_left_out():

@@ -128,14 +128,13 @@ _CHAIN_KEYS = (
 
 @dataclass(frozen=True)
 class _BiCoRMethod(DetectronMethod):
-    def check_batch(self, cfg: CfgNode, images: int) -> None:
-        """Require two images: the Fisher losses compare the class embeddings of the images of a process."""
+    def check_batch(self, cfg: CfgNode, images: int, processes: int) -> None:
+        """Require two images: the Fisher losses compare the class embeddings of the images of a batch."""
         options = cfg.MODEL.BICOR
         if options.FISHER_WEIGHT + options.FINAL_FISHER_WEIGHT and images < 2:
             raise ConfigError(
-                "the Fisher losses of BiCoR-Seg need at least 2 images in every process, and are 0 for one: "
-                "raise SOLVER.IMS_PER_BATCH, use fewer processes, or set MODEL.BICOR.FISHER_WEIGHT and "
-                "FINAL_FISHER_WEIGHT to 0"
+                "the Fisher losses of BiCoR-Seg need at least 2 images in a batch, and are 0 for one: raise "
+                "SOLVER.IMS_PER_BATCH, or set MODEL.BICOR.FISHER_WEIGHT and FINAL_FISHER_WEIGHT to 0"
             )
 
     def segmenter_options(self, cfg: CfgNode) -> dict[str, Any]:

@@ -12,13 +12,14 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
+from detectron2.utils import comm
 from PIL import Image
 from torch import Tensor
 
 from rskt_seg.d2.augmentation import RandomQuarterTurn
 from rskt_seg.d2.chains import check_probability
 from rskt_seg.d2.devices import peak_memory
-from rskt_seg.d2.heads import ClosedSetHead
+from rskt_seg.d2.heads import SHARE, ClosedSetHead
 from rskt_seg.d2.methods.record import Chain, DetectronMethod
 from rskt_seg.d2.typing import Entries, Entry
 from rskt_seg.errors import ConfigError
@@ -83,8 +84,7 @@ class FCtLHead(ClosedSetHead):
         alone, for all of them.
         """
         if self.model.sees_whole:
-            whole = [self._whole(entry) for entry in entries]
-            yield from (whole[i : i + self.sub_batch] for i in range(0, len(whole), self.sub_batch))
+            yield from self._whole_parts([self._whole(entry) for entry in entries])
             return
         for entry in entries:
             yield from self._patches(entry)
@@ -101,7 +101,9 @@ class FCtLHead(ClosedSetHead):
             windows[name] = torch.stack([entry["windows"][name] for entry in entries])
         patches, targets = self._stack([entry["image"] for entry in entries]), self.targets(entries)
         output = self.model(patches, contexts=contexts, windows=windows)
-        return self.model.losses(output, targets, self.ignore_value)
+        share = entries[0].get(SHARE, 1.0)
+        losses = self.model.losses(output, targets, self.ignore_value)
+        return {name: share * loss for name, loss in losses.items()}
 
     def probabilities(self, entry: Entry, views: Sequence[View]) -> Tensor:
         """Return scores (T, H, W) in 0..1 of one image, at the size of `entry["image"]`.
@@ -137,6 +139,23 @@ class FCtLHead(ClosedSetHead):
             "image": _tensor(resize_square(_pixels(entry), side)),
             "sem_seg": torch.from_numpy(label),
         }
+
+    def _whole_parts(self, entries: Entries) -> Iterator[Entries]:
+        """Yield the parts of a batch of whole images that have some of this process.
+
+        The loss is a mean over the labelled pixels of a part, wherever its images are.
+        """
+        rank, processes = comm.get_rank(), comm.get_world_size()
+        labelled = [int((entry["sem_seg"] != self.ignore_value).sum()) for entry in entries]
+        shards = comm.all_gather(labelled)
+        # As `TrainingBatches` deals them out: image j of process r is number r + j * processes of the batch.
+        pixels = [shards[i % processes][i // processes] for i in range(sum(map(len, shards)))]
+        for first in range(0, len(pixels), self.sub_batch):
+            places = range(first, min(first + self.sub_batch, len(pixels)))
+            own = [place for place in places if place % processes == rank]
+            share = sum(pixels[i] for i in own) / max(1, sum(pixels[i] for i in places))
+            if own:
+                yield [{**entries[place // processes], SHARE: share} for place in own]
 
     def _patches(self, entry: Entry) -> Iterator[list[Entry]]:
         model, side = self.model, self.model.working_side
@@ -210,6 +229,18 @@ class _FCtLMethod(DetectronMethod):
             raise ConfigError(
                 "INPUT.PATCH_OVERLAP must be at least 0 and below MODEL.FCTL.PATCH_SIDE; found "
                 f"{cfg.INPUT.PATCH_OVERLAP} and {spec.patch_side}"
+            )
+
+    def check_batch(self, cfg: CfgNode, images: int, processes: int) -> None:
+        """Warn where batch norm sees other images together than it does in one process."""
+        options = cfg.MODEL.FCTL
+        normed = options.ENCODER.startswith("mit") and not options.FCN_DECODER
+        if processes > 1 and normed and options.VIEW == "whole":
+            logger.warning(
+                "with %d processes, the batch norm of %s sees the whole images of one process at a time, and "
+                "the gradients are not those of one process with the same batch",
+                processes,
+                options.ENCODER,
             )
 
     def segmenter_options(self, cfg: CfgNode) -> dict[str, Any]:

@@ -124,12 +124,13 @@ class DetectronMethod:
             ConfigError: A value cannot be used.
         """
 
-    def check_batch(self, cfg: CfgNode, images: int) -> None:
+    def check_batch(self, cfg: CfgNode, images: int, processes: int) -> None:
         """Check that the method can learn from a training batch.
 
         Args:
             cfg: The configuration.
-            images: Number of images of a batch in one process.
+            images: Number of images of a batch, in all processes together.
+            processes: Number of processes.
 
         Raises:
             ConfigError: They are too few.

@@ -141,8 +141,7 @@ class BiCoR(nn.Module):
             Scalars: "loss_ce" and "loss_dice" of the logits; "loss_aux", if the output has auxiliary logits;
             "loss_heat", cross-entropy and Dice of every layer's heatmap, resized to H x W; "loss_fisher",
             summed over layers, and "loss_final_fisher" of the last layer, both 0 for a batch of one. Terms
-            of weight 0 are left out. Fisher terms are computed on the given batch: with several devices, on
-            the share of each.
+            of weight 0 are left out. All of them are those of the batch of all processes.
 
         Raises:
             LabelError: The target is on the CPU and has another id.

@@ -57,7 +57,7 @@ def test_train_net_trains_resumes_and_evaluates(method, scenes, tmp_path):
     ("opts", "error", "message"),
     [
         (("DATASETS.TEST", "('UDD5_all_sem_seg',)"), DatasetError, "of the model are fixed: airplane"),
-        (("SOLVER.IMS_PER_BATCH", "1"), ConfigError, "at least 2 images in every process"),
+        (("SOLVER.IMS_PER_BATCH", "1"), ConfigError, "at least 2 images in a batch"),
     ],
 )
 def test_runs_that_cannot_end_well_are_refused_before_they_start(data_root, tmp_path, opts, error, message):
