@@ -63,6 +63,9 @@ class Head(nn.Module):
 
         Returns:
             Named scalars whose sum is the training objective.
+
+        Raises:
+            ConfigError: The method is not trained.
         """
         raise NotImplementedError
 

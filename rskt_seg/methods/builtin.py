@@ -1,8 +1,9 @@
 """The methods that come with the package."""
 
 from rskt_seg.methods.bicor import BICOR
+from rskt_seg.methods.clip_zeroshot import CLIP_ZEROSHOT
 from rskt_seg.methods.fctl import FCTL
 from rskt_seg.methods.rskt import RSKT_SEG
 from rskt_seg.methods.wsss import PRIOR_WSSS
 
-BUILTIN = (RSKT_SEG, BICOR, FCTL, PRIOR_WSSS)
+BUILTIN = (RSKT_SEG, BICOR, FCTL, PRIOR_WSSS, CLIP_ZEROSHOT)

@@ -1,6 +1,7 @@
 """The models as plain torch modules, and the specifications of their options."""
 
 from rskt_seg.models.bicor import BiCoR, BiCoROutput, BiCoRSpec
+from rskt_seg.models.clip_zeroshot import ClipZeroShot, ClipZeroShotOutput, ClipZeroShotSpec
 from rskt_seg.models.fctl import FCtL, FCtLOutput, FCtLSpec
 from rskt_seg.models.options import Range, check_options, refuse_unread
 from rskt_seg.models.rskt import RSKT, RSKTOutput, RSKTSpec
@@ -11,6 +12,9 @@ __all__ = [
     "BiCoR",
     "BiCoROutput",
     "BiCoRSpec",
+    "ClipZeroShot",
+    "ClipZeroShotOutput",
+    "ClipZeroShotSpec",
     "FCtL",
     "FCtLOutput",
     "FCtLSpec",
