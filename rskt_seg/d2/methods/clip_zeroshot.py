@@ -31,7 +31,7 @@ class ClipZeroShotHead(Head):
         super().__init__(model, ignore_value)
 
     def losses(self, entries: Entries, vocabulary: Sequence[str]) -> dict[str, Tensor]:
-        """Refuse to be trained.
+        """See `Head.losses`: refused.
 
         Raises:
             ConfigError: Always.

@@ -1,6 +1,6 @@
 """Weights of CLIP zero-shot: those of a CLIP, in a file of its own or in a checkpoint of this package."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from torch import Tensor
 
@@ -17,6 +17,10 @@ class ClipZeroShotLayout(CheckpointLayout):
 
     output_key = "clip.visual.proj"
 
+    def is_encoder(self, keys: Set[str]) -> bool:
+        """See `CheckpointLayout.is_encoder`."""
+        return clip.is_clip(keys)
+
     def load(
         self,
         model: ClipZeroShot,
@@ -26,7 +30,7 @@ class ClipZeroShotLayout(CheckpointLayout):
         companions: Mapping[str, Source] | None = None,
     ) -> LoadReport:
         """See `CheckpointLayout.load`."""
-        if not companions and "visual.conv1.weight" in clip.normalise_names(weights.state):
+        if self.is_encoder(weights.state.keys()) and not companions:
             return _load_clip(model, weights.state, source)
         return super().load(model, weights, source, left_out, companions)
 

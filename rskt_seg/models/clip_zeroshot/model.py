@@ -212,7 +212,7 @@ class ClipZeroShot(nn.Module):
     def losses(
         self, output: ClipZeroShotOutput, target: Tensor, ignore_value: int = 255
     ) -> dict[str, Tensor]:
-        """Refuse to be trained.
+        """See `SegmentationModel.losses`: refused.
 
         Raises:
             ConfigError: Always.
