@@ -14,6 +14,7 @@ from rskt_seg.checkpoints.hub import locate
 from rskt_seg.commands import segment, train
 from rskt_seg.d2 import build_model, load_config
 from rskt_seg.d2.benchmark import evaluate
+from rskt_seg.d2.loaders import check_datasets
 from rskt_seg.d2.specs import model_spec
 from rskt_seg.d2.trainer import Trainer
 from rskt_seg.d2.weights import check_trained, scored_files
@@ -120,6 +121,12 @@ def test_training_is_refused_in_one_line_with_the_command_that_evaluates(data_ro
 def test_an_evaluation_without_a_clip_is_refused(source, message):
     with pytest.raises(WeightsNotFoundError, match=message):
         check_trained(config("MODEL.ENCODERS.CLIP", source))
+
+
+def test_a_background_that_a_test_set_lacks_is_refused_before_the_first_set_is_evaluated(data_root):
+    opts = ("MODEL.CLIP_ZEROSHOT.THRESHOLD", "0.1", "MODEL.CLIP_ZEROSHOT.BACKGROUND", "5")
+    with pytest.raises(ConfigError, match=r"UDD5_all_sem_seg: class 5 is to be the label .* 0\.\.4"):
+        check_datasets(config(*opts, "DATASETS.TEST", str(SETS)), training=False)
 
 
 def test_methods_that_are_trained_still_need_a_checkpoint():

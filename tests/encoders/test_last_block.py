@@ -7,6 +7,7 @@ from rskt_seg.encoders.clip import VisionTower
 from rskt_seg.encoders.last_block import LAST_BLOCKS, attend_by, embed_patches
 from rskt_seg.encoders.presets import VisionPreset
 from rskt_seg.errors import ConfigError
+from rskt_seg.layers.position import rescale_to_grid
 
 PRESET = VisionPreset(32, 8, 128, 3, 2)
 
@@ -73,6 +74,14 @@ def test_without_residual_the_value_path_is_that_of_the_traced_pass(tower):
 def test_images_of_any_multiple_of_the_patch_have_their_own_grid(tower, height, width):
     whole, patches = embed_patches(tower, images(height, width), "qq+kk+vv")
     assert whole.shape == (2, 16) and patches.shape == (2, 16, height // 8, width // 8)
+
+
+def test_positions_follow_the_scale_factor_of_the_published_code(tower):
+    tokens, _ = tower.embed(images(24, 40), rescale_to_grid)
+    for block in tower.transformer.resblocks:
+        tokens = block(tokens)
+    whole, _ = embed_patches(tower, images(24, 40), "qk", residual=True)
+    torch.testing.assert_close(whole, tower.ln_post(tokens[:, 0]) @ tower.proj)
 
 
 def test_other_sizes_are_refused(tower):

@@ -1,15 +1,17 @@
 """CLIP zero-shot behind Detectron2: evaluated alone, for there is nothing to train."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from detectron2.config import configurable
+from detectron2.config import CfgNode, configurable
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor
 
 from rskt_seg.d2.heads import Head
 from rskt_seg.d2.methods.record import DetectronMethod
+from rskt_seg.d2.specs import model_spec
 from rskt_seg.d2.typing import Entries
-from rskt_seg.errors import ConfigError
+from rskt_seg.errors import ConfigError, VocabularyError
 from rskt_seg.inference.predict import resized_scores
 from rskt_seg.methods import clip_zeroshot
 from rskt_seg.models.clip_zeroshot import NOTHING_TO_TRAIN, ClipZeroShot
@@ -48,6 +50,17 @@ class ClipZeroShotHead(Head):
         return results
 
 
-CLIP_ZEROSHOT = DetectronMethod(
+@dataclass(frozen=True)
+class _ClipZeroShotMethod(DetectronMethod):
+    def check_test_data(self, cfg: CfgNode, name: str, entries: Entries) -> None:
+        """Check that the names of the classes can be asked for, and that the background is one of them."""
+        for entry in entries[:1]:
+            try:
+                model_spec(cfg).check_vocabulary(entry["vocabulary"])
+            except VocabularyError as error:
+                raise ConfigError(f"{name}: {error}") from error
+
+
+CLIP_ZEROSHOT = _ClipZeroShotMethod(
     method=clip_zeroshot.CLIP_ZEROSHOT, head=ClipZeroShotHead, section="CLIP_ZEROSHOT"
 )

@@ -22,7 +22,7 @@ class WindowedStrategy(Strategy):
     """
 
     def __post_init__(self) -> None:
-        self.model.check_vocabulary(self.vocabulary)
+        self.model.spec.check_vocabulary(self.vocabulary)
 
     @property
     def prompts(self) -> tuple[str, ...]:

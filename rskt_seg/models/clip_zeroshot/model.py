@@ -16,10 +16,10 @@ from rskt_seg.encoders.clip import CLIP
 from rskt_seg.encoders.last_block import embed_patches
 from rskt_seg.encoders.presets import CLIP_PIXEL_MEAN, CLIP_PIXEL_STD, CLIP_PRESETS
 from rskt_seg.encoders.text import TextBank, build_tokenizer, vocabulary_size
-from rskt_seg.errors import ConfigError, VocabularyError
+from rskt_seg.errors import ConfigError
 from rskt_seg.layers.images import stack_images
 from rskt_seg.models.clip_zeroshot.spec import ClipZeroShotSpec
-from rskt_seg.vocabulary import Vocabulary, make_vocabulary
+from rskt_seg.vocabulary import Vocabulary
 from rskt_seg.windows import window_grid
 
 _WINDOWS = 16
@@ -92,7 +92,7 @@ class ClipZeroShot(nn.Module):
             VocabularyError: The names cannot be used, or `background` is not among the classes.
             ConfigError: The images have another shape.
         """
-        classes = self.check_vocabulary(vocabulary)
+        classes = self.spec.check_vocabulary(vocabulary)
         text = self.embed_text(classes.prompts("max"))  # (Q, E)
         batch = self.resize(stack_images(images))
         height, width = batch.shape[2:]
@@ -107,28 +107,6 @@ class ClipZeroShot(nn.Module):
                 total[:, :, window.rows, window.columns] += part
                 count[window.rows, window.columns] += 1
         return ClipZeroShotOutput(total / count, tuple(map(len, classes.synonyms)))
-
-    def check_vocabulary(self, vocabulary: Sequence[str] | Vocabulary) -> Vocabulary:
-        """Check class names before anything is computed.
-
-        Args:
-            vocabulary: As in `forward`.
-
-        Returns:
-            The classes with their names.
-
-        Raises:
-            VocabularyError: As `forward`.
-        """
-        classes = make_vocabulary(vocabulary)
-        classes.prompts("max")  # raises if two classes share a name
-        if self.spec.threshold and self.spec.background >= len(classes.names):
-            raise VocabularyError(
-                f"class {self.spec.background} is to be the label of what scores less than "
-                f"threshold={self.spec.threshold}, and the vocabulary has the classes "
-                f"0..{len(classes.names) - 1}: set background to one of them, or threshold to 0"
-            )
-        return classes
 
     def embed_text(self, names: Sequence[str]) -> Tensor:
         """Embed names by the mean of their prompts.

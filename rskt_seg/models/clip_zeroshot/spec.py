@@ -4,15 +4,17 @@
 the published SegEarth-OV with its upsampler off ("published" below).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rskt_seg.encoders.last_block import LAST_BLOCKS
 from rskt_seg.encoders.presets import CLIP_PRESETS
 from rskt_seg.encoders.text import expand_templates
-from rskt_seg.errors import ConfigError
+from rskt_seg.errors import ConfigError, VocabularyError
 from rskt_seg.labels import MOST_CLASSES
 from rskt_seg.models.options import Range, check_options, refuse_unread
 from rskt_seg.typing import Spec
+from rskt_seg.vocabulary import Vocabulary, make_vocabulary
 
 _CHOICES = {"encoder": tuple(CLIP_PRESETS), "last_block": LAST_BLOCKS}
 _RANGES: dict[str, Range] = {
@@ -73,3 +75,26 @@ class ClipZeroShotSpec(Spec):
             )
         if not self.threshold:
             refuse_unread(self, ("background",), "threshold=0")
+
+    def check_vocabulary(self, vocabulary: Sequence[str] | Vocabulary) -> Vocabulary:
+        """Check class names before anything is computed.
+
+        Args:
+            vocabulary: T class names; an entry `"a, b"` is one class with the names a and b.
+
+        Returns:
+            The classes with their names.
+
+        Raises:
+            VocabularyError: The names cannot be used, two classes share one, or `background` is not among
+                the classes.
+        """
+        classes = make_vocabulary(vocabulary)
+        classes.prompts("max")  # raises if two classes share a name
+        if self.threshold and self.background >= len(classes.names):
+            raise VocabularyError(
+                f"class {self.background} is to be the label of what scores less than "
+                f"threshold={self.threshold}, and the vocabulary has the classes "
+                f"0..{len(classes.names) - 1}: set background to one of them, or threshold to 0"
+            )
+        return classes
