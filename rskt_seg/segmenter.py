@@ -103,6 +103,7 @@ class Segmenter:
         padding (str, "aligned"): "aligned" (nothing is shifted) or "published" (with the shift of the
             benchmark evaluation).
 
+    Those that cut windows themselves (`WindowedStrategy`) take none, and always ask for all names of a class.
     Closed-set models see images at native resolution. All of them take:
 
         views (str, "none"): Test-time augmentation, a name in `rskt_seg.inference.views.VIEWS`.

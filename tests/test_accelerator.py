@@ -80,7 +80,16 @@ SCALER = "torch/amp/grad_scaler.py:GradScaler._maybe_opt_step"
 """The one value that is read in silence, by PyTorch: whether the gradients of float16 overflowed."""
 
 
-@pytest.fixture(params=[*detectron_methods().values(), COLOUR_D2], ids=lambda record: record.method.name)
+RECORDS = [*detectron_methods().values(), COLOUR_D2]
+each_trained = pytest.mark.parametrize(
+    "record",
+    [record for record in RECORDS if record.method.is_trained],
+    ids=lambda record: record.method.name,
+    indirect=True,
+)
+
+
+@pytest.fixture(params=RECORDS, ids=lambda record: record.method.name)
 def record(request):
     """Every registered method, and a fifth that is in no list."""
     if request.param is COLOUR_D2:
@@ -174,6 +183,7 @@ def watch_outputs(model):
     return devices
 
 
+@each_trained
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16, torch.float16], ids=str)
 def test_a_training_step_reads_its_losses_once_and_nothing_else(cfg, model, segmentor, batch, dtype):
     devices = watch_outputs(model)
@@ -305,6 +315,7 @@ FURTHER = {
 """Method -> sets of options that go together alone."""
 
 
+@each_trained
 def test_with_every_option_a_loss_is_computed_without_a_value_being_read(record, cfg, batch):
     for options in (*option_sets(record.method), *FURTHER.get(record.method.name, ())):
         model = tiny_model(record, **options)
@@ -316,6 +327,19 @@ def test_with_every_option_a_loss_is_computed_without_a_value_being_read(record,
                 losses = head.losses(part, model.class_names if record.method.is_closed else NAMES)
                 assert {each.device for each in losses.values()} == {DEVICE}
         assert not check_crossings(gpu, {ENCODED}), options
+
+
+@pytest.mark.parametrize(
+    "record", [each for each in RECORDS if not each.method.is_trained], ids=lambda r: r.name, indirect=True
+)
+def test_with_every_option_of_what_is_not_trained_scores_are_computed_on_the_device(record, batch):
+    for options in option_sets(record.method):
+        model = tiny_model(record, **options)
+        head = record.head(model=model).eval()
+        with Accelerator(model) as gpu, torch.no_grad():
+            gpu.move(head)
+            assert {each.device for each in head(batch, NAMES)} == {DEVICE}
+        assert not check_crossings(gpu), options
 
 
 class Toy(torch.nn.Module):

@@ -1,6 +1,6 @@
 """Key names of CLIP weights (OpenAI, open_clip, RemoteCLIP, transformers) -> those of this package."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 import torch
 from torch import Tensor
@@ -58,6 +58,11 @@ def round_through_half(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         )
         rounded[key] = (tensor.half() if is_half else tensor).float()
     return rounded
+
+
+def is_clip(keys: Set[str]) -> bool:
+    """Return whether the names of a file are those of a CLIP alone, of OpenAI, open_clip or transformers."""
+    return "visual.conv1.weight" in keys or _TRANSFORMERS in keys
 
 
 def normalise_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -45,6 +45,7 @@ class Weights:
         licence: Licence; None if unknown.
         unknown: Field that is None -> reason.
         note: Further remarks.
+        also: Further roles of encoders that take the file.
     """
 
     name: str
@@ -61,11 +62,12 @@ class Weights:
     licence: str | None = None
     unknown: Mapping[str, str] = field(default_factory=dict, hash=False)
     note: str = ""
+    also: tuple[str, ...] = ()
 
     @property
-    def config_key(self) -> str:
-        """Configuration key that takes the file."""
-        return config_key(self.role)
+    def config_keys(self) -> tuple[str, ...]:
+        """Configuration keys that take the file, that of `role` first."""
+        return tuple(map(config_key, (self.role, *self.also)))
 
     @property
     def where(self) -> str:
@@ -182,6 +184,7 @@ ENCODER_WEIGHTS: tuple[Weights, ...] = (
         facts="the repository and file name in the code of RemoteCLIP and of those who start from it",
         hub="chendelong/RemoteCLIP",
         unknown=unknown_facts(_NO_HUB_DIGEST, licence="see the page; no source at hand states it"),
+        also=("clip",),
     ),
     Weights(
         "rs-dino",

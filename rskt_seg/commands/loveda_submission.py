@@ -52,7 +52,7 @@ def predict_test_images(args: argparse.Namespace) -> int:
     from rskt_seg.d2 import build_model, load_config, provenance
     from rskt_seg.d2.devices import check_devices
     from rskt_seg.d2.methods import method_of
-    from rskt_seg.d2.weights import check_trained, companion_files
+    from rskt_seg.d2.weights import check_trained, scored_files
     from rskt_seg.segmenter import Segmenter
 
     cfg = load_config(args.config_file, args.opts)
@@ -67,9 +67,8 @@ def predict_test_images(args: argparse.Namespace) -> int:
     def predict(path: Path) -> np.ndarray:
         return segmenter.predict(path).labels
 
-    files = [cfg.MODEL.WEIGHTS, *companion_files(cfg, cfg.MODEL.WEIGHTS).values()]
     about = {
-        "weights": [sha256_of(file) for file in files],
+        "weights": [sha256_of(file) for file in scored_files(cfg, cfg.MODEL.WEIGHTS).values()],
         "settings": provenance.scoring_digest(cfg),
         "code": provenance.code_digest(),
         "versions": provenance.versions(cfg.MODEL.DEVICE),

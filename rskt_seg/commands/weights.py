@@ -123,7 +123,7 @@ def _details(row: Weights, found: Finding) -> str:
         return str(value) if value is not None else f"unknown: {row.unknown[field]}"
 
     lines = {
-        "role": f"{row.role} ({row.config_key})",
+        "role": f"{row.role} ({', '.join(row.config_keys)})",
         "file": f"{found.path}: {found.text}",
         "source": row.url or (f"{row.file} of the hub repository {row.hub}" if row.hub else row.by_hand),
         "page": row.page,

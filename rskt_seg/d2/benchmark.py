@@ -33,7 +33,7 @@ from rskt_seg.d2.trained_sets import TrainedSet, trained_sets
 from rskt_seg.d2.trainer import Trainer
 from rskt_seg.d2.tta import SUFFIX, with_augmentation
 from rskt_seg.d2.typing import NamedResults, Results
-from rskt_seg.d2.weights import check_trained, companion_files, load_trained
+from rskt_seg.d2.weights import check_trained, load_trained, load_weights, scored_files
 from rskt_seg.errors import DatasetError
 from rskt_seg.vocabulary import seen_names
 from rskt_seg.writing import replace_text
@@ -45,7 +45,7 @@ _SUM = "sha256"
 
 
 def evaluate(cfg: CfgNode, resume: bool = False) -> NamedResults:
-    """Evaluate trained weights on `DATASETS.TEST`.
+    """Evaluate trained weights on `DATASETS.TEST`; of a method that is not trained, its pretrained encoders.
 
     With `TEST.AUG.ENABLED` a second pass adds results that end in `_TTA`, and further passes of the method
     add theirs. With `TEST.ROTATE_NAMES` N all names end in `_rotatedN`, so that the control is never mistaken
@@ -68,7 +68,10 @@ def evaluate(cfg: CfgNode, resume: bool = False) -> NamedResults:
         check_trained(cfg)
     weights = str(last or cfg.MODEL.WEIGHTS)
     model = Trainer.build_model(cfg)
-    load_trained(plain_model(model), cfg, weights)
+    if weights:
+        load_trained(plain_model(model), cfg, weights)
+    else:
+        load_weights(plain_model(model), cfg)
     control = f"_rotated{cfg.TEST.ROTATE_NAMES}" if cfg.TEST.ROTATE_NAMES else ""
     trained = trained_sets(cfg, weights)
     results = Benchmark(cfg, weights, trained, control).run(model)
@@ -84,7 +87,8 @@ class Benchmark:
 
     Args:
         cfg: The configuration.
-        weights: The checkpoint that is evaluated.
+        weights: The checkpoint that is evaluated; "" where a method that is not trained is evaluated with
+            its pretrained encoders.
         trained: The sets it was trained on.
         suffix: End of the names of the results and their files.
         note: See `EvaluationPass`.
@@ -97,17 +101,19 @@ class Benchmark:
         self.suffix, self.note = suffix, note
         self.folder = Path(cfg.OUTPUT_DIR)
         self.trained = trained
+        digests = {name: sha256_of(file) for name, file in scored_files(cfg, weights).items()}
         self.about = report.Run(
-            weights=weights,
-            weights_sha256=sha256_of(weights),
+            weights=weights or ", ".join(digests),
+            weights_sha256=digests[weights] if weights else ", ".join(digests.values()),
             trained_on=tuple(each.name for each in trained),
             config=provenance.settings(cfg),
             versions=provenance.versions(cfg.MODEL.DEVICE),
             published=benchmark_reference(cfg, {each.dataset for each in trained}),
             rotated=cfg.TEST.ROTATE_NAMES,
+            training_free=not method_of(cfg).method.is_trained,
         )
         self.identity = {
-            "weights": [self.about.weights_sha256, *map(sha256_of, companion_files(cfg, weights).values())],
+            "weights": list(digests.values()),
             "settings": provenance.scoring_digest(cfg),
             "code": provenance.code_digest(),
             "versions": self.about.versions,

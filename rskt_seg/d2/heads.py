@@ -70,6 +70,9 @@ class Head(nn.Module):
 
         Returns:
             Named scalars whose sum is the training objective.
+
+        Raises:
+            ConfigError: The method is not trained.
         """
         raise NotImplementedError
 

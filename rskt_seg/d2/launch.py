@@ -168,6 +168,12 @@ def check_run(cfg: CfgNode, args: argparse.Namespace) -> None:
         DatasetError: If a dataset of the run is missing or inconsistent.
         CheckpointError: If a weight file is missing or does not fit.
     """
+    method = method_of(cfg).method
+    if not (args.eval_only or method.is_trained):
+        raise ConfigError(
+            f"{method.title} has nothing to train; evaluate it: rskt-seg eval --config-file "
+            f"{args.config_file}"
+        )
     asked = names_key(args.config_file, args.opts, "MODEL.DEVICE")
     check_devices(cfg.MODEL.DEVICE, args.num_gpus, None if args.eval_only else amp_dtype(cfg), asked)
     processes = args.num_gpus * args.num_machines

@@ -8,6 +8,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
 from rskt_seg.checkpoints.files import read_weights
+from rskt_seg.d2.methods.registry import method_of
 from rskt_seg.data.catalog import image_parts, image_source
 from rskt_seg.errors import CheckpointError
 
@@ -85,11 +86,12 @@ def stated_sets(path: str) -> tuple[TrainedSet, ...]:
 def trained_sets(cfg: CfgNode, weights: str) -> tuple[TrainedSet, ...]:
     """Return the sets that the checkpoint `weights` states, or else those of `DATASETS.TRAIN`.
 
-    A difference between the two is logged as a warning.
+    A difference between the two is logged as a warning. A method that is not trained has only those that its
+    weights state.
 
     Args:
         cfg: The configuration.
-        weights: Path of the checkpoint.
+        weights: Path of the checkpoint; "" if there is none.
 
     Returns:
         The sets in the order in which they are stated.
@@ -97,7 +99,9 @@ def trained_sets(cfg: CfgNode, weights: str) -> tuple[TrainedSet, ...]:
     Raises:
         CheckpointError: The file cannot be read, or an entry is malformed.
     """
-    stated = stated_sets(weights)
+    stated = stated_sets(weights) if weights else ()
+    if not method_of(cfg).method.is_trained:
+        return stated
     if stated and {each.name for each in stated} != set(cfg.DATASETS.TRAIN):
         logger.warning(
             "%s states that it was trained on %s: that, not DATASETS.TRAIN (%s), defines the seen classes",

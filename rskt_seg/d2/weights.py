@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from detectron2.config import CfgNode
 
 from rskt_seg.checkpoints.files import read_weights
+from rskt_seg.checkpoints.hub import locate
 from rskt_seg.checkpoints.manifest import config_key
 from rskt_seg.d2.datasets import register_own
 from rskt_seg.d2.methods.registry import method_of
@@ -107,17 +108,27 @@ def _check_encoder(
 
 
 def check_trained(cfg: CfgNode) -> None:
-    """Check that `MODEL.WEIGHTS` names a whole checkpoint.
+    """Check that there are the weights of an evaluation.
 
     Raises:
-        WeightsNotFoundError: It is empty or names no file.
+        WeightsNotFoundError: `MODEL.WEIGHTS` is empty or names no file; or it is empty, the method is not
+            trained, and an encoder has no source, or random weights.
     """
-    if not cfg.MODEL.WEIGHTS:
+    method = method_of(cfg).method
+    if not cfg.MODEL.WEIGHTS and method.is_trained:
         raise WeightsNotFoundError(
             "MODEL.WEIGHTS is empty: give the trained checkpoint, for example "
             "MODEL.WEIGHTS output/model_final.pth"
         )
     check_weights(cfg)
+    if cfg.MODEL.WEIGHTS:
+        return
+    for role, source in encoder_sources(cfg).items():
+        if source == RANDOM:
+            raise WeightsNotFoundError(
+                f"{config_key(role)} {RANDOM}: {method.title} has nothing but its pretrained "
+                "weights, and random ones segment at random; name a file"
+            )
 
 
 def companion_files(cfg: CfgNode, path: str) -> dict[str, str]:
@@ -140,6 +151,24 @@ def companion_files(cfg: CfgNode, path: str) -> dict[str, str]:
         advice = f"{path} keeps the encoder of {role} in a file of its own, which must be named here"
         _check_file(config_key(role), file, advice)
     return files
+
+
+def scored_files(cfg: CfgNode, path: str) -> dict[str, str]:
+    """Return the files that the scores of an evaluation depend on.
+
+    Args:
+        cfg: The configuration.
+        path: The checkpoint; "" where a method that is not trained starts from its encoders.
+
+    Returns:
+        Name of each, as the configuration has it -> the file; a checkpoint comes first.
+
+    Raises:
+        WeightsNotFoundError: A file is missing.
+    """
+    if path:
+        return {path: path, **{file: file for file in companion_files(cfg, path).values()}}
+    return {source: locate(source) for source in encoder_sources(cfg).values()}
 
 
 def load_trained(model: SegmentationModel, cfg: CfgNode, path: str) -> dict[str, str]:

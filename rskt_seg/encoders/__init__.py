@@ -5,10 +5,12 @@ from rskt_seg.encoders.convnext import CONVNEXT_PRESETS, ConvNeXt, ConvNeXtPrese
 from rskt_seg.encoders.dino import DINO
 from rskt_seg.encoders.dinov2 import DinoV2
 from rskt_seg.encoders.features import EncoderFeatures, TappedFeatures, TracedFeatures
+from rskt_seg.encoders.last_block import LAST_BLOCKS, embed_patches
 from rskt_seg.encoders.mit import MIT_PRESETS, MiT, MitPreset
 from rskt_seg.encoders.presets import (
     CLIP_PIXEL_MEAN,
     CLIP_PIXEL_STD,
+    CLIP_PRESETS,
     CLIP_TINY,
     CLIP_VITB16,
     CLIP_VITB32,
@@ -41,6 +43,7 @@ __all__ = [
     "CLIP",
     "CLIP_PIXEL_MEAN",
     "CLIP_PIXEL_STD",
+    "CLIP_PRESETS",
     "CLIP_TINY",
     "CLIP_VITB16",
     "CLIP_VITB32",
@@ -61,6 +64,7 @@ __all__ = [
     "EncoderSet",
     "IMAGENET_PIXEL_MEAN",
     "IMAGENET_PIXEL_STD",
+    "LAST_BLOCKS",
     "MIT_PRESETS",
     "MiT",
     "MitPreset",
@@ -76,6 +80,7 @@ __all__ = [
     "VisionTower",
     "VisionTrunk",
     "build_tokenizer",
+    "embed_patches",
     "expand_templates",
     "first_names",
     "prompts",

@@ -5,7 +5,8 @@ apart (`q_proj_weight`, `k_proj_weight`, `v_proj_weight`; the bias stays packed)
 trains queries and values only. Shapes: B image or prompt, L token, C channel, E embedding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -60,7 +61,7 @@ class SplitAttention(nn.Module):
         Returns:
             (B, L, C).
         """
-        return self.out_proj(attend(*self._project(x), self.heads, causal=causal))
+        return self.out_proj(attend(*self.project(x), self.heads, causal=causal))
 
     def with_weights(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Attend as `forward` does, and return the weights.
@@ -71,7 +72,7 @@ class SplitAttention(nn.Module):
         Returns:
             (B, L, C), and the attention weights averaged over the heads, (B, L, L) float32.
         """
-        out, weights = attend_with_weights(*self._project(x), self.heads)
+        out, weights = attend_with_weights(*self.project(x), self.heads)
         return self.out_proj(out), weights
 
     def values(self, x: Tensor) -> Tensor:
@@ -89,8 +90,8 @@ class SplitAttention(nn.Module):
         bias = F.linear(self.in_proj_bias.chunk(3)[2], self.out_proj.weight, self.out_proj.bias)
         return F.linear(x, weight, bias)
 
-    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries, keys and values, (B, L, C) each."""
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys and values of tokens (B, L, C), (B, L, C) each."""
         q_bias, k_bias, v_bias = self.in_proj_bias.chunk(3)
         q = F.linear(x, self.q_proj_weight, q_bias)
         k = F.linear(x, self.k_proj_weight, k_bias)
@@ -191,12 +192,14 @@ class VisionTrunk(nn.Module):
         self.ln_pre = nn.LayerNorm(width)
         self.transformer = Transformer(width, preset.layers if layers is None else layers, preset.heads)
 
-    def embed(self, images: Tensor, antialias: bool = False) -> tuple[Tensor, tuple[int, int]]:
+    def embed(
+        self, images: Tensor, resize: Callable[[Tensor, tuple[int, int]], Tensor] = resize_to_grid
+    ) -> tuple[Tensor, tuple[int, int]]:
         """Turn images into tokens with positions.
 
         Args:
             images: (B, 3, S, S), normalised.
-            antialias: How positions are resized to a grid other than the native one, see `resize_to_grid`.
+            resize: (position table, grid) -> the table for that grid, as `resize_to_grid`.
 
         Returns:
             Tokens (B, 1 + H * W, C), class token first, and the grid (H, W).
@@ -205,7 +208,7 @@ class VisionTrunk(nn.Module):
         grid = (int(patches.shape[2]), int(patches.shape[3]))
         tokens = patches.flatten(2).transpose(1, 2)
         cls = self.class_embedding.to(tokens.dtype).expand(tokens.shape[0], 1, -1)
-        tokens = torch.cat([cls, tokens], dim=1) + resize_to_grid(self.positional_embedding, grid, antialias)
+        tokens = torch.cat([cls, tokens], dim=1) + resize(self.positional_embedding, grid)
         return self.ln_pre(tokens), grid
 
     def tapped(self, images: Tensor, taps: Sequence[int], antialias: bool = False) -> TappedFeatures:
@@ -219,7 +222,7 @@ class VisionTrunk(nn.Module):
         Returns:
             The outputs of the blocks in `taps`, (B, C, H, W) each.
         """
-        tokens, grid = self.embed(images, antialias)
+        tokens, grid = self.embed(images, partial(resize_to_grid, antialias=antialias))
         maps = {}
         for index, block in enumerate(self.transformer.resblocks[: max(taps) + 1]):
             tokens = block(tokens)
@@ -301,7 +304,7 @@ class VisionTower(VisionTrunk):
             ConfigError: A block does not exist, or a side of the images is no multiple of the patch.
         """
         self._check_trace(images, taps, attention_from)
-        tokens, grid = self.embed(images, antialias)
+        tokens, grid = self.embed(images, partial(resize_to_grid, antialias=antialias))
         maps: dict[int, Tensor] = {}
         attention: dict[int, Tensor] = {}
         for index, block in enumerate(self.transformer.resblocks):

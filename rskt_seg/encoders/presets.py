@@ -153,6 +153,14 @@ DINOV2_VITB14 = DinoV2Preset(37, 14, 768, 12, 12)
 DINOV2_VITS14 = DinoV2Preset(37, 14, 384, 12, 6)
 DINOV2_TINY = DinoV2Preset(13, 7, 64, 3, 1)
 
+CLIP_PRESETS: dict[str, ClipPreset] = {
+    "vitb16": CLIP_VITB16,
+    "vitb32": CLIP_VITB32,
+    "vitl14": CLIP_VITL14_336,
+    "tiny": CLIP_TINY,
+}
+"""Name of a CLIP that is used alone -> its sizes."""
+
 DINOV2_PRESETS: dict[str, DinoV2Preset] = {
     "vitb14": DINOV2_VITB14,
     "vits14": DINOV2_VITS14,

@@ -19,6 +19,8 @@ from rskt_seg.vocabulary import check_names
 _START, _END = 49406, 49407
 _FULL_VOCABULARY = 49408
 _CACHED_VOCABULARIES = 16
+_PROMPTS = 1024
+"""Prompts that are encoded at a time; bounds memory."""
 _Key = tuple[tuple[str, ...], tuple[str, bool, torch.dtype | None], tuple[tuple[int, int], ...]]
 _TEMPLATE_SETS = {
     "imagenet": "OPENAI_IMAGENET_TEMPLATES",
@@ -251,6 +253,7 @@ class TextBank:
 
     def _encode(self, clip: CLIP, names: tuple[str, ...]) -> Tensor:
         tokens = cut_padding(self.tokenizer(prompts(names, self.templates)))
-        encoded = clip.encode_text(tokens.to(clip.text_projection.device))  # (T * P, E)
+        parts = tokens.to(clip.text_projection.device).split(_PROMPTS)
+        encoded = torch.cat([clip.encode_text(part) for part in parts])  # (T * P, E)
         embeddings = F.normalize(encoded, dim=-1)
         return embeddings.unflatten(0, (len(names), len(self.templates)))

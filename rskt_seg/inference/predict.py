@@ -8,6 +8,7 @@ computes scores in 0..1. It has `device` and `working_side` (px).
 import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,6 +68,22 @@ def predict_scores(
     """
     images = _test_image(model, image, short_side, max_side)[None]
     return model.scores(model(images, vocabulary, padding=padding))[0]
+
+
+def resized_scores(model: SegmentationModel, output: Any, size: tuple[int, int]) -> Tensor:
+    """Return the class scores of one image from its logits at another size, as some published codes do.
+
+    Unlike resizing the scores, this keeps a softmax of steep logits sharp.
+
+    Args:
+        model: The model.
+        output: Its output for one image, a dataclass with `logits`.
+        size: (H, W) to which the logits are resized, bilinearly.
+
+    Returns:
+        Scores (T, H, W) in 0..1.
+    """
+    return model.scores(dataclasses.replace(output, logits=_bilinear(output.logits, size)))[0]
 
 
 def predict_cost_maps(

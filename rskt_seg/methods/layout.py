@@ -63,6 +63,17 @@ class CheckpointLayout:
         """
         raise NotImplementedError
 
+    def is_encoder(self, keys: Set[str]) -> bool:
+        """Return whether a checkpoint is the file of a pretrained encoder, and all that the model needs.
+
+        Args:
+            keys: The key names of the checkpoint.
+
+        Returns:
+            True if `load` takes it as a whole checkpoint.
+        """
+        return False
+
     def companions(self, spec: Any, keys: Set[str]) -> tuple[str, ...]:
         """Return the roles of encoders that a checkpoint with these keys keeps in separate files.
 

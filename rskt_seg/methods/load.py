@@ -97,9 +97,11 @@ def class_names_of(model: SegmentationModel) -> tuple[str, ...] | None:
 
 
 def _knows(model: SegmentationModel, names: Iterable[str]) -> bool:
-    """Return whether names are those of a published checkpoint, or one of them is a name of the model."""
+    """Return whether a layout knows the names, or one of them is a name of the model."""
     keys, own = set(names), model.state_dict().keys()
-    if any(method.checkpoint.is_published(keys) for method in registered_methods()):
+    if method_of(model).checkpoint.is_encoder(keys) or any(
+        method.checkpoint.is_published(keys) for method in registered_methods()
+    ):
         return True
     return any(re.sub(f"^{PREFIX}", "", key) in own for key in keys)
 

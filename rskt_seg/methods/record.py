@@ -122,7 +122,8 @@ class Method:
         vocabulary: "open" (class names are given with every image) or "closed" (a fixed set of classes).
         strategy: How its models see an image of any size; the fields are options of `Segmenter`.
         checkpoint: The layouts of its checkpoints.
-        supervision: What it learns from: "masks", or "image labels" (the classes in each training image).
+        supervision: What it learns from: "masks", "image labels" (the classes in each training image), or
+            "none": its models are their pretrained encoders, and are evaluated as they are.
         encoders: Role -> pretrained encoder, in the order of loading.
         weights: Published checkpoints of whole models.
         explanations: Name -> explanation.
@@ -144,7 +145,7 @@ class Method:
     vocabulary: Literal["open", "closed"]
     strategy: type[Strategy]
     checkpoint: CheckpointLayout
-    supervision: Literal["masks", "image labels"] = "masks"
+    supervision: Literal["masks", "image labels", "none"] = "masks"
     encoders: Mapping[str, EncoderRole] = field(default_factory=dict)
     weights: tuple[Weights, ...] = ()
     explanations: Mapping[str, Explanation] = field(default_factory=dict)
@@ -166,8 +167,16 @@ class Method:
         """
         constructor: Callable[..., SegmentationModel] = self.model
         model = constructor(spec, class_names=class_names) if self.is_closed else constructor(spec)
-        note_initial_weight(model, self.checkpoint.output_key)
+        note_initial_weight(model, self.checkpoint.output_key, self._remedy)
         return model
+
+    @property
+    def _remedy(self) -> str:
+        """Return the way to get weights into a model, for a message about one that has none."""
+        if self.is_trained:
+            return "load a trained checkpoint, rskt_seg.load_checkpoint(model, 'model_final.pth')"
+        loads = (f"rskt_seg.load_encoder(model, {role!r}, FILE)" for role in self.encoders)
+        return f"load its pretrained weights, {', '.join(loads)}"
 
     @property
     def is_closed(self) -> bool:
@@ -178,6 +187,11 @@ class Method:
     def is_weak(self) -> bool:
         """Whether it learns from image-level labels."""
         return self.supervision == "image labels"
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether there is anything to train."""
+        return self.supervision != "none"
 
     @property
     def options(self) -> tuple[str, ...]:

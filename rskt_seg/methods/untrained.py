@@ -20,23 +20,26 @@ class InitialWeight:
     Attributes:
         key: Its name in the state dict.
         digest: Its `rskt_seg.digests.weights_digest`.
+        remedy: The way to get weights, for the notice.
     """
 
     key: str
     digest: str
+    remedy: str
 
 
-def note_initial_weight(model: SegmentationModel, key: str) -> None:
+def note_initial_weight(model: SegmentationModel, key: str, remedy: str) -> None:
     """Note in the attributes of a model that it was just built.
 
     Args:
         model: The model.
         key: Name of the weight of its last layer; nothing is noted if the model has no such weight, or has
             it without values (on the device "meta").
+        remedy: The way to get weights, which completes "... mean nothing: ".
     """
     weight = model.state_dict().get(key)
     if weight is not None and not weight.is_meta:
-        vars(model)[_ATTRIBUTE] = InitialWeight(key, weights_digest({key: weight}))
+        vars(model)[_ATTRIBUTE] = InitialWeight(key, weights_digest({key: weight}), remedy)
 
 
 def untrained_notices(model: SegmentationModel) -> tuple[str, ...]:
@@ -56,7 +59,4 @@ def untrained_notices(model: SegmentationModel) -> tuple[str, ...]:
     weight = model.state_dict()[initial.key]
     if weight.is_meta or weights_digest({initial.key: weight}) != initial.digest:
         return ()
-    return (
-        "this model has random weights, so its classes mean nothing: load a trained checkpoint, "
-        "rskt_seg.load_checkpoint(model, 'model_final.pth')",
-    )
+    return (f"this model has random weights, so its classes mean nothing: {initial.remedy}",)

@@ -210,6 +210,7 @@ def json_report(results: Sequence[SetResult], run: Run) -> str:
         "mean": mean_scores({r.name: r.scores for r in results}) | {"datasets": len(results)},
         "weights": {"path": run.weights, "sha256": run.weights_sha256},
         "trained_on": list(run.trained_on),
+        "training_free": run.training_free,
         "rotated_names": run.rotated,
         "published": published,
         "versions": dict(run.versions),
@@ -279,7 +280,7 @@ def _notes(results: Sequence[SetResult], run: Run) -> list[str]:
     if any(result.in_domain for result in results):
         notes.append("*: the set contains images the model was trained on; its score is mostly on those")
     if any(result.seen is not None for result in results):
-        trained = ", ".join(run.trained_on) or "unknown"
+        trained = _trained_on(run)
         notes += [
             "seen, unseen: mean IoU of the classes whose names (ignoring case and plural) are or are not "
             f"among those of the training data: {trained} (number of classes with ground truth)",
@@ -299,11 +300,19 @@ def _notes(results: Sequence[SetResult], run: Run) -> list[str]:
     return notes + [f"{result.name}: {result.note}" for result in results if result.note]
 
 
+def _trained_on(run: Run) -> str:
+    return ", ".join(run.trained_on) or ("nothing" if run.training_free else "unknown")
+
+
 def _provenance(results: Sequence[SetResult], run: Run) -> list[str]:
     """Return what the scores came from, a line for each fact."""
     versions = ", ".join(f"{name} {version}" for name, version in run.versions.items())
     prints = [f"{result.name}: {result.images} images, {result.fingerprint}" for result in results]
-    return [f"weights: {run.weights} (sha256 {run.weights_sha256})", f"versions: {versions}", *prints]
+    return [
+        f"weights: {run.weights} (sha256 {run.weights_sha256}), trained on: {_trained_on(run)}",
+        f"versions: {versions}",
+        *prints,
+    ]
 
 
 def _set_as_dict(result: SetResult, run: Run) -> dict[str, Any]:

@@ -90,6 +90,8 @@ class Run:
         versions: Name of a package or of the device -> its version.
         published: What a paper prints of this model for the whole benchmark.
         rotated: By how many places the class names were exchanged, as a control (0: not).
+        training_free: Whether the method has nothing to train, so that an empty `trained_on` means nothing,
+            not that it is unknown.
     """
 
     weights: str
@@ -99,3 +101,4 @@ class Run:
     versions: Mapping[str, str]
     published: BenchmarkReference | None = None
     rotated: int = 0
+    training_free: bool = False

@@ -5,6 +5,7 @@ from rskt_seg.inference.strategies.patch_context import PatchContextOptions, Pat
 from rskt_seg.inference.strategies.strategy import Coarseness, Strategy, channels_first
 from rskt_seg.inference.strategies.tiled import TiledOptions, TiledStrategy
 from rskt_seg.inference.strategies.whole_image import WholeImageOptions, WholeImageStrategy
+from rskt_seg.inference.strategies.windowed import WindowedStrategy
 
 __all__ = [
     "Coarseness",
@@ -17,5 +18,6 @@ __all__ = [
     "TiledStrategy",
     "WholeImageOptions",
     "WholeImageStrategy",
+    "WindowedStrategy",
     "channels_first",
 ]

@@ -1,0 +1,55 @@
+"""Strategy of open-vocabulary models that resize an image and cut it into windows themselves."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from rskt_seg.inference.predict import resized_scores
+from rskt_seg.inference.resize import image_tensor, resize_image
+from rskt_seg.inference.strategies.strategy import Coarseness, Strategy
+
+MOST_PIXELS = 2**24
+"""Pixels of the largest image whose scores are computed at its own size."""
+
+
+@dataclass(frozen=True)
+class WindowedStrategy(Strategy):
+    """One call of the model, at the size that its options say; every name of a class is asked for.
+
+    Scores are computed from logits at the size of the image, as published. A scene of more than
+    `MOST_PIXELS` is reduced to so many first, with antialiasing: memory does not grow with its size.
+    """
+
+    def __post_init__(self) -> None:
+        self.model.spec.check_vocabulary(self.vocabulary)
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """All names of all classes."""
+        return self.vocabulary.prompts("max")
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """See `Strategy.notices`."""
+        return (*super().notices, *self.vocabulary.doubts)
+
+    @property
+    def background(self) -> int | None:
+        """Id of the class for what no class scores enough; None without a threshold."""
+        return self.model.spec.background if self.model.spec.threshold else None
+
+    def score_map(self, pixels: np.ndarray) -> Tensor:
+        """See `Strategy.score_map`; at the size of the image, or of the reduced scene."""
+        height, width = pixels.shape[:2]
+        factor = min(1.0, (MOST_PIXELS / (height * width)) ** 0.5)
+        size = (max(1, int(height * factor)), max(1, int(width * factor)))
+        images = image_tensor(resize_image(pixels, size), self.model.device)[None]
+        return resized_scores(self.model, self.model(images, self.vocabulary), size).float().cpu()
+
+    def coarseness(self, size: tuple[int, int], score_map: Tensor) -> Coarseness | None:
+        """See `Strategy.coarseness`."""
+        side = self.model.spec.long_side
+        cell = self.model.cell * max(size) / side
+        remedy = "cut the image into parts, or build the model with a larger long_side"
+        return Coarseness(side, "one patch of the image encoder", (cell, cell), remedy)

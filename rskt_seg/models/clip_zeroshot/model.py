@@ -1,0 +1,198 @@
+"""CLIP zero-shot as one plain torch module.
+
+Source: SegEarth-OV without its upsampler (Li et al., "SegEarth-OV: Towards Training-Free Open-Vocabulary
+Segmentation for Remote Sensing Images", CVPR 2025) and its published code. Shapes: B image, N window, Q name
+that is asked for, T class, P prompt, E embedding.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rskt_seg.encoders.clip import CLIP
+from rskt_seg.encoders.last_block import embed_patches
+from rskt_seg.encoders.presets import CLIP_PIXEL_MEAN, CLIP_PIXEL_STD, CLIP_PRESETS
+from rskt_seg.encoders.text import TextBank, build_tokenizer, vocabulary_size
+from rskt_seg.errors import ConfigError
+from rskt_seg.layers.images import stack_images
+from rskt_seg.models.clip_zeroshot.spec import ClipZeroShotSpec
+from rskt_seg.vocabulary import Vocabulary
+from rskt_seg.windows import window_grid
+
+_WINDOWS = 16
+"""Windows that are encoded at a time; bounds memory."""
+
+
+NOTHING_TO_TRAIN = "CLIP zero-shot has nothing to train; evaluate it"
+
+
+@dataclass(frozen=True)
+class ClipZeroShotOutput:
+    """Output of `ClipZeroShot`.
+
+    Attributes:
+        logits: (B, Q, h, w) float32, a channel for every name of every class: cosines of pixels and names,
+            with the global bias, averaged over windows, at the size of the resized image.
+        names: Number of names of each of the T classes; Q in all.
+    """
+
+    logits: Tensor
+    names: tuple[int, ...]
+
+
+class ClipZeroShot(nn.Module):
+    """A CLIP that segments images by class names; nothing is trained.
+
+    Its weights are random until `rskt_seg.load_encoder(model, "clip", ...)` or `rskt_seg.load_checkpoint`
+    fills them from a CLIP file.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self, spec: ClipZeroShotSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        preset = CLIP_PRESETS[spec.encoder]
+        for name, colour in (("pixel_mean", CLIP_PIXEL_MEAN), ("pixel_std", CLIP_PIXEL_STD)):
+            # Rounded as published, which changes cosines in the seventh digit.
+            rounded = torch.tensor([round(value, 3) for value in colour]).view(3, 1, 1)
+            self.register_buffer(name, rounded, persistent=False)
+        self.clip = CLIP(preset, vocabulary_size(preset.text))
+        self.text_bank = TextBank(build_tokenizer(preset.text), spec.templates)
+        self.requires_grad_(False)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the model."""
+        return self.pixel_mean.device
+
+    @property
+    def cell(self) -> int:
+        """Side in pixels (of the resized image) of a patch, the finest that CLIP tells apart."""
+        return self.clip.visual.patch_size
+
+    def forward(
+        self, images: Tensor | Sequence[Tensor], vocabulary: Sequence[str] | Vocabulary
+    ) -> ClipZeroShotOutput:
+        """Compare every pixel with every name of every class.
+
+        Args:
+            images: (B, 3, H, W) RGB in 0..255 of any dtype, or a list of (3, H, W) of one size.
+            vocabulary: T class names; an entry `"a, b"` is one class with the names a and b, each of which is
+                asked for.
+
+        Returns:
+            Logits at the size of the resized image; `scores` makes class scores of them.
+
+        Raises:
+            VocabularyError: The names cannot be used, or `background` is not among the classes.
+            ConfigError: The images have another shape.
+        """
+        classes = self.spec.check_vocabulary(vocabulary)
+        text = self.embed_text(classes.prompts("max"))  # (Q, E)
+        batch = self.resize(stack_images(images))
+        height, width = batch.shape[2:]
+        total = batch.new_zeros(len(batch), len(text), height, width)
+        count = batch.new_zeros(height, width)
+        windows = window_grid(height, width, self.spec.window, self.spec.stride)
+        step = max(1, _WINDOWS // len(batch))
+        for group in (windows[first : first + step] for first in range(0, len(windows), step)):
+            crops = torch.cat([batch[:, :, window.rows, window.columns] for window in group])
+            parts = self.window_logits(crops, text).split(len(batch))
+            for window, part in zip(group, parts, strict=True):
+                total[:, :, window.rows, window.columns] += part
+                count[window.rows, window.columns] += 1
+        return ClipZeroShotOutput(total / count, tuple(map(len, classes.synonyms)))
+
+    def embed_text(self, names: Sequence[str]) -> Tensor:
+        """Embed names by the mean of their prompts.
+
+        Args:
+            names: Q names.
+
+        Returns:
+            Embeddings (Q, E) of unit length.
+
+        Raises:
+            VocabularyError: The names cannot be used, or not be encoded.
+        """
+        prompts: Tensor = self.text_bank(self.clip, names)  # (Q, P, E)
+        return F.normalize(prompts.mean(dim=1), dim=-1)
+
+    def resize(self, images: Tensor) -> Tensor:
+        """Normalise images, and resize them so that the longer side is `long_side`.
+
+        Args:
+            images: (B, 3, H, W) RGB in 0..255.
+
+        Returns:
+            (B, 3, h, w) float32 on the device of the model; bilinear, and unlike the published code not
+            rounded to 8 bits in between.
+        """
+        batch = images.to(self.device, torch.float32)
+        factor = self.spec.long_side / max(batch.shape[2:])
+        size = [max(1, int(side * factor + 0.5)) for side in batch.shape[2:]]
+        if size != list(batch.shape[2:]):
+            batch = F.interpolate(
+                batch, size, mode="bilinear", align_corners=False, antialias=self.spec.antialias
+            )
+        return (batch - self.pixel_mean.float()) / self.pixel_std.float()
+
+    def window_logits(self, crops: Tensor, text: Tensor) -> Tensor:
+        """Compare the pixels of windows with names.
+
+        Crops whose sides are no multiples of the patch are padded with zeros on all sides.
+
+        Args:
+            crops: (N, 3, h, w), normalised.
+            text: (Q, E) of unit length.
+
+        Returns:
+            (N, Q, h, w) float32: cosines of patches and names plus `global_bias` times those of the class
+            token, resized bilinearly from the grid of patches.
+        """
+        height, width = crops.shape[2:]
+        down, right = -height % self.cell, -width % self.cell
+        top, left = down // 2, right // 2
+        padded = F.pad(crops, (left, right - left, top, down - top)).to(self.pixel_mean.dtype)
+        whole, patches = embed_patches(
+            self.clip.visual, padded, self.spec.last_block, residual=self.spec.residual
+        )  # (N, E), (N, E, grid)
+        cosines = torch.einsum("nehw,qe->nqhw", F.normalize(patches, dim=1), text)
+        bias = F.normalize(whole, dim=1) @ text.T
+        logits = (cosines + self.spec.global_bias * bias[:, :, None, None]).float()
+        logits = F.interpolate(logits, padded.shape[2:], mode="bilinear", align_corners=False)
+        return logits[:, :, top : top + height, left : left + width]
+
+    def scores(self, output: ClipZeroShotOutput) -> Tensor:
+        """Convert an output to class scores.
+
+        The published evaluation resizes `output.logits` to the size of the image file before.
+
+        Args:
+            output: What `forward` returned, or the same with resized logits.
+
+        Returns:
+            (B, T, h, w) in 0..1: the softmax over all Q names, of which a class has its best. Where no class
+            reaches `threshold`, that is the score of `background`, which thereby is the best class.
+        """
+        names = (self.spec.scale * output.logits).softmax(dim=1)
+        best = torch.stack([part.amax(dim=1) for part in names.split(output.names, dim=1)], dim=1)
+        if self.spec.threshold:
+            rest, low = best[:, self.spec.background], best.amax(dim=1) < self.spec.threshold
+            best[:, self.spec.background] = torch.where(low, self.spec.threshold, rest)
+        return best
+
+    def losses(
+        self, output: ClipZeroShotOutput, target: Tensor, ignore_value: int = 255
+    ) -> dict[str, Tensor]:
+        """See `SegmentationModel.losses`: refused.
+
+        Raises:
+            ConfigError: Always.
+        """
+        raise ConfigError(NOTHING_TO_TRAIN)
