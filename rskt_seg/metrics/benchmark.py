@@ -28,6 +28,8 @@ from rskt_seg.metrics.report import (
 from rskt_seg.metrics.results import Reference, Run, SetResult
 from rskt_seg.quoting import csv_cell, markdown_text
 
+ENDINGS = (".txt", ".md", ".csv", "_classes.csv", ".json")
+"""What the names of the files of a report end in, in the order of `report_files`."""
 _IN_DOMAIN = " *"
 _Columns = tuple[list[str], list[list[Cell]]]
 """Titles of columns, and their cells for each set and, last, for the means; both may be empty."""
@@ -136,7 +138,7 @@ def summary_table(results: Sequence[SetResult], run: Run, style: str = "plain") 
     headers = ["dataset", "images", *SUMMARY]
     rows: list[list[Cell]] = []
     for result in results:
-        name = result.name + _IN_DOMAIN * result.in_domain
+        name = result.name + _IN_DOMAIN * bool(result.in_domain)
         rows.append([name, result.images, *(getattr(result.scores, key) for key in SUMMARY)])
     if len(results) > 1:
         rows.append([f"mean of {len(results)}", sum(r.images for r in results), *average.values()])
@@ -165,7 +167,8 @@ def table_csv(results: Sequence[SetResult]) -> str:
         scores = [getattr(result.scores, key) for key in (*SUMMARY, "mF1")]
         parts = [value for seen in (True, False) for value in subset_miou(result, seen)]
         name = result.protocol.protocol if result.protocol else ""
-        rows.append([result.name, result.images, *scores, *parts, _chance_miou(result), result.in_domain,
+        trained = "" if result.in_domain is None else result.in_domain
+        rows.append([result.name, result.images, *scores, *parts, _chance_miou(result), trained,
                      result.fingerprint, name, *_figures(result.protocol, math.nan)])  # fmt: skip
     return _csv(columns, rows)
 
@@ -208,7 +211,8 @@ def json_report(results: Sequence[SetResult], run: Run) -> str:
     report = {
         "datasets": {result.name: _set_as_dict(result, run) for result in results},
         "mean": mean_scores({r.name: r.scores for r in results}) | {"datasets": len(results)},
-        "weights": {"path": run.weights, "sha256": run.weights_sha256},
+        "title": run.title,
+        run.source: {"path": run.weights, "sha256": run.weights_sha256},
         "trained_on": list(run.trained_on),
         "rotated_names": run.rotated,
         "published": published,
@@ -216,6 +220,29 @@ def json_report(results: Sequence[SetResult], run: Run) -> str:
         "config": run.config,
     }
     return json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def report_files(results: Sequence[SetResult], run: Run) -> dict[str, str]:
+    """Write a report in every form.
+
+    Args:
+        results: Results of the sets.
+        run: What was evaluated.
+
+    Returns:
+        Each of `ENDINGS` -> content.
+
+    Raises:
+        DatasetError: If there is no result.
+    """
+    contents = (
+        text_report(results, run),
+        markdown_report(results, run),
+        table_csv(results),
+        classes_csv(results),
+        json_report(results, run),
+    )
+    return dict(zip(ENDINGS, contents, strict=True))
 
 
 def _chance_miou(result: SetResult) -> float:
@@ -276,6 +303,8 @@ def _notes(results: Sequence[SetResult], run: Run) -> list[str]:
         notes.append(
             f"CONTROL, not a result: each class was asked for by the name of the one {run.rotated} places on"
         )
+    if run.source == "predictions" and not run.trained_on:
+        notes.append("training data unknown: no classes are marked as seen, no sets as trained on")
     if any(result.in_domain for result in results):
         notes.append("*: the set contains images the model was trained on; its score is mostly on those")
     if any(result.seen is not None for result in results):
@@ -303,7 +332,7 @@ def _provenance(results: Sequence[SetResult], run: Run) -> list[str]:
     """Return what the scores came from, a line for each fact."""
     versions = ", ".join(f"{name} {version}" for name, version in run.versions.items())
     prints = [f"{result.name}: {result.images} images, {result.fingerprint}" for result in results]
-    return [f"weights: {run.weights} (sha256 {run.weights_sha256})", f"versions: {versions}", *prints]
+    return [f"{run.source}: {run.weights} (sha256 {run.weights_sha256})", f"versions: {versions}", *prints]
 
 
 def _set_as_dict(result: SetResult, run: Run) -> dict[str, Any]:
@@ -324,6 +353,8 @@ def _set_as_dict(result: SetResult, run: Run) -> dict[str, Any]:
         "fingerprint": result.fingerprint,
         "contains_training_images": result.in_domain,
         "note": result.note,
+        "ignore_label": result.ignore,
+        "records": asdict(result.records) if result.records else None,
         "chance_mIoU": _chance_miou(result),
         **({} if result.seen is None else parts),
         "protocol": protocol_as_dict(result.protocol, result.classes) if result.protocol else None,
