@@ -30,7 +30,8 @@ from rskt_seg.quoting import csv_cell, markdown_text
 
 ENDINGS = (".txt", ".md", ".csv", "_classes.csv", ".json")
 """What the names of the files of a report end in, in the order of `report_files`."""
-_IN_DOMAIN = " *"
+IN_DOMAIN = " *"
+"""What marks a score on a set that contains training images."""
 _Columns = tuple[list[str], list[list[Cell]]]
 """Titles of columns, and their cells for each set and, last, for the means; both may be empty."""
 
@@ -138,7 +139,7 @@ def summary_table(results: Sequence[SetResult], run: Run, style: str = "plain") 
     headers = ["dataset", "images", *SUMMARY]
     rows: list[list[Cell]] = []
     for result in results:
-        name = result.name + _IN_DOMAIN * bool(result.in_domain)
+        name = result.name + IN_DOMAIN * bool(result.in_domain)
         rows.append([name, result.images, *(getattr(result.scores, key) for key in SUMMARY)])
     if len(results) > 1:
         rows.append([f"mean of {len(results)}", sum(r.images for r in results), *average.values()])
@@ -170,7 +171,7 @@ def table_csv(results: Sequence[SetResult]) -> str:
         trained = "" if result.in_domain is None else result.in_domain
         rows.append([result.name, result.images, *scores, *parts, _chance_miou(result), trained,
                      result.fingerprint, name, *_figures(result.protocol, math.nan)])  # fmt: skip
-    return _csv(columns, rows)
+    return csv_text(columns, rows)
 
 
 def classes_csv(results: Sequence[SetResult]) -> str:
@@ -188,7 +189,7 @@ def classes_csv(results: Sequence[SetResult]) -> str:
         for k, numbers in enumerate(values):
             row = [result.name, k, result.classes[k], result.seen_flags[k], *numbers]
             rows.append([*row, int(result.scores.pixels[k])])
-    return _csv(("dataset", "id", "class", "seen", *PER_CLASS, "pixels"), rows)
+    return csv_text(("dataset", "id", "class", "seen", *PER_CLASS, "pixels"), rows)
 
 
 def json_report(results: Sequence[SetResult], run: Run) -> str:
@@ -363,7 +364,8 @@ def _set_as_dict(result: SetResult, run: Run) -> dict[str, Any]:
     }
 
 
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Format a header and rows as CSV that spreadsheets show and do not run; NaN is an empty cell."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)

@@ -64,18 +64,18 @@ def resampled_miou(
     return scores
 
 
-def interval(values: NDArray[np.float64]) -> tuple[float, float]:
+def interval(values: NDArray[np.float64]) -> tuple[float, float] | None:
     """Return the bounds between which the middle `COVERAGE` percent of resampled values lie.
 
     Args:
         values: One value for each resample, (R,); those that are NaN are left out.
 
     Returns:
-        Lower and upper bound; NaN if all values are NaN.
+        Lower and upper bound; None if all values are NaN.
     """
     defined = values[~np.isnan(values)]
     if not len(defined):
-        return float("nan"), float("nan")
+        return None
     outside = (100 - COVERAGE) / 2
     low, high = np.percentile(defined, [outside, 100 - outside])
     return float(low), float(high)
