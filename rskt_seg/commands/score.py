@@ -42,7 +42,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = command_parser(PROGRAM, __doc__)
     add = parser.add_argument
     add("--predictions", metavar="FOLDER", type=Path, required=True, help="the label files")
-    add_dataset_flags(parser)
+    add("--dataset", metavar="NAME", action="append", required=True, help="a split; may be repeated")
+    add_source_flags(parser)
     add("--protocol", choices=tuple(PROTOCOLS), default="", help="in place of that of the dataset")
     add("--title", default="", help="name of the method in reports and comparisons")
     add(
@@ -54,10 +55,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def add_dataset_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags by which a command names test sets: --dataset, --own and --root."""
+def add_source_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say where datasets are: --own and --root."""
     add = parser.add_argument
-    add("--dataset", metavar="NAME", action="append", required=True, help="a split; may be repeated")
     add(
         "--own", metavar="FILE", action="append", default=[],
         help="YAML file of datasets of your own, as in DATASETS.OWN; may be repeated",

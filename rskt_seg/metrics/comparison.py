@@ -257,6 +257,7 @@ def _reading_notes(runs: Sequence[StoredRun], papers: Sequence[PaperRow]) -> lis
     for source in dict.fromkeys(row.source for row in papers):
         notes.append(
             f"(paper): {source}, as printed, by the paper's own evaluation; only in columns whose "
-            "registration is the one the paper scored; without intervals, as papers print no counts of images"
+            "registration is the one the paper scored, which compares if the files are the same; without "
+            "intervals, as papers print no counts of images"
         )
     return notes

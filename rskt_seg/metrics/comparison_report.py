@@ -37,7 +37,7 @@ def _tables(comparison: Comparison, style: str) -> list[str]:
     """Return the table of scores and, of several runs, that of differences to the baseline by sets."""
     sets, compared = comparison.sets, [row for row in comparison.rows if row.mean_difference]
     headers = ["mIoU", *map(short_name, sets), f"mean of {len(comparison.common)}"]
-    headers += ["seen", "unseen", f"to {comparison.baseline}"]
+    headers += ["seen", "unseen", *([f"to {comparison.baseline}"] if compared else [])]
     rows: list[list[Cell]] = []
     for row in comparison.rows:
         scores: list[Cell] = []
@@ -47,7 +47,8 @@ def _tables(comparison: Comparison, style: str) -> list[str]:
         parts: list[Cell] = [
             "-" if part is None else f"{part[0]:.2f} ({part[1]})" for part in (row.seen, row.unseen)
         ]
-        rows.append([_title(row), *scores, row.mean, *parts, _text(row.mean_difference)])
+        difference: list[Cell] = [_text(row.mean_difference)] if compared else []
+        rows.append([_title(row), *scores, row.mean, *parts, *difference])
     tables = [render_table(headers, rows, style)]
     if compared:
         headers = [f"difference to {comparison.baseline}", "images", *(row.title for row in compared)]
