@@ -15,7 +15,9 @@ from rskt_seg.metrics.image_counts import mean_iou
 def counts(images: int, classes: int = 3, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     right = rng.integers(0, 9, (images, classes))
-    return np.stack([right, right + rng.integers(0, 9, right.shape), right + rng.integers(0, 9, right.shape)], 1)
+    return np.stack(
+        [right, right + rng.integers(0, 9, right.shape), right + rng.integers(0, 9, right.shape)], 1
+    )
 
 
 @given(st.integers(1, 20), st.integers(1, 30), st.integers(1, 100))

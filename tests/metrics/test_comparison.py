@@ -126,7 +126,7 @@ def test_a_set_that_was_scored_on_something_else_is_left_out_and_named(runs, tmp
     found = compare_runs([runs[0], read_run(folder)], resamples=9)
     assert tuple(found.sets) == found.common == SETS[1:]
     assert f"{SETS[0]} is left out: other has other {words} than run0" in found.notes
-    with pytest.raises(DatasetError, match="the runs have no set in common that compares: .*is left out"):
+    with pytest.raises(DatasetError, match=r"the runs have no set in common that compares: .*is left out"):
         compare_runs([runs[0], read_run(tmp_path / "odd")])
 
 
