@@ -180,9 +180,10 @@ def test_a_protocol_that_does_not_fit_the_dataset_is_refused_at_once(patches):
 def evaluate_a_share(folder) -> None:
     rank, size = comm.get_rank(), comm.get_world_size()
     assert (comm.get_local_rank(), comm.get_local_size()) == (rank, size)
-    results = evaluated(RSEvaluator(NAME), images(folder)[rank::size])
+    evaluator = RSEvaluator(NAME, folder, save_predictions=True)
+    results = evaluated(evaluator, images(folder)[rank::size])
     if rank == 0:
-        (folder / "results.json").write_text(json.dumps(results))
+        (folder / "results.json").write_text(json.dumps([results, evaluator.state()]))
     else:
         assert results is None
 
@@ -190,7 +191,10 @@ def evaluate_a_share(folder) -> None:
 def test_two_processes_score_as_one(tmp_path):
     compat.launch(evaluate_a_share, 2, 1, 0, "auto", (tmp_path,), on_cpu=True)
     together = json.loads((tmp_path / "results.json").read_text())
-    assert together == evaluated(RSEvaluator(NAME), images(tmp_path))
+    evaluator = RSEvaluator(NAME)
+    results = evaluated(evaluator, images(tmp_path))
+    assert together == [results, json.loads(json.dumps(evaluator.state()))]  # counts of images among them
+    assert len(list((tmp_path / NAME).glob("*.png"))) == COUNT
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
