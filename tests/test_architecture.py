@@ -24,6 +24,7 @@ ALLOWED = {
     "geo": set(),
     "checkpoints": set(),
     "methods": {"checkpoints", "encoders", "inference", "metrics", "models", "visualization"},
+    "scoring": {"data", "metrics"},
     "synthetic": {"data"},
     "commands": None,
     "d2": None,

@@ -1,8 +1,10 @@
 """Evaluation of trained weights on all of `DATASETS.TEST`: resumable, and reported as one table.
 
 Files in `OUTPUT_DIR`: `benchmark.txt`, `.md`, `.csv`, `.json` and `benchmark_classes.csv` once every set is
-done; in `inference/`, for each set, its scores and the counts from which an interrupted run is resumed.
-Counts are reused only if weights, settings, data, code and versions are those of the run that wrote them.
+done; in `inference/`, for each set, its scores, the counts from which an interrupted run is resumed, those of
+each image (`.images.npz`), from which `rskt-seg compare` draws samples, and with `TEST.SAVE_PREDICTIONS` a
+folder of label maps. Counts are reused only if weights, settings, data, code and versions are those of the
+run that wrote them, and if the predictions that are to be saved are there.
 """
 
 import hashlib
@@ -35,6 +37,7 @@ from rskt_seg.d2.tta import SUFFIX, with_augmentation
 from rskt_seg.d2.typing import NamedResults, Results
 from rskt_seg.d2.weights import check_trained, load_trained, load_weights, scored_files
 from rskt_seg.errors import DatasetError
+from rskt_seg.metrics.image_counts import ImageCounts
 from rskt_seg.vocabulary import seen_names
 from rskt_seg.writing import replace_text
 
@@ -149,7 +152,7 @@ class Benchmark:
             given = [d.get("image_labels") for d in entries]
             identity["image_labels"] = [None if ids is None else list(ids) for ids in given]
             identity["min_label_pixels"] = self.cfg.DATASETS.MIN_LABEL_PIXELS
-        path = self.folder / "inference" / f"{evaluator.name}{self.suffix}.counts.json"
+        path = self.folder / "inference" / f"{evaluator.title}.counts.json"
         # The main process decides for all, because each of them has to take part in an evaluation.
         if comm.all_gather(comm.is_main_process() and _restore_counts(evaluator, path, identity))[0]:
             return evaluator.results() if comm.is_main_process() else OrderedDict()
@@ -162,6 +165,7 @@ class Benchmark:
                 f"{evaluator.name}: {evaluator.images} of {len(entries)} images were evaluated; run the "
                 "evaluation again"
             )
+        evaluator.tally.image_counts.save(self.folder / _image_counts(evaluator))
         counted = json.loads(json.dumps({"identity": identity, **evaluator.state()}))
         replace_text(path, json.dumps({**counted, _SUM: _checksum(counted)}))
         return results
@@ -181,24 +185,28 @@ class Benchmark:
             note="; ".join(filter(None, [note, self.note])),
             protocol=evaluator.protocol_scores,
             paper=None if self.note else method.reference(model_spec(self.cfg), evaluator.name),
+            ignore=evaluator.ignore,
+            records=report.SetRecords(
+                image_counts=_image_counts(evaluator),
+                image_counts_sha256=evaluator.tally.image_counts.digest,
+                predictions="" if evaluator.saved is None else f"inference/{evaluator.title}",
+                predictions_sha256=evaluator.tally.predictions,
+            ),
         )
 
     def _write_reports(self, results: Sequence[report.SetResult]) -> None:
-        text = report.text_report(results, self.about)
-        logger.info("Benchmark%s, in percent:\n%s", self.suffix, text)
-        contents = (
-            text,
-            report.markdown_report(results, self.about),
-            report.table_csv(results),
-            report.classes_csv(results),
-            report.json_report(results, self.about),
-        )
+        logger.info("Benchmark%s, in percent:\n%s", self.suffix, report.text_report(results, self.about))
+        contents = report.report_files(results, self.about).values()
         for path, content in zip(self._report_paths(), contents, strict=True):
             replace_text(path, content)
 
     def _report_paths(self) -> list[Path]:
-        stem = f"benchmark{self.suffix}"
-        return [self.folder / f"{stem}{end}" for end in (".txt", ".md", ".csv", "_classes.csv", ".json")]
+        return [self.folder / f"benchmark{self.suffix}{ending}" for ending in report.ENDINGS]
+
+
+def _image_counts(evaluator: RSEvaluator) -> str:
+    """Return the file of the counts of images, relative to the folder of the run."""
+    return f"inference/{evaluator.title}.images.npz"
 
 
 def benchmark_reference(cfg: CfgNode, trained_on: Collection[str]) -> report.BenchmarkReference | None:
@@ -227,12 +235,16 @@ def _restore_counts(evaluator: RSEvaluator, path: Path, identity: Mapping[str, A
             raise ValueError("a value has changed since it was written")
         differing = [key for key, value in identity.items() if found["identity"].get(key) != value]
         if not differing:
-            evaluator.restore(found)
+            images = ImageCounts.load(path.with_name(f"{evaluator.title}.images.npz"), found["image_counts"])
+            evaluator.restore(found, images)
     except (OSError, RecursionError, ValueError, KeyError, TypeError, AttributeError, DatasetError) as error:
         logger.warning("%s cannot be read as counts and is replaced: %r", path, error)
         return False
     if differing:
         logger.info("%s: evaluated again, because of other %s", evaluator.name, ", ".join(differing))
+        return False
+    if changed := evaluator.changed_prediction():
+        logger.info("%s: evaluated again, because %s is not saved", evaluator.name, changed)
         return False
     logger.info("%s: counts restored from %s, written by the same run", evaluator.name, path)
     return True

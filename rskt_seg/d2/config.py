@@ -51,6 +51,9 @@ def add_rskt_seg_config(cfg: CfgNode) -> None:
     # A control, never a result: ask for class k by the name of class k + this many. A model that reads its
     # vocabulary falls to chance.
     cfg.TEST.ROTATE_NAMES = 0
+    # Keep the label map of every test image: OUTPUT_DIR/inference/<dataset>/<stem>.png, uint8 class ids, 255
+    # where the image has no data.
+    cfg.TEST.SAVE_PREDICTIONS = False
     _add_input_keys(cfg)
     _add_solver_keys(cfg)
     _add_method_keys(cfg)

@@ -13,12 +13,13 @@ from detectron2.utils import comm
 from torch import Tensor
 
 from rskt_seg.d2.typing import Entries, Results
-from rskt_seg.data.fingerprint import Digests, Fingerprint, combine, image_digest, label_digest
+from rskt_seg.data.fingerprint import Digests, Fingerprint, image_digest, label_digest
 from rskt_seg.data.labels import read_label
 from rskt_seg.data.samples import valid_target
 from rskt_seg.errors import DatasetError
 from rskt_seg.finite import check_scores
 from rskt_seg.metrics.confusion import ConfusionMatrix, Scores
+from rskt_seg.metrics.image_counts import ImageCounts
 from rskt_seg.metrics.protocols import (
     FIGURES,
     ProtocolScores,
@@ -27,6 +28,8 @@ from rskt_seg.metrics.protocols import (
     protocol_scores,
 )
 from rskt_seg.metrics.report import PER_CLASS, SUMMARY, class_table, scores_json
+from rskt_seg.scoring.predictions import changed_prediction, save_prediction
+from rskt_seg.scoring.tally import Tally
 from rskt_seg.writing import replace_text
 
 logger = logging.getLogger(__name__)
@@ -44,6 +47,8 @@ class RSEvaluator(DatasetEvaluator):
         suffix: End of the name of the results, in files and in the log, which tells the passes of a run
             apart.
         protocol: Protocol in place of that of the dataset.
+        save_predictions: Whether to write the label map of each image to `<dataset><suffix>/<stem>.png`:
+            uint8 ids, 255 where the image has no data.
 
     Attributes:
         scores: The scores, in the main process after `results`; None before.
@@ -54,7 +59,12 @@ class RSEvaluator(DatasetEvaluator):
     """
 
     def __init__(
-        self, dataset_name: str, output_dir: str | Path | None = None, suffix: str = "", protocol: str = ""
+        self,
+        dataset_name: str,
+        output_dir: str | Path | None = None,
+        suffix: str = "",
+        protocol: str = "",
+        save_predictions: bool = False,
     ) -> None:
         metadata = MetadataCatalog.get(dataset_name)
         self.name = dataset_name
@@ -62,6 +72,7 @@ class RSEvaluator(DatasetEvaluator):
         self.classes = tuple(metadata.stuff_classes)
         self.ignore = metadata.ignore_label
         self.path = Path(output_dir, f"{self.title}.json") if output_dir else None
+        self.saved = Path(output_dir, self.title) if output_dir and save_predictions else None
         self.protocol = protocol or metadata.get("protocol", "")
         if self.protocol:
             check_protocol(self.protocol, len(self.classes))
@@ -71,18 +82,22 @@ class RSEvaluator(DatasetEvaluator):
 
     def reset(self) -> None:
         """Forget all images."""
-        self.matrix = ConfusionMatrix(len(self.classes), self.ignore)
-        self.digests: list[Digests] = []
+        self.tally = Tally(len(self.classes), self.ignore)
+
+    @property
+    def matrix(self) -> ConfusionMatrix:
+        """The confusion counts of the images that were counted."""
+        return self.tally.matrix
 
     @property
     def images(self) -> int:
         """Number of images that were counted."""
-        return len(self.digests)
+        return len(self.tally.images)
 
     @property
     def fingerprint(self) -> Fingerprint:
         """Fingerprint of the images and labels that were counted."""
-        return combine(self.digests)
+        return self.tally.fingerprint
 
     def process(self, inputs: Entries, outputs: Sequence[Mapping[str, Tensor]]) -> None:
         """Count the pixels of each image against its label file.
@@ -102,8 +117,10 @@ class RSEvaluator(DatasetEvaluator):
             valid = entry.get("valid_pixels", np.ones(predicted.shape, bool))
             label, image = read_label(path), Path(entry["file_name"])
             target = valid_target(label, path, valid, self.classes, self.ignore)
-            self.matrix.update(predicted.cpu().numpy(), target)
-            self.digests.append(Digests(image.stem, image_digest(image.read_bytes()), label_digest(label)))
+            digests = Digests(image.stem, image_digest(image.read_bytes()), label_digest(label))
+            ids = self.tally.count(digests, predicted.cpu().numpy(), target, valid)
+            if self.saved is not None:
+                save_prediction(self.saved, image.stem, ids)
 
     def _predicted(self, output: Mapping[str, Tensor], image: str) -> Tensor:
         if "labels" in output:
@@ -119,13 +136,12 @@ class RSEvaluator(DatasetEvaluator):
 
     def evaluate(self) -> Results | None:
         """Return `results()` of all processes together in the main process, and None in the others."""
-        parts = comm.gather((self.matrix, self.digests))
+        parts = comm.gather(self.tally)
         if not comm.is_main_process():
             return None
         self.reset()
-        for matrix, digests in parts:
-            self.matrix.merge(matrix)
-            self.digests += digests
+        for tally in parts:
+            self.tally.merge(tally)
         return self.results()
 
     def results(self) -> Results:
@@ -148,21 +164,22 @@ class RSEvaluator(DatasetEvaluator):
         return OrderedDict(sem_seg=self._flatten(self.scores))
 
     def state(self) -> dict[str, Any]:
-        """Return everything that was counted, exactly, as values for JSON."""
-        digests = [(part.stem, part.image.hex(), part.label.hex()) for part in self.digests]
-        return {"matrix": self.matrix.state(), "digests": digests}
+        """Return everything that was counted but the counts of images, exactly, as values for JSON."""
+        return self.tally.state()
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state` returned.
+    def restore(self, state: Mapping[str, Any], counts: ImageCounts) -> None:
+        """Restore what `state` returned, and the counts of images that belong to it.
 
         Raises:
-            DatasetError: It has another number of classes or another ignored id than this dataset.
+            DatasetError: It has another number of classes or another ignored id than this dataset, or the
+                counts of images are others.
         """
-        matrix = ConfusionMatrix.from_state(state["matrix"])
         self.reset()
-        self.matrix.merge(matrix)
-        digests = state["digests"]
-        self.digests = [Digests(stem, *map(bytes.fromhex, pair)) for stem, *pair in digests]
+        self.tally.restore(state, counts)
+
+    def changed_prediction(self) -> str:
+        """Return the first file of predictions that is missing or not what was counted; "" if none is."""
+        return "" if self.saved is None else changed_prediction(self.saved, self.tally.ordered)
 
     def _flatten(self, scores: Scores) -> dict[str, float]:
         results = {key: getattr(scores, key) for key in SUMMARY}

@@ -29,6 +29,7 @@ from rskt_seg.data.checking.quick import quick_check, quick_image_check
 from rskt_seg.data.pairing import Pair
 from rskt_seg.data.parallel import map_files
 from rskt_seg.errors import ConfigError, DatasetError, RSKTSegError
+from rskt_seg.scoring.predictions import check_stems
 
 logger = logging.getLogger(__name__)
 
@@ -75,8 +76,8 @@ def check_datasets(cfg: CfgNode, training: bool) -> None:
     Raises:
         ConfigError: A dataset is missing or not registered, or `MODEL.SEM_SEG_HEAD.IGNORE_VALUE` is the id
             of a class.
-        DatasetError: A dataset lacks files or masks, has other classes than the model, or fails the quick
-            check of its files.
+        DatasetError: A dataset lacks files or masks, has other classes than the model, fails the quick
+            check of its files, or has images whose predictions would be saved under one name.
     """
     if training and not cfg.DATASETS.TRAIN:
         raise ConfigError("DATASETS.TRAIN is empty; name a dataset, for example DLRSD_train_sem_seg")
@@ -97,6 +98,8 @@ def check_datasets(cfg: CfgNode, training: bool) -> None:
             _check_masks(name, entries)
     for name in cfg.DATASETS.TEST:
         record.check_test_data(cfg, name, dicts[name])
+        if cfg.TEST.SAVE_PREDICTIONS:
+            check_stems(name, [entry["file_name"] for entry in dicts[name]])
     for name in trained:
         _check_ignore_value(cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE, name, dicts[name])
     for name, entries in dicts.items():

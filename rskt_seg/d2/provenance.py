@@ -19,7 +19,7 @@ _PACKAGE = Path(rskt_seg.__file__).parent
 _UNUSED = "synthetic"
 _TOKENIZER_WORDS = "encoders/tiny_words.txt"
 _PACKAGES = ("torch", "torchvision", "open_clip_torch", "numpy", "pillow")
-_IRRELEVANT = ("WEIGHTS", "ENCODERS")
+_IRRELEVANT = ("WEIGHTS", "ENCODERS", "SAVE_PREDICTIONS")
 
 
 def code_digest(package: Path = _PACKAGE) -> str:
@@ -69,8 +69,11 @@ def settings(cfg: CfgNode) -> dict[str, Any]:
 def scoring_digest(cfg: CfgNode) -> str:
     """Return the SHA-256 of the settings that a score depends on besides weights and data."""
     tree = settings(cfg)
-    model = {key: value for key, value in tree["MODEL"].items() if key not in _IRRELEVANT}
-    return _digest({"MODEL": model, "INPUT": tree["INPUT"], "TEST": tree["TEST"]})
+    model, test = (
+        {key: value for key, value in tree[section].items() if key not in _IRRELEVANT}
+        for section in ("MODEL", "TEST")
+    )
+    return _digest({"MODEL": model, "INPUT": tree["INPUT"], "TEST": test})
 
 
 def listing_digest(paths: Iterable[str]) -> str:

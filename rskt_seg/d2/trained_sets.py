@@ -9,7 +9,7 @@ from detectron2.data import MetadataCatalog
 
 from rskt_seg.checkpoints.files import read_weights
 from rskt_seg.d2.methods.registry import method_of
-from rskt_seg.data.catalog import image_parts, image_source
+from rskt_seg.data.catalog import share_images
 from rskt_seg.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
@@ -63,10 +63,8 @@ class TrainedSet(NamedTuple):
     def holds_images_of(self, test: str) -> bool:
         """Return whether it has images of the set registered as `test`, by dataset and split of both."""
         other = TrainedSet.registered(test)
-        same = image_source(other.dataset) == image_source(self.dataset)
-        parts = [image_parts(each.split) for each in (other, self)]
-        shared = "all" in parts[0] | parts[1] or not parts[0].isdisjoint(parts[1])
-        return test == self.name or (same and shared)
+        parts = (other.dataset, other.split), (self.dataset, self.split)
+        return test == self.name or share_images(*parts)
 
 
 def sets_to_train(cfg: CfgNode) -> tuple[TrainedSet, ...]:

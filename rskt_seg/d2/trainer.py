@@ -138,7 +138,7 @@ class Trainer(DefaultTrainer):
             The evaluator.
         """
         folder = os.path.join(cfg.OUTPUT_DIR, "inference")
-        return RSEvaluator(dataset_name, folder, suffix, cfg.TEST.PROTOCOL)
+        return RSEvaluator(dataset_name, folder, suffix, cfg.TEST.PROTOCOL, cfg.TEST.SAVE_PREDICTIONS)
 
     @classmethod
     def test(

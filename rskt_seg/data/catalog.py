@@ -192,14 +192,19 @@ _LABEL_FORMATS = {"", "8c", "padded", "fctl"}
 """Words of a split's name that tell the format of its labels, not which images it has."""
 
 
-def image_source(dataset: str) -> str:
-    """Return the dataset that the images of `dataset` come from, whatever crops they are."""
-    return dataset.removesuffix("_geoseg").removesuffix("_wsss")
+def share_images(part: tuple[str, str], other: tuple[str, str]) -> bool:
+    """Return whether two parts of datasets have images in common, whatever crops and labels they have.
 
+    Args:
+        part: Dataset and split, such as ("LoveDA_geoseg", "train_val").
+        other: Those of the other part.
 
-def image_parts(split: str) -> frozenset[str]:
-    """Return the parts of its dataset that a split has the images of, such as "train" and "val"."""
-    return frozenset(split.split("_")) - _LABEL_FORMATS
+    Returns:
+        Whether the images come from the same dataset and the same part of it.
+    """
+    sources = {dataset.removesuffix("_geoseg").removesuffix("_wsss") for dataset, _ in (part, other)}
+    parts, others = (frozenset(split.split("_")) - _LABEL_FORMATS for _, split in (part, other))
+    return len(sources) == 1 and ("all" in parts | others or not parts.isdisjoint(others))
 
 
 def find_split(name: str, splits: Iterable[Split] = SPLITS) -> Split:

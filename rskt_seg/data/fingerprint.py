@@ -53,6 +53,11 @@ class Digests:
     image: bytes
     label: bytes
 
+    @property
+    def key(self) -> tuple[str, bytes, bytes]:
+        """What the pairs of a dataset are ordered by."""
+        return self.stem, self.image, self.label
+
 
 def compute_fingerprint(
     pairs: Sequence[Pair], workers: int | None = None, progress: bool = True
@@ -104,7 +109,7 @@ def label_digest(ids: np.ndarray) -> bytes:
 def combine(digests: Iterable[Digests]) -> Fingerprint:
     """Combine the digests of pairs, given in any order, to a fingerprint."""
     images, labels = hashlib.sha256(), hashlib.sha256()
-    ordered = sorted(digests, key=lambda pair: (pair.stem, pair.image, pair.label))
+    ordered = sorted(digests, key=lambda pair: pair.key)
     for pair in ordered:
         # The length first, so that no two lists of stems give the same bytes.
         stem = pair.stem.encode("utf-8", "surrogateescape")

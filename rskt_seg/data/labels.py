@@ -36,13 +36,14 @@ _CHUNK = 1 << 22
 _SHOWN = 10
 
 
-def read_label(path: LabelFile) -> np.ndarray:
+def read_label(path: LabelFile, colour_advice: str = _CONVERT) -> np.ndarray:
     """Read the class ids of a label file as stored.
 
     A palette file gives its indices, never its colours or gray values. EXIF orientation is not applied.
 
     Args:
         path: A lossless image of 8-bit gray, palette indices or 16-bit gray.
+        colour_advice: What the error for a colour image tells to do.
 
     Returns:
         (H, W) uint8, or uint16 from a 16-bit gray file.
@@ -65,7 +66,7 @@ def read_label(path: LabelFile) -> np.ndarray:
         return np.array(image).astype(np.uint16)
     if mode in _REFUSED_MODES:
         raise LabelError(f"{path}: expected a label of class ids, found {_REFUSED_MODES[mode]}")
-    raise LabelError(f"{path}: expected a label of class ids, found a colour image ({mode}); {_CONVERT}")
+    raise LabelError(f"{path}: expected a label of class ids, found a colour image ({mode}); {colour_advice}")
 
 
 def without_nodata(ids: np.ndarray, path: str | Path, ignore_label: int) -> np.ndarray:

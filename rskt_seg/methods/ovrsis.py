@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from rskt_seg.metrics.published import read_table
+from rskt_seg.metrics.published import ComparableTable, read_table
 from rskt_seg.metrics.results import BenchmarkReference
 
 COLUMNS: Mapping[str, str] = {
@@ -17,6 +17,7 @@ COLUMNS: Mapping[str, str] = {
 }
 """Registered test set -> column of table 1. Scores are comparable on these registrations: LoveDA in the
 published form of 8 classes, the training datasets including their training images."""
+TABLE_1 = ComparableTable("rskt_table1", COLUMNS, {"measure": "mIoU"})
 _BACKBONES = {"vitb16": "ViT-B", "vitl14": "ViT-L"}
 
 

@@ -16,6 +16,7 @@ from rskt_seg.checkpoints.rules import LoadReport
 from rskt_seg.inference.strategies import Strategy
 from rskt_seg.methods.layout import CheckpointLayout
 from rskt_seg.methods.untrained import note_initial_weight
+from rskt_seg.metrics.published import ComparableTable
 from rskt_seg.metrics.results import BenchmarkReference, Reference
 from rskt_seg.typing import SegmentationModel, Spec
 
@@ -133,6 +134,7 @@ class Method:
             if there is none.
         reference: (spec, registered test set) -> figures that the paper prints for a model that computes the
             same; None if there are none.
+        tables: Tables of papers whose rows `rskt-seg compare` can put beside own results.
         detectron2: "module:attribute" of its `rskt_seg.d2.methods.DetectronMethod`, which only `rskt_seg.d2`
             imports; "" if it has none.
     """
@@ -153,6 +155,7 @@ class Method:
     complete_names: Callable[[Sequence[str], Mapping[str, object]], tuple[str, ...]] = _keep_names
     published_row: Callable[[Any, str], BenchmarkReference | None] = lambda spec, trained_on: None
     reference: Callable[[Any, str], Reference | None] = lambda spec, test_set: None
+    tables: tuple[ComparableTable, ...] = ()
     detectron2: str = ""
 
     def build(self, spec: Spec, class_names: Sequence[str] | None = None) -> SegmentationModel:

@@ -1,10 +1,12 @@
 """Confusion counts, scores, published protocols and tables, and reports of them."""
 
 from rskt_seg.metrics.benchmark import (
+    ENDINGS,
     chance_iou,
     classes_csv,
     json_report,
     markdown_report,
+    report_files,
     subset_miou,
     summary_table,
     table_csv,
@@ -31,9 +33,10 @@ from rskt_seg.metrics.report import (
     scores_as_dict,
     scores_json,
 )
-from rskt_seg.metrics.results import BenchmarkReference, Reference, Run, SetResult
+from rskt_seg.metrics.results import BenchmarkReference, Reference, Run, SetRecords, SetResult
 
 __all__ = [
+    "ENDINGS",
     "PROTOCOLS",
     "UNCLASSIFIED",
     "BenchmarkReference",
@@ -45,6 +48,7 @@ __all__ = [
     "Reference",
     "Run",
     "Scores",
+    "SetRecords",
     "SetResult",
     "chance_iou",
     "check_protocol",
@@ -61,6 +65,7 @@ __all__ = [
     "protocol_scores",
     "read_table",
     "render_table",
+    "report_files",
     "score_table",
     "scores_as_dict",
     "scores_json",

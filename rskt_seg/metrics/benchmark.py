@@ -28,7 +28,10 @@ from rskt_seg.metrics.report import (
 from rskt_seg.metrics.results import Reference, Run, SetResult
 from rskt_seg.quoting import csv_cell, markdown_text
 
-_IN_DOMAIN = " *"
+ENDINGS = (".txt", ".md", ".csv", "_classes.csv", ".json")
+"""What the names of the files of a report end in, in the order of `report_files`."""
+IN_DOMAIN = " *"
+"""What marks a score on a set that contains training images."""
 _Columns = tuple[list[str], list[list[Cell]]]
 """Titles of columns, and their cells for each set and, last, for the means; both may be empty."""
 
@@ -136,7 +139,7 @@ def summary_table(results: Sequence[SetResult], run: Run, style: str = "plain") 
     headers = ["dataset", "images", *SUMMARY]
     rows: list[list[Cell]] = []
     for result in results:
-        name = result.name + _IN_DOMAIN * result.in_domain
+        name = result.name + IN_DOMAIN * bool(result.in_domain)
         rows.append([name, result.images, *(getattr(result.scores, key) for key in SUMMARY)])
     if len(results) > 1:
         rows.append([f"mean of {len(results)}", sum(r.images for r in results), *average.values()])
@@ -165,9 +168,10 @@ def table_csv(results: Sequence[SetResult]) -> str:
         scores = [getattr(result.scores, key) for key in (*SUMMARY, "mF1")]
         parts = [value for seen in (True, False) for value in subset_miou(result, seen)]
         name = result.protocol.protocol if result.protocol else ""
-        rows.append([result.name, result.images, *scores, *parts, _chance_miou(result), result.in_domain,
+        trained = "" if result.in_domain is None else result.in_domain
+        rows.append([result.name, result.images, *scores, *parts, _chance_miou(result), trained,
                      result.fingerprint, name, *_figures(result.protocol, math.nan)])  # fmt: skip
-    return _csv(columns, rows)
+    return csv_text(columns, rows)
 
 
 def classes_csv(results: Sequence[SetResult]) -> str:
@@ -185,7 +189,7 @@ def classes_csv(results: Sequence[SetResult]) -> str:
         for k, numbers in enumerate(values):
             row = [result.name, k, result.classes[k], result.seen_flags[k], *numbers]
             rows.append([*row, int(result.scores.pixels[k])])
-    return _csv(("dataset", "id", "class", "seen", *PER_CLASS, "pixels"), rows)
+    return csv_text(("dataset", "id", "class", "seen", *PER_CLASS, "pixels"), rows)
 
 
 def json_report(results: Sequence[SetResult], run: Run) -> str:
@@ -208,7 +212,8 @@ def json_report(results: Sequence[SetResult], run: Run) -> str:
     report = {
         "datasets": {result.name: _set_as_dict(result, run) for result in results},
         "mean": mean_scores({r.name: r.scores for r in results}) | {"datasets": len(results)},
-        "weights": {"path": run.weights, "sha256": run.weights_sha256},
+        "title": run.title,
+        run.source: {"path": run.weights, "sha256": run.weights_sha256},
         "trained_on": list(run.trained_on),
         "training_free": run.training_free,
         "rotated_names": run.rotated,
@@ -217,6 +222,29 @@ def json_report(results: Sequence[SetResult], run: Run) -> str:
         "config": run.config,
     }
     return json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def report_files(results: Sequence[SetResult], run: Run) -> dict[str, str]:
+    """Write a report in every form.
+
+    Args:
+        results: Results of the sets.
+        run: What was evaluated.
+
+    Returns:
+        Each of `ENDINGS` -> content.
+
+    Raises:
+        DatasetError: If there is no result.
+    """
+    contents = (
+        text_report(results, run),
+        markdown_report(results, run),
+        table_csv(results),
+        classes_csv(results),
+        json_report(results, run),
+    )
+    return dict(zip(ENDINGS, contents, strict=True))
 
 
 def _chance_miou(result: SetResult) -> float:
@@ -277,6 +305,8 @@ def _notes(results: Sequence[SetResult], run: Run) -> list[str]:
         notes.append(
             f"CONTROL, not a result: each class was asked for by the name of the one {run.rotated} places on"
         )
+    if run.source == "predictions" and not run.trained_on:
+        notes.append("training data unknown: no classes are marked as seen, no sets as trained on")
     if any(result.in_domain for result in results):
         notes.append("*: the set contains images the model was trained on; its score is mostly on those")
     if any(result.seen is not None for result in results):
@@ -309,7 +339,7 @@ def _provenance(results: Sequence[SetResult], run: Run) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in run.versions.items())
     prints = [f"{result.name}: {result.images} images, {result.fingerprint}" for result in results]
     return [
-        f"weights: {run.weights} (sha256 {run.weights_sha256}), trained on: {_trained_on(run)}",
+        f"{run.source}: {run.weights} (sha256 {run.weights_sha256}), trained on: {_trained_on(run)}",
         f"versions: {versions}",
         *prints,
     ]
@@ -333,6 +363,8 @@ def _set_as_dict(result: SetResult, run: Run) -> dict[str, Any]:
         "fingerprint": result.fingerprint,
         "contains_training_images": result.in_domain,
         "note": result.note,
+        "ignore_label": result.ignore,
+        "records": asdict(result.records) if result.records else None,
         "chance_mIoU": _chance_miou(result),
         **({} if result.seen is None else parts),
         "protocol": protocol_as_dict(result.protocol, result.classes) if result.protocol else None,
@@ -341,7 +373,8 @@ def _set_as_dict(result: SetResult, run: Run) -> dict[str, Any]:
     }
 
 
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Format a header and rows as CSV that spreadsheets show and do not run; NaN is an empty cell."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)

@@ -76,6 +76,50 @@ class PublishedTable:
         return found[0] if found else None
 
 
+@dataclass(frozen=True)
+class ComparableTable:
+    """How a table of methods by test sets is read beside own results.
+
+    Attributes:
+        name: Name of the table, for `read_table`.
+        columns: Registered test set -> column, for registrations whose scores compare.
+        choice: Words of label columns that choose the rows of mIoU, such as `{"measure": "mIoU"}`.
+    """
+
+    name: str
+    columns: Mapping[str, str]
+    choice: Mapping[str, str]
+
+    def rows(self, words: Sequence[str] = ()) -> dict[str, dict[str, float]]:
+        """Return the rows of mIoU whose labels contain all of the given words, in any case.
+
+        Args:
+            words: Words of labels, such as "ViT-B"; none for all rows.
+
+        Returns:
+            The labels of a row, joined -> registered test set -> mIoU in percent, where it is printed.
+
+        Raises:
+            DatasetError: No row has these labels; the message lists the words that there are.
+        """
+        table = read_table(self.name)
+        free = [label for label in table.labels if label not in self.choice]
+        wanted = {word.strip().casefold() for word in words}
+        found = {}
+        for row in table.rows:
+            labels = [row.labels[label] for label in free if row.labels[label]]
+            chosen = all(row.labels[label] == word for label, word in self.choice.items())
+            if chosen and wanted <= {label.casefold() for label in labels}:
+                printed = {name: row.figures[column] for name, column in self.columns.items()}
+                found[", ".join(labels)] = {k: value for k, value in printed.items() if value is not None}
+        if not found:
+            known = sorted({row.labels[label] for row in table.rows for label in free})
+            raise DatasetError(
+                f"{table.source} has no row with {' and '.join(words)}; its labels: {', '.join(known)}"
+            )
+        return found
+
+
 def table_names() -> tuple[str, ...]:
     """Return the names of the packaged tables, sorted."""
     folder = files("rskt_seg.metrics").joinpath("tables")

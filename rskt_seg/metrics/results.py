@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from rskt_seg.metrics.confusion import Scores
 from rskt_seg.metrics.protocols import ProtocolScores
@@ -44,6 +44,23 @@ class BenchmarkReference:
     means: Mapping[str, float | None]
 
 
+@dataclass(frozen=True)
+class SetRecords:
+    """Files of a set beside the report, and what they must hold.
+
+    Attributes:
+        image_counts: File of the counts of each image, relative to the folder of the report.
+        image_counts_sha256: `ImageCounts.digest` of it.
+        predictions: Folder of the predictions, absolute or relative likewise; "" if they were not kept.
+        predictions_sha256: Digest of all predictions, equal for equal predictions in whatever files.
+    """
+
+    image_counts: str
+    image_counts_sha256: str
+    predictions: str
+    predictions_sha256: str
+
+
 @dataclass(frozen=True, eq=False)
 class SetResult:
     """What was measured on one test set.
@@ -55,10 +72,12 @@ class SetResult:
         scores: Its scores.
         images: Number of images.
         fingerprint: Digest of images and labels.
-        in_domain: Whether it contains images that the model was trained on.
+        in_domain: Whether it contains images that the model was trained on; None: unknown.
         note: What a reader must know of it.
         protocol: Figures of its published protocol.
         paper: What a paper prints for it.
+        ignore: Id of the labels that are not scored.
+        records: Its files beside the report; None: there are none.
     """
 
     name: str
@@ -67,10 +86,12 @@ class SetResult:
     scores: Scores
     images: int
     fingerprint: str
-    in_domain: bool = False
+    in_domain: bool | None = False
     note: str = ""
     protocol: ProtocolScores | None = None
     paper: Reference | None = None
+    ignore: int = 255
+    records: SetRecords | None = None
 
     @property
     def seen_flags(self) -> tuple[bool | None, ...]:
@@ -83,7 +104,7 @@ class Run:
     """What was evaluated and with what.
 
     Attributes:
-        weights: Path of the checkpoint.
+        weights: Path of the checkpoint, or folder of the predictions of another program.
         weights_sha256: Its digest.
         trained_on: Names of the training sets, which decide what is seen.
         config: The configuration as plain values.
@@ -92,6 +113,8 @@ class Run:
         rotated: By how many places the class names were exchanged, as a control (0: not).
         training_free: Whether the method has nothing to train, so that an empty `trained_on` means nothing,
             not that it is unknown.
+        source: What was scored, as reports name it: "weights" or "predictions".
+        title: Name of the method in comparisons; "" for that of the folder of the report.
     """
 
     weights: str
@@ -102,3 +125,5 @@ class Run:
     published: BenchmarkReference | None = None
     rotated: int = 0
     training_free: bool = False
+    source: Literal["weights", "predictions"] = "weights"
+    title: str = ""

@@ -15,8 +15,10 @@ from rskt_seg.visualization.cost_maps import draw_cost_maps
 from rskt_seg.visualization.errors import draw_errors
 from rskt_seg.visualization.heatmaps import draw_heatmaps
 from rskt_seg.visualization.labels import colorize, draw_labels, draw_legend, draw_overlay
+from rskt_seg.visualization.scenes import Scene, draw_scenes
 
 __all__ = [
+    "Scene",
     "colorize",
     "draw_cams",
     "draw_context_maps",
@@ -26,4 +28,5 @@ __all__ = [
     "draw_labels",
     "draw_legend",
     "draw_overlay",
+    "draw_scenes",
 ]

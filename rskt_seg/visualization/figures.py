@@ -2,6 +2,7 @@
 
 import io
 import textwrap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -170,6 +171,24 @@ def legend_patch(color: np.ndarray, text: str) -> "Patch":
     from matplotlib.patches import Patch
 
     return Patch(facecolor=tuple(color / 255), edgecolor="0.4", lw=0.5, label=escape_dollars(text))
+
+
+def add_legend(figure: "Figure", handles: "Sequence[Patch]") -> None:
+    """Add a legend below the panels, in as many columns as the width holds.
+
+    Args:
+        figure: The figure with its panels.
+        handles: At least one handle of `legend_patch`.
+    """
+    widest = max(len(str(handle.get_label())) for handle in handles)
+    columns = max(1, int(figure.get_figwidth() / (0.5 + 0.085 * widest)))
+    figure.legend(
+        handles=list(handles),
+        loc="outside lower center",
+        ncols=min(columns, len(handles)),
+        frameon=False,
+        fontsize=9,
+    )
 
 
 def escape_dollars(text: str) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from rskt_seg.visualization.errors import WRONG_COLOR, fade_image, pixel_accuracy, scored_pixels
 from rskt_seg.visualization.figures import (
     UNLABELLED_COLOR,
+    add_legend,
     add_panels,
     fill_panel,
     image_size,
@@ -134,15 +135,7 @@ def draw_labels(
     for panel, (title, picture) in zip(panels, pictures, strict=True):
         fill_panel(panel, picture, title, size, "antialiased" if picture is backdrop else "nearest")
     handles = _legend_handles([labels] if truth is None else [labels, truth], class_names, colors)
-    widest = max((len(str(handle.get_label())) for handle in handles), default=1)
-    columns = max(1, int(figure.get_figwidth() / (0.5 + 0.085 * widest)))
-    figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=min(columns, len(handles)),
-        frameon=False,
-        fontsize=9,
-    )
+    add_legend(figure, handles)
     return render(figure)
 
 

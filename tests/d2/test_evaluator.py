@@ -93,11 +93,12 @@ def test_what_was_counted_can_be_written_down_and_taken_up_again(tmp_path):
     parts = images(tmp_path)
     evaluator, other = RSEvaluator(NAME), RSEvaluator(NAME)
     results = evaluated(evaluator, parts)
-    other.restore(json.loads(json.dumps(evaluator.state())))
+    counts = evaluator.tally.image_counts
+    other.restore(json.loads(json.dumps(evaluator.state())), counts)
     assert other.results() == results
     assert (other.images, other.fingerprint) == (COUNT, evaluator.fingerprint)
     with pytest.raises(DatasetError, match=r"of 5 classes.* and of 4"):
-        other.restore({"matrix": ConfusionMatrix(4).state(), "digests": []})
+        other.restore({"matrix": ConfusionMatrix(4).state(), "digests": []}, counts)
 
 
 def test_the_fingerprint_is_that_of_the_files_that_were_read(tmp_path):
@@ -154,7 +155,7 @@ def test_a_protocol_of_the_dataset_is_scored_beside_the_common_figures(tmp_path,
 def test_counts_taken_up_again_have_the_same_protocol_figures(tmp_path, patches):
     evaluator, other = RSEvaluator(patches), RSEvaluator(patches)
     results = evaluated(evaluator, images(tmp_path, len(ISPRS)))
-    other.restore(json.loads(json.dumps(evaluator.state())))
+    other.restore(json.loads(json.dumps(evaluator.state())), evaluator.tally.image_counts)
     assert other.protocol_scores is None
     assert other.results() == results
     assert other.protocol_scores == evaluator.protocol_scores
@@ -179,9 +180,10 @@ def test_a_protocol_that_does_not_fit_the_dataset_is_refused_at_once(patches):
 def evaluate_a_share(folder) -> None:
     rank, size = comm.get_rank(), comm.get_world_size()
     assert (comm.get_local_rank(), comm.get_local_size()) == (rank, size)
-    results = evaluated(RSEvaluator(NAME), images(folder)[rank::size])
+    evaluator = RSEvaluator(NAME, folder, save_predictions=True)
+    results = evaluated(evaluator, images(folder)[rank::size])
     if rank == 0:
-        (folder / "results.json").write_text(json.dumps(results))
+        (folder / "results.json").write_text(json.dumps([results, evaluator.state()]))
     else:
         assert results is None
 
@@ -189,7 +191,10 @@ def evaluate_a_share(folder) -> None:
 def test_two_processes_score_as_one(tmp_path):
     compat.launch(evaluate_a_share, 2, 1, 0, "auto", (tmp_path,), on_cpu=True)
     together = json.loads((tmp_path / "results.json").read_text())
-    assert together == evaluated(RSEvaluator(NAME), images(tmp_path))
+    evaluator = RSEvaluator(NAME)
+    results = evaluated(evaluator, images(tmp_path))
+    assert together == [results, json.loads(json.dumps(evaluator.state()))]  # counts of images among them
+    assert len(list((tmp_path / NAME).glob("*.png"))) == COUNT
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

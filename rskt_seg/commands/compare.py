@@ -1,0 +1,123 @@
+"""Compare finished benchmarks, of models and of predictions, in one table.
+
+    rskt-seg compare output/first output/second
+    rskt-seg compare "first=output/first" "other=output/other" --baseline other --output output/comparison
+    rskt-seg compare output/first --paper rskt_table1 --paper-rows "DLRSD, ViT-B"
+
+A RUN is the folder of `rskt-seg eval` or `rskt-seg score --output`, or a report in it such as
+benchmark_TTA.json; TITLE=RUN gives it a name. Sets that were scored on other images, labels, classes or by
+another protocol are left out and named; means cover the sets that all rows have. Differences of mIoU to the
+baseline come with bootstrap intervals over the images.
+"""
+
+import argparse
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from rskt_seg.commands.entry import command_parser, echo, log_to_stderr, run
+from rskt_seg.commands.score import check_new
+from rskt_seg.errors import ConfigError
+from rskt_seg.methods.registry import registered_methods
+from rskt_seg.metrics.bootstrap import RESAMPLES, SEED
+from rskt_seg.metrics.comparison import PaperRow, compare_runs
+from rskt_seg.metrics.comparison_report import comparison_files
+from rskt_seg.metrics.published import read_table
+from rskt_seg.metrics.stored import read_run
+from rskt_seg.writing import replace_text
+
+PROGRAM = "rskt-seg compare"
+_STEM, _ENDINGS = "comparison", (".txt", ".md", ".csv", ".json")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `rskt-seg compare`. Return the exit status."""
+    return run(partial(compare, parse_args(argv)), PROGRAM)
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = command_parser(PROGRAM, __doc__)
+    add = parser.add_argument
+    add("runs", nargs="+", metavar="RUN", help="folder of a benchmark, or TITLE=FOLDER")
+    add(
+        "--baseline",
+        default="",
+        metavar="TITLE",
+        help="run that differences refer to (default: the first)",
+    )
+    add("--paper", metavar="TABLE", help=f"also rows of a paper: {_listed()}")
+    add(
+        "--paper-rows", action="append", default=[], metavar="LABELS",
+        help='with --paper: only rows with these labels, such as "DLRSD, ViT-B"; may be repeated',
+    )  # fmt: skip
+    add("--resamples", type=_positive, default=RESAMPLES, help="of the bootstrap (default %(default)s)")
+    add("--seed", type=_number, default=SEED, help="of the bootstrap (default %(default)s)")
+    add("--output", metavar="DIR", type=Path, help=f"folder of {_STEM}{', '.join(_ENDINGS)}")
+    return parser.parse_args(argv)
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Compare what the command line names, print the table, and write it if asked to.
+
+    Args:
+        args: The parsed command line.
+
+    Raises:
+        ConfigError: A flag or a title is wrong, or a file would be overwritten.
+        DatasetError: A run cannot be read, or nothing compares.
+    """
+    log_to_stderr()
+    if args.output:
+        check_new(args.output, [f"{_STEM}{ending}" for ending in _ENDINGS])
+    runs = [read_run(path, title) for title, path in map(titled_path, args.runs)]
+    papers = _paper_rows(args.paper, args.paper_rows)
+    contents = comparison_files(compare_runs(runs, papers, args.baseline, args.resamples, args.seed))
+    echo(contents[".txt"])
+    if args.output:
+        for ending, content in contents.items():
+            replace_text(args.output / f"{_STEM}{ending}", content)
+
+
+def titled_path(text: str) -> tuple[str, Path]:
+    """Split TITLE=PATH; a path that exists as it stands has no title, whatever it contains.
+
+    Returns:
+        The title, "" if none is given, and the path.
+    """
+    title, equals, path = text.partition("=")
+    if not equals or not path or Path(text).exists():
+        return "", Path(text)
+    return title.strip(), Path(path)
+
+
+def _listed() -> str:
+    return ", ".join(sorted(table.name for method in registered_methods() for table in method.tables))
+
+
+def _paper_rows(name: str | None, choices: Sequence[str]) -> list[PaperRow]:
+    if name is None:
+        if choices:
+            raise ConfigError(f"--paper-rows chooses rows of --paper TABLE: {_listed()}")
+        return []
+    found = {table.name: table for method in registered_methods() for table in method.tables}
+    if name not in found:
+        raise ConfigError(f"--paper: no table of methods by test sets is called {name!r}; known: {_listed()}")
+    table = found[name]
+    source = read_table(name).source
+    rows: dict[str, dict[str, float]] = {}
+    for choice in choices or [""]:
+        rows |= table.rows([word for word in choice.split(",") if word.strip()])
+    return [PaperRow(title, source, miou) for title, miou in rows.items()]
+
+
+def _positive(text: str) -> int:
+    if (number := _number(text)) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number above 0; found {text}")
+    return number
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0; found {text}")
+    return int(text)

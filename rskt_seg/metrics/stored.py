@@ -1,0 +1,164 @@
+"""Reports of benchmarks read again from their JSON files, with every fact that a comparison needs."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rskt_seg.errors import DatasetError, UnreadableError
+from rskt_seg.metrics.image_counts import ImageCounts, mean_iou
+from rskt_seg.metrics.results import SetRecords
+from rskt_seg.reading import brief, parse_json, read_text
+
+REPORT = "benchmark.json"
+"""Name of the report in the folder of a run."""
+_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class StoredSet:
+    """What a report states of a set.
+
+    Attributes:
+        images: Number of images.
+        fingerprint: Digest of images and labels.
+        classes: Names of the classes in the order of ids.
+        ignore: Id of the labels that are not scored.
+        protocol: Name of its published protocol; "" for none.
+        miou: mIoU in percent.
+        seen: mIoU over the seen classes, and their number; None if unknown or there are none.
+        unseen: Likewise over the unseen classes.
+        in_domain: Whether it contains images that the model was trained on; None: unknown.
+        records: Its files beside the report.
+    """
+
+    images: int
+    fingerprint: str
+    classes: tuple[str, ...]
+    ignore: int
+    protocol: str
+    miou: float
+    seen: tuple[float, int] | None
+    unseen: tuple[float, int] | None
+    in_domain: bool | None
+    records: SetRecords | None
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A finished benchmark, of a model or of predictions.
+
+    Attributes:
+        title: Name of the method.
+        report: The JSON file that it was read from.
+        trained_on: Names of the training sets, if they are known.
+        sets: Registered name -> set, in the order of the report.
+    """
+
+    title: str
+    report: Path
+    trained_on: tuple[str, ...]
+    sets: Mapping[str, StoredSet]
+
+    def image_counts(self, name: str) -> ImageCounts | None:
+        """Read the counts of each image of a set.
+
+        Returns:
+            The counts; None if the run kept none.
+
+        Raises:
+            DatasetError: They are missing, damaged or not those that the report scored.
+        """
+        found = self.sets[name]
+        if found.records is None:
+            return None
+        path = self.report.parent / found.records.image_counts
+        counts = ImageCounts.load(path, found.records.image_counts_sha256)
+        miou = float(mean_iou(counts.counts.sum(axis=0)))
+        if len(counts.stems) != found.images or abs(miou - found.miou) > _TOLERANCE:
+            raise DatasetError(
+                f"{self.report}: {name} has {found.images} images and mIoU {found.miou:.4f}; {path} has "
+                f"{len(counts.stems)} and {miou:.4f}; evaluate or score the set again"
+            )
+        return counts
+
+    def predictions(self, name: str) -> Path | None:
+        """Return the folder of the predictions of a set; None if the run kept none."""
+        records = self.sets[name].records if name in self.sets else None
+        return self.report.parent / records.predictions if records and records.predictions else None
+
+
+def read_run(path: Path, title: str = "") -> StoredRun:
+    """Read the report of a finished benchmark.
+
+    Args:
+        path: The folder of the run, or a report in it such as `benchmark_TTA.json`.
+        title: Name of the method; "" for the title that the report states or, without one, the name of the
+            folder.
+
+    Returns:
+        The run.
+
+    Raises:
+        DatasetError: There is no report, the run is not finished, its class names were exchanged as a
+            control, or the report is malformed.
+    """
+    file = path / REPORT if path.is_dir() else path
+    try:
+        tree = parse_json(read_text(file))
+    except FileNotFoundError as error:
+        raise DatasetError(_missing(path)) from error
+    except UnreadableError as error:
+        raise DatasetError(f"{file} cannot be read: {error}") from error
+    try:
+        if not isinstance(tree, dict):
+            raise TypeError(f"found {brief(tree)}")
+        if tree["rotated_names"]:
+            raise DatasetError(
+                f"{file} is a control with exchanged class names, not a result; leave it out of a comparison"
+            )
+        sets = {str(name): _stored_set(entry) for name, entry in tree["datasets"].items()}
+        stated, trained = str(tree["title"]), tuple(map(str, tree["trained_on"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise DatasetError(
+            f"{file} is no report of `rskt-seg eval` or `rskt-seg score` of this version: {what}; evaluate "
+            "or score again"
+        ) from error
+    return StoredRun(title or stated or file.absolute().parent.name, file, trained, sets)
+
+
+def _missing(path: Path) -> str:
+    if not path.is_dir():
+        return f"{path} does not exist; name the folder of a benchmark or its {REPORT}"
+    if others := sorted(each.name for each in path.glob("benchmark*.json")):
+        return f"{path} has no {REPORT} but {', '.join(others)}; name the file that is meant"
+    if (path / "inference").is_dir():
+        return f"{path} holds an evaluation that is not finished: give its command again to get {REPORT}"
+    return f"{path} has no {REPORT}: name a folder that `rskt-seg eval` or `rskt-seg score --output` wrote"
+
+
+def _stored_set(entry: Mapping[str, Any]) -> StoredSet:
+    records, protocol = entry["records"], entry["protocol"]
+    miou = float(entry["mIoU"])
+    if not math.isfinite(miou):
+        raise ValueError(f"found mIoU {miou}")
+    return StoredSet(
+        images=int(entry["images"]),
+        fingerprint=str(entry["fingerprint"]),
+        classes=tuple(entry["classes"]),
+        ignore=int(entry["ignore_label"]),
+        protocol=str(protocol["name"]) if protocol else "",
+        miou=miou,
+        seen=_part(entry.get("seen")),
+        unseen=_part(entry.get("unseen")),
+        in_domain=entry["contains_training_images"],
+        records=SetRecords(**records) if records else None,
+    )
+
+
+def _part(entry: Mapping[str, Any] | None) -> tuple[float, int] | None:
+    if entry is None or entry["mIoU"] is None:
+        return None
+    return float(entry["mIoU"]), int(entry["classes"])

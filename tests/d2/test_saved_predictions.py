@@ -1,0 +1,142 @@
+"""Saved predictions of an evaluation: complete or evaluated again, and scored to the same numbers."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from rskt_seg.commands import score
+from rskt_seg.d2 import benchmark
+from rskt_seg.d2.benchmark import evaluate
+from rskt_seg.d2.loaders import check_datasets
+from rskt_seg.d2.trainer import Trainer
+from rskt_seg.data.catalog import find_split
+from rskt_seg.errors import DatasetError
+from rskt_seg.metrics.stored import read_run
+from tests.d2.conftest import tiny_config
+
+SETS = ("DLRSD_val_sem_seg", "UDD5_all_sem_seg")
+SAVING = ("TEST.SAVE_PREDICTIONS", "True")
+
+
+@pytest.fixture
+def cfg(data_root, tmp_path):
+    torch.manual_seed(1)
+    path = tmp_path / "weights.safetensors"
+    save_file(Trainer.build_model(tiny_config()).state_dict(), path)
+
+    def build(*opts: str, out: str = "out"):
+        folder = tmp_path / out
+        return tiny_config(
+            "MODEL.WEIGHTS", str(path), "OUTPUT_DIR", str(folder), "DATASETS.TEST", str(SETS), *opts
+        )
+
+    return build
+
+
+@pytest.fixture
+def passes(monkeypatch) -> list[str]:
+    """The names of the sets that were run through the model."""
+    names, run = [], benchmark.inference_on_dataset
+
+    def counted(model, loader, evaluator):
+        names.append(evaluator.name)
+        return run(model, loader, evaluator)
+
+    monkeypatch.setattr(benchmark, "inference_on_dataset", counted)
+    return names
+
+
+def report(folder):
+    return json.loads((folder / "benchmark.json").read_text())
+
+
+def test_saved_predictions_score_the_same_to_the_last_bit(cfg, data_root, tmp_path, capsys):
+    image = data_root / find_split(SETS[0]).images / "scene0.jpg"  # a TIFF inside, with a hole
+    pixels = np.asarray(Image.open(image))
+    alpha = np.full((*pixels.shape[:2], 1), 255, np.uint8)
+    alpha[:7] = 0
+    Image.fromarray(np.concatenate([pixels, alpha], axis=2)).save(image, format="TIFF")
+    evaluate(cfg(*SAVING))
+    words = [word for name in SETS for word in ("--dataset", name)]
+    own = ["--output", str(tmp_path / "scored"), "--trained-on", "DLRSD_train_sem_seg"]
+    assert score.main(["--predictions", str(tmp_path / "out" / "inference"), *words, *own]) == 0
+    evaluated, scored = (report(tmp_path / name) for name in ("out", "scored"))
+    assert scored["mean"] == evaluated["mean"]
+    for name in SETS:
+        first, second = evaluated["datasets"][name], scored["datasets"][name]
+        for records in (first["records"], second["records"]):
+            records["predictions"] = ""  # a path
+        assert first == second
+        counts = [
+            folder / "inference" / f"{name}.images.npz" for folder in (tmp_path / "out", tmp_path / "scored")
+        ]
+        assert counts[0].read_bytes() == counts[1].read_bytes()
+    ids = np.asarray(Image.open(tmp_path / "out" / "inference" / SETS[0] / "scene0.png"))
+    assert ids.dtype == np.uint8 and (ids[:7] == 255).all() and (ids[7:] < 17).all()
+    assert "mean of 2" in capsys.readouterr().out
+
+
+def test_nothing_is_saved_unless_it_is_asked_for_and_the_scores_are_the_same(cfg, tmp_path, passes):
+    plain = evaluate(cfg())
+    assert not (tmp_path / "out" / "inference" / SETS[0]).exists()
+    assert report(tmp_path / "out")["datasets"][SETS[0]]["records"]["predictions"] == ""
+    assert evaluate(cfg(*SAVING, out="saving")) == plain
+    assert passes == [*SETS, *SETS]
+
+
+def test_counts_are_not_taken_up_where_predictions_are_missing_or_have_changed(cfg, tmp_path, passes, caplog):
+    first = evaluate(cfg())
+    with caplog.at_level(logging.INFO, "rskt_seg"):
+        assert evaluate(cfg(*SAVING)) == first
+    assert f"{SETS[0]}: evaluated again, because scene0.png is not saved" in caplog.text
+    assert passes == [*SETS, *SETS]
+    evaluate(cfg(*SAVING))
+    evaluate(cfg())  # what is saved does no harm
+    assert passes == [*SETS, *SETS]
+    folder = tmp_path / "out" / "inference"
+    kept = (folder / SETS[1] / "scene1.png").read_bytes()
+    (folder / SETS[1] / "scene1.png").unlink()
+    Image.fromarray(np.zeros((40, 48), np.uint8)).save(folder / SETS[0] / "scene2.png")
+    evaluate(cfg(*SAVING))
+    assert passes == [*SETS, *SETS, *SETS] and (folder / SETS[1] / "scene1.png").read_bytes() == kept
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"PK")])
+def test_counts_without_those_of_images_are_not_taken_up(cfg, tmp_path, passes, damage):
+    evaluate(cfg())
+    path = tmp_path / "out" / "inference" / f"{SETS[0]}.images.npz"
+    before = path.read_bytes()
+    damage(path)
+    evaluate(cfg())
+    assert passes == [*SETS, SETS[0]] and path.read_bytes() == before
+
+
+def test_a_run_read_again_has_the_counts_and_predictions_that_its_report_names(cfg, tmp_path):
+    evaluate(cfg(*SAVING))
+    run = read_run(tmp_path / "out")
+    assert tuple(run.sets) == SETS and run.title == "out"
+    for name in SETS:
+        assert run.image_counts(name).stems == ("scene0", "scene1", "scene2")
+        assert len(list(run.predictions(name).glob("*.png"))) == 3
+
+
+def test_a_control_saves_its_predictions_beside_those_of_the_result(cfg, tmp_path):
+    evaluate(cfg(*SAVING, "TEST.ROTATE_NAMES", "1"))
+    assert {path.name for path in (tmp_path / "out" / "inference").iterdir() if path.is_dir()} == {
+        f"{name}_rotated1" for name in SETS
+    }
+
+
+def test_images_of_one_stem_are_refused_before_anything_is_evaluated(cfg, monkeypatch):
+    from rskt_seg.d2 import loaders
+
+    load = loaders.load_datasets
+    monkeypatch.setattr(loaders, "load_datasets", lambda names: load(names) * 2)
+    check_datasets(cfg(), training=False)
+    with pytest.raises(DatasetError, match="several images have the stems scene0, scene1, scene2"):
+        check_datasets(cfg(*SAVING), training=False)
