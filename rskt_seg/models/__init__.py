@@ -2,8 +2,8 @@
 
 from rskt_seg.models.bicor import BiCoR, BiCoROutput, BiCoRSpec
 from rskt_seg.models.catseg import CATSeg, CATSegSpec
-from rskt_seg.models.cost_volumes import CostVolumeOutput
 from rskt_seg.models.clip_zeroshot import ClipZeroShot, ClipZeroShotOutput, ClipZeroShotSpec
+from rskt_seg.models.cost_volumes import CostVolumeOutput
 from rskt_seg.models.fctl import FCtL, FCtLOutput, FCtLSpec
 from rskt_seg.models.gsnet import GSNet, GSNetSpec
 from rskt_seg.models.options import Range, check_options, refuse_unread

@@ -2,9 +2,9 @@
 
 from rskt_seg.inference.strategies import WholeImageStrategy
 from rskt_seg.methods.cost_volumes.explanations import COST_MAPS
+from rskt_seg.methods.ovrsis import TABLE_1
 from rskt_seg.methods.record import Method
 from rskt_seg.methods.rskt.checkpoint import ENCODERS, RSKTLayout
-from rskt_seg.methods.ovrsis import TABLE_1
 from rskt_seg.methods.rskt.references import published_row
 from rskt_seg.methods.rskt.weights import WEIGHTS
 from rskt_seg.models.rskt import RSKT, RSKTSpec
