@@ -71,8 +71,12 @@ def test_the_main_files_are_the_published_recipe(peer, encoder, data):
     assert "not stated" in row.source and PEERS[peer] in row.source
 
 
-def test_a_small_peer_has_no_row_in_the_table():
+def test_a_small_or_changed_peer_has_no_row_in_the_table():
     assert benchmark_reference(tiny("catseg"), {"DLRSD"}) is None
+    deeper = config("ovrs_vitb_dlrsd", "MODEL.OVRS.NUM_LAYERS", "3")
+    assert benchmark_reference(deeper, {"DLRSD"}) is None
+    pooled = config("ovrs_vitb_dlrsd", "MODEL.OVRS.TEST_POOLING", "2")
+    assert benchmark_reference(pooled, {"DLRSD"}).means["mIoU"] == 39.57
 
 
 @pytest.mark.parametrize("case", ["catseg_vitb", "catseg_vitl", "ovrs_vitb", "gsnet_vitb"])
@@ -120,6 +124,18 @@ def test_a_loss_needs_no_file_name(peer):
     segmentor = build_model(tiny(peer)).train()
     entry = {"image": torch.zeros(3, 96, 96), "sem_seg": torch.zeros(96, 96), "vocabulary": ("road", "water")}
     assert torch.isfinite(segmentor([entry])["loss_sem_seg"])
+
+
+def test_an_ignored_id_that_is_a_class_is_a_negative_of_every_class():
+    """As GSNet was trained: id 0 is "background", and its map is never positive."""
+    losses = []
+    label = torch.arange(3).repeat_interleave(32)[:, None].expand(96, 96)
+    for ignored, sem_seg in ((0, label), (255, label.where(label != 0, 255))):
+        torch.manual_seed(0)
+        segmentor = build_model(tiny("gsnet", "MODEL.SEM_SEG_HEAD.IGNORE_VALUE", str(ignored))).train()
+        entry = {"image": torch.ones(3, 96, 96), "sem_seg": sem_seg, "vocabulary": ("road", "water", "ship")}
+        losses.append(segmentor([entry])["loss_sem_seg"].item())
+    assert losses[0] == losses[1]
 
 
 @each_peer

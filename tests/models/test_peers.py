@@ -150,6 +150,18 @@ def test_a_vocabulary_as_long_as_the_limit_is_decoded_whole(name):
     )
 
 
+@each_limited
+def test_a_segmenter_says_that_some_names_are_not_decoded(name):
+    said = [
+        rskt_seg.Segmenter(build(name, class_limit=limit), NAMES).predict(np.zeros((64, 64, 3), np.uint8))
+        for limit in (3, 7)
+    ]
+    assert [any("of 7 names the model decodes the 3" in line for line in each.notices) for each in said] == [
+        True,
+        False,
+    ]
+
+
 def test_gsnet_has_no_limit():
     assert "class_limit" not in {field.name for field in fields(build("gsnet").spec)}
 

@@ -1,11 +1,11 @@
 """CAT-Seg: open-vocabulary segmentation by aggregation of CLIP's cost volume."""
 
-from rskt_seg.inference.strategies import WholeImageStrategy
 from rskt_seg.methods.catseg.checkpoint import CATSegLayout
 from rskt_seg.methods.catseg.weights import WEIGHTS
 from rskt_seg.methods.cost_volumes.encoders import CLIP_ROLE
 from rskt_seg.methods.cost_volumes.explanations import COST_MAPS
 from rskt_seg.methods.cost_volumes.references import peer_row
+from rskt_seg.methods.cost_volumes.strategy import LimitedClassesStrategy
 from rskt_seg.methods.record import Method
 from rskt_seg.models.catseg import CATSeg, CATSegSpec
 
@@ -20,7 +20,7 @@ CATSEG = Method(
         "catseg_tiny": {"encoder": "tiny", "hidden_dim": 32},
     },
     vocabulary="open",
-    strategy=WholeImageStrategy,
+    strategy=LimitedClassesStrategy,
     checkpoint=CATSegLayout(),
     encoders={"clip": CLIP_ROLE},
     explanations={"cost_maps": COST_MAPS},

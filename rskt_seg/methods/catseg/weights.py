@@ -12,7 +12,8 @@ def _published(size: str, label: str, preset: str, file: str) -> Weights:
         facts="the published code and its README; the files themselves were never at hand",
         by_hand=f"take {file} of {label}",
         unknown=unknown_facts(NO_DIGEST, licence="see the page; no source at hand states it"),
-        note=f'create_model("{preset}"). Trained on natural images (COCO-Stuff, 171 classes)',
+        note=f'configs/peers/catseg_{size}_*.yaml, or create_model("{preset}", num_layers=2). Trained on '
+        "natural images (COCO-Stuff, 171 classes)",
     )
 
 

@@ -22,7 +22,7 @@ HEAD = PREDICTOR + r"transformer\."
 _WINDOWS = HEAD + r"layers\.(\d+)\.swin_block\."
 _MASK = HEAD + r"layers\.(\d+)\.swin_block\.block_2\.attn_mask$"
 _OLD_LAYER, _NEW_LAYER = rf"{HEAD}layers\.(\d+)\.", r"layers.\1."
-LAYER_RULES = [
+_LAYER_RULES = [
     Rule(_OLD_LAYER + r"spatial_fusion\.sa\.mlp\.dwconv\.dwconv\.", _NEW_LAYER + "spatial.dwconv."),
     Rule(_OLD_LAYER + r"spatial_fusion\.sa\.", _NEW_LAYER + "spatial."),
     Rule(_OLD_LAYER + r"class_fusion\.sa\.", _NEW_LAYER + "classes."),
@@ -79,7 +79,7 @@ class CostVolumeLayout(CheckpointLayout):
         Raises:
             CheckpointError: The checkpoint was trained with another window size.
         """
-        check_masks(model, state, source)
+        _check_masks(model, state, source)
         return common_rules(self.names)
 
 
@@ -102,11 +102,21 @@ def cost_maps_of(state: Mapping[str, Tensor]) -> int | None:
 
 
 def guide_rules(encoder: str, sides: tuple[str, str], projection: str) -> list[Rule]:
+    """Return the rules for the guides of one encoder.
+
+    Args:
+        encoder: Its name in `CostVolumeModel.guides`.
+        sides: Published names of what resizes its taps.
+        projection: Published name of the projections in the head.
+
+    Returns:
+        The rules.
+    """
     rules = [Rule(rf"{side}\.", f"guides.{encoder}.{j}.side.") for j, side in enumerate(sides)]
     return [*rules, Rule(rf"{HEAD}{projection}\.(\d)\.0\.", rf"guides.{encoder}.\1.project.")]
 
 
-def stage_rules(stage: str, j: int) -> list[Rule]:
+def _stage_rules(stage: str, j: int) -> list[Rule]:
     old, new = rf"{HEAD}{stage}{j + 1}\.", f"decoder.stages.{j}."
     parts = {0: "conv1", 1: "norm1", 3: "conv2", 4: "norm2"}
     convs = [Rule(rf"{old}conv\.double_conv\.{i}\.", f"{new}{name}.") for i, name in parts.items()]
@@ -125,12 +135,12 @@ def common_rules(names: Names) -> list[Rule]:
     return [
         Rule(PREDICTOR + r"clip_model\.", "clip."),
         Rule(HEAD + r"conv1\.", "cost.fusion.clip."),
-        *LAYER_RULES,
+        *_LAYER_RULES,
         Rule(HEAD + r"guidance_projection\.0\.", "image_guidance."),
         Rule(HEAD + r"text_guidance_projection\.0\.", "text_guidance."),
         *guide_rules("clip", ("upsample1", "upsample2"), names.guides),
-        *stage_rules(names.stage, 0),
-        *stage_rules(names.stage, 1),
+        *_stage_rules(names.stage, 0),
+        *_stage_rules(names.stage, 1),
         Rule(HEAD + r"head\.", "decoder.head."),
     ]
 
@@ -146,7 +156,7 @@ def dino_rules() -> list[Rule]:
     ]
 
 
-def check_masks(model: CostVolumeModel, state: Mapping[str, Tensor], source: str) -> None:
+def _check_masks(model: CostVolumeModel, state: Mapping[str, Tensor], source: str) -> None:
     """Raise `CheckpointError` if the window masks of a checkpoint differ from those of the model.
 
     The mask of the shifted windows is the only trace of the window size in a checkpoint. Layers that only one

@@ -1,9 +1,9 @@
 """OVRS: CAT-Seg with rotated images and guides scaled by the mean of all classes."""
 
-from rskt_seg.inference.strategies import WholeImageStrategy
 from rskt_seg.methods.cost_volumes.encoders import CLIP_ROLE
 from rskt_seg.methods.cost_volumes.explanations import COST_MAPS
 from rskt_seg.methods.cost_volumes.references import peer_row
+from rskt_seg.methods.cost_volumes.strategy import LimitedClassesStrategy
 from rskt_seg.methods.ovrs.checkpoint import OVRSLayout
 from rskt_seg.methods.record import Method
 from rskt_seg.models.ovrs import OVRS as OVRSModel
@@ -19,7 +19,7 @@ OVRS = Method(
         "ovrs_tiny": {"encoder": "tiny", "hidden_dim": 32},
     },
     vocabulary="open",
-    strategy=WholeImageStrategy,
+    strategy=LimitedClassesStrategy,
     checkpoint=OVRSLayout(),
     encoders={"clip": CLIP_ROLE},
     explanations={"cost_maps": COST_MAPS},
