@@ -20,6 +20,7 @@ from rskt_seg.d2.trainer import Trainer
 from rskt_seg.d2.weights import check_trained, scored_files
 from rskt_seg.data.catalog import find_split
 from rskt_seg.errors import CheckpointError, ConfigError, WeightsNotFoundError
+from rskt_seg.inference.predict import resized_scores
 from rskt_seg.methods import find_preset
 from rskt_seg.methods.export import export_model
 from rskt_seg.methods.untrained import untrained_notices
@@ -97,6 +98,11 @@ def test_scores_are_computed_at_the_size_of_the_file_as_the_segmenter_does():
         scores = segmentor([entry])[0]["sem_seg"]
     assert scores.shape == (2, 50, 70)
     torch.testing.assert_close(scores, rskt_seg.Segmenter(model, names).predict(image).score_map)
+    with torch.no_grad():
+        larger = segmentor([{**entry, "height": 100, "width": 140}])[0]["sem_seg"]
+        torch.testing.assert_close(
+            larger, resized_scores(model, model(entry["image"][None], names), (100, 140))
+        )
 
 
 def test_training_is_refused_in_one_line_with_the_command_that_evaluates(data_root, tmp_path, capsys):

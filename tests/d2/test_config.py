@@ -18,6 +18,7 @@ from rskt_seg.d2.methods.rskt_authors_keys import AUTHORS_KEYS, advice
 from rskt_seg.d2.specs import model_spec
 from rskt_seg.errors import ConfigError, DeviceError
 from rskt_seg.models.bicor import BiCoRSpec
+from rskt_seg.models.clip_zeroshot import ClipZeroShotSpec
 from rskt_seg.models.fctl import FCtLSpec
 from rskt_seg.models.rskt import RSKTSpec
 from tests.d2.conftest import CONFIGS
@@ -44,7 +45,12 @@ def write(path: Path, text: str) -> str:
     return str(path)
 
 
-SPECS = {"RSKTSegHead": RSKTSpec, "BiCoRHead": BiCoRSpec, "FCtLHead": FCtLSpec}
+SPECS = {
+    "RSKTSegHead": RSKTSpec,
+    "BiCoRHead": BiCoRSpec,
+    "FCtLHead": FCtLSpec,
+    "ClipZeroShotHead": ClipZeroShotSpec,
+}
 
 
 @pytest.mark.parametrize("head", SPECS)
@@ -145,9 +151,9 @@ def test_options_of_another_method_than_the_chosen_one_are_refused():
 CLOSED_FILES = {name: str(CONFIGS.parent / name / "tiny.yaml") for name in ("bicor", "fctl")}
 UNREAD = {
     "TEST.SLIDING_WINDOW": ("bicor", "True", "RSKTSegHead"),
-    "TEST.ROTATE_NAMES": ("fctl", "7", "RSKTSegHead"),
+    "TEST.ROTATE_NAMES": ("fctl", "7", "RSKTSegHead and ClipZeroShotHead"),
     "SOLVER.CLIP_MULTIPLIER": ("fctl", "0.5", "RSKTSegHead"),
-    "MODEL.ENCODERS.CLIP": ("bicor", "tiny", "RSKTSegHead and PriorWSSSHead"),
+    "MODEL.ENCODERS.CLIP": ("bicor", "tiny", "RSKTSegHead and PriorWSSSHead and ClipZeroShotHead"),
     "MODEL.ENCODERS.DINOV2": (None, "x.pth", "PriorWSSSHead"),
     "MODEL.SAVE_FROZEN": ("bicor", "True", "PriorWSSSHead"),
     "TEST.SCALES": ("fctl", "(1.0,)", "PriorWSSSHead"),
@@ -166,9 +172,9 @@ UNREAD = {
     "INPUT.PATCH_OVERLAP": ("bicor", "60", "FCtLHead"),
     "SOLVER.SUB_BATCH": ("bicor", "2", "FCtLHead"),
     "TEST.AUG.VIEWS": (None, "dihedral", "BiCoRHead and FCtLHead and PriorWSSSHead"),
-    "TEST.AUG.FLIP": ("fctl", "False", "RSKTSegHead"),
-    "TEST.AUG.MIN_SIZES": ("bicor", "(640,)", "RSKTSegHead"),
-    "TEST.AUG.MAX_SIZE": ("bicor", "640", "RSKTSegHead"),
+    "TEST.AUG.FLIP": ("fctl", "False", "RSKTSegHead and ClipZeroShotHead"),
+    "TEST.AUG.MIN_SIZES": ("bicor", "(640,)", "RSKTSegHead and ClipZeroShotHead"),
+    "TEST.AUG.MAX_SIZE": ("bicor", "640", "RSKTSegHead and ClipZeroShotHead"),
     "INPUT.COLOR_AUG_SSD": ("fctl", "True", "ovrsis"),
     "INPUT.SIZE_DIVISIBILITY": ("bicor", "64", "ovrsis"),
     "INPUT.CROP.ENABLED": ("fctl", "True", "ovrsis and geoseg and wsss"),
@@ -219,7 +225,8 @@ def test_sizes_that_cannot_be_are_refused(file, opts, message):
 
 def test_an_unknown_head_and_views_are_refused_with_the_choices():
     with pytest.raises(
-        ConfigError, match="one of RSKTSegHead, BiCoRHead, FCtLHead, PriorWSSSHead; found 'PointRend'"
+        ConfigError,
+        match="one of RSKTSegHead, BiCoRHead, FCtLHead, PriorWSSSHead, ClipZeroShotHead; found 'PointRend'",
     ):
         load_config(BASE, ["MODEL.SEM_SEG_HEAD.NAME", "PointRend"])
     with pytest.raises(ConfigError, match=r"TEST\.AUG\.VIEWS must be one of none, lr"):
@@ -367,7 +374,7 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
         check_devices("cuda:1", processes=2)
 
 
-TINY_FILES = ("ovrsis/tiny_dlrsd", "bicor/tiny", "fctl/tiny", "wsss/tiny")
+TINY_FILES = ("ovrsis/tiny_dlrsd", "bicor/tiny", "fctl/tiny", "wsss/tiny", "clip_zeroshot/tiny")
 
 
 @pytest.mark.parametrize("head", detectron_methods())

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rskt_seg
+from rskt_seg.encoders.presets import CLIP_PRESETS
 from rskt_seg.errors import ConfigError, VocabularyError
 from rskt_seg.inference.predict import resized_scores
 from rskt_seg.inference.strategies import windowed
@@ -74,6 +75,15 @@ def test_the_logits_are_the_mean_over_windows_each_seen_alone(model, size):
         count[window.rows, window.columns] += 1
     assert count.min() >= 1
     torch.testing.assert_close(model(images, NAMES).logits, total / count, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("preset", ["vitb16", "vitb32", "vitl14"])
+def test_the_full_models_take_windows_of_any_size(preset):
+    with torch.device("meta"):  # shapes alone
+        model = rskt_seg.create_model(f"clip_zeroshot_{preset}")
+        text = torch.empty(4, CLIP_PRESETS[preset].embed_dim)
+        for size in ((224, 224), (200, 224), (30, 336)):
+            assert model.window_logits(torch.empty(2, 3, *size), text).shape == (2, 4, *size)
 
 
 def test_a_window_that_is_no_multiple_of_the_patch_is_padded_evenly_and_cut(model):
