@@ -46,6 +46,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="TITLE",
         help="run that differences refer to (default: the first)",
     )
+    add(
+        "--protocol", action="store_true",
+        help="mIoU by the published protocol of each set, and only of sets that have one",
+    )  # fmt: skip
     add("--paper", metavar="TABLE", help=f"also rows of a paper: {_listed()}")
     add(
         "--paper-rows", action="append", default=[], metavar="LABELS",
@@ -70,7 +74,9 @@ def compare(args: argparse.Namespace) -> None:
     log_to_stderr()
     if args.output:
         check_new(args.output, [f"{_STEM}{ending}" for ending in _ENDINGS])
-    runs = [read_run(path, title) for title, path in map(titled_path, args.runs)]
+    if args.protocol and args.paper:
+        raise ConfigError("--paper has the common mIoU, and so no place beside --protocol; leave one out")
+    runs = [read_run(path, title, args.protocol) for title, path in map(titled_path, args.runs)]
     papers = _paper_rows(args.paper, args.paper_rows)
     contents = comparison_files(compare_runs(runs, papers, args.baseline, args.resamples, args.seed))
     echo(contents[".txt"])

@@ -30,7 +30,7 @@ from rskt_seg.metrics.confusion import ConfusionMatrix
 from rskt_seg.metrics.image_counts import ImageCounts, class_counts
 from rskt_seg.metrics.stored import REPORT, read_run
 from rskt_seg.scoring.predictions import find_predictions, read_prediction
-from rskt_seg.visualization import Scene, draw_scenes
+from rskt_seg.visualization.scenes import Scene, draw_scenes
 from rskt_seg.writing import replacing
 
 PROGRAM = "rskt-seg picture"
@@ -92,7 +92,8 @@ def picture(args: argparse.Namespace) -> None:
         drawn = [predict(pair, target) for predict in columns.values()]
         truth = np.where(target == split.ignore_label, np.uint8(255), target)
         scenes.append(Scene(pair.image.stem, image.filled(), truth, drawn))
-    drawing = draw_scenes(scenes, list(columns), names, np.array(split.class_set.colors, np.uint8))
+    colors = np.array(split.class_set.colors, np.uint8)
+    drawing = draw_scenes(scenes, names, colors, titles=list(columns))
     with replacing(args.output) as partial_file:
         Image.fromarray(drawing).save(partial_file, format="PNG", optimize=True)
     echo(f"{args.output}: {len(scenes)} scenes, {len(columns)} methods")
