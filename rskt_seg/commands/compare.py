@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from rskt_seg.commands.entry import command_parser, echo, log_to_stderr, run
+from rskt_seg.commands.entry import command_parser, echo, log_to_stderr, positive, run
 from rskt_seg.commands.score import check_new
 from rskt_seg.errors import ConfigError
 from rskt_seg.methods.registry import registered_methods
@@ -55,8 +55,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--paper-rows", action="append", default=[], metavar="LABELS",
         help='with --paper: only rows with these labels, such as "DLRSD, ViT-B"; may be repeated',
     )  # fmt: skip
-    add("--resamples", type=_positive, default=RESAMPLES, help="of the bootstrap (default %(default)s)")
-    add("--seed", type=_number, default=SEED, help="of the bootstrap (default %(default)s)")
+    add("--resamples", type=positive, default=RESAMPLES, help="of the bootstrap (default %(default)s)")
+    add("--seed", type=_from_0, default=SEED, help="of the bootstrap (default %(default)s)")
     add("--output", metavar="DIR", type=Path, help=f"folder of {_STEM}{', '.join(_ENDINGS)}")
     return parser.parse_args(argv)
 
@@ -117,13 +117,5 @@ def _paper_rows(name: str | None, choices: Sequence[str]) -> list[PaperRow]:
     return [PaperRow(title, source, miou) for title, miou in rows.items()]
 
 
-def _positive(text: str) -> int:
-    if (number := _number(text)) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number above 0; found {text}")
-    return number
-
-
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0; found {text}")
-    return int(text)
+def _from_0(text: str) -> int:
+    return 0 if text == "0" else positive(text)

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from rskt_seg.commands.compare import titled_path
-from rskt_seg.commands.entry import command_parser, echo, log_to_stderr, run
+from rskt_seg.commands.entry import command_parser, echo, log_to_stderr, positive, run
 from rskt_seg.commands.score import add_source_flags, check_new, named_splits
 from rskt_seg.data.catalog import Split, pairs
 from rskt_seg.data.class_sets import listed
@@ -52,7 +52,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("columns", nargs="+", metavar="COLUMN", help="TITLE=SOURCE, a column each")
     add("--dataset", metavar="NAME", required=True, help="a split")
     add_source_flags(parser)
-    add("--scenes", type=int, default=_SCENES, metavar="N", help="the first N scenes (default %(default)s)")
+    add(
+        "--scenes",
+        type=positive,
+        default=_SCENES,
+        metavar="N",
+        help="the first N scenes (default %(default)s)",
+    )
     add(
         "--scene", action="append", default=[], metavar="NAME",
         help="a scene in place of the first ones, by its name without extension; may be repeated",
@@ -73,10 +79,8 @@ def picture(args: argparse.Namespace) -> None:
         CheckpointError: A checkpoint cannot be used.
     """
     log_to_stderr()
-    if args.output.suffix.lower() != ".png" or args.scenes < 1:
-        raise ConfigError(
-            f"--output must end in .png and --scenes be at least 1; found {args.output}, {args.scenes}"
-        )
+    if args.output.suffix.lower() != ".png":
+        raise ConfigError(f"--output must end in .png; found {args.output}")
     check_new(args.output.parent, [args.output.name])
     (split,) = named_splits([args.dataset], args.own)
     every = pairs(split, args.root)

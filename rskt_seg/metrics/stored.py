@@ -138,6 +138,7 @@ def read_run(path: Path, title: str = "", by_protocol: bool = False) -> StoredRu
             f"{file} is no report of `rskt-seg eval` or `rskt-seg score` of this version: {what}; evaluate "
             "or score again"
         ) from error
+    title = " ".join(title.split())
     return StoredRun(title or stated or file.absolute().parent.name, file, trained, sets, by_protocol)
 
 

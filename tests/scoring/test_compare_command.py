@@ -77,7 +77,7 @@ def test_a_mistake_is_one_line(runs, capsys, words, message):
 def test_numbers_of_resamples_and_seeds_are_checked(words, capsys):
     with pytest.raises(SystemExit):
         compare.parse_args(["run", *words])
-    assert "expected a" in capsys.readouterr().err
+    assert "expected a number above 0" in capsys.readouterr().err
 
 
 def test_rows_of_the_paper_stand_in_the_columns_of_its_registrations_alone():

@@ -20,7 +20,7 @@ def draw(farm, tmp_path):
         out = tmp_path / "picture.png"
         out.unlink(missing_ok=True)
         common = ["--own", str(farm), "--dataset", NAME, "--output", str(out)]
-        status = picture.main([*map(str, words), *common])
+        status = picture.main([*common, *map(str, words)])
         return status, np.asarray(Image.open(out)) if out.exists() else None
 
     return call
@@ -71,7 +71,7 @@ def test_a_prediction_that_has_changed_since_it_was_scored_is_refused(draw, farm
     ("words", "message"),
     [
         (["--scene", "x"], "--scene: farm_val_sem_seg has no image x; names have no extension, such as a"),
-        (["--scenes", "0"], "--scenes be at least 1"),
+        (["--output", "picture.gif"], "--output must end in .png; found picture.gif"),
         (["first"], "two columns have one title"),
         (["gone.pth"], "gone.pth"),
     ],
