@@ -122,10 +122,13 @@ def score(args: argparse.Namespace) -> None:
 
 
 def check_new(folder: Path, names: Sequence[str]) -> None:
-    """Refuse to overwrite files.
+    """Refuse to overwrite files, or to write where that is impossible, before anything long begins.
 
     Raises:
-        ConfigError: One of the names is in the folder.
+        ConfigError: One of the names is in the folder, or no files can be made in it.
     """
+    nearest = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise ConfigError(f"--output {folder} cannot be written to: {nearest} is no folder of yours")
     if there := [name for name in names if (folder / name).exists()]:
         raise ConfigError(f"--output {folder} holds {there[0]} already; remove it or name another folder")

@@ -187,6 +187,7 @@ def test_several_sets_lie_in_folders_of_their_names(farm, tmp_path, capsys):
         (["--protocol", "geoseg_isprs"], "protocol geoseg_isprs is for 6 classes; the dataset has 3"),
         (["--predictions", "gone"], "the folder of predictions gone does not exist"),
         (["--trained-on", "gone"], "unknown dataset 'gone'"),
+        (["--output", f"{__file__}/out"], "test_score.py is no folder of yours"),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line(farm, capsys, words, message):
