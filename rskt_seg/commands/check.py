@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from rskt_seg.commands.entry import command_parser, echo, run
+from rskt_seg.commands.entry import command_parser, echo, positive, run
 from rskt_seg.data.catalog import ROOT_VARIABLE
 from rskt_seg.data.checking.check import check_split, select_splits, shared_images
 from rskt_seg.data.checking.findings import summary
@@ -44,7 +44,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--root", default=default, help=f"default: ${ROOT_VARIABLE}, or datasets (%(default)s)"
     )
     parser.add_argument(
-        "--workers", type=_positive, help="files read at a time (default: one a core, up to 8)"
+        "--workers", type=positive, help="files read at a time (default: one a core, up to 8)"
     )
     parser.add_argument("--json", metavar="FILE", help="also write the reports there, with every file named")
     return parser.parse_args(argv)
@@ -97,9 +97,3 @@ def _write_json(path: Path, text: str) -> None:
         raise
     except OSError as error:
         raise DatasetError(f"--json {path} cannot be written: {error.strerror}") from error
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number above 0; found {text}")
-    return int(text)

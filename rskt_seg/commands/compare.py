@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from rskt_seg.commands.entry import command_parser, echo, log_to_stderr, run
+from rskt_seg.commands.entry import command_parser, echo, log_to_stderr, positive, run
 from rskt_seg.commands.score import check_new
 from rskt_seg.errors import ConfigError
 from rskt_seg.methods.registry import registered_methods
@@ -46,13 +46,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="TITLE",
         help="run that differences refer to (default: the first)",
     )
+    add(
+        "--protocol", action="store_true",
+        help="mIoU by the published protocol of each set, and only of sets that have one",
+    )  # fmt: skip
     add("--paper", metavar="TABLE", help=f"also rows of a paper: {_listed()}")
     add(
         "--paper-rows", action="append", default=[], metavar="LABELS",
         help='with --paper: only rows with these labels, such as "DLRSD, ViT-B"; may be repeated',
     )  # fmt: skip
-    add("--resamples", type=_positive, default=RESAMPLES, help="of the bootstrap (default %(default)s)")
-    add("--seed", type=_number, default=SEED, help="of the bootstrap (default %(default)s)")
+    add("--resamples", type=positive, default=RESAMPLES, help="of the bootstrap (default %(default)s)")
+    add("--seed", type=_from_0, default=SEED, help="of the bootstrap (default %(default)s)")
     add("--output", metavar="DIR", type=Path, help=f"folder of {_STEM}{', '.join(_ENDINGS)}")
     return parser.parse_args(argv)
 
@@ -70,7 +74,9 @@ def compare(args: argparse.Namespace) -> None:
     log_to_stderr()
     if args.output:
         check_new(args.output, [f"{_STEM}{ending}" for ending in _ENDINGS])
-    runs = [read_run(path, title) for title, path in map(titled_path, args.runs)]
+    if args.protocol and args.paper:
+        raise ConfigError("--paper has the common mIoU, and so no place beside --protocol; leave one out")
+    runs = [read_run(path, title, args.protocol) for title, path in map(titled_path, args.runs)]
     papers = _paper_rows(args.paper, args.paper_rows)
     contents = comparison_files(compare_runs(runs, papers, args.baseline, args.resamples, args.seed))
     echo(contents[".txt"])
@@ -111,13 +117,5 @@ def _paper_rows(name: str | None, choices: Sequence[str]) -> list[PaperRow]:
     return [PaperRow(title, source, miou) for title, miou in rows.items()]
 
 
-def _positive(text: str) -> int:
-    if (number := _number(text)) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number above 0; found {text}")
-    return number
-
-
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0; found {text}")
-    return int(text)
+def _from_0(text: str) -> int:
+    return 0 if text == "0" else positive(text)

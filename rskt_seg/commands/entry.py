@@ -39,6 +39,17 @@ def command_parser(
     )
 
 
+def positive(text: str) -> int:
+    """Parse a number above 0, as the type of an argument of argparse.
+
+    Raises:
+        argparse.ArgumentTypeError: It is something else.
+    """
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number above 0; found {text}")
+    return int(text)
+
+
 def log_to_stderr() -> None:
     """Write the log to standard error, one line a message, without what a terminal would obey."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from rskt_seg.commands.compare import titled_path
-from rskt_seg.commands.entry import command_parser, echo, log_to_stderr, run
+from rskt_seg.commands.entry import command_parser, echo, log_to_stderr, positive, run
 from rskt_seg.commands.score import add_source_flags, check_new, named_splits
 from rskt_seg.data.catalog import Split, pairs
 from rskt_seg.data.class_sets import listed
@@ -30,7 +30,7 @@ from rskt_seg.metrics.confusion import ConfusionMatrix
 from rskt_seg.metrics.image_counts import ImageCounts, class_counts
 from rskt_seg.metrics.stored import REPORT, read_run
 from rskt_seg.scoring.predictions import find_predictions, read_prediction
-from rskt_seg.visualization import Scene, draw_scenes
+from rskt_seg.visualization.scenes import Scene, draw_scenes
 from rskt_seg.writing import replacing
 
 PROGRAM = "rskt-seg picture"
@@ -52,7 +52,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("columns", nargs="+", metavar="COLUMN", help="TITLE=SOURCE, a column each")
     add("--dataset", metavar="NAME", required=True, help="a split")
     add_source_flags(parser)
-    add("--scenes", type=int, default=_SCENES, metavar="N", help="the first N scenes (default %(default)s)")
+    add(
+        "--scenes",
+        type=positive,
+        default=_SCENES,
+        metavar="N",
+        help="the first N scenes (default %(default)s)",
+    )
     add(
         "--scene", action="append", default=[], metavar="NAME",
         help="a scene in place of the first ones, by its name without extension; may be repeated",
@@ -73,10 +79,8 @@ def picture(args: argparse.Namespace) -> None:
         CheckpointError: A checkpoint cannot be used.
     """
     log_to_stderr()
-    if args.output.suffix.lower() != ".png" or args.scenes < 1:
-        raise ConfigError(
-            f"--output must end in .png and --scenes be at least 1; found {args.output}, {args.scenes}"
-        )
+    if args.output.suffix.lower() != ".png":
+        raise ConfigError(f"--output must end in .png; found {args.output}")
     check_new(args.output.parent, [args.output.name])
     (split,) = named_splits([args.dataset], args.own)
     every = pairs(split, args.root)
@@ -92,7 +96,8 @@ def picture(args: argparse.Namespace) -> None:
         drawn = [predict(pair, target) for predict in columns.values()]
         truth = np.where(target == split.ignore_label, np.uint8(255), target)
         scenes.append(Scene(pair.image.stem, image.filled(), truth, drawn))
-    drawing = draw_scenes(scenes, list(columns), names, np.array(split.class_set.colors, np.uint8))
+    colors = np.array(split.class_set.colors, np.uint8)
+    drawing = draw_scenes(scenes, names, colors, titles=list(columns))
     with replacing(args.output) as partial_file:
         Image.fromarray(drawing).save(partial_file, format="PNG", optimize=True)
     echo(f"{args.output}: {len(scenes)} scenes, {len(columns)} methods")

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from rskt_seg import metrics
-from rskt_seg.commands.entry import command_parser, echo, log_to_stderr, run
+from rskt_seg.commands.entry import command_parser, echo, log_to_stderr, positive, run
 from rskt_seg.data.catalog import ROOT_VARIABLE, SPLITS, Split, find_split
 from rskt_seg.data.class_sets import listed, repeated
 from rskt_seg.data.own import read_own
@@ -51,7 +51,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="a split that the method was trained on, which tells seen classes and images; may be repeated",
     )  # fmt: skip
     add("--output", metavar="DIR", type=Path, help="folder of the reports (default: they are only printed)")
-    add("--workers", type=int, help="images read at a time (default: one a core, up to 8)")
+    add("--workers", type=positive, help="images read at a time (default: one a core, up to 8)")
     return parser.parse_args(argv)
 
 
@@ -112,7 +112,7 @@ def score(args: argparse.Namespace) -> None:
         config={},
         versions=versions(),
         source="predictions",
-        title=args.title,
+        title=" ".join(args.title.split()),
     )
     contents = metrics.report_files(results, about)
     echo(contents[".txt"])
@@ -122,10 +122,13 @@ def score(args: argparse.Namespace) -> None:
 
 
 def check_new(folder: Path, names: Sequence[str]) -> None:
-    """Refuse to overwrite files.
+    """Refuse to overwrite files, or to write where that is impossible, before anything long begins.
 
     Raises:
-        ConfigError: One of the names is in the folder.
+        ConfigError: One of the names is in the folder, or no files can be made in it.
     """
+    nearest = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise ConfigError(f"--output {folder} cannot be written to: {nearest} is no folder of yours")
     if there := [name for name in names if (folder / name).exists()]:
         raise ConfigError(f"--output {folder} holds {there[0]} already; remove it or name another folder")

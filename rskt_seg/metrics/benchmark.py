@@ -338,11 +338,8 @@ def _provenance(results: Sequence[SetResult], run: Run) -> list[str]:
     """Return what the scores came from, a line for each fact."""
     versions = ", ".join(f"{name} {version}" for name, version in run.versions.items())
     prints = [f"{result.name}: {result.images} images, {result.fingerprint}" for result in results]
-    return [
-        f"{run.source}: {run.weights} (sha256 {run.weights_sha256}), trained on: {_trained_on(run)}",
-        f"versions: {versions}",
-        *prints,
-    ]
+    source = f"{run.source}: {run.weights} (sha256 {run.weights_sha256}), trained on: {_trained_on(run)}"
+    return [*([f"method: {run.title}"] if run.title else []), source, f"versions: {versions}", *prints]
 
 
 def _set_as_dict(result: SetResult, run: Run) -> dict[str, Any]:

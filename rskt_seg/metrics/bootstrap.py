@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from rskt_seg.errors import DatasetError
 from rskt_seg.metrics.image_counts import mean_iou
+from rskt_seg.metrics.protocols import Protocol
 
 RESAMPLES, SEED = 2000, 0
 COVERAGE = 95.0
@@ -26,6 +27,7 @@ def resampled_miou(
     name: str,
     resamples: int = RESAMPLES,
     seed: int = SEED,
+    protocol: Protocol | None = None,
     chunk: int = _CHUNK,
 ) -> NDArray[np.float64]:
     """Compute the mIoU of several methods on resamples of the images of a set.
@@ -37,6 +39,7 @@ def resampled_miou(
             resamples whatever other sets and methods are compared.
         resamples: Number of resamples, R.
         seed: Seed of the draws.
+        protocol: The rule of the mean; None: the common one.
         chunk: Images drawn at once; the result does not depend on it.
 
     Returns:
@@ -60,7 +63,7 @@ def resampled_miou(
         times = np.bincount(drawn.ravel(), minlength=rows * number).reshape(rows, number).astype(np.float64)
         for method, each in enumerate(flat):
             sums = (times @ each).reshape(rows, 3, -1)
-            scores[method, start : start + rows] = mean_iou(sums)
+            scores[method, start : start + rows] = mean_iou(sums, protocol)
     return scores
 
 

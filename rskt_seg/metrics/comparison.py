@@ -205,7 +205,8 @@ def _samples(
         if len({each.stems for each in counts.values()}) > 1:
             raise DatasetError(f"{name}: the counts of {', '.join(counts)} are of images with other names")
         if len(counts) > 1:
-            drawn = resampled_miou([each.counts for each in counts.values()], name, resamples, seed)
+            rule = next(run.rule(name) for run in runs if run.title in counts)
+            drawn = resampled_miou([each.counts for each in counts.values()], name, resamples, seed, rule)
             samples[name] = dict(zip(counts, drawn, strict=True))
     return samples, [f"{title} kept no counts of images, so it has no intervals" for title in without]
 
@@ -251,6 +252,10 @@ def _with_differences(
 
 def _reading_notes(runs: Sequence[StoredRun], papers: Sequence[PaperRow]) -> list[str]:
     notes = []
+    if any(run.by_protocol for run in runs):
+        protocols = {name: each.protocol for run in runs for name, each in run.sets.items()}
+        named = "; ".join(f"{name}: {protocol}" for name, protocol in protocols.items())
+        notes.append(f"mIoU by the protocol of each set, sets without one left out: {named}")
     if len({run.trained_on for run in runs}) > 1:
         trained = "; ".join(f"{run.title}: {', '.join(run.trained_on) or 'unknown'}" for run in runs)
         notes.append(f"the runs differ in their training data, and so in seen and unseen classes: {trained}")

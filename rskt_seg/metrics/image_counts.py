@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from rskt_seg.errors import DatasetError
 from rskt_seg.metrics.confusion import ConfusionMatrix
+from rskt_seg.metrics.protocols import Protocol
 from rskt_seg.writing import replacing
 
 _STEMS, _COUNTS = "stems.npy", "counts.npy"
@@ -33,19 +34,26 @@ def class_counts(matrix: ConfusionMatrix) -> NDArray[np.int64]:
     return np.stack([np.diagonal(counts), counts[:-1].sum(axis=1), counts.sum(axis=0)])
 
 
-def mean_iou(counts: NDArray[np.float64] | NDArray[np.int64]) -> NDArray[np.float64]:
-    """Compute mIoU as `ConfusionMatrix.scores` does: over the classes that are labelled.
+def mean_iou(
+    counts: NDArray[np.float64] | NDArray[np.int64], protocol: Protocol | None = None
+) -> NDArray[np.float64]:
+    """Compute mIoU as `ConfusionMatrix.scores` does, over the classes that are labelled, or by a protocol.
 
     Args:
         counts: Right, predicted and labelled pixels of each class, (..., 3, K).
+        protocol: The rule of the mean; None: the common one.
 
     Returns:
-        Percent, (...); NaN where nothing is labelled.
+        Percent, (...); NaN where no class has a value, or nothing is labelled.
     """
+    if protocol is not None:
+        counts = counts[..., list(protocol.reported)]
     right, predicted, labelled = np.moveaxis(counts.astype(np.float64), -2, 0)
-    present = labelled > 0
-    iou = np.divide(right, labelled + predicted - right, out=np.zeros(right.shape), where=present)
-    number = present.sum(axis=-1)
+    union = labelled + predicted - right
+    defined = (labelled if protocol is None or protocol.labelled_only else union) > 0
+    iou = np.divide(right, union, out=np.zeros(right.shape), where=defined)
+    zeros = protocol is not None and protocol.undefined == "zero"
+    number = np.full(iou.shape[:-1], iou.shape[-1]) if zeros else defined.sum(axis=-1)
     return 100 * np.divide(iou.sum(axis=-1), number, out=np.full(number.shape, np.nan), where=number > 0)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from rskt_seg.errors import DatasetError, UnreadableError
 from rskt_seg.metrics.image_counts import ImageCounts, mean_iou
+from rskt_seg.metrics.protocols import Protocol, find_protocol
 from rskt_seg.metrics.results import SetRecords
 from rskt_seg.reading import brief, parse_json, read_text
 
@@ -26,7 +27,7 @@ class StoredSet:
         classes: Names of the classes in the order of ids.
         ignore: Id of the labels that are not scored.
         protocol: Name of its published protocol; "" for none.
-        miou: mIoU in percent.
+        miou: mIoU in percent, the common one or that of the protocol (`read_run`).
         seen: mIoU over the seen classes, and their number; None if unknown or there are none.
         unseen: Likewise over the unseen classes.
         in_domain: Whether it contains images that the model was trained on; None: unknown.
@@ -54,12 +55,18 @@ class StoredRun:
         report: The JSON file that it was read from.
         trained_on: Names of the training sets, if they are known.
         sets: Registered name -> set, in the order of the report.
+        by_protocol: Whether scores are those of the protocols of the sets; sets without one are left out.
     """
 
     title: str
     report: Path
     trained_on: tuple[str, ...]
     sets: Mapping[str, StoredSet]
+    by_protocol: bool = False
+
+    def rule(self, name: str) -> Protocol | None:
+        """Return the rule of mIoU of a set; None for the common one."""
+        return find_protocol(self.sets[name].protocol) if self.by_protocol else None
 
     def image_counts(self, name: str) -> ImageCounts | None:
         """Read the counts of each image of a set.
@@ -75,7 +82,7 @@ class StoredRun:
             return None
         path = self.report.parent / found.records.image_counts
         counts = ImageCounts.load(path, found.records.image_counts_sha256)
-        miou = float(mean_iou(counts.counts.sum(axis=0)))
+        miou = float(mean_iou(counts.counts.sum(axis=0), self.rule(name)))
         if len(counts.stems) != found.images or abs(miou - found.miou) > _TOLERANCE:
             raise DatasetError(
                 f"{self.report}: {name} has {found.images} images and mIoU {found.miou:.4f}; {path} has "
@@ -89,13 +96,14 @@ class StoredRun:
         return self.report.parent / records.predictions if records and records.predictions else None
 
 
-def read_run(path: Path, title: str = "") -> StoredRun:
+def read_run(path: Path, title: str = "", by_protocol: bool = False) -> StoredRun:
     """Read the report of a finished benchmark.
 
     Args:
         path: The folder of the run, or a report in it such as `benchmark_TTA.json`.
         title: Name of the method; "" for the title that the report states or, without one, the name of the
             folder.
+        by_protocol: Whether to read the mIoU of the protocol of each set in place of the common one.
 
     Returns:
         The run.
@@ -118,7 +126,11 @@ def read_run(path: Path, title: str = "") -> StoredRun:
             raise DatasetError(
                 f"{file} is a control with exchanged class names, not a result; leave it out of a comparison"
             )
-        sets = {str(name): _stored_set(entry) for name, entry in tree["datasets"].items()}
+        sets = {
+            str(name): _stored_set(entry, by_protocol)
+            for name, entry in tree["datasets"].items()
+            if entry["protocol"] or not by_protocol
+        }
         stated, trained = str(tree["title"]), tuple(map(str, tree["trained_on"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
@@ -126,7 +138,8 @@ def read_run(path: Path, title: str = "") -> StoredRun:
             f"{file} is no report of `rskt-seg eval` or `rskt-seg score` of this version: {what}; evaluate "
             "or score again"
         ) from error
-    return StoredRun(title or stated or file.absolute().parent.name, file, trained, sets)
+    title = " ".join(title.split())
+    return StoredRun(title or stated or file.absolute().parent.name, file, trained, sets, by_protocol)
 
 
 def _missing(path: Path) -> str:
@@ -139,9 +152,9 @@ def _missing(path: Path) -> str:
     return f"{path} has no {REPORT}: name a folder that `rskt-seg eval` or `rskt-seg score --output` wrote"
 
 
-def _stored_set(entry: Mapping[str, Any]) -> StoredSet:
+def _stored_set(entry: Mapping[str, Any], by_protocol: bool) -> StoredSet:
     records, protocol = entry["records"], entry["protocol"]
-    miou = float(entry["mIoU"])
+    miou = float((protocol if by_protocol else entry)["mIoU"])
     if not math.isfinite(miou):
         raise ValueError(f"found mIoU {miou}")
     return StoredSet(
@@ -151,8 +164,8 @@ def _stored_set(entry: Mapping[str, Any]) -> StoredSet:
         ignore=int(entry["ignore_label"]),
         protocol=str(protocol["name"]) if protocol else "",
         miou=miou,
-        seen=_part(entry.get("seen")),
-        unseen=_part(entry.get("unseen")),
+        seen=None if by_protocol else _part(entry.get("seen")),
+        unseen=None if by_protocol else _part(entry.get("unseen")),
         in_domain=entry["contains_training_images"],
         records=SetRecords(**records) if records else None,
     )

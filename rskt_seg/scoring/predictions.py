@@ -56,7 +56,8 @@ def find_predictions(folder: Path, stems: Sequence[str], name: str) -> dict[str,
         names = listed(found[stem].name for stem in extra)
         faults.append(f"{len(extra)} files belong to no image of the set: {names}")
     if faults:
-        advice = spelling_advice(missing, extra)
+        below = f"the folder {folder / name} is meant" if (folder / name).is_dir() else ""
+        advice = "; ".join(filter(None, [spelling_advice(missing, extra), below]))
         raise DatasetError(
             f"{name}: {folder}: {'; '.join(faults)}. A prediction has the name of its image and ends in "
             f"{', '.join(EXTENSIONS)}{f' ({advice})' if advice else ''}"

@@ -42,15 +42,15 @@ class Scene:
 
 
 def draw_scenes(
-    scenes: Sequence[Scene], titles: Sequence[str], class_names: Sequence[str], colors: np.ndarray
+    scenes: Sequence[Scene], class_names: Sequence[str], colors: np.ndarray, *, titles: Sequence[str]
 ) -> np.ndarray:
     """Draw scenes, a row each: image, truth, then each method, over a legend of the classes that occur.
 
     Args:
         scenes: At least one scene; their sizes may differ.
-        titles: Names of the methods, in the order of `Scene.labels`.
         class_names: K names.
         colors: (K, 3) uint8 RGB.
+        titles: Names of the methods, in the order of `Scene.labels`.
 
     Returns:
         Picture (H, W, 3) uint8 RGB.

@@ -24,7 +24,9 @@ def counts(images: int, classes: int = 3, seed: int = 0) -> np.ndarray:
 def test_the_draws_depend_on_set_and_seed_and_on_nothing_else(images, resamples, chunk):
     first, second = counts(images), counts(images, seed=1)
     both = resampled_miou([first, second], "a", resamples, 5)
-    assert np.array_equal(both, resampled_miou([first, second], "a", resamples, 5, chunk), equal_nan=True)
+    assert np.array_equal(
+        both, resampled_miou([first, second], "a", resamples, 5, chunk=chunk), equal_nan=True
+    )
     turned = resampled_miou([second, first], "a", resamples, 5)
     assert np.array_equal(both[::-1], turned, equal_nan=True)
     alone = resampled_miou([first], "a", resamples, 5)
@@ -50,6 +52,15 @@ def test_two_images_give_the_three_scores_that_can_be_drawn_as_often_as_they_sho
     assert values.tolist() == [50, 75, 100]
     assert times / 4000 == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
     assert interval(drawn) == (50, 100)
+
+
+def test_an_image_that_is_drawn_several_times_counts_several_times():
+    # One class, a pixel an image, right in the first of three: IoU is the share of draws that are the first.
+    three = np.array([[[1], [1], [1]], [[0], [0], [1]], [[0], [0], [1]]])
+    (drawn,) = resampled_miou([three], "a", 4000)
+    values, times = np.unique(drawn, return_counts=True)
+    assert values == pytest.approx([0, 100 / 3, 200 / 3, 100])
+    assert times / 4000 == pytest.approx(np.array([8, 12, 6, 1]) / 27, abs=0.03)
 
 
 def test_the_interval_holds_the_middle_95_percent_of_what_is_defined():

@@ -15,6 +15,7 @@ from rskt_seg.metrics.comparison import PaperRow, compare_runs
 from rskt_seg.metrics.comparison_report import comparison_files
 from rskt_seg.metrics.confusion import ConfusionMatrix
 from rskt_seg.metrics.image_counts import class_counts, stack_counts
+from rskt_seg.metrics.protocols import protocol_scores
 from rskt_seg.metrics.results import Run, SetRecords, SetResult
 from rskt_seg.metrics.stored import read_run
 
@@ -134,6 +135,35 @@ def test_another_protocol_is_told_like_other_data(runs):
     sets = {name: replace(each, protocol="deepglobe") for name, each in runs[1].sets.items()}
     with pytest.raises(DatasetError, match="run1 has other protocols than run0"):
         compare_runs([runs[0], replace(runs[1], sets=sets)])
+
+
+def test_by_protocol_sets_without_one_are_left_out_and_scores_are_those_of_the_rule(tmp_path):
+    rng, folders = np.random.default_rng(0), []
+    for i in range(2):
+        whole, each = ConfusionMatrix(2), []
+        for _ in range(4):
+            one = ConfusionMatrix(2)
+            one.update(*rng.integers(0, 2, (2, 9, 9)))
+            whole.merge(one)
+            each.append(class_counts(one))
+        counts = stack_counts(list("abcd"), each, 2)
+        folder = write_run(tmp_path / f"run{i}", 0.6 + i / 10)
+        counts.save(folder / "inference" / "inria_test_sem_seg.images.npz")
+        records = SetRecords("inference/inria_test_sem_seg.images.npz", counts.digest, "", "")
+        figures = protocol_scores(whole, "fctl_inria")
+        result = SetResult("inria_test_sem_seg", ("background", "building"), None, whole.scores(), 4, "x",
+                           protocol=figures, records=records)  # fmt: skip
+        tree = json.loads((folder / "benchmark.json").read_text())
+        other = json.loads(json_report([result], Run("w", "ab", ("DLRSD_train_sem_seg",), {}, {})))
+        tree["datasets"] |= other["datasets"]
+        (folder / "benchmark.json").write_text(json.dumps(tree))
+        folders.append((folder, figures.mIoU, whole.scores().mIoU))
+    found = compare_runs([read_run(folder, by_protocol=True) for folder, *_ in folders], resamples=200)
+    assert found.common == ("inria_test_sem_seg",)
+    assert [row.mean for row in found.rows] == [rule for _, rule, common in folders if rule != common]
+    low, high = found.rows[1].mean_difference.bounds
+    assert low < found.rows[1].mean_difference.value < high
+    assert "mIoU by the protocol of each set" in comparison_files(found)[".txt"]
 
 
 def test_a_control_an_unfinished_run_and_other_files_are_refused(tmp_path):

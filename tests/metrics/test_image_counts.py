@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from rskt_seg.errors import DatasetError
 from rskt_seg.metrics.confusion import ConfusionMatrix
 from rskt_seg.metrics.image_counts import ImageCounts, class_counts, mean_iou, stack_counts
+from rskt_seg.metrics.protocols import PROTOCOLS, protocol_scores
 
 
 def counted(images: int, classes: int, seed: int = 0) -> tuple[ConfusionMatrix, ImageCounts]:
@@ -32,6 +33,18 @@ def test_the_counts_of_images_add_up_to_the_scores_of_the_set(images, classes, s
     assert np.array_equal(counts.counts.sum(axis=0), class_counts(whole))
     if whole.counts.any():
         assert mean_iou(counts.counts.sum(axis=0)) == pytest.approx(whole.scores().mIoU, rel=1e-12)
+
+
+@given(st.sampled_from(sorted(PROTOCOLS)), st.integers(0, 99), st.booleans())
+def test_by_a_protocol_the_mean_is_that_of_the_protocol(name, seed, sparse):
+    rule = PROTOCOLS[name]
+    whole, counts = counted(2, rule.num_classes, seed)
+    if sparse:  # some classes are not labelled, some neither labelled nor predicted
+        whole.counts[:, 1::2] = 0
+        whole.counts[1::4] = 0
+        counts = stack_counts(["a"], [class_counts(whole)], rule.num_classes)
+    found = mean_iou(counts.counts.sum(axis=0), rule)
+    assert found == pytest.approx(protocol_scores(whole, name).mIoU, rel=1e-12, nan_ok=True)
 
 
 def test_a_class_that_no_pixel_is_labelled_as_is_left_out_of_the_mean():

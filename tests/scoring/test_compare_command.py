@@ -61,6 +61,8 @@ def test_a_folder_whose_name_has_an_equals_sign_needs_no_title(runs, tmp_path, c
         (["--paper-rows", "ViT-B"], "--paper-rows chooses rows of --paper TABLE: rskt_table1"),
         (["--paper", "rskt_table9"], "by test sets is called 'rskt_table9'; known: rskt_table1"),
         (["--paper", "rskt_table1", "--paper-rows", "ViT-X"], "has no row with ViT-X; its labels: Cat-Seg,"),
+        (["--protocol"], "the runs have no set in common"),
+        (["--protocol", "--paper", "rskt_table1"], "no place beside --protocol"),
         (["--paper", "rskt_table1"], "no set in common that the papers have too that compares"),
     ],
 )  # fmt: skip
@@ -75,7 +77,7 @@ def test_a_mistake_is_one_line(runs, capsys, words, message):
 def test_numbers_of_resamples_and_seeds_are_checked(words, capsys):
     with pytest.raises(SystemExit):
         compare.parse_args(["run", *words])
-    assert "expected a" in capsys.readouterr().err
+    assert "expected a number above 0" in capsys.readouterr().err
 
 
 def test_rows_of_the_paper_stand_in_the_columns_of_its_registrations_alone():

@@ -6,7 +6,7 @@ from PIL import Image
 
 from rskt_seg.commands import picture, score
 from rskt_seg.palette import palette
-from rskt_seg.visualization import Scene, draw_scenes
+from rskt_seg.visualization.scenes import Scene, draw_scenes
 from tests.scoring.conftest import CLASSES, STEMS
 
 NAME = "farm_val_sem_seg"
@@ -20,7 +20,7 @@ def draw(farm, tmp_path):
         out = tmp_path / "picture.png"
         out.unlink(missing_ok=True)
         common = ["--own", str(farm), "--dataset", NAME, "--output", str(out)]
-        status = picture.main([*map(str, words), *common])
+        status = picture.main([*common, *map(str, words)])
         return status, np.asarray(Image.open(out)) if out.exists() else None
 
     return call
@@ -52,7 +52,7 @@ def test_every_class_of_every_map_has_its_colour_in_the_picture():
     colors = palette(4)
     maps = [np.full((8, 9), k) for k in (0, 1, 255)]
     scene = Scene("scene", np.zeros((8, 9, 3), np.uint8), maps[0], maps[1:])
-    found = draw_scenes([scene], ["$one", "two"], (*CLASSES, "sand"), colors)
+    found = draw_scenes([scene], (*CLASSES, "sand"), colors, titles=["$one", "two"])
     inside = {tuple(color) for color in found.reshape(-1, 3)}
     assert {tuple(colors[0]), tuple(colors[1]), (225, 225, 225)} <= inside
     assert tuple(colors[2]) not in inside and tuple(colors[3]) not in inside
@@ -71,7 +71,7 @@ def test_a_prediction_that_has_changed_since_it_was_scored_is_refused(draw, farm
     ("words", "message"),
     [
         (["--scene", "x"], "--scene: farm_val_sem_seg has no image x; names have no extension, such as a"),
-        (["--scenes", "0"], "--scenes be at least 1"),
+        (["--output", "picture.gif"], "--output must end in .png; found picture.gif"),
         (["first"], "two columns have one title"),
         (["gone.pth"], "gone.pth"),
     ],

@@ -135,7 +135,11 @@ def test_the_command_writes_every_report_and_the_counts_of_images(farm, capsys):
     words = ("--predictions", farm.parent / "first", "--title", "Mine", "--output", out)
     assert run(farm, *words) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith((out / "benchmark.txt").read_text()) and "training data unknown" in printed
+    assert (
+        printed.startswith((out / "benchmark.txt").read_text())
+        and "training data unknown" in printed
+        and "method: Mine\n" in printed
+    )
     report = json.loads((out / "benchmark.json").read_text())
     row, tally = report["datasets"][NAME], scored(farm)
     assert row["mIoU"] == tally.matrix.scores().mIoU and row["ignore_label"] == 9
@@ -166,6 +170,9 @@ def test_several_sets_lie_in_folders_of_their_names(farm, tmp_path, capsys):
     words = ["--predictions", str(tmp_path / "both"), "--dataset", "farm_test_sem_seg"]
     assert run(farm, *words) == 0
     assert "mean of 2" in capsys.readouterr().out
+    below = ["--predictions", str(tmp_path / "both")]
+    assert run(farm, *below) == 2
+    assert f"the folder {tmp_path / 'both' / NAME} is meant" in capsys.readouterr().err
     assert run(farm, *words, "--dataset", NAME) == 2
     assert f"datasets are named twice: {NAME}" in capsys.readouterr().err
 
@@ -180,6 +187,7 @@ def test_several_sets_lie_in_folders_of_their_names(farm, tmp_path, capsys):
         (["--protocol", "geoseg_isprs"], "protocol geoseg_isprs is for 6 classes; the dataset has 3"),
         (["--predictions", "gone"], "the folder of predictions gone does not exist"),
         (["--trained-on", "gone"], "unknown dataset 'gone'"),
+        (["--output", f"{__file__}/out"], "test_score.py is no folder of yours"),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line(farm, capsys, words, message):

@@ -8,7 +8,7 @@ import pytest
 
 from rskt_seg import visualization
 
-ORDER = ("image", "labels", "truth", "maps", "class_names", "colors")
+ORDER = ("scenes", "image", "labels", "truth", "maps", "class_names", "colors")
 
 
 @pytest.mark.parametrize("name", visualization.__all__)
