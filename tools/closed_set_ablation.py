@@ -25,7 +25,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from mini_ablation import refuse_others, spread  # these two find demo/ of the checkout
 from tabulate import tabulate
+from wsss_ablation import TESTS, draw
 
 from rskt_seg.commands.entry import run
 from rskt_seg.commands.train import start
@@ -37,11 +39,6 @@ from rskt_seg.metrics.benchmark import chance_iou
 from rskt_seg.writing import replace_text
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-# Runs from a checkout only, whose demo/mini_benchmark.py is no part of the package.
-sys.path.append(str(REPOSITORY / "demo"))
-
-from mini_ablation import refuse_others, spread  # noqa: E402
-from wsss_ablation import TESTS, draw  # noqa: E402
 
 FACTORS = {"medium": 2.0, "large": 0.0}
 """Sides of FCtL's contexts in patch sides, as in tiny.yaml; 0 is the whole scene."""

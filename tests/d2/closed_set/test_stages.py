@@ -79,10 +79,10 @@ main(sys.argv[2:])
 """
 
 
-@pytest.mark.parametrize("stage", ["2_medium", "4_fused"])
 def test_a_command_that_is_killed_and_given_again_leaves_what_the_uninterrupted_one_leaves(
-    stage, straight, tmp_path, capsys
+    straight, tmp_path, capsys
 ):
+    stage = "2_medium"
     killed = [sys.executable, "-c", KILLED, stage, *command(tmp_path)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(killed, cwd=ROOT, env=environment, capture_output=True, check=False)
@@ -92,7 +92,8 @@ def test_a_command_that_is_killed_and_given_again_leaves_what_the_uninterrupted_
     capsys.readouterr()
     assert main(command(tmp_path)) == 0
     assert capsys.readouterr().out.count("It is complete") == ORDER.index(stage)
-    assert finals(tmp_path) == finals(straight)
+    assert finals(tmp_path) == {name: (straight / name / "model_final.pth").read_bytes() for name in ORDER}
+    assert "after 1 of 2 iterations" in (tmp_path / stage / "log.txt").read_text()
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
