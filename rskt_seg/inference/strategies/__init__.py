@@ -2,12 +2,13 @@
 
 from rskt_seg.inference.strategies.multi_scale import MultiScaleOptions, MultiScaleStrategy
 from rskt_seg.inference.strategies.patch_context import PatchContextOptions, PatchContextStrategy
-from rskt_seg.inference.strategies.strategy import Coarseness, Strategy, channels_first
+from rskt_seg.inference.strategies.strategy import Coarseness, ModelCall, Strategy, channels_first
 from rskt_seg.inference.strategies.tiled import TiledOptions, TiledStrategy
 from rskt_seg.inference.strategies.whole_image import WholeImageOptions, WholeImageStrategy
 
 __all__ = [
     "Coarseness",
+    "ModelCall",
     "MultiScaleOptions",
     "MultiScaleStrategy",
     "PatchContextOptions",
