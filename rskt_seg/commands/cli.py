@@ -16,6 +16,7 @@ COMMANDS = {
     "segment": "segment images by class names, or into the classes of a closed-set model",
     "train": "train a configuration",
     "eval": "evaluate the weights of a configuration on its test sets",
+    "analyze": "state what a model costs: parameters, FLOPs, time, memory",
     "prepare": "convert the official downloads of a dataset",
     "check": "check every file of datasets before a run",
     "image-labels": "write the image-level labels of a dataset, taken from its masks",

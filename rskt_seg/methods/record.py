@@ -16,7 +16,7 @@ from rskt_seg.checkpoints.rules import LoadReport
 from rskt_seg.inference.strategies import Strategy
 from rskt_seg.methods.layout import CheckpointLayout
 from rskt_seg.methods.untrained import note_initial_weight
-from rskt_seg.metrics.results import BenchmarkReference, Reference
+from rskt_seg.metrics.results import BenchmarkReference, PrintedCost, Reference
 from rskt_seg.typing import SegmentationModel, Spec
 
 NUM_CLASSES = "num_classes"
@@ -132,6 +132,7 @@ class Method:
             if there is none.
         reference: (spec, registered test set) -> figures that the paper prints for a model that computes the
             same; None if there are none.
+        printed_costs: Model, which may be on the device "meta" -> what the paper prints for its cost.
         detectron2: "module:attribute" of its `rskt_seg.d2.methods.DetectronMethod`, which only `rskt_seg.d2`
             imports; "" if it has none.
     """
@@ -152,6 +153,7 @@ class Method:
     complete_names: Callable[[Sequence[str], Mapping[str, object]], tuple[str, ...]] = _keep_names
     published_row: Callable[[Any, str], BenchmarkReference | None] = lambda spec, trained_on: None
     reference: Callable[[Any, str], Reference | None] = lambda spec, test_set: None
+    printed_costs: Callable[[Any], Sequence[PrintedCost]] = lambda model: ()
     detectron2: str = ""
 
     def build(self, spec: Spec, class_names: Sequence[str] | None = None) -> SegmentationModel:

@@ -3,6 +3,7 @@
 from rskt_seg.inference.strategies import WholeImageStrategy
 from rskt_seg.methods.record import Method
 from rskt_seg.methods.rskt.checkpoint import ENCODERS, RSKTLayout
+from rskt_seg.methods.rskt.costs import printed_costs
 from rskt_seg.methods.rskt.explanations import COST_MAPS
 from rskt_seg.methods.rskt.references import published_row
 from rskt_seg.methods.rskt.weights import WEIGHTS
@@ -25,5 +26,6 @@ RSKT_SEG = Method(
     explanations={"cost_maps": COST_MAPS},
     published_row=published_row,
     weights=WEIGHTS,
+    printed_costs=printed_costs,
     detectron2="rskt_seg.d2.methods.rskt:RSKT_SEG",
 )
