@@ -76,15 +76,27 @@ class ImageCost:
 
 
 def count_parameters(model: Any) -> Parameters:
-    """Count the parameters of a model, which may be on the device "meta"."""
+    """Count the parameters of a model.
+
+    Args:
+        model: The model, which may be on the device "meta".
+
+    Returns:
+        Their numbers.
+    """
     sizes = [(each.numel(), each.requires_grad) for each in model.parameters()]
     return Parameters(sum(size for size, _ in sizes), sum(size for size, trains in sizes if trains))
 
 
 def calls_of(strategy: Strategy, size: tuple[int, int]) -> tuple[tuple[ModelCall, ...], bool]:
-    """Return the calls of the model for an image of size (H, W), and whether the strategy states them.
+    """Return the calls of the model for an image.
 
-    In place of calls that are not stated, there is one of `Strategy.score_map`.
+    Args:
+        strategy: How the model sees the image.
+        size: (H, W) of the image.
+
+    Returns:
+        The calls, and whether the strategy states them; if not, there is one of `Strategy.score_map`.
     """
     stated = strategy.model_calls(size)
     if stated is not None:

@@ -78,7 +78,14 @@ def measure_image(strategy: Strategy, size: tuple[int, int], runs: int, warmup: 
 
 
 def device_name(device: torch.device) -> str:
-    """Return the name of a device: that of the GPU, or of the processor."""
+    """Return the name of a device.
+
+    Args:
+        device: The device.
+
+    Returns:
+        The name of the GPU, or of the processor.
+    """
     if device.type != "cpu":
         return str(torch.get_device_module(device).get_device_name(device))
     try:

@@ -58,17 +58,38 @@ class Analysis:
 
 
 def text_report(analysis: Analysis) -> str:
-    """Write the analysis for a terminal."""
+    """Write the analysis for a terminal.
+
+    Args:
+        analysis: The analysis.
+
+    Returns:
+        Several lines.
+    """
     return "\n\n".join(_sections(analysis, "plain")) + "\n"
 
 
 def markdown_report(analysis: Analysis) -> str:
-    """Write the analysis as Markdown."""
+    """Write the analysis as Markdown.
+
+    Args:
+        analysis: The analysis.
+
+    Returns:
+        Several lines.
+    """
     return "\n\n".join(_sections(analysis, "markdown")) + "\n"
 
 
 def csv_report(analysis: Analysis) -> str:
-    """Write a line for each size, in FLOPs, seconds and bytes; cells are empty where nothing is known."""
+    """Write a line for each size, in FLOPs, seconds and bytes; cells are empty where nothing is known.
+
+    Args:
+        analysis: The analysis.
+
+    Returns:
+        Header and lines.
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     rows = [_flat(analysis, result) for result in analysis.images]
@@ -79,7 +100,14 @@ def csv_report(analysis: Analysis) -> str:
 
 
 def json_report(analysis: Analysis) -> str:
-    """Write the analysis as JSON, whose keys docs/cost.md describes."""
+    """Write the analysis as JSON, whose keys docs/cost.md describes.
+
+    Args:
+        analysis: The analysis.
+
+    Returns:
+        An object, indented.
+    """
     images = []
     for result in analysis.images:
         measured = result.measured

@@ -138,7 +138,15 @@ def augmented_strategies(
 
 
 def measure(request: Request, size: tuple[int, int]) -> Measurement:
-    """Build the model of a request with values, and measure images of one size in this process."""
+    """Build the model of a request with values, and measure images in this process.
+
+    Args:
+        request: What to measure.
+        size: (H, W) of the images.
+
+    Returns:
+        What was measured.
+    """
     if request.threads is not None:
         torch.set_num_threads(request.threads)
     cfg = load_config(request.config_file, request.opts)

@@ -25,7 +25,14 @@ _UNMATCHED = "the paper's cross-attention is not specified, and its figures are 
 
 
 def printed_costs(model: BiCoR) -> tuple[PrintedCost, ...]:
-    """Return the figures of tables 4 and 5 for a model of the paper's encoder and width."""
+    """Return the figures of tables 4 and 5.
+
+    Args:
+        model: A model of the method, which may be on the device "meta".
+
+    Returns:
+        The figures; none for a model of another encoder or width than the paper's.
+    """
     spec, stated = model.spec, BiCoRSpec(model.spec.num_classes)
     if (spec.encoder, spec.width) != (stated.encoder, stated.width):
         return ()

@@ -11,7 +11,14 @@ _CONVENTION = (
 
 
 def printed_costs(model: FCtL) -> tuple[PrintedCost, ...]:
-    """Return the memory and the times of section 4.4.6 for FCN-8s and for FCtL with two contexts."""
+    """Return the memory and the times of section 4.4.6.
+
+    Args:
+        model: A model of the method, which may be on the device "meta".
+
+    Returns:
+        The figures of FCN-8s or of FCtL with two contexts; none for other variants.
+    """
     spec, table = model.spec, read_table("fctl_efficiency")
     if spec.encoder != "vgg16" or spec.view == "whole" or len(spec.contexts) == 1:
         return ()

@@ -12,7 +12,14 @@ _CONVENTION = (
 
 
 def printed_costs(model: RSKT) -> tuple[PrintedCost, ...]:
-    """Return the times of table 7; nothing for encoders that the paper does not have."""
+    """Return the times of table 7.
+
+    Args:
+        model: A model of the method, which may be on the device "meta".
+
+    Returns:
+        The figures; none for encoders that the paper does not have.
+    """
     table = read_table("rskt_table7")
     row = table.find(method="RSKT-Seg")
     if row is None or model.spec.encoder not in _ENCODERS:

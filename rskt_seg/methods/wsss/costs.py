@@ -23,6 +23,12 @@ def printed_costs(model: PriorWSSS) -> tuple[PrintedCost, ...]:
     """Return the figures of table 4, and those of the model by their conventions.
 
     The operations are those of a model with values, which is built for them: fvcore cannot trace one without.
+
+    Args:
+        model: A model of the method, which may be on the device "meta".
+
+    Returns:
+        The figures; none for other encoders than those of the paper.
     """
     table, spec = read_table("wsss_table4"), model.spec
     row = table.find(method="Ours")
