@@ -62,6 +62,9 @@ def counting(model: nn.Module) -> Iterator[None]:
     Args:
         model: The model. Its parameters do not require gradients inside the block, which PyTorch's counter
             would need a graph for; all is restored afterwards.
+
+    Yields:
+        Nothing.
     """
     trained, training = [each for each in model.parameters() if each.requires_grad], model.training
     try:

@@ -236,22 +236,26 @@ def _time_table(analysis: Analysis, style: str) -> str:
 def _printed_table(analysis: Analysis, style: str) -> str:
     headers = ["printed", "figure", "ours", "verdict"]
     rows: list[list[Cell]] = [
-        [_printed_name(each), each.printed, "-" if each.ours is None else each.ours, each.verdict]
+        [
+            f"{each.source}: {each.quantity}",
+            each.printed,
+            "-" if each.ours is None else each.ours,
+            each.verdict,
+        ]
         for each in analysis.printed
     ]
     return render_table(headers, rows, style)
 
 
-def _printed_name(printed: PrintedCost) -> str:
-    return f"{printed.source}: {printed.quantity}"
-
-
 def _notes(analysis: Analysis) -> list[str]:
     """Return how figures come about: those of papers, times and memory, and what fvcore counts."""
-    conventions: dict[str, list[str]] = {}
+    conventions: dict[tuple[str, str], list[str]] = {}
     for each in analysis.printed:
-        conventions.setdefault(each.convention, []).append(_printed_name(each))
-    printed = [f"{', '.join(names)}: {convention}." for convention, names in conventions.items()]
+        conventions.setdefault((each.source, each.convention), []).append(each.quantity)
+    printed = [
+        f"{source}, {', '.join(quantities)}: {convention}."
+        for (source, convention), quantities in conventions.items()
+    ]
     measured = [result.measured for result in analysis.images if result.measured is not None]
     notes = {
         f"Time: median of {len(each.seconds)} warm runs on {each.device}, {each.threads} threads, torch "
