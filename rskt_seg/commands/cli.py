@@ -19,6 +19,7 @@ COMMANDS = {
     "score": "score label files that any program has predicted",
     "compare": "compare benchmarks of several models in one table",
     "picture": "draw scenes beside their truth and what several models make of them",
+    "analyze": "state what a model costs: parameters, FLOPs, time, memory",
     "prepare": "convert the official downloads of a dataset",
     "check": "check every file of datasets before a run",
     "image-labels": "write the image-level labels of a dataset, taken from its masks",

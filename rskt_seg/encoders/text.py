@@ -10,6 +10,7 @@ from importlib.resources import files
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.amp.autocast_mode import is_autocast_available
 
 from rskt_seg.encoders.clip import CLIP
 from rskt_seg.encoders.presets import TextPreset
@@ -237,7 +238,9 @@ class TextBank:
         if learning or any(p.is_inference() for p in parameters):
             return self._encode(clip, names)
         device = parameters[0].device.type
-        autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        # Not every device has it: "meta" has none.
+        enabled = is_autocast_available(device) and torch.is_autocast_enabled(device)
+        autocast = torch.get_autocast_dtype(device) if enabled else None
         # Whatever decides which tensor an encoding gives.
         context = (device, torch.is_inference_mode_enabled(), autocast)
         key = (names, context, tuple((p.data_ptr(), p._version) for p in parameters))

@@ -27,6 +27,8 @@ from rskt_seg.inference.resize import image_tensor, upsample_bands
 from rskt_seg.inference.views import VIEWS, View, check_views
 from rskt_seg.windows import Window
 
+PATCH_BATCH = 4
+"""Patches that go through the model at a time."""
 _BAND_ROWS = 256
 
 
@@ -36,7 +38,7 @@ def patch_logits(
     *,
     whole: np.ndarray | None = None,
     overlap: int = PATCH_OVERLAP,
-    batch_size: int = 4,
+    batch_size: int = PATCH_BATCH,
 ) -> Iterator[tuple[Window, Tensor]]:
     """Yield every patch of an image with its logits, row by row.
 
@@ -73,7 +75,7 @@ def score_bands(
     *,
     whole: np.ndarray | None = None,
     overlap: int = PATCH_OVERLAP,
-    batch_size: int = 4,
+    batch_size: int = PATCH_BATCH,
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield the summed logits of all patches in bands of finished rows, from top to bottom.
 
@@ -107,7 +109,7 @@ def score_map(
     *,
     whole: np.ndarray | None = None,
     overlap: int = PATCH_OVERLAP,
-    batch_size: int = 4,
+    batch_size: int = PATCH_BATCH,
 ) -> Tensor:
     """Return the summed logits of all patches, the bands of `score_bands`, as one map.
 
@@ -136,7 +138,7 @@ def augmented_score_map(
     views: Sequence[View] = VIEWS["dihedral"],
     *,
     overlap: int = PATCH_OVERLAP,
-    batch_size: int = 4,
+    batch_size: int = PATCH_BATCH,
 ) -> Tensor:
     """Sum the logits of several views of an image, in twice the memory of `score_map`.
 
@@ -181,7 +183,7 @@ def probabilities(
     views: Sequence[View] = VIEWS["none"],
     *,
     overlap: int = PATCH_OVERLAP,
-    batch_size: int = 4,
+    batch_size: int = PATCH_BATCH,
 ) -> Tensor:
     """Compute class probabilities: the softmax of the mean of all logits of a pixel.
 
@@ -217,9 +219,7 @@ def _logit_counts(model: PatchModel, size: tuple[int, int], views: Sequence[View
     height, width = (max(length, model.patch_side) for length in size)
     total = torch.zeros(height, width)
     for view in views:
-        turned = (height, width) if view.turns % 2 == 0 else (width, height)
-        rows, columns = (int(length * view.scale) for length in turned)
-        counts = patch_counts(rows, columns, model.patch_side, overlap)
+        counts = patch_counts(*view.size(height, width), model.patch_side, overlap)
         total += view.undo(counts[None, None], (height, width))[0, 0]
     return total[: size[0], : size[1]]
 

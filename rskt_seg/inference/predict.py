@@ -24,6 +24,8 @@ SHORT_SIDE = 640
 """Length (px) of the shorter image side at test time, as published (MIN_SIZE_TEST)."""
 MAX_SIDE = 2560
 """Upper limit (px) of the longer image side at test time, as published (MAX_SIZE_TEST)."""
+SLIDING_BATCH = 5
+"""Crops of the sliding-window mode in one batch: all of an image at the published sizes."""
 
 
 @contextmanager
@@ -155,7 +157,7 @@ def sliding_scores(
     square: int = 640,
     padding: str | None = None,
     antialias: bool = False,
-    batch_size: int = 5,
+    batch_size: int = SLIDING_BATCH,
 ) -> Tensor:
     """Return the class scores of an image in the published sliding-window mode (TEST.SLIDING_WINDOW).
 
@@ -198,6 +200,11 @@ def sliding_crops(image: Tensor, tile: int = 384, square: int = 640, antialias: 
     large = _bilinear(image[None], (square, square), antialias)[0]
     windows = [large[:, window.rows, window.columns] for window in _sliding_grid(tile, square)]
     return torch.stack([*windows, _bilinear(image[None], (tile, tile), antialias)[0]])
+
+
+def count_sliding_crops(tile: int = 384, square: int = 640) -> int:
+    """Count the crops of `sliding_crops`: the windows and the whole image, 5 for the published sizes."""
+    return len(_sliding_grid(tile, square)) + 1
 
 
 def merge_sliding(scores: Tensor, tile: int = 384, square: int = 640) -> Tensor:

@@ -62,6 +62,22 @@ def tile_logits(
     return tiled(predict, image, tile=tile, overlap=overlap)
 
 
+def tile_grid(height: int, width: int, *, tile: int, overlap: int) -> tuple[Window, ...]:
+    """Return the tiles of an image, all of one size, row by row.
+
+    Args:
+        height: Rows of the image, in cells.
+        width: Columns of the image, in cells.
+        tile: Side of a tile in cells; 0 stands for 1.
+        overlap: Overlap of neighbouring tiles in cells, at most one less than a tile.
+
+    Returns:
+        The windows; an image of at most a tile has one of its own size.
+    """
+    side = max(1, tile)
+    return window_grid(height, width, side, side - min(overlap, side - 1))
+
+
 def tiled(
     predict: Callable[[Tensor], Tensor], image: Tensor, *, tile: int, overlap: int = 0, stride: int = 1
 ) -> Tensor:
@@ -86,8 +102,7 @@ def tiled(
     if not (tile >= 1 and 0 <= overlap < tile):
         raise ConfigError(f"tile >= 1 and 0 <= overlap < tile expected; found tile {tile}, overlap {overlap}")
     height, width = (-(-side // stride) for side in image.shape[1:])
-    side = max(1, tile // stride)
-    grid = window_grid(height, width, side, side - min(overlap // stride, side - 1))
+    grid = tile_grid(height, width, tile=tile // stride, overlap=overlap // stride)
 
     def tiles() -> Iterator[tuple[Window, Tensor]]:
         hidden = None if len(grid) > 1 else True  # None shows the bar in a terminal only

@@ -30,19 +30,27 @@ class View:
     turns: int = 0
     scale: float = 1.0
 
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size (h, w) of the view of an image of height x width.
+
+        Raises:
+            ConfigError: If a side would shrink to nothing.
+        """
+        turned = (height, width) if self.turns % 2 == 0 else (width, height)
+        rows, columns = (int(side * self.scale) for side in turned)
+        if 0 in (rows, columns):
+            raise ConfigError(f"an image of {turned} px has no view at scale {self.scale}")
+        return rows, columns
+
     def apply(self, images: Tensor) -> Tensor:
         """Return the view of images (B, C, H, W); float if it is resized (bicubic, not antialiased).
 
         Raises:
             ConfigError: If a side would shrink to nothing.
         """
+        size = self.size(int(images.shape[2]), int(images.shape[3]))
         images = _rotate(_flip(images, self.hflip, self.vflip), self.turns)
-        if self.scale == 1:
-            return images
-        height, width = (int(side * self.scale) for side in images.shape[2:])
-        if 0 in (height, width):
-            raise ConfigError(f"an image of {tuple(images.shape[2:])} px has no view at scale {self.scale}")
-        return _resize(images, (height, width))
+        return images if self.scale == 1 else _resize(images, size)
 
     def undo(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
         """Return maps of the view as those of the image.

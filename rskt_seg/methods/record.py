@@ -17,7 +17,7 @@ from rskt_seg.inference.strategies import Strategy
 from rskt_seg.methods.layout import CheckpointLayout
 from rskt_seg.methods.untrained import note_initial_weight
 from rskt_seg.metrics.published import ComparableTable
-from rskt_seg.metrics.results import BenchmarkReference, Reference
+from rskt_seg.metrics.results import BenchmarkReference, PrintedCost, Reference
 from rskt_seg.typing import SegmentationModel, Spec
 
 NUM_CLASSES = "num_classes"
@@ -135,6 +135,7 @@ class Method:
         reference: (spec, registered test set) -> figures that the paper prints for a model that computes the
             same; None if there are none.
         tables: Tables of papers whose rows `rskt-seg compare` can put beside own results.
+        printed_costs: Model, which may be on the device "meta" -> what the paper prints for its cost.
         detectron2: "module:attribute" of its `rskt_seg.d2.methods.DetectronMethod`, which only `rskt_seg.d2`
             imports; "" if it has none.
     """
@@ -156,6 +157,7 @@ class Method:
     published_row: Callable[[Any, str], BenchmarkReference | None] = lambda spec, trained_on: None
     reference: Callable[[Any, str], Reference | None] = lambda spec, test_set: None
     tables: tuple[ComparableTable, ...] = ()
+    printed_costs: Callable[[Any], Sequence[PrintedCost]] = lambda model: ()
     detectron2: str = ""
 
     def build(self, spec: Spec, class_names: Sequence[str] | None = None) -> SegmentationModel:

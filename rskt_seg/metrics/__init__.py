@@ -33,7 +33,7 @@ from rskt_seg.metrics.report import (
     scores_as_dict,
     scores_json,
 )
-from rskt_seg.metrics.results import BenchmarkReference, Reference, Run, SetRecords, SetResult
+from rskt_seg.metrics.results import BenchmarkReference, PrintedCost, Reference, Run, SetRecords, SetResult
 
 __all__ = [
     "ENDINGS",
@@ -41,6 +41,7 @@ __all__ = [
     "UNCLASSIFIED",
     "BenchmarkReference",
     "ConfusionMatrix",
+    "PrintedCost",
     "Protocol",
     "ProtocolScores",
     "PublishedRow",

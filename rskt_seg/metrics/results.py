@@ -61,6 +61,37 @@ class SetRecords:
     predictions_sha256: str
 
 
+_SAME = 2e-3
+"""Relative difference up to which a figure counts as that of a paper, which prints three to five digits."""
+
+
+@dataclass(frozen=True)
+class PrintedCost:
+    """A figure that a paper prints for the cost of a model, and what is known of it.
+
+    Attributes:
+        source: Paper, table and row.
+        quantity: What it is the figure of, with its unit, such as "FLOPs (G)".
+        printed: The figure as printed.
+        convention: How it comes about, or what is not known of that.
+        ours: The figure of the model at hand by that convention; None if it cannot be had here.
+    """
+
+    source: str
+    quantity: str
+    printed: float
+    convention: str
+    ours: float | None = None
+
+    @property
+    def verdict(self) -> str:
+        """Whether `ours` is the printed figure."""
+        if self.ours is None:
+            return "not comparable"
+        difference = self.ours / self.printed - 1
+        return "reproduced" if abs(difference) <= _SAME else f"differs by {100 * difference:+.1f} %"
+
+
 @dataclass(frozen=True, eq=False)
 class SetResult:
     """What was measured on one test set.

@@ -1,7 +1,9 @@
 """Strategy of closed-set models with a small field of view: tiles at several scales, and a dense CRF."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypedDict
 
 import numpy as np
@@ -9,8 +11,16 @@ from torch import Tensor
 
 from rskt_seg.errors import ConfigError
 from rskt_seg.inference.crf import CRFParameters, check_crf_installed
-from rskt_seg.inference.scales import SCALES, TILE, passes, scaled_scores
-from rskt_seg.inference.strategies.strategy import Strategy, channels_first, check_choice, check_tiles
+from rskt_seg.inference.scales import SCALES, TILE, pass_size, passes, scaled_scores
+from rskt_seg.inference.strategies.strategy import (
+    ModelCall,
+    Strategy,
+    blank_images,
+    channels_first,
+    check_choice,
+    check_tiles,
+)
+from rskt_seg.inference.tiles import tile_grid
 from rskt_seg.inference.views import VIEWS
 
 
@@ -80,4 +90,26 @@ class MultiScaleStrategy(Strategy):
             scales=self.scales,
             flip=self.flip,
             views=VIEWS[self.views],
+        )
+
+    @property
+    def usual_size(self) -> tuple[int, int]:
+        """See `Strategy.usual_size`: a tile."""
+        return self.tile, self.tile
+
+    def model_calls(self, size: tuple[int, int]) -> tuple[ModelCall, ...]:
+        """See `Strategy.model_calls`: one for each scale, flip and view of each tile."""
+        grid = tile_grid(*size, tile=self.tile, overlap=self.overlap)
+        seen = Counter(
+            pass_size(view.size(grid[0].height, grid[0].width), each.scale, self.model.stride)
+            for view in VIEWS[self.views]
+            for each in passes(self.scales, self.flip)
+        )
+
+        def run(height: int, width: int) -> object:
+            return self.model(blank_images(self.model, 1, (height, width)))
+
+        return tuple(
+            ModelCall(f"tile at a scale, {h} x {w} px", 1, len(grid) * count, partial(run, h, w))
+            for (h, w), count in seen.items()
         )

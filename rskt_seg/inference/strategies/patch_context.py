@@ -1,15 +1,25 @@
 """Strategy of closed-set models that see patches with larger context crops, or whole images."""
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TypedDict
 
 import numpy as np
 from torch import Tensor
 
 from rskt_seg.errors import ConfigError
-from rskt_seg.inference.contexts import PATCH_OVERLAP
-from rskt_seg.inference.patches import probabilities
-from rskt_seg.inference.strategies.strategy import Coarseness, Strategy, check_choice
+from rskt_seg.inference.contexts import PATCH_OVERLAP, ContextReader, patch_grid
+from rskt_seg.inference.patches import PATCH_BATCH, probabilities
+from rskt_seg.inference.strategies.strategy import (
+    Coarseness,
+    ModelCall,
+    Strategy,
+    batched_calls,
+    blank_images,
+    check_choice,
+)
 from rskt_seg.inference.views import VIEWS
 
 
@@ -57,6 +67,36 @@ class PatchContextStrategy(Strategy):
     def score_map(self, pixels: np.ndarray) -> Tensor:
         """See `Strategy.score_map`."""
         return probabilities(self.model, pixels, VIEWS[self.views], overlap=self.overlap)
+
+    @property
+    def usual_size(self) -> tuple[int, int]:
+        """See `Strategy.usual_size`: a patch."""
+        return self.model.patch_side, self.model.patch_side
+
+    def model_calls(self, size: tuple[int, int]) -> tuple[ModelCall, ...]:
+        """See `Strategy.model_calls`: patches in batches, and contexts of the whole image once a view."""
+        side = self.model.working_side
+        if self.model.sees_whole:
+            whole = partial(self.model, blank_images(self.model, 1, (side, side)))
+            return (ModelCall(f"whole image, as {side} x {side} px", 1, len(VIEWS[self.views]), whole),)
+        height, width = (max(length, self.model.patch_side) for length in size)
+        seen = Counter(view.size(height, width) for view in VIEWS[self.views])
+        return tuple(call for each, views in seen.items() for call in self._patch_calls(each, views))
+
+    def _patch_calls(self, size: tuple[int, int], views: int) -> Iterator[ModelCall]:
+        """Yield the calls for `views` views of one size."""
+        side = self.model.working_side
+        for name, factor in self.model.context_factors.items():
+            if not factor:
+                encode = partial(self.model.encode_context, name, blank_images(self.model, 1, (side, side)))
+                yield ModelCall(f"context {name}, the whole image", 0, views, encode)
+        size = max(size[0], self.model.patch_side), max(size[1], self.model.patch_side)
+        grid = patch_grid(*size, self.model.patch_side, self.overlap)
+        reader = ContextReader(self.model, np.zeros((*size, 3), np.uint8))
+        crop = f"patch of {self.model.patch_side} x {self.model.patch_side} px with its contexts"
+        yield from batched_calls(
+            crop, len(grid), PATCH_BATCH, lambda count: reader.predict(grid[:count]), views
+        )
 
     def coarseness(self, size: tuple[int, int], score_map: Tensor) -> Coarseness | None:
         """See `Strategy.coarseness`."""

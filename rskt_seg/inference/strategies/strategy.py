@@ -1,7 +1,8 @@
 """Interface between `rskt_seg.segmenter.Segmenter` and inference strategies."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +30,22 @@ class Coarseness(NamedTuple):
     what: str
     cell: tuple[float, float]
     remedy: str
+
+
+class ModelCall(NamedTuple):
+    """A call of the model, as often as one image needs it.
+
+    Attributes:
+        crop: What the model sees, for reports, such as "tile of 512 x 512 px".
+        crops: Number of crops that one call sees; 0 for a call that prepares what the crops share.
+        times: Number of such calls for one image.
+        run: Makes the call with blank crops on the device of the model.
+    """
+
+    crop: str
+    crops: int
+    times: int
+    run: Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -72,6 +89,24 @@ class Strategy:
         """
         raise NotImplementedError
 
+    @property
+    def usual_size(self) -> tuple[int, int]:
+        """Size (H, W) in px of an image that stands for others where none is given."""
+        return 512, 512
+
+    def model_calls(self, size: tuple[int, int]) -> tuple[ModelCall, ...] | None:
+        """Return the calls of the model that `score_map` makes, from which the cost of an image follows.
+
+        A subclass that states them spares a caller who counts operations the calls that repeat each other.
+
+        Args:
+            size: (H, W) of the image.
+
+        Returns:
+            The calls in any order; None if the strategy does not state them.
+        """
+        return None
+
     def coarseness(self, size: tuple[int, int], score_map: Tensor) -> Coarseness | None:
         """Return why the result for an image is coarser than the image; None if it is not.
 
@@ -95,6 +130,32 @@ def channels_first(pixels: np.ndarray) -> Tensor:
         (3, H, W) uint8 on the CPU.
     """
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
+
+
+def blank_images(model: Any, count: int, size: Sequence[int]) -> Tensor:
+    """Return images (count, 3, h, w) of zeros, float32, on the device of a model."""
+    return torch.zeros(count, 3, *size, device=model.device)
+
+
+def batched_calls(
+    crop: str, crops: int, batch: int, run: Callable[[int], object], times: int = 1
+) -> Iterator[ModelCall]:
+    """Yield the calls for crops that go through a model in batches.
+
+    Args:
+        crop: As in `ModelCall`.
+        crops: Number of crops of an image.
+        batch: Greatest number of crops of a call.
+        run: Calls the model with so many blank crops.
+        times: How often an image is seen so.
+
+    Yields:
+        The call of full batches, and that of the rest; those that occur.
+    """
+    full, rest = divmod(crops, batch)
+    for size, count in ((batch, full), (rest, 1)):
+        if size * count:
+            yield ModelCall(crop, size, count * times, partial(run, size))
 
 
 def check_choice(name: str, value: object, choices: Sequence[str] | Mapping[str, object]) -> None:

@@ -1,6 +1,8 @@
 """Strategy of closed-set models that see images at native resolution, large ones in tiles."""
 
+from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypedDict
 
 import numpy as np
@@ -8,12 +10,14 @@ from torch import Tensor
 
 from rskt_seg.inference.strategies.strategy import (
     PADDINGS,
+    ModelCall,
     Strategy,
+    blank_images,
     channels_first,
     check_choice,
     check_tiles,
 )
-from rskt_seg.inference.tiles import TILE, tile_logits
+from rskt_seg.inference.tiles import TILE, tile_grid, tile_logits
 from rskt_seg.inference.views import VIEWS
 
 
@@ -67,3 +71,21 @@ class TiledStrategy(Strategy):
             padding=self.padding,
         )
         return logits.softmax(dim=0)
+
+    @property
+    def usual_size(self) -> tuple[int, int]:
+        """See `Strategy.usual_size`: a tile."""
+        return self.tile, self.tile
+
+    def model_calls(self, size: tuple[int, int]) -> tuple[ModelCall, ...]:
+        """See `Strategy.model_calls`: one for each view of each tile."""
+        grid = tile_grid(*size, tile=self.tile, overlap=self.overlap)
+        seen = Counter(view.size(grid[0].height, grid[0].width) for view in VIEWS[self.views])
+
+        def run(height: int, width: int) -> object:
+            return self.model(blank_images(self.model, 1, (height, width)), padding=self.padding)
+
+        return tuple(
+            ModelCall(f"tile of {h} x {w} px", 1, len(grid) * views, partial(run, h, w))
+            for (h, w), views in seen.items()
+        )

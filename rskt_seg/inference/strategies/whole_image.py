@@ -11,11 +11,22 @@ from rskt_seg.errors import ConfigError
 from rskt_seg.inference.predict import (
     MAX_SIDE,
     SHORT_SIDE,
+    SLIDING_BATCH,
+    count_sliding_crops,
     predict_cost_maps,
     predict_scores,
     predict_sliding_scores,
 )
-from rskt_seg.inference.strategies.strategy import PADDINGS, Coarseness, Strategy, check_choice
+from rskt_seg.inference.resize import short_side_shape
+from rskt_seg.inference.strategies.strategy import (
+    PADDINGS,
+    Coarseness,
+    ModelCall,
+    Strategy,
+    batched_calls,
+    blank_images,
+    check_choice,
+)
 from rskt_seg.typing import OpenVocabularyModel
 from rskt_seg.windows import sliding_sizes
 
@@ -106,6 +117,26 @@ class WholeImageStrategy(Strategy):
             Name -> (len(prompts), h, w) float32, cosines.
         """
         return predict_cost_maps(self.model, pixels, self.prompts, **self._size)
+
+    @property
+    def usual_size(self) -> tuple[int, int]:
+        """See `Strategy.usual_size`: the square that the model sees."""
+        return self.model.working_side, self.model.working_side
+
+    def model_calls(self, size: tuple[int, int]) -> tuple[ModelCall, ...]:
+        """See `Strategy.model_calls`: one of the whole image, or those of the sliding window."""
+        if self.sliding:
+            tile, square = sliding_sizes(self.model.working_side)
+            count, seen = count_sliding_crops(tile, square), (tile, tile)
+            crop = f"window of {tile} x {tile} px, or the whole image at that size"
+        else:
+            count, seen = 1, short_side_shape(*size, self.short_side, self.max_side)
+            crop = f"whole image, as {self.model.working_side} x {self.model.working_side} px"
+
+        def run(crops: int) -> object:
+            return self.model(blank_images(self.model, crops, seen), self.prompts, padding=self.padding)
+
+        return tuple(batched_calls(crop, count, SLIDING_BATCH, run))
 
     def coarseness(self, size: tuple[int, int], score_map: Tensor) -> Coarseness | None:
         """See `Strategy.coarseness`."""

@@ -2,6 +2,7 @@
 
 from rskt_seg.inference.strategies import TiledStrategy
 from rskt_seg.methods.bicor.checkpoint import ENCODERS, BiCoRLayout
+from rskt_seg.methods.bicor.costs import printed_costs
 from rskt_seg.methods.bicor.explanations import HEATMAPS
 from rskt_seg.methods.bicor.references import reference
 from rskt_seg.methods.bicor.weights import WEIGHTS
@@ -24,5 +25,6 @@ BICOR = Method(
     explanations={"heatmaps": HEATMAPS},
     reference=reference,
     weights=WEIGHTS,
+    printed_costs=printed_costs,
     detectron2="rskt_seg.d2.methods.bicor:BICOR",
 )

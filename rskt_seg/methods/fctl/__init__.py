@@ -2,6 +2,7 @@
 
 from rskt_seg.inference.strategies import PatchContextStrategy
 from rskt_seg.methods.fctl.checkpoint import FCtLLayout
+from rskt_seg.methods.fctl.costs import printed_costs
 from rskt_seg.methods.fctl.encoders import ENCODERS
 from rskt_seg.methods.fctl.explanations import CONTEXT_MAPS
 from rskt_seg.methods.fctl.references import reference
@@ -27,5 +28,6 @@ FCTL = Method(
     explanations={"context_maps": CONTEXT_MAPS},
     reference=reference,
     weights=WEIGHTS,
+    printed_costs=printed_costs,
     detectron2="rskt_seg.d2.methods.fctl:FCTL",
 )

@@ -5,6 +5,7 @@ from rskt_seg.methods.cost_volumes.explanations import COST_MAPS
 from rskt_seg.methods.ovrsis import TABLE_1
 from rskt_seg.methods.record import Method
 from rskt_seg.methods.rskt.checkpoint import ENCODERS, RSKTLayout
+from rskt_seg.methods.rskt.costs import printed_costs
 from rskt_seg.methods.rskt.references import published_row
 from rskt_seg.methods.rskt.weights import WEIGHTS
 from rskt_seg.models.rskt import RSKT, RSKTSpec
@@ -27,5 +28,6 @@ RSKT_SEG = Method(
     published_row=published_row,
     tables=(TABLE_1,),
     weights=WEIGHTS,
+    printed_costs=printed_costs,
     detectron2="rskt_seg.d2.methods.rskt:RSKT_SEG",
 )

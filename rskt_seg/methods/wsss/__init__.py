@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from rskt_seg.inference.strategies import MultiScaleStrategy
 from rskt_seg.methods.record import Method
 from rskt_seg.methods.wsss.checkpoint import ENCODERS, PriorWSSSLayout
+from rskt_seg.methods.wsss.costs import printed_costs
 from rskt_seg.methods.wsss.explanations import CAMS
 from rskt_seg.methods.wsss.references import reference
 from rskt_seg.models.wsss import PriorWSSS, PriorWSSSSpec, with_background
@@ -40,5 +41,6 @@ PRIOR_WSSS = Method(
     needs_names=True,
     complete_names=_with_background,
     reference=reference,
+    printed_costs=printed_costs,
     detectron2="rskt_seg.d2.methods.wsss:PRIOR_WSSS",
 )

@@ -116,7 +116,7 @@ def pool_weights(scores: Tensor, spec: BiCoRSpec) -> Tensor:
 
 
 def _highest(heat: Tensor, spec: BiCoRSpec) -> Tensor:
-    pixels = heat.shape[-1]
+    pixels = int(heat.shape[-1])  # a tensor while torch.jit traces, which cannot be rounded
     count = min(pixels, max(spec.min_pixels, round(spec.topk_ratio * pixels)))
     if count == pixels:
         return torch.ones_like(heat)
