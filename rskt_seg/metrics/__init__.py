@@ -31,13 +31,22 @@ from rskt_seg.metrics.report import (
     scores_as_dict,
     scores_json,
 )
-from rskt_seg.metrics.results import BenchmarkReference, Reference, Run, SetResult
+from rskt_seg.metrics.results import (
+    BenchmarkReference,
+    Comparison,
+    Evaluation,
+    Reference,
+    Run,
+    SetResult,
+)
 
 __all__ = [
     "PROTOCOLS",
     "UNCLASSIFIED",
     "BenchmarkReference",
+    "Comparison",
     "ConfusionMatrix",
+    "Evaluation",
     "Protocol",
     "ProtocolScores",
     "PublishedRow",

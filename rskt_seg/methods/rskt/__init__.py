@@ -4,7 +4,7 @@ from rskt_seg.inference.strategies import WholeImageStrategy
 from rskt_seg.methods.record import Method
 from rskt_seg.methods.rskt.checkpoint import ENCODERS, RSKTLayout
 from rskt_seg.methods.rskt.explanations import COST_MAPS
-from rskt_seg.methods.rskt.references import published_row
+from rskt_seg.methods.rskt.references import published_rows
 from rskt_seg.methods.rskt.weights import WEIGHTS
 from rskt_seg.models.rskt import RSKT, RSKTSpec
 
@@ -23,7 +23,7 @@ RSKT_SEG = Method(
     checkpoint=RSKTLayout(),
     encoders=ENCODERS,
     explanations={"cost_maps": COST_MAPS},
-    published_row=published_row,
+    published_rows=published_rows,
     weights=WEIGHTS,
     detectron2="rskt_seg.d2.methods.rskt:RSKT_SEG",
 )
