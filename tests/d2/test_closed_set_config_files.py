@@ -18,7 +18,6 @@ from rskt_seg.data.isprs import POTSDAM_FAULTY, POTSDAM_TRAIN, POTSDAM_VAL
 from rskt_seg.data.split_lists import read_list
 from rskt_seg.methods.fctl.checkpoint import FCtLLayout
 from rskt_seg.metrics.published import read_table
-from rskt_seg.models.bicor import BiCoR
 from rskt_seg.models.fctl import FCtL
 from tests.d2.configurations import ROOT, configurations, name_of, own_keys, repeated_keys
 from tests.d2.test_config import leaves
@@ -90,13 +89,6 @@ def test_rows_of_one_table_differ_in_more_than_their_output():
 
 
 # BiCoR-Seg
-
-
-def test_every_distinct_bicor_model_builds_at_a_small_size():
-    specs = {replace(spec_of(name_of(source)), encoder="tiny", width=16) for source in BICOR}
-    assert len(specs) > 10
-    for spec in specs:
-        BiCoR(spec)
 
 
 @pytest.mark.parametrize(
