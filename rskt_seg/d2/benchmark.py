@@ -21,6 +21,7 @@ from torch import nn
 
 from rskt_seg import metrics as report
 from rskt_seg.checkpoints.fetch import sha256_of
+from rskt_seg.checkpoints.files import read_weights
 from rskt_seg.d2 import provenance
 from rskt_seg.d2.checkpointer import last_checkpoint
 from rskt_seg.d2.datasets import load_datasets
@@ -108,7 +109,7 @@ class Benchmark:
             trained_on=tuple(one.name for one in trained),
             config=provenance.settings(cfg),
             versions=provenance.versions(cfg.MODEL.DEVICE),
-            published=comparison(cfg, [one.name for one in trained], each),
+            published=comparison(cfg, [one.name for one in trained], each, read_weights(weights).options),
             rotated=cfg.TEST.ROTATE_NAMES,
         )
         self.identity = {
@@ -200,26 +201,33 @@ class Benchmark:
         return [self.folder / f"{stem}{end}" for end in (".txt", ".md", ".csv", "_classes.csv", ".json")]
 
 
-def comparison(cfg: CfgNode, trained_on: Sequence[str], each: EvaluationPass) -> report.Comparison:
+def comparison(
+    cfg: CfgNode,
+    trained_on: Sequence[str],
+    each: EvaluationPass = _PLAIN,
+    stated: Mapping[str, object] | None = None,
+) -> report.Comparison:
     """Return the rows of papers on the whole benchmark that a pass compares with.
 
     Args:
         cfg: The configuration of the evaluated model.
         trained_on: Registered names of the sets that the model was trained on.
         each: The pass.
+        stated: Options of the model that the checkpoint states; None if it states none.
 
     Returns:
         The rows; none for a control, nor for a pass whose results are no scores of predictions.
     """
     if cfg.TEST.ROTATE_NAMES or each.note:
         return report.Comparison()
-    record = method_of(cfg)
+    record, stated = method_of(cfg), stated or {}
     evaluation = report.Evaluation(
         spec=model_spec(cfg),
         trained_on=tuple(trained_on),
         encoders={role: cfg.MODEL.ENCODERS[role.upper()] for role in record.method.encoders},
         options=record.evaluation_options(cfg),
         augmented=each.augmented,
+        trained={key: stated[key] for key in record.method.checkpoint.training_only if key in stated},
     )
     return record.method.published_rows(evaluation)
 

@@ -48,8 +48,11 @@ def facts_of(evaluation: Evaluation, free: Sequence[str] = ()) -> dict[str, obje
         Name -> value: the options of the model, how images are seen, and whether test-time augmentation is
         on.
     """
-    options = {name: value for name, value in asdict(evaluation.spec).items() if name not in free}
-    return {**options, **evaluation.options, "test-time augmentation": evaluation.augmented}
+    options = {**asdict(evaluation.spec), **evaluation.trained, **evaluation.options}
+    return {
+        **{name: value for name, value in options.items() if name not in free},
+        "test-time augmentation": evaluation.augmented,
+    }
 
 
 def compare(found: Mapping[str, object], printed: Iterable[PrintedRow]) -> Comparison:

@@ -1,7 +1,7 @@
 """What a benchmark measured on each test set and with what, and what papers print for it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rskt_seg.metrics.confusion import Scores
@@ -55,6 +55,8 @@ class Evaluation:
         encoders: Role of an encoder -> the file or name that the configuration starts it from.
         options: How the evaluation sees images: name -> value.
         augmented: Whether it averages the scores of augmented views.
+        trained: Options that only matter in training, name -> value, as the checkpoint states them. They may
+            differ from those of `spec`.
     """
 
     spec: Any
@@ -62,6 +64,7 @@ class Evaluation:
     encoders: Mapping[str, str]
     options: Mapping[str, object]
     augmented: bool = False
+    trained: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

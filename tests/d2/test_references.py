@@ -1,6 +1,7 @@
 """Which rows of papers stand beside a run."""
 
 import re
+from dataclasses import asdict
 
 import pytest
 
@@ -242,6 +243,17 @@ def test_rows_of_ablations_are_guarded_by_the_protocol_too():
 def test_where_the_weights_of_an_encoder_lie_does_not_matter_nor_in_how_many_classes_at_a_time():
     opts = ("MODEL.ENCODERS.DINO", "/data/weights/RSIB.pth", "MODEL.RSKT.CLASS_CHUNK", "3")
     assert of_rskt("vitb_dlrsd", *opts) == of_rskt("vitb_dlrsd")
+
+
+def test_how_a_checkpoint_says_it_was_trained_counts_and_not_what_the_evaluation_is_configured_with():
+    cfg = load_config(str(CONFIGS / "ablations.yaml:table6_clip_attention_dino_frozen"))
+    sets, stated = cfg.DATASETS.TRAIN, asdict(model_spec(cfg))
+    assert comparison(cfg, sets, stated=stated) == comparison(cfg, sets)
+    other = comparison(cfg, sets, stated=stated | {"clip_finetune": "full", "padding": "aligned"})
+    assert other.rows == () and other.why_none.endswith(": clip_finetune is 'full', there 'attention'")
+    # Another row of the table is that of a checkpoint that says so.
+    (row,) = comparison(cfg, sets, stated=stated | {"dino_finetune": "attention"}).rows
+    assert row.labels == {"clip": "attention", "dino": "attention"}
 
 
 def test_augmented_views_are_not_the_papers_protocol():
