@@ -206,7 +206,7 @@ def comparison(
     trained_on: Sequence[str],
     each: EvaluationPass = _PLAIN,
     stated: Mapping[str, object] | None = None,
-) -> report.Comparison:
+) -> report.PaperRows:
     """Return the rows of papers on the whole benchmark that a pass compares with.
 
     Args:
@@ -219,7 +219,7 @@ def comparison(
         The rows; none for a control, nor for a pass whose results are no scores of predictions.
     """
     if cfg.TEST.ROTATE_NAMES or each.note:
-        return report.Comparison()
+        return report.PaperRows()
     record, stated = method_of(cfg), stated or {}
     evaluation = report.Evaluation(
         spec=model_spec(cfg),

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import NamedTuple
 
-from rskt_seg.metrics.results import BenchmarkReference, Comparison, Evaluation
+from rskt_seg.metrics.results import BenchmarkReference, Evaluation, PaperRows
 from rskt_seg.reading import brief
 from rskt_seg.typing import Spec
 
@@ -55,7 +55,7 @@ def facts_of(evaluation: Evaluation, free: Sequence[str] = ()) -> dict[str, obje
     }
 
 
-def compare(found: Mapping[str, object], printed: Iterable[PrintedRow]) -> Comparison:
+def compare(found: Mapping[str, object], printed: Iterable[PrintedRow]) -> PaperRows:
     """Return the rows that an evaluation repeats.
 
     Args:
@@ -78,4 +78,4 @@ def compare(found: Mapping[str, object], printed: Iterable[PrintedRow]) -> Compa
             rows.append(row)
         elif nearest is None or len(differing) < nearest[0]:
             nearest = len(differing), f"{row.source} does not compare: {', '.join(differing)}"
-    return Comparison(tuple(rows), "" if rows or nearest is None else nearest[1])
+    return PaperRows(tuple(rows), "" if rows or nearest is None else nearest[1])

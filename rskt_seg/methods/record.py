@@ -16,7 +16,7 @@ from rskt_seg.checkpoints.rules import LoadReport
 from rskt_seg.inference.strategies import Strategy
 from rskt_seg.methods.layout import CheckpointLayout
 from rskt_seg.methods.untrained import note_initial_weight
-from rskt_seg.metrics.results import Comparison, Evaluation, Reference
+from rskt_seg.metrics.results import Evaluation, PaperRows, Reference
 from rskt_seg.typing import SegmentationModel, Spec
 
 NUM_CLASSES = "num_classes"
@@ -149,7 +149,7 @@ class Method:
     explanations: Mapping[str, Explanation] = field(default_factory=dict)
     needs_names: bool = False
     complete_names: Callable[[Sequence[str], Mapping[str, object]], tuple[str, ...]] = _keep_names
-    published_rows: Callable[[Evaluation], Comparison] = lambda evaluation: Comparison()
+    published_rows: Callable[[Evaluation], PaperRows] = lambda evaluation: PaperRows()
     reference: Callable[[Any, str], Reference | None] = lambda spec, test_set: None
     detectron2: str = ""
 

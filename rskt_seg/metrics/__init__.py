@@ -33,8 +33,8 @@ from rskt_seg.metrics.report import (
 )
 from rskt_seg.metrics.results import (
     BenchmarkReference,
-    Comparison,
     Evaluation,
+    PaperRows,
     Reference,
     Run,
     SetResult,
@@ -44,7 +44,7 @@ __all__ = [
     "PROTOCOLS",
     "UNCLASSIFIED",
     "BenchmarkReference",
-    "Comparison",
+    "PaperRows",
     "ConfusionMatrix",
     "Evaluation",
     "Protocol",

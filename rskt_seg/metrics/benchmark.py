@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rskt_seg.errors import DatasetError
-from rskt_seg.metrics.comparison import printed_columns, printed_lines
+from rskt_seg.metrics.paper_rows import printed_columns, printed_lines
 from rskt_seg.metrics.protocols import FIGURES, ProtocolScores, explain_scores, protocol_as_dict
 from rskt_seg.metrics.report import (
     PER_CLASS,

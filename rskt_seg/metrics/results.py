@@ -68,7 +68,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PaperRows:
     """The rows of papers that an evaluation compares with.
 
     Attributes:
@@ -134,5 +134,5 @@ class Run:
     trained_on: tuple[str, ...]
     config: Mapping[str, Any]
     versions: Mapping[str, str]
-    published: Comparison = Comparison()
+    published: PaperRows = PaperRows()
     rotated: int = 0

@@ -17,7 +17,7 @@ from rskt_seg.methods.ovrsis import main_row
 from rskt_seg.methods.wsss.references import TABLES as WSSS_TABLES
 from rskt_seg.methods.wsss.references import reference as wsss_reference
 from rskt_seg.metrics.published import read_table
-from rskt_seg.metrics.results import Comparison
+from rskt_seg.metrics.results import PaperRows
 from rskt_seg.models.wsss import PriorWSSSSpec
 from tests.d2.conftest import CONFIGS
 
@@ -177,7 +177,7 @@ def test_other_weakly_supervised_models_have_no_row(reference, opts, test_set):
     assert reference("PriorWSSSHead", test_set, f"MODEL.WSSS.{opts[0]}", *opts[1:]) is None
 
 
-def of_rskt(config: str, *opts: str, trained_on: str = "", augmented: bool = False) -> Comparison:
+def of_rskt(config: str, *opts: str, trained_on: str = "", augmented: bool = False) -> PaperRows:
     """The rows for an RSKT-Seg configuration, trained on its own set or on another."""
     cfg = load_config(str(CONFIGS / f"{config}.yaml"), opts)
     sets = (trained_on,) if trained_on else cfg.DATASETS.TRAIN
@@ -237,7 +237,7 @@ def test_rows_of_ablations_are_guarded_by_the_protocol_too():
     cfg = load_config(str(CONFIGS / row), ("TEST.SLIDING_WINDOW", "True"))
     found = comparison(cfg, cfg.DATASETS.TRAIN, EvaluationPass())
     row = "RSKT-Seg, table 3 (rotate + N-DINO; trained on DLRSD)"
-    assert found == Comparison((), f"{row} does not compare: sliding is True, there False")
+    assert found == PaperRows((), f"{row} does not compare: sliding is True, there False")
 
 
 def test_where_the_weights_of_an_encoder_lie_does_not_matter_nor_in_how_many_classes_at_a_time():
@@ -263,30 +263,30 @@ def test_augmented_views_are_not_the_papers_protocol():
 
 def test_other_training_sets_and_encoders_are_near_no_row():
     for trained_on in ("Potsdam_all_sem_seg", "DLRSD_all_sem_seg"):
-        assert of_rskt("vitb_dlrsd", trained_on=trained_on) == Comparison()
-    assert of_rskt("tiny_dlrsd") == Comparison()
+        assert of_rskt("vitb_dlrsd", trained_on=trained_on) == PaperRows()
+    assert of_rskt("tiny_dlrsd") == PaperRows()
 
 
 def test_the_row_of_a_benchmark_is_that_of_its_one_training_set():
     cfg = load_config(str(CONFIGS / "vitb_dlrsd.yaml"))
     plain = EvaluationPass()
     assert comparison(cfg, ("DLRSD_train_sem_seg",), plain).rows
-    assert comparison(cfg, ("DLRSD_train_sem_seg", "iSAID_train_sem_seg"), plain) == Comparison()
-    assert comparison(cfg, (), plain) == Comparison()
+    assert comparison(cfg, ("DLRSD_train_sem_seg", "iSAID_train_sem_seg"), plain) == PaperRows()
+    assert comparison(cfg, (), plain) == PaperRows()
     # iSAID: the main model of DLRSD has as many layers as an ablation on iSAID.
     (row,) = comparison(cfg, ("iSAID_train_sem_seg",), plain).rows
     assert row.source == "RSKT-Seg, table 5 (iSAID, 5)"
 
 
 def test_controls_and_passes_that_are_no_predictions_are_compared_with_nothing(tmp_path):
-    assert of_rskt("vitb_dlrsd", "TEST.ROTATE_NAMES", "1") == Comparison()
+    assert of_rskt("vitb_dlrsd", "TEST.ROTATE_NAMES", "1") == PaperRows()
     cfg = load_config(str(CONFIGS / "vitb_dlrsd.yaml"))
     cams = EvaluationPass("_CAM", note="no scores of predictions")
-    assert comparison(cfg, cfg.DATASETS.TRAIN, cams) == Comparison()
+    assert comparison(cfg, cfg.DATASETS.TRAIN, cams) == PaperRows()
     file = tmp_path / "config.yaml"
     file.write_text("MODEL:\n  META_ARCHITECTURE: RSSegmentor\n  SEM_SEG_HEAD:\n    NAME: BiCoRHead\n")
     closed = load_config(str(file), ())
-    assert comparison(closed, ("DLRSD_train_sem_seg",), EvaluationPass()) == Comparison()
+    assert comparison(closed, ("DLRSD_train_sem_seg",), EvaluationPass()) == PaperRows()
 
 
 def test_every_method_of_table_1_has_its_row_for_whoever_compares_with_it():

@@ -25,7 +25,7 @@ from rskt_seg.metrics.benchmark import (
 from rskt_seg.metrics.confusion import ConfusionMatrix
 from rskt_seg.metrics.protocols import FIGURES, PROTOCOLS, protocol_scores
 from rskt_seg.metrics.report import SUMMARY
-from rskt_seg.metrics.results import BenchmarkReference, Comparison, Reference, Run, SetResult
+from rskt_seg.metrics.results import BenchmarkReference, PaperRows, Reference, Run, SetResult
 
 CLASSES = ("building", "road", "water", "sand")
 SEEN = (True, False, False, True)
@@ -120,7 +120,7 @@ def test_the_table_has_a_row_for_each_set_and_means_over_those():
 
 
 def test_the_papers_numbers_stand_beside_the_registrations_it_scored_and_its_mean_beside_all_of_them():
-    run = replace(RUN, published=Comparison((PRINTED,)))
+    run = replace(RUN, published=PaperRows((PRINTED,)))
     names = list(PRINTED.columns)
     whole = table_of(summary_table([result(name) for name in names], run, "markdown"))
     assert whole[0][-2:] == ["paper mIoU", "paper mACC"]
@@ -141,7 +141,7 @@ MEANS = BenchmarkReference(
 
 
 def test_means_that_a_paper_prints_stand_beside_those_over_the_same_sets():
-    run = replace(RUN, published=Comparison((PRINTED, MEANS, replace(MEANS, source="A paper, table 5 (3)"))))
+    run = replace(RUN, published=PaperRows((PRINTED, MEANS, replace(MEANS, source="A paper, table 5 (3)"))))
     miou, macc = (sum(getattr(r.scores, key) for r in RESULTS) / 2 for key in ("mIoU", "mACC"))
     line = f"mean mIoU {miou:.2f} (paper: 48.06), mean mACC {macc:.2f} (paper: 61.72): A paper, table"
     for report in (text_report, markdown_report):
@@ -151,7 +151,7 @@ def test_means_that_a_paper_prints_stand_beside_those_over_the_same_sets():
     more = text_report([*RESULTS, result("uavid_all_sem_seg")], run)
     assert f"{line} 2 (DLRSD, R-I), over DLRSD, VDD\n" in more
     # Without one of them there is no mean to compare.
-    alone = text_report(RESULTS[:1], replace(RUN, published=Comparison((MEANS,))))
+    alone = text_report(RESULTS[:1], replace(RUN, published=PaperRows((MEANS,))))
     assert "(paper: " not in alone
     told = f"paper: {MEANS.source} does not compare: it is of DLRSD_all_sem_seg, VDD_all_sem_seg\n"
     assert told in alone
@@ -161,13 +161,13 @@ def test_means_that_a_paper_prints_stand_beside_those_over_the_same_sets():
 
 
 def test_a_report_without_figures_of_a_paper_says_why():
-    run = replace(RUN, published=Comparison((), "A paper, table 1: B does not compare: layers is 3, there 5"))
+    run = replace(RUN, published=PaperRows((), "A paper, table 1: B does not compare: layers is 3, there 5"))
     text = text_report(RESULTS, run)
     assert text.count(f"\npaper: {run.published.why_none}\n") == 1
     assert "paper mIoU" not in text and "paper" not in text_report(RESULTS, RUN)
     assert json.loads(json_report(RESULTS, run))["not_compared"] == run.published.why_none
     # Figures of sets that were not evaluated make no columns of dashes.
-    other = replace(RUN, published=Comparison((PRINTED,)))
+    other = replace(RUN, published=PaperRows((PRINTED,)))
     text = text_report([result("UDD5_all_sem_seg")], other)
     assert (
         "paper mIoU" not in text
@@ -206,7 +206,7 @@ def test_names_and_notes_are_text_in_markdown_and_no_formulas_in_csv():
 def test_csv_and_json_hold_the_exact_numbers():
     rows = list(csv.DictReader(io.StringIO(table_csv(RESULTS))))
     classes = list(csv.DictReader(io.StringIO(classes_csv(RESULTS))))
-    content = json.loads(json_report(RESULTS, replace(RUN, published=Comparison((PRINTED,)))))
+    content = json.loads(json_report(RESULTS, replace(RUN, published=PaperRows((PRINTED,)))))
     assert [row["dataset"] for row in rows] == [r.name for r in RESULTS] == list(content["datasets"])
     for row, one in zip(rows, RESULTS, strict=True):
         stored = content["datasets"][one.name]

@@ -9,7 +9,7 @@ from rskt_seg.checkpoints.manifest import ENCODER_WEIGHTS, by_name
 from rskt_seg.methods.comparing import PrintedRow, compare, facts_of
 from rskt_seg.methods.ovrsis import WHOLE_IMAGE, ablation_row, main_row, training_dataset
 from rskt_seg.metrics.published import read_table
-from rskt_seg.metrics.results import Comparison, Evaluation
+from rskt_seg.metrics.results import Evaluation, PaperRows
 from rskt_seg.models.rskt import RSKTSpec
 
 _LAYERS = {("vitb16", "DLRSD"): 5, ("vitb16", "iSAID"): 3, ("vitl14", "DLRSD"): 5, ("vitl14", "iSAID"): 2}
@@ -76,7 +76,7 @@ _ABLATIONS: Mapping[str, _Ablation] = {
 }
 
 
-def published_rows(evaluation: Evaluation) -> Comparison:
+def published_rows(evaluation: Evaluation) -> PaperRows:
     """Return the rows of tables 1 to 6 that an evaluation of RSKT-Seg repeats.
 
     Args:
@@ -88,7 +88,7 @@ def published_rows(evaluation: Evaluation) -> Comparison:
     """
     encoder, dataset = evaluation.spec.encoder, training_dataset(evaluation.trained_on)
     if dataset is None or (encoder, dataset) not in _LAYERS:
-        return Comparison()
+        return PaperRows()
     found = {_DINO: PurePath(evaluation.encoders["dino"]).name, **facts_of(evaluation, _FREE)}
     return compare(found, _printed(encoder, dataset))
 

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from rskt_seg.metrics.report import Cell, mean_scores
-from rskt_seg.metrics.results import BenchmarkReference, Comparison, SetResult
+from rskt_seg.metrics.results import BenchmarkReference, PaperRows, SetResult
 
 
 def printed_columns(
-    results: Sequence[SetResult], comparison: Comparison
+    results: Sequence[SetResult], comparison: PaperRows
 ) -> tuple[list[str], list[list[Cell]]]:
     """Return the columns of the row that prints figures of each set; nothing if there is none.
 
@@ -32,7 +32,7 @@ def printed_columns(
     return [f"paper {measure}" for measure in row.figures], cells
 
 
-def printed_lines(results: Sequence[SetResult], comparison: Comparison) -> list[str]:
+def printed_lines(results: Sequence[SetResult], comparison: PaperRows) -> list[str]:
     """Return what papers print beside the results, and why if they print nothing, a line for each fact.
 
     Args:
