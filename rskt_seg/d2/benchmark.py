@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from torch import nn
 
 from rskt_seg import metrics as report
 from rskt_seg.checkpoints.fetch import sha256_of
+from rskt_seg.checkpoints.files import read_weights
 from rskt_seg.d2 import provenance
 from rskt_seg.d2.checkpointer import last_checkpoint
 from rskt_seg.d2.datasets import load_datasets
@@ -43,6 +44,7 @@ from rskt_seg.writing import replace_text
 
 logger = logging.getLogger(__name__)
 
+_PLAIN = EvaluationPass()
 _SUM = "sha256"
 """Entry of a file of counts with the checksum of all others."""
 
@@ -77,11 +79,12 @@ def evaluate(cfg: CfgNode, resume: bool = False) -> NamedResults:
         load_weights(plain_model(model), cfg)
     control = f"_rotated{cfg.TEST.ROTATE_NAMES}" if cfg.TEST.ROTATE_NAMES else ""
     trained = trained_sets(cfg, weights)
-    results = Benchmark(cfg, weights, trained, control).run(model)
-    passes = [EvaluationPass(f"{control}{SUFFIX}", with_augmentation)] if cfg.TEST.AUG.ENABLED else []
+    passes = [EvaluationPass(control)]
+    if cfg.TEST.AUG.ENABLED:
+        passes.append(EvaluationPass(f"{control}{SUFFIX}", with_augmentation, augmented=True))
+    results: NamedResults = OrderedDict()
     for each in (*passes, *method_of(cfg).evaluation_passes(cfg)):
-        benchmark = Benchmark(cfg, weights, trained, each.suffix, each.note)
-        results.update(benchmark.run(each.wrap(cfg, model)))
+        results.update(Benchmark(cfg, weights, trained, each).run(each.wrap(cfg, model)))
     return results
 
 
@@ -93,25 +96,30 @@ class Benchmark:
         weights: The checkpoint that is evaluated; "" where a method that is not trained is evaluated with
             its pretrained encoders.
         trained: The sets it was trained on.
-        suffix: End of the names of the results and their files.
-        note: See `EvaluationPass`.
+        each: The pass; its suffix ends the names of the results and of their files.
     """
 
     def __init__(
-        self, cfg: CfgNode, weights: str, trained: Sequence[TrainedSet], suffix: str = "", note: str = ""
+        self,
+        cfg: CfgNode,
+        weights: str,
+        trained: Sequence[TrainedSet],
+        each: EvaluationPass = _PLAIN,
     ) -> None:
         self.cfg = cfg
-        self.suffix, self.note = suffix, note
+        self.suffix, self.note = each.suffix, each.note
         self.folder = Path(cfg.OUTPUT_DIR)
         self.trained = trained
         digests = {name: sha256_of(file) for name, file in scored_files(cfg, weights).items()}
         self.about = report.Run(
             weights=weights or ", ".join(digests),
             weights_sha256=digests[weights] if weights else ", ".join(digests.values()),
-            trained_on=tuple(each.name for each in trained),
+            trained_on=tuple(one.name for one in trained),
             config=provenance.settings(cfg),
             versions=provenance.versions(cfg.MODEL.DEVICE),
-            published=benchmark_reference(cfg, {each.dataset for each in trained}),
+            published=comparison(
+                cfg, [one.name for one in trained], each, read_weights(weights).options if weights else None
+            ),
             rotated=cfg.TEST.ROTATE_NAMES,
             training_free=not method_of(cfg).method.is_trained,
         )
@@ -209,20 +217,35 @@ def _image_counts(evaluator: RSEvaluator) -> str:
     return f"inference/{evaluator.title}.images.npz"
 
 
-def benchmark_reference(cfg: CfgNode, trained_on: Collection[str]) -> report.BenchmarkReference | None:
-    """Return what the method's paper prints for a whole benchmark.
+def comparison(
+    cfg: CfgNode,
+    trained_on: Sequence[str],
+    each: EvaluationPass = _PLAIN,
+    stated: Mapping[str, object] | None = None,
+) -> report.PaperRows:
+    """Return the rows of papers on the whole benchmark that a pass compares with.
 
     Args:
         cfg: The configuration of the evaluated model.
-        trained_on: Names of the datasets that the model was trained on.
+        trained_on: Registered names of the sets that the model was trained on.
+        each: The pass.
+        stated: Options of the model that the checkpoint states; None if it states none.
 
     Returns:
-        The row of the paper; None if none was trained on exactly these datasets.
+        The rows; none for a control, nor for a pass whose results are no scores of predictions.
     """
-    if len(trained_on) != 1:
-        return None
-    (dataset,) = trained_on
-    return method_of(cfg).method.published_row(model_spec(cfg), dataset)
+    if cfg.TEST.ROTATE_NAMES or each.note:
+        return report.PaperRows()
+    record, stated = method_of(cfg), stated or {}
+    evaluation = report.Evaluation(
+        spec=model_spec(cfg),
+        trained_on=tuple(trained_on),
+        encoders={role: cfg.MODEL.ENCODERS[role.upper()] for role in record.method.encoders},
+        options=record.evaluation_options(cfg),
+        augmented=each.augmented,
+        trained={key: stated[key] for key in record.method.checkpoint.training_only if key in stated},
+    )
+    return record.method.published_rows(evaluation)
 
 
 def _restore_counts(evaluator: RSEvaluator, path: Path, identity: Mapping[str, Any]) -> bool:

@@ -1,8 +1,13 @@
-"""OVRSISBench as the RSKT-Seg paper prints it, whose table 1 has rows of several methods."""
+"""OVRSISBench as its paper prints it: table 1 has rows of several methods, tables 2 to 6 of one.
 
-from collections.abc import Mapping
+The published evaluation of the paper's own method sees whole images, with a shorter side of 640 px, and no
+augmented views. Of the other methods in table 1 the paper does not say whether they were scored in this way
+or in their own.
+"""
 
-from rskt_seg.metrics.published import ComparableTable, read_table
+from collections.abc import Mapping, Sequence
+
+from rskt_seg.metrics.published import ComparableTable, PublishedRow, PublishedTable
 from rskt_seg.metrics.results import BenchmarkReference
 
 COLUMNS: Mapping[str, str] = {
@@ -18,13 +23,35 @@ COLUMNS: Mapping[str, str] = {
 """Registered test set -> column of table 1. Scores are comparable on these registrations: LoveDA in the
 published form of 8 classes, the training datasets including their training images."""
 TABLE_1 = ComparableTable("rskt_table1", COLUMNS, {"measure": "mIoU"})
+ABLATION_COLUMNS: Mapping[str, str] = {
+    name: column for name, column in COLUMNS.items() if column in ("DLRSD", "iSAID", "Potsdam", "Vaihingen")
+}
+"""Registered test set -> its dataset, for the sets whose means the ablations print (tables 2 to 6)."""
+IMAGE_SIZE: Mapping[str, object] = {"short_side": 640, "max_side": 2560}
+"""Sides of the images that the published evaluations of all methods see, in px."""
+WHOLE_IMAGE: Mapping[str, object] = {**IMAGE_SIZE, "sliding": False}
+"""How the published evaluation of the paper's own method sees images."""
+_TRAINING_SETS = {"DLRSD_train_sem_seg": "DLRSD", "iSAID_train_sem_seg": "iSAID"}
 _BACKBONES = {"vitb16": "ViT-B", "vitl14": "ViT-L"}
 
 
-def main_row(method: str, encoder: str, trained_on: str) -> BenchmarkReference | None:
+def training_dataset(trained_on: Sequence[str]) -> str | None:
+    """Return the label of a training set in the paper's tables.
+
+    Args:
+        trained_on: Registered names of the training sets.
+
+    Returns:
+        "DLRSD" or "iSAID"; None if the paper trained on no such sets.
+    """
+    return _TRAINING_SETS.get(trained_on[0]) if len(trained_on) == 1 else None
+
+
+def main_row(table: PublishedTable, method: str, encoder: str, trained_on: str) -> BenchmarkReference | None:
     """Return a row of table 1.
 
     Args:
+        table: Table 1.
         method: Its name there, such as "Cat-Seg".
         encoder: Encoder of the model, such as "vitb16".
         trained_on: "DLRSD" or "iSAID".
@@ -32,16 +59,27 @@ def main_row(method: str, encoder: str, trained_on: str) -> BenchmarkReference |
     Returns:
         mIoU and mACC on the eight test sets, and their means; None if the table has no such row.
     """
-    table = read_table("rskt_table1")
     labels = {"trained_on": trained_on, "method": method, "backbone": _BACKBONES.get(encoder, "")}
     rows = {measure: table.find(**labels, measure=measure) for measure in ("mIoU", "mACC")}
     printed = {measure: row.figures for measure, row in rows.items() if row is not None}
     if not printed:
         return None
     return BenchmarkReference(
-        source=f"{table.source}: {labels['backbone']} trained on {trained_on}",
+        source=f"{table.source}: {method} {labels['backbone']} trained on {trained_on}",
         labels=labels,
         columns=COLUMNS,
         figures={m: {c: row[c] for c in table.columns if c != "mean"} for m, row in printed.items()},
         means={measure: row["mean"] for measure, row in printed.items()},
     )
+
+
+def ablation_row(source: str, row: PublishedRow, remark: str = "") -> BenchmarkReference:
+    """Return a row of tables 2 to 6, which print means over four sets alone.
+
+    Args:
+        source: Paper and table.
+        row: The row.
+        remark: What its labels do not tell.
+    """
+    words = ", ".join(row.labels.values()) + (f"; {remark}" if remark else "")
+    return BenchmarkReference(f"{source} ({words})", row.labels, ABLATION_COLUMNS, {}, row.figures)

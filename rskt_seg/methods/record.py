@@ -17,7 +17,7 @@ from rskt_seg.inference.strategies import Strategy
 from rskt_seg.methods.layout import CheckpointLayout
 from rskt_seg.methods.untrained import note_initial_weight
 from rskt_seg.metrics.published import ComparableTable
-from rskt_seg.metrics.results import BenchmarkReference, PrintedCost, Reference
+from rskt_seg.metrics.results import Evaluation, PaperRows, PrintedCost, Reference
 from rskt_seg.typing import SegmentationModel, Spec
 
 NUM_CLASSES = "num_classes"
@@ -130,8 +130,7 @@ class Method:
         explanations: Name -> explanation.
         needs_names: Whether building a closed-set model takes class names, not only their number.
         complete_names: For closed sets: (names, options) -> the names with those that the method adds.
-        published_row: (spec, training set) -> row of the paper's benchmark table that a run repeats; None
-            if there is none.
+        published_rows: Evaluation -> rows of the paper's tables on a whole benchmark that it repeats.
         reference: (spec, registered test set) -> figures that the paper prints for a model that computes the
             same; None if there are none.
         tables: Tables of papers whose rows `rskt-seg compare` can put beside own results.
@@ -154,7 +153,7 @@ class Method:
     explanations: Mapping[str, Explanation] = field(default_factory=dict)
     needs_names: bool = False
     complete_names: Callable[[Sequence[str], Mapping[str, object]], tuple[str, ...]] = _keep_names
-    published_row: Callable[[Any, str], BenchmarkReference | None] = lambda spec, trained_on: None
+    published_rows: Callable[[Evaluation], PaperRows] = lambda evaluation: PaperRows()
     reference: Callable[[Any, str], Reference | None] = lambda spec, test_set: None
     tables: tuple[ComparableTable, ...] = ()
     printed_costs: Callable[[Any], Sequence[PrintedCost]] = lambda model: ()

@@ -33,14 +33,25 @@ from rskt_seg.metrics.report import (
     scores_as_dict,
     scores_json,
 )
-from rskt_seg.metrics.results import BenchmarkReference, PrintedCost, Reference, Run, SetRecords, SetResult
+from rskt_seg.metrics.results import (
+    BenchmarkReference,
+    Evaluation,
+    PaperRows,
+    PrintedCost,
+    Reference,
+    Run,
+    SetRecords,
+    SetResult,
+)
 
 __all__ = [
     "ENDINGS",
     "PROTOCOLS",
     "UNCLASSIFIED",
     "BenchmarkReference",
+    "PaperRows",
     "ConfusionMatrix",
+    "Evaluation",
     "PrintedCost",
     "Protocol",
     "ProtocolScores",

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rskt_seg.errors import DatasetError
+from rskt_seg.metrics.paper_rows import printed_columns, printed_lines
 from rskt_seg.metrics.protocols import FIGURES, ProtocolScores, explain_scores, protocol_as_dict
 from rskt_seg.metrics.report import (
     PER_CLASS,
@@ -25,7 +26,7 @@ from rskt_seg.metrics.report import (
     render_table,
     scores_as_dict,
 )
-from rskt_seg.metrics.results import Reference, Run, SetResult
+from rskt_seg.metrics.results import BenchmarkReference, Reference, Run, SetResult
 from rskt_seg.quoting import csv_cell, markdown_text
 
 ENDINGS = (".txt", ".md", ".csv", "_classes.csv", ".json")
@@ -205,10 +206,6 @@ def json_report(results: Sequence[SetResult], run: Run) -> str:
     Raises:
         DatasetError: If there is no result.
     """
-    published = None
-    if run.published is not None:
-        means = {f"mean_{measure}": mean for measure, mean in run.published.means.items()}
-        published = {**run.published.labels, **run.published.figures, **means}
     report = {
         "datasets": {result.name: _set_as_dict(result, run) for result in results},
         "mean": mean_scores({r.name: r.scores for r in results}) | {"datasets": len(results)},
@@ -217,7 +214,8 @@ def json_report(results: Sequence[SetResult], run: Run) -> str:
         "trained_on": list(run.trained_on),
         "training_free": run.training_free,
         "rotated_names": run.rotated,
-        "published": published,
+        "published": [_row_as_dict(row) for row in run.published.rows],
+        "not_compared": run.published.why_none or None,
         "versions": dict(run.versions),
         "config": run.config,
     }
@@ -282,20 +280,11 @@ def _protocol_columns(results: Sequence[SetResult]) -> _Columns:
 
 def _paper_columns(results: Sequence[SetResult], run: Run) -> _Columns:
     """Return what is printed of the whole benchmark or, if nothing is, of each set."""
-    row = run.published
-    if row is None:
-        if all(result.paper is None for result in results):
-            return [], []
-        cells = [_figures(result.paper) for result in results]
-        return [f"paper {key}" for key in FIGURES], [*cells, _figures(None)]
-    found = [row.columns.get(result.name) for result in results]
-    printed: list[list[float | None]] = [
-        [figures[column] if column else None for figures in row.figures.values()] for column in found
-    ]
-    comparable = sorted(column or "" for column in found) == sorted(row.columns.values())
-    printed.append([mean if comparable else None for mean in row.means.values()])
-    cells = [["-" if value is None else value for value in values] for values in printed]
-    return [f"paper {measure}" for measure in row.figures], cells
+    titles, cells = printed_columns(results, run.published)
+    if titles or all(result.paper is None for result in results):
+        return titles, cells
+    cells = [_figures(result.paper) for result in results]
+    return [f"paper {key}" for key in FIGURES], [*cells, _figures(None)]
 
 
 def _notes(results: Sequence[SetResult], run: Run) -> list[str]:
@@ -316,10 +305,7 @@ def _notes(results: Sequence[SetResult], run: Run) -> list[str]:
             f"among those of the training data: {trained} (number of classes with ground truth)",
             "chance: expected mIoU of guessing each pixel's class uniformly",
         ]
-    if run.published is not None:
-        notes.append(
-            f"paper: {run.published.source}; - where the set is not the registration that the paper scored"
-        )
+    notes += printed_lines(results, run.published)
     for result in results:
         if result.protocol is not None:
             notes += [
@@ -350,11 +336,10 @@ def _set_as_dict(result: SetResult, run: Run) -> dict[str, Any]:
     for key, seen in (("seen", True), ("unseen", False)):
         value, count = subset_miou(result, seen)
         parts[key] = {"mIoU": value if count else None, "classes": count}
-    if run.published is None:
-        paper = asdict(result.paper) if result.paper else None
-    else:
-        column = run.published.columns.get(result.name)
-        paper = {m: f[column] for m, f in run.published.figures.items()} if column else None
+    paper = asdict(result.paper) if result.paper else None
+    for row in run.published.rows:
+        if row.figures and (column := row.columns.get(result.name)):
+            paper = {measure: figures[column] for measure, figures in row.figures.items()}
     return {
         "images": result.images,
         "fingerprint": result.fingerprint,
@@ -368,6 +353,11 @@ def _set_as_dict(result: SetResult, run: Run) -> dict[str, Any]:
         "paper": paper,
         **values,
     }
+
+
+def _row_as_dict(row: BenchmarkReference) -> dict[str, Any]:
+    means = {f"mean_{measure}": mean for measure, mean in row.means.items()}
+    return {"source": row.source, "sets": list(row.columns), **row.labels, **row.figures, **means}
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

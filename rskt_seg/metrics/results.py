@@ -1,7 +1,7 @@
 """What a benchmark measured on each test set and with what, and what papers print for it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rskt_seg.metrics.confusion import Scores
@@ -32,8 +32,9 @@ class BenchmarkReference:
     Attributes:
         source: Paper, table and row.
         labels: What tells the row from others, such as `{"trained_on": "DLRSD", "backbone": "ViT-B"}`.
-        columns: Registered name of a test set -> its column, for registrations whose scores compare.
-        figures: Measure, such as "mIoU" -> column -> figure.
+        columns: Registered name of a test set -> its column, for registrations whose scores compare. The
+            means are over exactly these sets.
+        figures: Measure, such as "mIoU" -> column -> figure; empty if the means alone are printed.
         means: Measure -> mean of all columns, as printed.
     """
 
@@ -92,6 +93,42 @@ class PrintedCost:
         return "reproduced" if abs(difference) <= _SAME else f"differs by {100 * difference:+.1f} %"
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """What decides which rows of papers an evaluation compares with, besides the test sets.
+
+    Attributes:
+        spec: Specification of the model.
+        trained_on: Registered names of the training sets.
+        encoders: Role of an encoder -> the file or name that the configuration starts it from.
+        options: How the evaluation sees images: name -> value.
+        augmented: Whether it averages the scores of augmented views.
+        trained: Options that only matter in training, name -> value, as the checkpoint states them. They may
+            differ from those of `spec`.
+    """
+
+    spec: Any
+    trained_on: tuple[str, ...]
+    encoders: Mapping[str, str]
+    options: Mapping[str, object]
+    augmented: bool = False
+    trained: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PaperRows:
+    """The rows of papers that an evaluation compares with.
+
+    Attributes:
+        rows: The rows; several if a paper prints one model more than once.
+        why_none: If there is none, how the evaluation differs from the nearest row, in one sentence; "" if
+            no row is near.
+    """
+
+    rows: tuple[BenchmarkReference, ...] = ()
+    why_none: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class SetResult:
     """What was measured on one test set.
@@ -140,7 +177,7 @@ class Run:
         trained_on: Names of the training sets, which decide what is seen.
         config: The configuration as plain values.
         versions: Name of a package or of the device -> its version.
-        published: What a paper prints of this model for the whole benchmark.
+        published: What papers print of this model for whole benchmarks.
         rotated: By how many places the class names were exchanged, as a control (0: not).
         training_free: Whether the method has nothing to train, so that an empty `trained_on` means nothing,
             not that it is unknown.
@@ -153,7 +190,7 @@ class Run:
     trained_on: tuple[str, ...]
     config: Mapping[str, Any]
     versions: Mapping[str, str]
-    published: BenchmarkReference | None = None
+    published: PaperRows = PaperRows()
     rotated: int = 0
     training_free: bool = False
     source: Literal["weights", "predictions"] = "weights"

@@ -20,7 +20,6 @@ from rskt_seg.data.split_lists import read_list
 from rskt_seg.inference.contexts import patch_grid
 from rskt_seg.methods.fctl.checkpoint import FCtLLayout
 from rskt_seg.metrics.published import read_table
-from rskt_seg.models.bicor import BiCoR
 from rskt_seg.models.fctl import FCtL
 from tests.d2.configurations import ROOT, configurations, name_of, own_keys, repeated_keys
 from tests.d2.test_config import leaves
@@ -105,13 +104,6 @@ def test_no_row_of_a_table_is_scored_on_images_that_it_was_trained_on(source):
 
 
 # BiCoR-Seg
-
-
-def test_every_distinct_bicor_model_builds_at_a_small_size():
-    specs = {replace(spec_of(name_of(source)), encoder="tiny", width=16) for source in BICOR}
-    assert len(specs) > 10
-    for spec in specs:
-        BiCoR(spec)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from rskt_seg.checkpoints import LoadReport
 from rskt_seg.checkpoints.rules import convert
 from rskt_seg.commands.train import main
 from rskt_seg.d2 import load_config
-from rskt_seg.d2.benchmark import benchmark_reference
+from rskt_seg.d2.benchmark import comparison
 from rskt_seg.d2.methods import method_of
 from rskt_seg.d2.optimizer import parameter_groups
 from rskt_seg.d2.segmentor import plain_model
@@ -19,6 +19,7 @@ from rskt_seg.d2.specs import model_spec
 from rskt_seg.data.catalog import find_split
 from rskt_seg.data.own import read_own
 from rskt_seg.inference.predict import sliding_scores
+from rskt_seg.metrics import PaperRows
 from tests.d2.configurations import ROOT, configurations, name_of, repeated_keys
 
 CONFIGS = ROOT / "peers"
@@ -65,18 +66,19 @@ def test_the_main_files_are_the_published_recipe(peer, encoder, data):
     assert cfg.TEST.SLIDING_WINDOW and (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST) == (640, 2560)
     assert (0 if peer == "gsnet" else 5000) == cfg.TEST.EVAL_PERIOD and not solver.AMP.ENABLED
     assert (f"{data}_train_sem_seg",) == cfg.DATASETS.TRAIN
-    row = benchmark_reference(cfg, {data})
+    (row,) = comparison(cfg, cfg.DATASETS.TRAIN).rows
     backbone = {"vitb": "ViT-B", "vitl": "ViT-L"}[encoder]
     assert row.labels == {"trained_on": data, "method": PEERS[peer], "backbone": backbone}
     assert "not stated" in row.source and PEERS[peer] in row.source
 
 
 def test_a_small_or_changed_peer_has_no_row_in_the_table():
-    assert benchmark_reference(tiny("catseg"), {"DLRSD"}) is None
+    trained = ("DLRSD_train_sem_seg",)
+    assert comparison(tiny("catseg"), trained) == PaperRows()
     deeper = config("ovrs_vitb_dlrsd", "MODEL.OVRS.NUM_LAYERS", "3")
-    assert benchmark_reference(deeper, {"DLRSD"}) is None
+    assert comparison(deeper, trained).why_none.endswith("does not compare: num_layers is 3, there 2")
     pooled = config("ovrs_vitb_dlrsd", "MODEL.OVRS.TEST_POOLING", "2")
-    assert benchmark_reference(pooled, {"DLRSD"}).means["mIoU"] == 39.57
+    assert comparison(pooled, trained).rows[0].means["mIoU"] == 39.57
 
 
 @pytest.mark.parametrize("case", ["catseg_vitb", "catseg_vitl", "ovrs_vitb", "gsnet_vitb"])

@@ -1,21 +1,25 @@
 """Which rows of papers stand beside a run."""
 
+import re
+from dataclasses import asdict
+
 import pytest
 
 from rskt_seg.d2 import load_config
-from rskt_seg.d2.benchmark import benchmark_reference
-from rskt_seg.d2.methods import method_of
+from rskt_seg.d2.benchmark import comparison
+from rskt_seg.d2.methods import EvaluationPass, method_of
 from rskt_seg.d2.specs import model_spec
 from rskt_seg.data.catalog import SPLITS
 from rskt_seg.methods.bicor.references import TABLES as BICOR_TABLES
 from rskt_seg.methods.fctl.references import TABLES as FCTL_TABLES
 from rskt_seg.methods.ovrsis import COLUMNS as RSKT_COLUMNS
-from rskt_seg.methods.rskt.references import published_row
+from rskt_seg.methods.ovrsis import main_row
 from rskt_seg.methods.wsss.references import TABLES as WSSS_TABLES
 from rskt_seg.methods.wsss.references import reference as wsss_reference
 from rskt_seg.metrics.published import read_table
-from rskt_seg.models.rskt import RSKTSpec
+from rskt_seg.metrics.results import PaperRows
 from rskt_seg.models.wsss import PriorWSSSSpec
+from tests.d2.conftest import CONFIGS
 
 VAIHINGEN, DEEPGLOBE, INRIA = (
     "Vaihingen_geoseg_padded_test_sem_seg",
@@ -173,40 +177,128 @@ def test_other_weakly_supervised_models_have_no_row(reference, opts, test_set):
     assert reference("PriorWSSSHead", test_set, f"MODEL.WSSS.{opts[0]}", *opts[1:]) is None
 
 
+def of_rskt(config: str, *opts: str, trained_on: str = "", augmented: bool = False) -> PaperRows:
+    """The rows for an RSKT-Seg configuration, trained on its own set or on another."""
+    cfg = load_config(str(CONFIGS / f"{config}.yaml"), opts)
+    sets = (trained_on,) if trained_on else cfg.DATASETS.TRAIN
+    return comparison(cfg, sets, EvaluationPass(augmented=augmented))
+
+
 @pytest.mark.parametrize(
-    ("trained_on", "encoder", "miou", "macc"),
-    [("DLRSD", "vitb16", 43.90, 59.51), ("iSAID", "vitl14", 36.76, 57.91)],
+    ("config", "miou", "macc"),
+    [
+        ("vitb_dlrsd", 43.90, 59.51),
+        ("vitb_isaid", 30.03, 52.73),
+        ("vitl_dlrsd", 46.21, 62.69),
+        ("vitl_isaid", 36.76, 57.91),
+    ],
 )
-def test_rskt_segs_row_is_found_by_training_set_and_encoder(trained_on, encoder, miou, macc):
-    row = published_row(RSKTSpec(encoder=encoder), trained_on)
+def test_rskt_segs_main_row_stands_beside_its_main_configuration(config, miou, macc):
+    row = of_rskt(config).rows[0]
     assert row.means == {"mIoU": miou, "mACC": macc}
-    backbone = {"vitb16": "ViT-B", "vitl14": "ViT-L"}[encoder]
-    assert row.source == f"RSKT-Seg, table 1: {backbone} trained on {trained_on}"
+    backbone, trained_on = (
+        {"b": "ViT-B", "l": "ViT-L"}[config[3]],
+        load_config(str(CONFIGS / f"{config}.yaml")).DATASETS.TRAIN[0].split("_")[0],
+    )
+    assert row.source == f"RSKT-Seg, table 1: RSKT-Seg {backbone} trained on {trained_on}"
     assert row.labels == {"trained_on": trained_on, "method": "RSKT-Seg", "backbone": backbone}
     assert [list(figures) for figures in row.figures.values()] == [list(RSKT_COLUMNS.values())] * 2
+    if config == "vitl_isaid":
+        assert (row.figures["mIoU"]["DLRSD"], row.figures["mACC"]["DLRSD"]) == (31.57, 61.66)
 
 
-def test_rskt_segs_figures_are_those_of_its_row():
-    row = published_row(RSKTSpec(encoder="vitl14"), "iSAID").figures
-    assert (row["mIoU"]["DLRSD"], row["mACC"]["DLRSD"], row["mIoU"]["VDD"]) == (31.57, 61.66, 33.40)
+@pytest.mark.parametrize(
+    ("opts", "differs"),
+    [
+        (("NUM_LAYERS", "7"), "num_layers is 7, there 5"),
+        (("LOSS", "cross_entropy"), "loss is 'cross_entropy', there 'bce'"),
+        (("MASK_IGNORED", "True"), "mask_ignored is True, there False"),
+        (("PADDING", "aligned"), "padding is 'aligned', there 'published'"),
+        (("GUIDED_VALUES", "True"), "guided_values is True, there False"),
+        (("CLIP_FINETUNE", "full"), "clip_finetune is 'full', there 'attention'"),
+        (("HIDDEN_DIM", "64"), "hidden_dim is 64, there 128"),
+        (("TEMPLATES", "('a photo of a {}',)"), "templates is"),
+        (("REMOTE_CLIP", "False", "TEST.SLIDING_WINDOW", "True"), "sliding is True, there False"),
+        (("ENCODER", "vitb16", "TEST.SLIDING_WINDOW", "True"), "sliding is True, there False"),
+        (("ENCODER", "vitb16", "INPUT.MIN_SIZE_TEST", "384"), "short_side is 384, there 640"),
+        (("ENCODER", "vitb16", "INPUT.MAX_SIZE_TEST", "1333"), "max_side is 1333, there 2560"),
+        (("ENCODER", "vitb16", "MODEL.ENCODERS.DINO", "a/x"), "dino weights is 'x', there 'RSIB.pth'"),
+    ],
+)  # fmt: skip
+def test_a_model_or_protocol_that_is_not_the_papers_has_no_row_and_is_told_why(opts, differs):
+    found = of_rskt("vitb_dlrsd", f"MODEL.RSKT.{opts[0]}", *opts[1:])
+    assert found.rows == ()
+    assert re.match(r"RSKT-Seg, table .* does not compare: [^\n]*$", found.why_none)
+    assert found.why_none.count("there") == 1 and differs in found.why_none
 
 
-def test_other_training_sets_and_encoders_have_no_row():
-    assert published_row(RSKTSpec(), "Potsdam") is None
-    assert published_row(RSKTSpec(encoder="tiny", hidden_dim=32), "DLRSD") is None
+def test_rows_of_ablations_are_guarded_by_the_protocol_too():
+    row = "ablations.yaml:table3_rotate_ndino"
+    cfg = load_config(str(CONFIGS / row), ("TEST.SLIDING_WINDOW", "True"))
+    found = comparison(cfg, cfg.DATASETS.TRAIN, EvaluationPass())
+    row = "RSKT-Seg, table 3 (rotate + N-DINO; trained on DLRSD)"
+    assert found == PaperRows((), f"{row} does not compare: sliding is True, there False")
 
 
-def test_the_row_of_a_benchmark_is_that_of_its_one_training_set(tmp_path):
+def test_where_the_weights_of_an_encoder_lie_does_not_matter_nor_in_how_many_classes_at_a_time():
+    opts = ("MODEL.ENCODERS.DINO", "/data/weights/RSIB.pth", "MODEL.RSKT.CLASS_CHUNK", "3")
+    assert of_rskt("vitb_dlrsd", *opts) == of_rskt("vitb_dlrsd")
+
+
+def test_how_a_checkpoint_says_it_was_trained_counts_and_not_what_the_evaluation_is_configured_with():
+    cfg = load_config(str(CONFIGS / "ablations.yaml:table6_clip_attention_dino_frozen"))
+    sets, stated = cfg.DATASETS.TRAIN, asdict(model_spec(cfg))
+    assert comparison(cfg, sets, stated=stated) == comparison(cfg, sets)
+    other = comparison(cfg, sets, stated=stated | {"clip_finetune": "full", "padding": "aligned"})
+    assert other.rows == () and other.why_none.endswith(": clip_finetune is 'full', there 'attention'")
+    # Another row of the table is that of a checkpoint that says so.
+    (row,) = comparison(cfg, sets, stated=stated | {"dino_finetune": "attention"}).rows
+    assert row.labels == {"clip": "attention", "dino": "attention"}
+
+
+def test_augmented_views_are_not_the_papers_protocol():
+    found = of_rskt("vitl_dlrsd", augmented=True)
+    assert found.rows == () and "test-time augmentation is True, there False" in found.why_none
+
+
+def test_other_training_sets_and_encoders_are_near_no_row():
+    for trained_on in ("Potsdam_all_sem_seg", "DLRSD_all_sem_seg"):
+        assert of_rskt("vitb_dlrsd", trained_on=trained_on) == PaperRows()
+    assert of_rskt("tiny_dlrsd") == PaperRows()
+
+
+def test_the_row_of_a_benchmark_is_that_of_its_one_training_set():
+    cfg = load_config(str(CONFIGS / "vitb_dlrsd.yaml"))
+    plain = EvaluationPass()
+    assert comparison(cfg, ("DLRSD_train_sem_seg",), plain).rows
+    assert comparison(cfg, ("DLRSD_train_sem_seg", "iSAID_train_sem_seg"), plain) == PaperRows()
+    assert comparison(cfg, (), plain) == PaperRows()
+    # iSAID: the main model of DLRSD has as many layers as an ablation on iSAID.
+    (row,) = comparison(cfg, ("iSAID_train_sem_seg",), plain).rows
+    assert row.source == "RSKT-Seg, table 5 (iSAID, 5)"
+
+
+def test_controls_and_passes_that_are_no_predictions_are_compared_with_nothing(tmp_path):
+    assert of_rskt("vitb_dlrsd", "TEST.ROTATE_NAMES", "1") == PaperRows()
+    cfg = load_config(str(CONFIGS / "vitb_dlrsd.yaml"))
+    cams = EvaluationPass("_CAM", note="no scores of predictions")
+    assert comparison(cfg, cfg.DATASETS.TRAIN, cams) == PaperRows()
     file = tmp_path / "config.yaml"
-    for head, trained_on, miou in (
-        ("RSKTSegHead", {"DLRSD"}, 43.90),
-        ("RSKTSegHead", {"DLRSD", "iSAID"}, None),
-        ("RSKTSegHead", set(), None),
-        ("BiCoRHead", {"DLRSD"}, None),
+    file.write_text("MODEL:\n  META_ARCHITECTURE: RSSegmentor\n  SEM_SEG_HEAD:\n    NAME: BiCoRHead\n")
+    closed = load_config(str(file), ())
+    assert comparison(closed, ("DLRSD_train_sem_seg",), EvaluationPass()) == PaperRows()
+
+
+def test_every_method_of_table_1_has_its_row_for_whoever_compares_with_it():
+    table = read_table("rskt_table1")
+    for method, encoder, trained_on, miou in (
+        ("Cat-Seg", "vitb16", "DLRSD", 36.62),
+        ("OVRIS", "vitl14", "iSAID", 36.18),
+        ("GSNet", "vitb16", "iSAID", 27.87),
     ):
-        file.write_text(f"MODEL:\n  META_ARCHITECTURE: RSSegmentor\n  SEM_SEG_HEAD:\n    NAME: {head}\n")
-        row = benchmark_reference(load_config(str(file), ()), trained_on)
-        assert (row.means["mIoU"] if row else None) == miou
+        row = main_row(table, method, encoder, trained_on)
+        assert row.means["mIoU"] == miou and f"{method} ViT-{encoder[3].upper()}" in row.source
+    assert all(main_row(table, *other, "DLRSD") is None for other in (("GSNet", "tiny"), ("SED", "vitb16")))
 
 
 def test_the_columns_are_of_registered_sets_and_loveda_in_its_published_form():

@@ -14,6 +14,7 @@ from rskt_seg.d2.methods.registry import detectron_methods
 from rskt_seg.methods import create_model, method_of, registered_methods
 from rskt_seg.methods.record import NUM_CLASSES
 from rskt_seg.methods.use import strategy_options
+from rskt_seg.metrics import Evaluation, PaperRows
 from rskt_seg.typing import Spec
 
 NAMES = ("road", "tree", "water")
@@ -78,7 +79,8 @@ def test_training_only_options_and_key_names_are_those_of_the_model(method):
 def test_what_has_no_figures_in_a_paper_has_no_reference(method):
     spec = spec_of(method, next(iter(method.presets)))
     assert method.reference(spec, "no_such_set") is None
-    assert method.published_row(spec, "no_such_set") is None
+    encoders = dict.fromkeys(method.encoders, "")
+    assert method.published_rows(Evaluation(spec, ("no_such_set",), encoders, {})) == PaperRows()
 
 
 @each_method

@@ -25,7 +25,7 @@ from rskt_seg.metrics.benchmark import (
 from rskt_seg.metrics.confusion import ConfusionMatrix
 from rskt_seg.metrics.protocols import FIGURES, PROTOCOLS, protocol_scores
 from rskt_seg.metrics.report import SUMMARY
-from rskt_seg.metrics.results import BenchmarkReference, Reference, Run, SetResult
+from rskt_seg.metrics.results import BenchmarkReference, PaperRows, Reference, Run, SetResult
 
 CLASSES = ("building", "road", "water", "sand")
 SEEN = (True, False, False, True)
@@ -120,7 +120,7 @@ def test_the_table_has_a_row_for_each_set_and_means_over_those():
 
 
 def test_the_papers_numbers_stand_beside_the_registrations_it_scored_and_its_mean_beside_all_of_them():
-    run = replace(RUN, published=PRINTED)
+    run = replace(RUN, published=PaperRows((PRINTED,)))
     names = list(PRINTED.columns)
     whole = table_of(summary_table([result(name) for name in names], run, "markdown"))
     assert whole[0][-2:] == ["paper mIoU", "paper mACC"]
@@ -129,6 +129,50 @@ def test_the_papers_numbers_stand_beside_the_registrations_it_scored_and_its_mea
     assert [line[-2:] for line in other[2:]] == [["84.12", "90.53"], ["-", "-"], ["-", "-"]]
     note = "paper: A paper, table 1: trained on DLRSD; - where the set is not the registration"
     assert note in text_report(RESULTS, run) and "table 1" not in text_report(RESULTS, RUN)
+
+
+MEANS = BenchmarkReference(
+    source="A paper, table 2 (DLRSD, R-I)",
+    labels={"trained_on": "DLRSD", "components": "R-I"},
+    columns={"DLRSD_all_sem_seg": "DLRSD", "VDD_all_sem_seg": "VDD"},
+    figures={},
+    means={"mIoU": 48.06, "fwIoU": None, "mACC": 61.72},
+)
+
+
+def test_means_that_a_paper_prints_stand_beside_those_over_the_same_sets():
+    run = replace(RUN, published=PaperRows((PRINTED, MEANS, replace(MEANS, source="A paper, table 5 (3)"))))
+    miou, macc = (sum(getattr(r.scores, key) for r in RESULTS) / 2 for key in ("mIoU", "mACC"))
+    line = f"mean mIoU {miou:.2f} (paper: 48.06), mean mACC {macc:.2f} (paper: 61.72): A paper, table"
+    for report in (text_report, markdown_report):
+        notes = report(RESULTS, run).replace("\\", "")
+        assert f"{line} 2 (DLRSD, R-I)\n" in notes and f"{line} 5 (3)\n" in notes and "table 1" in notes
+    # Among more sets the mean is still that over its own, which are then named.
+    more = text_report([*RESULTS, result("uavid_all_sem_seg")], run)
+    assert f"{line} 2 (DLRSD, R-I), over DLRSD, VDD\n" in more
+    # Without one of them there is no mean to compare.
+    alone = text_report(RESULTS[:1], replace(RUN, published=PaperRows((MEANS,))))
+    assert "(paper: " not in alone
+    told = f"paper: {MEANS.source} does not compare: it is of DLRSD_all_sem_seg, VDD_all_sem_seg\n"
+    assert told in alone
+    content = json.loads(json_report(RESULTS, run))
+    assert [row["mean_mIoU"] for row in content["published"]] == [53.64, 48.06, 48.06]
+    assert content["datasets"]["DLRSD_all_sem_seg"]["paper"] == {"mIoU": 84.12, "mACC": 90.53}
+
+
+def test_a_report_without_figures_of_a_paper_says_why():
+    run = replace(RUN, published=PaperRows((), "A paper, table 1: B does not compare: layers is 3, there 5"))
+    text = text_report(RESULTS, run)
+    assert text.count(f"\npaper: {run.published.why_none}\n") == 1
+    assert "paper mIoU" not in text and "paper" not in text_report(RESULTS, RUN)
+    assert json.loads(json_report(RESULTS, run))["not_compared"] == run.published.why_none
+    # Figures of sets that were not evaluated make no columns of dashes.
+    other = replace(RUN, published=PaperRows((PRINTED,)))
+    text = text_report([result("UDD5_all_sem_seg")], other)
+    assert (
+        "paper mIoU" not in text
+        and "paper: A paper, table 1: trained on DLRSD does not compare: it is of" in text
+    )
 
 
 def test_the_text_says_what_one_must_know():
@@ -162,7 +206,7 @@ def test_names_and_notes_are_text_in_markdown_and_no_formulas_in_csv():
 def test_csv_and_json_hold_the_exact_numbers():
     rows = list(csv.DictReader(io.StringIO(table_csv(RESULTS))))
     classes = list(csv.DictReader(io.StringIO(classes_csv(RESULTS))))
-    content = json.loads(json_report(RESULTS, replace(RUN, published=PRINTED)))
+    content = json.loads(json_report(RESULTS, replace(RUN, published=PaperRows((PRINTED,)))))
     assert [row["dataset"] for row in rows] == [r.name for r in RESULTS] == list(content["datasets"])
     for row, one in zip(rows, RESULTS, strict=True):
         stored = content["datasets"][one.name]
@@ -175,8 +219,10 @@ def test_csv_and_json_hold_the_exact_numbers():
     assert content["mean"]["datasets"] == 2
     assert content["datasets"]["VDD_all_sem_seg"]["paper"] == {"mIoU": 32.11, "mACC": None}
     means = {"mean_mIoU": 53.64, "mean_mACC": 70.10}
-    assert content["published"] == {"trained_on": "DLRSD", "backbone": "ViT-B", **PRINTED.figures, **means}
-    assert json.loads(json_report(RESULTS, RUN))["published"] is None
+    labels = {"trained_on": "DLRSD", "backbone": "ViT-B"}
+    about = {"source": PRINTED.source, "sets": list(PRINTED.columns)}
+    assert content["published"] == [{**about, **labels, **PRINTED.figures, **means}]
+    assert content["not_compared"] is None and json.loads(json_report(RESULTS, RUN))["published"] == []
     assert content["weights"]["sha256"] == "ab" * 32
 
 

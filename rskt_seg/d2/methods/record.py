@@ -44,19 +44,25 @@ class Chain:
     uses_masks: bool = True
 
 
+def _as_is(cfg: CfgNode, segmentor: nn.Module) -> nn.Module:
+    return segmentor
+
+
 class EvaluationPass(NamedTuple):
-    """A further pass over the test sets, with results of its own.
+    """A pass over the test sets with results of its own; the plain one has the defaults.
 
     Attributes:
         suffix: End of the names of its results, such as "_CAM".
         wrap: (configuration, segmentor) -> the model that is evaluated.
         note: Printed with the results, which are then no scores of predictions and are not compared with
             papers; "" for ordinary results.
+        augmented: Whether the scores of augmented views are averaged.
     """
 
-    suffix: str
-    wrap: Callable[[CfgNode, nn.Module], nn.Module]
+    suffix: str = ""
+    wrap: Callable[[CfgNode, nn.Module], nn.Module] = _as_is
     note: str = ""
+    augmented: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from rskt_seg.methods.catseg.checkpoint import CATSegLayout
 from rskt_seg.methods.catseg.weights import WEIGHTS
 from rskt_seg.methods.cost_volumes.encoders import CLIP_ROLE
 from rskt_seg.methods.cost_volumes.explanations import COST_MAPS
-from rskt_seg.methods.cost_volumes.references import peer_row
+from rskt_seg.methods.cost_volumes.references import peer_rows
 from rskt_seg.methods.cost_volumes.strategy import LimitedClassesStrategy
 from rskt_seg.methods.record import Method
 from rskt_seg.models.catseg import CATSeg, CATSegSpec
@@ -24,7 +24,7 @@ CATSEG = Method(
     checkpoint=CATSegLayout(),
     encoders={"clip": CLIP_ROLE},
     explanations={"cost_maps": COST_MAPS},
-    published_row=peer_row("Cat-Seg"),
+    published_rows=peer_rows("Cat-Seg"),
     weights=WEIGHTS,
     detectron2="rskt_seg.d2.methods.catseg:CATSEG",
 )

@@ -3,31 +3,34 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from rskt_seg.methods.comparing import computes_as
-from rskt_seg.methods.ovrsis import main_row
-from rskt_seg.metrics.results import BenchmarkReference
-from rskt_seg.models.cost_volumes.spec import WindowedSpec
+from rskt_seg.methods.comparing import PrintedRow, compare, facts_of
+from rskt_seg.methods.ovrsis import IMAGE_SIZE, main_row, training_dataset
+from rskt_seg.metrics.published import read_table
+from rskt_seg.metrics.results import Evaluation, PaperRows
 
 _FREE = ("class_chunk", "padding", "test_pooling")
 """Options that may differ: the first changes no result, and of the others the paper does not speak."""
 _NOTE = "retrained by the authors of RSKT-Seg; not stated: whole images or windows, and the recipe"
 
 
-def peer_row(method: str) -> Callable[[WindowedSpec, str], BenchmarkReference | None]:
-    """Return the `Method.published_row` of a peer.
+def peer_rows(method: str) -> Callable[[Evaluation], PaperRows]:
+    """Return the `Method.published_rows` of a peer.
 
     Args:
         method: Its name in the table.
 
     Returns:
-        (specification, training dataset) -> its row, whose source says what is unknown about it; None for a
-        model that computes something else than the published one.
+        Evaluation -> its row, whose source says what is unknown about it; none for a model that computes
+        something else than the published one, or that the paper did not train.
     """
 
-    def published_row(spec: WindowedSpec, trained_on: str) -> BenchmarkReference | None:
-        if not computes_as(spec, type(spec)(encoder=spec.encoder), _FREE):
-            return None
-        row = main_row(method, spec.encoder, trained_on)
-        return row and replace(row, source=f"{row.source}, {method} ({_NOTE})")
+    def published_rows(evaluation: Evaluation) -> PaperRows:
+        encoder, dataset = evaluation.spec.encoder, training_dataset(evaluation.trained_on)
+        row = dataset and main_row(read_table("rskt_table1"), method, encoder, dataset)
+        if not row:
+            return PaperRows()
+        published = Evaluation(type(evaluation.spec)(encoder=encoder), (), {}, IMAGE_SIZE)
+        printed = PrintedRow(replace(row, source=f"{row.source} ({_NOTE})"), facts_of(published, _FREE))
+        return compare(facts_of(evaluation, _FREE), [printed])
 
-    return published_row
+    return published_rows

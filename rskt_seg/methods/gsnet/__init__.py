@@ -3,7 +3,7 @@
 from rskt_seg.inference.strategies import WholeImageStrategy
 from rskt_seg.methods.cost_volumes.encoders import CLIP_ROLE, dino_role
 from rskt_seg.methods.cost_volumes.explanations import COST_MAPS
-from rskt_seg.methods.cost_volumes.references import peer_row
+from rskt_seg.methods.cost_volumes.references import peer_rows
 from rskt_seg.methods.gsnet.checkpoint import GSNetLayout
 from rskt_seg.methods.record import Method
 from rskt_seg.models.gsnet import GSNet, GSNetSpec
@@ -22,6 +22,6 @@ GSNET = Method(
     checkpoint=GSNetLayout(),
     encoders={"clip": CLIP_ROLE, "dino": dino_role()},
     explanations={"cost_maps": COST_MAPS},
-    published_row=peer_row("GSNet"),
+    published_rows=peer_rows("GSNet"),
     detectron2="rskt_seg.d2.methods.gsnet:GSNET",
 )

@@ -2,7 +2,7 @@
 
 from rskt_seg.methods.cost_volumes.encoders import CLIP_ROLE
 from rskt_seg.methods.cost_volumes.explanations import COST_MAPS
-from rskt_seg.methods.cost_volumes.references import peer_row
+from rskt_seg.methods.cost_volumes.references import peer_rows
 from rskt_seg.methods.cost_volumes.strategy import LimitedClassesStrategy
 from rskt_seg.methods.ovrs.checkpoint import OVRSLayout
 from rskt_seg.methods.record import Method
@@ -23,6 +23,6 @@ OVRS = Method(
     checkpoint=OVRSLayout(),
     encoders={"clip": CLIP_ROLE},
     explanations={"cost_maps": COST_MAPS},
-    published_row=peer_row("OVRIS"),
+    published_rows=peer_rows("OVRIS"),
     detectron2="rskt_seg.d2.methods.ovrs:OVRS",
 )

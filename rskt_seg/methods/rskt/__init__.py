@@ -6,7 +6,7 @@ from rskt_seg.methods.ovrsis import TABLE_1
 from rskt_seg.methods.record import Method
 from rskt_seg.methods.rskt.checkpoint import ENCODERS, RSKTLayout
 from rskt_seg.methods.rskt.costs import printed_costs
-from rskt_seg.methods.rskt.references import published_row
+from rskt_seg.methods.rskt.references import published_rows
 from rskt_seg.methods.rskt.weights import WEIGHTS
 from rskt_seg.models.rskt import RSKT, RSKTSpec
 
@@ -25,7 +25,7 @@ RSKT_SEG = Method(
     checkpoint=RSKTLayout(),
     encoders=ENCODERS,
     explanations={"cost_maps": COST_MAPS},
-    published_row=published_row,
+    published_rows=published_rows,
     tables=(TABLE_1,),
     weights=WEIGHTS,
     printed_costs=printed_costs,
