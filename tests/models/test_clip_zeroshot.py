@@ -167,6 +167,8 @@ def test_a_background_outside_the_vocabulary_is_refused_before_anything_is_compu
 def test_a_name_of_two_classes_and_a_training_are_refused(model):
     with pytest.raises(VocabularyError, match="appears twice"):
         model(pixels(20, 20), ["trees, water", "water"])
+    with pytest.raises(VocabularyError, match="appears twice"):  # before there is an image
+        rskt_seg.Segmenter(model, ["trees, water", "water"])
     output = model(pixels(20, 20), NAMES)
     with pytest.raises(ConfigError, match="nothing to train"):
         model.losses(output, torch.zeros(1, 20, 20, dtype=torch.int64))
