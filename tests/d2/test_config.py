@@ -218,9 +218,7 @@ def test_sizes_that_cannot_be_are_refused(file, opts, message):
 
 
 def test_an_unknown_head_and_views_are_refused_with_the_choices():
-    with pytest.raises(
-        ConfigError, match="one of RSKTSegHead, BiCoRHead, FCtLHead, PriorWSSSHead; found 'PointRend'"
-    ):
+    with pytest.raises(ConfigError, match=r"one of RSKTSegHead, BiCoRHead, .*; found 'PointRend'"):
         load_config(BASE, ["MODEL.SEM_SEG_HEAD.NAME", "PointRend"])
     with pytest.raises(ConfigError, match=r"TEST\.AUG\.VIEWS must be one of none, lr"):
         load_config(CLOSED_FILES["bicor"], ["TEST.AUG.VIEWS", "d8"])
