@@ -143,11 +143,12 @@ def test_options_of_another_method_than_the_chosen_one_are_refused():
 
 
 CLOSED_FILES = {name: str(CONFIGS.parent / name / "tiny.yaml") for name in ("bicor", "fctl")}
+OPEN = "RSKTSegHead and CATSegHead and OVRSHead and GSNetHead"
 UNREAD = {
-    "TEST.SLIDING_WINDOW": ("bicor", "True", "RSKTSegHead"),
-    "TEST.ROTATE_NAMES": ("fctl", "7", "RSKTSegHead"),
-    "SOLVER.CLIP_MULTIPLIER": ("fctl", "0.5", "RSKTSegHead"),
-    "MODEL.ENCODERS.CLIP": ("bicor", "tiny", "RSKTSegHead and PriorWSSSHead"),
+    "TEST.SLIDING_WINDOW": ("bicor", "True", OPEN),
+    "TEST.ROTATE_NAMES": ("fctl", "7", OPEN),
+    "SOLVER.CLIP_MULTIPLIER": ("fctl", "0.5", OPEN),
+    "MODEL.ENCODERS.CLIP": ("bicor", "tiny", OPEN.replace(" and", " and PriorWSSSHead and", 1)),
     "MODEL.ENCODERS.DINOV2": (None, "x.pth", "PriorWSSSHead"),
     "MODEL.SAVE_FROZEN": ("bicor", "True", "PriorWSSSHead"),
     "TEST.SCALES": ("fctl", "(1.0,)", "PriorWSSSHead"),
@@ -155,7 +156,7 @@ UNREAD = {
     "TEST.CRF": (None, "True", "PriorWSSSHead"),
     "TEST.CAM": ("fctl", "True", "PriorWSSSHead"),
     "MODEL.ENCODERS.REMOTE_CLIP": ("bicor", "tiny", "RSKTSegHead"),
-    "MODEL.ENCODERS.DINO": ("bicor", "x.pth", "RSKTSegHead"),
+    "MODEL.ENCODERS.DINO": ("bicor", "x.pth", "RSKTSegHead and GSNetHead"),
     "MODEL.ENCODERS.CONVNEXT": ("fctl", "x.pth", "BiCoRHead"),
     "TEST.TILE": ("fctl", "512", "BiCoRHead and PriorWSSSHead"),
     "TEST.TILE_OVERLAP": ("fctl", "64", "BiCoRHead and PriorWSSSHead"),
@@ -166,9 +167,9 @@ UNREAD = {
     "INPUT.PATCH_OVERLAP": ("bicor", "60", "FCtLHead"),
     "SOLVER.SUB_BATCH": ("bicor", "2", "FCtLHead"),
     "TEST.AUG.VIEWS": (None, "dihedral", "BiCoRHead and FCtLHead and PriorWSSSHead"),
-    "TEST.AUG.FLIP": ("fctl", "False", "RSKTSegHead"),
-    "TEST.AUG.MIN_SIZES": ("bicor", "(640,)", "RSKTSegHead"),
-    "TEST.AUG.MAX_SIZE": ("bicor", "640", "RSKTSegHead"),
+    "TEST.AUG.FLIP": ("fctl", "False", OPEN),
+    "TEST.AUG.MIN_SIZES": ("bicor", "(640,)", OPEN),
+    "TEST.AUG.MAX_SIZE": ("bicor", "640", OPEN),
     "INPUT.COLOR_AUG_SSD": ("fctl", "True", "ovrsis"),
     "INPUT.SIZE_DIVISIBILITY": ("bicor", "64", "ovrsis"),
     "INPUT.CROP.ENABLED": ("fctl", "True", "ovrsis and geoseg and wsss"),
