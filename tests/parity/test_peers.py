@@ -97,8 +97,8 @@ def test_of_260_classes_the_256_nearest_are_decoded_as_published(build):
 def gradient_bound(name: str, key: str, norm: float) -> float:
     """How far the norm of a gradient may be from the stored one.
 
-    Of GSNet 13 of 146 norms were measured more than the 2e-4 of the description away, one by 3.4e-4. That this
-    is float noise is not shown; its loss and logits are as near as those of the others.
+    Of GSNet 13 of 146 norms were measured more than the 2e-4 of the description away, one by 3.4e-4. That
+    this is float noise is not shown; its loss and logits are as near as those of the others.
     """
     if ".swin_block." in key and key.endswith(".attn.k.bias"):  # exactly zero but for float noise
         return 1e-8
