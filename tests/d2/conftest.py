@@ -57,3 +57,20 @@ def data_root(tmp_path, monkeypatch) -> Path:
 def tiny_config(*opts: str):
     """The frozen configuration of the smallest model."""
     return load_config(str(CONFIGS / "tiny_dlrsd.yaml"), [*TINY, *opts])
+
+
+def tiny_peer(peer: str, *opts: str):
+    """The frozen configuration of the smallest model of "catseg", "ovrs" or "gsnet"."""
+    section = f"MODEL.{peer.upper()}"
+    smallest = [
+        f"{section}.LOSS",
+        "bce",
+        f"{section}.HIDDEN_DIM",
+        "16",
+        f"{section}.NUM_LAYERS",
+        "1",
+        "MODEL.ENCODERS.CLIP",
+        "random",
+    ]
+    fixed = ["MODEL.DEVICE", "cpu", "SEED", "1", "CUDNN_BENCHMARK", "False", "SOLVER.IMS_PER_BATCH", "2"]
+    return load_config(str(CONFIGS.parent / "peers" / f"{peer}_tiny_dlrsd.yaml"), [*fixed, *smallest, *opts])

@@ -1,5 +1,6 @@
 """Runs of the tiny methods that are stopped and go on, and the comparison of what they leave."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ from PIL import Image
 from rskt_seg.d2.checkpointer import last_checkpoint
 from rskt_seg.d2.trainer import Trainer
 from tests.d2.closed_set.tiny import config as closed_set_config
-from tests.d2.conftest import tiny_config, write_split
+from tests.d2.conftest import tiny_config, tiny_peer, write_split
 from tests.d2.wsss.tiny import config as weak_config
 
 METHODS = {
@@ -17,6 +18,7 @@ METHODS = {
     "bicor": lambda *opts: closed_set_config("bicor", *BICOR, *opts),
     "fctl": lambda *opts: closed_set_config("fctl", "SOLVER.IMS_PER_BATCH", "2", *opts),
     "wsss": weak_config,
+    **{peer: partial(tiny_peer, peer) for peer in ("catseg", "ovrs", "gsnet")},
 }
 BICOR = (
     "SOLVER.IMS_PER_BATCH", "2", "SOLVER.EPOCHS", "3", "SOLVER.LOOKAHEAD_STEPS", "2",

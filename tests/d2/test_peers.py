@@ -21,6 +21,7 @@ from rskt_seg.data.own import read_own
 from rskt_seg.inference.predict import sliding_scores
 from rskt_seg.metrics import PaperRows
 from tests.d2.configurations import ROOT, configurations, name_of, repeated_keys
+from tests.d2.conftest import tiny_peer
 
 CONFIGS = ROOT / "peers"
 PUBLISHED = Path(__file__).parents[1] / "parity" / "peers"
@@ -32,11 +33,6 @@ each_peer = pytest.mark.parametrize("peer", PEERS)
 
 def config(name, *opts):
     return load_config(str(CONFIGS / f"{name}.yaml"), opts)
-
-
-def tiny(peer, *opts):
-    options = (f"MODEL.{peer.upper()}.HIDDEN_DIM", "16", f"MODEL.{peer.upper()}.NUM_LAYERS", "1")
-    return config(f"{peer}_tiny_dlrsd", *TINY, "MODEL.ENCODERS.CLIP", "random", *options, *opts)
 
 
 @pytest.mark.parametrize("source", ALL, ids=name_of)
@@ -74,7 +70,7 @@ def test_the_main_files_are_the_published_recipe(peer, encoder, data):
 
 def test_a_small_or_changed_peer_has_no_row_in_the_table():
     trained = ("DLRSD_train_sem_seg",)
-    assert comparison(tiny("catseg"), trained) == PaperRows()
+    assert comparison(tiny_peer("catseg"), trained) == PaperRows()
     deeper = config("ovrs_vitb_dlrsd", "MODEL.OVRS.NUM_LAYERS", "3")
     assert comparison(deeper, trained).why_none.endswith("does not compare: num_layers is 3, there 2")
     pooled = config("ovrs_vitb_dlrsd", "MODEL.OVRS.TEST_POOLING", "2")
@@ -108,7 +104,7 @@ def test_learning_rate_and_decay_of_every_parameter_are_the_published_ones(case)
 
 @each_peer
 def test_evaluation_is_that_of_windows_at_the_size_of_the_file(peer):
-    segmentor = build_model(tiny(peer, "TEST.SLIDING_WINDOW", "True")).eval()
+    segmentor = build_model(tiny_peer(peer, "TEST.SLIDING_WINDOW", "True")).eval()
     image = torch.randint(0, 256, (3, 120, 150), generator=torch.Generator().manual_seed(0))
     entry = {"image": image, "vocabulary": ("road", "water"), "height": 60, "width": 75}
     with torch.no_grad():
@@ -123,7 +119,7 @@ def test_evaluation_is_that_of_windows_at_the_size_of_the_file(peer):
 
 @each_peer
 def test_a_loss_needs_no_file_name(peer):
-    segmentor = build_model(tiny(peer)).train()
+    segmentor = build_model(tiny_peer(peer)).train()
     entry = {"image": torch.zeros(3, 96, 96), "sem_seg": torch.zeros(96, 96), "vocabulary": ("road", "water")}
     assert torch.isfinite(segmentor([entry])["loss_sem_seg"])
 
@@ -134,7 +130,7 @@ def test_an_ignored_id_that_is_a_class_is_a_negative_of_every_class():
     label = torch.arange(3).repeat_interleave(32)[:, None].expand(96, 96)
     for ignored, sem_seg in ((0, label), (255, label.where(label != 0, 255))):
         torch.manual_seed(0)
-        segmentor = build_model(tiny("gsnet", "MODEL.SEM_SEG_HEAD.IGNORE_VALUE", str(ignored))).train()
+        segmentor = build_model(tiny_peer("gsnet", "MODEL.SEM_SEG_HEAD.IGNORE_VALUE", str(ignored))).train()
         entry = {"image": torch.ones(3, 96, 96), "sem_seg": sem_seg, "vocabulary": ("road", "water", "ship")}
         losses.append(segmentor([entry])["loss_sem_seg"].item())
     assert losses[0] == losses[1]

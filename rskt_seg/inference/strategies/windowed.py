@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rskt_seg.inference.predict import resized_scores
 from rskt_seg.inference.resize import image_tensor, resize_image
-from rskt_seg.inference.strategies.strategy import Coarseness, Strategy
+from rskt_seg.inference.strategies.strategy import Coarseness, ModelCall, Strategy, blank_images
 
 MOST_PIXELS = 2**24
 """Pixels of the largest image whose scores are computed at its own size."""
@@ -41,11 +41,25 @@ class WindowedStrategy(Strategy):
 
     def score_map(self, pixels: np.ndarray) -> Tensor:
         """See `Strategy.score_map`; at the size of the image, or of the reduced scene."""
-        height, width = pixels.shape[:2]
-        factor = min(1.0, (MOST_PIXELS / (height * width)) ** 0.5)
-        size = (max(1, int(height * factor)), max(1, int(width * factor)))
+        size = _reduced(*pixels.shape[:2])
         images = image_tensor(resize_image(pixels, size), self.model.device)[None]
         return resized_scores(self.model, self.model(images, self.vocabulary), size).float().cpu()
+
+    @property
+    def usual_size(self) -> tuple[int, int]:
+        """See `Strategy.usual_size`: a square of the resized image."""
+        return self.model.spec.long_side, self.model.spec.long_side
+
+    def model_calls(self, size: tuple[int, int]) -> tuple[ModelCall, ...]:
+        """See `Strategy.model_calls`: one, which sees all windows."""
+        seen = _reduced(*size)
+        windows = self.model.windows(*seen)
+
+        def run() -> object:
+            return self.model(blank_images(self.model, 1, seen), self.vocabulary)
+
+        crop = f"windows of {windows[0].height} x {windows[0].width} px of the resized image"
+        return (ModelCall(crop, len(windows), 1, run),)
 
     def coarseness(self, size: tuple[int, int], score_map: Tensor) -> Coarseness | None:
         """See `Strategy.coarseness`."""
@@ -53,3 +67,9 @@ class WindowedStrategy(Strategy):
         cell = self.model.cell * max(size) / side
         remedy = "cut the image into parts, or build the model with a larger long_side"
         return Coarseness(side, "one patch of the image encoder", (cell, cell), remedy)
+
+
+def _reduced(height: int, width: int) -> tuple[int, int]:
+    """Return the size at which the scores of an image are computed."""
+    factor = min(1.0, (MOST_PIXELS / (height * width)) ** 0.5)
+    return max(1, int(height * factor)), max(1, int(width * factor))

@@ -20,7 +20,7 @@ from rskt_seg.errors import ConfigError
 from rskt_seg.layers.images import stack_images
 from rskt_seg.models.clip_zeroshot.spec import ClipZeroShotSpec
 from rskt_seg.vocabulary import Vocabulary
-from rskt_seg.windows import window_grid
+from rskt_seg.windows import Window, window_grid
 
 _WINDOWS = 16
 """Windows that are encoded at a time; bounds memory."""
@@ -98,7 +98,7 @@ class ClipZeroShot(nn.Module):
         height, width = batch.shape[2:]
         total = batch.new_zeros(len(batch), len(text), height, width)
         count = batch.new_zeros(height, width)
-        windows = window_grid(height, width, self.spec.window, self.spec.stride)
+        windows = self.windows(height, width)  # resizing a resized image changes nothing
         step = max(1, _WINDOWS // len(batch))
         for group in (windows[first : first + step] for first in range(0, len(windows), step)):
             crops = torch.cat([batch[:, :, window.rows, window.columns] for window in group])
@@ -123,6 +123,15 @@ class ClipZeroShot(nn.Module):
         prompts: Tensor = self.text_bank(self.clip, names)  # (Q, P, E)
         return F.normalize(prompts.mean(dim=1), dim=-1)
 
+    def resized(self, height: int, width: int) -> tuple[int, int]:
+        """Return the height and width (px) of a resized image, whose longer side is `long_side`."""
+        factor = self.spec.long_side / max(height, width)
+        return max(1, int(height * factor + 0.5)), max(1, int(width * factor + 0.5))
+
+    def windows(self, height: int, width: int) -> tuple[Window, ...]:
+        """Return the windows of an image (H, W) in its resized pixels, row by row."""
+        return window_grid(*self.resized(height, width), self.spec.window, self.spec.stride)
+
     def resize(self, images: Tensor) -> Tensor:
         """Normalise images, and resize them so that the longer side is `long_side`.
 
@@ -134,9 +143,8 @@ class ClipZeroShot(nn.Module):
             rounded to 8 bits in between.
         """
         batch = images.to(self.device, torch.float32)
-        factor = self.spec.long_side / max(batch.shape[2:])
-        size = [max(1, int(side * factor + 0.5)) for side in batch.shape[2:]]
-        if size != list(batch.shape[2:]):
+        size = self.resized(*batch.shape[2:])
+        if size != tuple(batch.shape[2:]):
             batch = F.interpolate(
                 batch, size, mode="bilinear", align_corners=False, antialias=self.spec.antialias
             )
