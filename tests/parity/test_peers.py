@@ -97,14 +97,14 @@ def test_of_260_classes_the_256_nearest_are_decoded_as_published(build):
 def gradient_bound(name: str, key: str, norm: float) -> float:
     """How far the norm of a gradient may be from the stored one.
 
-    Of GSNet 13 of 146 norms were measured more than the 2e-4 of the description away, one by 3.4e-4. That
-    this is float noise is not shown; its loss and logits are as near as those of the others.
+    The stored norms of GSNet are themselves further than the 2e-4 of the description from the true ones: this
+    model computed in float64 differs from them by up to 4.3e-4, and in float32 by up to 3.6e-4.
     """
     if ".swin_block." in key and key.endswith(".attn.k.bias"):  # exactly zero but for float noise
         return 1e-8
     if key.startswith("dino_down_sample"):
         return 5e-3 * norm
-    return (1e-3 if name.startswith("gsnet") else 2e-4) * norm
+    return (6e-4 if name.startswith("gsnet") else 2e-4) * norm
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -141,7 +141,7 @@ def test_training_loss_and_gradients_equal_the_published_code(name, build):
         assert {key: value for key, value in deviations.items() if value > 1} == {}
         total = sum(norm**2 for norm in actual.values()) ** 0.5
         assert total == pytest.approx(
-            float(arrays["grad_total_nonencoder"]), rel=1e-3 if name.startswith("gsnet") else 2e-4
+            float(arrays["grad_total_nonencoder"]), rel=6e-4 if name.startswith("gsnet") else 2e-4
         )
 
 
