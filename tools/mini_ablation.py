@@ -32,7 +32,7 @@ _NO = {
     "R-I": ("MODEL.RSKT.ROTATIONS", False),
     "DINO": ("MODEL.RSKT.DINO", False),
     "RST": ("MODEL.RSKT.REMOTE_CLIP", False),
-    "RSF": ("MODEL.RSKT.AGGREGATOR", "original"),
+    "RSF": ("MODEL.RSKT.AGGREGATOR", "original", "MODEL.RSKT.TEST_POOLING", 2),
 }
 VARIANTS: dict[str, tuple] = {
     "full": (),

@@ -27,12 +27,15 @@ class CheckpointLayout:
     Attributes:
         training_only: Options that change nothing of what a trained model computes. Checkpoint and model may
             differ in them.
+        evaluation_only: Options of how a trained model is evaluated, on which no weight depends. Checkpoint
+            and model may differ in them, and those of the model count.
         output_key: Name of the weight of the last layer, by which checkpoints of the method are recognised,
             and models that nothing was loaded into.
         class_key: Name of a tensor with one row per class; "" for open vocabularies.
     """
 
     training_only: tuple[str, ...] = ()
+    evaluation_only: tuple[str, ...] = ()
     output_key: str = ""
     class_key: str = ""
 

@@ -187,9 +187,8 @@ def _check_options(method: Method, spec: Spec, options: Mapping[str, object], so
 
     Several of them leave no trace in the weights (heads, templates, attention, loss).
     """
-    compared = {
-        key: value for key, value in asdict(spec).items() if key not in method.checkpoint.training_only
-    }
+    free = {*method.checkpoint.training_only, *method.checkpoint.evaluation_only}
+    compared = {key: value for key, value in asdict(spec).items() if key not in free}
     stated = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
     other = {key: stated[key] for key, value in compared.items() if key in stated and stated[key] != value}
     if other:

@@ -68,7 +68,8 @@ def test_roles_and_explanations_say_what_they_are(method):
 
 @each_method
 def test_training_only_options_and_key_names_are_those_of_the_model(method):
-    assert set(method.checkpoint.training_only) <= set(method.options)
+    training, evaluation = method.checkpoint.training_only, method.checkpoint.evaluation_only
+    assert {*training, *evaluation} <= set(method.options) and not set(training) & set(evaluation)
     state = small(method).state_dict()
     assert method.checkpoint.output_key in state
     assert not method.is_closed or method.checkpoint.class_key in state

@@ -107,7 +107,7 @@ def test_the_scaled_guide_is_the_published_formula():
 def test_what_the_methods_have_in_common_is_equal(peer, options, other, others):
     """As the published codes have it: RSKT-Seg's original aggregator without its other parts is its peer."""
     if other == "rskt":
-        others = {**others, "aggregator": "original", "pooling": 1}
+        others = {**others, "aggregator": "original"}
     model, twin = build(peer, **options), build(other, 1, **others)
     twin.load_state_dict(model.state_dict())
     assert torch.equal(logits(model, images()), logits(twin, images()))

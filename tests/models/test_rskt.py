@@ -134,6 +134,7 @@ CHANGES = {
     "remote_clip": False,
     "aggregator": "original",
     "pooling": 3,
+    "test_pooling": 3,
     "window": 6,
     "attention": "full",
     "window_heads": 2,
@@ -160,7 +161,8 @@ def observe(model):
         target = torch.zeros(1, 70, 90, dtype=torch.long)
         target[:, :30] = 255
         loss = model.losses(output, target)["loss_sem_seg"]
-    return shapes, output.logits, loss
+        evaluated = model.eval()(image(3, 70, 90), NAMES)
+    return shapes, torch.cat([output.logits, evaluated.logits]), loss
 
 
 def test_the_list_of_options_is_complete():
@@ -170,7 +172,7 @@ def test_the_list_of_options_is_complete():
 @pytest.mark.parametrize("option", [name for name in CHANGES if name not in ("encoder", "class_chunk")])
 def test_every_option_changes_parameters_or_output(option):
     base = {}
-    if option in ("pooling", "window", "attention", "window_heads"):
+    if option in ("pooling", "test_pooling", "window", "attention", "window_heads"):
         base = {"aggregator": "original"}
     if option == "prompt_mode":
         base = {"templates": CHANGES["templates"]}

@@ -58,6 +58,7 @@ def options_of(case: dict) -> tuple[str, dict]:
         options |= {
             "aggregator": "original",
             "pooling": pooling,
+            "test_pooling": pooling,
             "attention": opts.get("ATTENTION_TYPE", "linear"),
         }
     return ("rskt_vitl14" if large else "rskt_vitb16"), options

@@ -6,11 +6,11 @@ from torch import Tensor
 
 from rskt_seg.checkpoints.rules import Rule
 from rskt_seg.errors import CheckpointError
-from rskt_seg.methods.cost_volumes.checkpoint import SHORT, WindowedLayout, cost_maps_of
+from rskt_seg.methods.cost_volumes.checkpoint import SHORT, CostVolumeLayout, cost_maps_of
 from rskt_seg.models.catseg import CATSeg
 
 
-class CATSegLayout(WindowedLayout):
+class CATSegLayout(CostVolumeLayout):
     """Checkpoints of this package and of the published code, whose names are those of OVRS too."""
 
     names = SHORT

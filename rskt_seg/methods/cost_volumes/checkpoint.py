@@ -63,7 +63,8 @@ class CostVolumeLayout(CheckpointLayout):
     """
 
     output_key = "decoder.head.weight"
-    training_only: tuple[str, ...] = ("padding", "class_chunk", "clip_finetune", "mask_ignored")
+    training_only: tuple[str, ...] = ("clip_finetune", "mask_ignored", "pooling")
+    evaluation_only: tuple[str, ...] = ("padding", "class_chunk", "test_pooling")
     names: Names
 
     def is_published(self, keys: Set[str]) -> bool:
@@ -81,12 +82,6 @@ class CostVolumeLayout(CheckpointLayout):
         """
         _check_masks(model, state, source)
         return common_rules(self.names)
-
-
-class WindowedLayout(CostVolumeLayout):
-    """Base of the layouts of models whose specification is a `WindowedSpec`."""
-
-    training_only = (*CostVolumeLayout.training_only, "pooling", "test_pooling")
 
 
 def uses(names: Names, keys: Collection[str]) -> bool:

@@ -5,19 +5,19 @@ from collections.abc import Mapping, Sequence, Set
 from torch import Tensor
 
 from rskt_seg.checkpoints.rules import Rule
-from rskt_seg.methods.cost_volumes.checkpoint import LONG, WindowedLayout, dino_rules
+from rskt_seg.methods.cost_volumes.checkpoint import LONG, CostVolumeLayout, dino_rules
 from rskt_seg.models.gsnet import GSNet
 
 _ELSEWHERE = ("clip_model_remote.", ".spatial_fusion.")
 
 
-class GSNetLayout(WindowedLayout):
+class GSNetLayout(CostVolumeLayout):
     """Checkpoints of this package and of the published code, whose names are those of RSKT-Seg.
 
     RSKT-Seg has RemoteCLIP or other layers besides; without them it is GSNet, in one rotation.
     """
 
-    training_only = (*WindowedLayout.training_only, "dino_finetune")
+    training_only = (*CostVolumeLayout.training_only, "dino_finetune")
     names = LONG
 
     def is_published(self, keys: Set[str]) -> bool:

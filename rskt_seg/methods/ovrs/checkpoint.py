@@ -6,11 +6,11 @@ from torch import Tensor
 
 from rskt_seg.checkpoints.rules import Rule
 from rskt_seg.errors import CheckpointError
-from rskt_seg.methods.cost_volumes.checkpoint import HEAD, SHORT, WindowedLayout, cost_maps_of, uses
+from rskt_seg.methods.cost_volumes.checkpoint import HEAD, SHORT, CostVolumeLayout, cost_maps_of, uses
 from rskt_seg.models.ovrs import OVRS
 
 
-class OVRSLayout(WindowedLayout):
+class OVRSLayout(CostVolumeLayout):
     """Checkpoints of this package and of the published code, whose names are those of CAT-Seg too."""
 
     names = SHORT

@@ -61,7 +61,7 @@ class RSKT(CostVolumeModel):
             window=self.spec.window,
             heads=self.spec.window_heads,
             pooling=self.spec.pooling,
-            test_pooling=self.spec.pooling,
+            test_pooling=self.spec.test_pooling,
             attention=self.spec.attention,
             chunk=self.spec.class_chunk,
         )

@@ -27,11 +27,12 @@ _RANGES: dict[str, Range] = {
     "hidden_dim": (1, 16384),
     "num_heads": (1, None),
     "pooling": (1, None),
+    "test_pooling": (1, None),
     "window": (1, None),
     "window_heads": (1, None),
     "class_chunk": (1, None),
 }
-_ORIGINAL_ONLY = ("pooling", "window", "attention", "window_heads")
+_ORIGINAL_ONLY = ("pooling", "test_pooling", "window", "attention", "window_heads")
 _EFFICIENT_ONLY = ("num_heads", "dino_in_set", "guided_values", "text_in_pooling")
 _DINO_ONLY = ("fusion", "dino_in_set", "dino_finetune")
 
@@ -64,7 +65,9 @@ class RSKTSpec(Spec):
     aggregator: str = "efficient"
     """"efficient" (RS-Fusion: SET and CET) or "original" (windows and padded classes, as in CAT-Seg)."""
     pooling: int = 2
-    """Side of the pooled cells of class attention in the "original" aggregator."""
+    """Side of the pooled cells of class attention in training, in the "original" aggregator."""
+    test_pooling: int = 1
+    """The same in evaluation, where the published scripts set it to 1. No weight depends on either."""
     window: int = 12
     """Side of a window of the "original" aggregator in cells."""
     attention: str = "linear"
