@@ -22,7 +22,7 @@ from rskt_seg.methods.registry import registered_methods
 from rskt_seg.metrics.bootstrap import RESAMPLES, SEED
 from rskt_seg.metrics.comparison import PaperRow, compare_runs
 from rskt_seg.metrics.comparison_report import comparison_files
-from rskt_seg.metrics.published import read_table
+from rskt_seg.metrics.published import ComparableRow, read_table
 from rskt_seg.metrics.stored import read_run
 from rskt_seg.writing import replace_text
 
@@ -111,10 +111,10 @@ def _paper_rows(name: str | None, choices: Sequence[str]) -> list[PaperRow]:
         raise ConfigError(f"--paper: no table of methods by test sets is called {name!r}; known: {_listed()}")
     table = found[name]
     source = read_table(name).source
-    rows: dict[str, dict[str, float]] = {}
+    rows: dict[str, ComparableRow] = {}
     for choice in choices or [""]:
         rows |= table.rows([word for word in choice.split(",") if word.strip()])
-    return [PaperRow(title, source, miou) for title, miou in rows.items()]
+    return [PaperRow(title, source, row.miou, row.in_domain) for title, row in rows.items()]
 
 
 def _from_0(text: str) -> int:

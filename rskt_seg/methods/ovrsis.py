@@ -6,7 +6,9 @@ or in their own.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 
+from rskt_seg.checkpoints.manifest import ENCODER_WEIGHTS, by_name
 from rskt_seg.metrics.published import ComparableTable, PublishedRow, PublishedTable
 from rskt_seg.metrics.results import BenchmarkReference
 
@@ -22,7 +24,7 @@ COLUMNS: Mapping[str, str] = {
 }
 """Registered test set -> column of table 1. Scores are comparable on these registrations: LoveDA in the
 published form of 8 classes, the training datasets including their training images."""
-TABLE_1 = ComparableTable("rskt_table1", COLUMNS, {"measure": "mIoU"})
+TABLE_1 = ComparableTable("rskt_table1", COLUMNS, {"measure": "mIoU"}, "trained_on")
 ABLATION_COLUMNS: Mapping[str, str] = {
     name: column for name, column in COLUMNS.items() if column in ("DLRSD", "iSAID", "Potsdam", "Vaihingen")
 }
@@ -31,6 +33,9 @@ IMAGE_SIZE: Mapping[str, object] = {"short_side": 640, "max_side": 2560}
 """Sides of the images that the published evaluations of all methods see, in px."""
 WHOLE_IMAGE: Mapping[str, object] = {**IMAGE_SIZE, "sliding": False}
 """How the published evaluation of the paper's own method sees images."""
+_CLIP = {"vitb16": "clip-vitb16", "vitl14": "clip-vitl14-336"}
+_HUB_NAMES = {"ViT-B-16/openai": "clip-vitb16", "ViT-L-14-336/openai": "clip-vitl14-336"}
+"""Names that fetch the weights of a file from a hub -> the file's name in the manifest."""
 _TRAINING_SETS = {"DLRSD_train_sem_seg": "DLRSD", "iSAID_train_sem_seg": "iSAID"}
 _BACKBONES = {"vitb16": "ViT-B", "vitl14": "ViT-L"}
 
@@ -45,6 +50,37 @@ def training_dataset(trained_on: Sequence[str]) -> str | None:
         "DLRSD" or "iSAID"; None if the paper trained on no such sets.
     """
     return _TRAINING_SETS.get(trained_on[0]) if len(trained_on) == 1 else None
+
+
+def encoder_facts(encoders: Mapping[str, str]) -> dict[str, object]:
+    """Return which weights an evaluated model started from.
+
+    Args:
+        encoders: Role -> file or name, as in `Evaluation`.
+
+    Returns:
+        "<role> weights" -> name of the file, wherever it lies.
+    """
+    return {f"{role} weights": _file_of(given) for role, given in encoders.items()}
+
+
+def published_encoders(encoder: str, **others: str) -> dict[str, object]:
+    """Return what `encoder_facts` must be of a model that starts from the published files.
+
+    Args:
+        encoder: CLIP of the model, such as "vitb16".
+        **others: Role -> name in the manifest, of the other encoders.
+
+    Returns:
+        "<role> weights" -> name of the file.
+    """
+    names = {"clip": _CLIP[encoder], **others}
+    return {f"{role} weights": by_name(name, ENCODER_WEIGHTS).file for role, name in names.items()}
+
+
+def _file_of(given: str) -> str:
+    name = _HUB_NAMES.get(given)
+    return by_name(name, ENCODER_WEIGHTS).file if name else PurePath(given).name
 
 
 def main_row(table: PublishedTable, method: str, encoder: str, trained_on: str) -> BenchmarkReference | None:

@@ -29,11 +29,13 @@ class PaperRow:
         title: The labels of its row.
         source: Paper and table.
         miou: Registered name of a test set -> mIoU in percent, for registrations whose scores compare.
+        in_domain: Registered name of a test set -> whether the method was trained on images of it.
     """
 
     title: str
     source: str
     miou: Mapping[str, float]
+    in_domain: Mapping[str, bool | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,8 @@ def compare_runs(
     having = [*(run.sets.keys() & sets.keys() for run in runs), *(row.miou.keys() for row in papers)]
     common = tuple(name for name in sets if all(name in names for names in having))
     if not common:
-        listed = "; ".join(f"{run.title}: {', '.join(run.sets)}" for run in runs)
+        none = "none with a published protocol" if runs[0].by_protocol else "none"
+        listed = "; ".join(f"{run.title}: {', '.join(run.sets) or none}" for run in runs)
         left_out = f" ({'; '.join(notes)})" if notes else ""
         paper = " that the papers have too" if papers else ""
         raise DatasetError(f"the runs have no set in common{paper} that compares: {listed}{left_out}")
@@ -147,7 +150,7 @@ def compare_runs(
         rows.append(row if run is reference else _with_differences(row, run, reference, common, samples))
     for printed in papers:
         miou = {name: printed.miou[name] for name in sets if name in printed.miou}
-        rows.append(Row(printed.title, printed.source, miou, {}, _mean(miou, common)))
+        rows.append(Row(printed.title, printed.source, miou, printed.in_domain, _mean(miou, common)))
     notes += [*missing, *_reading_notes(runs, papers)]
     numbers = {name: next(r.sets[name].images for r in runs if name in r.sets) for name in sets}
     return Comparison(numbers, common, tuple(rows), reference.title, resamples, seed, tuple(notes))
@@ -257,7 +260,7 @@ def _reading_notes(runs: Sequence[StoredRun], papers: Sequence[PaperRow]) -> lis
         named = "; ".join(f"{name}: {protocol}" for name, protocol in protocols.items())
         notes.append(f"mIoU by the protocol of each set, sets without one left out: {named}")
     if len({run.trained_on for run in runs}) > 1:
-        trained = "; ".join(f"{run.title}: {', '.join(run.trained_on) or 'unknown'}" for run in runs)
+        trained = "; ".join(f"{run.title}: {run.trained_on}" for run in runs)
         notes.append(f"the runs differ in their training data, and so in seen and unseen classes: {trained}")
     for source in dict.fromkeys(row.source for row in papers):
         notes.append(

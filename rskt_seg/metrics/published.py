@@ -77,6 +77,20 @@ class PublishedTable:
 
 
 @dataclass(frozen=True)
+class ComparableRow:
+    """A row of mIoU of a `ComparableTable`.
+
+    Attributes:
+        miou: Registered test set -> mIoU in percent, where it is printed.
+        in_domain: Registered test set -> whether the method was trained on images of it; empty if the table
+            does not say.
+    """
+
+    miou: Mapping[str, float]
+    in_domain: Mapping[str, bool | None]
+
+
+@dataclass(frozen=True)
 class ComparableTable:
     """How a table of methods by test sets is read beside own results.
 
@@ -84,20 +98,22 @@ class ComparableTable:
         name: Name of the table, for `read_table`.
         columns: Registered test set -> column, for registrations whose scores compare.
         choice: Words of label columns that choose the rows of mIoU, such as `{"measure": "mIoU"}`.
+        trained_on: The label that names the column of the training set; "" if there is none.
     """
 
     name: str
     columns: Mapping[str, str]
     choice: Mapping[str, str]
+    trained_on: str = ""
 
-    def rows(self, words: Sequence[str] = ()) -> dict[str, dict[str, float]]:
+    def rows(self, words: Sequence[str] = ()) -> dict[str, ComparableRow]:
         """Return the rows of mIoU whose labels contain all of the given words, in any case.
 
         Args:
             words: Words of labels, such as "ViT-B"; none for all rows.
 
         Returns:
-            The labels of a row, joined -> registered test set -> mIoU in percent, where it is printed.
+            The labels of a row, joined -> the row.
 
         Raises:
             DatasetError: No row has these labels; the message lists the words that there are.
@@ -111,7 +127,10 @@ class ComparableTable:
             chosen = all(row.labels[label] == word for label, word in self.choice.items())
             if chosen and wanted <= {label.casefold() for label in labels}:
                 printed = {name: row.figures[column] for name, column in self.columns.items()}
-                found[", ".join(labels)] = {k: value for k, value in printed.items() if value is not None}
+                miou = {name: value for name, value in printed.items() if value is not None}
+                trained = row.labels[self.trained_on] if self.trained_on else ""
+                in_domain = {name: self.columns[name] == trained for name in miou} if trained else {}
+                found[", ".join(labels)] = ComparableRow(miou, in_domain)
         if not found:
             known = sorted({row.labels[label] for row in table.rows for label in free})
             raise DatasetError(

@@ -60,7 +60,7 @@ class StoredRun:
 
     title: str
     report: Path
-    trained_on: tuple[str, ...]
+    trained_on: str
     sets: Mapping[str, StoredSet]
     by_protocol: bool = False
 
@@ -122,22 +122,24 @@ def read_run(path: Path, title: str = "", by_protocol: bool = False) -> StoredRu
     try:
         if not isinstance(tree, dict):
             raise TypeError(f"found {brief(tree)}")
-        if tree["rotated_names"]:
-            raise DatasetError(
-                f"{file} is a control with exchanged class names, not a result; leave it out of a comparison"
-            )
+        rotated = bool(tree["rotated_names"])
         sets = {
             str(name): _stored_set(entry, by_protocol)
             for name, entry in tree["datasets"].items()
             if entry["protocol"] or not by_protocol
         }
-        stated, trained = str(tree["title"]), tuple(map(str, tree["trained_on"]))
+        stated, trained = str(tree["title"]), ", ".join(map(str, tree["trained_on"]))
+        trained = trained or ("nothing" if tree["training_free"] else "unknown")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise DatasetError(
             f"{file} is no report of `rskt-seg eval` or `rskt-seg score` of this version: {what}; evaluate "
             "or score again"
         ) from error
+    if rotated:
+        raise DatasetError(
+            f"{file} is a control with exchanged class names, not a result; leave it out of a comparison"
+        )
     title = " ".join(title.split())
     return StoredRun(title or stated or file.absolute().parent.name, file, trained, sets, by_protocol)
 

@@ -73,6 +73,8 @@ def test_a_small_or_changed_peer_has_no_row_in_the_table():
     assert comparison(tiny_peer("catseg"), trained) == PaperRows()
     deeper = config("ovrs_vitb_dlrsd", "MODEL.OVRS.NUM_LAYERS", "3")
     assert comparison(deeper, trained).why_none.endswith("does not compare: num_layers is 3, there 2")
+    untrained = comparison(config("gsnet_vitb_dlrsd", "MODEL.ENCODERS.DINO", "random"), trained)
+    assert untrained.rows == () and "dino weights is 'random', there 'RSIB.pth'" in untrained.why_none
     pooled = config("ovrs_vitb_dlrsd", "MODEL.OVRS.TEST_POOLING", "2")
     assert comparison(pooled, trained).rows[0].means["mIoU"] == 39.57
 

@@ -223,6 +223,8 @@ def test_rskt_segs_main_row_stands_beside_its_main_configuration(config, miou, m
         (("ENCODER", "vitb16", "INPUT.MIN_SIZE_TEST", "384"), "short_side is 384, there 640"),
         (("ENCODER", "vitb16", "INPUT.MAX_SIZE_TEST", "1333"), "max_side is 1333, there 2560"),
         (("ENCODER", "vitb16", "MODEL.ENCODERS.DINO", "a/x"), "dino weights is 'x', there 'RSIB.pth'"),
+        (("ENCODER", "vitb16", "MODEL.ENCODERS.REMOTE_CLIP", "tiny"), "remote_clip weights is 'tiny', there"),
+        (("ENCODER", "vitb16", "MODEL.ENCODERS.CLIP", "a/b.pt"), "clip weights is 'b.pt', there 'ViT-B-16.pt'"),
     ],
 )  # fmt: skip
 def test_a_model_or_protocol_that_is_not_the_papers_has_no_row_and_is_told_why(opts, differs):
@@ -241,7 +243,8 @@ def test_rows_of_ablations_are_guarded_by_the_protocol_too():
 
 
 def test_where_the_weights_of_an_encoder_lie_does_not_matter_nor_in_how_many_classes_at_a_time():
-    opts = ("MODEL.ENCODERS.DINO", "/data/weights/RSIB.pth", "MODEL.RSKT.CLASS_CHUNK", "3")
+    opts = ("MODEL.ENCODERS.DINO", "/data/weights/RSIB.pth", "MODEL.RSKT.CLASS_CHUNK", "3",
+            "MODEL.ENCODERS.CLIP", "ViT-B-16/openai")  # fmt: skip
     assert of_rskt("vitb_dlrsd", *opts) == of_rskt("vitb_dlrsd")
 
 

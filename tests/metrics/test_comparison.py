@@ -110,6 +110,19 @@ def test_means_cover_the_sets_that_all_rows_have(runs, tmp_path):
     assert with_paper.rows[2].differences == {} and with_paper.rows[2].mean_difference is None
 
 
+def test_a_row_of_a_paper_marks_the_set_it_was_trained_on():
+    (table,) = RSKT_SEG.tables
+    row = table.rows(["iSAID", "GSNet", "ViT-B"])["iSAID, GSNet, ViT-B"]
+    assert row.in_domain == {name: name == "iSAID_all_sem_seg" for name in row.miou}
+
+
+def test_what_a_training_free_method_learned_from_is_nothing_and_not_unknown(runs, tmp_path):
+    free = read_run(write_run(tmp_path / "free", 0.6, run_changes={"trained_on": (), "training_free": True}))
+    other = read_run(write_run(tmp_path / "other", 0.6, run_changes={"trained_on": ()}))
+    (note,) = (each for each in compare_runs([free, other], resamples=9).notes if "training data" in each)
+    assert note.endswith("free: nothing; other: unknown")
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -169,7 +182,7 @@ def test_by_protocol_sets_without_one_are_left_out_and_scores_are_those_of_the_r
 def test_a_control_an_unfinished_run_and_other_files_are_refused(tmp_path):
     with pytest.raises(DatasetError, match="gone does not exist"):
         read_run(tmp_path / "gone")
-    with pytest.raises(DatasetError, match="is a control with exchanged class names"):
+    with pytest.raises(DatasetError, match=r"benchmark\.json is a control with exchanged class names"):
         read_run(write_run(tmp_path / "control", 0.5, run_changes={"rotated": 1}))
     unfinished = write_run(tmp_path / "unfinished", 0.5)
     (unfinished / "benchmark.json").unlink()

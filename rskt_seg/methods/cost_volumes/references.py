@@ -4,20 +4,27 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from rskt_seg.methods.comparing import PrintedRow, compare, facts_of
-from rskt_seg.methods.ovrsis import IMAGE_SIZE, main_row, training_dataset
+from rskt_seg.methods.ovrsis import (
+    IMAGE_SIZE,
+    encoder_facts,
+    main_row,
+    published_encoders,
+    training_dataset,
+)
 from rskt_seg.metrics.published import read_table
 from rskt_seg.metrics.results import Evaluation, PaperRows
 
 _FREE = ("class_chunk", "padding", "test_pooling")
 """Options that may differ: the first changes no result, and of the others the paper does not speak."""
-_NOTE = "retrained by the authors of RSKT-Seg; not stated: whole images or windows, and the recipe"
+_NOTE = "retrained by the authors of RSKT-Seg; not stated: windows or whole images, test pooling, recipe"
 
 
-def peer_rows(method: str) -> Callable[[Evaluation], PaperRows]:
+def peer_rows(method: str, **encoders: str) -> Callable[[Evaluation], PaperRows]:
     """Return the `Method.published_rows` of a peer.
 
     Args:
         method: Its name in the table.
+        **encoders: Role -> name in the manifest, of its encoders besides CLIP.
 
     Returns:
         Evaluation -> its row, whose source says what is unknown about it; none for a model that computes
@@ -30,7 +37,8 @@ def peer_rows(method: str) -> Callable[[Evaluation], PaperRows]:
         if not row:
             return PaperRows()
         published = Evaluation(type(evaluation.spec)(encoder=encoder), (), {}, IMAGE_SIZE)
-        printed = PrintedRow(replace(row, source=f"{row.source} ({_NOTE})"), facts_of(published, _FREE))
-        return compare(facts_of(evaluation, _FREE), [printed])
+        facts = {**published_encoders(encoder, **encoders), **facts_of(published, _FREE)}
+        printed = PrintedRow(replace(row, source=f"{row.source} ({_NOTE})"), facts)
+        return compare({**encoder_facts(evaluation.encoders), **facts_of(evaluation, _FREE)}, [printed])
 
     return published_rows

@@ -22,6 +22,6 @@ GSNET = Method(
     checkpoint=GSNetLayout(),
     encoders={"clip": CLIP_ROLE, "dino": dino_role()},
     explanations={"cost_maps": COST_MAPS},
-    published_rows=peer_rows("GSNet"),
+    published_rows=peer_rows("GSNet", dino="rs-dino"),
     detectron2="rskt_seg.d2.methods.gsnet:GSNET",
 )

@@ -2,12 +2,17 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import PurePath
 from typing import Any, NamedTuple
 
-from rskt_seg.checkpoints.manifest import ENCODER_WEIGHTS, by_name
 from rskt_seg.methods.comparing import PrintedRow, compare, facts_of
-from rskt_seg.methods.ovrsis import WHOLE_IMAGE, ablation_row, main_row, training_dataset
+from rskt_seg.methods.ovrsis import (
+    WHOLE_IMAGE,
+    ablation_row,
+    encoder_facts,
+    main_row,
+    published_encoders,
+    training_dataset,
+)
 from rskt_seg.metrics.published import read_table
 from rskt_seg.metrics.results import Evaluation, PaperRows
 from rskt_seg.models.rskt import RSKTSpec
@@ -16,7 +21,6 @@ _LAYERS = {("vitb16", "DLRSD"): 5, ("vitb16", "iSAID"): 3, ("vitl14", "DLRSD"): 
 """Encoder, training set -> layers of the model in table 1: those of the released checkpoints. The text
 chooses 2 for iSAID, but the figures of ViT-B are those of 3 layers (table 5)."""
 _FREE = ("class_chunk",)
-_DINO, _RS_DINO, _NATURAL_DINO = "dino weights", "rs-dino", "dino-vitb8"
 
 _Labels = Mapping[str, str]
 _Options = dict[str, Any]
@@ -89,7 +93,7 @@ def published_rows(evaluation: Evaluation) -> PaperRows:
     encoder, dataset = evaluation.spec.encoder, training_dataset(evaluation.trained_on)
     if dataset is None or (encoder, dataset) not in _LAYERS:
         return PaperRows()
-    found = {_DINO: PurePath(evaluation.encoders["dino"]).name, **facts_of(evaluation, _FREE)}
+    found = {**encoder_facts(evaluation.encoders), **facts_of(evaluation, _FREE)}
     return compare(found, _printed(encoder, dataset))
 
 
@@ -112,7 +116,8 @@ def _printed(encoder: str, dataset: str) -> Iterator[PrintedRow]:
 
 def _facts(spec: RSKTSpec, natural: bool = False) -> dict[str, object]:
     """Return what an evaluation must have to repeat the row of a model."""
-    facts = facts_of(Evaluation(spec, (), {}, WHOLE_IMAGE), _FREE)
+    others = {"remote_clip": "remoteclip-vitb32"} if spec.remote_clip else {}
     if spec.dino:
-        facts[_DINO] = by_name(_NATURAL_DINO if natural else _RS_DINO, ENCODER_WEIGHTS).file
-    return facts
+        others["dino"] = "dino-vitb8" if natural else "rs-dino"
+    facts = facts_of(Evaluation(spec, (), {}, WHOLE_IMAGE), _FREE)
+    return {**published_encoders(spec.encoder, **others), **facts}
