@@ -224,7 +224,7 @@ def test_rskt_segs_main_row_stands_beside_its_main_configuration(config, miou, m
         (("ENCODER", "vitb16", "INPUT.MAX_SIZE_TEST", "1333"), "max_side is 1333, there 2560"),
         (("ENCODER", "vitb16", "MODEL.ENCODERS.DINO", "a/x"), "dino weights is 'x', there 'RSIB.pth'"),
         (("ENCODER", "vitb16", "MODEL.ENCODERS.REMOTE_CLIP", "tiny"), "remote_clip weights is 'tiny', there"),
-        (("ENCODER", "vitb16", "MODEL.ENCODERS.CLIP", "a/b.pt"), "clip weights is 'b.pt', there 'ViT-B-16.pt'"),
+        (("ENCODER", "vitb16", "MODEL.ENCODERS.CLIP", "a/b.pt"), "clip weights is 'b.pt', there 'ViT"),
     ],
 )  # fmt: skip
 def test_a_model_or_protocol_that_is_not_the_papers_has_no_row_and_is_told_why(opts, differs):

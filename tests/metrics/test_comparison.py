@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from rskt_seg.errors import ConfigError, DatasetError
+from rskt_seg.methods.rskt import RSKT_SEG
 from rskt_seg.metrics.benchmark import json_report
 from rskt_seg.metrics.comparison import PaperRow, compare_runs
 from rskt_seg.metrics.comparison_report import comparison_files
