@@ -97,14 +97,13 @@ def score(args: argparse.Namespace) -> None:
         if args.protocol:
             check_protocol(args.protocol, len(split.class_set))
     if args.output:
-        check_new(args.output, [f"benchmark{ending}" for ending in metrics.ENDINGS])
+        check_new(args.output, [*(f"benchmark{ending}" for ending in metrics.ENDINGS), "inference"])
     folders = prediction_folders(args.predictions, args.dataset)
-    results = []
-    for split in splits:
-        tally = score_split(split, args.root, folders[split.name], args.workers)
-        results.append(set_result(split, tally, folders[split.name], args.protocol, trained))
-        if args.output and (records := results[-1].records):
-            tally.image_counts.save(args.output / records.image_counts)
+    tallies = [score_split(split, args.root, folders[split.name], args.workers) for split in splits]
+    results = [
+        set_result(split, tally, folders[split.name], args.protocol, trained)
+        for split, tally in zip(splits, tallies, strict=True)
+    ]
     about = metrics.Run(
         weights=str(args.predictions),
         weights_sha256=combined_digest(results),
@@ -117,6 +116,9 @@ def score(args: argparse.Namespace) -> None:
     contents = metrics.report_files(results, about)
     echo(contents[".txt"])
     if args.output:
+        for result, tally in zip(results, tallies, strict=True):
+            assert result.records is not None  # a scored set has its counts
+            tally.image_counts.save(args.output / result.records.image_counts)
         for ending, content in contents.items():
             replace_text(args.output / f"benchmark{ending}", content)
 

@@ -96,6 +96,8 @@ def analyze(request: Request) -> Analysis:
         cost = image_cost([(strategy, 1)], size)
         more = image_cost(augmented, size) if augmented else None
         images.append(ImageResult(cost, more, _measure_apart(request, size) if request.runs else None))
+    if cfg.MODEL.WEIGHTS and not request.runs:
+        notices.append(f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS} is not read: nothing is measured.")
     if request.runs and not cfg.MODEL.WEIGHTS:
         notices.append("Weights are random, on which neither FLOPs nor time nor memory depend.")
     return Analysis(
@@ -208,7 +210,7 @@ def _class_names(cfg: CfgNode, count: int | None) -> tuple[list[str] | None, lis
             f"--classes must be at most {len(names)} with the names of {tests[0]}; found {count}"
         )
     made = f", {count - len(known)} of them made of two" if count > len(known) else ""
-    return names, [f"{count} class names of {tests[0]}{made}."]
+    return names, [f"Class names: {count} of {tests[0]}{made}."]
 
 
 def _default_size(cfg: CfgNode, strategy: Strategy) -> tuple[tuple[int, int], str]:

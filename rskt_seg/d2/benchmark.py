@@ -37,8 +37,9 @@ from rskt_seg.d2.trainer import Trainer
 from rskt_seg.d2.tta import SUFFIX, with_augmentation
 from rskt_seg.d2.typing import NamedResults, Results
 from rskt_seg.d2.weights import check_trained, load_trained, load_weights, scored_files
-from rskt_seg.errors import DatasetError
+from rskt_seg.errors import ConfigError, DatasetError, UnreadableError
 from rskt_seg.metrics.image_counts import ImageCounts
+from rskt_seg.reading import parse_json, read_text
 from rskt_seg.vocabulary import seen_names
 from rskt_seg.writing import replace_text
 
@@ -66,8 +67,10 @@ def evaluate(cfg: CfgNode, resume: bool = False) -> NamedResults:
 
     Raises:
         WeightsNotFoundError: There is no trained checkpoint.
+        ConfigError: `OUTPUT_DIR` holds scores of predictions, which would be replaced.
         DatasetError: A set cannot be evaluated; the results of the sets before it are kept.
     """
+    _check_output(Path(cfg.OUTPUT_DIR))
     last = last_checkpoint(cfg.OUTPUT_DIR) if resume else None
     if last is None:
         check_trained(cfg)
@@ -164,6 +167,12 @@ class Benchmark:
         # The main process decides for all, because each of them has to take part in an evaluation.
         if comm.all_gather(comm.is_main_process() and _restore_counts(evaluator, path, identity))[0]:
             return evaluator.results() if comm.is_main_process() else OrderedDict()
+        kept = self.folder / "inference" / evaluator.title
+        if comm.is_main_process() and evaluator.saved is None and kept.is_dir():
+            logger.warning(
+                "%s holds predictions of an earlier evaluation; this one keeps none (TEST.SAVE_PREDICTIONS)",
+                kept,
+            )
         loader = Trainer.build_test_loader(self.cfg, evaluator.name)
         results: Results = inference_on_dataset(model, loader, evaluator)
         if not comm.is_main_process():
@@ -246,6 +255,18 @@ def comparison(
         trained={key: stated[key] for key in record.method.checkpoint.training_only if key in stated},
     )
     return record.method.published_rows(evaluation)
+
+
+def _check_output(folder: Path) -> None:
+    """Refuse to replace what `rskt-seg score` wrote; it may have been the work of another program."""
+    try:
+        stated = parse_json(read_text(folder / "benchmark.json"))
+    except (FileNotFoundError, UnreadableError):
+        return
+    if isinstance(stated, dict) and "predictions" in stated:
+        raise ConfigError(
+            f"OUTPUT_DIR {folder} holds the scores of predictions that `rskt-seg score` wrote; choose another"
+        )
 
 
 def _restore_counts(evaluator: RSEvaluator, path: Path, identity: Mapping[str, Any]) -> bool:

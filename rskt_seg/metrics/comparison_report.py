@@ -83,7 +83,7 @@ def _text(difference: Difference | None) -> str:
 
 def _notes(comparison: Comparison) -> list[str]:
     common = ", ".join(map(short_name, comparison.common))
-    notes = [f"all in percent; means over the {len(comparison.common)} sets that all rows have: {common}"]
+    notes = [f"all in percent; means over the sets that all rows have ({len(comparison.common)}): {common}"]
     if any(any(row.in_domain.values()) for row in comparison.rows):
         notes.append("*: the set contains images that this model was trained on")
     if any(row.seen or row.unseen for row in comparison.rows):

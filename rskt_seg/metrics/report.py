@@ -158,6 +158,7 @@ def render_table(
         raise DatasetError(f"unknown table style {style!r}; known: {', '.join(_FORMATS)}")
     cells = [[_cell_text(value, digits) for value in row] for row in rows]
     if style == "markdown":
+        headers = [markdown_text(text) for text in headers]
         cells = [[markdown_text(text) for text in row] for row in cells]
     align = ("left", *["right"] * (len(headers) - 1))
     return str(tabulate(cells, headers, tablefmt=_FORMATS[style], colalign=align, disable_numparse=True))

@@ -118,7 +118,8 @@ def read_run(path: Path, title: str = "", by_protocol: bool = False) -> StoredRu
     except FileNotFoundError as error:
         raise DatasetError(_missing(path)) from error
     except UnreadableError as error:
-        raise DatasetError(f"{file} cannot be read: {error}") from error
+        hint = "" if file.suffix == ".json" else f"; name {REPORT} in its place"
+        raise DatasetError(f"{file} cannot be read: {error}{hint}") from error
     try:
         if not isinstance(tree, dict):
             raise TypeError(f"found {brief(tree)}")
@@ -149,7 +150,7 @@ def _missing(path: Path) -> str:
         return f"{path} does not exist; name the folder of a benchmark or its {REPORT}"
     if others := sorted(each.name for each in path.glob("benchmark*.json")):
         return f"{path} has no {REPORT} but {', '.join(others)}; name the file that is meant"
-    if (path / "inference").is_dir():
+    if any(path.glob("inference/*.counts.json")):
         return f"{path} holds an evaluation that is not finished: give its command again to get {REPORT}"
     return f"{path} has no {REPORT}: name a folder that `rskt-seg eval` or `rskt-seg score --output` wrote"
 

@@ -271,3 +271,10 @@ def test_a_closed_set_run_reports_the_protocol_of_its_sets_and_nothing_about_uns
     again = evaluate(closed)
     assert again == results and len(passes) == 2  # taken up, with the same figures of the protocol
     assert (tmp_path / "out" / "benchmark.txt").read_text() == text
+
+
+def test_the_scores_of_predictions_are_not_replaced(tmp_path):
+    (tmp_path / "benchmark.json").write_text('{"predictions": {}}')
+    with pytest.raises(ConfigError, match=r"holds the scores of predictions that .* wrote; choose another"):
+        evaluate(tiny_config("OUTPUT_DIR", str(tmp_path)))
+    assert (tmp_path / "benchmark.json").exists()

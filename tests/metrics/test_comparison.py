@@ -104,7 +104,7 @@ def test_means_cover_the_sets_that_all_rows_have(runs, tmp_path):
     assert tuple(found.sets) == SETS and found.common == SETS[1:]
     assert found.rows[0].mean == pytest.approx(np.mean([found.rows[0].miou[name] for name in SETS[1:]]))
     assert found.rows[0].seen == (pytest.approx(np.mean([runs[0].sets[n].seen[0] for n in SETS[1:]])), 2)
-    assert "means over the 2 sets that all rows have: UDD5_all, VDD_all" in comparison_files(found)[".txt"]
+    assert "means over the sets that all rows have (2): UDD5_all, VDD_all" in comparison_files(found)[".txt"]
     paper = PaperRow("Theirs, ViT-B", "A paper, table 1", {SETS[2]: 50.0})
     with_paper = compare_runs([runs[0], two], [paper], resamples=9)
     assert with_paper.common == SETS[2:] and with_paper.rows[2].mean == 50
@@ -187,11 +187,17 @@ def test_a_control_an_unfinished_run_and_other_files_are_refused(tmp_path):
         read_run(write_run(tmp_path / "control", 0.5, run_changes={"rotated": 1}))
     unfinished = write_run(tmp_path / "unfinished", 0.5)
     (unfinished / "benchmark.json").unlink()
+    with pytest.raises(DatasetError, match=r"has no benchmark\.json: name a folder that"):
+        read_run(unfinished)  # a training leaves scores too
+    (unfinished / "inference" / "a.counts.json").write_text("{}")
     with pytest.raises(DatasetError, match="holds an evaluation that is not finished"):
         read_run(unfinished)
     (unfinished / "benchmark_TTA.json").write_text("{}")
     with pytest.raises(DatasetError, match=r"has no benchmark\.json but benchmark_TTA\.json"):
         read_run(unfinished)
+    (unfinished / "benchmark.txt").write_text("mIoU")
+    with pytest.raises(DatasetError, match=r"benchmark\.txt cannot be read: .*; name benchmark\.json in its"):
+        read_run(unfinished / "benchmark.txt")
     for content in ("{}", "[]", "no JSON", '{"rotated_names": 0, "datasets": {"a": {}}}'):
         (unfinished / "benchmark.json").write_text(content)
         with pytest.raises(DatasetError, match=r"benchmark\.json (cannot be read|is no report)"):

@@ -7,7 +7,14 @@ import pytest
 
 from rskt_seg.errors import DatasetError
 from rskt_seg.metrics.confusion import ConfusionMatrix, Scores
-from rskt_seg.metrics.report import SUMMARY, class_table, mean_scores, score_table, scores_json
+from rskt_seg.metrics.report import (
+    SUMMARY,
+    class_table,
+    mean_scores,
+    render_table,
+    score_table,
+    scores_json,
+)
 
 NAMES = ("Building", "Road|path", "Clutter/background")
 
@@ -69,6 +76,11 @@ def test_the_class_table_shows_absent_classes_as_a_dash_and_escapes_bars():
     assert cells(lines[2]) == ["Building", "100.00", "100.00", "100.00", "1"]
     assert cells(lines[3]) == ["Road&path", "100.00", "100.00", "100.00", "2"]
     assert cells(lines[4]) == ["Clutter/background", "-", "-", "-", "0"]
+
+
+def test_marks_of_markdown_are_escaped_in_headers_too():
+    table = render_table(["method", "to a|b"], [["a|b", 1.0]], "markdown").splitlines()
+    assert [line.replace("\\|", "").count("|") for line in table] == [3, 3, 3]
 
 
 def test_json_holds_every_figure_unrounded_and_null_for_absent_classes():

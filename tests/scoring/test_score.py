@@ -151,6 +151,10 @@ def test_the_command_writes_every_report_and_the_counts_of_images(farm, capsys):
     assert {path.name for path in out.iterdir()} == {*(f"benchmark{each}" for each in ENDINGS), "inference"}
     assert run(farm, *words) == 2  # nothing is overwritten
     assert "holds benchmark.txt already" in capsys.readouterr().err
+    for ending in ENDINGS:
+        (out / f"benchmark{ending}").unlink()
+    assert run(farm, *words) == 2  # nor are the counts of an evaluation that is not finished
+    assert "holds inference already" in capsys.readouterr().err
 
 
 def test_stated_training_data_tell_seen_classes_and_images(farm, capsys):

@@ -110,6 +110,6 @@ class MultiScaleStrategy(Strategy):
             return self.model(blank_images(self.model, 1, (height, width)))
 
         return tuple(
-            ModelCall(f"tile at a scale, {h} x {w} px", 1, len(grid) * count, partial(run, h, w))
+            ModelCall(f"tile at a scale, {w} x {h} px", 1, len(grid) * count, partial(run, h, w))
             for (h, w), count in seen.items()
         )

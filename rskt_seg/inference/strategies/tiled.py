@@ -86,6 +86,6 @@ class TiledStrategy(Strategy):
             return self.model(blank_images(self.model, 1, (height, width)), padding=self.padding)
 
         return tuple(
-            ModelCall(f"tile of {h} x {w} px", 1, len(grid) * views, partial(run, h, w))
+            ModelCall(f"tile of {w} x {h} px", 1, len(grid) * views, partial(run, h, w))
             for (h, w), views in seen.items()
         )

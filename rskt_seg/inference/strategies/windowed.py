@@ -58,7 +58,7 @@ class WindowedStrategy(Strategy):
         def run() -> object:
             return self.model(blank_images(self.model, 1, seen), self.vocabulary)
 
-        crop = f"windows of {windows[0].height} x {windows[0].width} px of the resized image"
+        crop = f"windows of {windows[0].width} x {windows[0].height} px of the resized image"
         return (ModelCall(crop, len(windows), 1, run),)
 
     def coarseness(self, size: tuple[int, int], score_map: Tensor) -> Coarseness | None:
