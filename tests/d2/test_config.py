@@ -82,7 +82,7 @@ OTHER_VALUES = {
 def test_every_key_of_the_model_reaches_its_field_of_the_spec(name):
     cfg = our_config()
     cfg.MODEL.SEM_SEG_HEAD.NAME = "RSKTSegHead"
-    if name in ("pooling", "window", "attention", "window_heads"):
+    if name in ("pooling", "test_pooling", "window", "attention", "window_heads"):
         cfg.MODEL.RSKT.AGGREGATOR = "original"
     default = cfg.MODEL.RSKT[name.upper()]
     value = OTHER_VALUES.get(name, not default if isinstance(default, bool) else 3)
