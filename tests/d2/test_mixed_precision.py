@@ -1,5 +1,6 @@
 """Mixed precision on the CPU: bfloat16 trains every method as float32 does, within its rounding."""
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from rskt_seg.d2.steps import amp_dtype
 from rskt_seg.d2.trainer import Trainer
 from rskt_seg.synthetic.miniature import WSSS_MINIATURES, write_miniature
 from tests.d2.closed_set import tiny as closed_set
-from tests.d2.conftest import tiny_config, write_split
+from tests.d2.conftest import tiny_config, tiny_peer, write_split
 from tests.d2.wsss import tiny as wsss
 
 SHORT = ("SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "2", "DATALOADER.NUM_WORKERS", "0")
@@ -23,6 +24,9 @@ CONFIGS = {
     "BiCoRHead": lambda *opts: closed_set.config("bicor", *CROPS, *opts),
     "FCtLHead": lambda *opts: closed_set.config("fctl", *opts),
     "PriorWSSSHead": lambda *opts: wsss.config(*opts),
+    "CATSegHead": partial(tiny_peer, "catseg"),
+    "OVRSHead": partial(tiny_peer, "ovrs"),
+    "GSNetHead": partial(tiny_peer, "gsnet"),
 }
 AMP = ("SOLVER.AMP.ENABLED", "True")
 LOSS_DISTANCE, SCORE_DISTANCE = 0.02, 0.02
