@@ -157,7 +157,7 @@ def observe(model):
     """Everything an option can change: parameter shapes, what trains, the output, the loss."""
     shapes = {name: (tuple(p.shape), p.requires_grad) for name, p in model.named_parameters()}
     with torch.no_grad():
-        output = model(image(3, 70, 90), NAMES)
+        output = model.train()(image(3, 70, 90), NAMES)
         target = torch.zeros(1, 70, 90, dtype=torch.long)
         target[:, :30] = 255
         loss = model.losses(output, target)["loss_sem_seg"]
