@@ -132,7 +132,9 @@ def _meta(name: str, role: str, model: str, folder: str, note: str) -> Weights:
     )
 
 
-def _torchvision(name: str, role: str, file: str, mebibytes: float, note: str) -> Weights:
+def _torchvision(
+    name: str, role: str, file: str, mebibytes: float, note: str, also: tuple[str, ...] = ()
+) -> Weights:
     return Weights(
         name,
         role,
@@ -146,6 +148,7 @@ def _torchvision(name: str, role: str, file: str, mebibytes: float, note: str) -
             licence="torchvision's code is BSD-3-Clause; for the weights it states no licence",
         ),
         note=note,
+        also=also,
     )
 
 
@@ -218,6 +221,7 @@ ENCODER_WEIGHTS: tuple[Weights, ...] = (
         "vgg16-397923af.pth",
         527.796,
         'VGG16 on ImageNet-1K (IMAGENET1K_V1), for encoder="vgg16"',
+        also=("medium", "large"),
     ),
     _mit("mit_b2", "The hub repository smp-hub/mit_b2.imagenet holds a copy in another layout"),
     _mit("mit_b5"),

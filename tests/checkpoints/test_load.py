@@ -147,7 +147,7 @@ def test_window_masks_must_be_those_of_the_model():
     whole = tiny(aggregator="original", num_layers=1)
     with pytest.raises(CheckpointError, match="another window size"):
         rskt_seg.load_checkpoint(whole, {HEAD + "swin_block.block_2.attn_mask": torch.zeros(9, 16, 16)})
-    with pytest.raises(CheckpointError, match="missing"):
+    with pytest.raises(CheckpointError, match="has no RemoteCLIP, this model has"):
         rskt_seg.load_checkpoint(tiny(), {HEAD + "swin_block.block_2.attn_mask": torch.zeros(9, 16, 16)})
 
 
