@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rskt_seg.d2 import load_config  # also prepares Detectron2 for the imports of the tests
+from rskt_seg.d2 import benchmark, load_config  # also prepares Detectron2 for the imports of the tests
 from rskt_seg.data.catalog import find_split
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "ovrsis"
@@ -52,6 +52,19 @@ def data_root(tmp_path, monkeypatch) -> Path:
         write_split(root, name)
     monkeypatch.setenv("DETECTRON2_DATASETS", str(root))
     return root
+
+
+@pytest.fixture
+def passes(monkeypatch) -> list[str]:
+    """The names of the sets that were run through the model."""
+    names, run = [], benchmark.inference_on_dataset
+
+    def counted(model, loader, evaluator):
+        names.append(evaluator.name)
+        return run(model, loader, evaluator)
+
+    monkeypatch.setattr(benchmark, "inference_on_dataset", counted)
+    return names
 
 
 def tiny_config(*opts: str):

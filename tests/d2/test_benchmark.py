@@ -48,19 +48,6 @@ def cfg(data_root, tmp_path):
     return build
 
 
-@pytest.fixture
-def passes(monkeypatch) -> list[str]:
-    """The names of the sets that were run through the model."""
-    names, run = [], benchmark.inference_on_dataset
-
-    def counted(model, loader, evaluator):
-        names.append(evaluator.name)
-        return run(model, loader, evaluator)
-
-    monkeypatch.setattr(benchmark, "inference_on_dataset", counted)
-    return names
-
-
 def counts(folder: Path, name: str) -> list:
     return json.loads((folder / "inference" / f"{name}.counts.json").read_text())["matrix"]["counts"]
 

@@ -10,7 +10,6 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from rskt_seg.commands import score
-from rskt_seg.d2 import benchmark
 from rskt_seg.d2.benchmark import evaluate
 from rskt_seg.d2.loaders import check_datasets
 from rskt_seg.d2.trainer import Trainer
@@ -36,19 +35,6 @@ def cfg(data_root, tmp_path):
         )
 
     return build
-
-
-@pytest.fixture
-def passes(monkeypatch) -> list[str]:
-    """The names of the sets that were run through the model."""
-    names, run = [], benchmark.inference_on_dataset
-
-    def counted(model, loader, evaluator):
-        names.append(evaluator.name)
-        return run(model, loader, evaluator)
-
-    monkeypatch.setattr(benchmark, "inference_on_dataset", counted)
-    return names
 
 
 def report(folder):
