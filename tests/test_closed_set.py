@@ -235,7 +235,7 @@ BASELINE = {"contexts": (), "lcf": False}
         (
             lambda: tiny("bicor_tiny"),
             "cost_maps",
-            "shown by RSKT-Seg models; this model is of BiCoR-Seg",
+            "shown by RSKT-Seg, CAT-Seg, OVRS and GSNet models; this model is of BiCoR-Seg",
         ),
         (lambda: tiny("bicor_tiny"), "context_maps", "context maps are shown by FCtL models"),
         (lambda: tiny("fctl_tiny"), "heatmaps", "heatmaps are shown by BiCoR-Seg models"),

@@ -130,9 +130,9 @@ def find_explanation(model: SegmentationModel, name: str) -> Explanation:
             known = ", ".join(sorted(known_explanations()))
             raise ConfigError(f"no explanation is called {name!r}; known are {known}")
         label = next(iter(others.values())).label
-        raise ConfigError(
-            f"{label} are shown by {' and '.join(others)} models; this model is of {method.title}"
-        )
+        *first, last = others
+        shown = f"{', '.join(first)} and {last}" if first else last
+        raise ConfigError(f"{label} are shown by {shown} models; this model is of {method.title}")
     if reason := explanation.unavailable(model):
         raise ConfigError(f"{explanation.label} are not available: {reason}")
     return explanation

@@ -186,7 +186,7 @@ def nothing(root: Path) -> None:
         ([], ["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.DTYPE", "float16"], nothing, "needs a CUDA GPU"),
         (["--num-gpus", "2"], ["MODEL.DEVICE", "cuda"], nothing, "this machine has no such device"),
         (["--num-gpus", "0"], [], nothing, "at least 1"),
-        (["--num-gpus", "2"], ["SOLVER.IMS_PER_BATCH", "3"], nothing, "divisible"),
+        (["--num-gpus", "2"], ["SOLVER.IMS_PER_BATCH", "1"], nothing, "without an image"),
         (["--num-machines", "2"], [], nothing, "--dist-url auto works on one machine"),
         ([], ["MODEL.ENCODERS.CLIP", ""], nothing, "encoders are random only on request"),
         ([], ["MODEL.WEIGHTS", "gone.pth"], nothing, r"gone\.pth"),

@@ -143,7 +143,7 @@ def test_the_vocabulary_may_be_repeated(demo):
     [
         ("bicor", ["--vocabulary", "road, tree"], "the classes of this model are fixed"),
         ("fctl", ["--vocabulary", "building, not building"], "the classes of this model are fixed"),
-        ("bicor", ["--cost-maps"], "cost maps are shown by RSKT-Seg models"),
+        ("bicor", ["--cost-maps"], "cost maps are shown by RSKT-Seg, CAT-Seg, OVRS and GSNet models"),
         ("bicor", ["--context-maps"], "context maps are shown by FCtL models"),
         ("fctl", ["--heatmaps"], "heatmaps are shown by BiCoR-Seg models"),
         ("whole", ["--context-maps"], "whole images"),

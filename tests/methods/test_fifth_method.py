@@ -253,7 +253,7 @@ def test_the_segmenter_uses_its_strategy_its_options_and_its_explanations(model)
         expected = model(torch.from_numpy(image()).permute(2, 0, 1)[None].float()).logits[0].argmax(dim=0)
     assert np.array_equal(result.labels, expected.numpy()) and result.class_names == tuple(NAMES)
     assert segmenter.explain("hidden_maps", image()).shape == (20, 30)
-    with pytest.raises(ConfigError, match=r"cost maps are shown by RSKT-Seg and .* models; this.* of Colour"):
+    with pytest.raises(ConfigError, match=r"cost maps are shown by RSKT-Seg, .* models; this.* of Colour"):
         segmenter.cost_maps(image())
     with pytest.raises(ConfigError, match="tile=64 has no effect on Colour models"):
         rskt_seg.Segmenter(model, tile=64)

@@ -46,7 +46,9 @@ def test_the_names_shapes_and_dtypes_of_a_model_are_those_of_trained_checkpoints
 
 @each_model
 def test_the_options_that_a_trained_checkpoint_states_are_those_of_the_model(name):
-    assert json.loads(json.dumps(asdict(build(name).spec))) == STORED[name]["options"]
+    """Options that came later have defaults, so a checkpoint that does not state them loads (below)."""
+    found = json.loads(json.dumps(asdict(build(name).spec)))
+    assert {key: found.get(key) for key in STORED[name]["options"]} == STORED[name]["options"]
 
 
 @each_model

@@ -124,12 +124,28 @@ class ClipZeroShot(nn.Module):
         return F.normalize(prompts.mean(dim=1), dim=-1)
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
-        """Return the height and width (px) of a resized image, whose longer side is `long_side`."""
+        """Compute the size of a resized image, whose longer side is `long_side`.
+
+        Args:
+            height: Height of the image (px).
+            width: Width of the image (px).
+
+        Returns:
+            Height and width of the resized image (px), at least 1.
+        """
         factor = self.spec.long_side / max(height, width)
         return max(1, int(height * factor + 0.5)), max(1, int(width * factor + 0.5))
 
     def windows(self, height: int, width: int) -> tuple[Window, ...]:
-        """Return the windows of an image (H, W) in its resized pixels, row by row."""
+        """Return the windows of an image.
+
+        Args:
+            height: Height of the image (px).
+            width: Width of the image (px).
+
+        Returns:
+            Windows in the pixels of the resized image, row by row.
+        """
         return window_grid(*self.resized(height, width), self.spec.window, self.spec.stride)
 
     def resize(self, images: Tensor) -> Tensor:
