@@ -5,7 +5,7 @@ import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -27,6 +27,7 @@ from rskt_seg.d2.config import load_config
 from rskt_seg.d2.datasets import check_registered, load_datasets, register_own
 from rskt_seg.d2.methods.registry import method_of
 from rskt_seg.d2.specs import untrained_model
+from rskt_seg.d2.tta import evaluated_model
 from rskt_seg.d2.weights import check_trained, load_trained
 from rskt_seg.errors import ConfigError, DatasetError, ProcessDiedError
 from rskt_seg.inference.strategies import Strategy
@@ -102,8 +103,7 @@ def analyze(request: Request) -> Analysis:
         notices.append("Weights are random, on which neither FLOPs nor time nor memory depend.")
     return Analysis(
         config=request.config_file,
-        method=method.title,
-        options=asdict(model.spec),
+        model=evaluated_model(cfg, cfg.TEST.AUG.ENABLED),
         classes=len(strategy.prompts),
         parameters=count_parameters(model),
         images=tuple(images),

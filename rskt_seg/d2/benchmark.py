@@ -34,7 +34,7 @@ from rskt_seg.d2.segmentor import plain_model
 from rskt_seg.d2.specs import model_spec
 from rskt_seg.d2.trained_sets import TrainedSet, trained_sets
 from rskt_seg.d2.trainer import Trainer
-from rskt_seg.d2.tta import SUFFIX, with_augmentation
+from rskt_seg.d2.tta import SUFFIX, evaluated_model, with_augmentation
 from rskt_seg.d2.typing import NamedResults, Results
 from rskt_seg.d2.weights import check_trained, load_trained, load_weights, scored_files
 from rskt_seg.errors import ConfigError, DatasetError, UnreadableError
@@ -125,6 +125,7 @@ class Benchmark:
             ),
             rotated=cfg.TEST.ROTATE_NAMES,
             training_free=not method_of(cfg).method.is_trained,
+            model=None if each.note else evaluated_model(cfg, each.augmented),
         )
         self.identity = {
             "weights": list(digests.values()),

@@ -210,6 +210,7 @@ def json_report(results: Sequence[SetResult], run: Run) -> str:
         "datasets": {result.name: _set_as_dict(result, run) for result in results},
         "mean": mean_scores({r.name: r.scores for r in results}) | {"datasets": len(results)},
         "title": run.title,
+        "model": asdict(run.model) if run.model else None,
         run.source: {"path": run.weights, "sha256": run.weights_sha256},
         "trained_on": list(run.trained_on),
         "training_free": run.training_free,
