@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from rskt_seg.d2.heads import ClosedSetHead
 from rskt_seg.d2.methods.registry import method_of
 from rskt_seg.d2.segmentor import RSSegmentor, unwrapped
-from rskt_seg.d2.specs import model_spec
+from rskt_seg.d2.specs import built_spec
 from rskt_seg.d2.typing import DatasetDict, Entries, Entry
 from rskt_seg.metrics.results import EvaluatedModel
 
@@ -106,7 +106,7 @@ def evaluated_model(cfg: CfgNode, augmented: bool) -> EvaluatedModel:
     keys = ("VIEWS",) if record.method.is_closed else ("FLIP", "MIN_SIZES", "MAX_SIZE")
     return EvaluatedModel(
         record.method.title,
-        asdict(model_spec(cfg)),
+        asdict(built_spec(cfg)),
         record.evaluation_options(cfg),
         {key.lower(): cfg.TEST.AUG[key] for key in keys} if augmented else None,
     )

@@ -4,9 +4,11 @@ import torch
 from safetensors.torch import save_file
 
 from rskt_seg.analysis import json_report
+from rskt_seg.d2 import load_config
 from rskt_seg.d2.analysis import Request, analyze
 from rskt_seg.d2.benchmark import evaluate
 from rskt_seg.d2.trainer import Trainer
+from rskt_seg.d2.tta import evaluated_model
 from rskt_seg.metrics.comparison import compare_runs
 from rskt_seg.metrics.costs import with_costs
 from rskt_seg.metrics.stored import read_run
@@ -35,3 +37,9 @@ def test_analyze_and_eval_of_one_configuration_are_of_one_model(data_root, tmp_p
     assert averaged.cost.images[0].flops == image.augmented.flops > image.cost.flops
     cost("analyze.json", *views, "TEST.SLIDING_WINDOW", "True")
     assert "evaluation sliding is True, of the run False" in with_costs(runs)[0].no_cost
+
+
+def test_a_closed_set_model_is_stated_with_its_number_of_classes():
+    cfg = load_config("bicor/loveda.yaml")
+    assert evaluated_model(cfg, augmented=False).options["num_classes"] == 7
+    assert evaluated_model(cfg, augmented=True).augmentation == {"views": cfg.TEST.AUG.VIEWS}
