@@ -75,11 +75,7 @@ def evaluate(cfg: CfgNode, resume: bool = False) -> NamedResults:
     if last is None:
         check_trained(cfg)
     weights = str(last or cfg.MODEL.WEIGHTS)
-    model = Trainer.build_model(cfg)
-    if weights:
-        load_trained(plain_model(model), cfg, weights)
-    else:
-        load_weights(plain_model(model), cfg)
+    model = evaluated_segmentor(cfg, weights)
     control = f"_rotated{cfg.TEST.ROTATE_NAMES}" if cfg.TEST.ROTATE_NAMES else ""
     trained = trained_sets(cfg, weights)
     passes = [EvaluationPass(control)]
@@ -89,6 +85,25 @@ def evaluate(cfg: CfgNode, resume: bool = False) -> NamedResults:
     for each in (*passes, *method_of(cfg).evaluation_passes(cfg)):
         results.update(Benchmark(cfg, weights, trained, each).run(each.wrap(cfg, model)))
     return results
+
+
+def evaluated_segmentor(cfg: CfgNode, weights: str) -> nn.Module:
+    """Return the segmentor of an evaluation.
+
+    Args:
+        cfg: The configuration.
+        weights: The checkpoint; "" for the pretrained encoders of a method that is not trained.
+
+    Raises:
+        CheckpointError: The checkpoint does not fit the model.
+        WeightsNotFoundError: A file is missing.
+    """
+    model = Trainer.build_model(cfg)
+    if weights:
+        load_trained(plain_model(model), cfg, weights)
+    else:
+        load_weights(plain_model(model), cfg)
+    return model
 
 
 class Benchmark:

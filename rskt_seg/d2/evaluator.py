@@ -113,7 +113,8 @@ class RSEvaluator(DatasetEvaluator):
             NotFiniteError: A score is NaN or infinite.
         """
         for entry, output in zip(inputs, outputs, strict=True):
-            predicted, path = self._predicted(output, entry["file_name"]), entry["sem_seg_file_name"]
+            predicted = predicted_labels(output, self.name, self.classes, entry["file_name"])
+            path = entry["sem_seg_file_name"]
             valid = entry.get("valid_pixels", np.ones(predicted.shape, bool))
             label, image = read_label(path), Path(entry["file_name"])
             target = valid_target(label, path, valid, self.classes, self.ignore)
@@ -121,18 +122,6 @@ class RSEvaluator(DatasetEvaluator):
             ids = self.tally.count(digests, predicted.cpu().numpy(), target, valid)
             if self.saved is not None:
                 save_prediction(self.saved, image.stem, ids)
-
-    def _predicted(self, output: Mapping[str, Tensor], image: str) -> Tensor:
-        if "labels" in output:
-            return output["labels"]
-        scores, classes = output["sem_seg"], len(self.classes)
-        if scores.shape[0] != classes:
-            raise DatasetError(
-                f"{self.name} has {classes} classes, but the model has scores of {scores.shape[0]}; give the "
-                "model the vocabulary of the dataset"
-            )
-        check_scores(scores, image)
-        return scores.argmax(dim=0)
 
     def evaluate(self) -> Results | None:
         """Return `results()` of all processes together in the main process, and None in the others."""
@@ -192,3 +181,33 @@ class RSEvaluator(DatasetEvaluator):
             values = zip(self.classes, getattr(scores, key).tolist(), strict=True)
             results |= {f"{key}-{name}": value for name, value in values if not np.isnan(value)}
         return results
+
+
+def predicted_labels(
+    output: Mapping[str, Tensor], dataset_name: str, classes: Sequence[str], image: str
+) -> Tensor:
+    """Return what is scored of a model's output for an image.
+
+    Args:
+        output: That of `RSSegmentor`, or a dict with `labels` (H, W).
+        dataset_name: Name of the dataset, for messages.
+        classes: Its K classes.
+        image: Name of the image, for messages.
+
+    Returns:
+        (H, W) ids of the best classes, or `labels` as they are.
+
+    Raises:
+        DatasetError: The number of classes of the model is not that of the dataset.
+        NotFiniteError: A score is NaN or infinite.
+    """
+    if "labels" in output:
+        return output["labels"]
+    scores = output["sem_seg"]
+    if scores.shape[0] != len(classes):
+        raise DatasetError(
+            f"{dataset_name} has {len(classes)} classes, but the model has scores of {scores.shape[0]}; give "
+            "the model the vocabulary of the dataset"
+        )
+    check_scores(scores, image)
+    return scores.argmax(dim=0)
