@@ -26,7 +26,7 @@ from rskt_seg.checkpoints.fetch import sha256_of
 from rskt_seg.checkpoints.files import read_weights
 from rskt_seg.d2 import provenance
 from rskt_seg.d2.checkpointer import last_checkpoint
-from rskt_seg.d2.datasets import load_datasets
+from rskt_seg.d2.datasets import load_datasets, why_other_than_published
 from rskt_seg.d2.evaluator import RSEvaluator
 from rskt_seg.d2.methods.record import EvaluationPass
 from rskt_seg.d2.methods.registry import method_of
@@ -219,6 +219,7 @@ class Benchmark:
             protocol=evaluator.protocol_scores,
             paper=None if self.note else method.reference(model_spec(self.cfg), evaluator.name),
             ignore=evaluator.ignore,
+            unpublished=why_other_than_published(evaluator.name, evaluator.images),
             records=report.SetRecords(
                 image_counts=_image_counts(evaluator),
                 image_counts_sha256=evaluator.tally.image_counts.digest,

@@ -138,6 +138,8 @@ def compare_runs(
         known = ", ".join(run.title for run in runs)
         raise ConfigError(f"no run is called {baseline!r}; the baseline is one of {known}")
     sets, notes = _comparable_sets(runs)
+    papers, others = _published_figures(runs, papers)
+    notes += others
     having = [*(run.sets.keys() & sets.keys() for run in runs), *(row.miou.keys() for row in papers)]
     common = tuple(name for name in sets if all(name in names for names in having))
     if not common:
@@ -191,6 +193,20 @@ def _comparable_sets(runs: Sequence[StoredRun]) -> tuple[dict[str, None], list[s
             notes.append(f"{name} is left out: {', '.join(unlike)}")
         else:
             kept[name] = None
+    return kept, notes
+
+
+def _published_figures(
+    runs: Sequence[StoredRun], papers: Sequence[PaperRow]
+) -> tuple[list[PaperRow], list[str]]:
+    """Return the papers without their figures of sets that are not those they scored, and a note for each."""
+    reasons = {name: each.unpublished for run in runs for name, each in run.sets.items() if each.unpublished}
+    kept = [replace(row, miou={k: v for k, v in row.miou.items() if k not in reasons}) for row in papers]
+    notes = [
+        f"no figure of a paper stands in the column of {name}: {reason}"
+        for name, reason in reasons.items()
+        if any(name in row.miou for row in papers)
+    ]
     return kept, notes
 
 

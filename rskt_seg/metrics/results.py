@@ -192,6 +192,8 @@ class SetResult:
         paper: What a paper prints for it.
         ignore: Id of the labels that are not scored.
         records: Its files beside the report; None: there are none.
+        unpublished: Why it is not the set that papers scored, beside which no figure of a paper stands; "" if
+            nothing speaks against it.
     """
 
     name: str
@@ -206,6 +208,12 @@ class SetResult:
     paper: Reference | None = None
     ignore: int = 255
     records: SetRecords | None = None
+    unpublished: str = ""
+
+    @property
+    def printed(self) -> Reference | None:
+        """What a paper prints for it, unless it is not the set that papers scored."""
+        return None if self.unpublished else self.paper
 
     @property
     def seen_flags(self) -> tuple[bool | None, ...]:

@@ -32,6 +32,7 @@ class StoredSet:
         unseen: Likewise over the unseen classes.
         in_domain: Whether it contains images that the model was trained on; None: unknown.
         records: Its files beside the report.
+        unpublished: Why it is not the set that papers scored; "" if nothing speaks against it.
     """
 
     images: int
@@ -44,6 +45,7 @@ class StoredSet:
     unseen: tuple[float, int] | None
     in_domain: bool | None
     records: SetRecords | None
+    unpublished: str = ""
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,7 @@ def _stored_set(entry: Mapping[str, Any], by_protocol: bool) -> StoredSet:
         unseen=None if by_protocol else _part(entry.get("unseen")),
         in_domain=entry["contains_training_images"],
         records=SetRecords(**records) if records else None,
+        unpublished=str(entry.get("unpublished") or ""),
     )
 
 
