@@ -1,6 +1,7 @@
 """Evaluator of a dataset: the confusion matrix of this project behind Detectron2's interface."""
 
 import logging
+import shutil
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,7 +29,12 @@ from rskt_seg.metrics.protocols import (
     protocol_scores,
 )
 from rskt_seg.metrics.report import PER_CLASS, SUMMARY, class_table, scores_json
-from rskt_seg.scoring.predictions import changed_prediction, save_prediction
+from rskt_seg.scoring.predictions import (
+    changed_prediction,
+    replace_predictions,
+    save_prediction,
+    unfinished_predictions,
+)
 from rskt_seg.scoring.tally import Tally
 from rskt_seg.writing import replace_text
 
@@ -48,7 +54,8 @@ class RSEvaluator(DatasetEvaluator):
             apart.
         protocol: Protocol in place of that of the dataset.
         save_predictions: Whether to write the label map of each image to `<dataset><suffix>/<stem>.png`:
-            uint8 ids, 255 where the image has no data.
+            uint8 ids, 255 where the image has no data. They replace those of an earlier evaluation all at
+            once, when the last image is done.
 
     Attributes:
         scores: The scores, in the main process after `results`; None before.
@@ -81,8 +88,10 @@ class RSEvaluator(DatasetEvaluator):
         self.reset()
 
     def reset(self) -> None:
-        """Forget all images."""
+        """Forget all images, and the predictions of this process that are not complete."""
         self.tally = Tally(len(self.classes), self.ignore)
+        if self.saved is not None:
+            shutil.rmtree(unfinished_predictions(self.saved, comm.get_rank()), ignore_errors=True)
 
     @property
     def matrix(self) -> ConfusionMatrix:
@@ -121,16 +130,18 @@ class RSEvaluator(DatasetEvaluator):
             digests = Digests(image.stem, image_digest(image.read_bytes()), label_digest(label))
             ids = self.tally.count(digests, predicted.cpu().numpy(), target, valid)
             if self.saved is not None:
-                save_prediction(self.saved, image.stem, ids)
+                save_prediction(unfinished_predictions(self.saved, comm.get_rank()), image.stem, ids)
 
     def evaluate(self) -> Results | None:
         """Return `results()` of all processes together in the main process, and None in the others."""
         parts = comm.gather(self.tally)
         if not comm.is_main_process():
             return None
-        self.reset()
+        self.tally = Tally(len(self.classes), self.ignore)
         for tally in parts:
             self.tally.merge(tally)
+        if self.saved is not None and replace_predictions(self.saved, comm.get_world_size()):
+            logger.info("%s: replaced the predictions of an earlier evaluation in %s", self.title, self.saved)
         return self.results()
 
     def results(self) -> Results:
