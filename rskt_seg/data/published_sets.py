@@ -3,14 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from rskt_seg.data.catalog import Split
+from rskt_seg.data.catalog import SPLITS, Split
 from rskt_seg.data.split_lists import LISTS
 
-_LISTED = {
-    f"{name}_{split}_sem_seg": (count,)
-    for dataset, counts in LISTS.items()
-    for name in ((dataset, f"{dataset}_fctl") if dataset == "deepglobe" else (dataset,))
-    for split, count in counts.items()
+_LISTED = {  # the last word of a split's name is its list; those before it tell the format of the labels
+    row.name: (LISTS[row.dataset][row.split.split("_")[-1]],) for row in SPLITS if row.dataset in LISTS
 }
 PUBLISHED_IMAGES: Mapping[str, tuple[int, ...]] = {
     "DLRSD_all_sem_seg": (2100,),
