@@ -78,3 +78,16 @@ def test_tables_4_and_5_of_bicor_seg_stand_beside_the_models_of_their_rows():
 )
 def test_other_forms_of_bicor_seg_have_no_row(config):
     assert printed(config) == {}
+
+
+def test_section_4_4_6_of_fctl_stands_beside_the_papers_models_alone():
+    ours = printed("fctl/deepglobe/4_fused.yaml")
+    assert ours and ours == printed("fctl/inria/4_fused.yaml")
+    assert all("Ours: " in name for name in ours)
+    assert all("FCN-8s: " in name for name in printed("fctl/inria/1_local.yaml"))
+    for row in ("4_published.yaml", "paper.yaml", "mitb2_4_fused.yaml", "2_medium.yaml"):
+        assert printed(f"fctl/inria/{row}") == {}
+
+
+def test_table_4_of_the_weakly_supervised_method_stands_beside_no_ablation():
+    assert printed("wsss/vits_isaid.yaml", "MODEL.WSSS.USR", "False") == {}
