@@ -11,7 +11,7 @@ from rskt_seg.analysis.cost import ImageCost, Parameters
 from rskt_seg.analysis.flops import RULE
 from rskt_seg.analysis.measure import Measurement
 from rskt_seg.metrics.report import Cell, render_table
-from rskt_seg.metrics.results import PrintedCost
+from rskt_seg.metrics.results import EvaluatedModel, PrintedCost
 from rskt_seg.quoting import csv_cell, markdown_text
 
 
@@ -36,8 +36,7 @@ class Analysis:
 
     Attributes:
         config: The configuration, as it was named.
-        method: Title of its method.
-        options: Options of the model.
+        model: Method, options, how an evaluation sees images, and the views of its augmentation, if it is on.
         classes: Number of classes that the model is asked for.
         parameters: Numbers of parameters.
         images: Results for each size.
@@ -47,8 +46,7 @@ class Analysis:
     """
 
     config: str
-    method: str
-    options: Mapping[str, Any]
+    model: EvaluatedModel
     classes: int
     parameters: Parameters
     images: tuple[ImageResult, ...]
@@ -124,8 +122,7 @@ def json_report(analysis: Analysis) -> str:
     parameters = asdict(analysis.parameters) | {"frozen": analysis.parameters.frozen}
     tree = {
         "config": analysis.config,
-        "method": analysis.method,
-        "options": dict(analysis.options),
+        **asdict(analysis.model),
         "classes": analysis.classes,
         "rule": RULE,
         "parameters": parameters,
@@ -155,7 +152,7 @@ def _flat(analysis: Analysis, result: ImageResult) -> dict[str, Any]:
     cost, augmented, measured = result.cost, result.augmented, result.measured
     return {
         "config": analysis.config,
-        "method": analysis.method,
+        "method": analysis.model.method,
         "classes": analysis.classes,
         "parameters": analysis.parameters.total,
         "trained_parameters": analysis.parameters.trained,
@@ -178,7 +175,7 @@ def _flat(analysis: Analysis, result: ImageResult) -> dict[str, Any]:
 def _sections(analysis: Analysis, style: str) -> list[str]:
     counts = analysis.parameters
     head = [
-        f"{analysis.method}, {analysis.config}",
+        f"{analysis.model.method}, {analysis.config}",
         f"{_millions(counts.total)} parameters: {_millions(counts.trained)} trained, "
         f"{_millions(counts.frozen)} frozen; {analysis.classes} classes",
     ]

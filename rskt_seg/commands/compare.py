@@ -2,12 +2,14 @@
 
     rskt-seg compare output/first output/second
     rskt-seg compare "first=output/first" "other=output/other" --baseline other --output output/comparison
+    rskt-seg compare output/first output/second --costs output/cost/analyze.json
     rskt-seg compare output/first --paper rskt_table1 --paper-rows "DLRSD, ViT-B"
 
 A RUN is the folder of `rskt-seg eval` or `rskt-seg score --output`, or a report in it such as
 benchmark_TTA.json; TITLE=RUN gives it a name. Sets that were scored on other images, labels, classes or by
 another protocol are left out and named; means cover the sets that all rows have. Differences of mIoU to the
-baseline come with bootstrap intervals over the images.
+baseline come with bootstrap intervals over the images. Costs are those that `rskt-seg analyze --output`
+stated of the same model.
 """
 
 import argparse
@@ -21,13 +23,14 @@ from rskt_seg.errors import ConfigError
 from rskt_seg.methods.registry import registered_methods
 from rskt_seg.metrics.bootstrap import RESAMPLES, SEED
 from rskt_seg.metrics.comparison import PaperRow, compare_runs
-from rskt_seg.metrics.comparison_report import comparison_files
+from rskt_seg.metrics.comparison_report import COMPARISON_ENDINGS, comparison_files
+from rskt_seg.metrics.costs import with_costs
 from rskt_seg.metrics.published import ComparableRow, read_table
 from rskt_seg.metrics.stored import read_run
 from rskt_seg.writing import replace_text
 
 PROGRAM = "rskt-seg compare"
-_STEM, _ENDINGS = "comparison", (".txt", ".md", ".csv", ".json")
+_STEM = "comparison"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,9 +58,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--paper-rows", action="append", default=[], metavar="LABELS",
         help='with --paper: only rows with these labels, such as "DLRSD, ViT-B"; may be repeated',
     )  # fmt: skip
+    add(
+        "--costs", action="append", default=[], metavar="FILE",
+        help="analyze.json of `rskt-seg analyze`, of every run with its model, or TITLE=FILE of one run; may "
+        "be repeated (default: the one beside the report of a run)",
+    )  # fmt: skip
     add("--resamples", type=positive, default=RESAMPLES, help="of the bootstrap (default %(default)s)")
     add("--seed", type=_from_0, default=SEED, help="of the bootstrap (default %(default)s)")
-    add("--output", metavar="DIR", type=Path, help=f"folder of {_STEM}{', '.join(_ENDINGS)}")
+    add("--output", metavar="DIR", type=Path, help=f"folder of {_STEM}{', '.join(COMPARISON_ENDINGS)}")
     return parser.parse_args(argv)
 
 
@@ -73,10 +81,11 @@ def compare(args: argparse.Namespace) -> None:
     """
     log_to_stderr()
     if args.output:
-        check_new(args.output, [f"{_STEM}{ending}" for ending in _ENDINGS])
+        check_new(args.output, [f"{_STEM}{ending}" for ending in COMPARISON_ENDINGS])
     if args.protocol and args.paper:
         raise ConfigError("--paper has the common mIoU, and so no place beside --protocol; leave one out")
     runs = [read_run(path, title, args.protocol) for title, path in map(titled_path, args.runs)]
+    runs = with_costs(runs, [titled_path(text) for text in args.costs])
     papers = _paper_rows(args.paper, args.paper_rows)
     contents = comparison_files(compare_runs(runs, papers, args.baseline, args.resamples, args.seed))
     echo(contents[".txt"])

@@ -2,17 +2,20 @@
 
     rskt-seg picture --dataset UDD5_all_sem_seg first=output/first other=output/other --output scenes.png
     rskt-seg picture --dataset UDD5_all_sem_seg --scene DJI_0285 --scene DJI_0433 \\
-        ours=model_final.pth published=configs/ovrsis/vitb_dlrsd.yaml,published.pth --output scenes.png
+        ours=configs/ovrsis/bench_vitb_dlrsd.yaml,model_final.pth other=output/other --output scenes.png
 
 A COLUMN is TITLE=SOURCE or a SOURCE: the folder of a benchmark with saved predictions
-(TEST.SAVE_PREDICTIONS), a folder of label files with the names of the images, a checkpoint, which segments
-the scenes now, or CONFIG,WEIGHTS for one that states no model. Nothing is overwritten.
+(TEST.SAVE_PREDICTIONS), a folder of label files with the names of the images, or CONFIG,WEIGHTS, a
+configuration and a checkpoint, which predict the scenes now as `rskt-seg eval` scores them (CONFIG, with
+nothing behind the comma, for a method that is not trained). A line for each column says what was drawn.
+Nothing is overwritten.
 """
 
 import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -38,6 +41,20 @@ _SCENES = 4
 
 Predict = Callable[[Pair, np.ndarray], np.ndarray]
 """Returns the labels (H, W) of a scene from its files and its target (H, W), which checks what is saved."""
+
+
+class Column(NamedTuple):
+    """A column of the picture.
+
+    Attributes:
+        title: Its title.
+        predict: What predicts its scenes.
+        source: What is drawn, for the user.
+    """
+
+    title: str
+    predict: Predict
+    source: str
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -85,22 +102,26 @@ def picture(args: argparse.Namespace) -> None:
     (split,) = named_splits([args.dataset], args.own)
     every = pairs(split, args.root)
     chosen = _choose(split, every, args.scene) if args.scene else every[: args.scenes]
-    columns = dict(_column(text, split, every) for text in args.columns)
-    if len(columns) < len(args.columns):
-        raise ConfigError(f"two columns have one title; use TITLE=SOURCE with others than {listed(columns)}")
+    columns = [_column(text, split, every) for text in args.columns]
+    titles = [column.title for column in columns]
+    if len(set(titles)) < len(titles):
+        found = listed(dict.fromkeys(titles))
+        raise ConfigError(f"two columns have one title; use TITLE=SOURCE with others than {found}")
     names = split.class_set.names
     scenes = []
     for pair in chosen:
         image = read_8bit_image(pair.image)
         target = valid_target(read_label(pair.label), pair.label, image.valid, names, split.ignore_label)
-        drawn = [predict(pair, target) for predict in columns.values()]
+        drawn = [column.predict(pair, target) for column in columns]
         truth = np.where(target == split.ignore_label, np.uint8(255), target)
         scenes.append(Scene(pair.image.stem, image.filled(), truth, drawn))
     colors = np.array(split.class_set.colors, np.uint8)
-    drawing = draw_scenes(scenes, names, colors, titles=list(columns))
+    drawing = draw_scenes(scenes, names, colors, titles=titles)
     with replacing(args.output) as partial_file:
         Image.fromarray(drawing).save(partial_file, format="PNG", optimize=True)
-    echo(f"{args.output}: {len(scenes)} scenes, {len(columns)} methods")
+    for column in columns:
+        echo(f"{column.title}: {column.source}")
+    echo(f"{args.output}: scenes: {len(scenes)}, methods: {len(columns)}")
 
 
 def _choose(split: Split, every: Sequence[Pair], names: Sequence[str]) -> list[Pair]:
@@ -113,19 +134,28 @@ def _choose(split: Split, every: Sequence[Pair], names: Sequence[str]) -> list[P
     return [by_stem[name] for name in names]
 
 
-def _column(text: str, split: Split, every: Sequence[Pair]) -> tuple[str, Predict]:
-    """Return the title of a column and what predicts its scenes."""
+def _column(text: str, split: Split, every: Sequence[Pair]) -> Column:
     title, source = titled_path(text)
     if source.is_dir() and (source / REPORT).exists():
         stored = read_run(source, title)
         folder = stored.predictions(split.name)
         if folder is None:
-            known = "kept no predictions of it (TEST.SAVE_PREDICTIONS)" if split.name in stored.sets else ""
-            raise DatasetError(f"{source}: the run {known or 'did not evaluate it'}: {split.name}")
-        return stored.title, _saved(split, every, folder, stored.image_counts(split.name))
+            known = (
+                "kept no predictions of it (TEST.SAVE_PREDICTIONS); evaluate again, or name CONFIG,WEIGHTS"
+                if split.name in stored.sets
+                else "did not evaluate it"
+            )
+            raise DatasetError(f"{source}: {split.name}: the run {known}")
+        counts = stored.image_counts(split.name)
+        return Column(
+            stored.title, _saved(split, every, folder, counts), f"the predictions that {source} scored"
+        )
     if source.is_dir():
-        return title or source.name, _saved(split, every, source, None)
-    return title or source.stem, _segmenting(str(source), split)
+        return Column(
+            title or source.name, _saved(split, every, source, None), f"the label files of {source}"
+        )
+    predict, what = _scored(str(source), split)
+    return Column(title or source.stem, predict, what)
 
 
 def _saved(split: Split, every: Sequence[Pair], folder: Path, counts: ImageCounts | None) -> Predict:
@@ -148,30 +178,18 @@ def _saved(split: Split, every: Sequence[Pair], folder: Path, counts: ImageCount
     return predict
 
 
-def _segmenting(source: str, split: Split) -> Predict:
-    """Return what segments scenes with a checkpoint, or with "CONFIG,WEIGHTS"."""
-    from rskt_seg.devices import default_device
-    from rskt_seg.methods import load
-    from rskt_seg.methods.load import class_names_of, is_closed_set
-    from rskt_seg.segmenter import Segmenter
-
+def _scored(source: str, split: Split) -> tuple[Predict, str]:
+    """Return what predicts scenes with "CONFIG,WEIGHTS" as an evaluation does, and a line about it."""
     config, comma, weights = source.rpartition(",")
-    device = None
-    if comma:
-        from rskt_seg.d2 import build_model, load_config
-        from rskt_seg.d2.methods import method_of
-        from rskt_seg.d2.weights import check_trained
+    if not comma:
+        raise ConfigError(
+            f"{source} is no folder, and a checkpoint alone does not say how it is evaluated: name "
+            f"CONFIG,{source} with the configuration of its evaluation, or the folder of a benchmark with "
+            "saved predictions"
+        )
+    from rskt_seg.d2.scored import ScoredModel
 
-        cfg = load_config(config, ["MODEL.WEIGHTS", weights])
-        check_trained(cfg)
-        model, options = build_model(cfg), dict(method_of(cfg).segmenter_options(cfg))
-    else:
-        trained = load(source)
-        model, options, device = trained.model, dict(trained.options), default_device()
-    names: Sequence[str] | None = split.class_set.names
-    if is_closed_set(model):
-        if (known := class_names_of(model)) != names:
-            raise DatasetError(f"{source} knows the classes {known}, but {split.name} has {names}")
-        names = None
-    segmenter = Segmenter(model, names, device=device, **options)
-    return lambda pair, target: segmenter.predict(pair.image).labels
+    model = ScoredModel(config, weights, split.name, split.class_set.names)
+    views = ", without its test-time augmentation" if model.augmented else ""
+    what = f"predicted now by {weights or 'pretrained encoders'} as `rskt-seg eval` scores {config}{views}"
+    return lambda pair, target: model.predict(pair.image), what

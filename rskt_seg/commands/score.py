@@ -101,7 +101,7 @@ def score(args: argparse.Namespace) -> None:
     folders = prediction_folders(args.predictions, args.dataset)
     tallies = [score_split(split, args.root, folders[split.name], args.workers) for split in splits]
     results = [
-        set_result(split, tally, folders[split.name], args.protocol, trained)
+        set_result(split, args.root, tally, folders[split.name], args.protocol, trained)
         for split, tally in zip(splits, tallies, strict=True)
     ]
     about = metrics.Run(

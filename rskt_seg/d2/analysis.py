@@ -5,7 +5,7 @@ import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -27,9 +27,11 @@ from rskt_seg.d2.config import load_config
 from rskt_seg.d2.datasets import check_registered, load_datasets, register_own
 from rskt_seg.d2.methods.registry import method_of
 from rskt_seg.d2.specs import untrained_model
+from rskt_seg.d2.tta import evaluated_model
 from rskt_seg.d2.weights import check_trained, load_trained
 from rskt_seg.errors import ConfigError, DatasetError, ProcessDiedError
 from rskt_seg.inference.strategies import Strategy
+from rskt_seg.methods.record import Method
 from rskt_seg.methods.use import make_strategy, strategy_options
 from rskt_seg.reading import brief
 from rskt_seg.stopping import stop_children
@@ -100,14 +102,19 @@ def analyze(request: Request) -> Analysis:
         notices.append(f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS} is not read: nothing is measured.")
     if request.runs and not cfg.MODEL.WEIGHTS:
         notices.append("Weights are random, on which neither FLOPs nor time nor memory depend.")
+    printed = tuple(method.printed_costs(model))
+    if not printed and method.printed_costs is not Method.printed_costs:
+        notices.append(
+            "No printed cost stands beside it: the papers have none of a "
+            f"{method.title} that computes as this one."
+        )
     return Analysis(
         config=request.config_file,
-        method=method.title,
-        options=asdict(model.spec),
+        model=evaluated_model(cfg, cfg.TEST.AUG.ENABLED),
         classes=len(strategy.prompts),
         parameters=count_parameters(model),
         images=tuple(images),
-        printed=tuple(method.printed_costs(model)),
+        printed=printed,
         notices=tuple(notices),
         versions=provenance.versions(cfg.MODEL.DEVICE),
     )

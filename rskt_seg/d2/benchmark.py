@@ -26,7 +26,7 @@ from rskt_seg.checkpoints.fetch import sha256_of
 from rskt_seg.checkpoints.files import read_weights
 from rskt_seg.d2 import provenance
 from rskt_seg.d2.checkpointer import last_checkpoint
-from rskt_seg.d2.datasets import load_datasets
+from rskt_seg.d2.datasets import load_datasets, why_other_than_published
 from rskt_seg.d2.evaluator import RSEvaluator
 from rskt_seg.d2.methods.record import EvaluationPass
 from rskt_seg.d2.methods.registry import method_of
@@ -34,7 +34,7 @@ from rskt_seg.d2.segmentor import plain_model
 from rskt_seg.d2.specs import model_spec
 from rskt_seg.d2.trained_sets import TrainedSet, trained_sets
 from rskt_seg.d2.trainer import Trainer
-from rskt_seg.d2.tta import SUFFIX, with_augmentation
+from rskt_seg.d2.tta import SUFFIX, evaluated_model, with_augmentation
 from rskt_seg.d2.typing import NamedResults, Results
 from rskt_seg.d2.weights import check_trained, load_trained, load_weights, scored_files
 from rskt_seg.errors import ConfigError, DatasetError, UnreadableError
@@ -75,11 +75,7 @@ def evaluate(cfg: CfgNode, resume: bool = False) -> NamedResults:
     if last is None:
         check_trained(cfg)
     weights = str(last or cfg.MODEL.WEIGHTS)
-    model = Trainer.build_model(cfg)
-    if weights:
-        load_trained(plain_model(model), cfg, weights)
-    else:
-        load_weights(plain_model(model), cfg)
+    model = evaluated_segmentor(cfg, weights)
     control = f"_rotated{cfg.TEST.ROTATE_NAMES}" if cfg.TEST.ROTATE_NAMES else ""
     trained = trained_sets(cfg, weights)
     passes = [EvaluationPass(control)]
@@ -89,6 +85,25 @@ def evaluate(cfg: CfgNode, resume: bool = False) -> NamedResults:
     for each in (*passes, *method_of(cfg).evaluation_passes(cfg)):
         results.update(Benchmark(cfg, weights, trained, each).run(each.wrap(cfg, model)))
     return results
+
+
+def evaluated_segmentor(cfg: CfgNode, weights: str) -> nn.Module:
+    """Return the segmentor of an evaluation.
+
+    Args:
+        cfg: The configuration.
+        weights: The checkpoint; "" for the pretrained encoders of a method that is not trained.
+
+    Raises:
+        CheckpointError: The checkpoint does not fit the model.
+        WeightsNotFoundError: A file is missing.
+    """
+    model = Trainer.build_model(cfg)
+    if weights:
+        load_trained(plain_model(model), cfg, weights)
+    else:
+        load_weights(plain_model(model), cfg)
+    return model
 
 
 class Benchmark:
@@ -125,6 +140,7 @@ class Benchmark:
             ),
             rotated=cfg.TEST.ROTATE_NAMES,
             training_free=not method_of(cfg).method.is_trained,
+            model=None if each.note else evaluated_model(cfg, each.augmented),
         )
         self.identity = {
             "weights": list(digests.values()),
@@ -203,6 +219,7 @@ class Benchmark:
             protocol=evaluator.protocol_scores,
             paper=None if self.note else method.reference(model_spec(self.cfg), evaluator.name),
             ignore=evaluator.ignore,
+            unpublished=why_other_than_published(evaluator.name, evaluator.images),
             records=report.SetRecords(
                 image_counts=_image_counts(evaluator),
                 image_counts_sha256=evaluator.tally.image_counts.digest,

@@ -16,6 +16,7 @@ from rskt_seg.data.image_labels import classes_of_pair, split_image_labels
 from rskt_seg.data.own import read_own
 from rskt_seg.data.pairing import Pair
 from rskt_seg.data.parallel import map_files
+from rskt_seg.data.published_sets import why_unpublished
 from rskt_seg.errors import ConfigError, DatasetError
 from rskt_seg.palette import palette
 
@@ -109,6 +110,20 @@ def load_split(split: Split) -> list[DatasetDict]:
         labels = split_image_labels(split, root)
         entries = [entry | {"image_labels": labels[Path(entry["file_name"]).stem]} for entry in entries]
     return [entry | {"vocabulary": split.class_set.names} for entry in entries]
+
+
+def why_other_than_published(name: str, images: int) -> str:
+    """Return why a registered set of the catalog is not the one that papers scored.
+
+    Args:
+        name: Registered name.
+        images: Number of its images.
+
+    Returns:
+        See `why_unpublished`; "" for sets that are not of the catalog, of which no paper prints anything.
+    """
+    split = next((split for split in SPLITS if split.name == name), None)
+    return why_unpublished(split, os.environ.get(ROOT_VARIABLE, "datasets"), images) if split else ""
 
 
 def load_datasets(names: Sequence[str]) -> list[DatasetDict]:

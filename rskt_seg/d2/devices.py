@@ -55,6 +55,17 @@ def check_devices(
         raise DeviceError(f"SOLVER.AMP.ENABLED True needs a CUDA GPU or the CPU; MODEL.DEVICE is {device}")
 
 
+def allow_tf32(device: str, allowed: bool) -> None:
+    """Let products of matrices be rounded to TF32 as published: on GPUs that have it, not on a CPU.
+
+    Args:
+        device: `MODEL.DEVICE`. On a CPU the same setting may round to bfloat16.
+        allowed: Whether the method allows it (`DetectronMethod.allows_tf32`).
+    """
+    if allowed and torch.device(device).type != "cpu":
+        torch.set_float32_matmul_precision("high")
+
+
 def peak_memory(device: torch.device) -> int:
     """Return the peak memory of this process so far, in bytes: on the device, or on the CPU in all."""
     if device.type != "cpu":

@@ -1,6 +1,7 @@
 """Evaluator of a dataset: the confusion matrix of this project behind Detectron2's interface."""
 
 import logging
+import shutil
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,7 +29,12 @@ from rskt_seg.metrics.protocols import (
     protocol_scores,
 )
 from rskt_seg.metrics.report import PER_CLASS, SUMMARY, class_table, scores_json
-from rskt_seg.scoring.predictions import changed_prediction, save_prediction
+from rskt_seg.scoring.predictions import (
+    changed_prediction,
+    replace_predictions,
+    save_prediction,
+    unfinished_predictions,
+)
 from rskt_seg.scoring.tally import Tally
 from rskt_seg.writing import replace_text
 
@@ -48,7 +54,8 @@ class RSEvaluator(DatasetEvaluator):
             apart.
         protocol: Protocol in place of that of the dataset.
         save_predictions: Whether to write the label map of each image to `<dataset><suffix>/<stem>.png`:
-            uint8 ids, 255 where the image has no data.
+            uint8 ids, 255 where the image has no data. They replace those of an earlier evaluation all at
+            once, when the last image is done.
 
     Attributes:
         scores: The scores, in the main process after `results`; None before.
@@ -81,8 +88,10 @@ class RSEvaluator(DatasetEvaluator):
         self.reset()
 
     def reset(self) -> None:
-        """Forget all images."""
+        """Forget all images, and the predictions of this process that are not complete."""
         self.tally = Tally(len(self.classes), self.ignore)
+        if self.saved is not None:
+            shutil.rmtree(unfinished_predictions(self.saved, comm.get_rank()), ignore_errors=True)
 
     @property
     def matrix(self) -> ConfusionMatrix:
@@ -113,35 +122,26 @@ class RSEvaluator(DatasetEvaluator):
             NotFiniteError: A score is NaN or infinite.
         """
         for entry, output in zip(inputs, outputs, strict=True):
-            predicted, path = self._predicted(output, entry["file_name"]), entry["sem_seg_file_name"]
+            predicted = predicted_labels(output, self.name, self.classes, entry["file_name"])
+            path = entry["sem_seg_file_name"]
             valid = entry.get("valid_pixels", np.ones(predicted.shape, bool))
             label, image = read_label(path), Path(entry["file_name"])
             target = valid_target(label, path, valid, self.classes, self.ignore)
             digests = Digests(image.stem, image_digest(image.read_bytes()), label_digest(label))
             ids = self.tally.count(digests, predicted.cpu().numpy(), target, valid)
             if self.saved is not None:
-                save_prediction(self.saved, image.stem, ids)
-
-    def _predicted(self, output: Mapping[str, Tensor], image: str) -> Tensor:
-        if "labels" in output:
-            return output["labels"]
-        scores, classes = output["sem_seg"], len(self.classes)
-        if scores.shape[0] != classes:
-            raise DatasetError(
-                f"{self.name} has {classes} classes, but the model has scores of {scores.shape[0]}; give the "
-                "model the vocabulary of the dataset"
-            )
-        check_scores(scores, image)
-        return scores.argmax(dim=0)
+                save_prediction(unfinished_predictions(self.saved, comm.get_rank()), image.stem, ids)
 
     def evaluate(self) -> Results | None:
         """Return `results()` of all processes together in the main process, and None in the others."""
         parts = comm.gather(self.tally)
         if not comm.is_main_process():
             return None
-        self.reset()
+        self.tally = Tally(len(self.classes), self.ignore)
         for tally in parts:
             self.tally.merge(tally)
+        if self.saved is not None and replace_predictions(self.saved, comm.get_world_size()):
+            logger.info("%s: replaced the predictions of an earlier evaluation in %s", self.title, self.saved)
         return self.results()
 
     def results(self) -> Results:
@@ -192,3 +192,33 @@ class RSEvaluator(DatasetEvaluator):
             values = zip(self.classes, getattr(scores, key).tolist(), strict=True)
             results |= {f"{key}-{name}": value for name, value in values if not np.isnan(value)}
         return results
+
+
+def predicted_labels(
+    output: Mapping[str, Tensor], dataset_name: str, classes: Sequence[str], image: str
+) -> Tensor:
+    """Return what is scored of a model's output for an image.
+
+    Args:
+        output: That of `RSSegmentor`, or a dict with `labels` (H, W).
+        dataset_name: Name of the dataset, for messages.
+        classes: Its K classes.
+        image: Name of the image, for messages.
+
+    Returns:
+        (H, W) ids of the best classes, or `labels` as they are.
+
+    Raises:
+        DatasetError: The number of classes of the model is not that of the dataset.
+        NotFiniteError: A score is NaN or infinite.
+    """
+    if "labels" in output:
+        return output["labels"]
+    scores = output["sem_seg"]
+    if scores.shape[0] != len(classes):
+        raise DatasetError(
+            f"{dataset_name} has {len(classes)} classes, but the model has scores of {scores.shape[0]}; give "
+            "the model the vocabulary of the dataset"
+        )
+    check_scores(scores, image)
+    return scores.argmax(dim=0)

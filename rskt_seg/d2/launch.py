@@ -26,7 +26,7 @@ from rskt_seg.d2.checkpointer import last_checkpoint
 from rskt_seg.d2.config import load_config, names_key
 from rskt_seg.d2.config_files import read_config, resolve_config
 from rskt_seg.d2.datasets import register_own
-from rskt_seg.d2.devices import check_devices
+from rskt_seg.d2.devices import allow_tf32, check_devices
 from rskt_seg.d2.loaders import check_datasets, is_dead_worker
 from rskt_seg.d2.methods.registry import method_of
 from rskt_seg.d2.resuming import check_resumable
@@ -126,9 +126,7 @@ def set_up(run: Run) -> CfgNode:
     logger.info("--config-file %s sets, with its bases:\n%s", run.args.config_file, keys)
     for warning in run.warnings if comm.is_main_process() else ():
         logger.warning("%s", warning)
-    # As published: TF32 on GPUs that have it; on a CPU the same setting may round to bfloat16.
-    if torch.device(cfg.MODEL.DEVICE).type != "cpu" and method_of(cfg).allows_tf32:
-        torch.set_float32_matmul_precision("high")
+    allow_tf32(cfg.MODEL.DEVICE, method_of(cfg).allows_tf32)
     return cfg
 
 

@@ -49,6 +49,15 @@ def class_names(cfg: CfgNode) -> tuple[str, ...]:
     return tuple(MetadataCatalog.get(names[0]).stuff_classes)
 
 
+def built_spec(cfg: CfgNode) -> Any:
+    """Return the specification of the model of a configuration, with the number of its classes.
+
+    Raises:
+        ConfigError: An option or the classes cannot be used.
+    """
+    return model_spec(cfg, len(class_names(cfg))) if method_of(cfg).method.is_closed else model_spec(cfg)
+
+
 def untrained_model(cfg: CfgNode) -> SegmentationModel:
     """Return the plain model of a configuration with random weights.
 
@@ -56,7 +65,4 @@ def untrained_model(cfg: CfgNode) -> SegmentationModel:
         ConfigError: An option or the classes cannot be used.
     """
     method = method_of(cfg).method
-    if not method.is_closed:
-        return method.build(model_spec(cfg))
-    names = class_names(cfg)
-    return method.build(model_spec(cfg, len(names)), names)
+    return method.build(built_spec(cfg), class_names(cfg) if method.is_closed else None)

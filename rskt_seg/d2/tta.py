@@ -1,5 +1,6 @@
 """Test-time augmentation as the published evaluations do it."""
 
+from dataclasses import asdict
 from functools import partial, reduce
 from typing import Any
 
@@ -12,7 +13,9 @@ from torch import Tensor, nn
 from rskt_seg.d2.heads import ClosedSetHead
 from rskt_seg.d2.methods.registry import method_of
 from rskt_seg.d2.segmentor import RSSegmentor, unwrapped
+from rskt_seg.d2.specs import built_spec
 from rskt_seg.d2.typing import DatasetDict, Entries, Entry
+from rskt_seg.metrics.results import EvaluatedModel
 
 SUFFIX = "_TTA"
 """What the names of its results end in."""
@@ -87,3 +90,23 @@ def with_augmentation(cfg: CfgNode, segmentor: nn.Module) -> nn.Module:
     """
     plain = unwrapped(segmentor)
     return SegmentorViews(plain) if method_of(cfg).method.is_closed else SegmentorTTA(cfg, plain)
+
+
+def evaluated_model(cfg: CfgNode, augmented: bool) -> EvaluatedModel:
+    """Return what an evaluation evaluates, and how it sees images.
+
+    Args:
+        cfg: The configuration.
+        augmented: Whether the scores of the views of `TEST.AUG` are averaged.
+
+    Returns:
+        Method and options of the model, and the options and views of the evaluation.
+    """
+    record = method_of(cfg)
+    keys = ("VIEWS",) if record.method.is_closed else ("FLIP", "MIN_SIZES", "MAX_SIZE")
+    return EvaluatedModel(
+        record.method.title,
+        asdict(built_spec(cfg)),
+        record.evaluation_options(cfg),
+        {key.lower(): cfg.TEST.AUG[key] for key in keys} if augmented else None,
+    )

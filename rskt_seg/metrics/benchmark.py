@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rskt_seg.errors import DatasetError
-from rskt_seg.metrics.paper_rows import printed_columns, printed_lines
+from rskt_seg.metrics.paper_rows import printed_columns, printed_lines, rows_beside
 from rskt_seg.metrics.protocols import FIGURES, ProtocolScores, explain_scores, protocol_as_dict
 from rskt_seg.metrics.report import (
     PER_CLASS,
@@ -210,11 +210,12 @@ def json_report(results: Sequence[SetResult], run: Run) -> str:
         "datasets": {result.name: _set_as_dict(result, run) for result in results},
         "mean": mean_scores({r.name: r.scores for r in results}) | {"datasets": len(results)},
         "title": run.title,
+        "model": asdict(run.model) if run.model else None,
         run.source: {"path": run.weights, "sha256": run.weights_sha256},
         "trained_on": list(run.trained_on),
         "training_free": run.training_free,
         "rotated_names": run.rotated,
-        "published": [_row_as_dict(row) for row in run.published.rows],
+        "published": [_row_as_dict(row) for row in rows_beside(results, run.published)],
         "not_compared": run.published.why_none or None,
         "versions": dict(run.versions),
         "config": run.config,
@@ -281,9 +282,9 @@ def _protocol_columns(results: Sequence[SetResult]) -> _Columns:
 def _paper_columns(results: Sequence[SetResult], run: Run) -> _Columns:
     """Return what is printed of the whole benchmark or, if nothing is, of each set."""
     titles, cells = printed_columns(results, run.published)
-    if titles or all(result.paper is None for result in results):
+    if titles or all(result.printed is None for result in results):
         return titles, cells
-    cells = [_figures(result.paper) for result in results]
+    cells = [_figures(result.printed) for result in results]
     return [f"paper {key}" for key in FIGURES], [*cells, _figures(None)]
 
 
@@ -311,8 +312,8 @@ def _notes(results: Sequence[SetResult], run: Run) -> list[str]:
             notes += [
                 f"{result.name}: {line}" for line in explain_scores(result.protocol, result.classes)[1:]
             ]
-        if result.paper is not None:
-            notes.append(f"{result.name}: paper: {result.paper.source}")
+        if result.printed is not None:
+            notes.append(f"{result.name}: paper: {result.printed.source}")
     return notes + [f"{result.name}: {result.note}" for result in results if result.note]
 
 
@@ -336,15 +337,16 @@ def _set_as_dict(result: SetResult, run: Run) -> dict[str, Any]:
     for key, seen in (("seen", True), ("unseen", False)):
         value, count = subset_miou(result, seen)
         parts[key] = {"mIoU": value if count else None, "classes": count}
-    paper = asdict(result.paper) if result.paper else None
+    paper = asdict(result.printed) if result.printed else None
     for row in run.published.rows:
-        if row.figures and (column := row.columns.get(result.name)):
+        if row.figures and not result.unpublished and (column := row.columns.get(result.name)):
             paper = {measure: figures[column] for measure, figures in row.figures.items()}
     return {
         "images": result.images,
         "fingerprint": result.fingerprint,
         "contains_training_images": result.in_domain,
         "note": result.note,
+        "unpublished": result.unpublished or None,
         "ignore_label": result.ignore,
         "records": asdict(result.records) if result.records else None,
         "chance_mIoU": _chance_miou(result),

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from rskt_seg.errors import ConfigError, DatasetError
 from rskt_seg.metrics.bootstrap import RESAMPLES, SEED, interval, resampled_miou
+from rskt_seg.metrics.results import CostFigures
 from rskt_seg.metrics.stored import StoredRun
 
 _FACTS = {
@@ -65,6 +66,7 @@ class Row:
         unseen: Likewise of unseen classes.
         differences: Name of a set -> difference to the baseline; empty for the baseline and for papers.
         mean_difference: That of the means; None likewise.
+        cost: What an image costs; None if it is unknown, and for papers.
     """
 
     title: str
@@ -76,6 +78,7 @@ class Row:
     unseen: tuple[float, int] | None = None
     differences: Mapping[str, Difference] = field(default_factory=dict)
     mean_difference: Difference | None = None
+    cost: CostFigures | None = None
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,8 @@ def compare_runs(
         known = ", ".join(run.title for run in runs)
         raise ConfigError(f"no run is called {baseline!r}; the baseline is one of {known}")
     sets, notes = _comparable_sets(runs)
+    papers, others = _published_figures(runs, papers)
+    notes += others
     having = [*(run.sets.keys() & sets.keys() for run in runs), *(row.miou.keys() for row in papers)]
     common = tuple(name for name in sets if all(name in names for names in having))
     if not common:
@@ -151,7 +156,7 @@ def compare_runs(
     for printed in papers:
         miou = {name: printed.miou[name] for name in sets if name in printed.miou}
         rows.append(Row(printed.title, printed.source, miou, printed.in_domain, _mean(miou, common)))
-    notes += [*missing, *_reading_notes(runs, papers)]
+    notes += [*missing, *_reading_notes(runs, papers), *_cost_notes(runs)]
     numbers = {name: next(r.sets[name].images for r in runs if name in r.sets) for name in sets}
     return Comparison(numbers, common, tuple(rows), reference.title, resamples, seed, tuple(notes))
 
@@ -191,6 +196,20 @@ def _comparable_sets(runs: Sequence[StoredRun]) -> tuple[dict[str, None], list[s
     return kept, notes
 
 
+def _published_figures(
+    runs: Sequence[StoredRun], papers: Sequence[PaperRow]
+) -> tuple[list[PaperRow], list[str]]:
+    """Return the papers without their figures of sets that are not those they scored, and a note for each."""
+    reasons = {name: each.unpublished for run in runs for name, each in run.sets.items() if each.unpublished}
+    kept = [replace(row, miou={k: v for k, v in row.miou.items() if k not in reasons}) for row in papers]
+    notes = [
+        f"no figure of a paper stands in the column of {name}: {reason}"
+        for name, reason in reasons.items()
+        if any(name in row.miou for row in papers)
+    ]
+    return kept, notes
+
+
 _Samples = Mapping[str, Mapping[str, NDArray[np.float64]]]
 """Name of a set -> title of a run -> its mIoU on each resample, (R,)."""
 
@@ -221,7 +240,7 @@ def _row_of_run(run: StoredRun, sets: Mapping[str, object], common: Sequence[str
         _mean_of_parts([part for name in common if (part := getattr(run.sets[name], key)) is not None])
         for key in ("seen", "unseen")
     )
-    return Row(run.title, "", miou, trained, _mean(miou, common), seen, unseen)
+    return Row(run.title, "", miou, trained, _mean(miou, common), seen, unseen, cost=run.cost)
 
 
 def _mean_of_parts(parts: Sequence[tuple[float, int]]) -> tuple[float, int] | None:
@@ -269,3 +288,22 @@ def _reading_notes(runs: Sequence[StoredRun], papers: Sequence[PaperRow]) -> lis
             "intervals, as papers print no counts of images"
         )
     return notes
+
+
+def _cost_notes(runs: Sequence[StoredRun]) -> list[str]:
+    """Return where costs come from and why some are missing; nothing if nobody looked for any."""
+    notes: list[str] = []
+    without: dict[str, list[str]] = {}
+    for run in runs:
+        if run.cost is not None:
+            views = ", with the views of test-time augmentation, whose time is not measured"
+            notes.append(f"{run.title}: cost of {run.cost.source}{views * run.cost.augmented}")
+        elif run.no_cost:
+            without.setdefault(run.no_cost, []).append(run.title)
+    notes += [f"no cost of {', '.join(titles)}: {reason}" for reason, titles in without.items()]
+    costs = [run.cost for run in runs if run.cost is not None]
+    notes += [f"FLOPs: {rule}" for rule in dict.fromkeys(cost.rule for cost in costs)]
+    machines = dict.fromkeys(image.measured_on for cost in costs for image in cost.images)
+    measured = [each for each in machines if each]
+    unlike = ", which differ: times and memory do not compare" if len(measured) > 1 else ""
+    return notes + ([f"time and memory: on {'; '.join(measured)}{unlike}"] if measured else [])

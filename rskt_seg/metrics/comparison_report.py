@@ -11,6 +11,8 @@ from rskt_seg.quoting import markdown_text
 
 PAPER = " (paper)"
 """What marks a row of a paper."""
+COMPARISON_ENDINGS = (".txt", ".md", ".csv", "_costs.csv", ".json")
+"""What the names of the files of a comparison end in."""
 
 
 def comparison_files(comparison: Comparison) -> dict[str, str]:
@@ -20,7 +22,7 @@ def comparison_files(comparison: Comparison) -> dict[str, str]:
         comparison: The comparison.
 
     Returns:
-        Ending of a file (".txt", ".md", ".csv", ".json") -> content.
+        Each of `COMPARISON_ENDINGS` -> content.
     """
     notes = _notes(comparison)
     tables = {style: _tables(comparison, style) for style in ("plain", "markdown")}
@@ -29,12 +31,13 @@ def comparison_files(comparison: Comparison) -> dict[str, str]:
         ".txt": "\n\n".join([*tables["plain"], "\n".join(notes)]) + "\n",
         ".md": "\n\n".join([*tables["markdown"], "\n".join(marked)]) + "\n",
         ".csv": _csv(comparison),
+        "_costs.csv": _costs_csv(comparison),
         ".json": _json(comparison),
     }
 
 
 def _tables(comparison: Comparison, style: str) -> list[str]:
-    """Return the table of scores and, of several runs, that of differences to the baseline by sets."""
+    """Return the tables of scores, of costs if any is known, and of differences to the baseline by sets."""
     sets, compared = comparison.sets, [row for row in comparison.rows if row.mean_difference]
     headers = ["mIoU", *map(short_name, sets), f"mean of {len(comparison.common)}"]
     headers += ["seen", "unseen", *([f"to {comparison.baseline}"] if compared else [])]
@@ -50,6 +53,8 @@ def _tables(comparison: Comparison, style: str) -> list[str]:
         difference: list[Cell] = [_text(row.mean_difference)] if compared else []
         rows.append([_title(row), *scores, row.mean, *parts, *difference])
     tables = [render_table(headers, rows, style)]
+    if any(row.cost for row in comparison.rows):
+        tables.append(_cost_table(comparison, style))
     if compared:
         headers = [f"difference to {comparison.baseline}", "images", *(row.title for row in compared)]
         lines: list[list[Cell]] = [
@@ -61,6 +66,26 @@ def _tables(comparison: Comparison, style: str) -> list[str]:
         lines.append([f"mean of {len(comparison.common)}", whole, *means])
         tables.append(render_table(headers, lines, style))
     return tables
+
+
+def _cost_table(comparison: Comparison, style: str) -> str:
+    """Return a line for each size of each row's images, with the mean beside what it costs."""
+    headers = ["cost", f"mean of {len(comparison.common)}", "parameters (M)", "trained (M)", "image (px)",
+               "classes", "crops", "GFLOPs", "GMACs", "time (ms)", "images/s",
+               "peak memory (MB)"]  # fmt: skip
+    lines: list[list[Cell]] = []
+    for row in comparison.rows:
+        if row.cost is None:
+            lines.append([_title(row), row.mean, *["-"] * (len(headers) - 2)])
+            continue
+        parameters: list[Cell] = [f"{n / 1e6:.3f}" for n in (row.cost.parameters, row.cost.trained)]
+        for image in row.cost.images:
+            crops = "-" if image.crops is None else image.crops
+            line = [_title(row), row.mean, *parameters, f"{image.width} x {image.height}", row.cost.classes]
+            line += [crops, f"{image.flops / 1e9:.3f}", f"{image.flops / 2e9:.3f}"]
+            line += ["-", "-"] if image.seconds is None else [1e3 * image.seconds, 1 / image.seconds]
+            lines.append([*line, "-" if image.memory is None else f"{image.memory / 1e6:.0f}"])
+    return render_table(headers, lines, style)
 
 
 def short_name(name: str) -> str:
@@ -113,6 +138,26 @@ def _csv(comparison: Comparison) -> str:
         mean = f"mean of {len(comparison.common)}"
         whole = sum(comparison.sets[name] for name in comparison.common)
         lines.append([row.title, row.paper, mean, whole, row.mean, "", *_cells(row.mean_difference)])
+    return csv_text(columns, lines)
+
+
+def _costs_csv(comparison: Comparison) -> str:
+    """Return a line for each size of each row's images, in FLOPs, seconds and bytes; empty where unknown."""
+    columns = ("method", "paper", "mean_mIoU", "sets", "parameters", "trained_parameters", "height", "width",
+               "classes", "crops", "flops", "multiply_adds", "median_seconds", "memory_peak", "measured_on",
+               "augmented", "source")  # fmt: skip
+    lines: list[list[object]] = []
+    for row in comparison.rows:
+        line: list[object] = [row.title, row.paper, row.mean, len(comparison.common)]
+        if (cost := row.cost) is None:
+            lines.append([*line, *[""] * (len(columns) - len(line))])
+            continue
+        line += [cost.parameters, cost.trained]
+        for each in cost.images:
+            values = (each.crops, each.flops, each.flops // 2, each.seconds, each.memory)
+            known = ["" if value is None else value for value in values]
+            sides = each.height, each.width, cost.classes
+            lines.append([*line, *sides, *known, each.measured_on, cost.augmented, cost.source])
     return csv_text(columns, lines)
 
 

@@ -22,7 +22,7 @@ def printed_columns(
     row = next((row for row in comparison.rows if row.figures and _stands(row, results)), None)
     if row is None:
         return [], []
-    found = [row.columns.get(result.name) for result in results]
+    found = [None if result.unpublished else row.columns.get(result.name) for result in results]
     printed: list[list[float | None]] = [
         [figures[column] if column else None for figures in row.figures.values()] for column in found
     ]
@@ -41,20 +41,40 @@ def printed_lines(results: Sequence[SetResult], comparison: PaperRows) -> list[s
 
     Returns:
         A line for each row that stands beside the results: of a row that prints means alone, the means of
-        its sets here and there.
+        its sets here and there. And a line for each set that is not the one that papers scored.
     """
+    scored = {name for row in comparison.rows for name in row.columns}
+    others = [
+        f"paper: no figure stands beside {result.name}: {result.unpublished}"
+        for result in results
+        if result.unpublished and (result.name in scored or result.paper is not None)
+    ]
     standing = [row for row in comparison.rows if _stands(row, results)]
     if standing:
-        return [_line(row, results) for row in standing]
-    if comparison.rows:
+        return [*(_line(row, results) for row in standing), *others]
+    if comparison.rows and not others:
         row = comparison.rows[0]
         return [f"paper: {row.source} does not compare: it is of {', '.join(row.columns)}"]
-    return [f"paper: {comparison.why_none}"] if comparison.why_none else []
+    return [*others, *([f"paper: {comparison.why_none}"] if comparison.why_none else [])]
+
+
+def rows_beside(results: Sequence[SetResult], comparison: PaperRows) -> list[BenchmarkReference]:
+    """Return the rows without those of which only sets were evaluated that are not the published ones.
+
+    Args:
+        results: Results of the sets.
+        comparison: The rows of papers that compare.
+    """
+    others = {result.name for result in results if result.unpublished}
+    return [row for row in comparison.rows if not others & row.columns.keys() or _stands(row, results)]
 
 
 def _stands(row: BenchmarkReference, results: Sequence[SetResult]) -> bool:
-    """Return whether a row prints figures of one of the sets, or a mean over sets that are all among them."""
-    names = {result.name for result in results}
+    """Return whether a row prints figures of one of the sets, or a mean over sets that are all among them.
+
+    Sets that are not those that papers scored do not count.
+    """
+    names = {result.name for result in results if not result.unpublished}
     return bool(names & row.columns.keys()) if row.figures else row.columns.keys() <= names
 
 

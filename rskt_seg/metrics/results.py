@@ -94,6 +94,52 @@ class PrintedCost:
 
 
 @dataclass(frozen=True)
+class ImageFigures:
+    """Cost of an image of a size; None: not known.
+
+    Attributes:
+        height: Height (px).
+        width: Width (px).
+        flops: FLOPs by the rule of the analysis, without what a vocabulary costs once.
+        crops: Crops that the model sees.
+        seconds: Median time of an image.
+        memory: Most bytes in use at any time.
+        measured_on: Device, threads and version of PyTorch of time and memory; "" if they were not measured.
+    """
+
+    height: int
+    width: int
+    flops: int
+    crops: int | None
+    seconds: float | None
+    memory: int | None
+    measured_on: str
+
+
+@dataclass(frozen=True)
+class CostFigures:
+    """Cost of a run.
+
+    Attributes:
+        source: The file that states it.
+        rule: The rule of its FLOPs.
+        classes: Number of classes that the model was asked for.
+        parameters: Number of all parameters.
+        trained: Number of those that training changes.
+        images: Figures of each size.
+        augmented: Whether the figures of images include the views of test-time augmentation.
+    """
+
+    source: str
+    rule: str
+    classes: int
+    parameters: int
+    trained: int
+    images: tuple[ImageFigures, ...]
+    augmented: bool = False
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What decides which rows of papers an evaluation compares with, besides the test sets.
 
@@ -146,6 +192,8 @@ class SetResult:
         paper: What a paper prints for it.
         ignore: Id of the labels that are not scored.
         records: Its files beside the report; None: there are none.
+        unpublished: Why it is not the set that papers scored, beside which no figure of a paper stands; "" if
+            nothing speaks against it.
     """
 
     name: str
@@ -160,11 +208,35 @@ class SetResult:
     paper: Reference | None = None
     ignore: int = 255
     records: SetRecords | None = None
+    unpublished: str = ""
+
+    @property
+    def printed(self) -> Reference | None:
+        """What a paper prints for it, unless it is not the set that papers scored."""
+        return None if self.unpublished else self.paper
 
     @property
     def seen_flags(self) -> tuple[bool | None, ...]:
         """Return `seen`, or None for each class if the classes are fixed."""
         return (None,) * len(self.classes) if self.seen is None else self.seen
+
+
+@dataclass(frozen=True)
+class EvaluatedModel:
+    """A model and how it sees images: what its cost depends on besides size and classes.
+
+    Attributes:
+        method: Title of its method.
+        options: Options of the model, name -> value.
+        evaluation: How an evaluation sees images, name -> value.
+        augmentation: Views of test-time augmentation, name -> value; None: the scores are those of the image
+            alone.
+    """
+
+    method: str
+    options: Mapping[str, Any]
+    evaluation: Mapping[str, Any]
+    augmentation: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -183,6 +255,7 @@ class Run:
             not that it is unknown.
         source: What was scored, as reports name it: "weights" or "predictions".
         title: Name of the method in comparisons; "" for that of the folder of the report.
+        model: What was evaluated; None if it is unknown, or if the results are no scores of predictions.
     """
 
     weights: str
@@ -195,3 +268,4 @@ class Run:
     training_free: bool = False
     source: Literal["weights", "predictions"] = "weights"
     title: str = ""
+    model: EvaluatedModel | None = None

@@ -9,7 +9,7 @@ from typing import Any
 from rskt_seg.errors import DatasetError, UnreadableError
 from rskt_seg.metrics.image_counts import ImageCounts, mean_iou
 from rskt_seg.metrics.protocols import Protocol, find_protocol
-from rskt_seg.metrics.results import SetRecords
+from rskt_seg.metrics.results import CostFigures, EvaluatedModel, SetRecords
 from rskt_seg.reading import brief, parse_json, read_text
 
 REPORT = "benchmark.json"
@@ -32,6 +32,7 @@ class StoredSet:
         unseen: Likewise over the unseen classes.
         in_domain: Whether it contains images that the model was trained on; None: unknown.
         records: Its files beside the report.
+        unpublished: Why it is not the set that papers scored; "" if nothing speaks against it.
     """
 
     images: int
@@ -44,6 +45,7 @@ class StoredSet:
     unseen: tuple[float, int] | None
     in_domain: bool | None
     records: SetRecords | None
+    unpublished: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,9 @@ class StoredRun:
         trained_on: Names of the training sets, if they are known.
         sets: Registered name -> set, in the order of the report.
         by_protocol: Whether scores are those of the protocols of the sets; sets without one are left out.
+        model: What was evaluated; None if the report does not say.
+        cost: What an image costs its model; None: unknown.
+        no_cost: Why `cost` is None; "" if nobody looked for it.
     """
 
     title: str
@@ -63,6 +68,9 @@ class StoredRun:
     trained_on: str
     sets: Mapping[str, StoredSet]
     by_protocol: bool = False
+    model: EvaluatedModel | None = None
+    cost: CostFigures | None = None
+    no_cost: str = ""
 
     def rule(self, name: str) -> Protocol | None:
         """Return the rule of mIoU of a set; None for the common one."""
@@ -131,6 +139,7 @@ def read_run(path: Path, title: str = "", by_protocol: bool = False) -> StoredRu
         }
         stated, trained = str(tree["title"]), ", ".join(map(str, tree["trained_on"]))
         trained = trained or ("nothing" if tree["training_free"] else "unknown")
+        model = stored_model(tree["model"]) if tree.get("model") else None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise DatasetError(
@@ -142,7 +151,24 @@ def read_run(path: Path, title: str = "", by_protocol: bool = False) -> StoredRu
             f"{file} is a control with exchanged class names, not a result; leave it out of a comparison"
         )
     title = " ".join(title.split())
-    return StoredRun(title or stated or file.absolute().parent.name, file, trained, sets, by_protocol)
+    title = title or stated or file.absolute().parent.name
+    return StoredRun(title, file, trained, sets, by_protocol, model)
+
+
+def stored_model(entry: Mapping[str, Any]) -> EvaluatedModel:
+    """Return the model that an entry of a JSON file states.
+
+    Raises:
+        KeyError: A field is missing.
+        TypeError: A field is of another kind.
+    """
+    views = entry["augmentation"]
+    return EvaluatedModel(
+        str(entry["method"]),
+        dict(entry["options"]),
+        dict(entry["evaluation"]),
+        None if views is None else dict(views),
+    )
 
 
 def _missing(path: Path) -> str:
@@ -171,6 +197,7 @@ def _stored_set(entry: Mapping[str, Any], by_protocol: bool) -> StoredSet:
         unseen=None if by_protocol else _part(entry.get("unseen")),
         in_domain=entry["contains_training_images"],
         records=SetRecords(**records) if records else None,
+        unpublished=str(entry.get("unpublished") or ""),
     )
 
 

@@ -1,5 +1,7 @@
 """Files of predictions: finding those of a set, reading them with every check, and saving them."""
 
+import glob
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -116,6 +118,46 @@ def save_prediction(folder: Path, stem: str, ids: NDArray[np.uint8]) -> None:
     """
     with replacing(folder / f"{stem}.png") as partial:
         Image.fromarray(ids).save(partial, format="PNG")
+
+
+def unfinished_predictions(folder: Path, rank: int) -> Path:
+    """Return the hidden folder beside `folder` that a process writes its predictions to, until all are there.
+
+    Args:
+        folder: The folder of the predictions of a set.
+        rank: Number of the process.
+    """
+    return folder.with_name(f".{folder.name}.rank{rank}.part")
+
+
+def replace_predictions(folder: Path, processes: int) -> bool:
+    """Put the predictions of all processes in the place of those of an earlier evaluation, which are removed.
+
+    Files of other kinds in the folder stay there. Whoever calls this is the only one who writes there.
+
+    Args:
+        folder: The folder of the predictions of a set.
+        processes: Number of processes; each wrote to `unfinished_predictions`.
+
+    Returns:
+        Whether there were earlier predictions.
+    """
+    first, *others = (unfinished_predictions(folder, rank) for rank in range(processes))
+    first.mkdir(parents=True, exist_ok=True)
+    for part in others:
+        for file in part.glob("*") if part.is_dir() else ():
+            file.replace(first / file.name)
+    earlier = False
+    for file in folder.glob("*") if folder.is_dir() else ():
+        if file.suffix == ".png" and file.is_file():
+            earlier = True
+        else:
+            file.replace(first / file.name)
+    shutil.rmtree(folder, ignore_errors=True)
+    first.replace(folder)
+    for left in folder.parent.glob(f".{glob.escape(folder.name)}.rank*.part"):  # perhaps of a killed process
+        shutil.rmtree(left, ignore_errors=True)
+    return earlier
 
 
 def changed_prediction(folder: Path, images: Sequence[CountedImage]) -> str:

@@ -12,6 +12,7 @@ from rskt_seg.data.fingerprint import Digests, image_digest, label_digest
 from rskt_seg.data.labels import read_label
 from rskt_seg.data.pairing import Pair
 from rskt_seg.data.parallel import map_files
+from rskt_seg.data.published_sets import why_unpublished
 from rskt_seg.data.samples import read_8bit_image, valid_target
 from rskt_seg.errors import ImageReadError
 from rskt_seg.metrics.protocols import check_protocol, protocol_scores
@@ -73,12 +74,18 @@ def _count_pair(pair: Pair, split: Split, files: Mapping[str, Path]) -> Tally:
 
 
 def set_result(
-    split: Split, tally: Tally, folder: Path, protocol: str = "", trained: Sequence[Split] = ()
+    split: Split,
+    root: str | Path,
+    tally: Tally,
+    folder: Path,
+    protocol: str = "",
+    trained: Sequence[Split] = (),
 ) -> SetResult:
     """Compute the scores of a split, as a benchmark reports them.
 
     Args:
         split: The split.
+        root: The root of all datasets.
         tally: What `score_split` counted.
         folder: The folder of the predictions.
         protocol: Protocol in place of that of the split; "" for that.
@@ -109,6 +116,7 @@ def set_result(
         note=split.note,
         protocol=protocol_scores(tally.matrix, name) if name else None,
         ignore=split.ignore_label,
+        unpublished=why_unpublished(split, root, len(tally.images)),
         records=SetRecords(
             image_counts=f"inference/{split.name}.images.npz",
             image_counts_sha256=tally.image_counts.digest,

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from rskt_seg.data.catalog import find_split
 from rskt_seg.data.class_sets import IGNORE_LABEL
+from rskt_seg.data.published_sets import drawn_manifest
 from rskt_seg.errors import DatasetError
 from rskt_seg.synthetic.compose import Scene, render_scene
 from rskt_seg.synthetic.concepts import CONCEPTS, INDEX, NAMES, UNSEEN
@@ -197,7 +198,7 @@ def write_miniature(
     if row.test:
         parameters["num_test"] = num_test
     parts = row.parts(num_train, num_val, num_test)
-    manifest = root / f"{row.name}_miniature.json"
+    manifest = root / drawn_manifest(row.name)
     _check_folders(manifest, parameters, root, parts)
     for folder in (folder for name in parts for folder in _folders(root, name)):
         folder.mkdir(parents=True, exist_ok=True)

@@ -168,7 +168,7 @@ def test_printed_figures_follow_from_their_conventions():
     assert bicor["parameters (M)"] == (row["parameters (M)"], pytest.approx(89.513984), "reproduced")
     assert bicor["FLOPs (G)"] == (87.80, pytest.approx(81.62, abs=0.01), "differs by -7.0 %")
     assert bicor["frames per second"] == (65.17, None, "not comparable")
-    fctl = printed(meta(FCtL, FCtLSpec(7)))
+    fctl = printed(meta(FCtL, FCtLSpec(7, factors=(3.0, 0.0), gpe=True, ale="d")))
     assert fctl["patch (s)"][0] == pytest.approx(fctl["DeepGlobe (s)"][0] / 36, abs=0.007)
     assert fctl["patch (s)"][0] == pytest.approx(fctl["Inria Aerial (s)"][0] / 121, abs=0.007)
     assert not printed(meta(BiCoR, BiCoRSpec(7, encoder="tiny")))

@@ -74,6 +74,7 @@ def test_an_open_vocabulary_has_as_many_names_as_asked_and_more_cost_more():
         analyze_request(Request("ovrsis/tiny_dlrsd.yaml", classes=classes, runs=0)) for classes in (3, 20)
     )
     assert (few.classes, many.classes) == (3, 20)
+    assert "none of a RSKT-Seg that computes as this one" in " ".join(few.notices)
     assert many.images[0].cost.flops > few.images[0].cost.flops
     assert "3 of them made of two" in " ".join(many.notices)
 

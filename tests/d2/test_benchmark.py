@@ -74,6 +74,14 @@ def test_every_set_is_evaluated_and_the_report_says_what_was_run(cfg, tmp_path, 
     assert len(list(csv.reader((out / "benchmark_classes.csv").open()))) == 1 + 17 + 5
 
 
+def test_a_set_that_is_not_the_published_one_says_so(cfg, tmp_path, data_root):
+    write_split(data_root, "DLRSD_all_sem_seg")
+    evaluate(cfg("DATASETS.TEST", "('DLRSD_all_sem_seg', 'UDD5_all_sem_seg')"))
+    report = json.loads((tmp_path / "out" / "benchmark.json").read_text())["datasets"]
+    assert report["DLRSD_all_sem_seg"]["unpublished"] == "it has 3 images, the published set 2100"
+    assert report["UDD5_all_sem_seg"]["unpublished"] is None  # nothing is known of it
+
+
 def test_a_repeated_run_takes_up_what_is_done_and_reports_the_same(cfg, tmp_path, passes):
     first = evaluate(cfg())
     report = (tmp_path / "out" / "benchmark.json").read_text()

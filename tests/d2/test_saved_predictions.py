@@ -16,6 +16,8 @@ from rskt_seg.d2.trainer import Trainer
 from rskt_seg.data.catalog import find_split
 from rskt_seg.errors import DatasetError
 from rskt_seg.metrics.stored import read_run
+from rskt_seg.scoring.predictions import replace_predictions, save_prediction, unfinished_predictions
+from rskt_seg.scoring.tally import Tally
 from tests.d2.conftest import tiny_config
 
 SETS = ("DLRSD_val_sem_seg", "UDD5_all_sem_seg")
@@ -90,6 +92,65 @@ def test_counts_are_not_taken_up_where_predictions_are_missing_or_have_changed(c
     Image.fromarray(np.zeros((40, 48), np.uint8)).save(folder / SETS[0] / "scene2.png")
     evaluate(cfg(*SAVING))
     assert passes == [*SETS, *SETS, *SETS] and (folder / SETS[1] / "scene1.png").read_bytes() == kept
+
+
+def other_weights(folder):
+    """Weights of another checkpoint."""
+    torch.manual_seed(2)
+    path = folder / "other.safetensors"
+    save_file(Trainer.build_model(tiny_config()).state_dict(), path)
+    return path
+
+
+def saved(folder, name=SETS[0]):
+    return {path.name: path.read_bytes() for path in (folder / "inference" / name).iterdir()}
+
+
+def test_predictions_of_another_checkpoint_are_replaced_whole(cfg, tmp_path, data_root):
+    evaluate(cfg(*SAVING))
+    out, first = tmp_path / "out", saved(tmp_path / "out")
+    (out / "inference" / SETS[0] / "notes.txt").write_text("mine")
+    for folder in (find_split(SETS[0]).images, find_split(SETS[0]).labels):  # a smaller set
+        next((data_root / folder).glob("scene2.*")).unlink()
+    other = other_weights(tmp_path)
+    evaluate(cfg(*SAVING, "MODEL.WEIGHTS", str(other)))
+    found = saved(out)
+    assert sorted(found) == ["notes.txt", "scene0.png", "scene1.png"] and found.pop("notes.txt") == b"mine"
+    assert all(found[name] != first[name] for name in found)
+    evaluate(cfg(*SAVING, "MODEL.WEIGHTS", str(other), out="fresh"))
+    assert found == saved(tmp_path / "fresh")
+    assert not list((out / "inference").glob(".*"))
+
+
+def test_an_interrupted_evaluation_leaves_the_earlier_predictions_whole(cfg, tmp_path, monkeypatch):
+    evaluate(cfg(*SAVING))
+    first = saved(tmp_path / "out")
+    count = Tally.count
+
+    def stop(self, digests, *rest):
+        if digests.stem == "scene1":
+            raise KeyboardInterrupt
+        return count(self, digests, *rest)
+
+    other = cfg(*SAVING, "MODEL.WEIGHTS", str(other_weights(tmp_path)))
+    with monkeypatch.context() as patch:
+        patch.setattr(Tally, "count", stop)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(other)
+    assert saved(tmp_path / "out") == first
+    evaluate(other)
+    assert saved(tmp_path / "out").keys() == first.keys() and saved(tmp_path / "out") != first
+    assert not list((tmp_path / "out" / "inference").glob(".*"))
+
+
+def test_predictions_of_several_processes_are_put_together_and_what_killed_ones_left_is_removed(tmp_path):
+    folder = tmp_path / "set"
+    for rank, stem in ((0, "a"), (2, "b"), (7, "of a killed process")):
+        save_prediction(unfinished_predictions(folder, rank), stem, np.zeros((2, 2), np.uint8))
+    assert not replace_predictions(folder, 3)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.png", "b.png", "set"]
+    assert replace_predictions(folder, 1)  # by an evaluation of no image
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"PK")])

@@ -160,6 +160,29 @@ def test_means_that_a_paper_prints_stand_beside_those_over_the_same_sets():
     assert content["datasets"]["DLRSD_all_sem_seg"]["paper"] == {"mIoU": 84.12, "mACC": 90.53}
 
 
+def test_no_figure_of_a_paper_stands_beside_a_set_that_is_not_the_published_one():
+    drawn = replace(RESULTS[0], unpublished="its scenes are drawn (x.json)")
+    run = replace(RUN, published=PaperRows((PRINTED, MEANS)))
+    told = "paper: no figure stands beside DLRSD_all_sem_seg: its scenes are drawn (x.json)\n"
+    one = [drawn, RESULTS[1]]
+    lines = table_of(summary_table(one, run, "markdown"))
+    assert [line[-2:] for line in lines[2:]] == [["-", "-"], ["32.11", "-"], ["-", "-"]]
+    text = text_report(one, run)
+    assert told in text and "84.12" not in text and "(paper: " not in text
+    content = json.loads(json_report(one, run))
+    assert content["datasets"]["DLRSD_all_sem_seg"]["paper"] is None
+    assert [row["source"] for row in content["published"]] == [PRINTED.source]
+    both = [replace(each, unpublished="it has 9 images, the published set 2100") for each in RESULTS]
+    text = text_report(both, run)
+    assert text.count("paper: no figure stands beside") == 2 and "does not compare" not in text
+    assert "paper mIoU" not in text and json.loads(json_report(both, run))["published"] == []
+    assert "paper" not in text_report(both, RUN)  # there is no figure to leave out
+    closed = [replace(CLOSED[0], unpublished="it has 9 images"), CLOSED[1]]
+    text = text_report(closed, RUN)
+    assert "91.94" not in text and f"no figure stands beside {CLOSED[0].name}: it has 9 images" in text
+    assert "91.94" not in json_report(closed, RUN) and "91.94" in json_report(CLOSED, RUN)
+
+
 def test_a_report_without_figures_of_a_paper_says_why():
     run = replace(RUN, published=PaperRows((), "A paper, table 1: B does not compare: layers is 3, there 5"))
     text = text_report(RESULTS, run)

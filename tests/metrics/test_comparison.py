@@ -111,6 +111,22 @@ def test_means_cover_the_sets_that_all_rows_have(runs, tmp_path):
     assert with_paper.rows[2].differences == {} and with_paper.rows[2].mean_difference is None
 
 
+def test_a_paper_has_no_figure_in_the_column_of_another_set_than_it_scored(runs, tmp_path):
+    drawn = read_run(write_run(tmp_path / "drawn", 0.7, sets=SETS[1:], unpublished="its scenes are drawn"))
+    paper = PaperRow("Theirs", "A paper, table 1", dict.fromkeys(SETS, 50.0))
+    with pytest.raises(DatasetError, match="stands in the column of UDD5_all_sem_seg: its scenes are drawn"):
+        compare_runs([drawn], [paper], resamples=9)
+    folder = write_run(tmp_path / "mixed", 0.7)
+    tree = json.loads((folder / "benchmark.json").read_text())
+    tree["datasets"][SETS[1]]["unpublished"] = "its scenes are drawn"
+    (folder / "benchmark.json").write_text(json.dumps(tree))
+    found = compare_runs([read_run(folder)], [paper], resamples=9)
+    assert tuple(found.sets) == SETS and found.common == (SETS[0], SETS[2])
+    assert SETS[1] not in found.rows[1].miou
+    assert any("column of UDD5_all_sem_seg: its scenes are drawn" in note for note in found.notes)
+    assert not any("column" in note for note in compare_runs([drawn], resamples=9).notes)
+
+
 def test_a_row_of_a_paper_marks_the_set_it_was_trained_on():
     (table,) = RSKT_SEG.tables
     row = table.rows(["iSAID", "GSNet", "ViT-B"])["iSAID, GSNet, ViT-B"]

@@ -36,7 +36,8 @@ def run_folder(farm):
 
 def test_folders_and_runs_give_the_same_picture(draw, farm, run_folder, capsys):
     status, from_run = draw(f"Mine={run_folder}", f"Other={farm.parent / 'second'}")
-    assert status == 0 and "3 scenes, 2 methods" in capsys.readouterr().out
+    assert status == 0 and "scenes: 3, methods: 2" in (said := capsys.readouterr().out)
+    assert f"Mine: the predictions that {run_folder} scored" in said and "Other: the label files of" in said
     _, from_folder = draw(f"Mine={farm.parent / 'first'}", f"Other={farm.parent / 'second'}")
     assert np.array_equal(from_run, from_folder)
 
@@ -73,7 +74,8 @@ def test_a_prediction_that_has_changed_since_it_was_scored_is_refused(draw, farm
         (["--scene", "x"], "--scene: farm_val_sem_seg has no image x; names have no extension, such as a"),
         (["--output", "picture.gif"], "--output must end in .png; found picture.gif"),
         (["first"], "two columns have one title"),
-        (["gone.pth"], "gone.pth"),
+        (["model.pth"], "a checkpoint alone does not say how it is evaluated: name CONFIG,model.pth"),
+        (["gone.yaml,model.pth"], "gone.yaml"),
     ],
 )
 def test_a_mistake_is_one_line(draw, farm, capsys, monkeypatch, words, message):

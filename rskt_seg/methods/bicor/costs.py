@@ -5,13 +5,27 @@ from collections.abc import Iterator
 import torch
 
 from rskt_seg.analysis import count_flops, count_parameters, counting
+from rskt_seg.methods.bicor.checkpoint import BiCoRLayout
+from rskt_seg.methods.comparing import computes_as
 from rskt_seg.metrics.published import read_table
 from rskt_seg.metrics.results import PrintedCost
 from rskt_seg.models.bicor import BiCoR, BiCoRSpec
 
 _SIDE = 512
 _PARAMETERS, _FLOPS, _SPEED = "parameters (M)", "FLOPs (G)", "frames per second"
-_ROWS = {"hbis": "HBIS", "cross_attention": "cross-attention"}
+_TABLE_4 = {
+    "HBIS": BiCoRSpec(7),
+    "cross-attention": BiCoRSpec(7, interaction="cross_attention"),
+}
+"""Row of table 4 -> its model, of LoveDA. The costs of HBIS are printed for its four rows together, which
+differ in their losses."""
+_FREE = BiCoRLayout.training_only
+_TABLE_5 = tuple(
+    BiCoRSpec(classes, num_layers=layers, topk_ratio=ratio)
+    for layers in (1, 2, 3)
+    for classes, ratio in ((7, BiCoRSpec.topk_ratio), (6, 1.0))
+)
+"""The models of table 5, each of LoveDA and of Vaihingen."""
 _CONVENTIONS = {
     _PARAMETERS: "all parameters",
     _FLOPS: (
@@ -31,19 +45,20 @@ def printed_costs(model: BiCoR) -> tuple[PrintedCost, ...]:
         model: A model of the method, which may be on the device "meta".
 
     Returns:
-        The figures; none for a model of another encoder or width than the paper's.
+        The figures of the rows whose models compute as this one.
     """
-    spec, stated = model.spec, BiCoRSpec(model.spec.num_classes)
-    if (spec.encoder, spec.width) != (stated.encoder, stated.width):
-        return ()
     return (*_modules(model), *_layers(model))
 
 
 def _modules(model: BiCoR) -> Iterator[PrintedCost]:
-    """Yield the figures of table 4, whose models have two layers."""
-    table, name = read_table("bicor_table4"), _ROWS.get(model.spec.interaction)
+    """Yield the figures of table 4."""
+    table = read_table("bicor_table4")
+    name = next(
+        (row for row, spec in _TABLE_4.items() if computes_as(model.spec, spec, _FREE)),
+        None,
+    )
     row = table.find(modules=name) if name else None
-    if row is None or model.spec.num_layers != 2:
+    if row is None:
         return
     ours = {_PARAMETERS: _millions(model), _FLOPS: _multiply_adds(model)}
     for quantity, convention in _CONVENTIONS.items():
@@ -58,7 +73,8 @@ def _modules(model: BiCoR) -> Iterator[PrintedCost]:
 def _layers(model: BiCoR) -> Iterator[PrintedCost]:
     """Yield the parameters of table 5."""
     table = read_table("bicor_table5")
-    row = table.find(layers=str(model.spec.num_layers)) if model.spec.interaction == "hbis" else None
+    stands = any(computes_as(model.spec, spec, _FREE) for spec in _TABLE_5)
+    row = table.find(layers=str(model.spec.num_layers)) if stands else None
     printed = row.figures[_PARAMETERS] if row is not None else None
     if printed is not None:
         source = f"{table.source}, {model.spec.num_layers} layers"

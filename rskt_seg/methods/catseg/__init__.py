@@ -2,9 +2,10 @@
 
 from rskt_seg.methods.catseg.checkpoint import CATSegLayout
 from rskt_seg.methods.catseg.weights import WEIGHTS
+from rskt_seg.methods.cost_volumes.costs import peer_costs
 from rskt_seg.methods.cost_volumes.encoders import CLIP_ROLE
 from rskt_seg.methods.cost_volumes.explanations import COST_MAPS
-from rskt_seg.methods.cost_volumes.references import peer_rows
+from rskt_seg.methods.cost_volumes.references import PEER_FREE, peer_rows
 from rskt_seg.methods.cost_volumes.strategy import LimitedClassesStrategy
 from rskt_seg.methods.record import Method
 from rskt_seg.models.catseg import CATSeg, CATSegSpec
@@ -26,5 +27,6 @@ CATSEG = Method(
     explanations={"cost_maps": COST_MAPS},
     published_rows=peer_rows("Cat-Seg"),
     weights=WEIGHTS,
+    printed_costs=peer_costs("Cat-Seg", (*CATSegLayout.training_only, *PEER_FREE)),
     detectron2="rskt_seg.d2.methods.catseg:CATSEG",
 )

@@ -14,7 +14,7 @@ from rskt_seg.methods.ovrsis import (
 from rskt_seg.metrics.published import read_table
 from rskt_seg.metrics.results import Evaluation, PaperRows
 
-_FREE = ("class_chunk", "padding", "test_pooling")
+PEER_FREE = ("class_chunk", "padding", "test_pooling")
 """Options that may differ: the first changes no result, and of the others the paper does not speak."""
 _NOTE = "retrained by the authors of RSKT-Seg; not stated: windows or whole images, test pooling, recipe"
 
@@ -37,8 +37,8 @@ def peer_rows(method: str, **encoders: str) -> Callable[[Evaluation], PaperRows]
         if not row:
             return PaperRows()
         published = Evaluation(type(evaluation.spec)(encoder=encoder), (), {}, IMAGE_SIZE)
-        facts = {**published_encoders(encoder, **encoders), **facts_of(published, _FREE)}
+        facts = {**published_encoders(encoder, **encoders), **facts_of(published, PEER_FREE)}
         printed = PrintedRow(replace(row, source=f"{row.source} ({_NOTE})"), facts)
-        return compare({**encoder_facts(evaluation.encoders), **facts_of(evaluation, _FREE)}, [printed])
+        return compare({**encoder_facts(evaluation.encoders), **facts_of(evaluation, PEER_FREE)}, [printed])
 
     return published_rows

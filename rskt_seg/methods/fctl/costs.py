@@ -1,5 +1,6 @@
 """Figures of the FCtL paper for the cost of its models."""
 
+from rskt_seg.methods.fctl.references import FACTORS, paper_model
 from rskt_seg.metrics.published import read_table
 from rskt_seg.metrics.results import PrintedCost
 from rskt_seg.models.fctl import FCtL
@@ -17,13 +18,14 @@ def printed_costs(model: FCtL) -> tuple[PrintedCost, ...]:
         model: A model of the method, which may be on the device "meta".
 
     Returns:
-        The figures of FCN-8s or of FCtL with two contexts; none for other variants.
+        The figures of FCN-8s or of the paper's model; none for models that compute something else, such as
+        those of the ablations and of the published code.
     """
     spec, table = model.spec, read_table("fctl_efficiency")
-    if spec.encoder != "vgg16" or spec.view == "whole" or len(spec.contexts) == 1:
-        return ()
-    row = table.find(model="Ours" if spec.contexts else "FCN-8s")
-    if row is None or bool(spec.contexts) != spec.lcf:
+    measured = spec.encoder == "vgg16" and spec.view == "patches"
+    name = paper_model(spec, *FACTORS.values()) if measured else ""
+    row = table.find(model=name) if name else None
+    if row is None:
         return ()
     source = f"{table.source}, {row.labels['model']}"
     return tuple(

@@ -1,8 +1,9 @@
 """OVRS: CAT-Seg with rotated images and guides scaled by the mean of all classes."""
 
+from rskt_seg.methods.cost_volumes.costs import peer_costs
 from rskt_seg.methods.cost_volumes.encoders import CLIP_ROLE
 from rskt_seg.methods.cost_volumes.explanations import COST_MAPS
-from rskt_seg.methods.cost_volumes.references import peer_rows
+from rskt_seg.methods.cost_volumes.references import PEER_FREE, peer_rows
 from rskt_seg.methods.cost_volumes.strategy import LimitedClassesStrategy
 from rskt_seg.methods.ovrs.checkpoint import OVRSLayout
 from rskt_seg.methods.record import Method
@@ -24,5 +25,6 @@ OVRS = Method(
     encoders={"clip": CLIP_ROLE},
     explanations={"cost_maps": COST_MAPS},
     published_rows=peer_rows("OVRIS"),
+    printed_costs=peer_costs("OVRs", (*OVRSLayout.training_only, *PEER_FREE)),
     detectron2="rskt_seg.d2.methods.ovrs:OVRS",
 )

@@ -1,14 +1,13 @@
 """Figures of the RSKT-Seg paper for the cost of its model."""
 
-from rskt_seg.metrics.published import read_table
+from rskt_seg.methods.comparing import computes_as
+from rskt_seg.methods.cost_volumes.costs import printed_times
+from rskt_seg.methods.rskt.checkpoint import RSKTLayout
+from rskt_seg.methods.rskt.references import released_specs
 from rskt_seg.metrics.results import PrintedCost
 from rskt_seg.models.rskt import RSKT
 
-_ENCODERS = ("vitb16", "vitl14")
-_CONVENTION = (
-    "device, size, classes and encoder are not stated; Cat-Seg's row (114.88 ms) most likely counts five "
-    "crops an image and this one a single crop, as the published evaluation scripts do"
-)
+_FREE = (*RSKTLayout.training_only, "class_chunk")
 
 
 def printed_costs(model: RSKT) -> tuple[PrintedCost, ...]:
@@ -18,14 +17,9 @@ def printed_costs(model: RSKT) -> tuple[PrintedCost, ...]:
         model: A model of the method, which may be on the device "meta".
 
     Returns:
-        The figures; none for encoders that the paper does not have.
+        The figures; none for a model that computes something else than the released ones, such as those of
+        the ablations.
     """
-    table = read_table("rskt_table7")
-    row = table.find(method="RSKT-Seg")
-    if row is None or model.spec.encoder not in _ENCODERS:
+    if not any(computes_as(model.spec, released, _FREE) for released in released_specs()):
         return ()
-    return tuple(
-        PrintedCost(table.source, quantity, printed, _CONVENTION)
-        for quantity, printed in row.figures.items()
-        if printed is not None
-    )
+    return printed_times("RSKT-Seg")

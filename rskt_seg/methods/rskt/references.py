@@ -80,6 +80,11 @@ _ABLATIONS: Mapping[str, _Ablation] = {
 }
 
 
+def released_specs() -> list[RSKTSpec]:
+    """Return the specifications of the released models, those of table 1."""
+    return [RSKTSpec(encoder=encoder, num_layers=layers) for (encoder, _), layers in _LAYERS.items()]
+
+
 def published_rows(evaluation: Evaluation) -> PaperRows:
     """Return the rows of tables 1 to 6 that an evaluation of RSKT-Seg repeats.
 

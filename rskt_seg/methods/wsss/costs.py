@@ -2,12 +2,12 @@
 
 import torch
 
+from rskt_seg.methods.wsss.references import is_full_method
 from rskt_seg.metrics.published import read_table
 from rskt_seg.metrics.results import PrintedCost
 from rskt_seg.models.wsss import PriorWSSS
 from rskt_seg.models.wsss.budget import count_parameters, count_table4_operations
 
-_DINO = ("vits14", "vitb14")
 _CONVENTIONS = {
     "parameters (M)": "with DINOv2 ViT-S/14 and the mask token of its file, which nothing reads",
     "trained parameters (M)": "with the last block of both towers of CLIP, which no optimizer has",
@@ -28,11 +28,11 @@ def printed_costs(model: PriorWSSS) -> tuple[PrintedCost, ...]:
         model: A model of the method, which may be on the device "meta".
 
     Returns:
-        The figures; none for other encoders than those of the paper.
+        The figures; none for a model that is not the paper's, such as those of the ablations.
     """
     table, spec = read_table("wsss_table4"), model.spec
     row = table.find(method="Ours")
-    if row is None or spec.encoder != "vitb16" or spec.dino not in _DINO:
+    if row is None or not is_full_method(spec):
         return ()
     counted = count_parameters(model)
     with torch.device("cpu"):

@@ -54,6 +54,13 @@ def reference(spec: PriorWSSSSpec, test_set: str) -> Reference | None:
     return Reference(source, row.figures["mIoU"], row.figures.get("F1"), row.figures.get("OA"))
 
 
+def is_full_method(spec: PriorWSSSSpec) -> bool:
+    """Return whether a model is the paper's in all that it states and varies, with either DINOv2."""
+    stated = PriorWSSSSpec(spec.num_classes)
+    same = all(getattr(spec, key) == getattr(stated, key) for key in _STATED)
+    return same and spec.dino in _DINO and _varied(spec) == _varied(stated)
+
+
 def _varied(spec: PriorWSSSSpec) -> dict[str, str]:
     """Return the labels of a model in the ablation tables: column -> value."""
     used = [name for name, on in (("TPE", spec.tpe), ("USR", spec.usr), ("VPE", spec.vpe)) if on]
