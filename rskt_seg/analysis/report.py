@@ -13,6 +13,7 @@ from rskt_seg.analysis.measure import Measurement
 from rskt_seg.metrics.report import Cell, render_table
 from rskt_seg.metrics.results import PrintedCost
 from rskt_seg.quoting import csv_cell, markdown_text
+from rskt_seg.wording import counted
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ def _sections(analysis: Analysis, style: str) -> list[str]:
     head = [
         f"{analysis.method}, {analysis.config}",
         f"{_millions(counts.total)} parameters: {_millions(counts.trained)} trained, "
-        f"{_millions(counts.frozen)} frozen; {analysis.classes} classes",
+        f"{_millions(counts.frozen)} frozen; {counted(analysis.classes, 'class', 'classes')}",
     ]
     found = [*head, _image_table(analysis, style), _call_table(analysis, style)]
     if any(result.measured for result in analysis.images):
@@ -258,7 +259,8 @@ def _notes(analysis: Analysis) -> list[str]:
     ]
     measured = [result.measured for result in analysis.images if result.measured is not None]
     notes = {
-        f"Time: median of {len(each.seconds)} warm runs on {each.device}, {each.threads} threads, torch "
+        f"Time: median of {counted(len(each.seconds), 'warm run')} on {each.device}, "
+        f"{counted(each.threads, 'thread')}, torch "
         f"{analysis.versions['torch']}, from pixels to scores; each size in a process of its own, whose "
         "memory is counted from the first image on, the model included."
         for each in measured

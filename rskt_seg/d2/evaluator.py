@@ -30,6 +30,7 @@ from rskt_seg.metrics.protocols import (
 from rskt_seg.metrics.report import PER_CLASS, SUMMARY, class_table, scores_json
 from rskt_seg.scoring.predictions import changed_prediction, save_prediction
 from rskt_seg.scoring.tally import Tally
+from rskt_seg.wording import counted
 from rskt_seg.writing import replace_text
 
 logger = logging.getLogger(__name__)
@@ -128,8 +129,8 @@ class RSEvaluator(DatasetEvaluator):
         scores, classes = output["sem_seg"], len(self.classes)
         if scores.shape[0] != classes:
             raise DatasetError(
-                f"{self.name} has {classes} classes, but the model has scores of {scores.shape[0]}; give the "
-                "model the vocabulary of the dataset"
+                f"{self.name} has {counted(classes, 'class', 'classes')}, but the model has scores of "
+                f"{scores.shape[0]}; give the model the vocabulary of the dataset"
             )
         check_scores(scores, image)
         return scores.argmax(dim=0)

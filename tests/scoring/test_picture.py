@@ -41,8 +41,9 @@ def test_folders_and_runs_give_the_same_picture(draw, farm, run_folder, capsys):
     assert np.array_equal(from_run, from_folder)
 
 
-def test_scenes_are_the_first_or_the_named_ones(draw, farm):
+def test_scenes_are_the_first_or_the_named_ones(draw, farm, capsys):
     _, one = draw("--scenes", 1, farm.parent / "first")
+    assert "picture.png: 1 scene, 1 method\n" in capsys.readouterr().out
     _, named = draw("--scene", sorted(STEMS)[0], farm.parent / "first")
     _, both = draw("--scene", "a", "--scene", "ç", farm.parent / "first")
     assert np.array_equal(one, named) and len(both) > 1.5 * len(one)
