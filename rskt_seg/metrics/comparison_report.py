@@ -85,7 +85,7 @@ def _text(difference: Difference | None) -> str:
 def _notes(comparison: Comparison) -> list[str]:
     common = ", ".join(map(short_name, comparison.common))
     notes = [f"all in percent; means over the sets that all rows have ({len(comparison.common)}): {common}"]
-    if any(any(row.in_domain.values()) for row in comparison.rows):
+    if any(row.in_domain.get(name) for row in comparison.rows for name in row.miou):
         notes.append("*: the set contains images that this model was trained on")
     if any(row.seen or row.unseen for row in comparison.rows):
         notes.append(
