@@ -196,7 +196,7 @@ def _sections(analysis: Analysis, style: str) -> list[str]:
 
 
 def _image_table(analysis: Analysis, style: str) -> str:
-    headers = ["image (px)", "crops", "GFLOPs", "GMACs", "once a vocabulary (GFLOPs)"]
+    headers = ["image (px)", "crops", "GFLOPs", "GMACs", "once per vocabulary (GFLOPs)"]
     augmented = any(result.augmented for result in analysis.images)
     headers += ["augmented: crops", "GFLOPs"] if augmented else []
     rows: list[list[Cell]] = []
@@ -211,7 +211,7 @@ def _image_table(analysis: Analysis, style: str) -> str:
 
 
 def _call_table(analysis: Analysis, style: str) -> str:
-    headers = ["call of the model", "crops", "times", "GFLOPs a call", "share (%)"]
+    headers = ["call of the model", "crops", "times", "GFLOPs per call", "share (%)"]
     rows: list[list[Cell]] = []
     for result in analysis.images:
         for call in result.cost.calls:
