@@ -25,7 +25,7 @@ from rskt_seg.data.class_sets import listed
 from rskt_seg.data.labels import read_label
 from rskt_seg.data.pairing import Pair
 from rskt_seg.data.samples import read_8bit_image, valid_target
-from rskt_seg.errors import ConfigError, DatasetError
+from rskt_seg.errors import CheckpointError, ConfigError, DatasetError, WeightsNotFoundError
 from rskt_seg.metrics.confusion import ConfusionMatrix
 from rskt_seg.metrics.image_counts import ImageCounts, class_counts
 from rskt_seg.metrics.stored import REPORT, read_run
@@ -151,6 +151,7 @@ def _saved(split: Split, every: Sequence[Pair], folder: Path, counts: ImageCount
 
 def _segmenting(source: str, split: Split) -> Predict:
     """Return what segments scenes with a checkpoint, or with "CONFIG,WEIGHTS"."""
+    from rskt_seg.checkpoints.files import read_weights
     from rskt_seg.devices import default_device
     from rskt_seg.methods import load
     from rskt_seg.methods.load import class_names_of, is_closed_set
@@ -167,7 +168,16 @@ def _segmenting(source: str, split: Split) -> Predict:
         check_trained(cfg)
         model, options = build_model(cfg), dict(method_of(cfg).segmenter_options(cfg))
     else:
-        trained = load(source)
+        try:
+            trained = load(source)
+        except WeightsNotFoundError:
+            raise
+        except CheckpointError as error:
+            if read_weights(source).options is not None:
+                raise
+            raise CheckpointError(
+                f"{source} does not state its model; name its configuration too, CONFIG,{source}"
+            ) from error
         model, options, device = trained.model, dict(trained.options), default_device()
     names: Sequence[str] | None = split.class_set.names
     if is_closed_set(model):

@@ -53,7 +53,7 @@ def _advice(cfg: CfgNode, preset: str, options: Mapping[str, object]) -> str:
     if not names:
         return f"use a configuration with MODEL.SEM_SEG_HEAD.NAME {record.name}"
     besides = f" with {_overrides(differing)}" if differing else ""
-    return f"use --config-file {' or '.join(names[:_MOST])}{besides}"
+    return f"use the configuration {' or '.join(names[:_MOST])}{besides}"
 
 
 def _overrides(wanted: Mapping[str, object]) -> str:

@@ -43,7 +43,8 @@ RSKT, CATSEG = "ovrsis/tiny_dlrsd", "peers/catseg_tiny_dlrsd"
 def test_a_checkpoint_of_another_method_names_the_configurations_of_its_model(tmp_path):
     weights = save(tmp_path / "x.pth", CATSEG)
     assert refusal(config(RSKT, "MODEL.WEIGHTS", weights)) == (
-        f"{weights} is a checkpoint of CAT-Seg, the model is one of RSKT-Seg; use --config-file {CATSEG}.yaml"
+        f"{weights} is a checkpoint of CAT-Seg, the model is one of RSKT-Seg; use the configuration "
+        f"{CATSEG}.yaml"
     )
 
 
@@ -53,8 +54,8 @@ def test_configurations_of_the_test_sets_at_hand_come_first():
     with pytest.raises(CheckpointError) as caught, configuration_advice(cfg):
         raise published
     assert str(caught.value) == (
-        "x.pth is another; use --config-file peers/bench_catseg_vitb_dlrsd.yaml or "
-        "peers/bench_catseg_vitl_dlrsd.yaml, or use --config-file peers/bench_ovrs_vitb_dlrsd.yaml or "
+        "x.pth is another; use the configuration peers/bench_catseg_vitb_dlrsd.yaml or "
+        "peers/bench_catseg_vitl_dlrsd.yaml, or use the configuration peers/bench_ovrs_vitb_dlrsd.yaml or "
         "peers/bench_ovrs_vitl_dlrsd.yaml"
     )
 
@@ -63,7 +64,7 @@ def test_options_that_no_configuration_has_follow_as_keys(tmp_path):
     deeper = ("MODEL.CATSEG.NUM_LAYERS", "3")
     weights = save(tmp_path / "x.pth", CATSEG, *deeper)
     message = refusal(config(RSKT, "MODEL.WEIGHTS", weights))
-    assert message.endswith(f"; use --config-file {CATSEG}.yaml with MODEL.CATSEG.NUM_LAYERS 3")
+    assert message.endswith(f"; use the configuration {CATSEG}.yaml with MODEL.CATSEG.NUM_LAYERS 3")
     build_model(config(CATSEG, *deeper, "MODEL.WEIGHTS", weights))
 
 
@@ -80,7 +81,7 @@ def test_the_options_of_a_published_file_are_keys_of_the_method_that_has_them():
     with pytest.raises(CheckpointError) as caught, configuration_advice(config("ovrsis/bench_tiny_dlrsd")):
         raise error
     assert str(caught.value) == (
-        "x.pth; use --config-file peers/bench_gsnet_tiny_dlrsd.yaml, or set MODEL.RSKT.REMOTE_CLIP False"
+        "x.pth; use the configuration peers/bench_gsnet_tiny_dlrsd.yaml, or set MODEL.RSKT.REMOTE_CLIP False"
     )
 
 
@@ -97,7 +98,7 @@ def test_the_command_says_it_in_one_line(tmp_path, data_root, capsys):
     assert main(["--config-file", f"{RSKT}.yaml", *opts]) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert "is a checkpoint of GSNet, the model is one of RSKT-Seg; use" in last
-    assert last.endswith("use --config-file peers/gsnet_tiny_dlrsd.yaml")
+    assert last.endswith("use the configuration peers/gsnet_tiny_dlrsd.yaml")
 
 
 def test_in_python_the_message_names_the_preset():
