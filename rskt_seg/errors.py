@@ -5,6 +5,8 @@ Messages say what was expected, what was found, where, and what to do. The comma
 catch `RSKTSegError`, print one line and exit with status 2 (see `rskt_seg.commands.entry`).
 """
 
+from collections.abc import Mapping, Sequence
+
 
 class RSKTSegError(Exception):
     """Base class of all errors that this package raises on purpose."""
@@ -40,6 +42,36 @@ class ImageReadError(RSKTSegError, OSError):
 
 class CheckpointError(RSKTSegError, RuntimeError):
     """A checkpoint that does not fit the model, or cannot be read safely."""
+
+
+class OtherModelError(CheckpointError):
+    """A checkpoint of another model than the one at hand.
+
+    Its message is the finding with advice for Python. Whoever called by other means, such as a configuration,
+    gives advice from the other attributes.
+
+    Attributes:
+        finding: What the checkpoint is and what the model, without a full stop.
+        advice: How to build the right model in Python.
+        presets: Names of `create_model`, one for each method that the checkpoint may be of.
+        options: What is known of the options of its model: name -> value. A method reads those that it has.
+    """
+
+    def __init__(
+        self,
+        finding: str,
+        advice: str,
+        presets: Sequence[str],
+        options: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(finding, advice, presets, options)  # so that it can be sent to another process
+        self.finding = finding
+        self.advice = advice
+        self.presets = tuple(presets)
+        self.options = dict(options or {})
+
+    def __str__(self) -> str:
+        return f"{self.finding}; {self.advice}"
 
 
 class WeightsNotFoundError(CheckpointError, FileNotFoundError):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from rskt_seg.errors import NotFiniteError
+from rskt_seg.wording import counted
 
 _CHUNK = 1 << 22
 _LISTED = 10
@@ -40,7 +41,7 @@ def describe_not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str:
     if not names:
         return ""
     more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return f"{len(names)} tensor{'s' * (len(names) > 1)} ({', '.join(names[:_LISTED])}{more})"
+    return f"{counted(len(names), 'tensor')} ({', '.join(names[:_LISTED])}{more})"
 
 
 def check_scores(scores: Tensor, of: str) -> None:

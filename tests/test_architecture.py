@@ -44,6 +44,7 @@ ALLOWED = {
     "typing.py": set(),
     "vocabulary.py": set(),
     "windows.py": set(),
+    "wording.py": set(),
     "writing.py": set(),
     "segmenter.py": {"geo", "inference", "methods"},
     "__init__.py": {"checkpoints", "methods", "segmenter"},
@@ -54,6 +55,7 @@ METHODS -= SHARED
 BASE = {
     "errors", "devices", "finite", "class_lists", "vocabulary", "writing", "digests", "labels", "mistaken",
     "palette", "quoting", "reading", "stopping", "typing", "windows",
+    "wording",
 }  # fmt: skip
 ONLY_IN = {
     "detectron2": ("d2/",),

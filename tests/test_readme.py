@@ -100,6 +100,10 @@ def fcn(tmp_path, monkeypatch) -> Iterator[Path]:
         unregister_method("fcn")
     for name in [name for name in sys.modules if name.partition(".")[0] == "my_fcn"]:
         del sys.modules[name]
+    if "rskt_seg.d2" in sys.modules:
+        from rskt_seg.d2.methods import registry
+
+        registry._import.cache_clear()  # modules of this name are others in the next test
 
 
 def use_fcn() -> dict:
@@ -142,5 +146,33 @@ def test_its_configuration_builds_a_segmentor_that_learns_and_predicts(fcn):
         assert set(losses) == {"loss_ce"} and all(p.grad is not None for p in model.parameters())
         (result,) = segmentor.eval()([{**entry, "height": 64, "width": 96}])
         assert result["sem_seg"].shape == (17, 64, 96)
+    finally:
+        SEM_SEG_HEADS_REGISTRY._obj_map.pop("FCNHead", None)
+
+
+def test_its_cost_is_what_the_page_says(fcn, capsys):
+    import rskt_seg.d2  # isort: skip  # prepares Detectron2 for the imports below
+    from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
+
+    from rskt_seg.commands.cli import main
+
+    record = fcn / "my_fcn" / "__init__.py"
+    text = record.read_text()
+    changed = text.replace("strategy=TiledStrategy", "strategy=StripStrategy, printed_costs=printed_costs")
+    assert changed != text
+    record.write_text(f"from my_fcn.cost import StripStrategy, printed_costs\n{changed}")
+    try:
+        use_fcn()
+        (command,) = [
+            line for block in blocks(EXTENDING, "console") for line in block.splitlines() if "analyze" in line
+        ]
+        assert main(command.removeprefix("$ rskt-seg ").split()) == 0
+        printed = {" ".join(line.split()) for line in capsys.readouterr().out.splitlines()}
+        (shown,) = blocks(EXTENDING, "text")
+        assert {" ".join(line.split()) for line in shown.splitlines()} <= printed
+        segmenter = rskt_seg.Segmenter(
+            rskt_seg.create_model("fcn", class_names=["water", "land"], width=16), rows=7
+        )
+        assert segmenter.predict(np.zeros((20, 30, 3), np.uint8)).labels.shape == (20, 30)
     finally:
         SEM_SEG_HEADS_REGISTRY._obj_map.pop("FCNHead", None)

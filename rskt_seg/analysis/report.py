@@ -13,6 +13,7 @@ from rskt_seg.analysis.measure import Measurement
 from rskt_seg.metrics.report import Cell, render_table
 from rskt_seg.metrics.results import EvaluatedModel, PrintedCost
 from rskt_seg.quoting import csv_cell, markdown_text
+from rskt_seg.wording import counted
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ def _sections(analysis: Analysis, style: str) -> list[str]:
     head = [
         f"{analysis.model.method}, {analysis.config}",
         f"{_millions(counts.total)} parameters: {_millions(counts.trained)} trained, "
-        f"{_millions(counts.frozen)} frozen; {analysis.classes} classes",
+        f"{_millions(counts.frozen)} frozen; {counted(analysis.classes, 'class', 'classes')}",
     ]
     found = [*head, _image_table(analysis, style), _call_table(analysis, style)]
     if any(result.measured for result in analysis.images):
@@ -192,7 +193,7 @@ def _sections(analysis: Analysis, style: str) -> list[str]:
 
 
 def _image_table(analysis: Analysis, style: str) -> str:
-    headers = ["image (px)", "crops", "GFLOPs", "GMACs", "once a vocabulary (GFLOPs)"]
+    headers = ["image (px)", "crops", "GFLOPs", "GMACs", "once per vocabulary (GFLOPs)"]
     augmented = any(result.augmented for result in analysis.images)
     headers += ["augmented: crops", "GFLOPs"] if augmented else []
     rows: list[list[Cell]] = []
@@ -207,7 +208,7 @@ def _image_table(analysis: Analysis, style: str) -> str:
 
 
 def _call_table(analysis: Analysis, style: str) -> str:
-    headers = ["call of the model", "crops", "times", "GFLOPs a call", "share (%)"]
+    headers = ["call of the model", "crops", "times", "GFLOPs per call", "share (%)"]
     rows: list[list[Cell]] = []
     for result in analysis.images:
         for call in result.cost.calls:
@@ -255,7 +256,8 @@ def _notes(analysis: Analysis) -> list[str]:
     ]
     measured = [result.measured for result in analysis.images if result.measured is not None]
     notes = {
-        f"Time: median of {len(each.seconds)} warm runs on {each.device}, {each.threads} threads, torch "
+        f"Time: median of {counted(len(each.seconds), 'warm run')} on {each.device}, "
+        f"{counted(each.threads, 'thread')}, torch "
         f"{analysis.versions['torch']}, from pixels to scores; each size in a process of its own, whose "
         "memory is counted from the first image on, the model included."
         for each in measured

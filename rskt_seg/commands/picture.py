@@ -34,6 +34,7 @@ from rskt_seg.metrics.image_counts import ImageCounts, class_counts
 from rskt_seg.metrics.stored import REPORT, read_run
 from rskt_seg.scoring.predictions import find_predictions, read_prediction
 from rskt_seg.visualization.scenes import Scene, draw_scenes
+from rskt_seg.wording import counted
 from rskt_seg.writing import replacing
 
 PROGRAM = "rskt-seg picture"
@@ -121,7 +122,7 @@ def picture(args: argparse.Namespace) -> None:
         Image.fromarray(drawing).save(partial_file, format="PNG", optimize=True)
     for column in columns:
         echo(f"{column.title}: {column.source}")
-    echo(f"{args.output}: scenes: {len(scenes)}, methods: {len(columns)}")
+    echo(f"{args.output}: {counted(len(scenes), 'scene')}, {counted(len(columns), 'method')}")
 
 
 def _choose(split: Split, every: Sequence[Pair], names: Sequence[str]) -> list[Pair]:

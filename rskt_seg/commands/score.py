@@ -75,7 +75,7 @@ def named_splits(names: Sequence[str], files: Sequence[str]) -> list[Split]:
     own = [split for file in files for split in read_own(file, palette)]
     for twice in map(repeated, (names, [split.name for split in own])):
         if twice:
-            raise DatasetError(f"datasets are named twice: {listed(twice)}")
+            raise DatasetError(f"named twice: {listed(twice)}; name each dataset once")
     return [find_split(name, (*SPLITS, *own)) for name in names]
 
 

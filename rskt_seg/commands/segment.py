@@ -23,7 +23,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rskt_seg.commands.entry import command_parser, log_to_stderr, run
-from rskt_seg.errors import ConfigError, DatasetError, ImageReadError, VocabularyError
+from rskt_seg.errors import (
+    CheckpointError,
+    ConfigError,
+    DatasetError,
+    ImageReadError,
+    OtherModelError,
+    VocabularyError,
+)
 from rskt_seg.methods.registry import registered_methods
 from rskt_seg.methods.use import known_explanations, strategy_options
 from rskt_seg.vocabulary import SYNONYM_RULES, Vocabulary, check_names, parse_vocabulary
@@ -305,7 +312,12 @@ def _from_weights(args: argparse.Namespace, vocabulary: Vocabulary | None) -> "S
     from rskt_seg.segmenter import Segmenter
 
     closed = args.preset is not None and find_preset(args.preset)[0].is_closed
-    trained = load(args.weights, args.preset, class_names=vocabulary.names if closed and vocabulary else None)
+    names = vocabulary.names if closed and vocabulary else None
+    try:
+        trained = load(args.weights, args.preset, class_names=names)
+    except OtherModelError as error:
+        presets = " or ".join(error.presets)
+        raise CheckpointError(f"{error.finding}; give --preset {presets}, or --config-file") from error
     if vocabulary is None and not is_closed_set(trained.model):
         raise VocabularyError("open-vocabulary models need class names: pass --vocabulary")
     options = segmenter_options(args, dict(trained.options))

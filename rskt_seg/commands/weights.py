@@ -26,8 +26,8 @@ from rskt_seg.checkpoints.fetch import UNKNOWN, Finding, fetch, sha256_of, verif
 from rskt_seg.checkpoints.files import read_weights
 from rskt_seg.checkpoints.manifest import FOLDER, Weights, by_file, by_name, config_key
 from rskt_seg.commands.entry import command_parser, echo, run
-from rskt_seg.errors import CheckpointError, ConfigError, WeightsNotFoundError
-from rskt_seg.methods import create_model, model_names, registered_methods
+from rskt_seg.errors import CheckpointError, ConfigError, OtherModelError, WeightsNotFoundError
+from rskt_seg.methods import create_model, find_preset, model_names, registered_methods
 from rskt_seg.methods.export import check_target, export_encoder, export_model, kind_of
 from rskt_seg.methods.weights import manifest
 from rskt_seg.quoting import visible
@@ -239,7 +239,13 @@ def convert_weights(args: argparse.Namespace, rows: Sequence[Weights]) -> int:
     weights = read_weights(args.source)
     if kind_of(weights, args.source) == "model":
         contexts = dict(_pair("--contexts", text) for text in args.contexts)
-        report = export_model(_model_of(args, weights.options), args.source, args.target, contexts)
+        try:
+            report = export_model(_model_of(args, weights.options), args.source, args.target, contexts)
+        except OtherModelError as error:
+            advice = "leave --model and --options out, for the file states its model"
+            if weights.options is None:
+                advice = f"give {' or '.join(_flags(preset, error.options) for preset in error.presets)}"
+            raise CheckpointError(f"{error.finding}; {advice}") from error
     elif args.model or args.options or args.contexts:
         raise ConfigError(
             f"{args.source} is one encoder; --model, --options and --contexts are for whole checkpoints"
@@ -267,6 +273,13 @@ def _model_of(args: argparse.Namespace, stated: Mapping[str, Any] | None) -> Seg
     if not names:
         raise ConfigError(f"{args.source} states options that no model has: {', '.join(stated)}")
     return create_model(names[0], **{k: tuple(v) if isinstance(v, list) else v for k, v in stated.items()})
+
+
+def _flags(preset: str, options: Mapping[str, object]) -> str:
+    """Return the flags for a model, with those of the options that its method has."""
+    method, _ = find_preset(preset)
+    words = [f"{name}={value!r}" for name, value in options.items() if name in method.options]
+    return " ".join([f"--model {preset}", *(["--options"] if words else []), *words])
 
 
 def _pair(flag: str, text: str) -> tuple[str, str]:

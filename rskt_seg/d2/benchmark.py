@@ -41,6 +41,7 @@ from rskt_seg.errors import ConfigError, DatasetError, UnreadableError
 from rskt_seg.metrics.image_counts import ImageCounts
 from rskt_seg.reading import parse_json, read_text
 from rskt_seg.vocabulary import seen_names
+from rskt_seg.wording import counted
 from rskt_seg.writing import replace_text
 
 logger = logging.getLogger(__name__)
@@ -195,12 +196,12 @@ class Benchmark:
             return OrderedDict()
         if evaluator.images != len(entries):
             raise DatasetError(
-                f"{evaluator.name}: {evaluator.images} of {len(entries)} images were evaluated; run the "
-                "evaluation again"
+                f"{evaluator.name}: expected {counted(len(entries), 'image')}, evaluated {evaluator.images}; "
+                "run the evaluation again"
             )
         evaluator.tally.image_counts.save(self.folder / _image_counts(evaluator))
-        counted = json.loads(json.dumps({"identity": identity, **evaluator.state()}))
-        replace_text(path, json.dumps({**counted, _SUM: _checksum(counted)}))
+        state = json.loads(json.dumps({"identity": identity, **evaluator.state()}))
+        replace_text(path, json.dumps({**state, _SUM: _checksum(state)}))
         return results
 
     def _result(self, evaluator: RSEvaluator) -> report.SetResult:
@@ -311,6 +312,6 @@ def _restore_counts(evaluator: RSEvaluator, path: Path, identity: Mapping[str, A
     return True
 
 
-def _checksum(counted: Mapping[str, Any]) -> str:
+def _checksum(state: Mapping[str, Any]) -> str:
     """Return the SHA-256 of counts with their identity, as JSON reads them."""
-    return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()

@@ -36,6 +36,7 @@ from rskt_seg.scoring.predictions import (
     unfinished_predictions,
 )
 from rskt_seg.scoring.tally import Tally
+from rskt_seg.wording import counted
 from rskt_seg.writing import replace_text
 
 logger = logging.getLogger(__name__)
@@ -217,8 +218,8 @@ def predicted_labels(
     scores = output["sem_seg"]
     if scores.shape[0] != len(classes):
         raise DatasetError(
-            f"{dataset_name} has {len(classes)} classes, but the model has scores of {scores.shape[0]}; give "
-            "the model the vocabulary of the dataset"
+            f"{dataset_name} has {counted(len(classes), 'class', 'classes')}, but the model has scores of "
+            f"{scores.shape[0]}; give the model the vocabulary of the dataset"
         )
     check_scores(scores, image)
     return scores.argmax(dim=0)

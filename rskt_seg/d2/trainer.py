@@ -29,6 +29,7 @@ from rskt_seg.d2.evaluator import RSEvaluator
 from rskt_seg.d2.methods.record import EvaluationPass
 from rskt_seg.d2.methods.registry import method_of
 from rskt_seg.d2.optimizer import build_optimizer
+from rskt_seg.d2.other_models import configuration_advice
 from rskt_seg.d2.partwise import PartwiseTrainer
 from rskt_seg.d2.randomness import run_seed, seed_start, seed_step
 from rskt_seg.d2.resuming import RUN, RunFacts, compare_runs, warn_of_checkpoints
@@ -240,7 +241,8 @@ class Trainer(DefaultTrainer):
             compare_runs(stated, self._asked, last).log()
             self.seed = stated.seed
         loaded = load_left_out(model, self.cfg, str(last))
-        check_stated(model, read_weights(last), str(last))
+        with configuration_advice(self.cfg):
+            check_stated(model, read_weights(last), str(last))
         rates = list(self.scheduler.base_lrs)
         try:
             self.checkpointer.load(str(last))

@@ -12,6 +12,7 @@ from rskt_seg.checkpoints.hub import locate
 from rskt_seg.checkpoints.manifest import config_key
 from rskt_seg.d2.datasets import register_own
 from rskt_seg.d2.methods.registry import method_of
+from rskt_seg.d2.other_models import configuration_advice
 from rskt_seg.d2.specs import model_spec, untrained_model
 from rskt_seg.errors import ConfigError, WeightsNotFoundError
 from rskt_seg.methods import load_checkpoint, load_encoder
@@ -189,7 +190,8 @@ def load_trained(model: SegmentationModel, cfg: CfgNode, path: str) -> dict[str,
         WeightsNotFoundError: `MODEL.ENCODERS` does not name an existing file.
     """
     loaded = load_left_out(model, cfg, path)
-    logger.info("Loaded %s", load_checkpoint(model, path, companion_files(cfg, path) or None))
+    with configuration_advice(cfg):
+        logger.info("Loaded %s", load_checkpoint(model, path, companion_files(cfg, path) or None))
     return loaded
 
 

@@ -33,6 +33,7 @@ from rskt_seg.data.class_sets import (
 from rskt_seg.data.isprs import POTSDAM_TEST, POTSDAM_TRAIN, potsdam_tiles
 from rskt_seg.data.pairing import Files, Pair, spelling_advice
 from rskt_seg.errors import DatasetError, DatasetNotFoundError
+from rskt_seg.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -253,11 +254,11 @@ def pairs(split: Split, root: str | Path) -> list[Pair]:
         )
     files = _find_and_log(split, root)
     found = []
-    kinds = ("images", split.images, "label"), ("labels", split.labels, "image")
+    kinds = ("image", split.images, "a label"), ("label", split.labels, "an image")
     for paths, (kind, folder, missing) in zip(files.unpaired, kinds, strict=True):
         if paths:
             names = listed(path.name for path in paths)
-            found.append(f"{len(paths)} {kind} in {Path(root) / folder} have no {missing}: {names}")
+            found.append(f"{counted(len(paths), kind)} in {Path(root) / folder} without {missing}: {names}")
     if found:
         case = f" ({files.spelling})" if files.spelling else ""
         raise DatasetError(
@@ -369,6 +370,7 @@ def _select_stems(split: Split, files: Mapping[str, Path], folder: Path) -> dict
         hint = "; a stem is a name without its extension" if Path(missing[0]).stem in files else ""
         hint += f"; {advice}" if (advice := spelling_advice(missing, files)) else ""
         raise DatasetError(
-            f"{split.name}: {len(missing)} listed stems have no file in {folder}: {listed(missing)}{hint}"
+            f"{split.name}: {counted(len(missing), 'listed stem')} without a file in {folder}: "
+            f"{listed(missing)}{hint}"
         )
     return {stem: files[stem] for stem in sorted(split.stems)}

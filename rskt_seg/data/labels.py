@@ -19,6 +19,7 @@ from rskt_seg.geo import png, tiff
 from rskt_seg.geo.declared import describe_samples, read_declared
 from rskt_seg.geo.deflate import deflate_fault
 from rskt_seg.mistaken import BEGINNING, recognise
+from rskt_seg.wording import counted
 
 LabelFile = str | Path | BinaryIO
 """The path of a label file, or an open file whose `str()` is the name that errors give."""
@@ -163,9 +164,10 @@ def check_label(
         return
     values, counts = np.unique(label[wrong], return_counts=True)
     names = f": {', '.join(class_names)}" if class_names else ""
+    classes = counted(num_classes, "class", "classes")
     raise LabelError(
         f"{path}: found ids {pixel_counts(dict(zip(values.tolist(), counts.tolist(), strict=True)))}; "
-        f"expected 0..{num_classes - 1} ({num_classes} classes{names}) or {ignore_label} (ignored)"
+        f"expected 0..{num_classes - 1} ({classes}{names}) or {ignore_label} (ignored)"
         f"{likely_mistake(set(np.unique(label).tolist()), num_classes, ignore_label)}"
     )
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import TypeGuard
 
 from rskt_seg.checkpoints.files import Source, WeightFile, read_source
@@ -12,9 +12,9 @@ from rskt_seg.checkpoints.manifest import config_key
 from rskt_seg.checkpoints.rules import LoadReport
 from rskt_seg.checkpoints.wrappers import common_prefix, shared_prefixes, source_without, without_prefix
 from rskt_seg.digests import weights_digest
-from rskt_seg.errors import CheckpointError
+from rskt_seg.errors import CheckpointError, OtherModelError
 from rskt_seg.methods.layout import PREFIX
-from rskt_seg.methods.record import EncoderRole, Method
+from rskt_seg.methods.record import NUM_CLASSES, EncoderRole, Method
 from rskt_seg.methods.registry import method_of, registered_methods
 from rskt_seg.typing import ClosedSetModel, SegmentationModel, Spec
 
@@ -142,11 +142,40 @@ def _check_method(method: Method, weights: WeightFile, source: str) -> None:
     published = [other for other in others if other.checkpoint.is_published(keys)]
     if found := published or [other for other in others if stated == set(other.options)]:
         kind = "a published checkpoint" if published else "a checkpoint"
-        calls = " or ".join(f"create_model({next(iter(other.presets))!r}, ...)" for other in found)
-        raise CheckpointError(
+        stated_options = {} if published else _compared(found[0], weights.options or {})
+        presets = [_nearest_preset(other, stated_options) for other in found]
+        calls = " or ".join(f"create_model({preset!r}, ...)" for preset in presets)
+        raise OtherModelError(
             f"{source} is {kind} of {' or '.join(other.title for other in found)}, the model is one of "
-            f"{method.title}: build it with {calls} or another of its presets"
+            f"{method.title}",
+            f"build its model with {calls}"
+            if published
+            else f"rskt_seg.load builds its model, as does {calls}",
+            presets,
+            stated_options,
         )
+
+
+def _compared(method: Method, options: Mapping[str, object]) -> dict[str, object]:
+    """Return the options that a model must share with a checkpoint, with tuples for lists."""
+    free = {*method.checkpoint.training_only, *method.checkpoint.evaluation_only}
+    return {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in options.items()
+        if key not in free
+    }
+
+
+def _nearest_preset(method: Method, options: Mapping[str, object]) -> str:
+    """Return the preset of a method in which the fewest of some options differ, the first of several."""
+    default = {each.name: each.default for each in fields(method.spec)}
+    options = {key: value for key, value in options.items() if key != NUM_CLASSES}
+    return min(
+        method.presets,
+        key=lambda name: sum(
+            {**default, **method.presets[name]}.get(key) != value for key, value in options.items()
+        ),
+    )
 
 
 def check_stated(model: SegmentationModel, weights: WeightFile, source: str) -> None:
@@ -187,14 +216,15 @@ def _check_options(method: Method, spec: Spec, options: Mapping[str, object], so
 
     Several of them leave no trace in the weights (heads, templates, attention, loss).
     """
-    free = {*method.checkpoint.training_only, *method.checkpoint.evaluation_only}
-    compared = {key: value for key, value in asdict(spec).items() if key not in free}
-    stated = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    compared, stated = _compared(method, asdict(spec)), _compared(method, options)
     other = {key: stated[key] for key, value in compared.items() if key in stated and stated[key] != value}
     if other:
         listed = ", ".join(f"{key}={value!r} (this model: {compared[key]!r})" for key, value in other.items())
-        raise CheckpointError(
-            f"{source} was saved from a model with {listed}; build the model with these options"
+        raise OtherModelError(
+            f"{source} was saved from a model with {listed}",
+            "build the model with these options",
+            [_nearest_preset(method, stated)],
+            other,
         )
 
 

@@ -52,6 +52,30 @@ def training_dataset(trained_on: Sequence[str]) -> str | None:
     return _TRAINING_SETS.get(trained_on[0]) if len(trained_on) == 1 else None
 
 
+def why_no_row(table: PublishedTable, method: str, encoder: str, trained_on: Sequence[str]) -> str:
+    """Return why table 1 has no row of a model, whatever its options.
+
+    Args:
+        table: Table 1.
+        method: Its name there, such as "Cat-Seg".
+        encoder: Encoder of the model, such as "vitb16".
+        trained_on: Registered names of the training sets; (): unknown.
+
+    Returns:
+        The reason in one sentence; "" if the table has such a row.
+    """
+    labels = [row.labels for row in table.rows if row.labels["method"] == method]
+    sets = [name for name, label in _TRAINING_SETS.items() if label in {row["trained_on"] for row in labels}]
+    encoders = [name for name, label in _BACKBONES.items() if label in {row["backbone"] for row in labels}]
+    reasons = []
+    if encoder not in encoders:
+        reasons.append(f"encoder is {encoder!r}, there {' or '.join(map(repr, encoders))}")
+    if len(trained_on) != 1 or trained_on[0] not in sets:
+        found = f"trained on {' and '.join(trained_on)}" if trained_on else "the training set is unknown"
+        reasons.append(f"{found}, there on {' or '.join(sets)}" + (" alone" if len(trained_on) > 1 else ""))
+    return f"{table.source}: no row of {method} compares: {', '.join(reasons)}" if reasons else ""
+
+
 def encoder_facts(encoders: Mapping[str, str]) -> dict[str, object]:
     """Return which weights an evaluated model started from.
 

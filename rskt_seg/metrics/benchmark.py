@@ -28,6 +28,7 @@ from rskt_seg.metrics.report import (
 )
 from rskt_seg.metrics.results import BenchmarkReference, Reference, Run, SetResult
 from rskt_seg.quoting import csv_cell, markdown_text
+from rskt_seg.wording import counted
 
 ENDINGS = (".txt", ".md", ".csv", "_classes.csv", ".json")
 """What the names of the files of a report end in, in the order of `report_files`."""
@@ -264,7 +265,7 @@ def _vocabulary_columns(results: Sequence[SetResult]) -> _Columns:
     for seen in (True, False):
         parts = [subset_miou(result, seen) for result in results]
         values = [value for value, count in parts if count]
-        mean = f"{np.mean(values):.2f} ({len(values)} sets)" if values else "-"
+        mean = f"{np.mean(values):.2f} ({counted(len(values), 'set')})" if values else "-"
         columns.append([*(f"{value:.2f} ({count})" if count else "-" for value, count in parts), mean])
     guesses = [_chance_miou(result) for result in results]
     columns.append([*guesses, float(np.mean(guesses))])
@@ -293,7 +294,8 @@ def _notes(results: Sequence[SetResult], run: Run) -> list[str]:
     notes = []
     if run.rotated:
         notes.append(
-            f"CONTROL, not a result: each class was asked for by the name of the one {run.rotated} places on"
+            "CONTROL, not a result: each class was asked for by the name of the one "
+            f"{counted(run.rotated, 'place')} on"
         )
     if run.source == "predictions" and not run.trained_on:
         notes.append("training data unknown: no classes are marked as seen, no sets as trained on")
@@ -324,7 +326,7 @@ def _trained_on(run: Run) -> str:
 def _provenance(results: Sequence[SetResult], run: Run) -> list[str]:
     """Return what the scores came from, a line for each fact."""
     versions = ", ".join(f"{name} {version}" for name, version in run.versions.items())
-    prints = [f"{result.name}: {result.images} images, {result.fingerprint}" for result in results]
+    prints = [f"{result.name}: {counted(result.images, 'image')}, {result.fingerprint}" for result in results]
     source = f"{run.source}: {run.weights} (sha256 {run.weights_sha256}), trained on: {_trained_on(run)}"
     return [*([f"method: {run.title}"] if run.title else []), source, f"versions: {versions}", *prints]
 

@@ -8,6 +8,7 @@ from rskt_seg.metrics.bootstrap import COVERAGE
 from rskt_seg.metrics.comparison import Comparison, Difference, Row
 from rskt_seg.metrics.report import Cell, render_table
 from rskt_seg.quoting import markdown_text
+from rskt_seg.wording import counted
 
 PAPER = " (paper)"
 """What marks a row of a paper."""
@@ -109,7 +110,7 @@ def _text(difference: Difference | None) -> str:
 def _notes(comparison: Comparison) -> list[str]:
     common = ", ".join(map(short_name, comparison.common))
     notes = [f"all in percent; means over the sets that all rows have ({len(comparison.common)}): {common}"]
-    if any(any(row.in_domain.values()) for row in comparison.rows):
+    if any(row.in_domain.get(name) for row in comparison.rows for name in row.miou):
         notes.append("*: the set contains images that this model was trained on")
     if any(row.seen or row.unseen for row in comparison.rows):
         notes.append(
@@ -118,8 +119,9 @@ def _notes(comparison: Comparison) -> list[str]:
     if any(row.mean_difference for row in comparison.rows):
         notes.append(
             f"differences to {comparison.baseline}, in points; in brackets where {COVERAGE:g} % of "
-            f"{comparison.resamples} bootstrap resamples of the images lie (seed {comparison.seed}; the same "
-            "images for both, each set by itself): they tell chance in the choice of images, not in training"
+            f"{counted(comparison.resamples, 'bootstrap resample')} of the images lie (seed "
+            f"{comparison.seed}; the same images for both, each set by itself): they tell chance in the "
+            "choice of images, not in training"
         )
     return [*notes, *comparison.notes]
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rskt_seg.errors import DatasetError, LabelError
+from rskt_seg.wording import counted
 
 UNCLASSIFIED = 255
 """Value of a predicted pixel that the model gave no class (nodata, alpha): a miss of the true class."""
@@ -124,7 +125,7 @@ class ConfusionMatrix:
         """
         if (self.num_classes, self.ignore) != (other.num_classes, other.ignore):
             raise DatasetError(
-                f"counts of {self.num_classes} classes (ignoring {self.ignore}) and of "
+                f"counts of {counted(self.num_classes, 'class', 'classes')} (ignoring {self.ignore}) and of "
                 f"{other.num_classes} (ignoring {other.ignore}) cannot be added"
             )
         self.counts += other.counts
@@ -153,8 +154,9 @@ class ConfusionMatrix:
             raise DatasetError(f"expected the state of a confusion matrix, found {error!r} in it") from error
         if counts.shape != matrix.counts.shape or (counts < 0).any():
             raise DatasetError(
-                f"expected counts of shape {matrix.counts.shape} for {matrix.num_classes} classes, none "
-                f"negative; found shape {counts.shape}, {(counts < 0).sum()} of them negative"
+                f"expected counts of shape {matrix.counts.shape} for "
+                f"{counted(matrix.num_classes, 'class', 'classes')}, none negative; found shape "
+                f"{counts.shape}, {(counts < 0).sum()} of them negative"
             )
         matrix.counts = counts
         return matrix
@@ -206,4 +208,4 @@ def _check_ids(ids: NDArray[Any], num_classes: int, error: type[DatasetError], r
     wrong = ids[(ids < 0) | (ids >= num_classes)]
     if len(wrong):
         found = ", ".join(map(str, np.unique(wrong)[:10]))
-        raise error(f"{rule} (K = {num_classes}); found {found} in {len(wrong)} pixels")
+        raise error(f"{rule} (K = {num_classes}); found {found} in {counted(len(wrong), 'pixel')}")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rskt_seg.errors import DatasetError
 from rskt_seg.metrics.confusion import ConfusionMatrix
 from rskt_seg.metrics.protocols import Protocol
+from rskt_seg.wording import counted
 from rskt_seg.writing import replacing
 
 _STEMS, _COUNTS = "stems.npy", "counts.npy"
@@ -116,7 +117,7 @@ class ImageCounts:
             stems = json.loads(names.astype(np.uint8).tobytes())
             found = cls(tuple(map(str, stems)), counts.astype(np.int64))
             if found.counts.ndim != 3 or found.counts.shape[:2] != (len(stems), 3):
-                raise ValueError(f"counts of shape {counts.shape} for {len(stems)} images")
+                raise ValueError(f"counts of shape {counts.shape} for {counted(len(stems), 'image')}")
         except DatasetError:
             raise
         except _DAMAGED as error:

@@ -11,6 +11,7 @@ from rskt_seg.errors import DatasetError
 from rskt_seg.metrics.confusion import Scores
 from rskt_seg.metrics.protocols import ProtocolScores, protocol_as_dict
 from rskt_seg.quoting import markdown_text
+from rskt_seg.wording import counted
 
 SUMMARY = ("mIoU", "mACC", "fwIoU", "pACC")
 """The columns of the published tables, in percent."""
@@ -173,5 +174,6 @@ def _cell_text(value: Cell, digits: int) -> str:
 def _check_names(scores: Scores, class_names: Sequence[str]) -> None:
     if len(class_names) != len(scores.IoU):
         raise DatasetError(
-            f"expected one name for each class: {len(scores.IoU)} classes, found {len(class_names)} names"
+            f"expected one name for each class: {counted(len(scores.IoU), 'class', 'classes')}, found "
+            f"{counted(len(class_names), 'name')}"
         )

@@ -167,8 +167,8 @@ class PaperRows:
 
     Attributes:
         rows: The rows; several if a paper prints one model more than once.
-        why_none: If there is none, how the evaluation differs from the nearest row, in one sentence; "" if
-            no row is near.
+        why_none: If there is none, how the evaluation differs from the nearest row, or from all of them, in
+            one sentence; "" if no paper has rows of the method.
     """
 
     rows: tuple[BenchmarkReference, ...] = ()

@@ -11,6 +11,7 @@ from rskt_seg.metrics.image_counts import ImageCounts, mean_iou
 from rskt_seg.metrics.protocols import Protocol, find_protocol
 from rskt_seg.metrics.results import CostFigures, EvaluatedModel, SetRecords
 from rskt_seg.reading import brief, parse_json, read_text
+from rskt_seg.wording import counted
 
 REPORT = "benchmark.json"
 """Name of the report in the folder of a run."""
@@ -93,8 +94,8 @@ class StoredRun:
         miou = float(mean_iou(counts.counts.sum(axis=0), self.rule(name)))
         if len(counts.stems) != found.images or abs(miou - found.miou) > _TOLERANCE:
             raise DatasetError(
-                f"{self.report}: {name} has {found.images} images and mIoU {found.miou:.4f}; {path} has "
-                f"{len(counts.stems)} and {miou:.4f}; evaluate or score the set again"
+                f"{self.report}: {name} has {counted(found.images, 'image')} and mIoU {found.miou:.4f}; "
+                f"{path} has {len(counts.stems)} and {miou:.4f}; evaluate or score the set again"
             )
         return counts
 

@@ -16,6 +16,7 @@ from rskt_seg.data.pairing import spelling_advice
 from rskt_seg.errors import DatasetError, LabelError
 from rskt_seg.metrics.confusion import UNCLASSIFIED
 from rskt_seg.scoring.tally import CountedImage
+from rskt_seg.wording import counted
 from rskt_seg.writing import replacing
 
 EXTENSIONS = (".png", ".tif", ".tiff")
@@ -53,10 +54,12 @@ def find_predictions(folder: Path, stems: Sequence[str], name: str) -> dict[str,
     found = {path.stem: path for path in files}
     faults = []
     if missing := [stem for stem in stems if stem not in found]:
-        faults.append(f"{len(missing)} of {len(stems)} images have no prediction: {listed(missing)}")
+        faults.append(
+            f"{len(missing)} of {counted(len(stems), 'image')} without a prediction: {listed(missing)}"
+        )
     if extra := sorted(found.keys() - set(stems)):
         names = listed(found[stem].name for stem in extra)
-        faults.append(f"{len(extra)} files belong to no image of the set: {names}")
+        faults.append(f"{counted(len(extra), 'file')} without an image of the set: {names}")
     if faults:
         below = f"the folder {folder / name} is meant" if (folder / name).is_dir() else ""
         advice = "; ".join(filter(None, [spelling_advice(missing, extra), below]))
@@ -99,8 +102,9 @@ def read_prediction(
         shifted = 0 not in id_counts(ids) and set(wrong) == {classes}
         hint = f"; the ids look shifted by one (1..{classes}, no 0): save id k for class k" if shifted else ""
         raise LabelError(
-            f"{path}: found ids {pixel_counts(wrong)}; expected 0..{classes - 1} ({classes} classes: "
-            f"{', '.join(class_names)}) or {UNCLASSIFIED} (not classified){hint}"
+            f"{path}: found ids {pixel_counts(wrong)}; expected 0..{classes - 1} "
+            f"({counted(classes, 'class', 'classes')}: {', '.join(class_names)}) or {UNCLASSIFIED} "
+            f"(not classified){hint}"
         )
     return ids.astype(np.uint8)
 
@@ -192,7 +196,7 @@ def check_stems(name: str, files: Sequence[str]) -> None:
     """
     if twice := repeated(Path(file).stem for file in files):
         raise DatasetError(
-            f"{name}: predictions cannot be saved, because several images have the stems {listed(twice)}; "
+            f"{name}: predictions cannot be saved, because several images share a stem: {listed(twice)}; "
             "give the files different names, or leave out TEST.SAVE_PREDICTIONS"
         )
 

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import rskt_seg
 from rskt_seg.checkpoints.files import WeightFile
 from rskt_seg.checkpoints.rules import LoadReport, convert
+from rskt_seg.commands import segment
+from rskt_seg.commands.weights import main
 from rskt_seg.errors import CheckpointError
 from rskt_seg.layers.attention import shift_mask
 from rskt_seg.methods import method_of
@@ -130,3 +133,20 @@ def test_variants_of_ovrs_are_told_by_what_they_contain(options, model, message)
     rskt_seg.load_checkpoint(rskt_seg.create_model("ovrs_tiny", **options), state)
     with pytest.raises(CheckpointError, match=message):
         rskt_seg.load_checkpoint(rskt_seg.create_model(model), state)
+
+
+def test_the_command_names_the_flags_of_a_variant(tmp_path, capsys):
+    variant = rskt_seg.create_model("ovrs_tiny", scaled_guides=False)
+    torch.save(published_names(variant, FILES["ovrs_vitb"]), tmp_path / "x.pth")
+    target = tmp_path / "x.safetensors"
+    assert main(["convert", str(tmp_path / "x.pth"), str(target), "--model", "catseg_tiny"]) == 2
+    assert capsys.readouterr().err.endswith("; give --model ovrs_vitb16 --options scaled_guides=False\n")
+
+
+def test_segmenting_names_the_preset_as_a_flag(tmp_path, capsys):
+    torch.save(published_names(rskt_seg.create_model("ovrs_tiny"), FILES["ovrs_vitb"]), tmp_path / "x.pth")
+    Image.new("RGB", (8, 8)).save(tmp_path / "scene.png")
+    words = ["--weights", tmp_path / "x.pth", "--preset", "catseg_tiny", "--input", tmp_path / "scene.png"]
+    words += ["--vocabulary", "a, b", "--output", tmp_path / "out"]
+    assert segment.main(list(map(str, words))) == 2
+    assert capsys.readouterr().err.endswith("; give --preset ovrs_vitb16, or --config-file\n")

@@ -349,3 +349,13 @@ def test_convert_overwrites_nothing_and_leaves_nothing_behind_when_it_fails(call
     assert status == 2 and "is none of" in err and "backbone.stem" in err
     assert call("convert", "clip.pt", "new.safetensors", "--model", "rskt_tiny")[0] == 2
     assert sorted(os.listdir()) == ["clip.pt", "foreign.pth", "w.safetensors"]
+
+
+def test_a_checkpoint_of_another_model_is_answered_by_flags(call, tmp_path):
+    other = rskt_seg.create_model("catseg_tiny")
+    torch.save({"model": other.state_dict(), "options": asdict(other.spec)}, tmp_path / "x.pth")
+    arguments = ["convert", str(tmp_path / "x.pth"), str(tmp_path / "x.safetensors")]
+    status, _, error = call(*arguments, "--model", "rskt_tiny")
+    assert status == 2 and "create_model" not in error
+    assert error.endswith("; leave --model and --options out, for the file states its model\n")
+    assert call(*arguments)[0] == 0

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import rskt_seg.d2  # prepares Detectron2 for the imports below
 
@@ -13,6 +14,7 @@ import rskt_seg.d2  # prepares Detectron2 for the imports below
 import pytest
 
 import rskt_seg
+from rskt_seg.analysis import text_report
 from rskt_seg.commands import analyze
 from rskt_seg.commands.cli import main
 from rskt_seg.d2.analysis import Request, parse_sizes
@@ -75,6 +77,8 @@ def test_an_open_vocabulary_has_as_many_names_as_asked_and_more_cost_more():
     )
     assert (few.classes, many.classes) == (3, 20)
     assert "none of a RSKT-Seg that computes as this one" in " ".join(few.notices)
+    assert "frozen; 3 classes\n" in text_report(few)
+    assert "frozen; 1 class\n" in text_report(replace(few, classes=1))
     assert many.images[0].cost.flops > few.images[0].cost.flops
     assert "3 of them made of two" in " ".join(many.notices)
 

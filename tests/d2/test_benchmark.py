@@ -70,6 +70,9 @@ def test_every_set_is_evaluated_and_the_report_says_what_was_run(cfg, tmp_path, 
     assert report["config"]["DATASETS"]["TEST"] == list(SETS)
     assert report["datasets"]["UDD5_all_sem_seg"]["seen"]["classes"] == 1  # Building, as buildings
     assert {path.name for path in out.iterdir()} >= REPORTS
+    why = report["not_compared"]  # the paper has no model of this size, and none trained on this set
+    assert "there 'vitb16' or 'vitl14', trained on DLRSD_val_sem_seg, there on" in why
+    assert f"\npaper: {why}" in (out / "benchmark.txt").read_text()
     assert "mean of 2" in caplog.text and "DLRSD_val_sem_seg *" in caplog.text
     assert len(list(csv.reader((out / "benchmark_classes.csv").open()))) == 1 + 17 + 5
 

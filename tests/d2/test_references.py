@@ -264,18 +264,31 @@ def test_augmented_views_are_not_the_papers_protocol():
     assert found.rows == () and "test-time augmentation is True, there False" in found.why_none
 
 
-def test_other_training_sets_and_encoders_are_near_no_row():
+SETS = "DLRSD_train_sem_seg or iSAID_train_sem_seg"
+
+
+def no_row(reason: str) -> PaperRows:
+    return PaperRows((), f"RSKT-Seg, table 1: no row of RSKT-Seg compares: {reason}")
+
+
+def test_training_sets_and_encoders_that_the_table_does_not_have_are_told():
     for trained_on in ("Potsdam_all_sem_seg", "DLRSD_all_sem_seg"):
-        assert of_rskt("vitb_dlrsd", trained_on=trained_on) == PaperRows()
-    assert of_rskt("tiny_dlrsd") == PaperRows()
+        found = of_rskt("vitb_dlrsd", trained_on=trained_on)
+        assert found == no_row(f"trained on {trained_on}, there on {SETS}")
+    small = of_rskt("tiny_dlrsd", trained_on="VDD_all_sem_seg")
+    assert small == no_row(
+        f"encoder is 'tiny', there 'vitb16' or 'vitl14', trained on VDD_all_sem_seg, there on {SETS}"
+    )
 
 
 def test_the_row_of_a_benchmark_is_that_of_its_one_training_set():
     cfg = load_config(str(CONFIGS / "vitb_dlrsd.yaml"))
     plain = EvaluationPass()
     assert comparison(cfg, ("DLRSD_train_sem_seg",), plain).rows
-    assert comparison(cfg, ("DLRSD_train_sem_seg", "iSAID_train_sem_seg"), plain) == PaperRows()
-    assert comparison(cfg, (), plain) == PaperRows()
+    assert comparison(cfg, ("DLRSD_train_sem_seg", "iSAID_train_sem_seg"), plain) == no_row(
+        f"trained on DLRSD_train_sem_seg and iSAID_train_sem_seg, there on {SETS} alone"
+    )
+    assert comparison(cfg, (), plain) == no_row(f"the training set is unknown, there on {SETS}")
     # iSAID: the main model of DLRSD has as many layers as an ablation on iSAID.
     (row,) = comparison(cfg, ("iSAID_train_sem_seg",), plain).rows
     assert row.source == "RSKT-Seg, table 5 (iSAID, 5)"

@@ -185,5 +185,5 @@ def test_images_of_one_stem_are_refused_before_anything_is_evaluated(cfg, monkey
     load = loaders.load_datasets
     monkeypatch.setattr(loaders, "load_datasets", lambda names: load(names) * 2)
     check_datasets(cfg(), training=False)
-    with pytest.raises(DatasetError, match="several images have the stems scene0, scene1, scene2"):
+    with pytest.raises(DatasetError, match="several images share a stem: scene0, scene1, scene2"):
         check_datasets(cfg(*SAVING), training=False)

@@ -181,7 +181,7 @@ def nothing(root: Path) -> None:
         ([], ["DATASETS.TEST", "('VDD_all_sem_seg',)"], nothing, "Expected layout"),
         ([], ["DATASETS.TRAIN", "('DLRSD_trian_sem_seg',)"], nothing, "did you mean DLRSD_train_sem_seg"),
         ([], [], stray, r"scene1\.png \(found ids 99 \(1 px\)\).*rskt-seg check DLRSD_train_sem_seg"),
-        ([], [], orphan, r"1 images in .* have no label: scene0\.jpg"),
+        ([], [], orphan, r"1 image in .* without a label: scene0\.jpg"),
         ([], ["MODEL.DEVICE", "cuda"], nothing, "this machine has no such device"),
         ([], ["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.DTYPE", "float16"], nothing, "needs a CUDA GPU"),
         (["--num-gpus", "2"], ["MODEL.DEVICE", "cuda"], nothing, "this machine has no such device"),

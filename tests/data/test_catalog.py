@@ -153,7 +153,7 @@ def test_the_crops_of_isaid_have_black_as_class_0_and_the_official_classes_from_
 def test_a_list_of_the_table_that_names_absent_files_is_told_with_the_first_ten(tmp_path):
     val = find_split("LoveDA_geoseg_val_sem_seg")
     lay_out(tmp_path, val, [f"{stem}.png" for stem in val.stems[12:]], [f"{s}.png" for s in val.stems])
-    with pytest.raises(DatasetError, match=r"12 listed stems have no file.*2522, .*2531 and 2 more"):
+    with pytest.raises(DatasetError, match=r"12 listed stems without a file.*2522, .*2531 and 2 more"):
         pairs(val, tmp_path)
     lay_out(tmp_path, val, [f"{stem}.png" for stem in val.stems[:12]], [])
     assert len(pairs(val, tmp_path)) == 1669
@@ -204,8 +204,8 @@ def test_files_pair_by_stem_and_not_by_position(tmp_path):
     lay_out(tmp_path, SPLIT, ["a.jpg", "b.jpg"], ["b.png", "c.png"])
     with pytest.raises(DatasetError) as error:
         pairs(SPLIT, tmp_path)
-    assert "1 images" in str(error.value) and "no label: a.jpg" in str(error.value)
-    assert "no image: c.png" in str(error.value) and "b." not in str(error.value)
+    assert "1 image in" in str(error.value) and "without a label: a.jpg" in str(error.value)
+    assert "without an image: c.png" in str(error.value) and "b." not in str(error.value)
 
 
 def test_orphans_are_named_up_to_ten_and_the_rest_is_counted(tmp_path):

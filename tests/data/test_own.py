@@ -95,15 +95,15 @@ def test_a_list_chooses_stems_of_shared_folders(folder):
     (folder / "x" / "unlabelled.jpg").write_bytes((folder / "x/a.jpg").read_bytes())
     train, val = read(folder, splits=parts)
     assert [pair.label.name for pair in pairs(val, ".")] == ["a.png", "c.png"]
-    with pytest.raises(DatasetError, match=r"no label: unlabelled\.jpg"):
+    with pytest.raises(DatasetError, match=r"without a label: unlabelled\.jpg"):
         pairs(train, ".")
 
 
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        ("a\nd\ne", r"2 listed stems have no file in \S*x: d, e$"),
-        ("a.jpg", r"1 listed stems have no file in \S*x: a\.jpg; a stem is a name without its extension"),
+        ("a\nd\ne", r"2 listed stems without a file in \S*x: d, e$"),
+        ("a.jpg", r"1 listed stem without a file in \S*x: a\.jpg; a stem is a name without its extension"),
         ("a\nb\na", r"repeats a; "),
         ("\n\n", "is empty"),
     ],
@@ -119,7 +119,7 @@ def test_a_stem_without_label_and_a_missing_list_are_refused(folder):
     (folder / "y/b.png").unlink()
     (folder / "some.txt").write_text("b\n")
     text = message(folder, splits={"val": PART | {"list": "some.txt"}})
-    assert "1 listed stems have no file" in text and f"{folder / 'y'}: b" in text
+    assert "1 listed stem without a file" in text and f"{folder / 'y'}: b" in text
     assert "splits.val.list" in message(folder, splits={"val": PART | {"list": "gone.txt"}})
 
 

@@ -115,6 +115,10 @@ def test_the_table_has_a_row_for_each_set_and_means_over_those():
     unseen = [subset_miou(r, False)[0] for r in RESULTS]
     assert mean[7] == f"{sum(unseen) / 2:.2f} (2 sets)"
     assert len(table_of(summary_table(RESULTS[:1], RUN, "markdown"))) == 3
+    one_of_two = [RESULTS[0], replace(RESULTS[1], seen=(True,) * len(RESULTS[1].classes), images=1)]
+    assert table_of(summary_table(one_of_two, RUN, "markdown"))[-1][7].endswith(" (1 set)")
+    assert f"\n{RESULTS[1].name}: 1 image, " in text_report(one_of_two, replace(RUN, rotated=1))
+    assert "by the name of the one 1 place on\n" in text_report(one_of_two, replace(RUN, rotated=1))
     with pytest.raises(DatasetError, match="no result"):
         summary_table([], RUN)
 

@@ -265,4 +265,8 @@ def test_sets_with_training_images_are_marked(tmp_path):
     found = compare_runs([read_run(write_run(tmp_path / "run", 0.6, in_domain=True))])
     text = comparison_files(found)[".txt"]
     assert " *  " in text and "*: the set contains images that this model was trained on" in text
+    # A paper's row is marked in columns that the comparison has; without one there is nothing to explain.
+    paper = PaperRow("DLRSD, SAN", "a paper", {"UDD5_all_sem_seg": 50.0}, {"DLRSD_all_sem_seg": True})
+    found = compare_runs([read_run(write_run(tmp_path / "other", 0.6))], [paper])
+    assert "*: the set contains" not in comparison_files(found)[".txt"]
     assert "bootstrap" not in text and " to run" not in text

@@ -193,10 +193,10 @@ def test_counts_do_not_wrap_where_32_bits_would():
     ("prediction", "label", "kind", "words"),
     [
         ([[0, 1]], [[0], [1]], DatasetError, r"\(1, 2\) and \(2, 1\)"),
-        ([[0, 1]], [[0, 3]], LabelError, "found 3 in 1 pixels"),
+        ([[0, 1]], [[0, 3]], LabelError, "found 3 in 1 pixel"),
         ([[0, 1]], [[0, -1]], LabelError, "found -1"),
         ([[0, 1]], [[0, 254]], LabelError, "K = 3"),
-        ([[0, 3]], [[0, 255]], DatasetError, "vocabulary.*found 3 in 1 pixels"),
+        ([[0, 3]], [[0, 255]], DatasetError, "vocabulary.*found 3 in 1 pixel"),
         ([[0, -1]], [[0, 0]], DatasetError, "found -1"),
         ([[0.0, 1.0]], [[0, 1]], DatasetError, "float64"),
         ([[0, 1]], [[0.0, 1.0]], LabelError, "float64"),

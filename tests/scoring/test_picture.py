@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+import rskt_seg
 from rskt_seg.commands import picture, score
 from rskt_seg.palette import palette
 from rskt_seg.visualization.scenes import Scene, draw_scenes
@@ -36,14 +38,15 @@ def run_folder(farm):
 
 def test_folders_and_runs_give_the_same_picture(draw, farm, run_folder, capsys):
     status, from_run = draw(f"Mine={run_folder}", f"Other={farm.parent / 'second'}")
-    assert status == 0 and "scenes: 3, methods: 2" in (said := capsys.readouterr().out)
+    assert status == 0 and "3 scenes, 2 methods" in (said := capsys.readouterr().out)
     assert f"Mine: the predictions that {run_folder} scored" in said and "Other: the label files of" in said
     _, from_folder = draw(f"Mine={farm.parent / 'first'}", f"Other={farm.parent / 'second'}")
     assert np.array_equal(from_run, from_folder)
 
 
-def test_scenes_are_the_first_or_the_named_ones(draw, farm):
+def test_scenes_are_the_first_or_the_named_ones(draw, farm, capsys):
     _, one = draw("--scenes", 1, farm.parent / "first")
+    assert "picture.png: 1 scene, 1 method\n" in capsys.readouterr().out
     _, named = draw("--scene", sorted(STEMS)[0], farm.parent / "first")
     _, both = draw("--scene", "a", "--scene", "ç", farm.parent / "first")
     assert np.array_equal(one, named) and len(both) > 1.5 * len(one)
@@ -94,3 +97,10 @@ def test_a_run_without_predictions_or_without_the_set_says_so(draw, farm, run_fo
     file.write_text(text.replace(NAME, "other_val_sem_seg"))
     assert draw(run_folder)[0] == 2
     assert "the run did not evaluate it" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_states_no_model_needs_its_configuration(draw, farm, capsys, monkeypatch):
+    monkeypatch.chdir(farm.parent)
+    torch.save({"model": rskt_seg.create_model("catseg_tiny").state_dict()}, "plain.pth")
+    assert draw("plain.pth")[0] == 2
+    assert capsys.readouterr().err.endswith("name its configuration too, CONFIG,plain.pth\n")

@@ -89,9 +89,9 @@ def beside(folder):
 
 IDS = predict(0)["a"]
 FAULTS = [
-    (missing, r"1 of 3 images have no prediction: a\. A prediction has the name of its image"),
-    (save(IDS, "extra.png"), r"1 files belong to no image of the set: extra\.png"),
-    (renamed, r"no prediction: a; 1 files .* A\.png.*differ in case alone"),
+    (missing, r"1 of 3 images without a prediction: a\. A prediction has the name of its image"),
+    (save(IDS, "extra.png"), r"1 file without an image of the set: extra\.png"),
+    (renamed, r"without a prediction: a; 1 file .* A\.png.*differ in case alone"),
     (beside, r"several predictions of one image: a\.png, a\.tif"),
     (save(IDS[:9]), r"a\.png: the prediction is 9x11 but its image is 14x11 .*never resized"),
     (save(np.where(IDS == 255, 7, IDS).astype(np.uint8)), r"a\.png: found ids 7 \(2 px\); expected 0\.\.2"),
@@ -178,7 +178,7 @@ def test_several_sets_lie_in_folders_of_their_names(farm, tmp_path, capsys):
     assert run(farm, *below) == 2
     assert f"the folder {tmp_path / 'both' / NAME} is meant" in capsys.readouterr().err
     assert run(farm, *words, "--dataset", NAME) == 2
-    assert f"datasets are named twice: {NAME}" in capsys.readouterr().err
+    assert f"named twice: {NAME}; name each dataset once" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -202,5 +202,5 @@ def test_a_mistake_on_the_command_line_is_one_line(farm, capsys, words, message)
 
 def test_images_of_one_stem_cannot_have_their_predictions_saved():
     check_stems("set", ["x/a.png", "x/b.png"])
-    with pytest.raises(DatasetError, match=r"several images have the stems a; .*TEST\.SAVE_PREDICTIONS"):
+    with pytest.raises(DatasetError, match=r"several images share a stem: a; .*TEST\.SAVE_PREDICTIONS"):
         check_stems("set", ["x/a.png", "y/a.jpg"])

@@ -9,6 +9,7 @@ from typing import Any
 from tabulate import tabulate
 
 from rskt_seg.data.fingerprint import Fingerprint
+from rskt_seg.wording import counted
 
 ERROR, NOTE = "error", "note"
 _SHOWN = 10
@@ -244,7 +245,7 @@ def _shorten(folder: str, path: str) -> str:
 def _pluralize(count: int, one: str, several: str) -> str:
     if count == 0:
         return f"no {one.removeprefix('kind of ')}"
-    return f"{count} {one if count == 1 else several}"
+    return counted(count, one, several)
 
 
 def _more(files: Sequence[object]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence, Set
 from torch import Tensor
 
 from rskt_seg.checkpoints.rules import Rule
-from rskt_seg.errors import CheckpointError
+from rskt_seg.errors import OtherModelError
 from rskt_seg.methods.cost_volumes.checkpoint import SHORT, CostVolumeLayout, cost_maps_of
 from rskt_seg.models.catseg import CATSeg
 
@@ -26,8 +26,11 @@ class CATSegLayout(CostVolumeLayout):
             CheckpointError: The checkpoint was trained with another window size, or with rotations.
         """
         if cost_maps_of(state) == 4:
-            raise CheckpointError(
+            raise OtherModelError(
                 f"{source} embeds the cost maps of 4 rotations: it seems to be a checkpoint of OVRS without "
-                "scaled guides; build the model with create_model('ovrs_vitb16', scaled_guides=False)"
+                "scaled guides",
+                "build its model with create_model('ovrs_vitb16', scaled_guides=False)",
+                ["ovrs_vitb16"],
+                {"scaled_guides": False},
             )
         return super().published_rules(model, state, source)

@@ -10,6 +10,7 @@ from rskt_seg.methods.ovrsis import (
     main_row,
     published_encoders,
     training_dataset,
+    why_no_row,
 )
 from rskt_seg.metrics.published import read_table
 from rskt_seg.metrics.results import Evaluation, PaperRows
@@ -27,15 +28,16 @@ def peer_rows(method: str, **encoders: str) -> Callable[[Evaluation], PaperRows]
         **encoders: Role -> name in the manifest, of its encoders besides CLIP.
 
     Returns:
-        Evaluation -> its row, whose source says what is unknown about it; none for a model that computes
-        something else than the published one, or that the paper did not train.
+        Evaluation -> its row, whose source says what is unknown about it; for a model that computes
+        something else than the published one, or that the paper did not train, why there is none.
     """
 
     def published_rows(evaluation: Evaluation) -> PaperRows:
         encoder, dataset = evaluation.spec.encoder, training_dataset(evaluation.trained_on)
-        row = dataset and main_row(read_table("rskt_table1"), method, encoder, dataset)
+        table = read_table("rskt_table1")
+        row = dataset and main_row(table, method, encoder, dataset)
         if not row:
-            return PaperRows()
+            return PaperRows(why_none=why_no_row(table, method, encoder, evaluation.trained_on))
         published = Evaluation(type(evaluation.spec)(encoder=encoder), (), {}, IMAGE_SIZE)
         facts = {**published_encoders(encoder, **encoders), **facts_of(published, PEER_FREE)}
         printed = PrintedRow(replace(row, source=f"{row.source} ({_NOTE})"), facts)

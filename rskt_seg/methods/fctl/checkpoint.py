@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rskt_seg.checkpoints.files import Source, WeightFile, read_source
 from rskt_seg.checkpoints.rules import LoadReport, Rule, convert, load_strict
-from rskt_seg.errors import CheckpointError
+from rskt_seg.errors import CheckpointError, OtherModelError
 from rskt_seg.methods.layout import PREFIX, CheckpointLayout
 from rskt_seg.models.fctl import FCtL, FCtLSpec
 
@@ -222,9 +222,11 @@ def rules_for(model: FCtL, keys: Set[str], source: str) -> list[Rule]:
     parts = {key.removeprefix("module.").split(".")[0] for key in keys}
     branch = "main" if "big_attention" in parts else "deepglobe"
     if parts & {"big_attention", "big", "local"} and model.spec.branch != branch:
-        raise CheckpointError(
-            f"{source} is of the published branch {branch!r}, this model has branch={model.spec.branch!r}; "
-            f"build it with branch={branch!r}"
+        raise OtherModelError(
+            f"{source} is of the published branch {branch!r}, this model has branch={model.spec.branch!r}",
+            f"build it with branch={branch!r}",
+            ["fctl_vgg16"],
+            {"branch": branch},
         )
     terms = model.spec.terms
     # Only stages with a single context contain the encoder under a third name, big_pool3 to big_pool5.

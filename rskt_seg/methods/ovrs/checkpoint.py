@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from rskt_seg.checkpoints.rules import Rule
-from rskt_seg.errors import CheckpointError
+from rskt_seg.errors import OtherModelError
 from rskt_seg.methods.cost_volumes.checkpoint import HEAD, SHORT, CostVolumeLayout, cost_maps_of, uses
 from rskt_seg.models.ovrs import OVRS
 
@@ -26,12 +26,17 @@ class OVRSLayout(CostVolumeLayout):
         rotations = {1: False, 4: True}.get(cost_maps_of(state) or 0, own[0])
         scaled = any(".cconv." in key for key in state) if uses(SHORT, state) else own[1]
         if (rotations, scaled) != own:
-            kind = f"create_model('ovrs_vitb16', rotations={rotations}, scaled_guides={scaled})"
+            kind, preset = f"OVRS with rotations={rotations}, scaled_guides={scaled}", "ovrs_vitb16"
+            options = {"rotations": rotations, "scaled_guides": scaled}
+            call = f"{preset!r}, rotations={rotations}, scaled_guides={scaled}"
             if not rotations and not scaled:
-                kind = "a checkpoint of CAT-Seg, create_model('catseg_vitb16')"
-            raise CheckpointError(
-                f"{source} does not fit this OVRS model (rotations={own[0]}, scaled_guides="
-                f"{own[1]}): it seems to be {kind}"
+                kind, preset, options, call = "CAT-Seg", "catseg_vitb16", {}, "'catseg_vitb16'"
+            raise OtherModelError(
+                f"{source} does not fit this OVRS model (rotations={own[0]}, scaled_guides={own[1]}): it "
+                f"seems to be a checkpoint of {kind}",
+                f"build its model with create_model({call})",
+                [preset],
+                options,
             )
         scales = [
             Rule(rf"{HEAD}decoder{j + 1}\.{old}\.", f"decoder.scales.{j}.{new}.")

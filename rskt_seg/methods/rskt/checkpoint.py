@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rskt_seg.checkpoints import clip
 from rskt_seg.checkpoints.rules import LoadReport, Rule, convert, load_strict
-from rskt_seg.errors import CheckpointError
+from rskt_seg.errors import OtherModelError
 from rskt_seg.methods.cost_volumes.checkpoint import (
     LONG,
     PREDICTOR,
@@ -39,9 +39,13 @@ class RSKTLayout(CostVolumeLayout):
         """
         super().published_rules(model, state, source)
         if model.spec.remote_clip and not any("clip_model_remote." in key for key in state):
-            raise CheckpointError(
-                f"{source} has no RemoteCLIP, this model has: it seems to be a checkpoint of GSNet, "
-                "create_model('gsnet_vitb16'), or of an RSKT-Seg that was built with remote_clip=False"
+            raise OtherModelError(
+                f"{source} has no RemoteCLIP, this model has: it seems to be a checkpoint of GSNet, or of an "
+                "RSKT-Seg without RemoteCLIP",
+                "build its model with create_model('gsnet_vitb16') or create_model('rskt_vitb16', "
+                "remote_clip=False)",
+                ["gsnet_vitb16", "rskt_vitb16"],
+                {"remote_clip": False},
             )
         return rules_for(model)
 

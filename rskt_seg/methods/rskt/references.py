@@ -12,6 +12,7 @@ from rskt_seg.methods.ovrsis import (
     main_row,
     published_encoders,
     training_dataset,
+    why_no_row,
 )
 from rskt_seg.metrics.published import read_table
 from rskt_seg.metrics.results import Evaluation, PaperRows
@@ -92,12 +93,13 @@ def published_rows(evaluation: Evaluation) -> PaperRows:
         evaluation: Model, training set and protocol.
 
     Returns:
-        The rows whose model computes the same, learned from the same set and was evaluated in the same way;
-        none if the paper has no model with the encoder, trained on the set.
+        The rows whose model computes the same, learned from the same set and was evaluated in the same way,
+        or why there is none.
     """
     encoder, dataset = evaluation.spec.encoder, training_dataset(evaluation.trained_on)
-    if dataset is None or (encoder, dataset) not in _LAYERS:
-        return PaperRows()
+    why_none = why_no_row(read_table("rskt_table1"), "RSKT-Seg", encoder, evaluation.trained_on)
+    if dataset is None or why_none:
+        return PaperRows(why_none=why_none)
     found = {**encoder_facts(evaluation.encoders), **facts_of(evaluation, _FREE)}
     return compare(found, _printed(encoder, dataset))
 

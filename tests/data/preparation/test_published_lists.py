@@ -76,7 +76,7 @@ def test_the_layout_of_loveda_geoseg_is_written_with_loveda(tmp_path):
     OFFICIAL["LoveDA"](tmp_path / "src")
     summary = prepare_quietly("loveda_geoseg", tmp_path / "src", tmp_path / "out")
     assert summary.dataset == "LoveDA" and summary.images == 3
-    with pytest.raises(DatasetError, match=r"LoveDA_geoseg_val_sem_seg: 1668 listed stems have no file"):
+    with pytest.raises(DatasetError, match=r"LoveDA_geoseg_val_sem_seg: 1668 listed stems without a file"):
         stems_of(tmp_path / "out", "LoveDA_geoseg_val")
 
 
