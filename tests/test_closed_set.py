@@ -42,7 +42,7 @@ def tiny(name, **options):
 SMALL_PATCHES = {"patch_side": 64, "input_side": 64}
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 70))
 def test_labels_are_those_of_the_model_pixel_by_pixel_whatever_the_tile(height, width, tile):
     image = noise(height, width)
@@ -53,7 +53,7 @@ def test_labels_are_those_of_the_model_pixel_by_pixel_whatever_the_tile(height, 
     np.testing.assert_allclose(result.scores.sum(axis=0), 1, rtol=1e-5)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 23), st.sampled_from(["none", "dihedral"]))
 def test_labels_are_those_of_the_model_pixel_by_pixel_whatever_the_patches(height, width, overlap, views):
     image = noise(height, width)

@@ -193,7 +193,7 @@ def test_the_figures_of_sentences_on_a_circle_are_those_of_geometry():
     assert wide.clusters == 4 and narrow.clusters == 4, "eight sentences, eight clusters"
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(2, 5), st.integers(10, 14), st.integers(0, 10_000))
 def test_classes_far_apart_are_nearest_to_themselves(classes, n, seed):
     generator = torch.Generator().manual_seed(seed)

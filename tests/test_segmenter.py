@@ -25,7 +25,6 @@ def exact(model, height, width, **options):
     return Segmenter(model, NAMES, short_side=min(height, width), max_side=max(height, width), **options)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 50), st.integers(1, 50), st.integers(0, 99))
 def test_labels_are_those_of_the_model_pixel_by_pixel(height, width, seed):
     image = noise(height, width, seed)
@@ -34,7 +33,7 @@ def test_labels_are_those_of_the_model_pixel_by_pixel(height, width, seed):
     assert result.labels.dtype == np.uint8 and result.class_names == NAMES and result.valid.all()
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(1, 200), st.integers(1, 200), st.booleans())
 def test_labels_and_scores_have_the_size_of_the_source(height, width, sliding):
     result = Segmenter(Colours(cells=12), NAMES, sliding=sliding, short_side=60).predict(noise(height, width))

@@ -36,7 +36,7 @@ def tiny():
     return model
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.integers(1, 60), st.integers(1, 60), st.sampled_from(["none", "lr"]), st.booleans())
 def test_scores_are_those_of_scales_and_tiles(height, width, views, flip):
     image, model = noise(height, width), PriorStub()

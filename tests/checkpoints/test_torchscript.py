@@ -232,7 +232,7 @@ def test_every_way_in_which_a_tree_can_lie_is_refused_by_its_reason(tmp_path, co
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_trees_are_read_or_refused(tmp_path, data):
     path = archive(tmp_path / "w.pt", {"a": torch.arange(3.0), "b.c": torch.ones(2)})

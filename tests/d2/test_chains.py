@@ -165,7 +165,7 @@ def test_fctl_probabilities_of_zero_and_one_are_exact(tmp_path, flip, turn, expe
 
 
 @pytest.mark.parametrize("chain", ["ovrsis", "geoseg", "fctl"])
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(4, 90), st.integers(4, 90))
 def test_evaluation_takes_images_as_they_are_where_no_size_is_given(tmp_path_factory, chain, height, width):
     image = np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)

@@ -41,7 +41,7 @@ def apply(augmentation, image: np.ndarray, label: np.ndarray, seed: int = 0):
     return inputs.image, inputs.sem_seg, transform.transforms[0]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(sides, sides, st.integers(1, 60), st.integers(1, 60), seeds)
 def test_a_crop_has_exactly_its_size_and_label_and_image_move_together(height, width, tall, wide, seed):
     image, label, _ = apply(SmartCrop((tall, wide), 0.75, IGNORE), *located(height, width), seed)
@@ -54,7 +54,7 @@ def test_a_crop_has_exactly_its_size_and_label_and_image_move_together(height, w
         assert np.array_equal(columns, np.tile(np.unique(columns), len(np.unique(rows))))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sides, sides, st.integers(1, 80), seeds)
 def test_padding_is_half_of_what_is_missing_and_one_more_on_both_sides(height, width, side, seed):
     _, _, transform = apply(SmartCrop((side, side), 0.75, IGNORE), *located(height, width), seed)
@@ -77,7 +77,7 @@ def naive_crop(label: np.ndarray, side: int, limit: float) -> np.ndarray:
     return crop
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.integers(12, 40), st.integers(12, 40), st.sampled_from([0.3, 0.5, 0.75, 0.99]), st.booleans(), seeds
 )
@@ -105,7 +105,7 @@ def test_a_share_of_exactly_the_limit_is_refused_and_a_limit_of_one_takes_anythi
     assert all(SmartCrop((2, 2), 1.0, IGNORE)._accepts(label) for label in (half, one, none))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 90), st.integers(1, 90), st.sampled_from([0.5, 0.75, 1.0, 1.25, 1.5]), seeds)
 def test_a_scale_multiplies_each_side_and_rounds_down(height, width, factor, seed):
     label = np.random.default_rng(seed).integers(0, 5, (height, width), dtype=np.uint8)
@@ -123,7 +123,7 @@ def test_every_scale_of_the_list_is_drawn_and_no_other():
     assert sizes == {(30, 15), (40, 20), (50, 25), (60, 30)}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sides, sides, st.integers(-5, 5))
 def test_a_quarter_turn_moves_pixels_counter_clockwise_and_can_be_undone(height, width, turns):
     image, label = located(height, width)
@@ -168,7 +168,7 @@ def mosaic_of(side: int, samples: list, probability: float = 1.0) -> RandomMosai
     return RandomMosaic(probability, side, IGNORE, dicts, lambda entry: samples[entry["number"]])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(4, 90), seeds)
 def test_a_mosaic_has_the_image_at_the_upper_left_and_whole_parts_of_samples_elsewhere(side, seed):
     samples = sources([(side, side + 3)] * 5)
@@ -193,7 +193,7 @@ def test_every_meeting_point_and_every_sample_is_drawn():
     assert numbers == {(a, b, c) for a in (1, 2, 3) for b in (1, 2, 3) for c in (1, 2, 3)}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(4, 60), st.lists(st.tuples(sides, sides), min_size=1, max_size=4), sides, sides, seeds)
 def test_parts_of_a_mosaic_keep_image_and_label_together_and_pad_what_is_too_small(
     side, sizes, height, width, seed
@@ -222,7 +222,7 @@ def test_a_mosaic_happens_with_its_probability():
     assert shares[0.0] == 0 and shares[1.0] == 1 and 0.15 < shares[0.25] < 0.35
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seeds)
 def test_the_same_seed_gives_the_same_result(seed):
     image, label = located(50, 60)

@@ -80,7 +80,7 @@ def trained(name: str, every: int, alpha: float) -> list[np.ndarray]:
     return seen
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.sampled_from(OPTIMIZERS), st.integers(0, 7), st.floats(0.05, 1.0))
 def test_twelve_steps_are_those_of_the_formulas(name, every, alpha):
     for ours, expected in zip(trained(name, every, alpha), reference(name, every, alpha), strict=True):

@@ -46,7 +46,7 @@ def painted(label: np.ndarray) -> np.ndarray:
     return np.repeat((label * 60)[..., None], 3, axis=2)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(8, 200), st.integers(8, 200), st.integers(0, 2**31 - 1))
 def test_training_pairs_have_the_side_of_the_crop_and_stay_aligned(tmp_path_factory, height, width, seed):
     label = blocks(height, width, seed)
@@ -111,7 +111,7 @@ def test_a_crop_ruled_by_one_class_is_avoided_where_it_can_be(tmp_path):
     assert np.mean([share == 1.0 for share in shares("0.95")]) < 0.3
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(4, 300), st.integers(4, 300))
 def test_test_images_are_resized_as_published_and_remember_their_size(tmp_path_factory, height, width):
     label = np.zeros((height, width), np.uint8)

@@ -64,7 +64,7 @@ def test_loveda_starts_at_its_rate_is_half_way_in_its_middle_and_ends_above_the_
     assert rate(8e-5, 30 * 523 - 1) == pytest.approx(1.21636e-06, rel=1e-4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 60), st.integers(1, 400))
 def test_epochs_that_do_not_divide_the_iterations_differ_by_one_iteration(epochs, more):
     iterations = epochs + more
@@ -92,7 +92,7 @@ def test_the_published_fctl_rates():
             assert inria(5e-5, (epoch - 50) * 21 + i) == pytest.approx(expected, rel=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 300), st.floats(0, 3), st.floats(0, 0.99))
 def test_poly_falls_steadily_to_nothing(iterations, power, start):
     rate = poly(iterations, power, start)
@@ -118,7 +118,7 @@ def test_the_published_rates_of_the_weakly_supervised_method():
     assert optimizer.param_groups[0]["lr"] == 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 60), st.integers(1, 300), st.floats(0, 1), st.floats(0, 3), st.floats(0, 0.99))
 def test_a_warm_up_rises_in_equal_steps_to_what_the_curve_begins_with(warm, more, factor, power, start):
     curve = poly(warm + more, power, start)

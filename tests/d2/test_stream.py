@@ -22,7 +22,7 @@ def taken(count: int, *args, start: int = 0, **rest) -> list[list[Draw]]:
     return list(islice(batches, count))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(SIZES, SIZES, SIZES, st.integers(0, 2**31 - 1))
 def test_every_pass_over_the_data_holds_every_sample_once_whoever_takes_it(size, batch, processes, seed):
     batch += processes - 1  # at least a sample for each
@@ -34,7 +34,7 @@ def test_every_pass_over_the_data_holds_every_sample_once_whoever_takes_it(size,
         assert sorted(draw.sample for draw in draws[first : first + size]) == list(range(size))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(SIZES, SIZES, st.integers(0, 20), st.sampled_from([None, EVERY_THIRD]))
 def test_a_resumed_run_takes_the_batches_that_come_next(size, batch, done, wide):
     args = (size, batch + 1, 7, 1, 2, wide)

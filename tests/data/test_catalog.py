@@ -186,7 +186,7 @@ def test_a_fabricated_dataset_of_each_row_pairs_reads_and_checks(split, tmp_path
 stems = st.lists(st.text("abAB01._-", min_size=1, max_size=4).filter(lambda s: s[0] != "."), unique=True)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(images=stems, labels=stems, same=st.booleans())
 def test_pairs_succeed_exactly_when_both_folders_hold_the_same_stems(images, labels, same):
     labels = images[::-1] if same else labels

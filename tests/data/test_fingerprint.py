@@ -28,7 +28,7 @@ IDS = st.integers(1, 6).flatmap(
         hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=5)), min_size=n, max_size=n
     )
 )
-FILES = settings(max_examples=25, deadline=None)
+FILES = settings(max_examples=25)
 
 
 def write(folder: Path, labels: list[np.ndarray], suffix: str = ".png", **options) -> list[Pair]:

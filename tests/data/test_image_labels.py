@@ -46,7 +46,7 @@ def refusal(folder: Path, text: str | bytes, **more) -> str:
     return message.removeprefix(str(folder / "labels.csv"))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 6), st.sampled_from([0, 2, 5, 255]),
     st.sampled_from([np.uint8, np.uint16]),
@@ -222,7 +222,7 @@ def test_lines_of_other_images_of_the_folder_are_skipped_and_still_checked(tmp_p
     assert "several lines: c (lines 4, 5)" in refusal(tmp_path, LINES + "c\nc\n", others=("c",))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.data())
 def test_what_is_written_is_read_again(data):
     names = tuple(data.draw(st.lists(NAMES, min_size=1, max_size=5, unique=True)))

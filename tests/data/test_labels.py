@@ -128,7 +128,7 @@ def test_a_missing_file_a_folder_and_a_text_are_refused_and_named(tmp_path):
             read_label(path)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     label=hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=6)),
     num_classes=st.integers(1, 255),
@@ -214,7 +214,7 @@ def test_colours_are_refused_where_pixels_are_transparent_gray_or_lossy(tmp_path
 colors = st.tuples(*[st.integers(0, 255)] * 3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), palette=st.lists(colors, min_size=2, max_size=8, unique=True))
 def test_remapping_inverts_painting_for_any_palette_and_counts_every_pixel(data, palette):
     shape = data.draw(hnp.array_shapes(min_dims=2, max_dims=2, max_side=7))
@@ -274,7 +274,7 @@ def test_unknown_colours_fail_above_the_tolerance_and_are_named_with_counts():
         refuse_unknown(unknown, 100, 0.09, "x.png")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_any_flipped_bit_of_a_png_label_is_found(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("flipped") / "a.png"

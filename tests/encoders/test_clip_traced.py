@@ -214,7 +214,7 @@ def test_blocks_and_sides_that_do_not_fit_are_refused(own):
         own.visual.traced(torch.zeros(1, 3, 32, 40), (), 0)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     st.integers(1, 3), st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 2, 4]), st.integers(0, 99)
 )

@@ -61,7 +61,7 @@ def test_a_zone_of_an_ellipsoid_is_the_integral_of_its_curvature(latitude, flatt
     assert found == pytest.approx(expected, rel=1e-7, abs=1)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(latitudes, st.floats(1e-6, 0.5))
 def test_cells_in_degrees_have_the_area_of_their_curvature(latitude, size):
     along, across = radii(math.radians(latitude))
@@ -71,7 +71,7 @@ def test_cells_in_degrees_have_the_area_of_their_curvature(latitude, size):
     assert found == pytest.approx(expected, rel=1e-4)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(latitudes, st.floats(0.01, 1000))
 def test_web_mercator_is_undone_at_every_latitude(latitude, size):
     phi = math.radians(latitude)
@@ -83,7 +83,7 @@ def test_web_mercator_is_undone_at_every_latitude(latitude, size):
     assert height * width == pytest.approx(expected, rel=1e-4)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(latitudes)
 def test_mercator_and_equidistant_cylindrical_grids_of_a_sphere_shrink_by_the_cosine(latitude):
     radius, phi = 6371000, math.radians(latitude)
@@ -110,7 +110,7 @@ def test_the_world_in_web_mercator_ends_at_85_degrees():
 
 
 @given(st.floats(200_000, 800_000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_utm_has_the_scale_of_the_transverse_mercator_series(easting):
     along, across = radii(math.radians(50))
     offset = (easting - 500_000) / 0.9996

@@ -167,7 +167,7 @@ def png_bytes(tmp_path):
     return path, path.read_bytes()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_any_flipped_bit_of_a_png_is_found(tmp_path_factory, data):
     path, content = png_bytes(tmp_path_factory.mktemp("png"))

@@ -47,7 +47,7 @@ LAYOUTS = st.fixed_dictionaries(
 SHAPES = st.tuples(st.integers(1, 4), st.integers(1, 130), st.integers(1, 130))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(LAYOUTS, SHAPES, st.sampled_from(["uint8", "int16", "uint16", "float32"]), st.data())
 def test_damage_is_found_also_where_samples_are_known(tmp_path_factory, options, shape, dtype, data):
     samples = noise(*shape, dtype=dtype)

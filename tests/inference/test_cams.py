@@ -14,7 +14,6 @@ SIDES = st.integers(1, 60)
 NAMES = ("ship", "Large Vehicle", "harbor")
 
 
-@settings(deadline=None)
 @given(SIDES, SIDES, st.integers(1, 40), st.data())
 def test_the_tile_holds_the_pixel_in_its_middle_as_far_as_the_image_allows(height, width, tile, data):
     row, column = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
@@ -63,7 +62,7 @@ def noise(height, width, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(SIDES, SIDES, st.sets(st.sampled_from(["red", "green", "blue"])), st.booleans())
 def test_every_stage_is_that_of_the_tile_for_the_classes_asked_for(height, width, present, background):
     pixels, model = noise(height, width), PriorStub(background=background)

@@ -73,7 +73,7 @@ def close(actual, expected):
     np.testing.assert_allclose(actual, expected.numpy(), rtol=1e-4, atol=1e-6)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(st.integers(1, 150), st.integers(1, 150), st.data())
 def test_the_patch_holds_the_pixel_and_the_query_cell_is_the_nearest(model, height, width, data):
     point = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))

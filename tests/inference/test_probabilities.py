@@ -41,7 +41,7 @@ def test_counts_are_the_number_of_patches_over_a_pixel(height, width, overlap):
     assert np.array_equal(patch_counts(height, width, SIDE, overlap).numpy(), counts[:height, :width])
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.integers(1, 70), st.integers(1, 70), st.sampled_from(["none", "lr", "dihedral"]))
 @torch.inference_mode()
 def test_labels_are_those_of_the_published_sum(height, width, name):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rskt_seg.inference.resize import (
@@ -26,14 +26,12 @@ def score_maps(draw):
     return (torch.rand(shape, generator=generator) * 16).round() / 16, (draw(TARGET), draw(TARGET))
 
 
-@settings(deadline=None)
 @given(score_maps(), st.integers(1, 50))
 def test_labels_are_the_argmax_of_the_upsampled_scores_whatever_the_band_height(maps, rows):
     scores, size = maps
     assert np.array_equal(label_map(scores, size, rows), upsample(scores, size).argmax(axis=0))
 
 
-@settings(deadline=None)
 @given(score_maps())
 def test_upsampling_equals_pytorchs_bilinear_up_to_rounding(maps):
     scores, size = maps
@@ -41,7 +39,6 @@ def test_upsampling_equals_pytorchs_bilinear_up_to_rounding(maps):
     torch.testing.assert_close(torch.from_numpy(upsample(scores, size)), expected, rtol=0, atol=1e-6)
 
 
-@settings(deadline=None)
 @given(score_maps())
 def test_labels_equal_the_argmax_of_pytorchs_upsampling_beyond_rounding(maps):
     scores, size = maps

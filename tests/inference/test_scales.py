@@ -59,7 +59,7 @@ def ramps(height, width):
     return torch.stack(torch.broadcast_tensors(rows[:, None], columns, torch.zeros(height, width)))[None]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(SIDES, SIDES)
 def test_the_image_as_it_is_gives_what_the_model_gives(height, width):
     x = images(height, width, count=2)
@@ -69,7 +69,7 @@ def test_the_image_as_it_is_gives_what_the_model_gives(height, width):
     torch.testing.assert_close(maps, enlarge(logits, (height, width), STRIDE))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 9), st.integers(1, 9), SETS, st.booleans())
 def test_whole_cells_are_averaged_by_definition(rows, columns, scales, flip):
     x = images(rows * STRIDE, columns * STRIDE)
@@ -88,7 +88,7 @@ def test_whole_cells_are_averaged_by_definition(rows, columns, scales, flip):
     torch.testing.assert_close(mean_maps(lopsided, x, **options), sum(pixels) / len(pixels), **close)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(40, 90), st.integers(40, 90), SETS, st.booleans())
 def test_every_pass_is_read_where_it_lies_in_the_image_also_where_cells_hang_over(
     height, width, scales, flip
@@ -109,7 +109,7 @@ def test_every_pass_is_read_where_it_lies_in_the_image_also_where_cells_hang_ove
         torch.testing.assert_close(inner, expected, rtol=0, atol=0.02)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(SIDES, st.integers(1, 9), SETS)
 def test_a_mirrored_image_gives_mirrored_logits(height, columns, scales):
     x = images(height, columns * STRIDE)
@@ -126,7 +126,7 @@ def test_without_mirrored_passes_it_does_not():
     assert not torch.allclose(mean_logits(lopsided, x.flip(3), **options), logits.flip(3), rtol=0.05)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(SIDES, SIDES, st.integers(1, 16))
 def test_enlarging_makes_cells_of_pixels_and_cuts_what_hangs_over(height, width, stride):
     cells = [-(-side // stride) for side in (height, width)]
@@ -140,7 +140,6 @@ def test_enlarging_makes_cells_of_pixels_and_cuts_what_hangs_over(height, width,
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9, atol=1e-9)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 900), st.integers(1, 900), st.floats(0.1, 3), st.integers(1, 32))
 def test_a_pass_has_whole_cells_and_at_least_one(height, width, scale, stride):
     size = pass_size((height, width), scale, stride)
@@ -170,7 +169,7 @@ def test_a_model_of_another_stride_is_noticed():
         mean_logits(lambda x: cell_means(x, 4), images(40, 20), stride=STRIDE, scales=(1,))
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(SIDES, SIDES, st.integers(8, 60), st.data())
 def test_tiles_are_averaged_where_they_overlap(height, width, tile, data):
     overlap = data.draw(st.integers(0, tile // 2))

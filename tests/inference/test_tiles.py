@@ -35,7 +35,7 @@ class Surroundings:
         return SimpleNamespace(logits=images[:, :2] + images.mean(dim=(1, 2, 3), keepdim=True) + ramp)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(SIDES, SIDES, st.integers(1, 50), st.data())
 def test_a_pixelwise_model_gives_the_same_logits_whatever_the_tiles(height, width, tile, data):
     x = image(height, width)
@@ -52,7 +52,7 @@ def test_an_image_of_up_to_a_tile_is_seen_as_a_whole_and_a_larger_one_in_tiles()
         assert model.sizes == [(1, 3, *each) for each in seen]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(SIDES, SIDES, st.integers(2, 20), st.data())
 def test_where_tiles_overlap_the_mean_of_their_logits_counts(height, width, tile, data):
     x, overlap = image(height, width), data.draw(st.integers(0, tile - 1))
@@ -83,7 +83,7 @@ def test_views_are_averaged_in_every_tile(name):
     torch.testing.assert_close(logits, expected / count)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(SIDES, SIDES, st.integers(1, 30), st.data())
 def test_coarser_answers_of_all_tiles_lie_on_one_grid(height, width, tile, data):
     x, overlap = image(height, width), data.draw(st.integers(0, tile - 1))

@@ -17,7 +17,7 @@ def image(height, width, seed=0, channels=3):
     return torch.rand(2, channels, height, width, generator=torch.Generator().manual_seed(seed))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(flips, flips, st.integers(0, 3), sides, sides)
 def test_undoing_a_mirrored_and_turned_view_gives_the_image(hflip, vflip, turns, height, width):
     view, x = View(hflip, vflip, turns), image(height, width)
@@ -35,7 +35,7 @@ def test_each_step_of_a_view_is_what_its_name_says():
     assert View(hflip=True, turns=1).apply(x)[0, 0].tolist() == [[0, 3], [1, 4], [2, 5]]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(4, 40), st.integers(4, 40), st.sampled_from([0.5, 0.75, 1.25, 1.5]), st.integers(0, 1))
 def test_resized_views_round_down_and_come_back_at_the_size_of_the_image(height, width, scale, turns):
     view, x = View(turns=turns, scale=scale), image(height, width)

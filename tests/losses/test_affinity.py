@@ -30,7 +30,7 @@ def draw_labels(seed, height, width, ignored=255):
     return labels.where(labels < 3, ignored)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.integers(0, 10**6),
     st.tuples(st.integers(1, 4), st.integers(1, 4)),
@@ -53,7 +53,7 @@ def test_a_radius_beyond_the_grid_counts_every_labelled_pair():
     assert torch.equal(target != 255, labelled[:, :, None] & labelled[:, None, :])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6))
 def test_the_affinity_loss_is_that_of_all_counted_pairs_of_the_batch(seed):
     rng = torch.Generator().manual_seed(seed)
@@ -91,7 +91,7 @@ def mean_over(logits, target, counted):
     return chosen.mean() if len(chosen) else torch.tensor(0.0)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10**6), st.sampled_from([0, 1, 2, None]))
 def test_each_group_of_pixels_has_half_the_loss(seed, background):
     logits, target = draw_logits(seed), draw_labels(seed, 4, 5)

@@ -22,7 +22,7 @@ def slow_dice(logits, target, ignore_value, smoothing=0.05):
     return torch.stack(losses).mean()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(shapes, st.integers(0, 10**6), st.sampled_from([255, 0]), st.sampled_from([0.05, 1.0]))
 def test_dice_equals_the_sums_over_labelled_pixels(shape, seed, ignore_value, smoothing):
     logits, target = draw(shape, seed)

@@ -25,7 +25,7 @@ def one_hot(target, classes):
     return torch.stack(planes, dim=1)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(shapes, st.integers(0, 10**6), st.booleans())
 def test_bce_equals_binary_cross_entropy_against_one_hot_planes(shape, seed, masked):
     logits, target = draw(shape, seed)
@@ -35,7 +35,7 @@ def test_bce_equals_binary_cross_entropy_against_one_hot_planes(shape, seed, mas
     torch.testing.assert_close(one_hot_bce(logits, target, 255, masked), expected)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(shapes, st.integers(0, 10**6), st.booleans())
 def test_cross_entropy_equals_the_one_hot_sum(shape, seed, masked):
     logits, target = draw(shape, seed)
@@ -45,7 +45,7 @@ def test_cross_entropy_equals_the_one_hot_sum(shape, seed, masked):
     torch.testing.assert_close(one_hot_cross_entropy(logits, target, 255, masked), expected)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(shapes, st.integers(0, 10**6), st.booleans(), st.floats(0, 0.9))
 def test_label_smoothing_spreads_its_share_over_all_classes_of_labelled_pixels(shape, seed, masked, share):
     logits, target = draw(shape, seed)

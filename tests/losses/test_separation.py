@@ -30,7 +30,7 @@ def scatters(embeddings):
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 4), st.integers(2, 6), st.integers(0, 10**6))
 def test_both_forms_equal_their_sums(batch, classes, seed):
     embeddings = draw(batch, classes, seed)

@@ -68,7 +68,7 @@ def percent(value) -> float:
     return float(100 * value)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(maps())
 def test_scores_equal_a_naive_loop_over_pixels(drawn):
     num_classes, prediction, label = drawn
@@ -83,7 +83,7 @@ def test_scores_equal_a_naive_loop_over_pixels(drawn):
     assert scores.pixels.tolist() == [(label == k).sum() for k in range(num_classes)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(maps(unclassified=False))
 def test_counts_equal_torchmetrics_exactly_and_the_iou_drawn_from_them(drawn):
     num_classes, prediction, label = drawn
@@ -127,7 +127,7 @@ def test_an_unclassified_pixel_is_a_miss_of_its_class_and_a_false_positive_of_no
     assert wrong.IoU[1] < 100.0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(maps(), st.integers(0, 8), st.integers(0, 8))
 def test_merging_any_parts_equals_the_whole(drawn, row, column):
     num_classes, prediction, label = drawn
@@ -142,7 +142,7 @@ def test_merging_any_parts_equals_the_whole(drawn, row, column):
     assert restored.scores().mIoU == whole.scores().mIoU
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(maps(), st.randoms(use_true_random=False))
 def test_renaming_the_classes_permutes_the_scores_and_keeps_the_means(drawn, random):
     num_classes, prediction, label = drawn

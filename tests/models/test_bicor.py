@@ -22,7 +22,7 @@ def model():
     return build()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1, 75), st.integers(1, 75), st.integers(1, 2), st.sampled_from(["published", "aligned"]))
 def test_logits_have_the_size_of_the_images_and_heatmaps_cover_their_cells(height, width, batch, padding):
     model = build(padding=padding)
@@ -144,7 +144,7 @@ def test_a_layer_equals_the_literal_equations_with_gradients(options):
         torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.sampled_from([options for options in FORMS if set(options) & {"pooling", "topk_ratio"}]),
     st.integers(1, 40),

@@ -39,7 +39,7 @@ def pixels(height, width, batch=1):
 sides = st.integers(1, 200)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(height=sides, width=sides, window=st.integers(1, 60), share=st.floats(0.1, 1), names=st.integers(1, 4))
 def test_every_pixel_of_an_image_of_any_size_gets_scores_that_sum_to_one(
     model, height, width, window, share, names

@@ -67,7 +67,7 @@ def test_logits_do_not_depend_on_the_other_images_of_the_batch(name):
     close(together[1:], logits(model, batch[1:]))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(chunk=st.integers(1, 8), classes=st.integers(2, 7), name=st.sampled_from(PEERS))
 def test_classes_in_chunks_of_any_size_equal_all_at_once(chunk, classes, name):
     """The scaled guides of OVRS are made from the mean of all classes, before these are cut into chunks."""
@@ -197,7 +197,7 @@ def test_cost_maps_show_all_cosines_and_the_embedding_of_the_kept_classes(name):
     assert np.ptp(picture) > 0
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(data=st.data(), classes=st.integers(1, 9), batch=st.integers(1, 3))
 def test_taking_and_putting_classes_are_inverse(data, classes, batch):
     limit = data.draw(st.integers(1, classes))

@@ -25,7 +25,7 @@ NUMBERS = st.integers(0, 10**6)
 # CAMs
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(NUMBERS, st.floats(0.1, 100), st.floats(-50, 50))
 def test_normalised_maps_reach_from_0_to_1_whatever_their_scale_and_offset(seed, scale, offset):
     maps = rand(seed, 2, 3, 12)
@@ -53,7 +53,7 @@ def test_absent_classes_are_zero_and_the_background_is_what_the_present_ones_lea
         assert torch.equal(stack[-1, 0], torch.ones(9))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(NUMBERS, st.permutations(range(4)), st.sampled_from([1e-8, 0.1, 30.0]))
 def test_initial_cams_follow_the_order_of_the_classes_and_no_length(seed, order, length):
     features, text, present = randn(seed, 3, 6, 9), randn(seed + 1, 4, 6), draw_present(seed, 3, 4)
@@ -156,7 +156,7 @@ def test_diffusion_equals_the_matrix_power(steps):
     torch.testing.assert_close(diffuse(matrix, cams, steps), expected)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(NUMBERS, st.permutations(range(4)), st.permutations(range(3)), st.booleans())
 def test_refinement_follows_the_order_of_classes_and_of_images_and_not_that_of_maps(
     seed, order, maps, renorm

@@ -48,7 +48,7 @@ def test_a_file_may_have_its_own_opening(tmp_path):
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.permutations(["ship", "car", "BUS"]), st.integers(1, 3))
 def test_classes_come_in_the_order_in_which_they_are_asked_for(tmp_path_factory, names, count):
     classes = [

@@ -19,7 +19,7 @@ def with_description(position, text):
     return content
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(0, 9), st.sampled_from(['\u2713 "quoted" \\ ', "{}[],: ", "\U0001f6a2", ""]), st.booleans()
 )

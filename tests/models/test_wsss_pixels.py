@@ -61,7 +61,7 @@ def test_weights_and_refined_maps_equal_the_definition_pixel_by_pixel(dilations)
             torch.testing.assert_close(found[:, y, x], near @ expected, rtol=1e-4, atol=1e-5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(NUMBERS, st.floats(0.01, 300), st.floats(-3, 3), st.floats(0, 0.5))
 def test_weights_sum_to_one_and_w2_and_know_no_scale_or_offset(seed, scale, offset, w2):
     image = rand(seed, 3, 9, 11)
@@ -78,7 +78,7 @@ def test_a_flat_image_averages_all_neighbours_alike_and_whole_numbers_are_read_a
     assert torch.equal(pixel_weights(image, (1, 2), 0.3, 0.0), pixel_weights(image.float(), (1, 2), 0.3, 0.0))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(NUMBERS, st.sampled_from([(1,), (2,), (1, 2)]), st.integers(0, 4))
 def test_maps_turn_with_the_image_and_are_refined_each_for_itself(seed, axes, iterations):
     image, maps = rand(seed, 3, 8, 13), rand(seed + 1, 3, 8, 13)

@@ -87,7 +87,7 @@ def plain_seeds(cams, present, percent):
     return found
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(NUMBERS, st.integers(1, 4), st.sampled_from([2, 5, 1000]), st.sampled_from([1, 20, 33.3, 50, 100]))
 def test_seeds_equal_the_definition_token_by_token_ties_included(seed, classes, levels, percent):
     present = draw_present(seed, 3, classes)
@@ -146,7 +146,7 @@ def test_the_first_observation_sets_a_prototype_and_the_next_ones_move_it_once_p
     assert not module.prototypes.requires_grad
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.permutations(range(4)))
 def test_the_order_of_images_does_not_matter_to_prototypes(order):
     features, chosen = draw_seeds()

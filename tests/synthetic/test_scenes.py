@@ -41,7 +41,7 @@ def _scenes(count, side=96, style="dlrsd", concepts=SEEN, seed=3):
     return [render_scene(np.random.default_rng([seed, i]), side, style, concepts) for i in range(count)]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(seed=st.integers(0, 2**32), height=st.integers(32, 150), width=st.integers(32, 150))
 def test_a_scene_is_determined_by_its_seed_and_holds_only_known_concepts(seed, height, width):
     first, second = (render_scene(np.random.default_rng(seed), (height, width)) for _ in range(2))
@@ -82,7 +82,7 @@ def _long_axis(mask):
     return np.arctan2(vectors[1, 1], vectors[0, 1]) % np.pi
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(angle=st.floats(0, 2 * np.pi), seed=st.integers(0, 1000))
 def test_an_object_is_drawn_where_it_was_put_and_heads_where_it_was_told(angle, seed):
     canvas = Canvas(np.random.default_rng(seed), (96, 96), 1.2, (0.6, 0.8))

@@ -64,7 +64,7 @@ def test_a_sample_is_an_image_where_it_is_valid_and_its_classes_and_no_label_fil
         assert (result["height"], result["width"]) == (70, 50)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(4, 60), st.integers(4, 60), st.integers(0, 99))
 def test_a_small_image_is_filled_at_the_right_and_bottom_with_the_mean_colour(
     tmp_path_factory, height, width, seed
@@ -125,7 +125,7 @@ def test_the_least_scale_shows_the_whole_tile_and_never_needs_filling(tmp_path):
     assert mapped(mapper, entry, 0)["valid"].sum() == 256 * 256
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.floats(0.2, 2), st.floats(0, 2), st.integers(1, 60), st.integers(1, 60), st.integers(0, 99))
 def test_scales_lie_between_their_bounds_and_keep_the_shape(low, more, height, width, seed):
     np.random.seed(seed)  # noqa: NPY002

@@ -169,7 +169,7 @@ def test_a_missing_folder_an_empty_one_and_two_files_of_a_stem_end_the_check_wit
     assert "s1.jpg, s1.png" in one(check(tmp_path).findings, "several files of one stem").kind.what
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 10**6), workers=st.integers(2, 5))
 def test_any_number_of_workers_gives_the_same_report(seed, workers, tmp_path_factory):
     root = lay_out(tmp_path_factory.mktemp("set"))

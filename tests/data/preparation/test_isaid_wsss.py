@@ -156,7 +156,7 @@ def test_the_sample_depends_on_the_names_alone_and_not_on_their_order():
     assert set(numbers) == set("01234567") and max(numbers.values()) < 1.2 * min(numbers.values())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 1200), st.integers(1, 1200), st.text("P0123456789", min_size=1, max_size=6))
 def test_a_crop_lies_inside_its_scene_and_is_as_large_as_it_can_be(height, width, stem):
     crops = RandomCrops(SIDE, CROPS).cut(stem, np.zeros((height, width), np.uint8))

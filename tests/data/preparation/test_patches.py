@@ -31,7 +31,7 @@ def copy_and_number(patch: Patch) -> tuple[str, int]:
     return copy, int(number)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sides, sides, st.sampled_from([8, 16]))
 def test_patches_without_overlap_are_the_padded_copies_and_give_every_pixel_back(height, width, size):
     pixels, ids = scene(height, width)
@@ -51,7 +51,7 @@ def test_patches_without_overlap_are_the_padded_copies_and_give_every_pixel_back
         assert (image == 0).all(-1).sum() == (label == 255).sum() == image[..., 0].size - height * width
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sides, sides)
 def test_overlapping_patches_fit_and_their_numbers_count_the_windows_that_do_not(height, width):
     _, ids = scene(height, width)
@@ -106,7 +106,7 @@ def test_the_recipes_cut_as_published():
 small = Enlargement(CAR, share=0.1, low=6, high=8)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(sides, sides, st.integers(0, 10**6))
 def test_windows_whose_crop_shows_cars_are_replaced_by_four_turned_enlargements(height, width, seed):
     pixels = scene(height, width)[0]
