@@ -27,6 +27,9 @@ def drawn_manifest(dataset: str) -> str:
 
     Args:
         dataset: Name of the dataset in the catalog.
+
+    Returns:
+        Such as "DLRSD_miniature.json".
     """
     return f"{dataset}_miniature.json"
 
