@@ -1,4 +1,7 @@
-"""Every method trains, evaluates and predicts on a GPU without silent copies, though no GPU is here."""
+"""Every method trains, evaluates and predicts on a GPU without silent copies, though no GPU is here.
+
+Nothing is computed, so the two half precisions differ in the scaler of float16 alone.
+"""
 
 import re
 import sys
@@ -184,7 +187,7 @@ def watch_outputs(model):
 
 
 @each_trained
-@pytest.mark.parametrize("dtype", [None, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("dtype", [None, torch.float16], ids=str)
 def test_a_training_step_reads_its_losses_once_and_nothing_else(cfg, model, segmentor, batch, dtype):
     devices = watch_outputs(model)
     with Accelerator(model) as gpu, EventStorage():
@@ -224,7 +227,7 @@ def test_an_evaluation_copies_only_what_is_listed(cfg, record, model, segmentor,
 VARIANTS = [{}, {"sliding": True}, {"views": "lr"}, {"synonyms": "mean"}]
 
 
-@pytest.mark.parametrize("dtype", [None, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16], ids=str)
 def test_a_prediction_copies_only_what_is_listed(record, model, dtype):
     devices = watch_outputs(model)
     image = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE + 32, 3), dtype=np.uint8)

@@ -309,16 +309,25 @@ def test_it_is_trained_resumed_benchmarked_and_shown_by_the_commands(installed, 
 
 def test_mistakes_are_one_line(installed, tmp_path):
     (tmp_path / "colour.yaml").write_text(CONFIG)
-    config = ("--config-file", tmp_path / "colour.yaml", "OUTPUT_DIR", tmp_path / "out")
-    for opts, message in (
-        (("TEST.SHARPEN", "0.0"), "TEST.SHARPEN must be above 0; found 0"),
-        (("MODEL.COLOUR.WIDTH", "100"), "MODEL.COLOUR: width must be between 1 and 64; found 100"),
-        (("MODEL.SEM_SEG_HEAD.NAME", "ColorHead"), "ColourHead; found 'ColorHead'"),
-        (("TEST.TILE", "64"), "TEST.TILE has no effect with MODEL.SEM_SEG_HEAD.NAME ColourHead"),
-        (("MODEL.ENCODERS.STEM", ""), "MODEL.ENCODERS.STEM is empty"),
-    ):
-        result = run(installed, "train_net.py", *config, *opts)
-        assert result.returncode == 2 and message in result.stderr and "Traceback" not in result.stderr
+    config = ("--config-file", str(tmp_path / "colour.yaml"), "OUTPUT_DIR", str(tmp_path / "out"))
+    mistakes = {
+        ("TEST.SHARPEN", "0.0"): "TEST.SHARPEN must be above 0; found 0",
+        ("MODEL.COLOUR.WIDTH", "100"): "MODEL.COLOUR: width must be between 1 and 64; found 100",
+        ("MODEL.SEM_SEG_HEAD.NAME", "ColorHead"): "ColourHead; found 'ColorHead'",
+        ("TEST.TILE", "64"): "TEST.TILE has no effect with MODEL.SEM_SEG_HEAD.NAME ColourHead",
+        ("MODEL.ENCODERS.STEM", ""): "MODEL.ENCODERS.STEM is empty",
+    }
+    one_after_another = tmp_path / "trainings.py"
+    one_after_another.write_text(
+        "from rskt_seg.commands.train import main\n"
+        f"for opts in {list(mistakes)}:\n"
+        f"    assert main([*{config}, *opts]) == 2\n"
+    )
+    result = run(installed, one_after_another)
+    said = [line for line in result.stderr.splitlines() if "error:" in line]
+    assert result.returncode == 0 and "Traceback" not in result.stderr, result.stderr[-2000:]
+    for line, message in zip(said, mistakes.values(), strict=True):
+        assert message in line
 
 
 def test_a_detectron2_side_that_cannot_be_imported_is_a_warning_and_leaves_the_rest(caplog):

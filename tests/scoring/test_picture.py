@@ -2,10 +2,8 @@
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-import rskt_seg
 from rskt_seg.commands import picture, score
 from rskt_seg.palette import palette
 from rskt_seg.visualization.scenes import Scene, draw_scenes
@@ -97,10 +95,3 @@ def test_a_run_without_predictions_or_without_the_set_says_so(draw, farm, run_fo
     file.write_text(text.replace(NAME, "other_val_sem_seg"))
     assert draw(run_folder)[0] == 2
     assert "the run did not evaluate it" in capsys.readouterr().err
-
-
-def test_a_checkpoint_that_states_no_model_needs_its_configuration(draw, farm, capsys, monkeypatch):
-    monkeypatch.chdir(farm.parent)
-    torch.save({"model": rskt_seg.create_model("catseg_tiny").state_dict()}, "plain.pth")
-    assert draw("plain.pth")[0] == 2
-    assert capsys.readouterr().err.endswith("name its configuration too, CONFIG,plain.pth\n")
