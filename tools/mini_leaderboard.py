@@ -175,7 +175,7 @@ def table(args: argparse.Namespace, rows: dict[int, dict[str, dict]], costs: dic
         ])  # fmt: skip
     headers = [
         "method", "learns from", f"mIoU, {len(rows)} seeds", f"to {args.only[0]}, seed {args.seeds[0]}",
-        "parameters (M)", "trained (M)", "GFLOPs an image", "crops", f"time, {fastest} = 1",
+        "parameters (M)", "trained (M)", "GFLOPs per image", "crops", f"time, {fastest} = 1",
     ]  # fmt: skip
     return tabulate(lines, headers, tablefmt="github", disable_numparse=True)
 
