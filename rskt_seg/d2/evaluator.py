@@ -31,6 +31,7 @@ from rskt_seg.metrics.protocols import (
 from rskt_seg.metrics.report import PER_CLASS, SUMMARY, class_table, scores_json
 from rskt_seg.scoring.predictions import (
     changed_prediction,
+    refuse_foreign_files,
     replace_predictions,
     save_prediction,
     unfinished_predictions,
@@ -63,7 +64,8 @@ class RSEvaluator(DatasetEvaluator):
         protocol_scores: The scores by the protocol, if there is one, as `scores`.
 
     Raises:
-        DatasetError: The protocol is unknown or for other classes.
+        DatasetError: The protocol is unknown or for other classes; or predictions would replace PNG files
+            that no evaluation wrote.
     """
 
     def __init__(
@@ -81,6 +83,8 @@ class RSEvaluator(DatasetEvaluator):
         self.ignore = metadata.ignore_label
         self.path = Path(output_dir, f"{self.title}.json") if output_dir else None
         self.saved = Path(output_dir, self.title) if output_dir and save_predictions else None
+        if self.saved is not None:
+            refuse_foreign_files(self.saved)
         self.protocol = protocol or metadata.get("protocol", "")
         if self.protocol:
             check_protocol(self.protocol, len(self.classes))

@@ -12,6 +12,7 @@ from rskt_seg.errors import ConfigError, DatasetError
 from rskt_seg.metrics.bootstrap import RESAMPLES, SEED, interval, resampled_miou
 from rskt_seg.metrics.results import CostFigures
 from rskt_seg.metrics.stored import StoredRun
+from rskt_seg.wording import counted
 
 _FACTS = {
     "fingerprint": "images or labels",
@@ -210,6 +211,8 @@ def _published_figures(
     return kept, notes
 
 
+_FEW = 10
+"""Images below which resamples repeat each other so much that an interval says little."""
 _Samples = Mapping[str, Mapping[str, NDArray[np.float64]]]
 """Name of a set -> title of a run -> its mIoU on each resample, (R,)."""
 
@@ -220,17 +223,25 @@ def _samples(
     """Resample every set for the runs that kept its counts; return also notes on those that did not."""
     samples: dict[str, dict[str, NDArray[np.float64]]] = {}
     without: dict[str, None] = {}
+    notes: list[str] = []
     for name in sets if len(runs) > 1 else ():
         found = {run.title: run.image_counts(name) for run in runs if name in run.sets}
         counts = {title: each for title, each in found.items() if each is not None}
         without |= dict.fromkeys(title for title in found if title not in counts)
         if len({each.stems for each in counts.values()}) > 1:
             raise DatasetError(f"{name}: the counts of {', '.join(counts)} are of images with other names")
-        if len(counts) > 1:
+        images = min((len(each.stems) for each in counts.values()), default=0)
+        if len(counts) > 1 and images < _FEW:
+            what = "no intervals" if images == 1 else "intervals that say little"
+            notes.append(f"{name} has {counted(images, 'image')}, so it has {what}")
+        if len(counts) > 1 and images > 1:
             rule = next(run.rule(name) for run in runs if run.title in counts)
             drawn = resampled_miou([each.counts for each in counts.values()], name, resamples, seed, rule)
             samples[name] = dict(zip(counts, drawn, strict=True))
-    return samples, [f"{title} kept no counts of images, so it has no intervals" for title in without]
+    return samples, [
+        *(f"{title} kept no counts of images, so it has no intervals" for title in without),
+        *notes,
+    ]
 
 
 def _row_of_run(run: StoredRun, sets: Mapping[str, object], common: Sequence[str]) -> Row:

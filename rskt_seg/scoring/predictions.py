@@ -1,6 +1,7 @@
 """Files of predictions: finding those of a set, reading them with every check, and saving them."""
 
 import glob
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,10 +18,12 @@ from rskt_seg.errors import DatasetError, LabelError
 from rskt_seg.metrics.confusion import UNCLASSIFIED
 from rskt_seg.scoring.tally import CountedImage
 from rskt_seg.wording import counted
-from rskt_seg.writing import replacing
+from rskt_seg.writing import replace_text, replacing
 
 EXTENSIONS = (".png", ".tif", ".tiff")
 """Endings of files of predictions, in any case."""
+_LIST = ".predictions"
+"""Hidden file in a folder of predictions: the names of those that an evaluation wrote, as JSON."""
 _GRAY = "save class ids as 8-bit gray"
 
 
@@ -134,10 +137,37 @@ def unfinished_predictions(folder: Path, rank: int) -> Path:
     return folder.with_name(f".{folder.name}.rank{rank}.part")
 
 
+def refuse_foreign_files(folder: Path) -> None:
+    """Refuse to evaluate where PNG files lie that no evaluation wrote, because predictions are replaced.
+
+    Args:
+        folder: The folder of the predictions of a set, which need not exist.
+
+    Raises:
+        DatasetError: There are such files; the message names the first ten.
+    """
+    foreign = sorted({path.name for path in folder.glob("*.png")} - set(_written(folder)))
+    if foreign:
+        many = counted(len(foreign), "PNG file")
+        raise DatasetError(
+            f"{folder} holds {many} that no evaluation wrote: {listed(foreign)}. "
+            "The predictions in that folder are replaced: move these, or give another OUTPUT_DIR"
+        )
+
+
+def _written(folder: Path) -> list[str]:
+    """Return the names of the predictions that `replace_predictions` put into a folder."""
+    file = folder / _LIST
+    try:
+        return list(json.loads(file.read_text("utf-8"))) if file.is_file() else []
+    except ValueError:
+        return []
+
+
 def replace_predictions(folder: Path, processes: int) -> bool:
     """Put the predictions of all processes in the place of those of an earlier evaluation, which are removed.
 
-    Files of other kinds in the folder stay there. Whoever calls this is the only one who writes there.
+    Other files in the folder stay there. Whoever calls this is the only one who writes there.
 
     Args:
         folder: The folder of the predictions of a set.
@@ -151,17 +181,16 @@ def replace_predictions(folder: Path, processes: int) -> bool:
     for part in others:
         for file in part.glob("*") if part.is_dir() else ():
             file.replace(first / file.name)
-    earlier = False
-    for file in folder.glob("*") if folder.is_dir() else ():
-        if file.suffix == ".png" and file.is_file():
-            earlier = True
-        else:
+    replace_text(first / _LIST, json.dumps(sorted(path.name for path in first.iterdir()), indent=0) + "\n")
+    earlier = set(_written(folder))
+    for file in folder.iterdir() if folder.is_dir() else ():
+        if file.name not in earlier and file.name != _LIST:
             file.replace(first / file.name)
     shutil.rmtree(folder, ignore_errors=True)
     first.replace(folder)
     for left in folder.parent.glob(f".{glob.escape(folder.name)}.rank*.part"):  # perhaps of a killed process
         shutil.rmtree(left, ignore_errors=True)
-    return earlier
+    return bool(earlier)
 
 
 def changed_prediction(folder: Path, images: Sequence[CountedImage]) -> str:

@@ -103,7 +103,25 @@ def other_weights(folder):
 
 
 def saved(folder, name=SETS[0]):
-    return {path.name: path.read_bytes() for path in (folder / "inference" / name).iterdir()}
+    return {path.name: path.read_bytes() for path in (folder / "inference" / name).glob("[!.]*")}
+
+
+def test_files_that_no_evaluation_wrote_are_refused_before_the_first_image(cfg, tmp_path, passes):
+    folder = tmp_path / "out" / "inference" / SETS[0]
+    folder.mkdir(parents=True)
+    before, after = folder / "scene0.png", folder / "overlay.png"
+    before.write_bytes(b"mine")
+    with pytest.raises(
+        DatasetError, match=r"holds 1 PNG file that no evaluation wrote: scene0\.png\. .*: move"
+    ):
+        evaluate(cfg(*SAVING))
+    assert before.read_bytes() == b"mine" and not passes
+    before.unlink()
+    evaluate(cfg(*SAVING))
+    after.write_bytes(b"mine")
+    with pytest.raises(DatasetError, match=r"overlay\.png"):
+        evaluate(cfg(*SAVING))
+    assert after.read_bytes() == b"mine" and passes == list(SETS)
 
 
 def test_predictions_of_another_checkpoint_are_replaced_whole(cfg, tmp_path, data_root):
@@ -148,9 +166,9 @@ def test_predictions_of_several_processes_are_put_together_and_what_killed_ones_
     for rank, stem in ((0, "a"), (2, "b"), (7, "of a killed process")):
         save_prediction(unfinished_predictions(folder, rank), stem, np.zeros((2, 2), np.uint8))
     assert not replace_predictions(folder, 3)
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.png", "b.png", "set"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [".predictions", "a.png", "b.png", "set"]
     assert replace_predictions(folder, 1)  # by an evaluation of no image
-    assert list(folder.iterdir()) == []
+    assert [path.name for path in folder.iterdir()] == [".predictions"]
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"PK")])

@@ -24,24 +24,24 @@ CLASSES = ("building", "road", "water")
 SETS = ("DLRSD_val_sem_seg", "UDD5_all_sem_seg", "VDD_all_sem_seg")
 
 
-def write_run(folder: Path, quality: float, sets=SETS, run_changes=None, **changes) -> Path:
+def write_run(folder: Path, quality: float, sets=SETS, run_changes=None, images: int = 6, **changes) -> Path:
     """The report of a method that is right in a share of the pixels, and its counts of images."""
     results = []
     for name in sets:
         rng = np.random.default_rng(len(name))  # the same labels for every method
         whole, each = ConfusionMatrix(3), []
-        for image in range(6):
+        for image in range(images):
             one = ConfusionMatrix(3)
             label = rng.integers(0, 3, (20, 20))
             wrong = np.random.default_rng([image, int(100 * quality)]).random(label.shape) >= quality
             one.update(np.where(wrong, (label + 1) % 3, label), label)
             whole.merge(one)
             each.append(class_counts(one))
-        counts = stack_counts([f"scene{i}" for i in range(6)], each, 3)
+        counts = stack_counts([f"scene{i}" for i in range(images)], each, 3)
         counts.save(folder / "inference" / f"{name}.images.npz")
         records = SetRecords(f"inference/{name}.images.npz", counts.digest, "", "")
         result = SetResult(
-            name, CLASSES, (True, False, False), whole.scores(), 6, "images 0 labels 1", records=records
+            name, CLASSES, (True, False, False), whole.scores(), images, "images 0 labels 1", records=records
         )
         results.append(replace(result, **changes))
     about = Run("w.pth", "ab", ("DLRSD_train_sem_seg",), {}, {"torch": "2"})
@@ -239,6 +239,16 @@ def test_a_run_without_counts_of_images_has_differences_without_intervals(runs, 
     found = compare_runs([runs[0], bare], resamples=9)
     assert found.rows[1].mean_difference.bounds is None and found.rows[1].mean_difference.value > 0
     assert "bare kept no counts of images, so it has no intervals" in found.notes
+
+
+@pytest.mark.parametrize(("images", "words"), [(1, "no intervals"), (9, "intervals that say little")])
+def test_few_images_are_told_and_one_has_no_interval(tmp_path, images, words):
+    folders = [write_run(tmp_path / str(quality), quality, images=images) for quality in (0.6, 0.7)]
+    found = compare_runs([read_run(folder) for folder in folders], resamples=9)
+    row, name = found.rows[1], SETS[0]
+    given = (row.mean_difference, *row.differences.values())
+    assert all((each.bounds is None) == (images == 1) for each in given)
+    assert f"{name} has {images} image{'s'[: images > 1]}, so it has {words}" in found.notes
 
 
 def test_every_form_of_the_table_has_the_same_numbers(runs):
