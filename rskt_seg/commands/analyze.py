@@ -10,6 +10,7 @@ states the rule and the conventions. Any key of the configuration can follow as 
 """
 
 import argparse
+import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -72,5 +73,26 @@ def analyze_model(args: argparse.Namespace) -> None:
     echo(text_report(analysis))
     if args.output is not None:
         written = {"json": json_report, "md": markdown_report, "csv": csv_report}
+        _refuse_another(args.output / "analyze.json", json_report(analysis))
         for ending, report in written.items():
             replace_text(args.output / f"analyze.{ending}", report(analysis))
+
+
+def _refuse_another(file: Path, report: str) -> None:
+    """Refuse to replace the analysis of another model, or a file that is none.
+
+    Raises:
+        ConfigError: `file` is there and not an analysis of the model of `report`.
+    """
+    if not file.exists():
+        return
+    here = json.loads(report)
+    try:
+        found = json.loads(file.read_text("utf-8"))
+        same = all(found[key] == here[key] for key in ("method", "options"))
+    except (OSError, ValueError, KeyError, TypeError):
+        same = False
+    if not same:
+        raise ConfigError(
+            f"{file} is no analysis of this model and is not replaced: give another --output, or move it"
+        )

@@ -55,6 +55,18 @@ def test_a_configuration_is_analyzed_without_weights_or_data(capsys, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["analyze.csv", "analyze.json", "analyze.md"]
 
 
+def test_the_analysis_of_another_model_is_not_replaced(capsys, tmp_path):
+    arguments = ("--sizes", "64x64", "--no-time", "--output", tmp_path)
+    assert run("--config-file", TINY, *arguments, capsys=capsys)[0] == 0
+    before = (tmp_path / "analyze.json").read_bytes()
+    status, said = run("--config-file", TINY, *arguments, "MODEL.BICOR.NUM_LAYERS", "3", capsys=capsys)
+    assert status == 2 and "analyze.json is no analysis of this model and is not replaced" in said.err
+    assert (tmp_path / "analyze.json").read_bytes() == before
+    assert run("--config-file", TINY, *arguments, capsys=capsys)[0] == 0
+    (tmp_path / "analyze.json").write_text("{")
+    assert run("--config-file", TINY, *arguments, capsys=capsys)[0] == 2
+
+
 def test_time_and_memory_are_measured_in_a_process_of_their_own(tmp_path):
     (tmp_path / "run.py").write_text(SCRIPT)
     arguments = ["analyze", "--config-file", TINY, "--sizes", "64x64", "--runs", "2", "--warmup", "1"]
