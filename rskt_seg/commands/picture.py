@@ -137,7 +137,9 @@ def _choose(split: Split, every: Sequence[Pair], names: Sequence[str]) -> list[P
 
 def _column(text: str, split: Split, every: Sequence[Pair]) -> Column:
     title, source = titled_path(text)
-    if source.is_dir() and (source / REPORT).exists():
+    # A run without a report is one that is not finished.
+    is_run = (source / REPORT).exists() or (source / "inference").is_dir()
+    if is_run or (source.is_file() and source.suffix == ".json"):
         stored = read_run(source, title)
         folder = stored.predictions(split.name)
         if folder is None:

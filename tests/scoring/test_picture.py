@@ -38,6 +38,8 @@ def test_folders_and_runs_give_the_same_picture(draw, farm, run_folder, capsys):
     status, from_run = draw(f"Mine={run_folder}", f"Other={farm.parent / 'second'}")
     assert status == 0 and "3 scenes, 2 methods" in (said := capsys.readouterr().out)
     assert f"Mine: the predictions that {run_folder} scored" in said and "Other: the label files of" in said
+    _, from_report = draw(f"Mine={run_folder / 'benchmark.json'}", f"Other={farm.parent / 'second'}")
+    assert np.array_equal(from_run, from_report)
     _, from_folder = draw(f"Mine={farm.parent / 'first'}", f"Other={farm.parent / 'second'}")
     assert np.array_equal(from_run, from_folder)
 
@@ -58,6 +60,12 @@ def test_every_class_of_every_map_has_its_colour_in_the_picture():
     inside = {tuple(color) for color in found.reshape(-1, 3)}
     assert {tuple(colors[0]), tuple(colors[1]), (225, 225, 225)} <= inside
     assert tuple(colors[2]) not in inside and tuple(colors[3]) not in inside
+
+
+def test_a_run_without_its_report_is_no_folder_of_label_files(draw, run_folder, capsys):
+    (run_folder / "benchmark.json").unlink()
+    assert draw(f"Mine={run_folder}")[0] == 2
+    assert "has no benchmark.json: name a folder that" in capsys.readouterr().err
 
 
 def test_a_prediction_that_has_changed_since_it_was_scored_is_refused(draw, farm, run_folder, capsys):
