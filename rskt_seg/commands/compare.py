@@ -127,4 +127,6 @@ def _paper_rows(name: str | None, choices: Sequence[str]) -> list[PaperRow]:
 
 
 def _from_0(text: str) -> int:
-    return 0 if text == "0" else positive(text)
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0; found {text}")
+    return int(text)

@@ -243,7 +243,7 @@ def parse_sizes(text: str) -> tuple[tuple[int, int], ...]:
         (H, W) of each.
 
     Raises:
-        ConfigError: A size is written otherwise, or a side is not in 1..32768.
+        ConfigError: A size is written otherwise or twice, or a side is not in 1..32768.
     """
     sizes: list[tuple[int, int]] = []
     for word in text.split(","):
@@ -255,5 +255,8 @@ def parse_sizes(text: str) -> tuple[tuple[int, int], ...]:
                 f"--sizes takes WIDTHxHEIGHT, sides of 1 to {2**15} px, such as 256x256,1024x1024; found "
                 f"{brief(word)}"
             )
-        sizes.append((int(sides[1]), int(sides[0])))
+        size = int(sides[1]), int(sides[0])
+        if size in sizes:
+            raise ConfigError(f"--sizes has {size[1]}x{size[0]} twice; name each size once")
+        sizes.append(size)
     return tuple(sizes)

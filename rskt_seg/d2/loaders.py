@@ -92,7 +92,7 @@ def check_datasets(cfg: CfgNode, training: bool) -> None:
     dicts = {name: load_datasets([name]) for name in (*trained, *cfg.DATASETS.TEST)}
     record = method_of(cfg)
     if record.method.is_closed:
-        _check_classes(cfg, dicts)
+        _check_classes(cfg, dicts, training)
     for name, entries in dicts.items():
         if name in cfg.DATASETS.TEST or not record.method.is_weak:
             _check_masks(name, entries)
@@ -106,14 +106,20 @@ def check_datasets(cfg: CfgNode, training: bool) -> None:
         _check_files(name, entries, own.get(name, name))
 
 
-def _check_classes(cfg: CfgNode, dicts: Mapping[str, Sequence[DatasetDict]]) -> None:
+def _check_classes(cfg: CfgNode, dicts: Mapping[str, Sequence[DatasetDict]], training: bool) -> None:
     """Check that all data of a closed-set model has the classes of its training data."""
     known = class_names(cfg)
     for name, entries in dicts.items():
         if entries and entries[0]["vocabulary"] != known:
+            advice = 'To train without a test set: DATASETS.TEST "()"'
+            if not training:
+                advice = (
+                    f"They are those of {(cfg.DATASETS.TRAIN or cfg.DATASETS.TEST)[0]}; name in "
+                    "DATASETS.TRAIN the set that has the classes of the weights, the one of their training"
+                )
             raise DatasetError(
                 f"{name} has the classes {', '.join(entries[0]['vocabulary'])}; those of the model are "
-                f'fixed: {", ".join(known)}. To train without a test set: DATASETS.TEST "()"'
+                f"fixed: {', '.join(known)}. {advice}"
             )
 
 

@@ -52,7 +52,7 @@ def read_label(path: LabelFile, colour_advice: str = _CONVERT) -> np.ndarray:
     Raises:
         LabelError: The file is missing, truncated, not an image, lossily compressed, coloured (run the
             converter), 1-bit, 2- or 4-bit gray (whose ids the decoder would stretch to 0..255), 32-bit,
-            floating-point, or has alpha.
+            floating-point, or has alpha or several pages.
     """
     image, stored = _decode(path)
     mode = image.mode
@@ -105,8 +105,8 @@ def read_colors(path: LabelFile) -> np.ndarray:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        LabelError: The file is missing, truncated, not an image, lossily compressed, partly transparent, or
-            gray (it then holds ids, and may have been converted already).
+        LabelError: The file is missing, truncated, not an image, lossily compressed, partly transparent, of
+            several pages, or gray (it then holds ids, and may have been converted already).
     """
     image, _ = _decode(path)
     if image.mode == "RGB":
@@ -256,6 +256,14 @@ def _wrong_sum(content: bytes) -> str:
     return deflate_fault(BytesIO(content)) if content.startswith(tiff.SIGNATURES) else ""
 
 
+def _pages(image: ImageFile.ImageFile, content: bytes) -> int:
+    """Return the number of pictures in a file; reduced versions and masks of a GeoTIFF are none."""
+    if content.startswith(tiff.SIGNATURES):
+        return tiff.count_pages(BytesIO(content))
+    frames: int = getattr(image, "n_frames", 1)  # only some formats of Pillow have it
+    return frames
+
+
 def _decode(path: LabelFile) -> tuple[Image.Image, str]:
     """Return the decoded file and its stored mode, which Pillow forgets on loading."""
     content = b""
@@ -277,6 +285,11 @@ def _decode(path: LabelFile) -> tuple[Image.Image, str]:
                 raise LabelError(
                     f"{path}: expected a lossless label ({', '.join(_LOSSLESS_FORMATS)}), found "
                     f"{image.format} {compression or ''}: lossy compression invents ids"
+                )
+            if (pages := _pages(image, content)) > 1:
+                raise LabelError(
+                    f"{path}: expected one label, found {pages} pages or frames, of which none can be chosen "
+                    "for you; save the one that is meant as a file of its own"
                 )
             image.load()
             return image, stored

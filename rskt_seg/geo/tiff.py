@@ -82,6 +82,22 @@ def read_directories(path: Path) -> tuple[Directory, ...]:
     return tuple(found)
 
 
+def count_pages(file: BinaryIO) -> int:
+    """Count the pictures of a TIFF file that are neither masks nor versions of another picture.
+
+    Args:
+        file: The open file, at its start, which begins with one of `SIGNATURES`.
+
+    Returns:
+        The number of pages; of a damaged file those before the damage.
+    """
+    pages = 0
+    with suppress(struct.error, OverflowError, OSError):
+        for directory in _walk(file):
+            pages += directory.is_whole_picture and not directory.nested
+    return pages
+
+
 def _walk(file: BinaryIO) -> Iterator[Directory]:
     order, big, start = read_header(file)
     seen: set[int] = set()

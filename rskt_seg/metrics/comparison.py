@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rskt_seg.errors import ConfigError, DatasetError
 from rskt_seg.metrics.bootstrap import RESAMPLES, SEED, interval, resampled_miou
 from rskt_seg.metrics.results import CostFigures
-from rskt_seg.metrics.stored import StoredRun
+from rskt_seg.metrics.stored import NAMED, StoredRun
 from rskt_seg.wording import counted
 
 _FACTS = {
@@ -137,7 +137,7 @@ def compare_runs(
     reference = next((run for run in runs if run.title == (baseline or runs[0].title)), None)
     if reference is None:
         known = ", ".join(run.title for run in runs)
-        raise ConfigError(f"no run is called {baseline!r}; the baseline is one of {known}")
+        raise ConfigError(f"no run is called {baseline!r}; the baseline is one of {known}; {NAMED}")
     sets, notes = _comparable_sets(runs)
     papers, others = _published_figures(runs, papers)
     notes += others

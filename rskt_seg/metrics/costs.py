@@ -7,11 +7,13 @@ from typing import Any
 
 from rskt_seg.errors import ConfigError, DatasetError, UnreadableError
 from rskt_seg.metrics.results import CostFigures, EvaluatedModel, ImageFigures
-from rskt_seg.metrics.stored import StoredRun, stored_model
-from rskt_seg.reading import brief, parse_json, read_text
+from rskt_seg.metrics.stored import NAMED, StoredRun, stored_model
+from rskt_seg.reading import brief, parse_json, read_bytes
 
 ANALYSIS = "analyze.json"
 """Name of the analysis in the folder that `rskt-seg analyze --output` writes."""
+_RUN = f"run `rskt-seg analyze --output FOLDER`, which writes {ANALYSIS}"
+_AGAIN = f"remove it and run `rskt-seg analyze --output FOLDER` again, which writes {ANALYSIS}"
 _NONE_BESIDE = (
     f"no {ANALYSIS} beside its report; `rskt-seg analyze --config-file FILE --output FOLDER` writes one "
     "there, or name it with --costs"
@@ -33,12 +35,17 @@ class StoredAnalysis:
     views: CostFigures | None
 
     def differences(self, model: EvaluatedModel) -> list[str]:
-        """Return what an evaluated model has other than the analyzed one, each fact with both values."""
+        """Return what an evaluated model has other than the analyzed one, each fact with both values.
+
+        Of another method that alone is returned, as its options have other meanings.
+        """
+        if model.method != self.model.method:
+            return [f"method is {self.model.method}, of the run {model.method}"]
         mine, others = _facts(self.model), _facts(model)
         if model.augmentation is None:  # the pass without views, which the analysis states too
             mine, others = ({k: v for k, v in each.items() if k[0] != _VIEWS} for each in (mine, others))
         return [
-            f"{' '.join(filter(None, key))} is {brief(mine.get(key))}, of the run {brief(others.get(key))}"
+            _difference(" ".join(filter(None, key)), mine.get(key), others.get(key))
             for key in dict.fromkeys([*mine, *others])
             if mine.get(key) != others.get(key)
         ]
@@ -51,9 +58,15 @@ class StoredAnalysis:
 _VIEWS = "augmentation"
 
 
+def _difference(name: str, mine: object, other: object) -> str:
+    if other is None:
+        return f"{name} is {brief(mine)}, not set in the run"
+    return f"{name} is {'not set' if mine is None else brief(mine)}, of the run {brief(other)}"
+
+
 def _facts(model: EvaluatedModel) -> dict[tuple[str, str], Any]:
     """Return (group, name) -> value of everything that decides the cost of an image of a size."""
-    facts: dict[tuple[str, str], Any] = {("", "method"): model.method}
+    facts: dict[tuple[str, str], Any] = {}
     for group in ("options", "evaluation", _VIEWS):
         values: Mapping[str, Any] = getattr(model, group) or {}
         facts |= {("" if group == "options" else group, name): value for name, value in values.items()}
@@ -73,15 +86,10 @@ def read_analysis(path: Path) -> StoredAnalysis:
         DatasetError: There is no such file, or it is no analysis.
     """
     file = path / ANALYSIS if path.is_dir() else path
-    try:
-        tree = parse_json(read_text(file))
-    except (FileNotFoundError, UnreadableError) as error:
-        raise DatasetError(
-            f"{file} cannot be read as a cost: {error}; `rskt-seg analyze --output` writes {ANALYSIS}"
-        ) from error
+    tree = _read_tree(file)
     try:
         if not isinstance(tree, dict):
-            raise TypeError(f"found {brief(tree)}")
+            raise ValueError(f"found {brief(tree)}")
         model = stored_model(tree)
         plain = _figures(file, tree, [(image, image["measured"]) for image in tree["images"]])
         views = [image["augmented"] for image in tree["images"]]
@@ -93,11 +101,29 @@ def read_analysis(path: Path) -> StoredAnalysis:
             ]
             augmented = replace(_figures(file, tree, sized), augmented=True)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        what = str(error) if isinstance(error, ValueError) else "a field of it is of another kind"
+        what = f"it lacks {error}" if isinstance(error, KeyError) else what
         raise DatasetError(
-            f"{file} is no analysis of `rskt-seg analyze` of this version: {what}; analyze again"
+            f"{file} is no analysis of `rskt-seg analyze` of this version: {what}; {_AGAIN}"
         ) from error
     return StoredAnalysis(model, plain, augmented)
+
+
+def _read_tree(file: Path) -> object:
+    try:
+        content = read_bytes(file)
+    except FileNotFoundError as error:
+        raise DatasetError(f"{file} cannot be read as a cost: it does not exist; {_RUN}") from error
+    except UnreadableError as error:
+        why = f"it is a folder; {_AGAIN}" if file.is_dir() else str(error)
+        raise DatasetError(f"{file} cannot be read as a cost: {why}") from error
+    try:
+        return parse_json(content.decode("utf-8-sig"))
+    except (UnicodeDecodeError, UnreadableError) as error:
+        # Nobody writes this file by hand, so that where its JSON breaks off helps nobody.
+        raise DatasetError(
+            f"{file} cannot be read as a cost: it is damaged, no whole JSON text; {_AGAIN}"
+        ) from error
 
 
 def _figures(
@@ -171,7 +197,7 @@ def _owners(runs: Sequence[StoredRun], title: str, analysis: StoredAnalysis, pat
         owners = [number for number, run in enumerate(runs) if run.title == title]
         if not owners:
             known = ", ".join(dict.fromkeys(run.title for run in runs))
-            raise ConfigError(f"--costs: no run is called {title!r}; the runs are {known}")
+            raise ConfigError(f"--costs: no run is called {title!r}; the runs are {known}; {NAMED}")
     else:
         owners = [number for number, run in enumerate(runs) if run.model is not None]
         if not owners:

@@ -15,6 +15,8 @@ from rskt_seg.wording import counted
 
 REPORT = "benchmark.json"
 """Name of the report in the folder of a run."""
+NAMED = "write TITLE=FOLDER in place of the folder of a run to give it a title"
+"""What to do where no run has a title that is asked for."""
 _TOLERANCE = 1e-6
 
 

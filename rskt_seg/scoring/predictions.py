@@ -24,6 +24,7 @@ EXTENSIONS = (".png", ".tif", ".tiff")
 """Endings of files of predictions, in any case."""
 _LIST = ".predictions"
 """Hidden file in a folder of predictions: the names of those that an evaluation wrote, as JSON."""
+_LOSSY = (".jpg", ".jpeg")
 _GRAY = "save class ids as 8-bit gray"
 
 
@@ -65,12 +66,25 @@ def find_predictions(folder: Path, stems: Sequence[str], name: str) -> dict[str,
         faults.append(f"{counted(len(extra), 'file')} without an image of the set: {names}")
     if faults:
         below = f"the folder {folder / name} is meant" if (folder / name).is_dir() else ""
-        advice = "; ".join(filter(None, [spelling_advice(missing, extra), below]))
+        advice = "; ".join(filter(None, [spelling_advice(missing, extra), _unread(folder, missing), below]))
         raise DatasetError(
             f"{name}: {folder}: {'; '.join(faults)}. A prediction has the name of its image and ends in "
             f"{', '.join(EXTENSIONS)}{f' ({advice})' if advice else ''}"
         )
     return {stem: found[stem] for stem in stems}
+
+
+def _unread(folder: Path, missing: Sequence[str]) -> str:
+    """Return why files with the names of images are not taken as their predictions; "" if there are none."""
+    stems = set(missing)
+    paths = sorted(path for path in folder.iterdir() if path.stem in stems and path.is_file())
+    endings = sorted({path.suffix for path in paths})
+    said = [
+        f"{listed(path.name for path in paths if path.suffix == ending)}: {ending or 'no ending'} is "
+        + ("lossy, which changes ids" if ending.lower() in _LOSSY else "not read")
+        for ending in endings
+    ]
+    return f"{'; '.join(said)}; save the ids of the program anew as 8-bit gray PNG" if said else ""
 
 
 def read_prediction(

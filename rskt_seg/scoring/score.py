@@ -14,7 +14,7 @@ from rskt_seg.data.pairing import Pair
 from rskt_seg.data.parallel import map_files
 from rskt_seg.data.published_sets import why_unpublished
 from rskt_seg.data.samples import read_8bit_image, valid_target
-from rskt_seg.errors import ImageReadError
+from rskt_seg.errors import DatasetError, ImageReadError
 from rskt_seg.metrics.protocols import check_protocol, protocol_scores
 from rskt_seg.metrics.results import SetRecords, SetResult
 from rskt_seg.scoring.predictions import find_predictions, read_prediction
@@ -105,16 +105,21 @@ def set_result(
         part.name == split.name or share_images((part.dataset, part.split), (split.dataset, split.split))
         for part in trained
     )
+    try:
+        scores = tally.matrix.scores()
+        figures = protocol_scores(tally.matrix, name) if name else None
+    except DatasetError as error:
+        raise DatasetError(f"{split.name}: {error}") from error
     return SetResult(
         name=split.name,
         classes=split.class_set.names,
         seen=seen_names(split.class_set.names, known) if trained else None,
-        scores=tally.matrix.scores(),
+        scores=scores,
         images=len(tally.images),
         fingerprint=str(tally.fingerprint),
         in_domain=contained if trained else None,
         note=split.note,
-        protocol=protocol_scores(tally.matrix, name) if name else None,
+        protocol=figures,
         ignore=split.ignore_label,
         unpublished=why_unpublished(split, root, len(tally.images)),
         records=SetRecords(

@@ -118,6 +118,7 @@ def test_a_method_that_says_nothing_of_its_cost_is_analyzed_too(reads, tmp_path,
 MISTAKES = {
     "--sizes 256": "--sizes takes WIDTHxHEIGHT",
     "--sizes 0x5": "--sizes takes WIDTHxHEIGHT",
+    "--sizes 96x96,96X96": "--sizes has 96x96 twice; name each size once",
     "--classes 3": "the classes of this model are fixed",
     "--runs 0": "--runs must be at least 1; found 0",
     "MODEL.BICOR.WIDHT 3": "unknown key MODEL.BICOR.WIDHT",

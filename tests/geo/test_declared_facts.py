@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from rskt_seg.data.labels import read_label
 from rskt_seg.errors import ImageReadError
 from rskt_seg.geo import read_image
 from rskt_seg.geo.png import png_fault
-from rskt_seg.geo.tiff import read_directories
+from rskt_seg.geo.tiff import count_pages, read_directories
 from tests.geo.rasters import UTM, has_notice, noise, write_tiff
 
 THIRD = slice(32)
@@ -220,6 +221,18 @@ def test_dark_ground_inside_and_small_black_corners_are_not_called_fill(tmp_path
     assert not has_notice(read_image(write_tiff(tmp_path / "a.tif", bands)), "connected to its border")
 
 
+def test_reduced_versions_of_a_picture_and_its_mask_are_no_pages(tmp_path):
+    path = tmp_path / "a.tif"
+    write_tiff(path, noise(1, 64, 64))
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as dataset:
+        dataset.write_mask(np.arange(64 * 64).reshape(64, 64) > 99)
+        dataset.build_overviews([2, 4])
+    assert len(read_directories(path)) > 2
+    with path.open("rb") as file:
+        assert count_pages(file) == 1
+    np.testing.assert_array_equal(read_label(path), noise(1, 64, 64)[0])
+
+
 def test_one_of_several_images_in_a_file_is_read_by_gdals_name(tmp_path):
     first, second = noise(1, 30, 40), noise(1, 30, 40, seed=1)
     path = tmp_path / "two.tif"
@@ -228,6 +241,8 @@ def test_one_of_several_images_in_a_file_is_read_by_gdals_name(tmp_path):
         assert not dataset.subdatasets
     pages = [Image.fromarray(first[0]), Image.fromarray(second[0])]
     pages[0].save(path, save_all=True, append_images=pages[1:])
+    with path.open("rb") as file:
+        assert count_pages(file) == 2
     image = read_image(f"GTIFF_DIR:2:{path}")
     np.testing.assert_array_equal(image.pixels[..., 0], second[0])
     with pytest.raises(ImageReadError, match="GTIFF_DIR:7"):

@@ -91,12 +91,24 @@ def test_the_cost_of_another_model_is_never_set_beside_a_run(runs, tmp_path):
         with_costs(runs, [("", file)])
 
 
+def test_of_another_method_its_title_alone_is_said(runs, tmp_path):
+    other = replace(DEEP, method="Another", options={"width": 3})
+    write_analysis(tmp_path / "deep" / "analyze.json", other)
+    assert with_costs(runs)[0].no_cost.endswith("is of another model: method is Another, of the run A method")
+
+
+def test_a_fact_that_one_side_lacks_is_not_called_none(runs, tmp_path):
+    options = {**DEEP.options, "width": 3}
+    write_analysis(tmp_path / "deep" / "analyze.json", replace(DEEP, options=options))
+    assert with_costs(runs)[0].no_cost.endswith("of another model: width is 3, not set in the run")
+
+
 def test_a_named_analysis_goes_to_the_runs_of_its_model_and_to_predictions_by_their_title(runs, tmp_path):
     file = write_analysis(tmp_path / "cost" / "analyze.json")
     deep, shallow, other = with_costs(runs, [("", file.parent)])
     assert deep.cost.source == str(file) and shallow.cost is None and other.cost is None
     assert with_costs(runs, [("other", file)])[2].cost.parameters == 9_000_000
-    with pytest.raises(ConfigError, match="no run is called 'best'; the runs are deep, shallow, other"):
+    with pytest.raises(ConfigError, match="the runs are deep, shallow, other; write TITLE=FOLDER"):
         with_costs(runs, [("best", file)])
     with pytest.raises(ConfigError, match="are both of deep; name one"):
         with_costs(runs, [("", file), ("deep", file)])
@@ -117,22 +129,41 @@ def test_a_run_with_augmentation_has_the_cost_of_its_views_and_no_time(tmp_path)
     with pytest.raises(ConfigError, match="augmentation views is 'some', of the run 'all'"):
         with_costs([averaged], [("", with_others)])
     without = write_analysis(tmp_path / "without.json")
-    with pytest.raises(ConfigError, match="augmentation views is None, of the run 'all'"):
+    with pytest.raises(ConfigError, match="augmentation views is not set, of the run 'all'"):
         with_costs([averaged], [("", without)])
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{", "cannot be read as a cost"),
+        (
+            "{",
+            "it is damaged, no whole JSON text; remove it and run `rskt-seg analyze --output FOLDER` again",
+        ),
+        (
+            b"\xff{}",
+            "it is damaged, no whole JSON text; remove it and run `rskt-seg analyze --output FOLDER` again",
+        ),
+        (None, "it does not exist; run `rskt-seg analyze --output FOLDER`"),
+        ("", "it is damaged"),
+        (Path, "it is a folder; remove it and run `rskt-seg analyze --output FOLDER` again"),
+        (
+            '{"method": "a", "augmentation": 1, "options": {}, "evaluation": {}}',
+            "a field of it is of another",
+        ),
         ("[]", "no analysis of"),
         ('{"method": "a"}', "it lacks 'augmentation'"),
     ],
 )
 def test_a_file_that_is_no_analysis_is_one_line(tmp_path, text, words):
-    (tmp_path / "analyze.json").write_text(text)
-    with pytest.raises(DatasetError, match=words):
+    file = tmp_path / "analyze.json"
+    if text is Path:
+        file.mkdir()
+    elif text is not None:
+        file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(DatasetError, match=words) as error:
         read_analysis(tmp_path)
+    assert not any(raw in str(error.value) for raw in ("Errno", "Expecting", "line 1", "object", "\n"))
 
 
 def test_counts_must_be_whole_numbers(tmp_path):

@@ -57,7 +57,7 @@ def test_a_folder_whose_name_has_an_equals_sign_needs_no_title(runs, tmp_path, c
     ("words", "message"),
     [
         (["gone"], "gone does not exist; name the folder of a benchmark"),
-        (["--baseline", "best"], "no run is called 'best'; the baseline is one of run_first"),
+        (["--baseline", "best"], "'best'; the baseline is one of run_first; write TITLE=FOLDER in place"),
         (["--paper-rows", "ViT-B"], "--paper-rows chooses rows of --paper TABLE: rskt_table1"),
         (["--paper", "rskt_table9"], "by test sets is called 'rskt_table9'; known: rskt_table1"),
         (["--paper", "rskt_table1", "--paper-rows", "ViT-X"], "has no row with ViT-X; its labels: Cat-Seg,"),
@@ -73,11 +73,19 @@ def test_a_mistake_is_one_line(runs, capsys, words, message):
     assert message in error and error.count("\n") == 1
 
 
-@pytest.mark.parametrize("words", [["--resamples", "0"], ["--seed", "-1"], ["--resamples", "many"]])
-def test_numbers_of_resamples_and_seeds_are_checked(words, capsys):
+@pytest.mark.parametrize(
+    ("flag", "value", "expected"),
+    [
+        ("--resamples", "0", "a number above 0; found 0"),
+        ("--resamples", "many", "a number above 0; found many"),
+        ("--seed", "-1", "a whole number from 0; found -1"),
+    ],
+)
+def test_numbers_of_resamples_and_seeds_are_checked(flag, value, expected, capsys):
     with pytest.raises(SystemExit):
-        compare.parse_args(["run", *words])
-    assert "expected a number above 0" in capsys.readouterr().err
+        compare.parse_args(["run", flag, value])
+    assert f"expected {expected}" in capsys.readouterr().err
+    assert compare.parse_args(["run", "--seed", "0"]).seed == 0
 
 
 def test_rows_of_the_paper_stand_in_the_columns_of_its_registrations_alone():

@@ -83,6 +83,26 @@ def unreadable(folder):
     (folder / "a.png").write_bytes((folder / "a.png").read_bytes()[:60])
 
 
+def pages(ending):
+    def spoil(folder):
+        (folder / "a.png").unlink()
+        Image.fromarray(IDS).save(
+            folder / f"a{ending}", save_all=True, append_images=[Image.fromarray(IDS[::-1])]
+        )
+
+    return spoil
+
+
+def as_jpeg(folder):
+    for stem in STEMS:
+        (folder / f"{stem}.png").rename(folder / f"{stem}.JPG")
+
+
+def as_array(folder):
+    (folder / "a.png").unlink()
+    np.save(folder / "a.npy", IDS)
+
+
 def beside(folder):
     (folder / "a.tif").write_bytes(b"")
 
@@ -100,6 +120,10 @@ FAULTS = [
     (save(IDS == 1), r"a\.png: .*1 bit a pixel"),
     (save(IDS.astype(np.uint16) * 200), r"a\.png: found ids 400 .*200 .*51000"),
     (save(IDS, format="JPEG"), r"a\.png: expected a lossless label"),
+    (pages(".tif"), r"a\.tif: expected one label, found 2 pages"),
+    (pages(".png"), r"a\.png: expected one label, found 2 pages"),
+    (as_jpeg, r"3 of 3 images without .*a\.JPG, b\.1\.JPG, ç\.JPG: \.JPG is lossy, .*as 8-bit gray PNG"),
+    (as_array, r"1 of 3 images without .*a\.npy: \.npy is not read; save"),
     (unreadable, r"a\.png: the label cannot be read"),
 ]
 
@@ -198,6 +222,14 @@ def test_a_mistake_on_the_command_line_is_one_line(farm, capsys, words, message)
     assert run(farm, "--predictions", farm.parent / "first", *words) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_a_set_without_a_labelled_pixel_is_named(farm, capsys):
+    for path in (farm.parent / "labels").iterdir():
+        Image.fromarray(np.full_like(np.array(Image.open(path)), 9)).save(path)
+    assert run(farm, "--predictions", farm.parent / "first") == 2
+    error = capsys.readouterr().err
+    assert f"{NAME}: nothing to score: no labelled pixel" in error and error.count("\n") == 1
 
 
 def test_images_of_one_stem_cannot_have_their_predictions_saved():

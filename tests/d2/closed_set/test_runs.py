@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from rskt_seg.commands.train import start
+from rskt_seg.d2.loaders import check_datasets
 from rskt_seg.errors import ConfigError, DatasetError
 from rskt_seg.synthetic import MINIATURES, write_miniature
-from tests.d2.closed_set.tiny import METHODS, ROOT, SMALL, names
+from tests.d2.closed_set.tiny import METHODS, ROOT, SMALL, config, names
 
 SHORT = {"bicor": ("INPUT.CROP.SIZE", "[32,32]", "INPUT.MOSAIC_SIDE", "32", "SOLVER.EPOCHS", "1"), "fctl": ()}
 OTHER = {"bicor": ("MODEL.BICOR.MIN_PIXELS", "9"), "fctl": ("MODEL.FCTL.BRANCH", "deepglobe")}
@@ -51,6 +52,14 @@ def test_train_net_trains_resumes_and_evaluates(method, scenes, tmp_path):
     for suffix in ("", "_TTA"):
         found = json.loads((out / f"benchmark{suffix}.json").read_text())
         assert "DLRSD_val_sem_seg" in json.dumps(found)
+
+
+def test_an_evaluation_on_other_classes_says_which_set_to_name(data_root):
+    cfg = config("bicor", "DATASETS.TEST", "('UDD5_all_sem_seg',)")
+    with pytest.raises(DatasetError, match=r"fixed: .* those of DLRSD_train_sem_seg; name in DATASETS"):
+        check_datasets(cfg, training=False)
+    with pytest.raises(DatasetError, match="To train without a test set"):
+        check_datasets(cfg, training=True)
 
 
 @pytest.mark.parametrize(
