@@ -31,6 +31,7 @@ from rskt_seg.commands.entry import run
 from rskt_seg.d2 import load_config
 from rskt_seg.errors import RSKTSegError
 from rskt_seg.metrics.benchmark import chance_iou
+from rskt_seg.wording import counted
 from rskt_seg.writing import replace_text
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -174,7 +175,8 @@ def table(args: argparse.Namespace, rows: dict[int, dict[str, dict]], costs: dic
             f"{np.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})",
         ])  # fmt: skip
     headers = [
-        "method", "learns from", f"mIoU, {len(rows)} seeds", f"to {args.only[0]}, seed {args.seeds[0]}",
+        "method", "learns from", f"mIoU, {counted(len(rows), 'seed')}",
+        f"to {args.only[0]}, seed {args.seeds[0]}",
         "parameters (M)", "trained (M)", "GFLOPs per image", "crops", f"time, {fastest} = 1",
     ]  # fmt: skip
     return tabulate(lines, headers, tablefmt="github", disable_numparse=True)
