@@ -38,6 +38,9 @@ AFTER_TEXT = (
     "up1",
     "up2",
 )
+OTHERS = 2e-5
+"""Bound for the rest. The description of the fixtures has 1e-5; of the processors that were tried one rounds
+2 of 512 values of ViT-L's guidance_projection 1.2e-5 away, with the code of every commit alike."""
 FUSIONS = {"simple_separate": "separate", "simple_concatenation": "concat", "simple_mean": "mean"}
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_random_start", "memory_returned")]
 
@@ -180,7 +183,7 @@ def test_intermediates_equal_the_published_code(name, build):
         reference = expected[f"{key}.slice"]
         if key.startswith("layers"):
             reference = reference[1:]  # row 0 is the class token, which the package's maps leave out
-        bound = FROM_TEXT if key.startswith(AFTER_TEXT) else 1e-5
+        bound = FROM_TEXT if key.startswith(AFTER_TEXT) else OTHERS
         name_it = lambda message, key=key: f"{key}: {message}"  # noqa: E731
         torch.testing.assert_close(value, reference, rtol=0, atol=bound * std, msg=name_it)
 
