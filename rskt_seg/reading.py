@@ -164,6 +164,21 @@ def parse_json(text: str) -> object:
         raise UnreadableError(str(error)) from error
 
 
+def read_json(path: Path) -> object:
+    """Return the values of a small JSON file whose absence or damage only means that it states nothing.
+
+    Args:
+        path: The file.
+
+    Returns:
+        As `parse_json`; None if there is no such file, or it cannot be read.
+    """
+    try:
+        return parse_json(read_text(path))
+    except (OSError, UnreadableError):
+        return None
+
+
 def brief(value: object) -> str:
     """Return a value for a message: as Python writes it, the middle of a long one left out.
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from rskt_seg.commands.entry import command_parser, echo, log_to_stderr, run
 from rskt_seg.errors import ConfigError
+from rskt_seg.reading import read_json
 from rskt_seg.writing import replace_text
 
 PROGRAM = "rskt-seg analyze"
@@ -86,12 +87,8 @@ def _refuse_another(file: Path, report: str) -> None:
     """
     if not file.exists():
         return
-    here = json.loads(report)
-    try:
-        found = json.loads(file.read_text("utf-8"))
-        same = all(found[key] == here[key] for key in ("method", "options"))
-    except (OSError, ValueError, KeyError, TypeError):
-        same = False
+    found, here = read_json(file), json.loads(report)
+    same = isinstance(found, dict) and all(found.get(key) == here[key] for key in ("method", "options"))
     if not same:
         raise ConfigError(
             f"{file} is no analysis of this model and is not replaced: give another --output, or move it"

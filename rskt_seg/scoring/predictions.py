@@ -16,6 +16,7 @@ from rskt_seg.data.labels import id_counts, pixel_counts, read_label, without_no
 from rskt_seg.data.pairing import spelling_advice
 from rskt_seg.errors import DatasetError, LabelError
 from rskt_seg.metrics.confusion import UNCLASSIFIED
+from rskt_seg.reading import read_json
 from rskt_seg.scoring.tally import CountedImage
 from rskt_seg.wording import counted
 from rskt_seg.writing import replace_text, replacing
@@ -171,11 +172,8 @@ def refuse_foreign_files(folder: Path) -> None:
 
 def _written(folder: Path) -> list[str]:
     """Return the names of the predictions that `replace_predictions` put into a folder."""
-    file = folder / _LIST
-    try:
-        return list(json.loads(file.read_text("utf-8"))) if file.is_file() else []
-    except ValueError:
-        return []
+    found = read_json(folder / _LIST)
+    return list(map(str, found)) if isinstance(found, list) else []
 
 
 def replace_predictions(folder: Path, processes: int) -> bool:
@@ -197,14 +195,26 @@ def replace_predictions(folder: Path, processes: int) -> bool:
             file.replace(first / file.name)
     replace_text(first / _LIST, json.dumps(sorted(path.name for path in first.iterdir()), indent=0) + "\n")
     earlier = set(_written(folder))
-    for file in folder.iterdir() if folder.is_dir() else ():
-        if file.name not in earlier and file.name != _LIST:
-            file.replace(first / file.name)
-    shutil.rmtree(folder, ignore_errors=True)
+    former = folder.with_name(f".{folder.name}.former")
+    _move_others(former, folder)  # what a process left that was killed in the lines below
+    if folder.is_dir():
+        folder.replace(former)
     first.replace(folder)
+    _move_others(former, folder)
     for left in folder.parent.glob(f".{glob.escape(folder.name)}.rank*.part"):  # perhaps of a killed process
         shutil.rmtree(left, ignore_errors=True)
     return bool(earlier)
+
+
+def _move_others(former: Path, folder: Path) -> None:
+    """Move the files of `former` that are no predictions of an evaluation to `folder`, and remove it."""
+    if not former.is_dir():
+        return
+    folder.mkdir(exist_ok=True)
+    for file in former.iterdir():
+        if file.name not in {*_written(former), _LIST}:
+            file.replace(folder / file.name)
+    shutil.rmtree(former)
 
 
 def changed_prediction(folder: Path, images: Sequence[CountedImage]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -169,6 +170,31 @@ def test_predictions_of_several_processes_are_put_together_and_what_killed_ones_
     assert sorted(path.name for path in tmp_path.rglob("*")) == [".predictions", "a.png", "b.png", "set"]
     assert replace_predictions(folder, 1)  # by an evaluation of no image
     assert [path.name for path in folder.iterdir()] == [".predictions"]
+
+
+def test_a_process_that_is_killed_while_it_replaces_loses_no_file_of_the_user(tmp_path, monkeypatch):
+    folder, ids = tmp_path / "set", np.zeros((2, 2), np.uint8)
+    save_prediction(unfinished_predictions(folder, 0), "a", ids)
+    replace_predictions(folder, 1)
+    (folder / "notes.txt").write_text("mine")
+    rename = Path.replace
+    for steps in range(3):
+        left = iter(range(steps))
+
+        def stop(path, target, left=left):
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            return rename(path, target)
+
+        save_prediction(unfinished_predictions(folder, 0), "b", ids)
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", stop)
+            with pytest.raises(KeyboardInterrupt):
+                replace_predictions(folder, 1)
+        save_prediction(unfinished_predictions(folder, 0), "b", ids)
+        replace_predictions(folder, 1)
+        assert {path.name for path in folder.iterdir()} == {".predictions", "b.png", "notes.txt"}, steps
+        assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"PK")])
