@@ -289,7 +289,14 @@ class CostVolumeModel(HasInferenceForm):
         return [list(maps) for maps in zip(*by_encoder, strict=True)]
 
     def inference_form(self, builder: FormBuilder) -> Self:
-        """See `HasInferenceForm`; the form has a cache of text embeddings of its own."""
+        """See `HasInferenceForm`; the form has a cache of text embeddings of its own.
+
+        Args:
+            builder: As there.
+
+        Returns:
+            The form.
+        """
         blocks = self.clip.visual.transformer.resblocks
         last = ValuePath(blocks[-1].attn, builder)
         form = builder.copy(self)

@@ -85,7 +85,14 @@ class RSKT(CostVolumeModel):
         return Encoded(costs, torch.cat(guidance, dim=1), taps)
 
     def inference_form(self, builder: FormBuilder) -> Self:
-        """See `HasInferenceForm`."""
+        """See `HasInferenceForm`.
+
+        Args:
+            builder: As there.
+
+        Returns:
+            The form.
+        """
         form = super().inference_form(builder)
         fusion = form.cost.fusion
         if isinstance(fusion, SeparateFusion):
