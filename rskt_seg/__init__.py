@@ -17,6 +17,7 @@ __all__ = [
     "load",
     "load_checkpoint",
     "load_encoder",
+    "optimize_for_inference",
     "register_method",
 ]
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         load,
         load_checkpoint,
         load_encoder,
+        optimize_for_inference,
         register_method,
     )
     from rskt_seg.segmenter import Segmentation, Segmenter
@@ -41,6 +43,7 @@ else:
             "load",
             "load_checkpoint",
             "load_encoder",
+            "optimize_for_inference",
             "register_method",
         ),
         "rskt_seg.segmenter": ("Segmentation", "Segmenter"),

@@ -25,7 +25,9 @@ ALLOWED = {
     "checkpoints": set(),
     "scoring": {"data", "metrics"},
     "analysis": {"inference", "metrics"},
-    "methods": {"analysis", "checkpoints", "encoders", "inference", "metrics", "models", "visualization"},
+    "methods": {
+        "analysis", "checkpoints", "encoders", "inference", "layers", "metrics", "models", "visualization",
+    },
     "synthetic": {"data"},
     "commands": None,
     "d2": None,

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rskt_seg.encoders.clip_blocks import Transformer
 from rskt_seg.encoders.features import (
     EncoderFeatures,
     TappedFeatures,
@@ -21,145 +21,7 @@ from rskt_seg.encoders.features import (
 )
 from rskt_seg.encoders.presets import ClipPreset, VisionPreset
 from rskt_seg.errors import ConfigError
-from rskt_seg.layers.attention import attend, attend_with_weights
-from rskt_seg.layers.containers import ModuleListOf
 from rskt_seg.layers.position import resize_to_grid
-
-
-class QuickGELU(nn.Module):
-    """x * sigmoid(1.702 x), the activation of OpenAI's CLIP."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply the activation to every element; any shape."""
-        return x * torch.sigmoid(1.702 * x)
-
-
-class SplitAttention(nn.Module):
-    """Multi-head self-attention whose q, k and v matrices are separate parameters.
-
-    `in_proj_bias` (3 C) holds the biases of q, k and v in this order.
-    """
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.q_proj_weight = nn.Parameter(torch.empty(width, width))
-        self.k_proj_weight = nn.Parameter(torch.empty(width, width))
-        self.v_proj_weight = nn.Parameter(torch.empty(width, width))
-        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
-        self.out_proj = nn.Linear(width, width)
-        for weight in (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight):
-            nn.init.normal_(weight, std=width**-0.5)
-
-    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
-        """Attend from every token to every token.
-
-        Args:
-            x: (B, L, C).
-            causal: Hide later tokens from each token.
-
-        Returns:
-            (B, L, C).
-        """
-        return self.out_proj(attend(*self.project(x), self.heads, causal=causal))
-
-    def with_weights(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Attend as `forward` does, and return the weights.
-
-        Args:
-            x: (B, L, C).
-
-        Returns:
-            (B, L, C), and the attention weights averaged over the heads, (B, L, L) float32.
-        """
-        out, weights = attend_with_weights(*self.project(x), self.heads)
-        return self.out_proj(out), weights
-
-    def values(self, x: Tensor) -> Tensor:
-        """Project every token to its value, without any attention.
-
-        One matrix product: the output projection is multiplied into the value projection.
-
-        Args:
-            x: (B, L, C).
-
-        Returns:
-            (B, L, C).
-        """
-        weight = self.out_proj.weight @ self.v_proj_weight
-        bias = F.linear(self.in_proj_bias.chunk(3)[2], self.out_proj.weight, self.out_proj.bias)
-        return F.linear(x, weight, bias)
-
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries, keys and values of tokens (B, L, C), (B, L, C) each."""
-        q_bias, k_bias, v_bias = self.in_proj_bias.chunk(3)
-        q = F.linear(x, self.q_proj_weight, q_bias)
-        k = F.linear(x, self.k_proj_weight, k_bias)
-        v = F.linear(x, self.v_proj_weight, v_bias)
-        return q, k, v
-
-
-class Block(nn.Module):
-    """Pre-norm transformer block of CLIP."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.attn = SplitAttention(width, heads)
-        self.ln_1 = nn.LayerNorm(width)
-        self.mlp = nn.Sequential()
-        self.mlp.add_module("c_fc", nn.Linear(width, 4 * width))
-        self.mlp.add_module("gelu", QuickGELU())
-        self.mlp.add_module("c_proj", nn.Linear(4 * width, width))
-        self.ln_2 = nn.LayerNorm(width)
-
-    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
-        """Attend and transform.
-
-        Args:
-            x: Tokens (B, L, C).
-            causal: Whether tokens see earlier tokens and themselves only.
-
-        Returns:
-            (B, L, C).
-        """
-        x = x + self.attn(self.ln_1(x), causal=causal)
-        return x + self.mlp(self.ln_2(x))
-
-    def with_weights(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute what `forward` does, and return the attention weights.
-
-        Args:
-            x: (B, L, C).
-
-        Returns:
-            (B, L, C), and the attention weights averaged over the heads, (B, L, L) float32.
-        """
-        out, weights = self.attn.with_weights(self.ln_1(x))
-        x = x + out
-        return x + self.mlp(self.ln_2(x)), weights
-
-    def dense(self, x: Tensor) -> Tensor:
-        """Apply the block as the published dense path applies the last one: nothing attends.
-
-        The *class token* of the input, not the patch itself, is the residual to which the value of each patch
-        is added.
-
-        Args:
-            x: (B, 1 + L, C), class token first.
-
-        Returns:
-            (B, L, C), the patches alone.
-        """
-        x = x[:, :1] + self.attn.values(self.ln_1(x[:, 1:]))
-        return x + self.mlp(self.ln_2(x))
-
-
-class Transformer(nn.Module):
-    """A stack of `Block`s under the key `resblocks`."""
-
-    def __init__(self, width: int, layers: int, heads: int) -> None:
-        super().__init__()
-        self.resblocks: ModuleListOf[Block] = ModuleListOf(Block(width, heads) for _ in range(layers))
 
 
 class VisionTrunk(nn.Module):

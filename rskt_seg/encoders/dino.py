@@ -8,12 +8,13 @@ from torch import Tensor, nn
 from rskt_seg.encoders.features import TappedFeatures, token_map
 from rskt_seg.encoders.presets import DinoPreset
 from rskt_seg.layers.attention import attend
+from rskt_seg.layers.inference_form import FormBuilder, HasInferenceForm
 from rskt_seg.layers.position import rescale_to_grid
 
 _EPS = 1e-6  # DINO's LayerNorm epsilon; PyTorch's default of 1e-5 moves the logits visibly
 
 
-class FusedAttention(nn.Module):
+class FusedAttention(HasInferenceForm):
     """Multi-head self-attention with one packed `qkv` projection."""
 
     def __init__(self, width: int, heads: int) -> None:
@@ -27,8 +28,13 @@ class FusedAttention(nn.Module):
         q, k, v = self.qkv(x).chunk(3, dim=-1)
         return self.proj(attend(q, k, v, self.heads))
 
+    def inference_form(self, builder: FormBuilder) -> nn.Module:
+        """See `HasInferenceForm`."""
+        qkv = builder.linear(self.qkv.weight, self.qkv.bias)
+        return builder.copy(self, qkv=qkv, proj=builder.linear(self.proj.weight, self.proj.bias))
 
-class Mlp(nn.Module):
+
+class Mlp(HasInferenceForm):
     """Linear, exact GELU, linear."""
 
     def __init__(self, width: int, hidden: int) -> None:
@@ -40,6 +46,13 @@ class Mlp(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Transform every token, (B, L, C) -> (B, L, C)."""
         return self.fc2(self.act(self.fc1(x)))
+
+    def inference_form(self, builder: FormBuilder) -> nn.Module:
+        """See `HasInferenceForm`."""
+        fc1, fc2 = self.fc1, self.fc2
+        return nn.Sequential(
+            builder.linear(fc1.weight, fc1.bias, "gelu"), builder.linear(fc2.weight, fc2.bias)
+        )
 
 
 class DinoBlock(nn.Module):

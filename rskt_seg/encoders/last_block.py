@@ -8,7 +8,8 @@ Shapes: B image, L token, C channel, E embedding, H W grid.
 
 from torch import Tensor
 
-from rskt_seg.encoders.clip import SplitAttention, VisionTower
+from rskt_seg.encoders.clip import VisionTower
+from rskt_seg.encoders.clip_blocks import SplitAttention
 from rskt_seg.encoders.features import check_sides, token_map
 from rskt_seg.layers.attention import attend
 from rskt_seg.layers.position import rescale_to_grid
@@ -63,7 +64,7 @@ def embed_patches(
     *blocks, last = tower.transformer.resblocks
     for block in blocks:
         tokens = block(tokens)
-    out = attend_by(last.attn, last.ln_1(tokens), pairs)
+    out = attend_by(last.attn, last.ln_1(tokens), pairs).to(tokens.dtype)
     if residual:
         tokens = tokens + out
         out = tokens + last.mlp(last.ln_2(tokens))

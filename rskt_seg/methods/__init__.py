@@ -7,6 +7,7 @@ entry-point group `rskt_seg.methods`.
 from rskt_seg.methods.create import create_model, find_preset, model_names
 from rskt_seg.methods.layout import CheckpointLayout
 from rskt_seg.methods.load import load_checkpoint, load_encoder
+from rskt_seg.methods.optimize import optimize_for_inference
 from rskt_seg.methods.record import EncoderRole, Explanation, ExplanationRequest, Method, Picture
 from rskt_seg.methods.registry import method_of, register_method, registered_methods, unregister_method
 from rskt_seg.methods.trained import TrainedModel, load
@@ -26,6 +27,7 @@ __all__ = [
     "load_encoder",
     "method_of",
     "model_names",
+    "optimize_for_inference",
     "register_method",
     "registered_methods",
     "unregister_method",

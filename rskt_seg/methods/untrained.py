@@ -54,9 +54,16 @@ def untrained_notices(model: SegmentationModel) -> tuple[str, ...]:
         One line that names the way to load weights; () for other models.
     """
     initial = vars(model).get(_ATTRIBUTE)
+    if isinstance(initial, tuple):
+        return initial
     if not isinstance(initial, InitialWeight):
         return ()
     weight = model.state_dict()[initial.key]
     if weight.is_meta or weights_digest({initial.key: weight}) != initial.digest:
         return ()
     return (f"this model has random weights, so its classes mean nothing: {initial.remedy}",)
+
+
+def keep_notices(form: SegmentationModel, notices: tuple[str, ...]) -> None:
+    """Make `untrained_notices` of an inference form, whose weights have other layouts, those of its model."""
+    vars(form)[_ATTRIBUTE] = notices

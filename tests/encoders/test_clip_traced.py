@@ -123,7 +123,7 @@ def test_attention_comes_from_the_blocks_asked_for_alone_and_changes_nothing_els
 
 
 def test_weights_are_never_formed_before_the_first_block_asked_for(own, images, monkeypatch):
-    import rskt_seg.encoders.clip as module
+    import rskt_seg.encoders.clip_blocks as module
 
     calls = []
 

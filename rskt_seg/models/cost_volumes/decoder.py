@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rskt_seg.layers.containers import ModuleListOf
+from rskt_seg.layers.inference_form import FormBuilder, HasInferenceForm
 
 
 class Guide(nn.Module):
@@ -69,7 +70,7 @@ def dino_guides(width: int, dim: int) -> Guides:
     )
 
 
-class UpsampleStage(nn.Module):
+class UpsampleStage(HasInferenceForm):
     """Upsampling by 2: transposed convolution, then two 3x3 convolutions with GroupNorm and ReLU.
 
     The first convolution sees the guidance beside the upsampled cost. The guidance channels are convolved
@@ -98,6 +99,11 @@ class UpsampleStage(nn.Module):
         """
         return F.conv2d(torch.cat(list(guides), dim=1), self.conv1.weight[:, self.raised :], padding=1)
 
+    def raise_cost(self, x: Tensor) -> Tensor:
+        """Upsample cost maps and apply the first convolution to them, (N, C, h, w) -> (N, C', 2h, 2w)."""
+        raised = self.up(x)  # (N, C - G, 2h, 2w)
+        return F.conv2d(raised, self.conv1.weight[:, : self.raised], padding=1)
+
     def forward(self, x: Tensor, guidance: Tensor) -> Tensor:
         """Upsample the maps of a few classes.
 
@@ -108,10 +114,73 @@ class UpsampleStage(nn.Module):
         Returns:
             (B, t, C', 2h, 2w).
         """
-        raised = self.up(x.flatten(0, 1))  # (N, C - G, 2h, 2w)
-        cost = F.conv2d(raised, self.conv1.weight[:, : self.raised], padding=1).unflatten(0, x.shape[:2])
+        cost = self.raise_cost(x.flatten(0, 1)).unflatten(0, x.shape[:2])
         mixed = F.relu(self.norm1((cost + guidance[:, None]).flatten(0, 1)))
         return F.relu(self.norm2(self.conv2(mixed))).unflatten(0, x.shape[:2])
+
+    def inference_form(self, builder: FormBuilder) -> nn.Module:
+        """See `HasInferenceForm`."""
+        return _ComposedStage(self, builder)
+
+
+class _ComposedStage(UpsampleStage):
+    """`UpsampleStage` whose transposed convolution and first 3x3 convolution are one.
+
+    Nothing stands between the two: each of the 2 x 2 phases of the result is a 2x2 convolution of the coarse
+    map. The bias of the transposed convolution, constant but for the border, is one more guidance channel.
+    """
+
+    phases: Tensor
+    guiding: Tensor
+
+    def __init__(self, stage: UpsampleStage, builder: FormBuilder) -> None:
+        nn.Module.__init__(self)
+        assert stage.up.bias is not None
+        first = stage.conv1.weight.detach()
+        cost, guidance = first[:, : stage.raised], first[:, stage.raised :]
+        bias = torch.einsum("orhw,r->ohw", cost, stage.up.bias.detach())[:, None]
+        self.register_buffer("phases", compose_phases(stage.up.weight.detach(), cost), persistent=False)
+        self.register_buffer("guiding", torch.cat([guidance, bias], dim=1), persistent=False)
+        self.up, self.norm1, self.conv2, self.norm2 = stage.up, stage.norm1, stage.conv2, stage.norm2
+
+    def convolve_guidance(self, guides: Sequence[Tensor]) -> Tensor:
+        """See `UpsampleStage.convolve_guidance`."""
+        ones = torch.ones_like(guides[0][:, :1])
+        return F.conv2d(torch.cat([*guides, ones], dim=1), self.guiding, padding=1)
+
+    def raise_cost(self, x: Tensor) -> Tensor:
+        """See `UpsampleStage.raise_cost`."""
+        (h, w), outputs = x.shape[2:], self.phases.shape[0] // 4
+        phases = F.conv2d(x, self.phases, padding=1).unflatten(1, (2, 2, outputs))  # (N, 2, 2, C', h+1, w+1)
+        raised = x.new_empty(len(x), outputs, 2 * h, 2 * w)
+        for row in range(2):
+            for column in range(2):
+                part = phases[:, row, column, :, row : row + h, column : column + w]
+                raised[:, :, row::2, column::2] = part
+        return raised
+
+
+def compose_phases(up: Tensor, conv: Tensor) -> Tensor:
+    """Compose a transposed 2x2 convolution of stride 2 with the 3x3 convolution behind it.
+
+    Output row 2 i + p of the 3x3 convolution reads rows 2 i + p + d - 1 of the raised map, d = 0, 1, 2, which
+    come from rows i + a of the coarse map with a in {p - 1, p}; columns likewise.
+
+    Args:
+        up: Weight (I, R, 2, 2) of the transposed convolution.
+        conv: Weight (O, R, 3, 3) of the convolution with padding 1.
+
+    Returns:
+        Weight (4 O, I, 2, 2), outputs grouped by the phase (row, column): with padding 1, phase (p, q) of the
+        result is its part from (p, q) on.
+    """
+    composed = conv.new_zeros(2, 2, len(conv), len(up), 2, 2)
+    taps = [(p, d, *divmod(p + d - 1, 2)) for p in range(2) for d in range(3)]  # phase, tap, a, row of `up`
+    for p, d, a, of_up in taps:
+        for q, e, b, also in taps:
+            product = torch.einsum("or,ir->oi", conv[:, :, d, e], up[:, :, of_up, also])
+            composed[p, q, :, :, a + 1 - p, b + 1 - q] += product
+    return composed.flatten(0, 2)
 
 
 class Decoder(nn.Module):

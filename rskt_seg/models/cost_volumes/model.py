@@ -13,9 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rskt_seg.encoders.clip import CLIP
+from rskt_seg.encoders.clip_blocks import ValuePath
 from rskt_seg.encoders.dino import DINO
 from rskt_seg.encoders.presets import CLIP_PIXEL_MEAN, CLIP_PIXEL_STD, ENCODER_SETS
 from rskt_seg.encoders.text import TextBank, build_tokenizer, vocabulary_size
+from rskt_seg.layers.inference_form import FormBuilder, HasInferenceForm
 from rskt_seg.losses.pixel import check_target, one_hot_bce, one_hot_cross_entropy
 from rskt_seg.models.cost_volumes.cost import CostEmbedding, rotated_features
 from rskt_seg.models.cost_volumes.decoder import clip_guides, dino_guides
@@ -74,7 +76,7 @@ class Encoded:
     taps: Mapping[str, Sequence[Tensor]]
 
 
-class CostVolumeModel(nn.Module):
+class CostVolumeModel(HasInferenceForm):
     """Base of the open-vocabulary models that aggregate cost volumes; called with images and class names.
 
     All weights are random at first; see `rskt_seg.checkpoints` for loading encoders or a whole checkpoint.
@@ -247,8 +249,8 @@ class CostVolumeModel(nn.Module):
             costs = {name: take_classes(cost, kept) for name, cost in costs.items()}
             words = take_classes(words.expand(len(kept), -1, -1), kept)  # (B, K, C)
         # (B, T, C, G, G); no name holds the first embedding, whose memory the layers can thus reuse.
-        embedding = self._aggregate(self.cost(*costs.values()), encoded.image_guidance, words)
-        logits = self.decoder(embedding, self._guidance(encoded.taps))  # (B, T, 4G, 4G)
+        embedding = self.aggregate(self.cost(*costs.values()), encoded.image_guidance, words)
+        logits = self.decoder(embedding, self.guide(encoded.taps))  # (B, T, 4G, 4G)
         aggregated = embedding.mean(dim=2) if return_cost_maps else None
         if kept is not None:
             logits = put_classes(logits, kept, classes, REFUSED)
@@ -259,16 +261,48 @@ class CostVolumeModel(nn.Module):
         maps = {name: cost.mean(dim=2) for name, cost in encoded.costs.items()}
         return CostVolumeOutput(logits, {**maps, "aggregated": aggregated})
 
-    def _aggregate(self, embedding: Tensor, image_guidance: Tensor, text_guidance: Tensor) -> Tensor:
-        """Refine the cost embedding (B, T, C, G, G) by all layers."""
+    def aggregate(self, embedding: Tensor, image_guidance: Tensor, text_guidance: Tensor) -> Tensor:
+        """Refine a cost embedding by all layers.
+
+        Args:
+            embedding: (B, T, C, G, G).
+            image_guidance: As in `Encoded`.
+            text_guidance: (B, T, C), or (1, T, C) for all images.
+
+        Returns:
+            (B, T, C, G, G).
+        """
         for layer in self.layers:
             embedding = layer(embedding, image_guidance, text_guidance)
         return embedding
 
-    def _guidance(self, taps: Mapping[str, Sequence[Tensor]]) -> list[list[Tensor]]:
-        """Return the guidance maps of each stage, encoders in the order of `guides`."""
+    def guide(self, taps: Mapping[str, Sequence[Tensor]]) -> list[list[Tensor]]:
+        """Compute the guidance of the upsampler.
+
+        Args:
+            taps: As in `Encoded`.
+
+        Returns:
+            The maps (B, C', H, W) of each stage, encoders in the order of `guides`.
+        """
         by_encoder = [guides(taps[name]) for name, guides in self.guides.items()]
         return [list(maps) for maps in zip(*by_encoder, strict=True)]
+
+    def inference_form(self, builder: FormBuilder) -> Self:
+        """See `HasInferenceForm`; the form has a cache of text embeddings of its own.
+
+        Args:
+            builder: As there.
+
+        Returns:
+            The form.
+        """
+        blocks = self.clip.visual.transformer.resblocks
+        last = ValuePath(blocks[-1].attn, builder)
+        form = builder.copy(self)
+        form.set_submodule(f"clip.visual.transformer.resblocks.{len(blocks) - 1}.attn", last)
+        form.text_bank = TextBank(self.text_bank.tokenizer, self.text_bank.templates)
+        return form
 
     def losses(self, output: CostVolumeOutput, target: Tensor, ignore_value: int = 255) -> dict[str, Tensor]:
         """Compute the training loss.

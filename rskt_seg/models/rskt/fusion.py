@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rskt_seg.layers.attention import attend
+from rskt_seg.layers.inference_form import FormBuilder, HasInferenceForm
 from rskt_seg.models.cost_volumes.aggregation import (
     AggregationLayer,
     beside_text,
@@ -159,20 +160,32 @@ class ClassTransformer(nn.Module):
         return x + from_class_tokens(tokens, grid, x.shape)
 
 
-def efficient_layer(spec: RSKTSpec, guidance_dim: int) -> AggregationLayer:
-    """Build a layer of one SET and one CET.
+class FusionLayer(AggregationLayer, HasInferenceForm):
+    """RS-Fusion's layer of one SET and one CET."""
 
-    Args:
-        spec: Options of the model.
-        guidance_dim: Channels of the guidance.
+    spatial: SpatialTransformer
+    classes: ClassTransformer
 
-    Returns:
-        The layer.
-    """
-    dim, heads = spec.hidden_dim, spec.num_heads
-    spatial = SpatialTransformer(dim, guidance_dim, heads, spec.guided_values)
-    classes = ClassTransformer(dim, dim, heads, spec.guided_values, spec.text_in_pooling)
-    return AggregationLayer(spatial, classes, spec.class_chunk)
+    def __init__(self, spec: RSKTSpec, guidance_dim: int) -> None:
+        """Build the layer.
+
+        Args:
+            spec: Options of the model.
+            guidance_dim: Channels of the guidance.
+        """
+        dim, heads = spec.hidden_dim, spec.num_heads
+        spatial = SpatialTransformer(dim, guidance_dim, heads, spec.guided_values)
+        classes = ClassTransformer(dim, dim, heads, spec.guided_values, spec.text_in_pooling)
+        super().__init__(spatial, classes, spec.class_chunk)
+        self.published = not (spec.guided_values or spec.text_in_pooling)
+
+    def inference_form(self, builder: FormBuilder) -> nn.Module:
+        """See `HasInferenceForm`; layers with the paper's options are computed as they are."""
+        if not self.published:
+            return builder.copy(self)
+        from rskt_seg.models.rskt.fast_fusion import FastFusionLayer
+
+        return FastFusionLayer(self.spatial, self.classes, self.chunk, builder)
 
 
 def _initialise(module: nn.Module) -> None:

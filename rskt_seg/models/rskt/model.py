@@ -6,12 +6,15 @@ volume in cells.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rskt_seg.encoders.clip import VisionTrunk
+from rskt_seg.layers.fourier import FourierConv
+from rskt_seg.layers.inference_form import FormBuilder
 from rskt_seg.models.cost_volumes.cost import (
     ConcatFusion,
     CostEmbedding,
@@ -24,7 +27,7 @@ from rskt_seg.models.cost_volumes.decoder import Decoder, clip_guides
 from rskt_seg.models.cost_volumes.finetune import set_trainable
 from rskt_seg.models.cost_volumes.model import CostVolumeModel, Encoded
 from rskt_seg.models.cost_volumes.original import original_layer
-from rskt_seg.models.rskt.fusion import efficient_layer
+from rskt_seg.models.rskt.fusion import FusionLayer
 from rskt_seg.models.rskt.spec import RSKTSpec
 
 
@@ -54,7 +57,7 @@ class RSKT(CostVolumeModel):
 
     def _build_layer(self) -> nn.Module:
         if self.spec.aggregator == "efficient":
-            return efficient_layer(self.spec, self.spec.hidden_dim * (2 if self.spec.dino_in_set else 1))
+            return FusionLayer(self.spec, self.spec.hidden_dim * (2 if self.spec.dino_in_set else 1))
         return original_layer(
             self.spec.hidden_dim,
             grid=self.grid_side,
@@ -80,6 +83,22 @@ class RSKT(CostVolumeModel):
             if self.spec.dino_in_set:
                 guidance.append(F.relu(self.dino_guidance(dino_features)))
         return Encoded(costs, torch.cat(guidance, dim=1), taps)
+
+    def inference_form(self, builder: FormBuilder) -> Self:
+        """See `HasInferenceForm`.
+
+        Args:
+            builder: As there.
+
+        Returns:
+            The form.
+        """
+        form = super().inference_form(builder)
+        fusion = form.cost.fusion
+        if isinstance(fusion, SeparateFusion):
+            form.set_submodule("cost.fusion.both", FourierConv(fusion.both, self.grid_side))
+            form.cost.chunk = 2 * self.spec.class_chunk  # the more classes share the spectrum, the better
+        return form
 
     def embed_text(self, vocabulary: Sequence[str]) -> Tensor:
         """Embed class names by the prompts of the specification.

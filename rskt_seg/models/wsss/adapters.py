@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rskt_seg.encoders.clip import QuickGELU
+from rskt_seg.encoders.clip_blocks import QuickGELU
 from rskt_seg.encoders.dino import FusedAttention
 
 _MLP_RATIO = 4

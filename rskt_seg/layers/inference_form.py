@@ -1,0 +1,196 @@
+"""Inference forms: modules that compute what others do, faster, and only forwards.
+
+A form is built once from a trained model, by `rskt_seg.optimize_for_inference`. It shares the parameters that
+need no other layout, so it is stale once the model is trained further. A brick that has a faster equivalent
+inherits from `HasInferenceForm`; every other module is copied around the forms of its children.
+"""
+
+import copy
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rskt_seg.errors import ConfigError
+
+Activation = Literal["none", "silu", "gelu"]
+M = TypeVar("M", bound=nn.Module)
+_FUSED = {"none": ("none", ""), "silu": ("swish", ""), "gelu": ("gelu", "none")}  # oneDNN's names
+
+
+class InferenceLinear(nn.Module):
+    """A linear layer with the activation behind it, computed and returned in the precision of its weight."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: Activation) -> None:
+        """Hold the weight (out, in) and the bias (out), both without gradients."""
+        super().__init__()
+        self.dtype, self.activation = weight.dtype, activation
+        self.keep(weight, bias)
+
+    def keep(self, weight: Tensor, bias: Tensor | None) -> None:
+        """Store the weights."""
+        self.register_buffer("weight", weight, persistent=False)
+        self.register_buffer("bias", bias, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform the last axis, (..., in) of any precision -> (..., out) in that of the weight.
+
+        Raises:
+            ConfigError: `x` requires gradients, which stop here.
+        """
+        if x.requires_grad and torch.is_grad_enabled():
+            raise ConfigError("an inference form has no gradients: train the model it was made from")
+        return self.apply_to(x.to(self.dtype))
+
+    def apply_to(self, x: Tensor) -> Tensor:
+        """Compute the layer, (..., in) -> (..., out)."""
+        y = F.linear(x, self.weight, self.bias)
+        if self.activation == "silu":
+            return F.silu(y, inplace=True)
+        return F.gelu(y) if self.activation == "gelu" else y
+
+    def _save_to_state_dict(self, destination: object, prefix: str, keep_vars: bool) -> None:
+        raise ConfigError("an inference form cannot be saved: save the model it was made from")
+
+
+class PackedLinear(InferenceLinear):
+    """`InferenceLinear` with the weight in oneDNN's layout, and the activation fused."""
+
+    def keep(self, weight: Tensor, bias: Tensor | None) -> None:
+        """Store the weights; the packed one has no address, which `Module.to` could not move."""
+        self.register_buffer("bias", bias, persistent=False)
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
+
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        """Weight (out, in), unpacked at each access, for modules that read the weight of a layer."""
+        return self.packed.to_dense()
+
+    def apply_to(self, x: Tensor) -> Tensor:
+        """See `InferenceLinear.apply_to`."""
+        name, algorithm = _FUSED[self.activation]
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, name, [], algorithm)
+        return y
+
+
+@dataclass
+class FormBuilder:
+    """Builder of the inference form of a model.
+
+    Attributes:
+        dtype: Precision of matrix products; norms, softmax, cosines and the decoder are in float32.
+        packed: Whether linear layers are packed.
+        release: Whether to free the parameters of the model that the form does not share.
+    """
+
+    dtype: torch.dtype
+    packed: bool
+    release: bool = False
+
+    def linear(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        activation: Activation = "none",
+        dtype: torch.dtype | None = None,
+    ) -> InferenceLinear:
+        """Build a linear layer.
+
+        Args:
+            weight: (out, in).
+            bias: (out).
+            activation: What follows: "silu" is x * sigmoid(x), "gelu" the exact GELU.
+            dtype: Precision of the layer and of its output; None: that of the form.
+
+        Returns:
+            The layer.
+        """
+        kind, dtype = PackedLinear if self.packed else InferenceLinear, dtype or self.dtype
+        bias = None if bias is None else bias.detach().to(dtype)
+        return kind(weight.detach().to(dtype), bias, activation)
+
+    def convert(self, module: nn.Module) -> nn.Module:
+        """Return the form of a module; modules without a form are copied around those of their children."""
+        if isinstance(module, HasInferenceForm):
+            form = module.inference_form(self)
+        elif type(module) is nn.Linear:
+            # Whatever stands around it may not be made for another precision.
+            form = self.linear(module.weight, module.bias, dtype=module.weight.dtype)
+        else:
+            return self.copy(module)
+        if self.release:
+            shared = {id(parameter) for parameter in form.parameters()}
+            for parameter in module.parameters():
+                if id(parameter) not in shared:
+                    parameter.data = parameter.new_empty(0)
+        return form
+
+    def copy(self, module: M, **children: nn.Module) -> M:
+        """Copy a module around the forms of its children; its own parameters and buffers are shared.
+
+        Args:
+            module: The module.
+            children: Name -> what takes the place of a child.
+
+        Returns:
+            The copy.
+        """
+        copied = copy.copy(module)
+        copied._parameters = dict(module._parameters)
+        copied._buffers = dict(module._buffers)
+        copied._modules = {
+            name: children[name] if name in children else None if child is None else self.convert(child)
+            for name, child in module._modules.items()
+        }
+        return copied
+
+
+class HasInferenceForm(nn.Module, ABC):
+    """A module that has a faster equivalent for inference."""
+
+    @abstractmethod
+    def inference_form(self, builder: FormBuilder) -> nn.Module:
+        """Return a module that is called as this one, and computes the same up to rounding.
+
+        Args:
+            builder: States the precision, and builds the parts.
+
+        Returns:
+            The form. Parameters that it holds are shared with this module.
+        """
+
+
+def packing_pays(dtype: torch.dtype, device: torch.device) -> bool:
+    """Measure whether packed linear layers are faster here than PyTorch's own, in about 50 ms.
+
+    Which library multiplies matrices fastest depends on the processor: packed layers take half the time on
+    some, and are slower on others.
+
+    Args:
+        dtype: Precision of the products.
+        device: Device of the model.
+
+    Returns:
+        Whether they are; False where there are none.
+    """
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    x, weight = torch.randn(577, 768, dtype=dtype), torch.randn(768, 768, dtype=dtype)
+    layers = [kind(weight, weight[0], "none") for kind in (InferenceLinear, PackedLinear)]
+    times: list[list[float]] = [[], []]
+    with torch.inference_mode():
+        for _ in range(5):
+            for layer, taken in zip(layers, times, strict=True):
+                start = time.perf_counter()
+                layer(x)
+                taken.append(time.perf_counter() - start)
+    plain, packed = (median(taken) for taken in times)
+    return packed < plain
