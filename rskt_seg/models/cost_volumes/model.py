@@ -247,8 +247,8 @@ class CostVolumeModel(nn.Module):
             costs = {name: take_classes(cost, kept) for name, cost in costs.items()}
             words = take_classes(words.expand(len(kept), -1, -1), kept)  # (B, K, C)
         # (B, T, C, G, G); no name holds the first embedding, whose memory the layers can thus reuse.
-        embedding = self._aggregate(self.cost(*costs.values()), encoded.image_guidance, words)
-        logits = self.decoder(embedding, self._guidance(encoded.taps))  # (B, T, 4G, 4G)
+        embedding = self.aggregate(self.cost(*costs.values()), encoded.image_guidance, words)
+        logits = self.decoder(embedding, self.guide(encoded.taps))  # (B, T, 4G, 4G)
         aggregated = embedding.mean(dim=2) if return_cost_maps else None
         if kept is not None:
             logits = put_classes(logits, kept, classes, REFUSED)
@@ -259,14 +259,30 @@ class CostVolumeModel(nn.Module):
         maps = {name: cost.mean(dim=2) for name, cost in encoded.costs.items()}
         return CostVolumeOutput(logits, {**maps, "aggregated": aggregated})
 
-    def _aggregate(self, embedding: Tensor, image_guidance: Tensor, text_guidance: Tensor) -> Tensor:
-        """Refine the cost embedding (B, T, C, G, G) by all layers."""
+    def aggregate(self, embedding: Tensor, image_guidance: Tensor, text_guidance: Tensor) -> Tensor:
+        """Refine a cost embedding by all layers.
+
+        Args:
+            embedding: (B, T, C, G, G).
+            image_guidance: Guidance of the layers over space, (B, C, G, G), or wider.
+            text_guidance: (B, T, C), or (1, T, C) for all images.
+
+        Returns:
+            (B, T, C, G, G).
+        """
         for layer in self.layers:
             embedding = layer(embedding, image_guidance, text_guidance)
         return embedding
 
-    def _guidance(self, taps: Mapping[str, Sequence[Tensor]]) -> list[list[Tensor]]:
-        """Return the guidance maps of each stage, encoders in the order of `guides`."""
+    def guide(self, taps: Mapping[str, Sequence[Tensor]]) -> list[list[Tensor]]:
+        """Compute the guidance maps of the upsampler.
+
+        Args:
+            taps: Encoder -> maps of its tapped blocks, one for each stage.
+
+        Returns:
+            For each stage the maps (B, G, H, W), encoders in the order of `guides`.
+        """
         by_encoder = [guides(taps[name]) for name, guides in self.guides.items()]
         return [list(maps) for maps in zip(*by_encoder, strict=True)]
 
