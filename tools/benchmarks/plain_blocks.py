@@ -36,7 +36,7 @@ def embed_patches(images: Tensor, projection: Any, cls: Tensor) -> tuple[Tensor,
 def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Attend with stored weights, (B, L, C) and (B, S, C) -> (B, L, C) and the weights (B, heads, L, S)."""
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
-    scores = q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)
+    scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
     weights = (scores if mask is None else scores + mask).softmax(dim=-1)
     return (weights @ v).transpose(1, 2).flatten(2), weights
 
