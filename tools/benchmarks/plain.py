@@ -7,6 +7,7 @@ and prompts have the full context length. Shapes: B image, R rotation, T class, 
 channel, H W grid, G side of the cost volume.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,7 +26,6 @@ from benchmarks.plain_blocks import (
     spatial_block,
     text_guided_block,
 )
-from rskt_seg.encoders.clip import Block
 from rskt_seg.encoders.features import TappedFeatures, token_map
 from rskt_seg.encoders.text import first_names, prompts
 from rskt_seg.layers.position import rescale_to_grid, resize_to_grid
@@ -165,20 +165,17 @@ class Plain:
 class PlainRemoteCLIP:
     """RemoteCLIP with all its blocks and its projection.
 
-    The project's model has no blocks after the last tapped one. Random ones stand for them; as in the
+    The project's model has no blocks after the last tapped one. Copies of this stand for them; as in the
     published code nothing uses what they return.
     """
 
     def __init__(self, model: RSKT) -> None:
-        preset, width = model.encoders.remote, model.encoders.remote.width
-        self.trunk = model.remote_clip
+        preset, self.trunk = model.encoders.remote, model.remote_clip
+        *_, last = self.trunk.transformer.resblocks
         kept = len(self.trunk.transformer.resblocks)
-        with torch.device(model.device), torch.random.fork_rng():
-            self.rest = [
-                Block(width, preset.heads).requires_grad_(False) for _ in range(preset.layers - kept)
-            ]
-            self.end = nn.LayerNorm(width).requires_grad_(False)
-            self.proj = torch.randn(width, model.encoders.clip.embed_dim) * width**-0.5
+        self.rest = [copy.deepcopy(last) for _ in range(preset.layers - kept)]
+        self.end = copy.deepcopy(self.trunk.ln_pre)
+        self.proj = torch.zeros(preset.width, model.encoders.clip.embed_dim, device=model.device)
 
     def tapped(self, images: Tensor, taps: Sequence[int]) -> TappedFeatures:
         """Return the outputs of the blocks in `taps`, (B, C, H, W) each."""
