@@ -7,7 +7,6 @@ and prompts have the full context length. Shapes: B image, R rotation, T class, 
 channel, H W grid, G side of the cost volume.
 """
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -165,28 +164,26 @@ class Plain:
 class PlainRemoteCLIP:
     """RemoteCLIP with all its blocks and its projection.
 
-    The project's model has no blocks after the last tapped one. Copies of this stand for them; as in the
-    published code nothing uses what they return.
+    The project's model has no blocks after the last tapped one. Repetitions of this stand for them; as in
+    the published code nothing uses what they return.
     """
 
     def __init__(self, model: RSKT) -> None:
         preset, self.trunk = model.encoders.remote, model.remote_clip
-        *_, last = self.trunk.transformer.resblocks
-        kept = len(self.trunk.transformer.resblocks)
-        self.rest = [copy.deepcopy(last) for _ in range(preset.layers - kept)]
-        self.end = copy.deepcopy(self.trunk.ln_pre)
+        *_, last = self.blocks = list(self.trunk.transformer.resblocks)
+        self.blocks += [last] * (preset.layers - len(self.blocks))
         self.proj = torch.zeros(preset.width, model.encoders.clip.embed_dim, device=model.device)
 
     def tapped(self, images: Tensor, taps: Sequence[int]) -> TappedFeatures:
         """Return the outputs of the blocks in `taps`, (B, C, H, W) each."""
         x, grid = embed_clip(self.trunk, images)
-        *blocks, last = [*self.trunk.transformer.resblocks, *self.rest]
+        *blocks, last = self.blocks
         maps = {}
         for index, block in enumerate(blocks):
             x = clip_block(block, x)
             if index in taps:
                 maps[index] = token_map(x, grid)
-        _unused = norm(dense_block(last, x), self.end) @ self.proj
+        _unused = norm(dense_block(last, x), self.trunk.ln_pre) @ self.proj
         return TappedFeatures(taps=maps)
 
 
