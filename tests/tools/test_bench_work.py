@@ -42,7 +42,7 @@ def test_the_model_does_the_necessary_work_where_nothing_can_be_reduced_further(
     folding = 2 * width**3 + 2 * width**2  # two projections of the last block, multiplied anew by each call
     assert needed.clip <= found["clip"] <= needed.clip + folding
     for stage in ("cost", "layers", "decoder"):
-        assert found[stage] > getattr(needed, stage), stage
+        assert found[stage] >= getattr(needed, stage), stage
 
 
 def test_the_totals_are_those_that_were_counted_for_the_published_code():
