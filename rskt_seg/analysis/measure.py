@@ -60,9 +60,9 @@ def measure_image(strategy: Strategy, size: tuple[int, int], runs: int, warmup: 
     device: torch.device = strategy.model.device
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     with evaluating(strategy.model):
-        before = _start_memory(device)
+        before = start_memory(device)
         strategy.score_map(pixels)
-        peak = _peak_memory(device)
+        peak = peak_memory(device)
         for _ in range(warmup - 1):
             strategy.score_map(pixels)
         seconds = [_seconds(strategy, pixels) for _ in range(runs)]
@@ -119,8 +119,15 @@ def _fvcore_agrees(strategy: Strategy, size: tuple[int, int]) -> bool | None:
     return True
 
 
-def _start_memory(device: torch.device) -> int | None:
-    """Begin to watch the memory of a device; return the bytes that are in use."""
+def start_memory(device: torch.device) -> int | None:
+    """Begin to watch the memory of a device, or of this process.
+
+    Args:
+        device: The device; "cpu" stands for the resident memory of this process.
+
+    Returns:
+        Bytes in use; None if unknown.
+    """
     gc.collect()
     if device.type != "cpu":
         module = torch.get_device_module(device)
@@ -135,8 +142,15 @@ def _start_memory(device: torch.device) -> int | None:
     return _status("VmRSS")
 
 
-def _peak_memory(device: torch.device) -> int | None:
-    """Return the most bytes that were in use since `_start_memory`."""
+def peak_memory(device: torch.device) -> int | None:
+    """Return the most bytes that were in use since `start_memory`.
+
+    Args:
+        device: As for `start_memory`.
+
+    Returns:
+        Bytes; None if unknown.
+    """
     if device.type != "cpu":
         return int(torch.get_device_module(device).max_memory_allocated(device))
     return _status("VmHWM")

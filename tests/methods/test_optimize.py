@@ -5,13 +5,12 @@ import copy
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 import rskt_seg
-from rskt_seg.errors import ConfigError, RSKTSegError
+from rskt_seg.errors import ConfigError
 from rskt_seg.layers.attention import attend
 from rskt_seg.layers.fourier import FourierConv
 from rskt_seg.layers.inference_form import InferenceLinear, PackedLinear, packing_pays

@@ -246,7 +246,7 @@ def later_intermediates(model, features, clip_maps, dino, remote, text, costs) -
         "remote_clip": [remote.taps[i] for i in sets.remote_taps],
         "dino": [dino.taps[i] for i in sets.dino_taps[:2]],
     }
-    for j, (stage, maps) in enumerate(zip(model.decoder.stages, model._guidance(taps), strict=True)):
+    for j, (stage, maps) in enumerate(zip(model.decoder.stages, model.guide(taps), strict=True)):
         if j == 0:
             values["up1.up"] = cut(stage.up(x[0]))
         x = stage(x, stage.convolve_guidance(maps))

@@ -266,7 +266,7 @@ class CostVolumeModel(HasInferenceForm):
 
         Args:
             embedding: (B, T, C, G, G).
-            image_guidance: As in `Encoded`.
+            image_guidance: Guidance of the layers over space, (B, C, G, G), or wider.
             text_guidance: (B, T, C), or (1, T, C) for all images.
 
         Returns:
@@ -277,13 +277,13 @@ class CostVolumeModel(HasInferenceForm):
         return embedding
 
     def guide(self, taps: Mapping[str, Sequence[Tensor]]) -> list[list[Tensor]]:
-        """Compute the guidance of the upsampler.
+        """Compute the guidance maps of the upsampler.
 
         Args:
-            taps: As in `Encoded`.
+            taps: Encoder -> maps of its tapped blocks, one for each stage.
 
         Returns:
-            The maps (B, C', H, W) of each stage, encoders in the order of `guides`.
+            For each stage the maps (B, G, H, W), encoders in the order of `guides`.
         """
         by_encoder = [guides(taps[name]) for name, guides in self.guides.items()]
         return [list(maps) for maps in zip(*by_encoder, strict=True)]

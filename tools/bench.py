@@ -1,0 +1,92 @@
+#!/usr/bin/env python
+"""Time RSKT-Seg against a plain form of the published computation, and against the limit of this machine.
+
+    python tools/bench.py --quick                         # 17 classes, 3 rounds; minutes on one core
+    python tools/bench.py --precision fp32 bf16 --memory --train --output output/bench.json
+    python tools/bench.py --check tools/benchmarks/goals.json
+
+All forms have the same weights in one process, and take turns. No time is given for a form that computes
+something else. Machines differ, so results are ratios to the plain form and distances to the limit, never
+seconds. Exit status: 0; 1 if a goal of --check fails; 2 if the forms differ, or for a mistake in the
+arguments. docs/performance.md says what each column means.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from benchmarks.goals import check, read_goals
+from benchmarks.measuring import Plan, measure
+from benchmarks.report import report
+from benchmarks.results import read_result
+
+from rskt_seg.commands.entry import command_parser, positive, run
+from rskt_seg.errors import ConfigError
+from rskt_seg.writing import replace_text
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = command_parser("tools/bench.py", __doc__)
+    add = parser.add_argument
+    add("--preset", help="rskt_vitb16 (default) or another of RSKT-Seg")
+    add("--tiny", action="store_true", help="the tiny preset and small products: a test of the benchmark")
+    add("--quick", action="store_true", help="17 classes and 3 rounds")
+    add("--classes", type=positive, nargs="+", metavar="T", help="numbers of classes (default: 17 100)")
+    add("--precision", nargs="+", choices=("fp32", "bf16"), default=["fp32"], help="default: fp32")
+    add("--batch", type=positive, default=1, help="images at a time (default: %(default)s)")
+    add("--pairs", type=positive, help="rounds (default: 5; 20 on an accelerator)")
+    add("--threads", type=positive, default=1, help="with more than 1 wall time counts (default: 1)")
+    add("--device", default="cpu", help="cpu, or the type of an accelerator (default: %(default)s)")
+    add("--no-stages", dest="stages", action="store_false", help="time the whole model alone")
+    add("--memory", action="store_true", help="also memory beyond the weights, in fresh processes")
+    add("--train", action="store_true", help="also a training step of one image with the fewest classes")
+    add("--output", type=Path, metavar="FILE.json", help="write all samples")
+    add("--read", type=Path, metavar="FILE.json", help="measure nothing: show and check an earlier run")
+    add("--check", type=Path, metavar="GOALS.json", help="judge the run; exit status 1 if a goal fails")
+    return parser.parse_args(argv)
+
+
+def plan_of(args: argparse.Namespace) -> Plan:
+    """Return what to measure: the flags, and what the modes imply where a flag says nothing."""
+    short = args.quick or args.tiny
+    _check_device(args.device)
+    return Plan(
+        preset=args.preset or ("rskt_tiny" if args.tiny else "rskt_vitb16"),
+        classes=tuple(dict.fromkeys(args.classes or ([17] if short else [17, 100]))),
+        precisions=tuple(dict.fromkeys(args.precision)),
+        batch=args.batch,
+        pairs=args.pairs or (3 if short else 5 if args.device == "cpu" else 20),
+        threads=args.threads,
+        device=args.device,
+        stages=args.stages,
+        memory=args.memory,
+        training=args.train,
+        small=args.tiny,
+    )
+
+
+def _check_device(name: str) -> None:
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    known = ["cpu", *([found.type] if found else [])]
+    if name not in known:
+        raise ConfigError(f"--device must be one of this machine, {' or '.join(known)}; found {name!r}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the benchmark. Return the exit status."""
+    args = parse(argv)
+    goals = read_goals(args.check) if args.check else []
+    result = read_result(args.read) if args.read else measure(plan_of(args))
+    print(report(result))
+    if args.output:
+        replace_text(args.output, result.to_json())
+    lines, failed = check(goals, result.figures())
+    if lines:
+        print("\n" + "\n".join(lines))
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
