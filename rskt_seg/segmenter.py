@@ -27,6 +27,7 @@ from rskt_seg.inference.strategies import (
     WholeImageOptions,
 )
 from rskt_seg.labels import ignore_label
+from rskt_seg.methods.optimize import optimize_for_inference
 from rskt_seg.methods.record import ExplanationRequest
 from rskt_seg.methods.trained import TrainedModel
 from rskt_seg.methods.untrained import untrained_notices
@@ -131,11 +132,16 @@ class Segmenter:
             synonyms a and b. Closed-set models have their classes: names may be given only to repeat them,
             or to name them if the model does not know their names.
         device: Where to move the model; None: leave it where it is.
+        precision: Segment with the inference form of the model, see `rskt_seg.optimize_for_inference`: "fp32"
+            (the same up to rounding, faster), "bf16" or, on GPUs, "fp16"; None: with the model as it is.
+        release: With `precision`: free the weights of `model` that its form has in another layout. The model
+            cannot be used afterwards.
         options: See above. Options that only other models take must have their default value.
 
     Raises:
         VocabularyError: The vocabulary cannot be used.
-        ConfigError: An option is unknown, has no effect on the model, or its value cannot be used.
+        ConfigError: An option is unknown, has no effect on the model, or its value cannot be used; or the
+            device does not have the precision.
         DeviceError: This machine does not have the device.
     """
 
@@ -145,6 +151,8 @@ class Segmenter:
         vocabulary: Sequence[str] | Vocabulary | None = None,
         *,
         device: torch.device | str | None = None,
+        precision: str | None = None,
+        release: bool = False,
         **options: Unpack[SegmenterOptions],
     ) -> None:
         if isinstance(model, TrainedModel):
@@ -156,6 +164,8 @@ class Segmenter:
             raise DeviceError(
                 f"cannot use device {device!s}: {str(error).splitlines()[0]}; choose another device"
             ) from error
+        if precision is not None:
+            self.model = optimize_for_inference(self.model, precision=precision, release=release)
         self._strategy = make_strategy(self.model, vocabulary, options)
         for notice in untrained_notices(self.model):
             logger.warning("%s", notice)

@@ -31,6 +31,7 @@ from rskt_seg.errors import (
     OtherModelError,
     VocabularyError,
 )
+from rskt_seg.methods.optimize import PRECISIONS
 from rskt_seg.methods.registry import registered_methods
 from rskt_seg.methods.use import known_explanations, strategy_options
 from rskt_seg.vocabulary import SYNONYM_RULES, Vocabulary, check_names, parse_vocabulary
@@ -106,6 +107,11 @@ def _add_inference_flags(parser: argparse.ArgumentParser) -> None:
     add(
         "--tta", metavar="NAME",
         help=f"{_readers('views')}: average the views lr, dihedral, d4_loveda, d4_potsdam, ...",
+    )  # fmt: skip
+    add(
+        "--precision", choices=PRECISIONS,
+        help="precision of matrix products: fp32 (default), bf16 (faster; scores move by 1.5 %% at most), or "
+        "on GPUs fp16",
     )  # fmt: skip
     add(
         "--crf", action="store_true",
@@ -321,7 +327,14 @@ def _from_weights(args: argparse.Namespace, vocabulary: Vocabulary | None) -> "S
     if vocabulary is None and not is_closed_set(trained.model):
         raise VocabularyError("open-vocabulary models need class names: pass --vocabulary")
     options = segmenter_options(args, dict(trained.options))
-    return Segmenter(trained.model, vocabulary, device=args.device or default_device(), **options)
+    return Segmenter(
+        trained.model,
+        vocabulary,
+        device=args.device or default_device(),
+        precision=args.precision or "fp32",
+        release=True,
+        **options,
+    )
 
 
 def _from_config(args: argparse.Namespace, vocabulary: Vocabulary | None) -> "Segmenter":
@@ -338,4 +351,10 @@ def _from_config(args: argparse.Namespace, vocabulary: Vocabulary | None) -> "Se
         raise VocabularyError("open-vocabulary models need class names: pass --vocabulary")
     check_devices(cfg.MODEL.DEVICE)
     check_trained(cfg)
-    return Segmenter(build_model(cfg), vocabulary, **segmenter_options(args, record.segmenter_options(cfg)))
+    return Segmenter(
+        build_model(cfg),
+        vocabulary,
+        precision=args.precision or cfg.MODEL.PRECISION,
+        release=True,
+        **segmenter_options(args, record.segmenter_options(cfg)),
+    )

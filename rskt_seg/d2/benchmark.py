@@ -30,7 +30,7 @@ from rskt_seg.d2.datasets import load_datasets, why_other_than_published
 from rskt_seg.d2.evaluator import RSEvaluator
 from rskt_seg.d2.methods.record import EvaluationPass
 from rskt_seg.d2.methods.registry import method_of
-from rskt_seg.d2.segmentor import plain_model
+from rskt_seg.d2.segmentor import plain_model, unwrapped
 from rskt_seg.d2.specs import model_spec
 from rskt_seg.d2.trained_sets import TrainedSet, trained_sets
 from rskt_seg.d2.trainer import Trainer
@@ -38,6 +38,7 @@ from rskt_seg.d2.tta import SUFFIX, evaluated_model, with_augmentation
 from rskt_seg.d2.typing import NamedResults, Results
 from rskt_seg.d2.weights import check_trained, load_trained, load_weights, scored_files
 from rskt_seg.errors import ConfigError, DatasetError, UnreadableError
+from rskt_seg.methods import optimize_for_inference
 from rskt_seg.metrics.image_counts import ImageCounts
 from rskt_seg.reading import parse_json, read_text
 from rskt_seg.vocabulary import seen_names
@@ -97,14 +98,18 @@ def evaluated_segmentor(cfg: CfgNode, weights: str) -> nn.Module:
 
     Raises:
         CheckpointError: The checkpoint does not fit the model.
+        ConfigError: The device does not have `MODEL.PRECISION`.
         WeightsNotFoundError: A file is missing.
     """
-    model = Trainer.build_model(cfg)
+    segmentor = Trainer.build_model(cfg)
+    model = plain_model(segmentor)
     if weights:
-        load_trained(plain_model(model), cfg, weights)
+        load_trained(model, cfg, weights)
     else:
-        load_weights(plain_model(model), cfg)
-    return model
+        load_weights(model, cfg)
+    head = unwrapped(segmentor).sem_seg_head
+    head.model = optimize_for_inference(model, precision=cfg.MODEL.PRECISION, release=True)
+    return segmentor
 
 
 class Benchmark:

@@ -37,6 +37,9 @@ def add_rskt_seg_config(cfg: CfgNode) -> None:
     # Where the pretrained encoders come from, unless MODEL.WEIGHTS is a whole checkpoint: a file, for some
     # roles also a name (see `rskt_seg.load_encoder`). "random" asks for noise on purpose; "" is refused.
     cfg.MODEL.ENCODERS = CfgNode()
+    # Precision of evaluation: "fp32", or "bf16" and, on GPUs, "fp16" for the matrix products of encoders and
+    # layers (see `rskt_seg.optimize_for_inference`). SOLVER.AMP is that of training.
+    cfg.MODEL.PRECISION = "fp32"
     # Methods with frozen encoders: write these into checkpoints too. Without it those that come from a file
     # or by name are left out, and a checkpoint states which they were.
     cfg.MODEL.SAVE_FROZEN = False

@@ -7,6 +7,7 @@ from types import UnionType
 from typing import Any, NamedTuple
 
 from rskt_seg.errors import ConfigError
+from rskt_seg.methods.optimize import PRECISIONS
 from rskt_seg.reading import brief
 
 
@@ -95,6 +96,7 @@ _RULES: Mapping[str, Rule] = {
         lambda value: _each(int, value) and len(value) > 0 and min(value) >= 1,
     ),
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": _one_of("choice", "range"),
+    "MODEL.PRECISION": _one_of(*PRECISIONS),
     "OUTPUT_DIR": Rule("the name of a folder", lambda value: bool(value.strip())),
     "SOLVER.AMP.DTYPE": _one_of("auto", "float16", "bfloat16"),
     "TEST.EXPECTED_RESULTS": Rule(

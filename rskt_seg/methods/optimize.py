@@ -29,8 +29,8 @@ def optimize_for_inference(
         precision: "fp32" (the logits of the models of cost volumes differ by rounding, at most 2e-5), "bf16"
             or "fp16" (GPUs only): precision of the matrix products of encoders and layers. Norms, softmax,
             cosines and the decoder stay in float32.
-        packed: Whether linear layers are stored in the layout of oneDNN, on a CPU; None: where a measurement
-            of some 50 ms says that it pays.
+        packed: Whether linear layers are stored in the layout of oneDNN, on a CPU; None: where that pays,
+            see `rskt_seg.layers.inference_form.packing_pays`.
         release: Whether to free the parameters of `model` that the form does not share, as they are
             converted. The model cannot be used afterwards.
 
@@ -46,7 +46,7 @@ def optimize_for_inference(
     if dtype is torch.float16 and device.type == "cpu":
         raise ConfigError("precision fp16 needs a GPU, a CPU computes it slower than fp32: use bf16 or fp32")
     if packed is None:
-        packed = packing_pays(dtype, device)
+        packed = packing_pays(device)
     notices = untrained_notices(model)
     with torch.no_grad():
         form = cast(ModelT, FormBuilder(dtype, packed, release).convert(cast(nn.Module, model)))

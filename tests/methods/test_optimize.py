@@ -119,8 +119,18 @@ def test_a_form_of_random_weights_is_noticed_and_one_of_trained_weights_is_not()
     assert not any("random" in notice for notice in Segmenter(form, NAMES).predict(IMAGE).notices)
 
 
+def test_a_segmenter_takes_the_precision_of_its_matrix_products():
+    model = build()
+    plain = Segmenter(model, NAMES).predict(IMAGE).score_map
+    exact, halves = (
+        Segmenter(model, NAMES, precision=each).predict(IMAGE).score_map for each in ("fp32", "bf16")
+    )
+    assert (exact - plain).abs().max() <= 2e-5
+    assert 0 < (halves - plain).norm() <= 1.5e-2 * plain.norm()
+
+
 def test_nothing_is_packed_where_no_cpu_computes():
-    assert not packing_pays(torch.float32, torch.device("meta"))
+    assert not packing_pays(torch.device("meta"))
 
 
 @settings(max_examples=20)

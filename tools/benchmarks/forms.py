@@ -145,8 +145,7 @@ def build_form(model: RSKT, name: str, precision: str) -> Form:
 
 def form_keys(precisions: Sequence[str]) -> list[tuple[str, str]]:
     """Return name and precision of the forms of a run; plain, which the others are compared with, first."""
-    names = ("model", "form") if hasattr(rskt_seg, "optimize_for_inference") else ("model",)
-    return [("plain", "fp32"), *((name, precision) for precision in precisions for name in names)]
+    return [("plain", "fp32"), *((name, each) for each in precisions for name in ("model", "form"))]
 
 
 def make_model(preset: str, device: torch.device) -> RSKT:

@@ -35,6 +35,11 @@ class Step:
         self.loss.backward()
         self.loss = self.loss.detach()
 
+    def run(self) -> None:
+        """Make both passes."""
+        self.forward()
+        self.backward()
+
 
 def make_step(model: RSKT, form: str, images: Tensor, vocabulary: Sequence[str]) -> Step:
     """Prepare the step of a form on random labels, a tenth of them ignored.

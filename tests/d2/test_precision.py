@@ -1,0 +1,58 @@
+"""Evaluations compute with the inference form of a model, in the precision that the configuration states."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from rskt_seg.d2 import load_config
+from rskt_seg.d2.benchmark import evaluated_segmentor
+from rskt_seg.d2.provenance import scoring_digest
+from rskt_seg.d2.segmentor import plain_model
+from rskt_seg.d2.trainer import Trainer
+from rskt_seg.errors import ConfigError
+from tests.d2.conftest import CONFIGS, TINY
+
+CONFIG = str(CONFIGS / "tiny_dlrsd.yaml")
+ENTRY = {
+    "image": torch.randint(0, 256, (3, 50, 60), generator=torch.Generator().manual_seed(0)),
+    "vocabulary": ("water", "road", "building"),
+}
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """The segmentor of a training, and the file of its weights."""
+    torch.manual_seed(1)
+    segmentor = Trainer.build_model(load_config(CONFIG, TINY)).eval()
+    file = tmp_path / "weights.safetensors"
+    save_file(segmentor.state_dict(), file)
+    return segmentor, file
+
+
+def score(segmentor):
+    with torch.no_grad():
+        (output,) = segmentor.eval()([ENTRY])
+    return output["sem_seg"]
+
+
+@pytest.mark.parametrize(("precision", "bound"), [("fp32", 2e-6), ("bf16", 1.5e-2)])
+def test_an_evaluation_scores_what_the_trained_model_scores(trained, precision, bound):
+    segmentor, file = trained
+    cfg = load_config(CONFIG, [*TINY, "MODEL.PRECISION", precision])
+    evaluated = evaluated_segmentor(cfg, str(file))
+    with pytest.raises(ConfigError, match="inference form"):
+        plain_model(evaluated).state_dict()
+    expected, found = score(segmentor), score(evaluated)
+    assert found.dtype == torch.float32 and 0 < (found - expected).norm() <= bound * expected.norm()
+
+
+def test_scores_of_one_precision_are_not_taken_for_those_of_another():
+    digests = {scoring_digest(load_config(CONFIG, ["MODEL.PRECISION", each])) for each in ("fp32", "bf16")}
+    assert len(digests) == 2
+
+
+def test_a_precision_that_is_unknown_or_needs_a_gpu_is_refused(trained):
+    with pytest.raises(ConfigError, match=r"MODEL\.PRECISION must be one of fp32, bf16, fp16; found 'half'"):
+        load_config(CONFIG, ["MODEL.PRECISION", "half"])
+    with pytest.raises(ConfigError, match="fp16 needs a GPU"):
+        evaluated_segmentor(load_config(CONFIG, [*TINY, "MODEL.PRECISION", "fp16"]), str(trained[1]))
