@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from rskt_seg.checkpoints import LoadReport
+    from rskt_seg.checkpoints.rules import LoadReport
     from rskt_seg.methods import (
         TrainedModel,
         create_model,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 else:
     # Imported on first use, so that `rskt-seg --help` does not wait for torch.
     _MODULES = {
-        "rskt_seg.checkpoints": ("LoadReport",),
+        "rskt_seg.checkpoints.rules": ("LoadReport",),
         "rskt_seg.methods": (
             "TrainedModel",
             "create_model",

@@ -76,7 +76,10 @@ class Segmentation:
         They are computed at each access and take 4 * T * H * W bytes.
         """
         scores = upsample(self.score_map, self.labels.shape)
-        scores[:, ~self.valid] = 0
+        if not self.valid.all():
+            invalid = ~self.valid
+            for each in scores:  # one index of all of them would take 16 bytes a pixel and class
+                each[invalid] = 0
         return scores
 
     def area(self) -> tuple[ClassArea, ...]:

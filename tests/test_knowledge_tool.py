@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rskt_seg.commands import knowledge as tool
+from rskt_seg.commands import knowledge
+from rskt_seg.commands import knowledge_file as tool
 from rskt_seg.errors import ConfigError
 from rskt_seg.models.wsss.knowledge import PACKAGED, TINY, read_knowledge
 
@@ -24,7 +25,7 @@ def call(capsys):
     """Run the tool: arguments -> exit status, standard output, standard error."""
 
     def run_tool(*argv):
-        status = tool.main([str(arg) for arg in argv])
+        status = knowledge.main([str(arg) for arg in argv])
         return status, *capsys.readouterr()
 
     return run_tool

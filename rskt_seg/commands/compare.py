@@ -20,12 +20,11 @@ from pathlib import Path
 from rskt_seg.commands.entry import command_parser, echo, log_to_stderr, positive, run
 from rskt_seg.commands.score import check_new
 from rskt_seg.errors import ConfigError
-from rskt_seg.methods.registry import registered_methods
 from rskt_seg.metrics.bootstrap import RESAMPLES, SEED
 from rskt_seg.metrics.comparison import PaperRow, compare_runs
 from rskt_seg.metrics.comparison_report import COMPARISON_ENDINGS, comparison_files
 from rskt_seg.metrics.costs import with_costs
-from rskt_seg.metrics.published import ComparableRow, read_table
+from rskt_seg.metrics.published import ComparableRow, ComparableTable, read_table
 from rskt_seg.metrics.stored import read_run
 from rskt_seg.writing import replace_text
 
@@ -53,7 +52,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--protocol", action="store_true",
         help="mIoU by the published protocol of each set, and only of sets that have one",
     )  # fmt: skip
-    add("--paper", metavar="TABLE", help=f"also rows of a paper: {_listed()}")
+    add("--paper", metavar="TABLE", help="also rows of a table of a paper; an unknown name lists all")
     add(
         "--paper-rows", action="append", default=[], metavar="LABELS",
         help='with --paper: only rows with these labels, such as "DLRSD, ViT-B"; may be repeated',
@@ -106,18 +105,23 @@ def titled_path(text: str) -> tuple[str, Path]:
     return title.strip(), Path(path)
 
 
-def _listed() -> str:
-    return ", ".join(sorted(table.name for method in registered_methods() for table in method.tables))
+def _tables() -> dict[str, ComparableTable]:
+    """Return the tables of all methods by name, sorted."""
+    from rskt_seg.methods.registry import registered_methods  # imports torch, which --help does without
+
+    found = {table.name: table for method in registered_methods() for table in method.tables}
+    return dict(sorted(found.items()))
 
 
 def _paper_rows(name: str | None, choices: Sequence[str]) -> list[PaperRow]:
     if name is None:
         if choices:
-            raise ConfigError(f"--paper-rows chooses rows of --paper TABLE: {_listed()}")
+            raise ConfigError(f"--paper-rows chooses rows of --paper TABLE: {', '.join(_tables())}")
         return []
-    found = {table.name: table for method in registered_methods() for table in method.tables}
+    found = _tables()
     if name not in found:
-        raise ConfigError(f"--paper: no table of methods by test sets is called {name!r}; known: {_listed()}")
+        known = ", ".join(found)
+        raise ConfigError(f"--paper: no table of methods by test sets is called {name!r}; known: {known}")
     table = found[name]
     source = read_table(name).source
     rows: dict[str, ComparableRow] = {}

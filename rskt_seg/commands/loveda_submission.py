@@ -18,7 +18,6 @@ import numpy as np
 from rskt_seg.commands.entry import command_parser, echo, log_to_stderr, run
 from rskt_seg.data.class_sets import LOVEDA
 from rskt_seg.data.submission import TEST_IDS, check_classes, check_output, find_test_images, write_submission
-from rskt_seg.inference.views import VIEWS
 
 PROGRAM = "rskt-seg loveda-submission"
 
@@ -35,11 +34,23 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--config-file", required=True, metavar="FILE", help="YAML file of a model of the LoveDA classes")
     add("--images", required=True, type=Path, metavar="DIR", help="LoveDA/Test, or a folder of its PNGs")
     add("--output", required=True, type=Path, metavar="FILE.zip", help="a file that does not exist yet")
-    add("--tta", choices=VIEWS, help="views to average; default: TEST.AUG.VIEWS where TEST.AUG.ENABLED")
+    add(
+        "--tta", type=_views, metavar="NAME",
+        help="views to average, such as d4_loveda; default: TEST.AUG.VIEWS where TEST.AUG.ENABLED",
+    )  # fmt: skip
     add("--work", type=Path, metavar="DIR", help="folder of the finished PNGs (default: beside the output)")
     add("--part", action="store_true", help="take the images that are there; the server wants all")
     add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of the YAML file")
     return parser.parse_args(argv)
+
+
+def _views(name: str) -> str:
+    """Return the name of a set of views, as the type of an argument of argparse."""
+    from rskt_seg.inference.views import VIEWS  # imports torch, which --help does without
+
+    if name not in VIEWS:
+        raise argparse.ArgumentTypeError(f"invalid choice: {name!r} (choose from {', '.join(VIEWS)})")
+    return name
 
 
 def predict_test_images(args: argparse.Namespace) -> int:

@@ -33,7 +33,6 @@ from rskt_seg.metrics.confusion import ConfusionMatrix
 from rskt_seg.metrics.image_counts import ImageCounts, class_counts
 from rskt_seg.metrics.stored import REPORT, read_run
 from rskt_seg.scoring.predictions import find_predictions, read_prediction
-from rskt_seg.visualization.scenes import Scene, draw_scenes
 from rskt_seg.wording import counted
 from rskt_seg.writing import replacing
 
@@ -96,6 +95,8 @@ def picture(args: argparse.Namespace) -> None:
         DatasetError: The dataset, a scene or a prediction cannot be used.
         CheckpointError: A checkpoint cannot be used.
     """
+    from rskt_seg.visualization.scenes import Scene, draw_scenes  # imports torch, which --help does without
+
     log_to_stderr()
     if args.output.suffix.lower() != ".png":
         raise ConfigError(f"--output must end in .png; found {args.output}")

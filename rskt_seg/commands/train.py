@@ -19,14 +19,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rskt_seg.commands.entry import echo, run
+from rskt_seg.commands.entry import command_parser, echo, run
 from rskt_seg.commands.run_lock import run_lock
+from rskt_seg.errors import ConfigError
 
 if TYPE_CHECKING:
     from rskt_seg.d2.launch import Run
     from rskt_seg.d2.stages import Stage
 
-# The imports of rskt_seg.d2 are inside the functions, so that a missing Detectron2 is reported in one line.
+# The imports of rskt_seg.d2 are inside the functions, so that a missing Detectron2 is reported in one line,
+# and --help waits for neither it nor torch.
 
 PROGRAM = "rskt-seg train"
 
@@ -56,13 +58,13 @@ def start(
         DiskFullError: If there is no room for what the run writes.
         ProcessDiedError: If a process of the run is killed.
     """
-    from rskt_seg.d2.launch import forget_logs, parse_args
-    from rskt_seg.d2.stages import plan_stages
-
     args = parse_args(program, description, argv)
     if not args.stages:
         _start_run(args)
         return
+    from rskt_seg.d2.launch import forget_logs
+    from rskt_seg.d2.stages import plan_stages
+
     stages = plan_stages(args.config_file, args.opts)
     for number, stage in enumerate(stages, start=1):
         echo(f"Stage {number} of {len(stages)}: {stage.config}, in {stage.folder}")
@@ -71,6 +73,51 @@ def start(
             echo("It is complete")
         forget_logs()
         gc.collect()  # a trainer is a cycle, and its model would stay on the device
+
+
+def parse_args(
+    program: str, description: str | None, argv: Sequence[str] | None = None
+) -> argparse.Namespace:
+    """Parse Detectron2's usual command line, and resolve the name of the configuration.
+
+    Args:
+        program: Name of the command, for its usage and errors.
+        description: What its help says.
+        argv: The arguments; None takes those of the process.
+
+    Returns:
+        The arguments; `config_file` is the resolved path, with the row where there is one.
+
+    Raises:
+        ConfigError: No such configuration exists, or flags contradict each other.
+        MissingDetectron2Error: If Detectron2 is not installed.
+    """
+    parser = command_parser(program, description)
+    add = parser.add_argument
+    add("--config-file", metavar="FILE", required=True, help="YAML file, or a name within configs/")
+    add("--resume", action="store_true", help="continue from the last checkpoint of OUTPUT_DIR")
+    add("--stages", action="store_true", help="train the stages that the configuration starts from first")
+    add("--eval-only", action="store_true", help="evaluate, as `rskt-seg eval` does")
+    add("--num-gpus", type=int, default=1, metavar="N", help="processes on this machine (1)")
+    add("--num-machines", type=int, default=1, metavar="N", help="machines of the run (1)")
+    add("--machine-rank", type=int, default=0, metavar="I", help="number of this machine, from 0")
+    add("--dist-url", metavar="URL", help="where the processes meet, or auto")
+    add(
+        "opts",
+        nargs=argparse.REMAINDER,
+        metavar="KEY VALUE",
+        help="keys of the configuration, after all flags",
+    )
+    args = parser.parse_args(argv)
+    if args.stages and (args.eval_only or args.num_machines > 1):
+        other = "--eval-only, which evaluates one" if args.eval_only else "several machines"
+        raise ConfigError(f"--stages trains several configurations; it does not go with {other}")
+    from rskt_seg.d2.config_files import resolve_config
+    from rskt_seg.d2.launch import default_address
+
+    args.config_file = str(resolve_config(args.config_file))
+    args.dist_url = args.dist_url or default_address()
+    return args
 
 
 def _start_run(args: argparse.Namespace, stage: "Stage | None" = None) -> bool:

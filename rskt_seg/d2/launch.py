@@ -6,7 +6,7 @@ import logging
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from logging.handlers import MemoryHandler
@@ -24,7 +24,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 from rskt_seg.d2 import compat
 from rskt_seg.d2.checkpointer import last_checkpoint
 from rskt_seg.d2.config import load_config, names_key
-from rskt_seg.d2.config_files import read_config, resolve_config
+from rskt_seg.d2.config_files import read_config
 from rskt_seg.d2.datasets import register_own
 from rskt_seg.d2.devices import allow_tf32, check_devices
 from rskt_seg.d2.loaders import check_datasets, is_dead_worker
@@ -51,7 +51,7 @@ class Run:
     """A run as each of its processes receives it.
 
     Attributes:
-        args: The command line, as `parse_args` returns it.
+        args: The command line, as `rskt_seg.commands.train.parse_args` returns it.
         warnings: What was remarkable before the run; `set_up` logs it once there is a log file.
         folder: `OUTPUT_DIR`, for the message of a full disk.
     """
@@ -61,56 +61,10 @@ class Run:
     folder: str = ""
 
 
-def parse_args(
-    program: str, description: str | None, argv: Sequence[str] | None = None
-) -> argparse.Namespace:
-    """Parse Detectron2's usual command line, and resolve the name of the configuration.
-
-    Args:
-        program: Name of the command, for its usage and errors.
-        description: What its help says.
-        argv: The arguments; None takes those of the process.
-
-    Returns:
-        The arguments; `config_file` is the resolved path, with the row where there is one.
-
-    Raises:
-        ConfigError: No such configuration exists, or flags contradict each other.
-    """
-    parser = argparse.ArgumentParser(
-        program, None, description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--config-file", metavar="FILE", required=True, help="YAML file, or a name within configs/"
-    )
-    parser.add_argument(
-        "--resume", action="store_true", help="continue from the last checkpoint of OUTPUT_DIR"
-    )
-    parser.add_argument(
-        "--stages", action="store_true", help="train the stages that the configuration starts from first"
-    )
-    parser.add_argument("--eval-only", action="store_true", help="evaluate, as `rskt-seg eval` does")
-    parser.add_argument("--num-gpus", type=int, default=1, metavar="N", help="processes on this machine (1)")
-    parser.add_argument("--num-machines", type=int, default=1, metavar="N", help="machines of the run (1)")
-    parser.add_argument(
-        "--machine-rank", type=int, default=0, metavar="I", help="number of this machine, from 0"
-    )
-    address = default_argument_parser().get_default("dist_url")
-    parser.add_argument(
-        "--dist-url", default=address, metavar="URL", help="where the processes meet, or auto"
-    )
-    parser.add_argument(
-        "opts",
-        nargs=argparse.REMAINDER,
-        metavar="KEY VALUE",
-        help="keys of the configuration, after all flags",
-    )
-    args = parser.parse_args(argv)
-    if args.stages and (args.eval_only or args.num_machines > 1):
-        other = "--eval-only, which evaluates one" if args.eval_only else "several machines"
-        raise ConfigError(f"--stages trains several configurations; it does not go with {other}")
-    args.config_file = str(resolve_config(args.config_file))
-    return args
+def default_address() -> str:
+    """Return Detectron2's default of `--dist-url`, which depends on the user."""
+    address: str = default_argument_parser().get_default("dist_url")
+    return address
 
 
 def set_up(run: Run) -> CfgNode:
@@ -158,7 +112,7 @@ def check_run(cfg: CfgNode, args: argparse.Namespace) -> None:
 
     Args:
         cfg: The configuration.
-        args: The arguments of the command line, from `parse_args`.
+        args: The arguments of the command line, from `rskt_seg.commands.train.parse_args`.
 
     Raises:
         DeviceError: If this machine lacks the devices or the precision.

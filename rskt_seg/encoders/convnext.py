@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 
 from torch import Tensor, nn
-from torchvision.models.convnext import CNBlockConfig
-from torchvision.models.convnext import ConvNeXt as TorchvisionConvNeXt
 
 from rskt_seg.encoders.features import EncoderFeatures
 
@@ -48,6 +46,10 @@ class ConvNeXt(nn.Module):
             stochastic_depth: Probability in 0..1 that training drops the last residual branch for an image;
                 it grows linearly from 0 at the first branch.
         """
+        # Not above: torchvision takes as long to import as torch, and only this encoder needs it.
+        from torchvision.models.convnext import CNBlockConfig
+        from torchvision.models.convnext import ConvNeXt as TorchvisionConvNeXt
+
         super().__init__()
         self.widths = preset.widths
         following = (*preset.widths[1:], None)

@@ -28,7 +28,10 @@ def read_dataset_mask(dataset: "DatasetReader") -> np.ndarray:
     Args:
         dataset: The open raster, whose bands all have nodata or a mask.
     """
-    return np.asarray((dataset.read_masks(_data_bands(dataset)) > 0).any(axis=0))
+    mask = np.zeros(dataset.shape, bool)
+    for band in _data_bands(dataset):
+        mask |= dataset.read_masks(band) > 0
+    return mask
 
 
 def check_mask_file(path: str | Path, shape: tuple[int, int]) -> None:

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-from rskt_seg.geo.alpha import alpha_notice
+from rskt_seg.geo.alpha import AlphaCounts
 from rskt_seg.geo.georeference import Georeference, ignore_georeference_warnings
 from rskt_seg.geo.masks import check_mask_file, has_masks, read_dataset_mask
 from rskt_seg.geo.names import gdal_name
 
 _GRAY_MODES = {"1", "L", "LA", "La"}
+_PIXELS = 2**18
+"""Pixels that are converted at a time."""
 
 
 class PillowSource:
@@ -20,7 +22,7 @@ class PillowSource:
 
     Args:
         path: The file, beside which side-cars may lie.
-        image: The image, not decoded yet.
+        image: The image, not decoded yet. Pillow decodes it as a whole, into 4 bytes a pixel of colours.
         alpha: Whether alpha says which pixels are valid; else it is left out.
         gdal_facts: Whether rasterio is asked for georeference, nodata and masks.
     """
@@ -28,36 +30,57 @@ class PillowSource:
     def __init__(self, path: Path, image: Image.Image, alpha: bool, gdal_facts: bool) -> None:
         self.driver = image.format or ""
         self.dtype = "uint8"
-        self.notices: list[str] = []
+        self._opening: list[str] = []
         if getattr(image, "is_animated", False) and image.format != "MPO":
-            self.notices.append("animated image: the first frame is used")
+            self._opening.append("animated image: the first frame is used")
         self.orientation: int = image.getexif().get(ExifTags.Base.Orientation, 1)
         mode = "L" if image.mode in _GRAY_MODES else "RGB"
         self.count = len(mode)
         if image.has_transparency_data:
             mode += "A"
-        channels = np.asarray(image if image.mode == mode else image.convert(mode))
-        channels = channels.reshape(*channels.shape[:2], -1)
-        self._values = channels[:, :, : self.count]
-        self._mask: np.ndarray | None = None
-        if mode.endswith("A") and alpha:
-            self._mask = channels[:, :, self.count] > 0
-            self.notices += alpha_notice(channels[:, :, self.count], self.count + 1)
+        image.load()
+        self._image, self._mode = image, mode
         self._has_alpha = mode.endswith("A")
-        self.height, self.width = channels.shape[:2]
+        self._reads_alpha = self._has_alpha and alpha
+        self._alpha = AlphaCounts(self.count + 1)
+        self._declared: np.ndarray | None = None
+        self.width, self.height = image.size
+        self.rows = max(1, _PIXELS // self.width)
+        self._converted: tuple[int, np.ndarray] | None = None
         self.default_bands = tuple(range(1, self.count + 1))
         self.georeference: Georeference | None = None
         if gdal_facts:
             self._add_gdal_facts(path)
 
-    def read(self, indexes: Sequence[int]) -> np.ndarray:
-        """Return gray, or red, green and blue: (n, H, W) uint8, which may be read-only."""
-        channels = np.moveaxis(self._values, 2, 0)
+    @property
+    def notices(self) -> list[str]:
+        """One line for every choice made while opening and reading."""
+        return [*self._opening, *self._alpha.notice()]
+
+    def read(self, indexes: Sequence[int], rows: slice) -> np.ndarray:
+        """Return gray, or red, green and blue: (n, rows, W) uint8, which may be read-only."""
+        channels = np.moveaxis(self._channels(rows)[:, :, : self.count], 2, 0)
         return channels if tuple(indexes) == self.default_bands else channels[[i - 1 for i in indexes]]
 
-    def read_mask(self, index: int) -> np.ndarray | None:
-        """Return where alpha is not 0 and no side-car says otherwise: (H, W) bool, for every band."""
-        return None if self._mask is None else self._mask.copy()
+    def read_mask(self, index: int, rows: slice) -> np.ndarray | None:
+        """Return where alpha is not 0 and no side-car says otherwise: (rows, W) bool, for every band."""
+        mask = None if self._declared is None else self._declared[rows].copy()
+        if self._reads_alpha:
+            alpha = self._channels(rows)[:, :, self.count]
+            if index == self.default_bands[0]:
+                self._alpha.add(alpha)
+            mask = alpha > 0 if mask is None else mask & (alpha > 0)
+        return mask
+
+    def _channels(self, rows: slice) -> np.ndarray:
+        """Return gray or RGB and, if there is one, alpha: (rows, W, channels) uint8."""
+        if self._converted is None or self._converted[0] != rows.start:
+            part, box = self._image, (0, rows.start, self.width, rows.stop)
+            if box != (0, 0, self.width, self.height):
+                part = part.crop(box)
+            channels = np.asarray(part if part.mode == self._mode else part.convert(self._mode))
+            self._converted = rows.start, channels.reshape(*channels.shape[:2], -1)
+        return self._converted[1]
 
     def describe_missing_band(self, index: int) -> str:
         """Return the reason why band `index` cannot be read."""
@@ -75,7 +98,7 @@ class PillowSource:
             try:
                 dataset = rasterio.open(gdal_name(path))
             except RasterioError:
-                self.notices.append(
+                self._opening.append(
                     f"side-cars of {path.name} (.aux.xml, .msk, world file) are not used: GDAL does not read "
                     f"{self.driver} here; convert it to PNG or GeoTIFF if they say where it has data"
                 )
@@ -84,8 +107,7 @@ class PillowSource:
                 self.georeference = Georeference.from_dataset(dataset)
                 if dataset.shape != (self.height, self.width) or not has_masks(dataset):
                     return
-                declared = read_dataset_mask(dataset)
-        self._mask = declared if self._mask is None else self._mask & declared
+                self._declared = read_dataset_mask(dataset)
 
 
 def has_gdal_facts(path: Path, content: bytes) -> bool:

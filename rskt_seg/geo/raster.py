@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
 
 from rskt_seg.errors import ConfigError, ImageReadError
-from rskt_seg.geo.fill import fill_notice
 from rskt_seg.geo.georeference import Georeference
+from rskt_seg.geo.scene import Scene
 from rskt_seg.geo.sources import Source, is_dataset_name, open_source
-from rskt_seg.geo.stretch import Stretch, parse_stretch, share_outside, to_8bit
+from rskt_seg.geo.stretch import Stretch, parse_stretch
 
 MAX_PIXELS = 2**30
 """Largest image that `read_image` takes into memory, in pixels."""
@@ -49,8 +48,11 @@ class RasterImage:
         """
         if self.valid.all() or not self.valid.any():
             return self.pixels
+        # Without an index of the valid pixels, which would take 16 bytes a pixel.
+        sums = [np.sum(self.pixels[:, :, i], dtype=np.int64, where=self.valid) for i in range(3)]
+        mean = np.rint(np.array(sums) / np.count_nonzero(self.valid)).astype(np.uint8)
         pixels = self.pixels.copy()
-        pixels[~self.valid] = np.rint(self.pixels[self.valid].mean(axis=0))
+        np.copyto(pixels, mean, where=~self.valid[:, :, None])
         return pixels
 
 
@@ -112,74 +114,23 @@ def _read_source(
             raise ImageReadError(
                 f"{path}: {source.describe_missing_band(index)}; it has bands 1 to {source.count}"
             )
-    values = source.read(bands)
-    masks = _valid_bands(source, bands, values, nodata)
-    # Data in any band is enough: true black survives where only some bands equal the nodata value.
-    valid = np.any(masks, axis=0) if masks is not None else np.ones(values.shape[1:], bool)
-    if values.dtype.kind == "f":
-        valid &= np.isfinite(values).all(axis=0)
-    pixels, scaling = _scale_bands(values, masks, bands, rule)
+    turned = source.orientation in range(2, 9)
+    orientation = source.orientation if turned and source.georeference is None else 1
+    scene = Scene(source, bands, rule, nodata, orientation)
+    scaling = scene.read()
     notices = list(source.notices) if bands == source.default_bands else []
     if scaling:
-        notices.append(f"{values.dtype} to 8 bit by {rule}: {', '.join(scaling)}")
+        notices.append(f"{scene.dtype} to 8 bit by {rule}: {', '.join(scaling)}")
     if len(bands) == 1:
         notices.append(ONE_BAND)
-    if not valid.any():
+    if not scene.valid.any():
         notices.append("no valid pixel: all of the image is nodata")
     else:
-        notices += fill_notice(values, valid)
-    orientation = 1
-    if source.orientation in range(2, 9):
-        if source.georeference is None:
-            orientation = source.orientation
-            pixels, valid = _orient(pixels, source.orientation), _orient(valid, source.orientation)
-        else:
-            notices.append("orientation tag not applied, because the image is georeferenced")
+        notices += scene.fill.notice()
+    if turned and source.georeference is not None:
+        notices.append("orientation tag not applied, because the image is georeferenced")
     facts = (source.georeference, tuple(notices), source.driver, source.dtype, orientation)
-    return RasterImage(pixels, valid, *facts)
-
-
-def _valid_bands(
-    source: Source, bands: tuple[int, ...], values: np.ndarray, nodata: float | None
-) -> list[np.ndarray] | None:
-    """Return where each band has data, (H, W) bool; None if all do everywhere."""
-    found = [source.read_mask(index) for index in bands]
-    if nodata is None and all(mask is None for mask in found):
-        return None
-    masks = [np.ones(values.shape[1:], bool) if mask is None else mask for mask in found]
-    if nodata is not None:
-        filled = np.isnan(values) if np.isnan(nodata) else values == nodata
-        for mask in masks:
-            mask &= ~filled.all(axis=0)
-    return masks
-
-
-def _scale_bands(
-    values: np.ndarray, masks: list[np.ndarray] | None, bands: tuple[int, ...], rule: Stretch
-) -> tuple[np.ndarray, list[str]]:
-    """Return pixels (H, W, 3) uint8, and how each band was scaled if it was not taken as it is."""
-    if values.dtype == np.uint8 and rule.kind in ("auto", "none"):
-        channels = values if len(values) == 3 else np.broadcast_to(values, (3, *values.shape[1:]))
-        return np.require(np.moveaxis(channels, 0, 2), requirements=["C", "W"]), []
-    pixels = np.empty((*values.shape[1:], 3), np.uint8)
-    scaling: list[str] = []
-    for channel, (index, band) in enumerate(zip(bands, values, strict=True)):
-        mask = masks[channel] if masks is not None else np.ones(band.shape, bool)
-        limits = rule.limits(band, mask & np.isfinite(band))
-        to_8bit(band, limits, pixels[:, :, channel])
-        if limits is not None:
-            scaling.append(f"band {index} {limits[0]:g}..{limits[1]:g}")
-        elif band.dtype != np.uint8 and (outside := share_outside(band)):
-            scaling.append(f"band {index} has {outside:.1%} outside 0..255, which are cut")
-    pixels[:, :, len(bands) :] = pixels[:, :, :1]
-    return pixels, scaling
-
-
-def _orient(array: np.ndarray, orientation: int) -> np.ndarray:
-    """Apply an EXIF orientation to pixels (H, W, 3) uint8 or a mask (H, W) bool."""
-    image = Image.fromarray(array)
-    image.getexif()[ExifTags.Base.Orientation] = orientation
-    return np.array(ImageOps.exif_transpose(image))
+    return RasterImage(scene.pixels, scene.valid, *facts)
 
 
 def _check_file(path: Path) -> None:

@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rskt_seg.errors import ImageReadError
-from rskt_seg.geo.alpha import alpha_notice
+from rskt_seg.geo.alpha import AlphaCounts
 from rskt_seg.geo.band_names import doubt_names, find_named_colors
-from rskt_seg.geo.deflate import deflate_fault
+from rskt_seg.geo.deflate import RowChecksums
 from rskt_seg.geo.georeference import Georeference
 from rskt_seg.geo.tiff import Directory
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
+    from rasterio.windows import Window
+
+_BYTES = 2**23
+"""Bytes of samples that are read at a time, unless a row of strips or tiles has more."""
 
 
 class RasterioSource:
@@ -49,16 +53,20 @@ class RasterioSource:
         self.georeference = Georeference.from_dataset(dataset)
         stated = int(dataset.tags().get("EXIF_Orientation", 1))
         self.orientation = stated if directory is None else directory.orientation
-        self.notices: list[str] = []
+        self._opening: list[str] = []
         if dataset.subdatasets:
-            self.notices.append(f"file of {len(dataset.subdatasets)} images: the first is used")
+            self._opening.append(f"file of {len(dataset.subdatasets)} images: the first is used")
         is_palette = dataset.colorinterp[0] == ColorInterp.palette
         self._palette = _read_color_table(dataset) if is_palette else None
-        self._indices: np.ndarray | None = None
         signed = dataset.tags(1, ns="IMAGE_STRUCTURE").get("PIXELTYPE") == "SIGNEDBYTE"
         self.dtype: str = "uint8" if is_palette else "int8" if signed else dataset.dtypes[0]
         self._is_inverted = dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
         self._alpha = alpha
+        self.rows = _rows_at_a_time(dataset)
+        self._checksums: RowChecksums | None = None
+        roles = dataset.colorinterp
+        self._alpha_band = roles.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in roles else 0
+        self._alpha_counts = AlphaCounts(self._alpha_band)
         self.count: int = 3 if is_palette else dataset.count
         self.default_bands = (1, 2, 3) if is_palette else self._choose_bands()
 
@@ -84,23 +92,32 @@ class RasterioSource:
         doubt = doubt_names([names[i - 1] for i in chosen]) if len(chosen) == 3 and chosen != named else ""
         if len(data) > len(chosen) or chosen not in ((1,), (1, 2, 3)) or doubt:
             numbers, reason = ", ".join(map(str, chosen)), f"{reason}, {doubt}" if doubt else reason
-            self.notices.append(
+            self._opening.append(
                 f"bands {numbers} of {len(data)} are used as the colours ({reason}); choose others by bands"
             )
         return chosen
 
-    def read(self, indexes: Sequence[int]) -> np.ndarray:
-        """Return the values (n, H, W) of bands: of a palette image the colour channels, uint8.
+    @property
+    def notices(self) -> list[str]:
+        """One line for every choice made while opening and reading."""
+        return [*self._opening, *self._alpha_counts.notice()]
+
+    def read(self, indexes: Sequence[int], rows: slice) -> np.ndarray:
+        """Return the values (n, rows, W) of bands: of a palette image the colour channels, uint8.
 
         Samples of fewer than 8 bits are stretched to 0..255; of WhiteIsZero images, unsigned samples are
         inverted.
         """
         if self._palette is not None:
-            return np.moveaxis(self._palette[self._read_indices()][..., [i - 1 for i in indexes]], -1, 0)
+            indices = self._read_band(1, rows)
+            self._refuse_damage(rows, indices[..., None])
+            return np.moveaxis(self._palette[indices][..., [i - 1 for i in indexes]], -1, 0)
         # Pixel by pixel, as a picture needs them: to interleave planes afterwards takes as long as reading.
-        interleaved = np.empty((self.height, self.width, len(indexes)), self._dataset.dtypes[indexes[0] - 1])
-        values = self._dataset.read(list(indexes), out=np.moveaxis(interleaved, 2, 0))
-        self._refuse_damage(interleaved if tuple(indexes) == self._dataset.indexes else None)
+        shape = (rows.stop - rows.start, self.width, len(indexes))
+        interleaved = np.empty(shape, self._dataset.dtypes[indexes[0] - 1])
+        out = np.moveaxis(interleaved, 2, 0)
+        values = self._dataset.read(list(indexes), out=out, window=self._window(rows))
+        self._refuse_damage(rows, interleaved if tuple(indexes) == self._dataset.indexes else None)
         if self.dtype == "int8":
             values = values.view(np.int8)
         bits = int(self._dataset.tags(indexes[0], ns="IMAGE_STRUCTURE").get("NBITS", 8))
@@ -110,32 +127,28 @@ class RasterioSource:
             values = np.iinfo(values.dtype).max - values
         return values
 
-    def read_mask(self, index: int) -> np.ndarray | None:
-        """Return where a band has data: (H, W) bool, by nodata, alpha, the file's mask or the palette.
+    def read_mask(self, index: int, rows: slice) -> np.ndarray | None:
+        """Return where a band has data: (rows, W) bool, by nodata, alpha, the file's mask or the palette.
 
         Returns:
             A new array; None if the band has data everywhere.
         """
-        from rasterio.enums import ColorInterp, MaskFlags
+        from rasterio.enums import MaskFlags
 
-        flags = self._dataset.mask_flag_enums[0 if self._palette is not None else index - 1]
+        masked = 1 if self._palette is not None else index
+        flags = self._dataset.mask_flag_enums[masked - 1]
         mask: np.ndarray | None = None
         if MaskFlags.all_valid not in flags and (self._alpha or MaskFlags.alpha not in flags):
-            mask = self._dataset.read_masks(1 if self._palette is not None else index) > 0
+            mask = self._dataset.read_masks(masked, window=self._window(rows)) > 0
         if self._palette is not None and (self._palette[:, 3] == 0).any():
-            opaque = self._palette[self._read_indices(), 3] > 0
+            opaque = self._palette[self._read_band(1, rows), 3] > 0
             mask = opaque if mask is None else mask & opaque
-        roles = self._dataset.colorinterp
-        if (
-            self._alpha
-            and MaskFlags.all_valid in flags
-            and ColorInterp.alpha in roles[: index - 1] + roles[index:]
-        ):
+        by_alpha = MaskFlags.alpha in flags
+        if self._alpha and MaskFlags.all_valid in flags and self._alpha_band not in (0, index):
             # GDAL makes masks of alpha bands of unsigned 8 and 16 bits alone, and of the last band.
-            mask = self._dataset.read(roles.index(ColorInterp.alpha) + 1) > 0
-            flags = [MaskFlags.alpha]
-        if MaskFlags.alpha in flags and mask is not None and index == self.default_bands[0]:
-            self._question_alpha()
+            mask, by_alpha = self._read_band(self._alpha_band, rows) > 0, True
+        if by_alpha and mask is not None and index == self.default_bands[0]:
+            self._alpha_counts.add(self._read_band(self._alpha_band, rows))
         return mask
 
     def describe_missing_band(self, index: int) -> str:
@@ -144,26 +157,34 @@ class RasterioSource:
             return f"a palette image has red, green and blue (1, 2, 3), no band {index}"
         return f"no band {index}"
 
-    def _read_indices(self) -> np.ndarray:
-        if self._indices is None:
-            self._indices = self._dataset.read(1)
-            self._refuse_damage(self._indices[..., None])
-        return self._indices
+    def _window(self, rows: slice) -> "Window":
+        from rasterio.windows import Window
 
-    def _refuse_damage(self, pixels: np.ndarray | None) -> None:
+        return Window(0, rows.start, self.width, rows.stop - rows.start)
+
+    def _read_band(self, index: int, rows: slice) -> np.ndarray:
+        """Return the samples of a band as they are stored, (rows, W)."""
+        return np.asarray(self._dataset.read(index, window=self._window(rows)))
+
+    def _refuse_damage(self, rows: slice, pixels: np.ndarray | None) -> None:
         """Compare the checksums of deflated data, with the decoded samples of all bands if they are known."""
         if self._directory is None:
             return
         with self._path.open("rb") as file:
-            fault = deflate_fault(file, self._directory.offset, pixels)
+            if self._checksums is None:
+                shape = (self.height, self.width, self._dataset.count)
+                dtype = np.dtype(self._dataset.dtypes[0])
+                self._checksums = RowChecksums(file, self._directory.offset, shape, dtype)
+            fault = self._checksums.fault(file, rows.start, pixels)
         if fault:
             raise ImageReadError(f"cannot read {self._path}: damaged or incomplete: {fault}; copy it again")
 
-    def _question_alpha(self) -> None:
-        from rasterio.enums import ColorInterp
 
-        band = self._dataset.colorinterp.index(ColorInterp.alpha) + 1
-        self.notices += alpha_notice(self._dataset.read(band), band)
+def _rows_at_a_time(dataset: "DatasetReader") -> int:
+    """Return a number of whole rows of strips or tiles that stays below `_BYTES`, or one row of them."""
+    block = max(height for height, _ in dataset.block_shapes)
+    row_bytes = dataset.width * sum(np.dtype(dtype).itemsize for dtype in dataset.dtypes)
+    return max(1, _BYTES // row_bytes // block) * block
 
 
 def _read_color_table(dataset: "DatasetReader") -> np.ndarray:

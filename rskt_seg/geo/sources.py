@@ -31,6 +31,8 @@ from rskt_seg.mistaken import BEGINNING, recognise
 _PILLOW_MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"}
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
 _RASTERIO_FORMATS = {"JPEG2000", "PPM", "FITS", "HDF5", "GRIB"}
+_CACHE_BYTES = 2**25
+"""Decoded blocks that GDAL keeps: enough for the values, and then the masks, of the rows read at a time."""
 # A Path has one slash of the two of a URL, which GDAL would fetch.
 _DATASET_NAME = re.compile(r"(?!(?:https?|ftp|s3|gs):)[A-Za-z][A-Za-z0-9_]+:(?!//)", re.IGNORECASE)
 
@@ -38,33 +40,40 @@ _DATASET_NAME = re.compile(r"(?!(?:https?|ftp|s3|gs):)[A-Za-z][A-Za-z0-9_]+:(?!/
 class Source(Protocol):
     """An open image file; bands are numbered from 1, and an alpha band is not counted.
 
+    It is read some rows at a time, from the first to the last, once or more often, so that little more than
+    the result is in memory.
+
     Attributes:
         height: Rows of pixels.
         width: Columns of pixels.
+        rows: Rows that are best read at a time.
         count: Number of bands that can be read.
         driver: Format of the file, such as "GTiff" or "PNG".
         dtype: Type of the stored samples, such as "uint8" or "int16".
         default_bands: The one or three bands to read as colours unless others are requested.
         orientation: EXIF orientation, 1 if there is none.
         georeference: None for an image without one.
-        notices: One line for every choice made while opening and reading.
     """
 
     height: int
     width: int
+    rows: int
     count: int
     driver: str
     dtype: str
     default_bands: tuple[int, ...]
     orientation: int
     georeference: Georeference | None
-    notices: list[str]
 
-    def read(self, indexes: Sequence[int]) -> np.ndarray:
-        """Return the values (n, H, W) of bands in the dtype of the file."""
+    @property
+    def notices(self) -> list[str]:
+        """One line for every choice made while opening and reading."""
 
-    def read_mask(self, index: int) -> np.ndarray | None:
-        """Return where a band has data: (H, W) bool, a new array; None if it has data everywhere."""
+    def read(self, indexes: Sequence[int], rows: slice) -> np.ndarray:
+        """Return the values (n, rows, W) of bands in the dtype of the file."""
+
+    def read_mask(self, index: int, rows: slice) -> np.ndarray | None:
+        """Return where a band has data: (rows, W) bool, a new array; None if it has data everywhere."""
 
     def describe_missing_band(self, index: int) -> str:
         """Return the reason why band `index` cannot be read, for an error message."""
@@ -99,15 +108,19 @@ def open_source(
         with path.open("rb") as file:
             beginning = file.read(BEGINNING)
             header = beginning[:25]
+            file.seek(0)
             photograph = header.startswith((png.SIGNATURE, _JPEG_SIGNATURE))
-            content = beginning + file.read() if photograph else b""
+            content = file.read() if photograph else b""
         if header.startswith(png.SIGNATURE) and (fault := png.png_fault(content)):
             raise ImageReadError(f"cannot read {path}: damaged or incomplete: {fault}; copy it again")
         image, refusal = _open_with_pillow(BytesIO(content) if photograph else path, header)
         if image is not None:
             with image:
-                yield PillowSource(path, image, alpha, has_gdal_facts(path, content))
+                source = PillowSource(path, image, alpha, has_gdal_facts(path, content))
+                del content  # all is decoded
+                yield source
             return
+        content = b""  # rasterio reads the file itself
         if header.startswith(tiff.SIGNATURES):
             name, directory = _choose_picture(path)
     options = {}
@@ -117,21 +130,26 @@ def open_source(
     from rasterio.errors import RasterioError
 
     # Side-cars are looked for by name: to list a folder of thousands of tiles for each of them takes longer.
-    with ignore_georeference_warnings(), rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE"):
+    # GDAL would keep decoded blocks in a twentieth of the machine's memory.
+    env = rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE", GDAL_CACHEMAX=_CACHE_BYTES)
+    with ignore_georeference_warnings(), env:
         try:
             dataset = rasterio.open(gdal_name(name), **options)
         except RasterioError as error:
-            if found := recognise(beginning):
-                raise ImageReadError(
-                    f"{path} is {found.what}, not an image; {found.remedy}, or get the file again"
-                ) from error
-            raise ImageReadError(
-                f"cannot read {path} as an image: Pillow: {refusal}; rasterio: {error}; expected a format "
-                "of Pillow (PNG, JPEG, BMP, GIF, WebP, ...) or rasterio (GeoTIFF, JPEG 2000, VRT, ...)"
-            ) from error
+            raise ImageReadError(_describe_refusal(path, beginning, refusal, error)) from error
         with dataset:
             check_mask_file(path, dataset.shape)
             yield RasterioSource(path, dataset, max_pixels, alpha, directory)
+
+
+def _describe_refusal(path: Path, beginning: bytes, by_pillow: str, by_rasterio: Exception) -> str:
+    """Return what a file is, by its first bytes, or why neither library reads it."""
+    if found := recognise(beginning):
+        return f"{path} is {found.what}, not an image; {found.remedy}, or get the file again"
+    return (
+        f"cannot read {path} as an image: Pillow: {by_pillow}; rasterio: {by_rasterio}; expected a format "
+        "of Pillow (PNG, JPEG, BMP, GIF, WebP, ...) or rasterio (GeoTIFF, JPEG 2000, VRT, ...)"
+    )
 
 
 def _choose_picture(path: Path) -> tuple[str, tiff.Directory | None]:

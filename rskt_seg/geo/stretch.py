@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,8 @@ from rskt_seg.errors import ConfigError
 
 # Percentiles are taken on a regular grid of about this many pixels at most.
 _SAMPLED = 2**22
-_ROWS = 512
+_PIXELS = 2**18
+"""Pixels that are scaled at a time, for which 8 bytes each are needed several times."""
 _EXPECTED = 'stretch must be "auto", "none", percentiles such as "p2-98", or the limits "min,max"'
 
 
@@ -29,25 +30,40 @@ class Stretch:
     low: float = 2.0
     high: float = 98.0
 
-    def limits(self, values: np.ndarray, mask: np.ndarray) -> tuple[float, float] | None:
+    def keeps(self, dtype: np.dtype) -> bool:
+        """Return whether values are taken as they are, rounded and clipped to 0..255.
+
+        Args:
+            dtype: Of the values.
+
+        Returns:
+            False if they are scaled.
+        """
+        return self.kind == "none" or (self.kind == "auto" and dtype == np.uint8)
+
+    def needs_sample(self, dtype: np.dtype) -> bool:
+        """Return whether the limits depend on the values of the band.
+
+        Args:
+            dtype: Of the values.
+
+        Returns:
+            True for percentiles.
+        """
+        return self.kind != "range" and not self.keeps(dtype)
+
+    def limits(self, sample: np.ndarray) -> tuple[float, float] | None:
         """Return the values that become 0 and 255, or None to keep the values as they are.
 
         Args:
-            values: One band (H, W), any real dtype.
-            mask: (H, W) bool, the pixels that count for percentiles.
+            sample: Valid values (n,) of one band, any real dtype; not looked at unless `needs_sample`.
 
         Returns:
-            The two values; None also if no pixel counts.
+            The two values; None also if percentiles have no valid value.
         """
-        if self.kind == "none" or (self.kind == "auto" and values.dtype == np.uint8):
-            return None
         if self.kind == "range":
             return self.low, self.high
-        step = max(1, math.ceil(math.sqrt(values.size / _SAMPLED)))
-        sample = values[::step, ::step][mask[::step, ::step]]
-        if not sample.size:
-            sample = values[mask]  # the few valid pixels may lie between those of the grid
-        if not sample.size:
+        if not self.needs_sample(sample.dtype) or not sample.size:
             return None
         low, high = (float(v) for v in np.percentile(sample, (self.low, self.high)))
         if low == high:  # nearly constant: percentiles would leave nothing of what differs
@@ -97,28 +113,43 @@ def parse_stretch(rule: str | tuple[float, float]) -> Stretch:
     return Stretch(kind, low, high)
 
 
-def to_8bit(values: np.ndarray, limits: tuple[float, float] | None, out: np.ndarray) -> None:
-    """Scale a band to 8 bits, clipping values outside the limits.
+def sample_step(pixels: int) -> int:
+    """Return the distance of the rows and columns of an image from which percentiles are taken."""
+    return max(1, math.ceil(math.sqrt(pixels / _SAMPLED)))
+
+
+Scaling = Callable[[np.ndarray, np.ndarray], int]
+"""Scales some rows of a band (rows, W) and writes them to (rows, W) uint8.
+
+Returns how many values lie outside 0..255 and are cut, if they are taken as they are, else 0.
+"""
+
+
+def scaling_to_8bit(dtype: np.dtype, limits: tuple[float, float] | None) -> Scaling:
+    """Return the scaling of a band to 8 bits, which clips values outside the limits.
 
     Args:
-        values: One band (H, W), any real dtype. Values that are not finite become 0.
+        dtype: Of the band, any real dtype. Values that are not finite become 0.
         limits: The values that become 0 and 255; None to round values and clip them to 0..255.
-        out: (H, W) uint8, written in place.
+
+    Returns:
+        The function that scales.
     """
     low, high = limits or (0.0, 255.0)
     table = None
-    if values.dtype.kind in "ui" and values.dtype.itemsize <= 2:  # few values: scale each of them once
-        domain = np.arange(np.iinfo(values.dtype).min, np.iinfo(values.dtype).max + 1)
+    if dtype.kind in "ui" and dtype.itemsize <= 2:  # few values: scale each of them once
+        domain = np.arange(np.iinfo(dtype).min, np.iinfo(dtype).max + 1)
         # A negative value indexes the table from its end.
         table = _scale(np.roll(domain, domain[0]), low, high)
-    for start in range(0, values.shape[0], _ROWS):  # block by block: both ways need 8 bytes a pixel
-        block = values[start : start + _ROWS]
-        out[start : start + _ROWS] = _scale(block, low, high) if table is None else table[block]
 
+    def write(values: np.ndarray, out: np.ndarray) -> int:
+        rows = max(1, _PIXELS // values.shape[1])
+        for start in range(0, len(values), rows):  # both ways need 8 bytes a pixel
+            block = values[start : start + rows]
+            out[start : start + rows] = _scale(block, low, high) if table is None else table[block]
+        return 0 if limits else int(((values < 0) | (values > 255)).sum())
 
-def share_outside(values: np.ndarray) -> float:
-    """Return the share (0..1) of the values of a band that lie outside 0..255."""
-    return float(((values < 0) | (values > 255)).mean())
+    return write
 
 
 def _scale(values: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -10,7 +10,9 @@ from torch import Tensor
 from rskt_seg.labels import label_dtype
 
 _BAND_VALUES = 2**20
-"""Upsampled scores held at a time: 4 MiB of float32, which fits into a CPU cache."""
+"""Upsampled scores of all classes that are held at a time: 4 MiB of float32."""
+_CLASS_VALUES = 2**18
+"""Upsampled scores of one class that are held at a time: 1 MiB of float32, which fits into a CPU cache."""
 
 
 def short_side_shape(height: int, width: int, short_side: int, max_side: int) -> tuple[int, int]:
@@ -88,19 +90,14 @@ def upsample_bands(
     Yields:
         Pairs (first row, scores (T, rows, W) float32 on the CPU).
     """
-    height, width = size
-    scores = scores.float().cpu()
+    maps = _ResizedMaps(scores, size)
     if band_rows is None:
-        band_rows = max(1, _BAND_VALUES // (scores.shape[0] * width))
-    top, bottom, up, down = _taps(scores.shape[1], height)
-    left, right, before, after = _taps(scores.shape[2], width)
-    for start in range(0, height, band_rows):
-        band = slice(start, min(start + band_rows, height))
-        first, last = int(top[band][0]), int(bottom[band][-1])
-        rows = scores[:, first : last + 1]
-        rows = rows[:, :, left] * before + rows[:, :, right] * after
-        above = rows[:, top[band] - first] * up[band, None]
-        yield start, above.add_(rows[:, bottom[band] - first] * down[band, None])
+        band_rows = max(1, _BAND_VALUES // (scores.shape[0] * size[1]))
+    for start, stop in _bands(size[0], band_rows):
+        band = torch.empty(scores.shape[0], stop - start, size[1])
+        for label, rows in enumerate(band):
+            maps.rows(label, start, stop, out=rows)
+        yield start, band
 
 
 def upsample(scores: Tensor, size: tuple[int, int]) -> np.ndarray:
@@ -113,27 +110,65 @@ def upsample(scores: Tensor, size: tuple[int, int]) -> np.ndarray:
     Returns:
         (T, H, W) float32: 4 * T * H * W bytes.
     """
+    maps = _ResizedMaps(scores, size)
     whole = np.empty((scores.shape[0], *size), np.float32)
-    for start, band in upsample_bands(scores, size):
-        whole[:, start : start + band.shape[1]] = band.numpy()
+    for label, filled in enumerate(torch.from_numpy(whole)):
+        for start, stop in _bands(size[0], max(1, _CLASS_VALUES // size[1])):
+            maps.rows(label, start, stop, out=filled[start:stop])
     return whole
 
 
 def label_map(scores: Tensor, size: tuple[int, int], band_rows: int | None = None) -> np.ndarray:
     """Return the best class of every pixel after resizing: the arg-max of `upsample`, in bands of rows.
 
+    Memory beyond the result is a few bands of one class, whatever T and H.
+
     Args:
-        scores: (T, h, w).
+        scores: (T, h, w), finite.
         size: (H, W).
-        band_rows: As in `upsample_bands`.
+        band_rows: Rows of a band; None for about 1 MiB of scores of one class.
 
     Returns:
         Class ids (H, W), uint8 for up to 255 classes, else uint16; of equal scores the first class wins.
     """
-    ids = np.empty(size, label_dtype(scores.shape[0]))
-    for start, band in upsample_bands(scores, size, band_rows):
-        ids[start : start + band.shape[1]] = band.argmax(dim=0).numpy()
+    maps = _ResizedMaps(scores, size)
+    ids = np.zeros(size, label_dtype(scores.shape[0]))
+    for start, stop in _bands(size[0], band_rows or max(1, _CLASS_VALUES // size[1])):
+        band, best = ids[start:stop], maps.rows(0, start, stop)
+        for label in range(1, len(scores)):
+            values = maps.rows(label, start, stop)
+            # A later winner has the greater id, so that the greatest id of all winners is that of the last.
+            wins = np.greater(values.numpy(), best.numpy())
+            np.maximum(band, np.multiply(wins, label, dtype=ids.dtype), out=band)
+            torch.maximum(best, values, out=best)
     return ids
+
+
+class _ResizedMaps:
+    """Score maps (T, h, w) as resized to (H, W), computed where they are asked for."""
+
+    def __init__(self, scores: Tensor, size: tuple[int, int]) -> None:
+        self._scores = scores.float().cpu()
+        self._vertical = _taps(scores.shape[1], size[0])
+        self._horizontal = _taps(scores.shape[2], size[1])
+
+    def rows(self, label: int, start: int, stop: int, out: Tensor | None = None) -> Tensor:
+        """Return the scores (stop - start, W) of a class in some rows, in `out` if it is given."""
+        left, right, before, after = self._horizontal
+        top, bottom, up, down = (each[start:stop] for each in self._vertical)
+        first, last = int(top[0]), int(bottom[-1])
+        source = self._scores[label, first : last + 1]
+        # Across before down: many rows lie between the same two of the source.
+        # `index_select` is ten times as fast as indexing with a tensor.
+        lines = source.index_select(1, left).mul_(before).add_(source.index_select(1, right).mul_(after))
+        above = torch.index_select(lines, 0, top - first, out=out).mul_(up[:, None])
+        return above.add_(lines.index_select(0, bottom - first).mul_(down[:, None]))
+
+
+def _bands(height: int, rows: int) -> Iterator[tuple[int, int]]:
+    """Yield the first row of each band of `rows` rows, and the row behind its last."""
+    for start in range(0, height, rows):
+        yield start, min(start + rows, height)
 
 
 def _taps(source: int, target: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -56,6 +56,21 @@ def test_every_command_answers_help_under_its_own_name(name, capsys):
     assert out.startswith(f"usage: rskt-seg {name} ") and f"\n    rskt-seg {name} " in out
 
 
+def test_help_of_a_command_loads_no_library_that_takes_seconds():
+    code = (
+        "import sys, rskt_seg.commands.cli as cli\n"
+        "for name in sys.argv[1:]:\n"
+        "    try: cli.main([name, '--help'])\n"
+        "    except SystemExit: pass\n"
+        "    for heavy in ('torch', 'torchvision', 'detectron2', 'rasterio', 'open_clip', 'matplotlib'):\n"
+        "        if heavy in sys.modules: print(name, 'loads', heavy, file=sys.stderr)"
+    )
+    # The flags of `segment` are those of all methods, whose records refer to their models.
+    names = [*(name for name in COMMANDS if name != "segment"), "segment"]
+    done = subprocess.run([sys.executable, "-c", code, *names], capture_output=True, text=True, check=True)
+    assert done.stderr == "segment loads torch\n"
+
+
 @pytest.mark.parametrize("name", ["train", "eval"])
 def test_a_run_is_described_in_its_own_words_and_needs_a_configuration(name, capsys):
     assert ends([name, "--help"]) == 0

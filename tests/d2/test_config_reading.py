@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rskt_seg.commands.train import parse_args
 from rskt_seg.d2 import config_files, find_config, load_config
 from rskt_seg.d2.config_files import ConfigSource, config_names, read_config, read_rows, resolve_config
-from rskt_seg.d2.launch import Run, parse_args, set_up
+from rskt_seg.d2.launch import Run, set_up
 from rskt_seg.errors import ConfigError
 from rskt_seg.metrics.published import read_table
 from tests.d2.configurations import ROOT, TABLES, name_of

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rskt_seg.checkpoints import LoadReport
-from rskt_seg.checkpoints.rules import convert
+from rskt_seg.checkpoints.rules import LoadReport, convert
 from rskt_seg.d2.methods import method_of
 from rskt_seg.d2.optimizer import build_optimizer, parameter_groups
 from rskt_seg.d2.specs import model_spec

@@ -7,8 +7,7 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
-from rskt_seg.checkpoints import LoadReport
-from rskt_seg.checkpoints.rules import convert
+from rskt_seg.checkpoints.rules import LoadReport, convert
 from rskt_seg.commands.train import main
 from rskt_seg.d2 import load_config
 from rskt_seg.d2.benchmark import comparison

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from rskt_seg.inference.resize import (
     image_tensor,
@@ -109,3 +110,23 @@ def test_resizing_to_the_same_size_changes_nothing():
     assert np.array_equal(resize_image(image, (7, 5)), image)
     assert np.array_equal(image_tensor(image).numpy(), image.transpose(2, 0, 1))
     assert image_tensor(image).dtype == torch.float32
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remembers how many values the largest new tensor had."""
+
+    values = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.values = max(self.values, result.numel())
+        return result
+
+
+@pytest.mark.parametrize("classes", [2, 300])
+def test_labels_of_any_number_of_classes_need_the_scores_of_a_band_of_one(classes):
+    scores, size = torch.rand(classes, 5, 5), (1000, 500)
+    with LargestTensor() as largest:
+        labels = label_map(scores, size)
+    assert labels.shape == size and largest.values <= 2**18

@@ -11,7 +11,6 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy.cluster.vq import kmeans2, vq
 from torch import Tensor, nn
 
 from rskt_seg.errors import ConfigError
@@ -38,6 +37,9 @@ def kmeans(
     Returns:
         Centroids (k, C), and the sum of squared distances of all points to the nearest of them (inertia).
     """
+    # Not above: it takes half as long to import as torch, and only training needs it.
+    from scipy.cluster.vq import kmeans2, vq
+
     points = np.asarray(points, dtype=np.float64)
     centroids, _ = kmeans2(points, start, iter=_LLOYD_STEPS, missing="warn", minit=minit, rng=rng)
     _, distances = vq(points, centroids)
