@@ -129,7 +129,7 @@ class FCtLHead(ClosedSetHead):
         return scores
 
     def _stack(self, images: Sequence[Tensor]) -> Tensor:
-        return torch.stack(list(images)).to(self.model.device, torch.float32)
+        return torch.stack(list(images)).to(self.model.device).to(torch.float32)
 
     def _whole(self, entry: Entry) -> Entry:
         side = self.model.working_side

@@ -111,7 +111,9 @@ class PriorWSSSHead(ClosedSetHead):
         images, present = self.images(entries), self.present(entries)
         valid = None
         if "valid" in entries[0]:
-            valid = torch.stack([entry["valid"] for entry in entries]).to(self.model.device)
+            valid = torch.stack(
+                [entry["valid"].to(self.model.device, non_blocking=True) for entry in entries]
+            )
         on_device = present.to(self.model.device)
         output = self.model(images, evidence=True)
         cams = self.model.cams(output.evidence, on_device, learn=self.training, valid=valid)
