@@ -49,7 +49,7 @@ def build_loader(
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=trivial_batch_collator,
-        worker_init_fn=_start_worker,
+        worker_init_fn=start_worker,
         pin_memory=torch.device(cfg.MODEL.DEVICE).type not in _NOT_PINNED,
         # Of its own: PyTorch would draw a number from that of the step that takes the first batch.
         generator=torch.Generator(),
@@ -61,7 +61,12 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-def _start_worker(number: int) -> None:
+def start_worker(number: int) -> None:
+    """Prepare a process that does nothing but load data.
+
+    Args:
+        number: Ignored: its number, as PyTorch passes it.
+    """
     # One thread a process, as PyTorch has it by now; the threads of a forked pool do not exist here anyway.
     cv2.setNumThreads(0)
     # glibc would give the memory of large images back to the system, which clears it for the next: a tenth
