@@ -129,6 +129,11 @@ def test_heavy_libraries_stay_in_their_rooms(path):
         assert rooms is None or relative(path).startswith(rooms), f"{relative(path)} imports {name}"
 
 
+WRITES_ENVIRONMENT = {
+    "commands/waiting.py": "how OpenMP's threads wait, which its library reads when it is loaded"
+}
+
+
 @pytest.mark.parametrize("path", FILES, ids=relative)
 def test_no_print_no_fixed_device_no_environment_write(path):
     for node in ast.walk(ast.parse(path.read_text())):
@@ -145,6 +150,8 @@ def test_no_print_no_fixed_device_no_environment_write(path):
         if isinstance(node, ast.Assign | ast.Delete):
             for target in node.targets:
                 text = ast.unparse(target)
+                if relative(path) in WRITES_ENVIRONMENT:
+                    continue
                 assert not text.startswith("os.environ"), f"{path}:{node.lineno}: writes the environment"
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from rskt_seg.commands.waiting import wait_briefly
 from rskt_seg.errors import RSKTSegError
 from rskt_seg.quoting import show_hidden, visible
 from rskt_seg.reading import RENAME, brief
@@ -66,6 +67,8 @@ def echo(text: str) -> None:
 def run(work: Callable[[], int | None], program: str | None = None) -> int:
     """Call `work` and turn its outcome into an exit status.
 
+    It sets the environment of the process by `wait_briefly`.
+
     Args:
         work: What a command does; None counts as status 0.
         program: The name that error messages begin with, such as "rskt-seg check"; None stands for that of
@@ -77,6 +80,7 @@ def run(work: Callable[[], int | None], program: str | None = None) -> int:
         after an interrupt from the keyboard; 141 if the reader of the output has gone (`... | head`). Any
         other exception is a defect of the program and keeps its traceback.
     """
+    wait_briefly()
     if isinstance(sys.stdout, io.TextIOWrapper):  # names and class names may have what the terminal has not
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

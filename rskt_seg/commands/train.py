@@ -13,6 +13,7 @@ starts from, each stage in a folder of its own within OUTPUT_DIR; the same comma
 
 import argparse
 import gc
+import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from rskt_seg.commands.entry import command_parser, echo, run
 from rskt_seg.commands.run_lock import run_lock
+from rskt_seg.commands.waiting import describe_waiting
 from rskt_seg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 # and --help waits for neither it nor torch.
 
 PROGRAM = "rskt-seg train"
+logger = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -147,11 +150,15 @@ def _folder_of(folder: str, args: argparse.Namespace) -> AbstractContextManager[
 
 def run_process(run: "Run") -> None:
     """Train or evaluate in one process of a run. Spawned processes import this function by its name."""
+    import torch
+
     from rskt_seg.d2.benchmark import evaluate
     from rskt_seg.d2.launch import set_up
     from rskt_seg.d2.trainer import Trainer
 
     cfg = set_up(run)
+    if cfg.MODEL.DEVICE == "cpu" and (line := describe_waiting(torch.get_num_threads())):
+        logger.info("%s", line)
     if run.args.eval_only:
         evaluate(cfg, run.args.resume)
         return

@@ -6,15 +6,17 @@ import numpy as np
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import PadTransform, Transform, TransformList
 
-from rskt_seg.d2.augmentation import draw_below
+from rskt_seg.d2.augmentation import RandomScale, draw_below
+from rskt_seg.d2.resizing import resize_window
 from rskt_seg.d2.typing import DatasetDict
+from rskt_seg.windows import Window
 
 Sample = tuple[np.ndarray, np.ndarray]
 """An image (H, W, 3) uint8 and its label (H, W) uint8."""
 _TRIES = 11
 
 
-def padding_to(size: tuple[int, ...], least: tuple[int, int], ignore: int) -> PadTransform:
+def padding_to(size: tuple[int, ...], least: tuple[int, int], ignore: int) -> Transform:
     """Return the padding of an image to at least a given size: image 0, label `ignore`.
 
     A side that is too short gets (least - side) // 2 + 1 pixels at both ends, as published; so it becomes
@@ -26,12 +28,14 @@ def padding_to(size: tuple[int, ...], least: tuple[int, int], ignore: int) -> Pa
         ignore: Value of the padding of the label.
 
     Returns:
-        The transform; its padding is 0 at sides that are long enough.
+        The transform; its padding is 0 at sides that are long enough, and if both are, it does nothing.
     """
     rows, columns = (
         (wanted - side) // 2 + 1 if side < wanted else 0 for side, wanted in zip(size, least, strict=True)
     )
     height, width = size
+    if not rows and not columns:
+        return T.NoOpTransform()  # `PadTransform` would copy the image
     return PadTransform(columns, rows, columns, rows, width, height, pad_value=0, seg_pad_value=ignore)
 
 
@@ -86,6 +90,36 @@ class SmartCrop(T.Augmentation):
         counts[self.ignore] = 0
         # A class that is alone has the share 1, and where nothing is labelled 0 is not below 0.
         return bool(counts.max() < self.max_share * counts.sum())
+
+
+class ScaledCrop(T.Augmentation):
+    """`RandomScale`, then `SmartCrop`; of the image only the pixels of the crop are resized.
+
+    The crop is chosen by the label, so the result is the same to the last byte.
+
+    Args:
+        scale: Draws the scale.
+        crop: Draws the crop of what was resized.
+    """
+
+    def __init__(self, scale: RandomScale, crop: SmartCrop) -> None:
+        super().__init__()
+        self.scale, self.crop = scale, crop
+
+    def __call__(self, aug_input: T.AugInput) -> Transform:
+        """Transform an image (H, W, 3) uint8 and its label (H, W) uint8 in place; return the transform."""
+        image = aug_input.image
+        scale = self.scale.get_transform(image)
+        label = scale.apply_segmentation(aug_input.sem_seg)
+        crop = self.crop.get_transform(label, label)
+        aug_input.sem_seg = crop.apply_segmentation(label)
+        pad, part = crop.transforms
+        if isinstance(scale, T.ResizeTransform) and isinstance(pad, T.NoOpTransform):
+            window = Window(part.y0, part.x0, part.h, part.w)
+            aug_input.image = resize_window(image, label.shape, window)
+        else:
+            aug_input.image = crop.apply_image(scale.apply_image(image))
+        return TransformList([scale, crop])
 
 
 class MosaicTransform(Transform):

@@ -90,14 +90,18 @@ class Head(nn.Module):
         raise NotImplementedError
 
     def images(self, entries: Entries) -> list[Tensor]:
-        """Return the images (3, H, W) RGB 0..255 as float32 on the device of the model."""
-        return [entry["image"].to(self.model.device, torch.float32) for entry in entries]
+        """Return the images (3, H, W) RGB 0..255 as float32 on the device of the model.
+
+        They are copied there as they are: from pinned memory without waiting, and as bytes.
+        """
+        device = self.model.device
+        return [entry["image"].to(device, non_blocking=True).to(torch.float32) for entry in entries]
 
     def targets(self, entries: Entries) -> Tensor:
         """Return the labels (B, H, W) int64 on the device of the model.
 
-        Call it before the model: a copy to the device waits for all that the device has to do by then. Ids
-        are not checked, which the mapper has done.
+        Call it before the model: a copy to the device from memory that is not pinned waits for all that the
+        device has to do by then. Ids are not checked, which the mapper has done.
 
         Raises:
             DatasetError: The labels have several sizes.
@@ -109,7 +113,8 @@ class Head(nn.Module):
                 "INPUT.CROP.ENABLED True and, with INPUT.AUGMENTATION ovrsis, INPUT.SIZE_DIVISIBILITY to the "
                 "crop's side"
             )
-        return torch.stack(targets).to(self.model.device, torch.int64)
+        copies = [target.to(self.model.device, non_blocking=True) for target in targets]
+        return torch.stack(copies).to(torch.int64)
 
 
 class ClosedSetHead(Head):

@@ -4,12 +4,11 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetFromList, MetadataCatalog, build_detection_test_loader
-from detectron2.data.build import trivial_batch_collator
+from detectron2.data import DatasetFromList, MetadataCatalog
+from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from rskt_seg.d2.datasets import (
     check_registered,
@@ -24,6 +23,7 @@ from rskt_seg.d2.randomness import random_sample, run_seed
 from rskt_seg.d2.specs import class_names
 from rskt_seg.d2.stream import Draw, TrainingBatches
 from rskt_seg.d2.typing import DatasetDict
+from rskt_seg.d2.workers import build_loader
 from rskt_seg.data.checking.probe import is_wide_image
 from rskt_seg.data.checking.quick import quick_check, quick_image_check
 from rskt_seg.data.pairing import Pair
@@ -242,14 +242,7 @@ def training_loader(cfg: CfgNode) -> TrainingLoader:
         processes,
         wide,
     )
-    loader = DataLoader(
-        DrawnDataset(dicts, training_mapper(cfg, dicts)),
-        batch_sampler=batches,
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
-        collate_fn=trivial_batch_collator,
-        # Of its own: PyTorch would draw a number from that of the step that takes the first batch.
-        generator=torch.Generator(),
-    )
+    loader = build_loader(cfg, DrawnDataset(dicts, training_mapper(cfg, dicts)), batches)
     return TrainingLoader(loader, batches)
 
 
@@ -289,9 +282,8 @@ def evaluation_loader(cfg: CfgNode, dataset_name: str) -> PlainErrors:
         dicts = [entry | {"vocabulary": _rotate_names(cfg, entry["vocabulary"])} for entry in dicts]
     mapper = RSDatasetMapper(cfg, is_train=False)
     dataset = MappedDataset(DatasetFromList(dicts, copy=False), mapper)
-    return PlainErrors(
-        build_detection_test_loader(dataset, mapper=None, num_workers=cfg.DATALOADER.NUM_WORKERS)
-    )
+    single = BatchSampler(InferenceSampler(len(dataset)), batch_size=1, drop_last=False)
+    return PlainErrors(build_loader(cfg, dataset, single))
 
 
 def _rotate_names(cfg: CfgNode, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -178,6 +178,7 @@ def read_sample(entry: DatasetDict, ignore: int) -> Sample:
     classes, ignored = entry["vocabulary"], entry.get("ignore", ignore)
     path = mask_of(entry)
     label = valid_target(read_label(path), path, image.valid, classes, ignored)
-    label[label == ignored] = ignore
+    if ignored != ignore:
+        label[label == ignored] = ignore
     # Nearest-neighbour resizing is centred on pixels, as that of the image is, for 8-bit maps only.
-    return image.filled(), label.astype(np.uint8)
+    return image.filled(), label.astype(np.uint8, copy=False)

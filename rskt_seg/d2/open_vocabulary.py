@@ -9,7 +9,7 @@ from detectron2.data import transforms as T
 from detectron2.layers import ShapeSpec
 from torch import Tensor
 
-from rskt_seg.d2.augmentation import PadToMultiple, RandomPhotometricDistortion
+from rskt_seg.d2.augmentation import PadToMultiple, RandomFlip, RandomPhotometricDistortion
 from rskt_seg.d2.heads import Head, resize_maps
 from rskt_seg.d2.methods.record import Chain, DetectronMethod
 from rskt_seg.d2.typing import Entries
@@ -82,7 +82,7 @@ def _ovrsis_chain(cfg: CfgNode, *_: object) -> list[T.Augmentation]:
         augmentations.append(RandomPhotometricDistortion())
     if cfg.INPUT.RANDOM_FLIP != "none":
         vertical = cfg.INPUT.RANDOM_FLIP == "vertical"
-        augmentations.append(T.RandomFlip(horizontal=not vertical, vertical=vertical))
+        augmentations.append(RandomFlip(horizontal=not vertical, vertical=vertical))
     if cfg.INPUT.SIZE_DIVISIBILITY > 0:
         augmentations.append(PadToMultiple(cfg.INPUT.SIZE_DIVISIBILITY, ignore))
     return augmentations

@@ -158,8 +158,10 @@ def check_label(
             f"{path}: the label is {_size(label.shape)} but its image is {_size(image_size)} (height x "
             "width); labels are never resized, so find the label or the image that belongs here"
         )
-    wrong = (label < 0) | (label >= num_classes)
+    wrong = label >= num_classes
     wrong &= label != ignore_label
+    if label.dtype.kind == "i":
+        wrong |= label < 0
     if not wrong.any():
         return
     values, counts = np.unique(label[wrong], return_counts=True)

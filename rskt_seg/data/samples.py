@@ -64,4 +64,6 @@ def valid_target(
     """
     label = without_nodata(ids, path, ignore_label)
     check_label(label, len(class_names), ignore_label, where or path, image_valid.shape, class_names)
+    if image_valid.all():
+        return label.copy()
     return np.where(image_valid, label, label.dtype.type(ignore_label))

@@ -1,13 +1,14 @@
 """What the mapper makes of training images with the chains of the closed-set methods."""
 
 import pickle
+from itertools import islice
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFile
 
 from rskt_seg.d2.loaders import training_loader
 from rskt_seg.d2.mapper import RSDatasetMapper
@@ -175,6 +176,35 @@ def test_evaluation_takes_images_as_they_are_where_no_size_is_given(tmp_path_fac
     result = RSDatasetMapper(cfg, is_train=False)(entry)
     assert result["image"].dtype == torch.uint8 and "sem_seg" not in result
     assert np.array_equal(result["image"].numpy(), image.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("options", "files"),
+    [((), 2), ((*GEOSEG, "INPUT.MOSAIC", "0.0"), 2), ((*GEOSEG, "INPUT.MOSAIC", "1.0"), 8), (FCTL, 2)],
+)
+def test_each_image_and_each_label_of_a_training_sample_is_decoded_once(samples, monkeypatch, options, files):
+    decoded, decode = [], ImageFile.ImageFile.load_prepare
+
+    def counted(file: ImageFile.ImageFile) -> None:
+        decoded.append(file)
+        decode(file)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load_prepare", counted)
+    mapped(RSDatasetMapper(tiny_config(*options), is_train=True, samples=samples), samples[0], seed=3)
+    assert len(decoded) == files
+
+
+@pytest.mark.parametrize("options", [("INPUT.COLOR_AUG_SSD", "True"), (*GEOSEG, "INPUT.MOSAIC", "0.5"), FCTL])
+def test_batches_have_the_same_bytes_from_any_number_of_worker_processes(data_root, options):
+    def batches(workers: int) -> list[list[torch.Tensor]]:
+        loader = training_loader(tiny_config(*options, "DATALOADER.NUM_WORKERS", str(workers)))
+        taken = islice(loader, 3)
+        return [[entry[key] for entry in batch for key in ("image", "sem_seg")] for batch in taken]
+
+    expected = batches(0)
+    for workers in (1, 3):
+        for one, other in zip(expected, batches(workers), strict=True):
+            assert all(map(torch.equal, one, other))
 
 
 def test_training_batches_hold_mosaics_also_from_worker_processes(data_root):

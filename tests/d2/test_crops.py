@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from rskt_seg.d2.augmentation import QuarterTurnTransform, RandomQuarterTurn, RandomScale
-from rskt_seg.d2.crops import RandomMosaic, SmartCrop
+from rskt_seg.d2.augmentation import MirrorTransform, QuarterTurnTransform, RandomQuarterTurn, RandomScale
+from rskt_seg.d2.crops import RandomMosaic, ScaledCrop, SmartCrop
+from rskt_seg.d2.resizing import resize_window
+from rskt_seg.windows import Window
 
 IGNORE = 255
 sides = st.integers(1, 70)
@@ -121,6 +123,42 @@ def test_every_scale_of_the_list_is_drawn_and_no_other():
     augmentation = RandomScale((0.75, 1.0, 1.25, 1.5))
     sizes = {apply(augmentation, *located(40, 20), seed)[0].shape[:2] for seed in range(60)}
     assert sizes == {(30, 15), (40, 20), (50, 25), (60, 30)}
+
+
+@settings(max_examples=150)
+@given(st.integers(1, 150), st.integers(1, 150), st.floats(0.2, 2.5), st.data(), seeds)
+def test_a_window_of_a_resized_image_has_the_bytes_of_the_whole(height, width, factor, data, seed):
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    size = max(1, int(height * factor)), max(1, int(width * factor))
+    tops, lefts = (sorted(data.draw(st.sets(st.integers(0, n), min_size=2, max_size=2))) for n in size)
+    window = Window(tops[0], lefts[0], tops[1] - tops[0], lefts[1] - lefts[0])
+    whole = np.asarray(Image.fromarray(image).resize(size[::-1], Image.BICUBIC))
+    assert np.array_equal(resize_window(image, size, window), whole[window.slices])
+
+
+@settings(max_examples=60)
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 80), seeds)
+def test_scaling_and_cropping_at_once_is_scaling_then_cropping(height, width, side, seed):
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    label = rng.integers(0, 3, (height, width), dtype=np.uint8)
+    scale, crop = RandomScale((0.75, 1.0, 1.25, 1.5)), SmartCrop((side, side), 0.4, IGNORE)
+    np.random.seed(seed)  # noqa: NPY002
+    inputs = T.AugInput(image, sem_seg=label)
+    transform = T.AugmentationList([ScaledCrop(scale, crop)])(inputs)
+    scaled, target, _ = apply(T.AugmentationList([scale, crop]), image, label, seed)
+    assert np.array_equal(inputs.image, scaled) and np.array_equal(inputs.sem_seg, target)
+    assert np.array_equal(transform.apply_image(image), scaled)
+    assert np.array_equal(transform.apply_segmentation(label), target)
+
+
+@settings(max_examples=40)
+@given(sides, sides)
+def test_mirroring_exchanges_left_and_right(height, width):
+    image, label = located(height, width)
+    mirror = MirrorTransform(width)
+    assert np.array_equal(mirror.apply_image(image), image[:, ::-1])
+    assert np.array_equal(mirror.apply_segmentation(label[::-1]), label[::-1, ::-1])
 
 
 @settings(max_examples=40)

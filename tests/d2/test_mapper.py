@@ -1,5 +1,6 @@
 """What the mapper makes of an image and its label."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -8,7 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from rskt_seg.d2.augmentation import PadToMultiple, RandomPhotometricDistortion, scale_and_shift
+from rskt_seg.d2.augmentation import (
+    PadToMultiple,
+    RandomPhotometricDistortion,
+    change_colour,
+    scale_and_shift,
+)
 from rskt_seg.d2.mapper import RSDatasetMapper
 from rskt_seg.errors import ConfigError, ImageReadError, LabelError
 from tests.d2.conftest import tiny_config
@@ -195,6 +201,19 @@ def test_contrast_and_brightness_are_computed_in_single_precision_and_cut_off(sc
     image = np.arange(256 * 3, dtype=np.uint32).reshape(16, 16, 3).astype(np.uint8)[:, ::-1]
     expected = np.clip(image.astype(np.float32) * scale + shift, 0, 255).astype(np.uint8)
     np.testing.assert_array_equal(scale_and_shift(image, scale, shift), expected)
+
+
+@settings(max_examples=40)
+@given(
+    st.integers(1, 200), st.integers(1, 200), st.floats(0.5, 1.5), st.floats(-36, 36), st.integers(0, 2**31)
+)
+def test_saturation_and_hue_are_changed_in_single_precision(height, width, saturation, hue, seed):
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    hsv = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
+    hsv[..., 0] = (hsv[..., 0] + hue) % 360
+    hsv[..., 1] = np.clip(hsv[..., 1] * saturation, 0, 1)
+    expected = (cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255).round().astype(np.uint8)
+    np.testing.assert_array_equal(change_colour(saturation, hue, image[::-1])[::-1], expected)
 
 
 def test_colour_distortion_stays_within_its_limits():

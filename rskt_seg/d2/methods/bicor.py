@@ -10,9 +10,9 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from torch import Tensor
 
-from rskt_seg.d2.augmentation import RandomQuarterTurn, RandomScale
+from rskt_seg.d2.augmentation import RandomFlip, RandomQuarterTurn, RandomScale
 from rskt_seg.d2.chains import check_probability, crop_size
-from rskt_seg.d2.crops import RandomMosaic, SmartCrop
+from rskt_seg.d2.crops import RandomMosaic, ScaledCrop, SmartCrop
 from rskt_seg.d2.heads import ClosedSetHead
 from rskt_seg.d2.methods.record import Chain, DetectronMethod, SampleReader
 from rskt_seg.d2.typing import DatasetDict, Entries, Entry
@@ -78,12 +78,11 @@ def _geoseg_chain(
         raise ConfigError(f"INPUT.SCALES must be one or more factors above 0; found {scales}")
     return [
         *_mosaic(cfg, samples, read),
-        RandomScale(scales),
-        *_smart_crop(cfg),
+        _scaled_crop(cfg, RandomScale(scales)),
         # As albumentations has it, which GeoSeg uses: a turn by 0 degrees is one of the four.
         RandomQuarterTurn(check_probability("ROTATE90", cfg.INPUT.ROTATE90), turns=(0, 1, 2, 3)),
-        T.RandomFlip(check_probability("HFLIP", cfg.INPUT.HFLIP), horizontal=True, vertical=False),
-        T.RandomFlip(check_probability("VFLIP", cfg.INPUT.VFLIP), horizontal=False, vertical=True),
+        RandomFlip(check_probability("HFLIP", cfg.INPUT.HFLIP), horizontal=True, vertical=False),
+        RandomFlip(check_probability("VFLIP", cfg.INPUT.VFLIP), horizontal=False, vertical=True),
     ]
 
 
@@ -101,17 +100,18 @@ def _mosaic(cfg: CfgNode, samples: Sequence[DatasetDict], read: SampleReader | N
     return [RandomMosaic(probability, side, cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE, samples, read)]
 
 
-def _smart_crop(cfg: CfgNode) -> list[T.Augmentation]:
+def _scaled_crop(cfg: CfgNode, scale: RandomScale) -> T.Augmentation:
     crop = cfg.INPUT.CROP
     if not crop.ENABLED:
-        return []
+        return scale
     size = crop_size(cfg)
     if size[0] != size[1] and cfg.INPUT.ROTATE90 > 0:
         raise ConfigError(
             f"INPUT.CROP.SIZE {list(size)} is not square, so that crops would have two sizes: set "
             "INPUT.ROTATE90 to 0"
         )
-    return [SmartCrop(size, crop.SINGLE_CATEGORY_MAX_AREA, cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE)]
+    ignore = cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE
+    return ScaledCrop(scale, SmartCrop(size, crop.SINGLE_CATEGORY_MAX_AREA, ignore))
 
 
 _CHAIN_KEYS = (

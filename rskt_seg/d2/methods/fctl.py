@@ -16,7 +16,7 @@ from detectron2.utils import comm
 from PIL import Image
 from torch import Tensor
 
-from rskt_seg.d2.augmentation import RandomQuarterTurn
+from rskt_seg.d2.augmentation import RandomFlip, RandomQuarterTurn
 from rskt_seg.d2.chains import check_probability
 from rskt_seg.d2.devices import peak_memory
 from rskt_seg.d2.heads import SHARE, ClosedSetHead
@@ -129,7 +129,7 @@ class FCtLHead(ClosedSetHead):
         return scores
 
     def _stack(self, images: Sequence[Tensor]) -> Tensor:
-        return torch.stack(list(images)).to(self.model.device, torch.float32)
+        return torch.stack(list(images)).to(self.model.device).to(torch.float32)
 
     def _whole(self, entry: Entry) -> Entry:
         side = self.model.working_side
@@ -214,7 +214,7 @@ def _resize_label(label: np.ndarray, side: int) -> np.ndarray:
 
 def _fctl_chain(cfg: CfgNode, *_: object) -> list[T.Augmentation]:
     return [
-        T.RandomFlip(check_probability("HFLIP", cfg.INPUT.HFLIP), horizontal=True, vertical=False),
+        RandomFlip(check_probability("HFLIP", cfg.INPUT.HFLIP), horizontal=True, vertical=False),
         RandomQuarterTurn(check_probability("ROTATE90", cfg.INPUT.ROTATE90)),
     ]
 

@@ -14,7 +14,7 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from PIL import Image
 from torch import Tensor, nn
 
-from rskt_seg.d2.augmentation import RandomCropOrFill, RandomQuarterTurn, RandomScaleBetween
+from rskt_seg.d2.augmentation import RandomCropOrFill, RandomFlip, RandomQuarterTurn, RandomScaleBetween
 from rskt_seg.d2.chains import check_probability, crop_size
 from rskt_seg.d2.datasets import with_labels_of_image
 from rskt_seg.d2.heads import ClosedSetHead
@@ -111,7 +111,9 @@ class PriorWSSSHead(ClosedSetHead):
         images, present = self.images(entries), self.present(entries)
         valid = None
         if "valid" in entries[0]:
-            valid = torch.stack([entry["valid"] for entry in entries]).to(self.model.device)
+            valid = torch.stack(
+                [entry["valid"].to(self.model.device, non_blocking=True) for entry in entries]
+            )
         on_device = present.to(self.model.device)
         output = self.model(images, evidence=True)
         cams = self.model.cams(output.evidence, on_device, learn=self.training, valid=valid)
@@ -226,8 +228,8 @@ def _wsss_chain(cfg: CfgNode, *_: object) -> list[T.Augmentation]:
         raise ConfigError(f"INPUT.SCALE_RANGE must be two factors above 0, ascending; found {bounds}")
     return [
         RandomScaleBetween(*bounds),
-        T.RandomFlip(check_probability("HFLIP", cfg.INPUT.HFLIP), horizontal=True, vertical=False),
-        T.RandomFlip(check_probability("VFLIP", cfg.INPUT.VFLIP), horizontal=False, vertical=True),
+        RandomFlip(check_probability("HFLIP", cfg.INPUT.HFLIP), horizontal=True, vertical=False),
+        RandomFlip(check_probability("VFLIP", cfg.INPUT.VFLIP), horizontal=False, vertical=True),
         RandomQuarterTurn(check_probability("ROTATE90", cfg.INPUT.ROTATE90)),
         RandomCropOrFill(crop_size(cfg), _MEAN_COLOR, cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE),
     ]
