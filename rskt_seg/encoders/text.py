@@ -1,4 +1,4 @@
-"""From class names to text embeddings: prompts, CLIP's tokenizer, and a cache of embeddings.
+"""From class names to text embeddings: prompts, open_clip's tokenizer, and a cache of embeddings.
 
 Shapes: T class, P prompt template, E embedding.
 """
@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.amp.autocast_mode import is_autocast_available
 
-from rskt_seg.encoders.byte_pairs import END, START, load_byte_pair_encoder
 from rskt_seg.encoders.clip import CLIP
 from rskt_seg.encoders.presets import TextPreset
 from rskt_seg.errors import ConfigError, VocabularyError
 from rskt_seg.vocabulary import check_names
 
+_START, _END = 49406, 49407
 _FULL_VOCABULARY = 49408
 _CACHED_VOCABULARIES = 16
 _PROMPTS = 1024
@@ -31,7 +31,9 @@ _TEMPLATE_SETS = {
 
 @cache
 def _byte_pair_encoder() -> Callable[[str], list[int]]:
-    return load_byte_pair_encoder().encode
+    from open_clip.tokenizer import SimpleTokenizer
+
+    return SimpleTokenizer(clean="lower").encode
 
 
 @cache
@@ -40,7 +42,7 @@ def _known_tokens(words: str) -> tuple[int, ...]:
     text = files("rskt_seg.encoders").joinpath(words).read_text(encoding="utf-8")
     encode = _byte_pair_encoder()
     ids = {token for line in text.splitlines() for token in encode(line.strip())}
-    return tuple(sorted(ids | {START, END}))
+    return tuple(sorted(ids | {_START, _END}))
 
 
 def vocabulary_size(preset: TextPreset) -> int:
@@ -130,7 +132,7 @@ def build_tokenizer(preset: TextPreset) -> Tokenizer:
 
 
 def _ids(text: str) -> list[int]:
-    return [START, *_byte_pair_encoder()(text), END]
+    return [_START, *_byte_pair_encoder()(text), _END]
 
 
 def _to_rows(ids: list[int], rows: dict[int, int], text: str) -> list[int]:
