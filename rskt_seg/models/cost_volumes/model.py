@@ -170,7 +170,7 @@ class CostVolumeModel(HasInferenceForm, HasTrainingForm):
         """
         text = self.embed_text(vocabulary)  # (T, P, E)
         encoded = self.encode(self.squares(images, padding), text)
-        return self._decode(encoded, text, return_cost_maps)
+        return self.decode(encoded, text, return_cost_maps)
 
     def encode(self, squares: Mapping[str, Tensor], text: Tensor) -> Encoded:
         """Encode images, and compare them with the classes; each method has its own way.
@@ -242,8 +242,20 @@ class CostVolumeModel(HasInferenceForm, HasTrainingForm):
         *taps, last = (dino.taps[i] for i in self.encoders.dino_taps)
         return self.dino_to_text(last), taps
 
-    def _decode(self, encoded: Encoded, text: Tensor, return_cost_maps: bool) -> CostVolumeOutput:
-        """Aggregate cost volumes and decode them to logits; text (T, P, E)."""
+    def decode(self, encoded: Encoded, text: Tensor, return_cost_maps: bool = False) -> CostVolumeOutput:
+        """Aggregate cost volumes and decode them to logits.
+
+        `decode(encode(squares(images, None), text), text)` is what `forward` does with `embed_text` of the
+        names: tensors alone, which `torch.compile(fullgraph=True)` takes as one graph.
+
+        Args:
+            encoded: What `encode` returned.
+            text: (T, P, E).
+            return_cost_maps: Also return `CostVolumeOutput.cost_maps`.
+
+        Returns:
+            Logits of the T classes.
+        """
         classes, limit, costs = len(text), self.class_limit, encoded.costs
         words = F.relu(self.text_guidance(F.normalize(text.mean(dim=1), dim=-1)))[None]  # (1, T, C)
         kept = nearest_classes(costs["clip"], limit) if 0 < limit < classes else None
