@@ -53,6 +53,13 @@ class Head(nn.Module):
         """
         return {"model": untrained_model(cfg), "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE}
 
+    def begin_training(self, amp: torch.dtype | None) -> None:
+        """Prepare for training, once the weights are loaded.
+
+        Args:
+            amp: The dtype of mixed precision; None without it.
+        """
+
     def parts(self, entries: Entries) -> Iterator[Entries]:
         """Yield a training batch in parts, whose gradients are summed before the optimizer steps.
 

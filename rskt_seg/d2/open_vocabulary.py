@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 from detectron2.layers import ShapeSpec
@@ -14,6 +15,7 @@ from rskt_seg.d2.heads import Head, resize_maps
 from rskt_seg.d2.methods.record import Chain, DetectronMethod
 from rskt_seg.d2.typing import Entries
 from rskt_seg.inference.predict import sliding_scores
+from rskt_seg.methods.optimize import optimize_for_training
 from rskt_seg.typing import OpenVocabularyModel
 from rskt_seg.windows import sliding_sizes
 
@@ -25,26 +27,40 @@ class OpenVocabularyHead(Head):
         model: The plain model.
         ignore_value: Id of target pixels that the loss ignores.
         sliding_window: Whether to average the scores of overlapping windows and one global view.
+        checkpointing: Whether training keeps less for the backward pass, and computes it again.
     """
 
     model: OpenVocabularyModel
 
     @configurable
     def __init__(
-        self, *, model: OpenVocabularyModel, ignore_value: int = 255, sliding_window: bool = False
+        self,
+        *,
+        model: OpenVocabularyModel,
+        ignore_value: int = 255,
+        sliding_window: bool = False,
+        checkpointing: bool = False,
     ) -> None:
         super().__init__(model, ignore_value)
-        self.sliding_window = sliding_window
+        self.sliding_window, self.checkpointing = sliding_window, checkpointing
+        # In a tuple, so that it is no submodule: its parameters are those of the model.
+        self._trained = (model,)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec] | None = None) -> dict[str, Any]:
         """Return the arguments of the constructor."""
-        return super().from_config(cfg, input_shape) | {"sliding_window": cfg.TEST.SLIDING_WINDOW}
+        own = {"sliding_window": cfg.TEST.SLIDING_WINDOW, "checkpointing": cfg.MODEL.CHECKPOINTING}
+        return super().from_config(cfg, input_shape) | own
+
+    def begin_training(self, amp: torch.dtype | None) -> None:
+        """See `Head.begin_training`."""
+        form = optimize_for_training(self.model, dtype=amp or torch.float32, recompute=self.checkpointing)
+        self._trained = (form,)
 
     def losses(self, entries: Entries, vocabulary: Sequence[str]) -> dict[str, Tensor]:
         """Return named scalars for images and targets, all targets of one size."""
         targets = self.targets(entries)
-        output = self.model(self.images(entries), vocabulary)
+        output = self._trained[0](self.images(entries), vocabulary)
         return self.model.losses(output, targets, self.ignore_value)
 
     def forward(self, entries: Entries, vocabulary: Sequence[str]) -> list[Tensor]:
@@ -100,6 +116,8 @@ OVRSIS_CHAIN = Chain(_ovrsis_chain, reads=frozenset(f"INPUT.{key}" for key in _C
 _KEYS = {
     # Evaluate overlapping windows and one global view instead of the whole image at once.
     "TEST.SLIDING_WINDOW": False,
+    # Keep less for the backward pass, and compute it again: less memory for more time.
+    "MODEL.CHECKPOINTING": False,
     # Learning rate of CLIP's trainable weights as a multiple of SOLVER.BASE_LR.
     "SOLVER.CLIP_MULTIPLIER": 0.01,
 }

@@ -224,6 +224,7 @@ class Trainer(DefaultTrainer):
                 logger.info("SEED %d: drawn for this run is %d", self.cfg.SEED, self.seed)
         else:
             loaded = self._resume(model, last)
+        unwrapped(self.model).sem_seg_head.begin_training(amp_dtype(self.cfg))
         self._state_training_sets(str(last or self.cfg.MODEL.WEIGHTS or self.cfg.MODEL.START_FROM))
         if parts := left_out(model, self.cfg, loaded):
             self.checkpointer.leave_out(parts)

@@ -7,6 +7,7 @@ inherits from `HasInferenceForm`; every other module is copied around the forms 
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -141,14 +142,29 @@ class FormBuilder:
         Returns:
             The copy.
         """
-        copied = copy.copy(module)
-        copied._parameters = dict(module._parameters)
-        copied._buffers = dict(module._buffers)
-        copied._modules = {
-            name: children[name] if name in children else None if child is None else self.convert(child)
+        converted = {
+            name: child if child is None else self.convert(child)
             for name, child in module._modules.items()
+            if name not in children
         }
-        return copied
+        return copy_around(module, converted | children)
+
+
+def copy_around(module: M, children: Mapping[str, nn.Module | None]) -> M:
+    """Copy a module with other children; its own parameters and buffers are shared.
+
+    Args:
+        module: The module.
+        children: Name -> what takes the place of a child; the others are shared.
+
+    Returns:
+        The copy, with the children in their order.
+    """
+    copied = copy.copy(module)
+    copied._parameters = dict(module._parameters)
+    copied._buffers = dict(module._buffers)
+    copied._modules = {name: children.get(name, child) for name, child in module._modules.items()}
+    return copied
 
 
 class HasInferenceForm(nn.Module, ABC):

@@ -7,6 +7,7 @@ from torch import nn
 
 from rskt_seg.errors import ConfigError
 from rskt_seg.layers.inference_form import FormBuilder, packing_pays
+from rskt_seg.layers.training_form import HasTrainingForm
 from rskt_seg.methods.untrained import keep_notices, untrained_notices
 from rskt_seg.typing import SegmentationModel
 
@@ -52,3 +53,26 @@ def optimize_for_inference(
         form = cast(ModelT, FormBuilder(dtype, packed, release).convert(cast(nn.Module, model)))
     keep_notices(form, notices)
     return form.eval()
+
+
+def optimize_for_training(
+    model: ModelT, *, dtype: torch.dtype = torch.float32, recompute: bool = False
+) -> ModelT:
+    """Return a form of a model that trains its parameters, with encoders that are not trained made faster.
+
+    Build it when the weights are loaded. The form has no state of its own: save and evaluate the model.
+
+    Args:
+        model: The model, on its device, in training mode.
+        dtype: Precision of the matrix products of the encoders that are not trained: that of autocast.
+        recompute: Whether to keep less for the backward pass, and compute it again (gradient checkpointing).
+
+    Returns:
+        The form; the model itself if its kind has none.
+    """
+    module = cast(nn.Module, model)
+    if not isinstance(module, HasTrainingForm):
+        return model
+    builder = FormBuilder(dtype, packing_pays(model.device))
+    with torch.no_grad():
+        return cast(ModelT, module.training_form(builder, recompute))

@@ -154,6 +154,7 @@ OPEN = f"{TRAINED} and ClipZeroShotHead"
 UNREAD = {
     "TEST.SLIDING_WINDOW": ("bicor", "True", TRAINED),
     "TEST.ROTATE_NAMES": ("fctl", "7", OPEN),
+    "MODEL.CHECKPOINTING": ("bicor", "True", TRAINED),
     "SOLVER.CLIP_MULTIPLIER": ("fctl", "0.5", TRAINED),
     "MODEL.ENCODERS.CLIP": ("bicor", "tiny", OPEN.replace(" and", " and PriorWSSSHead and", 1)),
     "MODEL.ENCODERS.DINOV2": (None, "x.pth", "PriorWSSSHead"),

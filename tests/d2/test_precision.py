@@ -1,4 +1,4 @@
-"""Evaluations compute with the inference form of a model, in the precision that the configuration states."""
+"""Evaluations and trainings compute with the forms and the precision that the configuration states."""
 
 import pytest
 import torch
@@ -10,6 +10,7 @@ from rskt_seg.d2.provenance import scoring_digest
 from rskt_seg.d2.segmentor import plain_model
 from rskt_seg.d2.trainer import Trainer
 from rskt_seg.errors import ConfigError
+from rskt_seg.layers.training_form import Recomputed
 from tests.d2.conftest import CONFIGS, TINY
 
 CONFIG = str(CONFIGS / "tiny_dlrsd.yaml")
@@ -56,3 +57,16 @@ def test_a_precision_that_is_unknown_or_needs_a_gpu_is_refused(trained):
         load_config(CONFIG, ["MODEL.PRECISION", "half"])
     with pytest.raises(ConfigError, match="fp16 needs a GPU"):
         evaluated_segmentor(load_config(CONFIG, [*TINY, "MODEL.PRECISION", "fp16"]), str(trained[1]))
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_a_training_uses_the_training_form_that_is_asked_for_and_saves_the_model(recompute):
+    segmentor = Trainer.build_model(load_config(CONFIG, [*TINY, "MODEL.CHECKPOINTING", str(recompute)]))
+    keys, head = list(segmentor.state_dict()), segmentor.sem_seg_head
+    entry = ENTRY | {"sem_seg": torch.zeros(50, 60, dtype=torch.long)}
+    before = segmentor([entry])["loss_sem_seg"]
+    head.begin_training(None)
+    kinds = {type(part) for form in head._trained for part in form.modules()}
+    assert (Recomputed in kinds) is recompute and list(segmentor.state_dict()) == keys
+    after = segmentor([entry])["loss_sem_seg"]
+    assert float(after) == pytest.approx(float(before), rel=1e-5)

@@ -60,7 +60,7 @@ def test_the_comparison_sees_one_step_more_and_one_bit():
 
 
 def test_neither_worker_processes_nor_evaluations_in_between_change_the_weights(tmp_path):
-    run(config("bicor", tmp_path / "plain"))
+    run(config("bicor", tmp_path / "plain", "DATALOADER.NUM_WORKERS", "0"))
     evaluated = ("DATASETS.TEST", "('DLRSD_val_sem_seg',)", "TEST.EVAL_PERIOD", "2")
     run(config("bicor", tmp_path / "other", "DATALOADER.NUM_WORKERS", "2", *evaluated))
     keys = ("DATALOADER.NUM_WORKERS", "DATASETS.TEST", "TEST.EVAL_PERIOD")

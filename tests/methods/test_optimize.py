@@ -180,3 +180,15 @@ def test_attention_in_half_precision_equals_the_fused_kernel(length):
         exact = attend(q, k, v, 2)
     assert halves.dtype == torch.bfloat16
     assert (halves.float() - exact).norm() <= 1.5e-2 * exact.norm()
+
+
+def test_a_form_is_one_graph_from_pixels_to_logits():
+    form = rskt_seg.optimize_for_inference(build(num_layers=1, rotations=False), packed=False)
+    images = torch.randint(0, 256, (2, 3, 96, 96)).float()
+
+    def segment(images, text):
+        return form.decode(form.encode(form.squares(images, None), text), text).logits
+
+    compiled = torch.compile(segment, fullgraph=True, backend="eager")  # raises where the graph would break
+    with torch.no_grad():
+        assert torch.equal(compiled(images, form.embed_text(NAMES)), form(images, NAMES).logits)

@@ -213,7 +213,8 @@ def test_the_command_line_takes_a_checkpoint_alone_and_gives_the_maps_of_python(
     ]
     assert command(*words, "--vocabulary", ", ".join(NAMES)) == 0
     ids = np.asarray(Image.open(tmp_path / "out/a_ids.png"))
-    python = rskt_seg.Segmenter(rskt_seg.load(path), NAMES).predict(tmp_path / "a.png")
+    segmenter = rskt_seg.Segmenter(rskt_seg.load(path), NAMES, precision="fp32")
+    python = segmenter.predict(tmp_path / "a.png")
     np.testing.assert_array_equal(ids, python.labels)
 
 

@@ -125,6 +125,24 @@ def test_logits_and_scores_equal_the_published_code(name, build):
         check_scores(final_scores(model, output, *image.shape[1:]), arrays)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_inference_form_equals_the_published_code(precision, build):
+    name = "vitb_L5_384_dlrsd"
+    case = CASES[name]
+    form = rskt_seg.optimize_for_inference(build(case), precision=precision, release=True)
+    image = make_image(**case["image"])
+    with torch.inference_mode(), np.load(FIXTURES / f"{name}.npz") as arrays:
+        output = form(image[None], case["classes"])
+        if precision == "fp32":
+            check_logits(output.logits, arrays, 3e-5)
+            check_scores(final_scores(form, output, *image.shape[1:]), arrays)
+        else:
+            stored = {"logits": output.logits, "logits_sub2": output.logits[..., ::2, ::2]}
+            (key,) = stored.keys() & set(arrays)
+            expected = torch.from_numpy(arrays[key])
+            assert (stored[key] - expected).norm() <= 1.5e-2 * expected.norm()
+
+
 def test_sliding_crops_and_scores_equal_the_published_code(build):
     name = "vitb_L2_sliding_cliponly"
     case = CASES[name]

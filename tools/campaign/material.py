@@ -28,6 +28,7 @@ _TINY = (
     "MODEL.DEVICE", "cpu", "MODEL.RSKT.NUM_LAYERS", "1", "MODEL.RSKT.HIDDEN_DIM", "16",
     "MODEL.RSKT.NUM_HEADS", "2", "MODEL.ENCODERS.CLIP", "random", "MODEL.ENCODERS.REMOTE_CLIP", "random",
     "MODEL.ENCODERS.DINO", "random", "SOLVER.IMS_PER_BATCH", "2", "CUDNN_BENCHMARK", "False", "SEED", "1",
+    "DATALOADER.NUM_WORKERS", "0",
     "MODEL.RSKT.CLIP_FINETUNE", "attention",
 )  # fmt: skip
 """What makes the tiny configuration still smaller."""

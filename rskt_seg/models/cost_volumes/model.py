@@ -13,12 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rskt_seg.encoders.clip import CLIP
-from rskt_seg.encoders.clip_blocks import ValuePath
+from rskt_seg.encoders.clip_blocks import Block, ValuePath
 from rskt_seg.encoders.dino import DINO
 from rskt_seg.encoders.presets import CLIP_PIXEL_MEAN, CLIP_PIXEL_STD, ENCODER_SETS
 from rskt_seg.encoders.text import TextBank, build_tokenizer, vocabulary_size
-from rskt_seg.layers.inference_form import FormBuilder, HasInferenceForm
+from rskt_seg.layers.inference_form import FormBuilder, HasInferenceForm, copy_around
+from rskt_seg.layers.training_form import HasTrainingForm, Recomputed, is_frozen, recompute_in
 from rskt_seg.losses.pixel import check_target, one_hot_bce, one_hot_cross_entropy
+from rskt_seg.models.cost_volumes.aggregation import AggregationLayer
 from rskt_seg.models.cost_volumes.cost import CostEmbedding, rotated_features
 from rskt_seg.models.cost_volumes.decoder import clip_guides, dino_guides
 from rskt_seg.models.cost_volumes.preprocess import prepare
@@ -76,7 +78,7 @@ class Encoded:
     taps: Mapping[str, Sequence[Tensor]]
 
 
-class CostVolumeModel(HasInferenceForm):
+class CostVolumeModel(HasInferenceForm, HasTrainingForm):
     """Base of the open-vocabulary models that aggregate cost volumes; called with images and class names.
 
     All weights are random at first; see `rskt_seg.checkpoints` for loading encoders or a whole checkpoint.
@@ -168,7 +170,7 @@ class CostVolumeModel(HasInferenceForm):
         """
         text = self.embed_text(vocabulary)  # (T, P, E)
         encoded = self.encode(self.squares(images, padding), text)
-        return self._decode(encoded, text, return_cost_maps)
+        return self.decode(encoded, text, return_cost_maps)
 
     def encode(self, squares: Mapping[str, Tensor], text: Tensor) -> Encoded:
         """Encode images, and compare them with the classes; each method has its own way.
@@ -240,8 +242,20 @@ class CostVolumeModel(HasInferenceForm):
         *taps, last = (dino.taps[i] for i in self.encoders.dino_taps)
         return self.dino_to_text(last), taps
 
-    def _decode(self, encoded: Encoded, text: Tensor, return_cost_maps: bool) -> CostVolumeOutput:
-        """Aggregate cost volumes and decode them to logits; text (T, P, E)."""
+    def decode(self, encoded: Encoded, text: Tensor, return_cost_maps: bool = False) -> CostVolumeOutput:
+        """Aggregate cost volumes and decode them to logits.
+
+        `decode(encode(squares(images, None), text), text)` is what `forward` does with `embed_text` of the
+        names: tensors alone, which `torch.compile(fullgraph=True)` takes as one graph.
+
+        Args:
+            encoded: What `encode` returned.
+            text: (T, P, E).
+            return_cost_maps: Also return `CostVolumeOutput.cost_maps`.
+
+        Returns:
+            Logits of the T classes.
+        """
         classes, limit, costs = len(text), self.class_limit, encoded.costs
         words = F.relu(self.text_guidance(F.normalize(text.mean(dim=1), dim=-1)))[None]  # (1, T, C)
         kept = nearest_classes(costs["clip"], limit) if 0 < limit < classes else None
@@ -302,6 +316,29 @@ class CostVolumeModel(HasInferenceForm):
         form = builder.copy(self)
         form.set_submodule(f"clip.visual.transformer.resblocks.{len(blocks) - 1}.attn", last)
         form.text_bank = TextBank(self.text_bank.tokenizer, self.text_bank.templates)
+        return form
+
+    def training_form(self, builder: FormBuilder, recompute: bool) -> Self:
+        """See `HasTrainingForm`; the blocks of CLIP, the layers and the decoder are what is recomputed.
+
+        Args:
+            builder: As there.
+            recompute: As there.
+
+        Returns:
+            The form.
+        """
+        towers = {name: getattr(self, name) for name in self.sides if name != "clip"}
+        children = {name: builder.convert(tower) for name, tower in towers.items() if is_frozen(tower)}
+        if recompute:
+            children["clip"] = recompute_in(self.clip, (Block,))
+            children["layers"] = recompute_in(self.layers, (AggregationLayer,))
+            children["decoder"] = Recomputed(self.decoder)
+        form = copy_around(self, children)
+        if recompute:
+            # The dense path calls parts of its last block.
+            blocks = self.clip.visual.transformer.resblocks
+            form.set_submodule(f"clip.visual.transformer.resblocks.{len(blocks) - 1}", blocks[-1])
         return form
 
     def losses(self, output: CostVolumeOutput, target: Tensor, ignore_value: int = 255) -> dict[str, Tensor]:
