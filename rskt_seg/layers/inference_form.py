@@ -9,6 +9,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, TypeVar
 
 import torch
@@ -124,13 +125,22 @@ class FormBuilder:
             # Whatever stands around it may not be made for another precision.
             form = self.linear(module.weight, module.bias, dtype=module.weight.dtype)
         else:
-            return self.copy(module)
+            return self.copy(module, **self._fused(module) if isinstance(module, nn.Sequential) else {})
         if self.release:
             shared = {id(parameter) for parameter in form.parameters()}
             for parameter in module.parameters():
                 if id(parameter) not in shared:
                     parameter.data = parameter.new_empty(0)
         return form
+
+    def _fused(self, sequence: nn.Sequential) -> dict[str, nn.Module]:
+        """Return name -> form of the linear layers with a GELU behind them, which becomes nothing."""
+        fused: dict[str, nn.Module] = {}
+        for (name, layer), (behind, activation) in pairwise(sequence.named_children()):
+            if type(layer) is nn.Linear and type(activation) is nn.GELU and activation.approximate == "none":
+                fused[name] = self.linear(layer.weight, layer.bias, "gelu", layer.weight.dtype)
+                fused[behind] = nn.Identity()
+        return fused
 
     def copy(self, module: M, **children: nn.Module) -> M:
         """Copy a module around the forms of its children; its own parameters and buffers are shared.

@@ -13,7 +13,7 @@ import rskt_seg
 from rskt_seg.errors import ConfigError
 from rskt_seg.layers.attention import attend
 from rskt_seg.layers.fourier import FourierConv
-from rskt_seg.layers.inference_form import InferenceLinear, PackedLinear, packing_pays
+from rskt_seg.layers.inference_form import FormBuilder, InferenceLinear, PackedLinear, packing_pays
 from rskt_seg.methods.use import make_strategy
 from rskt_seg.models.cost_volumes.decoder import UpsampleStage
 from rskt_seg.segmenter import Segmenter
@@ -166,7 +166,7 @@ def test_a_composed_upsampling_stage_equals_the_stage(height, width, classes, im
     stage = UpsampleStage(12, 16, 4, 2)
     x = torch.randn(images, classes, 12, height, width)
     guides = [torch.randn(images, 4, 2 * height, 2 * width) for _ in range(2)]
-    form = rskt_seg.layers.inference_form.FormBuilder(torch.float32, packed=False).convert(stage)
+    form = FormBuilder(torch.float32, packed=False).convert(stage)
     with torch.no_grad():
         plain, fast = (each(x, each.convolve_guidance(guides)) for each in (stage, form))
     assert torch.allclose(plain, fast, atol=1e-4)
@@ -192,3 +192,13 @@ def test_a_form_is_one_graph_from_pixels_to_logits():
     compiled = torch.compile(segment, fullgraph=True, backend="eager")  # raises where the graph would break
     with torch.no_grad():
         assert torch.equal(compiled(images, form.embed_text(NAMES)), form(images, NAMES).logits)
+
+
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_a_gelu_behind_a_linear_layer_is_fused_if_it_is_the_exact_one(approximate):
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Linear(6, 8), nn.GELU(approximate), nn.Linear(8, 4))
+    form = FormBuilder(torch.float32, packed=True).convert(layers)
+    assert any(isinstance(each, nn.Identity) for each in form) is (approximate == "none")
+    with torch.no_grad():
+        assert torch.allclose(form(torch.eye(6)), layers(torch.eye(6)), atol=1e-6)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from rskt_seg.errors import ConfigError
 from rskt_seg.layers.containers import ModuleListOf
+from rskt_seg.layers.inference_form import FormBuilder, HasInferenceForm
 from rskt_seg.models.bicor.attention import CrossAttention
 from rskt_seg.models.bicor.spec import BiCoRSpec
 from rskt_seg.models.bicor.synergy import HBIS
@@ -21,7 +22,7 @@ STRIDE = 4
 """Side of a cell of the feature map in input pixels."""
 
 
-class Aggregation(nn.Module):
+class Aggregation(HasInferenceForm):
     """Aggregation of the encoder's stages to one map of C channels at the size of the first.
 
     Each stage is projected to C channels and resized bilinearly, all are concatenated with the last stage
@@ -39,15 +40,38 @@ class Aggregation(nn.Module):
 
     def forward(self, stages: Sequence[Tensor]) -> Tensor:
         """Aggregate stages (B, C_i, h_i, w_i), largest first, to (B, C, h_0, w_0)."""
-        slices = reversed(self.mix.weight.chunk(len(stages), dim=1))
-        bias = torch.zeros_like(self.mix.weight[:, 0])
-        maps = []
-        for stage, project, mix in zip(stages, self.project, slices, strict=True):
-            maps.append(F.conv2d(stage, (mix @ project.weight)[:, :, None, None]))
-            bias = bias + mix @ project.bias
+        weights, bias = self.products()
+        maps = [
+            F.conv2d(stage, weight[:, :, None, None]) for stage, weight in zip(stages, weights, strict=True)
+        ]
         size = maps[0].shape[2:]
         resized = [F.interpolate(x, size=size, mode="bilinear", align_corners=False) for x in maps[1:]]
         return sum(resized, maps[0]) + bias[:, None, None]
+
+    def products(self) -> tuple[Sequence[Tensor], Tensor]:
+        """Return for each stage projection times mixing, (C, C_i), and their bias (C)."""
+        slices = reversed(self.mix.weight.chunk(len(self.project), dim=1))
+        weights, bias = [], torch.zeros_like(self.mix.weight[:, 0])
+        for project, mix in zip(self.project, slices, strict=True):
+            weights.append(mix @ project.weight)
+            bias = bias + mix @ project.bias
+        return weights, bias
+
+    def inference_form(self, builder: FormBuilder) -> nn.Module:
+        """See `HasInferenceForm`."""
+        return _MultipliedAggregation(self)
+
+
+class _MultipliedAggregation(Aggregation):
+    """`Aggregation` with its products computed once."""
+
+    def __init__(self, aggregation: Aggregation) -> None:
+        nn.Module.__init__(self)
+        self._products = aggregation.products()
+
+    def products(self) -> tuple[Sequence[Tensor], Tensor]:
+        """See `Aggregation.products`."""
+        return self._products
 
 
 class ShuffleHead(nn.Module):
