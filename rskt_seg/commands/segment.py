@@ -110,8 +110,8 @@ def _add_inference_flags(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add(
         "--precision", choices=PRECISIONS,
-        help="precision of matrix products: fp32 (default), bf16 (faster; scores move by 1.5 %% at most), or "
-        "on GPUs fp16",
+        help="precision of matrix products: fp32 (default), bf16 (faster, nearly the same), or on GPUs "
+        "fp16",
     )  # fmt: skip
     add(
         "--crf", action="store_true",

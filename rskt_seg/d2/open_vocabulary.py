@@ -43,8 +43,8 @@ class OpenVocabularyHead(Head):
     ) -> None:
         super().__init__(model, ignore_value)
         self.sliding_window, self.checkpointing = sliding_window, checkpointing
-        # In a tuple, so that it is no submodule: its parameters are those of the model.
-        self._trained = (model,)
+        # The training form; in a tuple, so that it is no submodule: its parameters are those of the model.
+        self._trained: tuple[OpenVocabularyModel, ...] = ()
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec] | None = None) -> dict[str, Any]:
@@ -60,7 +60,8 @@ class OpenVocabularyHead(Head):
     def losses(self, entries: Entries, vocabulary: Sequence[str]) -> dict[str, Tensor]:
         """Return named scalars for images and targets, all targets of one size."""
         targets = self.targets(entries)
-        output = self._trained[0](self.images(entries), vocabulary)
+        (model,) = self._trained or (self.model,)
+        output = model(self.images(entries), vocabulary)
         return self.model.losses(output, targets, self.ignore_value)
 
     def forward(self, entries: Entries, vocabulary: Sequence[str]) -> list[Tensor]:
