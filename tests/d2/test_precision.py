@@ -7,11 +7,12 @@ from safetensors.torch import save_file
 from rskt_seg.d2 import load_config
 from rskt_seg.d2.benchmark import evaluated_segmentor
 from rskt_seg.d2.provenance import scoring_digest
-from rskt_seg.d2.segmentor import plain_model
+from rskt_seg.d2.segmentor import plain_model, unwrapped
 from rskt_seg.d2.trainer import Trainer
 from rskt_seg.errors import ConfigError
 from rskt_seg.layers.training_form import Recomputed
 from tests.d2.conftest import CONFIGS, TINY
+from tests.d2.resuming import ALONE, METHODS, write_data
 
 CONFIG = str(CONFIGS / "tiny_dlrsd.yaml")
 ENTRY = {
@@ -70,3 +71,17 @@ def test_a_training_uses_the_training_form_that_is_asked_for_and_saves_the_model
     assert (Recomputed in kinds) is recompute and list(segmentor.state_dict()) == keys
     after = segmentor([entry])["loss_sem_seg"]
     assert float(after) == pytest.approx(float(before), rel=1e-5)
+
+
+def test_a_trainer_builds_the_training_form_once_the_weights_are_loaded(tmp_path, monkeypatch):
+    write_data(tmp_path)
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    (tmp_path / "out").mkdir()
+    trainer = Trainer(
+        METHODS["rskt"](*ALONE, "SOLVER.IMS_PER_BATCH", "2", "OUTPUT_DIR", str(tmp_path / "out"))
+    )
+    head = unwrapped(trainer.model).sem_seg_head
+    assert not head._trained
+    trainer.resume_or_load(resume=False)
+    (form,) = head._trained
+    assert form is not head.model
