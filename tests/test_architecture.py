@@ -35,6 +35,7 @@ ALLOWED = {
         "models",
         "visualization",
     },
+    "scenes": {"geo", "inference", "methods", "visualization"},
     "synthetic": {"data"},
     "commands": None,
     "d2": None,
@@ -46,6 +47,7 @@ ALLOWED = {
     "digests.py": set(),
     "labels.py": set(),
     "mistaken.py": set(),
+    "legend.py": set(),
     "palette.py": set(),
     "quoting.py": set(),
     "reading.py": set(),
@@ -55,7 +57,7 @@ ALLOWED = {
     "windows.py": set(),
     "wording.py": set(),
     "writing.py": set(),
-    "segmenter.py": {"geo", "inference", "methods"},
+    "segmenter.py": {"geo", "inference", "methods", "scenes"},
     "__init__.py": {"checkpoints", "methods", "segmenter"},
 }
 SHARED = {"cost_volumes"}  # folders beside those of the methods, with what several of them are made of
@@ -63,11 +65,12 @@ METHODS = {path.name for path in (PACKAGE / "models").iterdir() if path.is_dir()
 METHODS -= SHARED
 BASE = {
     "errors", "devices", "finite", "class_lists", "vocabulary", "writing", "digests", "labels", "mistaken",
-    "palette", "quoting", "reading", "stopping", "typing", "windows",
+    "legend", "palette", "quoting", "reading", "stopping", "typing", "windows",
     "wording",
 }  # fmt: skip
 ONLY_IN = {
     "detectron2": ("d2/",),
+    "pyogrio": ("geo/",),
     "rasterio": ("geo/",),
     "open_clip": ("encoders/text.py", "checkpoints/hub.py"),
     "pydensecrf": ("inference/crf.py",),

@@ -1,0 +1,74 @@
+"""Legends of label maps: which value of a raster stands for which class, and in which colour it is shown."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from rskt_seg.errors import LabelError
+from rskt_seg.labels import MOST_CLASSES, ignore_label, label_dtype
+
+
+class LegendEntry(NamedTuple):
+    """A class of a map.
+
+    Attributes:
+        id: Value of its pixels.
+        name: Its name.
+        color: RGB, 0..255 each.
+    """
+
+    id: int
+    name: str
+    color: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Legend:
+    """The classes of a map in the order of their ids.
+
+    Attributes:
+        entries: The classes; at least one.
+
+    Raises:
+        LabelError: There is no class, or ids are not distinct, ascending and in 0..65534.
+    """
+
+    entries: tuple[LegendEntry, ...]
+
+    def __post_init__(self) -> None:
+        ids = [entry.id for entry in self.entries]
+        if not ids:
+            raise LabelError("a legend needs at least one class")
+        if ids != sorted(set(ids)) or ids[0] < 0 or ids[-1] >= MOST_CLASSES:
+            raise LabelError(f"ids of a legend must be distinct, ascending and in 0..65534; found {ids[:10]}")
+
+    @classmethod
+    def of(cls, names: Sequence[str], colors: np.ndarray) -> "Legend":
+        """Number classes from 0.
+
+        Args:
+            names: T names.
+            colors: (T, 3) uint8 RGB.
+
+        Returns:
+            The legend.
+
+        Raises:
+            LabelError: There is no name, or another number of colours.
+        """
+        if len(names) != len(colors):
+            raise LabelError(f"expected one colour for each class; found {len(names)} and {len(colors)}")
+        numbered = enumerate(zip(names, colors.tolist(), strict=True))
+        return cls(tuple(LegendEntry(index, name, (r, g, b)) for index, (name, (r, g, b)) in numbered))
+
+    @property
+    def dtype(self) -> type[np.unsignedinteger]:
+        """Type of the map: uint8 if all ids are below 255, else uint16."""
+        return label_dtype(self.entries[-1].id + 1)
+
+    @property
+    def nodata(self) -> int:
+        """Value of pixels without data: 255 or 65535."""
+        return ignore_label(self.entries[-1].id + 1)
