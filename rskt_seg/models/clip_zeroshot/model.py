@@ -204,8 +204,20 @@ class ClipZeroShot(nn.Module):
             (B, T, h, w) in 0..1: the softmax over all Q names, of which a class has its best. Where no class
             reaches `threshold`, that is the score of `background`, which thereby is the best class.
         """
-        names = (self.spec.scale * output.logits).softmax(dim=1)
-        best = torch.stack([part.amax(dim=1) for part in names.split(output.names, dim=1)], dim=1)
+        return self.class_scores(output.logits, output.names)
+
+    def class_scores(self, logits: Tensor, names: Sequence[int]) -> Tensor:
+        """Convert logits of names to class scores, as `scores`.
+
+        Args:
+            logits: (B, Q, h, w).
+            names: Number of names of each of the T classes.
+
+        Returns:
+            (B, T, h, w) in 0..1.
+        """
+        shares = (self.spec.scale * logits).softmax(dim=1)
+        best = torch.stack([part.amax(dim=1) for part in shares.split(tuple(names), dim=1)], dim=1)
         if self.spec.threshold:
             rest, low = best[:, self.spec.background], best.amax(dim=1) < self.spec.threshold
             best[:, self.spec.background] = torch.where(low, self.spec.threshold, rest)

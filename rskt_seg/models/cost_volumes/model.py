@@ -137,6 +137,11 @@ class CostVolumeModel(HasInferenceForm, HasTrainingForm):
         return self.encoders.clip_side
 
     @property
+    def logits_side(self) -> int:
+        """Side 4G of the logits in cells (96 for the full models)."""
+        return 4 * self.grid_side
+
+    @property
     def grid_side(self) -> int:
         """Side G of the cost volume in cells (24 for the full models)."""
         return self.encoders.clip_side // self.encoders.clip.vision.patch_size
