@@ -90,7 +90,7 @@ class Vocabulary:
             for name in self.names
             if _SEVERAL.search(name)
         ]
-        if len(self.names) == 1:
+        if len(self.names) == 1 and not any(self.thresholds or ()):
             (name,), (group,) = self.names, self.synonyms
             rest = "other" if name.casefold() == "background" else "background"
             others = "" if len(group) == 1 else f" ({', '.join(group)!r} are synonyms: one class a line)"

@@ -44,6 +44,7 @@ ALLOWED = {
     "class_facts.py": set(),
     "class_lists.py": set(),
     "class_tables.py": set(),
+    "decision.py": set(),
     "finite.py": set(),
     "devices.py": set(),
     "digests.py": set(),
@@ -67,8 +68,8 @@ METHODS = {path.name for path in (PACKAGE / "models").iterdir() if path.is_dir()
 METHODS -= SHARED
 BASE = {
     "errors", "devices", "finite", "class_facts", "class_lists", "class_tables", "vocabulary", "writing",
-    "digests", "labels", "mistaken", "legend", "palette", "quoting", "reading", "stopping", "typing",
-    "windows", "wording",
+    "decision", "digests", "labels", "mistaken", "legend", "palette", "quoting", "reading", "stopping",
+    "typing", "windows", "wording",
 }  # fmt: skip
 ONLY_IN = {
     "detectron2": ("d2/",),
