@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from rskt_seg.class_facts import ClassFacts, parse_color
 from rskt_seg.errors import UnreadableError, VocabularyError
 from rskt_seg.mistaken import BEGINNING, recognise
 from rskt_seg.quoting import hidden_characters
@@ -33,11 +34,12 @@ _NUMBERED = re.compile(r"(\d{1,9})(\s*[:=),;]\s*|\.\s+|\s+(?:-\s+)?)(?=[^\d\s])(
 _NUMBERED_BEHIND = re.compile(r"(.*[^\d\s:=])(\s*[:=]\s*|\s+)(\d{1,9})")
 _BULLET = re.compile(r"[-*\u2022\u2013\u2014\u00b7]\s+(?=\S)")
 _TITLE = re.compile(r"(?:names|classes|labels)\s*:", re.IGNORECASE)
+_COLOR_BEHIND = re.compile(r"(.*[^\s,;:=])(?:\s*[,;:=]\s*|\s+)(#[0-9a-fA-F]{6})")
 _COMMENTS = ("#", "//")
 _NO_CLASS = "__ignore__"  # as labelme marks pixels without a class
 _NUMBER = re.compile(r"[\d.]+")
 _LABEL_MAP_TITLE = re.compile(r"#\s*label\s*:\s*color_rgb\s*:\s*parts\s*:\s*actions", re.IGNORECASE)
-_LABEL_MAP = re.compile(r"(.+?):((?:\d{1,3},\d{1,3},\d{1,3})?:[^:]*:[^:]*)")
+_LABEL_MAP = re.compile(r"(.+?):(\d{1,3},\d{1,3},\d{1,3})?:[^:]*:[^:]*")
 _FORM = 'separate classes by commas ("building, road, tree")'
 _LITERAL = "a .json list of strings keeps names as they are"
 _SHOWN = 10
@@ -49,10 +51,12 @@ class ClassList(NamedTuple):
     Attributes:
         groups: The names of each class, the one that it is called by first.
         remarks: One line for each decision or doubt that the user should know of.
+        facts: What else is given of each class; () if nothing is.
     """
 
     groups: list[list[str]]
     remarks: tuple[str, ...] = ()
+    facts: tuple[ClassFacts, ...] = ()
 
 
 def read_inline_list(text: str) -> ClassList:
@@ -81,12 +85,13 @@ def read_text_list(text: str) -> ClassList:
     """Read classes from the text of a file: one a line, synonyms after commas.
 
     Args:
-        text: The lines. Blank ones and those that start with # are skipped. Label maps of CVAT, lists in
-            brackets, numbered, quoted and bulleted lines are read as well, and of a single line what
-            `read_inline_list` reads, except that commas separate synonyms.
+        text: The lines. Blank ones and those that start with # are skipped. A line may end with the colour
+            of the class, #RRGGBB. Label maps of CVAT, lists in brackets, numbered, quoted and bulleted lines
+            are read as well, and of a single line what `read_inline_list` reads, except that commas separate
+            synonyms.
 
     Returns:
-        The classes. Entries may be empty or equal.
+        The classes, with their colours. Entries may be empty or equal.
 
     Raises:
         VocabularyError: Lines that could mean several lists.
@@ -109,37 +114,30 @@ def read_text_list(text: str) -> ClassList:
             lines, how = parts, [*how, *marks]
     if len(lines) > 1 and all(map(_BULLET.match, lines)):
         lines, how = [_BULLET.sub("", line, count=1) for line in lines], [*how, "without list marks"]
+    lines, facts, colored = _take_colors(lines)
     lines, unnumbered, doubts = _unnumber(lines)
-    groups, notes = [], [*how, *unnumbered]
+    groups, notes = [], [*how, *colored, *unnumbered]
     for line in lines:
         names, unquoted = _unquote(_cut(_COMMA, line))
         wide = {match[0] for match in _COMMA.finditer(_masked(line))} - {","}
         notes += [*unquoted, *(["with commas of other scripts before synonyms"] if wide else [])]
         if len(names) > 1 and (numbers := [name for name in names if _NUMBER.fullmatch(name)]):
             raise VocabularyError(
-                f"line {line!r} has numbers ({', '.join(numbers)}) among the names of a class; leave ids and "
-                "colours out, and write one class a line, synonyms after commas"
+                f"line {line!r} has numbers ({', '.join(numbers)}) among the names of a class; write one "
+                "class a line, synonyms after commas, and give ids and colours in a .csv (name, id, color)"
             )
         groups.append(names)
-    return _read(groups, notes, doubts)
+    return _read(groups, notes, doubts)._replace(facts=facts)
 
 
-def read_json_list(text: str) -> ClassList:
-    """Read classes from the text of a JSON file: a list of strings, synonyms after comma and blank.
-
-    Args:
-        text: The JSON text.
-
-    Returns:
-        The classes, whose names are not interpreted further. Entries may be empty or equal.
-
-    Raises:
-        VocabularyError: Not JSON, or not a list of strings.
-    """
-    try:
-        return ClassList([entry.split(", ") for entry in _json_strings(text)])
-    except json.JSONDecodeError as error:
-        raise VocabularyError(f"not valid JSON: {error}") from error
+def _take_colors(lines: Sequence[str]) -> tuple[list[str], tuple[ClassFacts, ...], list[str]]:
+    """Return lines without the colours at their ends, what these are, and what was done."""
+    found = [_COLOR_BEHIND.fullmatch(line) for line in lines]
+    if not any(found):
+        return list(lines), (), []
+    facts = tuple(ClassFacts(parse_color(match[2])) if match else ClassFacts() for match in found)
+    names = [match[1] if match else line for match, line in zip(found, lines, strict=True)]
+    return names, facts, ["with the colours behind the names"]
 
 
 def read_text(path: str | os.PathLike[str]) -> tuple[str, tuple[str, ...]]:
@@ -283,7 +281,7 @@ def _unnumber(entries: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
         )
     doubt = (
         f"every name begins with a number, such as {entries[0]!r}, read as part of the name; if it is "
-        "an id, leave it out (ids follow the order, from 0)"
+        "an id, give it in a .csv with the columns id and name"
     )
     return list(entries), [], [doubt]
 
@@ -342,8 +340,8 @@ def _json_strings(text: str) -> list[str]:
 
 
 def _read_label_map(lines: Sequence[str]) -> ClassList:
-    """Read lines `label:color_rgb:parts:actions`, of which labels are used."""
-    groups = []
+    """Read lines `label:color_rgb:parts:actions`, of which labels and colours are used."""
+    groups, facts = [], []
     for line in lines:
         match = _LABEL_MAP.fullmatch(line)
         if match is None:
@@ -352,4 +350,5 @@ def _read_label_map(lines: Sequence[str]) -> ClassList:
                 f"found {line!r}"
             )
         groups.append([match[1].strip()])
-    return _read(groups, ["as a label map, without its colours, parts and actions"])
+        facts.append(ClassFacts(parse_color(match[2]) if match[2] else None))
+    return _read(groups, ["as a label map, without its parts and actions"])._replace(facts=tuple(facts))

@@ -12,7 +12,7 @@ _RGB_TO_XYZ = np.array(
 )
 
 
-def palette(number: int, background: int | None = None) -> np.ndarray:
+def palette(number: int, background: int | None = None, taken: np.ndarray | None = None) -> np.ndarray:
     """Return distinct class colours; those of a shorter palette begin every longer one.
 
     Each colour is, in CIELAB, the farthest from all before it among colours that are neither pale nor dark,
@@ -24,6 +24,7 @@ def palette(number: int, background: int | None = None) -> np.ndarray:
         number: How many colours; after 2,701 they repeat.
         background: Id of the background class, if there is one. It becomes dark grey, so that foreground
             objects stand out; all other classes keep their colours.
+        taken: (N, 3) uint8 colours that are in use already: each colour is the farthest from these, too.
 
     Returns:
         Colours (number, 3) uint8 RGB.
@@ -35,13 +36,17 @@ def palette(number: int, background: int | None = None) -> np.ndarray:
     allowed = (lightness >= _LIGHTNESS[0]) & (lightness <= _LIGHTNESS[1])
     candidates = candidates[allowed & (chroma >= _CHROMA[0]) & (chroma <= _CHROMA[1])]
     lab = to_lab(candidates)
-    chosen = [int(np.abs(candidates.astype(int) - _FIRST).sum(axis=1).argmin())]
     distance = np.full(len(candidates), np.inf)
+    taken = np.empty((0, 3), np.uint8) if taken is None else taken
+    for used in to_lab(taken):
+        distance = np.minimum(distance, np.linalg.norm(lab - used, axis=1))
+    first = np.abs(candidates.astype(int) - _FIRST).sum(axis=1).argmin()
+    chosen = [int(distance.argmax() if len(taken) else first)]
     for _ in range(min(number, len(candidates)) - 1):
         distance = np.minimum(distance, np.linalg.norm(lab - lab[chosen[-1]], axis=1))
         chosen.append(int(distance.argmax()))
     colors = candidates[np.resize(chosen, number)]
-    if background is not None:
+    if background is not None and _BACKGROUND not in map(tuple, taken.tolist()):
         colors[background] = _BACKGROUND
     return colors
 

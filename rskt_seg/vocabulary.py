@@ -1,4 +1,4 @@
-"""Vocabularies: class names as users write them, as an inline list, a text file or a JSON file.
+"""Vocabularies: class names as users write them, as an inline list or a .txt, .csv or .json file.
 
 A class may have synonyms. Published rule (RSKT-Seg): of a class written `a, b` only the first name is
 used. SegEarth-OV's text files have the same line layout, and there the scores of all names are merged.
@@ -8,10 +8,12 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from rskt_seg.class_lists import read_inline_list, read_json_list, read_text, read_text_list
+from rskt_seg.class_facts import Color, check_colors, check_ids, check_thresholds
+from rskt_seg.class_lists import ClassList, read_inline_list, read_text, read_text_list
+from rskt_seg.class_tables import read_csv_table, read_json
 from rskt_seg.errors import VocabularyError
 from rskt_seg.labels import MOST_CLASSES
 from rskt_seg.quoting import hidden_characters
@@ -26,23 +28,37 @@ _SEVERAL = re.compile(
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Names of T classes, with synonyms.
+    """Names of T classes, with synonyms, and what is given about them.
 
     Attributes:
         names: T display names.
         synonyms: T groups; `synonyms[t]` holds all names of class t, `names[t]` first.
         remarks: How the names were read where they were written in the habit of another tool, one line each.
+        colors: T colours, RGB in 0..255, None for a class without one; None if no class has one.
+        ids: T ids in 0..65534, the values of the pixels of a map; None: ids follow the order, from 0.
+        thresholds: T scores in 0..1 below which a pixel that the class wins has no class, None for a class
+            without one; None if no class has one.
 
     Raises:
-        VocabularyError: `check_names` refuses `names` or a group of synonyms, or the two do not match.
+        VocabularyError: `check_names` refuses `names` or a group of synonyms, or the two do not match; or the
+            checks of `rskt_seg.class_facts` refuse colours, ids or thresholds.
     """
 
     names: tuple[str, ...]
     synonyms: tuple[tuple[str, ...], ...]
     remarks: tuple[str, ...] = field(default=(), compare=False)
+    colors: tuple[Color | None, ...] | None = None
+    ids: tuple[int, ...] | None = None
+    thresholds: tuple[float | None, ...] | None = None
 
     def __post_init__(self) -> None:
         check_names(self.names)
+        if self.colors is not None:
+            check_colors(self.names, self.colors)
+        if self.ids is not None:
+            check_ids(self.names, self.ids)
+        if self.thresholds is not None:
+            check_thresholds(self.names, self.thresholds)
         if len(self.synonyms) != len(self.names):
             raise VocabularyError(
                 f"expected one group of synonyms per class; found {len(self.synonyms)} groups "
@@ -74,7 +90,7 @@ class Vocabulary:
             for name in self.names
             if _SEVERAL.search(name)
         ]
-        if len(self.names) == 1:
+        if len(self.names) == 1 and not any(self.thresholds or ()):
             (name,), (group,) = self.names, self.synonyms
             rest = "other" if name.casefold() == "background" else "background"
             others = "" if len(group) == 1 else f" ({', '.join(group)!r} are synonyms: one class a line)"
@@ -185,6 +201,8 @@ def fixed_vocabulary(
 ) -> Vocabulary:
     """Return the vocabulary of a closed-set model, whose class names may be unknown.
 
+    Colours, ids and thresholds that are given with the names are kept.
+
     Args:
         names: The class names of the model, or None.
         num_classes: How many classes the model has.
@@ -198,7 +216,7 @@ def fixed_vocabulary(
     Raises:
         VocabularyError: Other names than those of the model, another number of names, or no names at all.
     """
-    remarks = given.remarks if isinstance(given, Vocabulary) else ()
+    stated = given if isinstance(given, Vocabulary) else None
     if isinstance(given, Vocabulary):
         given = [", ".join(group) for group in given.synonyms]
     requested = None if given is None else check_names(given)
@@ -216,7 +234,8 @@ def fixed_vocabulary(
             "the classes of this model are fixed; leave the vocabulary out. "
             f"Its classes are {_quoted(chosen)}; found {_quoted(requested)}"
         )
-    return Vocabulary(chosen, tuple((name,) for name in chosen), remarks)
+    groups = tuple((name,) for name in chosen)
+    return Vocabulary(chosen, groups) if stated is None else replace(stated, names=chosen, synonyms=groups)
 
 
 def _quoted(names: Sequence[str]) -> str:
@@ -240,7 +259,7 @@ def make_vocabulary(names: "Sequence[str] | Vocabulary") -> Vocabulary:
     """
     if isinstance(names, Vocabulary):
         return names
-    return _grouped([entry.split(", ") for entry in check_names(names)])
+    return _vocabulary(ClassList([entry.split(", ") for entry in check_names(names)]))
 
 
 def seen_names(names: Sequence[str], trained: Iterable[str]) -> tuple[bool, ...]:
@@ -280,8 +299,9 @@ def parse_vocabulary(text_or_path: str | os.PathLike[str]) -> Vocabulary:
 
     Args:
         text_or_path: A `.txt` file with one class per line and synonyms after commas (see
-            `rskt_seg.class_lists.read_text_list`); a `.json` file with a list of strings; anything else is an
-            inline list of classes, separated by commas (see `rskt_seg.class_lists.read_inline_list`).
+            `rskt_seg.class_lists.read_text_list`); a `.csv` or `.json` file, which may also give colours, ids
+            and thresholds (see `rskt_seg.class_tables`); anything else is an inline list of classes,
+            separated by commas (see `rskt_seg.class_lists.read_inline_list`).
 
     Returns:
         The vocabulary.
@@ -296,21 +316,30 @@ def parse_vocabulary(text_or_path: str | os.PathLike[str]) -> Vocabulary:
         try:
             content, remarks = read_text(text)
             found = _READERS[suffix](content)
-            return _grouped(found.groups, (*remarks, *found.remarks))
+            return _vocabulary(found._replace(remarks=(*remarks, *found.remarks)))
         except VocabularyError as error:
             raise VocabularyError(f"{text}: {error}") from error
     if not isinstance(text_or_path, str) or os.path.isfile(text) or suffix in _OTHER_FILES:
-        raise VocabularyError(f"a vocabulary file must end in .txt or .json; found {text}")
+        raise VocabularyError(f"a vocabulary file must end in .txt, .csv or .json; found {text}")
     if not text.strip():
         raise VocabularyError("the vocabulary is empty; give at least one class name")
-    found = read_inline_list(text)
-    return _grouped(found.groups, found.remarks)
+    return _vocabulary(read_inline_list(text))
 
 
-_OTHER_FILES = {".csv", ".tsv", ".yaml", ".yml", ".xlsx", ".md"}
-_READERS = {".txt": read_text_list, ".json": read_json_list}
+_OTHER_FILES = {".tsv", ".yaml", ".yml", ".xlsx", ".ods", ".md"}
+_READERS = {".txt": read_text_list, ".csv": read_csv_table, ".json": read_json}
 
 
-def _grouped(groups: list[list[str]], remarks: tuple[str, ...] = ()) -> Vocabulary:
-    names = check_names([group[0] for group in groups])
-    return Vocabulary(names, tuple(check_names(group) for group in groups), remarks)
+def _vocabulary(found: ClassList) -> Vocabulary:
+    """Return the vocabulary of a class list; what no class has is None."""
+    names = check_names([group[0] for group in found.groups])
+    groups = tuple(check_names(group) for group in found.groups)
+    colors, ids, thresholds = (
+        (
+            None if all(value is None for value in values) else values
+            for values in zip(*found.facts, strict=True)
+        )
+        if found.facts
+        else (None, None, None)
+    )
+    return Vocabulary(names, groups, found.remarks, colors, ids, thresholds)

@@ -41,7 +41,10 @@ ALLOWED = {
     "d2": None,
     # Modules at the top, from the lowest to the highest.
     "errors.py": set(),
+    "class_facts.py": set(),
     "class_lists.py": set(),
+    "class_tables.py": set(),
+    "decision.py": set(),
     "finite.py": set(),
     "devices.py": set(),
     "digests.py": set(),
@@ -64,9 +67,9 @@ SHARED = {"cost_volumes"}  # folders beside those of the methods, with what seve
 METHODS = {path.name for path in (PACKAGE / "models").iterdir() if path.is_dir() and path.name[0] != "_"}
 METHODS -= SHARED
 BASE = {
-    "errors", "devices", "finite", "class_lists", "vocabulary", "writing", "digests", "labels", "mistaken",
-    "legend", "palette", "quoting", "reading", "stopping", "typing", "windows",
-    "wording",
+    "errors", "devices", "finite", "class_facts", "class_lists", "class_tables", "vocabulary", "writing",
+    "decision", "digests", "labels", "mistaken", "legend", "palette", "quoting", "reading", "stopping",
+    "typing", "windows", "wording",
 }  # fmt: skip
 ONLY_IN = {
     "detectron2": ("d2/",),

@@ -144,6 +144,7 @@ def test_numbers_that_are_no_ids_stay_and_are_questioned():
         ("building; road; tree\n", "semicolons"),
         ("names:\n  0: building\n  1: road\n  2: tree\n", "without the title 'names:'"),
         ("building: 0\nroad: 1\ntree: 2\n", "without the numbers 0 to 2 behind the names"),
+        ("building #804000\nroad, #010203\ntree\n", "with the colours behind the names"),
         ("\u2013 building\n\u2013 road\n\u2013 tree\n", "without list marks"),
     ],
 )
@@ -220,7 +221,7 @@ def test_the_results_say_how_the_vocabulary_was_read():
 MARKS = [*"ab01 ,;|.:#-'\"[]()\t\n\r\\", "\uff0c", "\u201c", "\0", "\u202e", "\ud800", " . "]
 
 
-@given(st.lists(st.sampled_from(MARKS)).map("".join), st.sampled_from(["", ".txt", ".json"]))
+@given(st.lists(st.sampled_from(MARKS)).map("".join), st.sampled_from(["", ".txt", ".csv", ".json"]))
 def test_any_text_is_read_or_refused_in_one_line(text, suffix):
     with tempfile.TemporaryDirectory() as folder:
         source = text
@@ -252,7 +253,7 @@ def test_a_name_that_looks_like_several_is_questioned(text):
     assert vocabulary.names == (text,) and "list each by itself" in vocabulary.doubts[0]
 
 
-@pytest.mark.parametrize("line", ["0 255 0 0", "road #00ff00", "road 0 128 0", "64 128 64 animal"])
-def test_colours_in_the_lines_of_a_file_are_questioned(tmp_path, line):
+@pytest.mark.parametrize("line", ["0 255 0 0", "road #00ff00 street", "road 0 128 0", "64 128 64 animal"])
+def test_colours_that_are_not_at_the_end_of_a_line_are_questioned(tmp_path, line):
     (tmp_path / "a.txt").write_text(f"{line}\nwater\n")
     assert repr(line) in parse_vocabulary(tmp_path / "a.txt").doubts[0]

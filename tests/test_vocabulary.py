@@ -116,7 +116,7 @@ def test_unusable_inline_lists_are_refused(text):
         ("object.json", '{"a": 1}', "JSON list of strings"),
         ("numbers.json", "[1, 2]", "JSON list of strings"),
         ("broken.json", "[", "not valid JSON"),
-        ("names.csv", "tree\n", ".txt or .json"),
+        ("names.tsv", "name\ntree\n", ".txt, .csv or .json"),
     ],
 )
 def test_an_unusable_file_is_named_in_the_message(tmp_path, name, content, message):
@@ -151,7 +151,9 @@ def test_an_unknown_rule_and_an_inconsistent_vocabulary_are_refused():
 
 
 def test_the_name_of_a_missing_table_is_not_taken_for_a_class():
-    with pytest.raises(VocabularyError, match=r"must end in \.txt or \.json; found classes\.csv"):
+    with pytest.raises(VocabularyError, match=r"must end in \.txt, \.csv or \.json; found classes\.xlsx"):
+        parse_vocabulary("classes.xlsx")
+    with pytest.raises(VocabularyError, match=r"classes\.csv: the file does not exist"):
         parse_vocabulary("classes.csv")
 
 
