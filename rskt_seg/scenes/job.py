@@ -93,6 +93,8 @@ class SceneJob:
         if path.exists():
             try:
                 former = parse_json(path.read_text("utf-8"))
+                if not isinstance(former, dict):
+                    raise UnreadableError("it holds no facts")
             except UnreadableError as error:
                 raise ConfigError(f"{path} is damaged ({error}); {self._remedy()}") from error
             changed = sorted(key for key in {*facts, *former} if facts.get(key) != former.get(key))
