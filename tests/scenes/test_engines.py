@@ -91,9 +91,7 @@ def test_a_chunk_whose_process_dies_again_and_again_ends_the_run(tmp_path):
     for number in range(10):
         (tmp_path / "deaths" / str(number)).touch()
     jobs, chunks = jobs_in(tmp_path / "out", (100, 90))
-    with pytest.raises(
-        ProcessDiedError, match=r"a scene: .* died 3 times .*signal 9.* Finished chunks are kept"
-    ):
+    with pytest.raises(ProcessDiedError, match=r"a scene: .* died 3 times .*signal 9.* chunks are kept"):
         run(WorkerEngine([partial(make, tmp_path / "deaths")], threads=1), jobs, chunks)
     assert len(list((tmp_path / "deaths").iterdir())) == 7
 
@@ -119,7 +117,7 @@ def test_an_address_at_which_nothing_answers_is_one_line(monkeypatch):
 def test_a_scene_that_fails_leaves_the_others(tmp_path):
     class Broken(Colours):
         def scores(self, output):
-            return torch.where(output.logits.shape[2] == 48, output.logits, torch.nan)
+            return output.logits * (1 if output.logits.shape[2] == 48 else torch.nan)
 
     jobs, chunks = jobs_in(tmp_path, (600, 700), (40, 48), (50, 60))
     failed: set[int] = set()
