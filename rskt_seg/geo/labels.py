@@ -4,23 +4,22 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 
-from rskt_seg.errors import ImageReadError, LabelError
-from rskt_seg.geo.georeference import Georeference, ignore_georeference_warnings
+from rskt_seg.errors import LabelError
+from rskt_seg.geo.georeference import Georeference
+from rskt_seg.geo.map_layers import class_tags, color_table
 from rskt_seg.geo.names import gdal_name
+from rskt_seg.geo.raster_files import BLOCK, check_place, replacing_raster
 from rskt_seg.labels import ignore_label, label_dtype
-from rskt_seg.writing import replacing_with_companions
+from rskt_seg.legend import Legend
 
-_COMPANIONS = (".aux.xml", ".ovr", ".msk")
-"""What GDAL keeps beside a raster: a CRS that a GeoTIFF cannot hold, overviews, masks."""
 _LAYOUT: dict[str, Any] = {
     "driver": "GTiff",
     "tiled": True,
-    "blockxsize": 512,
-    "blockysize": 512,
+    "blockxsize": BLOCK,
+    "blockysize": BLOCK,
     "compress": "deflate",
     "predictor": 2,
     "BIGTIFF": "IF_SAFER",
@@ -59,25 +58,16 @@ def write_labels(
     dtype = label_dtype(len(class_names))
     nodata = ignore_label(len(class_names)) if nodata is None else nodata
     _check(labels, len(class_names), len(colors), nodata, np.iinfo(dtype).max)
-    with replacing_with_companions(path, _COMPANIONS) as partial, ignore_georeference_warnings():
-        try:
-            _write(partial, labels.astype(dtype), georeference, class_names, colors, nodata)
-            _compare(partial, labels, georeference)
-        except ImageReadError:  # the name is not UTF-8
-            raise
-        except (OSError, ElementTree.ParseError) as error:
-            raise OSError(
-                f"{path} could not be written completely ({error.__cause__ or error}); "
-                "check the space left on its disk"
-            ) from error
+    with replacing_raster(path) as partial:
+        _write(partial, labels.astype(dtype), georeference, Legend.of(class_names, colors), nodata)
+        _compare(partial, labels, georeference)
 
 
 def _write(
     path: Path,
     labels: np.ndarray,
     georeference: Georeference | None,
-    class_names: Sequence[str],
-    colors: np.ndarray,
+    legend: Legend,
     nodata: int,
 ) -> None:
     import rasterio
@@ -87,15 +77,14 @@ def _write(
     profile = {**_LAYOUT, "height": height, "width": width, "count": 1, "dtype": labels.dtype}
     if georeference is not None:
         profile |= georeference.profile()
-    color_table = {index: (*(int(v) for v in color), 255) for index, color in enumerate(colors)}
     with rasterio.open(gdal_name(path), "w", nodata=nodata, **profile) as dataset:
         # Points and colours before pixels: GDAL rewrites the header otherwise.
         if georeference is not None:
             georeference.write_points(dataset)
-        dataset.write_colormap(1, color_table | {nodata: (0, 0, 0, 0)})
+        dataset.write_colormap(1, dict(enumerate(color_table(legend, nodata))))
         dataset.colorinterp = (ColorInterp.palette,)
         dataset.set_band_description(1, "class id")
-        dataset.update_tags(1, **{f"CLASS_{index}": name for index, name in enumerate(class_names)})
+        dataset.update_tags(1, **class_tags(legend))
         dataset.write(labels, 1)
 
 
@@ -104,14 +93,10 @@ def _compare(path: Path, labels: np.ndarray, georeference: Georeference | None) 
     import rasterio
     from rasterio.windows import Window
 
-    beside = path.with_name(f"{path.name}.aux.xml")
-    if beside.exists():
-        ElementTree.parse(beside)
     with rasterio.open(gdal_name(path)) as dataset:
-        if georeference is not None and georeference.crs is not None and dataset.crs is None:
-            raise OSError("its coordinate system is missing")
-        for start in range(0, len(labels), _LAYOUT["blockysize"]):
-            rows = labels[start : start + _LAYOUT["blockysize"]]
+        check_place(dataset, path, georeference)
+        for start in range(0, len(labels), BLOCK):
+            rows = labels[start : start + BLOCK]
             if not np.array_equal(dataset.read(1, window=Window(0, start, rows.shape[1], len(rows))), rows):
                 raise OSError("its pixels are not those given")
 

@@ -10,7 +10,7 @@ from PIL import Image
 from rasterio.transform import Affine
 
 import rskt_seg.commands.segment_files
-import rskt_seg.geo.labels
+import rskt_seg.geo.raster_files
 import rskt_seg.writing
 from rskt_seg.commands.segment import expand, pair_truths, parse_bands
 from rskt_seg.commands.segment_files import SegmentOptions, area_table, segment_files
@@ -229,7 +229,7 @@ def limit_file(patch, name, size):
     for module, function in (
         (rskt_seg.commands.segment_files, "replacing"),
         (rskt_seg.writing, "replacing"),
-        (rskt_seg.geo.labels, "replacing_with_companions"),
+        (rskt_seg.geo.raster_files, "replacing_with_companions"),
     ):
         patch.setattr(module, function, limited(getattr(module, function), name, size))
 
