@@ -4,7 +4,6 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,12 +11,9 @@ from rskt_seg.errors import ImageReadError
 from rskt_seg.geo.georeference import Georeference
 from rskt_seg.geo.map_layers import MapLayer
 from rskt_seg.geo.names import gdal_name
-from rskt_seg.geo.raster_files import BLOCK, check_place, replacing_raster
+from rskt_seg.geo.raster_files import BLOCK, check_place, open_part, read_part, replacing_raster
 from rskt_seg.geo.vrt import mosaic
 from rskt_seg.windows import Window, window_grid
-
-if TYPE_CHECKING:
-    from rasterio.io import DatasetReader
 
 _MOST_VALUES = 2**24
 """Values of a block of all bands, which a Cloud Optimized GeoTIFF keeps together."""
@@ -57,7 +53,7 @@ def write_cog(
 
     _check_cover([window for window, _ in parts], size)
     for window, part in parts:
-        with _opened(part) as dataset:
+        with open_part(part) as dataset:
             found = (dataset.shape, dataset.count, set(dataset.dtypes))
         expected = ((window.height, window.width), len(layer.bands), {layer.dtype})
         if found != expected:
@@ -100,28 +96,12 @@ def _check_cover(windows: Sequence[Window], size: tuple[int, int]) -> None:
         raise ValueError(f"parts must cover {height} x {width} px once; found {len(windows)}, {pixels} px")
 
 
-def _opened(part: Path) -> "DatasetReader":
-    import rasterio
-    from rasterio.errors import RasterioIOError
-
-    try:
-        return rasterio.open(gdal_name(part))
-    except RasterioIOError as error:
-        raise ImageReadError(f"{part}: this part of the map cannot be read ({error})") from error
-
-
 def _blocks(part: Path) -> Iterator[tuple[Window, int, np.ndarray]]:
     """Yield windows of a part that cover it, and for each the number of each band and its pixels (h, w)."""
-    from rasterio.errors import RasterioIOError
-
-    with _opened(part) as dataset:
+    with open_part(part) as dataset:
         for window in window_grid(dataset.height, dataset.width, BLOCK, BLOCK):
             for band in dataset.indexes:
-                try:
-                    pixels = dataset.read(band, window=window.slices)
-                except RasterioIOError as error:
-                    raise ImageReadError(f"{part}: this part of the map is damaged ({error})") from error
-                yield window, band, pixels
+                yield window, band, read_part(dataset, band, window.slices)
 
 
 def _compare(

@@ -11,6 +11,7 @@ import numpy as np
 
 from rskt_seg.errors import ImageReadError
 from rskt_seg.geo.georeference import Georeference, ignore_georeference_warnings
+from rskt_seg.geo.names import gdal_name
 from rskt_seg.writing import replacing_with_companions
 
 if TYPE_CHECKING:
@@ -18,6 +19,49 @@ if TYPE_CHECKING:
 
 BLOCK = 512
 """Side of the blocks of the GeoTIFFs that are written."""
+
+
+def open_part(path: Path) -> "DatasetReader":
+    """Open a raster that this package wrote.
+
+    Args:
+        path: Its file.
+
+    Returns:
+        The open raster.
+
+    Raises:
+        ImageReadError: It is missing or damaged.
+    """
+    import rasterio
+    from rasterio.errors import RasterioIOError
+
+    try:
+        return rasterio.open(gdal_name(path))
+    except RasterioIOError as error:
+        raise ImageReadError(f"{path}: this raster cannot be read ({error}); make it again") from error
+
+
+def read_part(dataset: "DatasetReader", band: int, window: tuple[slice, slice]) -> np.ndarray:
+    """Read some pixels of a raster of `open_part`.
+
+    Args:
+        dataset: The raster.
+        band: Number of a band, from 1.
+        window: Its rows and columns.
+
+    Returns:
+        (h, w) of the dtype of the raster.
+
+    Raises:
+        ImageReadError: The file is damaged there.
+    """
+    from rasterio.errors import RasterioIOError
+
+    try:
+        return dataset.read(band, window=window)
+    except RasterioIOError as error:
+        raise ImageReadError(f"{dataset.name}: this raster is damaged ({error}); make it again") from error
 
 
 @contextmanager
