@@ -1,7 +1,5 @@
 """Segment many image files with a ready model and write a folder of results."""
 
-import csv
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,25 +14,20 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from rskt_seg.data.labels import read_label
 from rskt_seg.data.samples import valid_target
 from rskt_seg.errors import ConfigError, ImageReadError, LabelError, NotFiniteError
-from rskt_seg.geo import AreaSummary, ClassArea, RasterImage, read_image, write_labels
-from rskt_seg.geo.area import GEODESIC, PLANE
+from rskt_seg.geo import RasterImage, read_image, write_labels
+from rskt_seg.geo.area_tables import area_table, write_area_tables
 from rskt_seg.geo.grids import grid_difference, read_georeference
 from rskt_seg.geo.stretch import parse_stretch
 from rskt_seg.methods.record import Picture
 from rskt_seg.methods.use import find_explanation, known_explanations
 from rskt_seg.palette import palette
-from rskt_seg.quoting import csv_cell
-from rskt_seg.segmenter import Segmentation, Segmenter
+from rskt_seg.segmentation import Segmentation
+from rskt_seg.segmenter import Segmenter
 from rskt_seg.visualization import draw_errors, draw_labels, draw_legend, draw_overlay
 from rskt_seg.windows import point_in
-from rskt_seg.writing import replace_text, replacing
+from rskt_seg.writing import replacing
 
 logger = logging.getLogger(__name__)
-
-_METHODS = {
-    GEODESIC: "geodesic: on the ellipsoid of the coordinate system",
-    PLANE: "those of the plane of the map",
-}
 
 
 @dataclass(frozen=True)
@@ -134,14 +127,16 @@ def _segment_file(
     result = segmenter.predict(image)
     for notice in result.notices:
         logger.warning("%s: %s", path, notice)
-    colors = palette(len(result.class_names), segmenter.background)
+    colors, labels = result.legend.colors, result.legend.positions(result.labels)
     base = options.output / stem
-    _write_maps(base, image, result, colors, segmenter.background)
-    _write_areas(base, path, result, colors)
+    _write_maps(base, image, result, segmenter.background)
+    summary = result.area_summary()
+    logger.info("%s\n%s", path, area_table(summary))
+    write_area_tables(base, str(path), labels.shape, summary, result.legend, result.notices)
     if truth is not None:
-        picture = draw_labels(image.pixels, result.labels, result.class_names, colors, truth=truth)
+        picture = draw_labels(image.pixels, labels, result.class_names, colors, truth=truth)
         _save(base, "truth", picture)
-        _save(base, "errors", draw_errors(image.pixels, result.labels, truth, result.class_names))
+        _save(base, "errors", draw_errors(image.pixels, labels, truth, result.class_names))
     if image.valid.any():
         for name in options.explanations:
             _write_explanation(base, name, segmenter, _Scene(path, image, truth), options)
@@ -201,81 +196,14 @@ def _read_truth(path: Path, image_path: Path, image: RasterImage, class_names: S
     return truth
 
 
-def _write_maps(
-    base: Path, image: RasterImage, result: Segmentation, colors: np.ndarray, background: int | None
-) -> None:
-    names = result.class_names
-    _save(base, "overlay", draw_overlay(image.pixels, result.labels, colors, background=background))
-    _save(base, "labels", draw_labels(image.pixels, result.labels, names, colors))
+def _write_maps(base: Path, image: RasterImage, result: Segmentation, background: int | None) -> None:
+    names, colors, labels = result.class_names, result.legend.colors, result.legend.positions(result.labels)
+    _save(base, "overlay", draw_overlay(image.pixels, labels, colors, background=background))
+    _save(base, "labels", draw_labels(image.pixels, labels, names, colors))
     _save(base, "legend", draw_legend(names, colors))
     _save(base, "ids", result.labels)
     if image.georeference is not None or image.driver == "GTiff":
-        write_labels(_named(base, "ids", "tif"), result.labels, image.georeference, names, colors)
-
-
-def _write_areas(base: Path, path: Path, result: Segmentation, colors: np.ndarray) -> None:
-    summary = result.area_summary()
-    logger.info("%s\n%s", path, area_table(summary))
-    classes = [{"id": index, **_area_row(area)} for index, area in enumerate(summary.classes)]
-    total, nodata = _area_row(summary.total), {"id": result.ignore_label, **_area_row(summary.nodata)}
-    with (
-        replacing(_named(base, "area", "csv")) as partial,
-        partial.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.DictWriter(file, list(classes[0]))
-        writer.writeheader()
-        for row in (*classes, total, nodata):
-            writer.writerow({key: csv_cell(value) for key, value in row.items()})
-    height, width = result.labels.shape
-    content = {
-        "image": str(path),
-        "height": height,
-        "width": width,
-        "valid_pixels": int(result.valid.sum()),
-        "ignore_label": result.ignore_label,
-        "classes": [row | {"color": color} for row, color in zip(classes, colors.tolist(), strict=True)],
-        "total": total,
-        "nodata": nodata,
-        "area_method": summary.method,
-        "notices": list(result.notices),
-    }
-    replace_text(_named(base, "area", "json"), json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
-def _area_row(area: ClassArea) -> dict[str, object]:
-    return {
-        "name": area.name,
-        "pixels": area.pixels,
-        "share": area.share,
-        "square_metres": area.square_metres,
-        "hectares": area.hectares,
-    }
-
-
-def area_table(summary: AreaSummary) -> str:
-    """Return the areas as lines of text.
-
-    Args:
-        summary: The areas.
-
-    Returns:
-        The classes, the largest first, the total of their pixels and, if there is any, the nodata; for known
-        areas how they were measured.
-    """
-    rows = [*sorted(summary.classes, key=lambda area: -area.pixels), summary.total]
-    if summary.nodata.pixels:
-        rows.append(summary.nodata)
-    width = max(len(area.name) for area in rows)
-    lines = []
-    for area in rows:
-        share = " " * 7 if area.share is None else f"{area.share:7.2%}"
-        line = f"  {area.name:<{width}}  {area.pixels:>10} px  {share}"
-        if area.square_metres is not None and area.hectares is not None:
-            line += f"  {area.square_metres:14,.1f} m2  {area.hectares:12,.4f} ha"
-        lines.append(line.rstrip())
-    if summary.method is not None:
-        lines.append(f"  areas are {_METHODS[summary.method]}")
-    return "\n".join(lines)
+        write_labels(_named(base, "ids", "tif"), result.labels, image.georeference, result.legend)
 
 
 def _stems(images: Sequence[Path]) -> list[str]:

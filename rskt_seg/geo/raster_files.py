@@ -1,7 +1,7 @@
 """Raster files that appear whole or not at all, with what GDAL and QGIS keep beside them."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ import numpy as np
 from rskt_seg.errors import ImageReadError
 from rskt_seg.geo.georeference import Georeference, ignore_georeference_warnings
 from rskt_seg.geo.names import gdal_name
+from rskt_seg.windows import Window
 from rskt_seg.writing import replacing_with_companions
 
 if TYPE_CHECKING:
@@ -62,6 +63,26 @@ def read_part(dataset: "DatasetReader", band: int, window: tuple[slice, slice]) 
         return dataset.read(band, window=window)
     except RasterioIOError as error:
         raise ImageReadError(f"{dataset.name}: this raster is damaged ({error}); make it again") from error
+
+
+def read_bands(path: Path, bands: Sequence[int] | None = None, window: Window | None = None) -> np.ndarray:
+    """Read pixels of a raster that this package wrote.
+
+    Args:
+        path: Its file.
+        bands: Numbers of n bands, from 1; None: all.
+        window: The pixels to read; None: all.
+
+    Returns:
+        (n, h, w) of the dtype of the raster.
+
+    Raises:
+        ImageReadError: It is missing or damaged.
+    """
+    with ignore_georeference_warnings(), open_part(path) as dataset:
+        area = Window(0, 0, dataset.height, dataset.width) if window is None else window
+        chosen = dataset.indexes if bands is None else bands
+        return np.stack([read_part(dataset, band, area.slices) for band in chosen])
 
 
 @contextmanager

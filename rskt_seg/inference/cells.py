@@ -53,6 +53,11 @@ class WindowPlan:
         return -(-self.width // self.cell)
 
     @property
+    def cells(self) -> Window:
+        """All cells."""
+        return Window(0, 0, self.rows, self.columns)
+
+    @property
     def window_cells(self) -> tuple[int, int]:
         """Rows and columns of cells of each window."""
         return min(self.side // self.cell, self.rows), min(self.side // self.cell, self.columns)

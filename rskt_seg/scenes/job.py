@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from rskt_seg.errors import ConfigError, UnreadableError
+from rskt_seg.errors import ConfigError, ImageReadError, UnreadableError
 from rskt_seg.geo.parts import write_part
+from rskt_seg.geo.raster_files import read_bands
 from rskt_seg.inference.strategies import Strategy
 from rskt_seg.reading import parse_json
 from rskt_seg.scenes.region import BLOCK, Maps, Region, SceneTask, map_region, read_region
@@ -107,6 +108,23 @@ class SceneJob:
             replace_text(path, json.dumps(facts, indent=2) + "\n")
         remove_unfinished(self.folder)
         return sum(map(self.is_done, self.chunks))
+
+    def forget_damaged(self) -> int:
+        """Forget the chunks of which a file cannot be read, so that they are computed again.
+
+        Returns:
+            How many they are.
+        """
+        layers = ("ids", "confidence", *(("scores",) if self.task.keeps_scores else ()))
+        damaged = 0
+        for chunk in self.chunks:
+            try:
+                for layer in layers:
+                    read_bands(self.part(chunk, layer))
+            except ImageReadError:
+                self.report(chunk).unlink(missing_ok=True)
+                damaged += 1
+        return damaged
 
     def remove_folder(self) -> None:
         """Remove all chunks."""

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from rskt_seg.errors import ConfigError
 from rskt_seg.geo.area import pixel_size
@@ -12,6 +13,24 @@ from rskt_seg.scenes.region import BLOCK
 from rskt_seg.windows import Window
 
 _LENGTH = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(px|m)?\s*")
+
+
+class SceneArguments(TypedDict, total=False):
+    """Fields of `SceneOptions` as keyword arguments."""
+
+    window: int | str | None
+    overlap: float | None
+    taper: str
+    chunk: int | None
+    part: Window | None
+    bounds: tuple[float, float, float, float] | None
+    bands: tuple[int, ...] | None
+    stretch: str | tuple[float, float]
+    nodata: float | None
+    alpha: bool
+    scores: bool
+    batch: int | None
+    restart: bool
 
 
 @dataclass(frozen=True)

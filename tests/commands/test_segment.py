@@ -10,12 +10,14 @@ from PIL import Image
 from rasterio.transform import Affine
 
 import rskt_seg.commands.segment_files
+import rskt_seg.geo.area_tables
 import rskt_seg.geo.raster_files
 import rskt_seg.writing
 from rskt_seg.commands.segment import expand, pair_truths, parse_bands
-from rskt_seg.commands.segment_files import SegmentOptions, area_table, segment_files
+from rskt_seg.commands.segment_files import SegmentOptions, segment_files
 from rskt_seg.errors import ConfigError, DatasetError, ImageReadError
 from rskt_seg.geo import AreaSummary, ClassArea
+from rskt_seg.geo.area_tables import area_table
 from rskt_seg.segmenter import Segmenter
 from tests.full_disk import file_limit
 from tests.stub_models import Colours
@@ -228,6 +230,7 @@ def limit_file(patch, name, size):
     """Let one file grow to `size` bytes only, as on a full disk."""
     for module, function in (
         (rskt_seg.commands.segment_files, "replacing"),
+        (rskt_seg.geo.area_tables, "replacing"),
         (rskt_seg.writing, "replacing"),
         (rskt_seg.geo.raster_files, "replacing_with_companions"),
     ):
