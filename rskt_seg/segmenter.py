@@ -1,6 +1,7 @@
 """`Segmenter`: segmentation of image files and arrays of any size, with any model."""
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Unpack, cast
@@ -32,6 +33,7 @@ from rskt_seg.methods.record import ExplanationRequest
 from rskt_seg.methods.trained import TrainedModel
 from rskt_seg.methods.untrained import untrained_notices
 from rskt_seg.methods.use import find_explanation, make_strategy
+from rskt_seg.methods.words import keep_texts
 from rskt_seg.typing import SegmentationModel
 from rskt_seg.vocabulary import Vocabulary
 
@@ -139,6 +141,10 @@ class Segmenter:
             (the same up to rounding, faster), "bf16" or, on GPUs, "fp16"; None: with the model as it is.
         release: With `precision`: free the weights of `model` that its form has in another layout. The model
             cannot be used afterwards.
+        text_cache: Folder in which the model, from now on, finds text embeddings and keeps new ones, so that
+            processes with the same weights and names encode them once; True: that of the user,
+            `$XDG_CACHE_HOME/rskt_seg/text` or in `~/.cache`; None: nowhere. Results are the same to the last
+            bit. Models without a text encoder do not need it.
         options: See above. Options that only other models take must have their default value.
 
     Raises:
@@ -156,6 +162,7 @@ class Segmenter:
         device: torch.device | str | None = None,
         precision: str | None = None,
         release: bool = False,
+        text_cache: str | os.PathLike[str] | bool | None = None,
         **options: Unpack[SegmenterOptions],
     ) -> None:
         if isinstance(model, TrainedModel):
@@ -169,6 +176,7 @@ class Segmenter:
             ) from error
         if precision is not None:
             self.model = optimize_for_inference(self.model, precision=precision, release=release)
+        keep_texts(self.model, text_cache)
         self._strategy = make_strategy(self.model, vocabulary, options)
         for notice in untrained_notices(self.model):
             logger.warning("%s", notice)
