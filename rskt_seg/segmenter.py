@@ -33,6 +33,7 @@ from rskt_seg.methods.registry import method_of
 from rskt_seg.methods.trained import TrainedModel
 from rskt_seg.methods.untrained import untrained_notices
 from rskt_seg.methods.use import find_explanation, make_strategy
+from rskt_seg.methods.words import keep_texts
 from rskt_seg.scenes.options import SceneArguments, SceneOptions
 from rskt_seg.scenes.outputs import SceneMap
 from rskt_seg.scenes.segment import MapModel, make_engine, open_scene, segment_scenes
@@ -99,6 +100,10 @@ class Segmenter:
             (the same up to rounding, faster), "bf16" or, on GPUs, "fp16"; None: with the model as it is.
         release: With `precision`: free the weights of `model` that its form has in another layout. The model
             cannot be used afterwards.
+        text_cache: Folder in which the model, from now on, finds text embeddings and keeps new ones, so that
+            processes with the same weights and names encode them once; True: that of the user,
+            `$XDG_CACHE_HOME/rskt_seg/text` or in `~/.cache`; None: nowhere. Results are the same to the last
+            bit. Models without a text encoder do not need it.
         options: See above. Options that only other models take must have their default value.
 
     Raises:
@@ -118,6 +123,7 @@ class Segmenter:
         device: torch.device | str | None = None,
         precision: str | None = None,
         release: bool = False,
+        text_cache: str | os.PathLike[str] | bool | None = None,
         **options: Unpack[SegmenterOptions],
     ) -> None:
         if isinstance(model, TrainedModel):
@@ -133,6 +139,7 @@ class Segmenter:
         if precision is not None:
             self._digest = weights_digest(self.model.state_dict())  # that of a form is not to be had
             self.model = optimize_for_inference(self.model, precision=precision, release=release)
+        keep_texts(self.model, text_cache)
         self._strategy = make_strategy(self.model, vocabulary, options)
         asked, self._decision = make_decision(
             self._strategy.vocabulary,

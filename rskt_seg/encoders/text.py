@@ -6,6 +6,7 @@ Shapes: T class, P prompt template, E embedding.
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.resources import files
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from torch.amp.autocast_mode import is_autocast_available
 
 from rskt_seg.encoders.clip import CLIP
 from rskt_seg.encoders.presets import TextPreset
+from rskt_seg.encoders.text_files import TextFiles, TextQuery, computing_context, encoder_digest
 from rskt_seg.errors import ConfigError, VocabularyError
 from rskt_seg.vocabulary import check_names
 
@@ -30,10 +32,15 @@ _TEMPLATE_SETS = {
 
 
 @cache
-def _byte_pair_encoder() -> Callable[[str], list[int]]:
+def _byte_pairs() -> Any:
     from open_clip.tokenizer import SimpleTokenizer
 
-    return SimpleTokenizer(clean="lower").encode
+    return SimpleTokenizer(clean="lower")
+
+
+def _byte_pair_encoder() -> Callable[[str], list[int]]:
+    encode: Callable[[str], list[int]] = _byte_pairs().encode
+    return encode
 
 
 @cache
@@ -79,6 +86,17 @@ class Tokenizer:
             The number of tokens before cutting; CLIP reads the first 77.
         """
         return len(_ids(text))
+
+    def pieces(self, text: str) -> tuple[str, ...]:
+        """Return a text as it is cut into tokens, without start and end.
+
+        Args:
+            text: Any text.
+
+        Returns:
+            The tokens in lower case; parts of a character that takes several are shown as U+FFFD.
+        """
+        return tuple(_byte_pairs().decode([token]).strip() for token in _byte_pair_encoder()(text))
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Encode texts.
@@ -213,12 +231,25 @@ class TextBank:
     by the precision in force, so that it is not found again after an optimiser step, after loading a
     checkpoint, or on another device. PyTorch does not count writes through `parameter.data` as new versions:
     call `clear` after them. Nothing is kept while the text tower is being trained.
+
+    Attributes:
+        tokenizer: Tokenizer of the text tower.
+        templates: P prompt templates, one `{}` each.
+        files: Where embeddings are found and kept beyond this process, with the same bits; None: nowhere.
     """
 
-    def __init__(self, tokenizer: Tokenizer, templates: Sequence[str]) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, templates: Sequence[str], files: TextFiles | None = None
+    ) -> None:
         self.tokenizer = tokenizer
         self.templates = tuple(templates)
+        self.files = files
         self._entries: dict[_Key, Tensor] = {}
+        self._encoder: tuple[tuple[tuple[int, int], ...], str] | None = None
+
+    def emptied(self) -> "TextBank":
+        """Return a bank with the same prompts and files, and nothing in it, for another form of the model."""
+        return TextBank(self.tokenizer, self.templates, self.files)
 
     def __call__(self, clip: CLIP, vocabulary: Sequence[str]) -> Tensor:
         """Return the embeddings of a vocabulary, computed or from the cache.
@@ -247,12 +278,29 @@ class TextBank:
         if key not in self._entries:
             while len(self._entries) >= _CACHED_VOCABULARIES:
                 self._entries.pop(next(iter(self._entries)))
-            self._entries[key] = self._encode(clip, names)
+            self._entries[key] = self._from_files(clip, key)
         return self._entries[key]
 
     def clear(self) -> None:
-        """Remove every entry."""
+        """Remove every entry; files stay."""
         self._entries.clear()
+        self._encoder = None
+
+    def _from_files(self, clip: CLIP, key: _Key) -> Tensor:
+        names, (_, _, autocast), weights = key
+        device = clip.text_projection.device
+        if self.files is None or device.type == "meta":
+            return self._encode(clip, names)
+        if self._encoder is None or self._encoder[0] != weights:
+            self._encoder = (weights, encoder_digest(clip))  # costs as much as a dozen prompts
+        tokens = self.tokenizer(prompts(names, self.templates))
+        context = computing_context(device, autocast)
+        query = TextQuery(self._encoder[1], names, self.templates, tokens, context)
+        found = self.files.find(query, clip.text_projection.shape[1])
+        if found is None:
+            found = self._encode(clip, names)
+            self.files.keep(query, found)
+        return found.to(device)
 
     def _encode(self, clip: CLIP, names: tuple[str, ...]) -> Tensor:
         tokens = cut_padding(self.tokenizer(prompts(names, self.templates)))
@@ -260,3 +308,27 @@ class TextBank:
         encoded = torch.cat([clip.encode_text(part) for part in parts])  # (T * P, E)
         embeddings = F.normalize(encoded, dim=-1)
         return embeddings.unflatten(0, (len(names), len(self.templates)))
+
+
+class TextTower(NamedTuple):
+    """The part of a model that encodes class names.
+
+    Attributes:
+        clip: The CLIP whose text tower it is.
+        bank: Its prompts and embeddings.
+    """
+
+    clip: CLIP
+    bank: TextBank
+
+    @classmethod
+    def of(cls, model: Any) -> "TextTower":
+        """Return the text tower of a model.
+
+        Args:
+            model: One with the attributes `clip` and `text_bank`.
+
+        Returns:
+            Its text tower.
+        """
+        return cls(model.clip, model.text_bank)

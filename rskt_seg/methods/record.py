@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rskt_seg.checkpoints.manifest import Weights
 from rskt_seg.checkpoints.rules import LoadReport
+from rskt_seg.encoders.text import TextTower
 from rskt_seg.inference.strategies import Strategy
 from rskt_seg.methods.layout import CheckpointLayout
 from rskt_seg.methods.untrained import note_initial_weight
@@ -134,6 +135,7 @@ class Method:
         reference: (spec, registered test set) -> figures that the paper prints for a model that computes the
             same; None if there are none.
         tables: Tables of papers whose rows `rskt-seg compare` can put beside own results.
+        text_tower: Model -> what encodes its class names; None if it has none.
         printed_costs: Model, which may be on the device "meta" -> what the paper prints for its cost.
         detectron2: "module:attribute" of its `rskt_seg.d2.methods.DetectronMethod`, which only `rskt_seg.d2`
             imports; "" if it has none.
@@ -156,6 +158,7 @@ class Method:
     published_rows: Callable[[Evaluation], PaperRows] = lambda evaluation: PaperRows()
     reference: Callable[[Any, str], Reference | None] = lambda spec, test_set: None
     tables: tuple[ComparableTable, ...] = ()
+    text_tower: Callable[[Any], TextTower] | None = None
     printed_costs: Callable[[Any], Sequence[PrintedCost]] = lambda model: ()
     detectron2: str = ""
 

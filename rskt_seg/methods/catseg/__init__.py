@@ -1,5 +1,6 @@
 """CAT-Seg: open-vocabulary segmentation by aggregation of CLIP's cost volume."""
 
+from rskt_seg.encoders.text import TextTower
 from rskt_seg.methods.catseg.checkpoint import CATSegLayout
 from rskt_seg.methods.catseg.weights import WEIGHTS
 from rskt_seg.methods.cost_volumes.costs import peer_costs
@@ -28,5 +29,6 @@ CATSEG = Method(
     published_rows=peer_rows("Cat-Seg"),
     weights=WEIGHTS,
     printed_costs=peer_costs("Cat-Seg", (*CATSegLayout.training_only, *PEER_FREE)),
+    text_tower=TextTower.of,
     detectron2="rskt_seg.d2.methods.catseg:CATSEG",
 )

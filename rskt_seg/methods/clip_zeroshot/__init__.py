@@ -1,5 +1,6 @@
 """CLIP zero-shot: open-vocabulary segmentation by a pretrained CLIP alone, the floor of every table."""
 
+from rskt_seg.encoders.text import TextTower
 from rskt_seg.inference.strategies import WindowedStrategy
 from rskt_seg.methods.clip_zeroshot.checkpoint import ENCODERS, ClipZeroShotLayout
 from rskt_seg.methods.record import Method
@@ -27,5 +28,6 @@ CLIP_ZEROSHOT = Method(
     strategy=WindowedStrategy,
     checkpoint=ClipZeroShotLayout(),
     encoders=ENCODERS,
+    text_tower=TextTower.of,
     detectron2="rskt_seg.d2.methods.clip_zeroshot:CLIP_ZEROSHOT",
 )

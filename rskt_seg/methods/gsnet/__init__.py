@@ -1,5 +1,6 @@
 """GSNet: CLIP, and a DINO of remote-sensing images."""
 
+from rskt_seg.encoders.text import TextTower
 from rskt_seg.inference.strategies import WholeImageStrategy
 from rskt_seg.methods.cost_volumes.encoders import CLIP_ROLE, dino_role
 from rskt_seg.methods.cost_volumes.explanations import COST_MAPS
@@ -23,5 +24,6 @@ GSNET = Method(
     encoders={"clip": CLIP_ROLE, "dino": dino_role()},
     explanations={"cost_maps": COST_MAPS},
     published_rows=peer_rows("GSNet", dino="rs-dino"),
+    text_tower=TextTower.of,
     detectron2="rskt_seg.d2.methods.gsnet:GSNET",
 )

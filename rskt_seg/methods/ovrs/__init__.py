@@ -1,5 +1,6 @@
 """OVRS: CAT-Seg with rotated images and guides scaled by the mean of all classes."""
 
+from rskt_seg.encoders.text import TextTower
 from rskt_seg.methods.cost_volumes.costs import peer_costs
 from rskt_seg.methods.cost_volumes.encoders import CLIP_ROLE
 from rskt_seg.methods.cost_volumes.explanations import COST_MAPS
@@ -26,5 +27,6 @@ OVRS = Method(
     explanations={"cost_maps": COST_MAPS},
     published_rows=peer_rows("OVRIS"),
     printed_costs=peer_costs("OVRs", (*OVRSLayout.training_only, *PEER_FREE)),
+    text_tower=TextTower.of,
     detectron2="rskt_seg.d2.methods.ovrs:OVRS",
 )

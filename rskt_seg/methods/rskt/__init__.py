@@ -1,5 +1,6 @@
 """RSKT-Seg: open-vocabulary segmentation with CLIP in four rotations, RS-DINO and RemoteCLIP."""
 
+from rskt_seg.encoders.text import TextTower
 from rskt_seg.inference.strategies import WholeImageStrategy
 from rskt_seg.methods.cost_volumes.explanations import COST_MAPS
 from rskt_seg.methods.ovrsis import TABLE_1
@@ -29,5 +30,6 @@ RSKT_SEG = Method(
     tables=(TABLE_1,),
     weights=WEIGHTS,
     printed_costs=printed_costs,
+    text_tower=TextTower.of,
     detectron2="rskt_seg.d2.methods.rskt:RSKT_SEG",
 )

@@ -7,10 +7,11 @@ that is asked for, T class, P prompt, E embedding.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from rskt_seg.encoders.clip import CLIP
 from rskt_seg.encoders.last_block import embed_patches
@@ -18,6 +19,7 @@ from rskt_seg.encoders.presets import CLIP_PIXEL_MEAN, CLIP_PIXEL_STD, CLIP_PRES
 from rskt_seg.encoders.text import TextBank, build_tokenizer, vocabulary_size
 from rskt_seg.errors import ConfigError
 from rskt_seg.layers.images import stack_images
+from rskt_seg.layers.inference_form import FormBuilder, HasInferenceForm
 from rskt_seg.models.clip_zeroshot.spec import ClipZeroShotSpec
 from rskt_seg.vocabulary import Vocabulary
 from rskt_seg.windows import Window, window_grid
@@ -43,7 +45,7 @@ class ClipZeroShotOutput:
     names: tuple[int, ...]
 
 
-class ClipZeroShot(nn.Module):
+class ClipZeroShot(HasInferenceForm):
     """A CLIP that segments images by class names; nothing is trained.
 
     Its weights are random until `rskt_seg.load_encoder(model, "clip", ...)` or `rskt_seg.load_checkpoint`
@@ -222,6 +224,19 @@ class ClipZeroShot(nn.Module):
             rest, low = best[:, self.spec.background], best.amax(dim=1) < self.spec.threshold
             best[:, self.spec.background] = torch.where(low, self.spec.threshold, rest)
         return best
+
+    def inference_form(self, builder: FormBuilder) -> Self:
+        """See `HasInferenceForm`; the form has a cache of text embeddings of its own.
+
+        Args:
+            builder: As there.
+
+        Returns:
+            The form.
+        """
+        form = builder.copy(self)
+        form.text_bank = self.text_bank.emptied()
+        return form
 
     def losses(
         self, output: ClipZeroShotOutput, target: Tensor, ignore_value: int = 255

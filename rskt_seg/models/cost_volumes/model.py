@@ -320,7 +320,7 @@ class CostVolumeModel(HasInferenceForm, HasTrainingForm):
         last = ValuePath(blocks[-1].attn, builder)
         form = builder.copy(self)
         form.set_submodule(f"clip.visual.transformer.resblocks.{len(blocks) - 1}.attn", last)
-        form.text_bank = TextBank(self.text_bank.tokenizer, self.text_bank.templates)
+        form.text_bank = self.text_bank.emptied()
         return form
 
     def training_form(self, builder: FormBuilder, recompute: bool) -> Self:
