@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ from rskt_seg.wording import counted
 
 logger = logging.getLogger(__name__)
 _PARTS = "parts"
+_BAR = "{percentage:3.0f}%|{bar}| {n:.1f}/{total} chunks [{elapsed}<{remaining}, {rate_fmt}]"
 
 
 @dataclass(frozen=True)
@@ -225,12 +227,13 @@ def _run(
         if not windows:
             finish(number)
     total = sum(len(job.chunks) for job in jobs)
-    with tqdm(total=total, initial=total - len(chunks), unit="chunk", disable=not chunks) as bar:
-        shares: dict[Chunk, float] = {}
+    done, shares = total - len(chunks), dict[Chunk, float]()
+    # In a terminal only: the log of a job would hold thousands of bars.
+    with tqdm(total=total, initial=done, unit="chunk", bar_format=_BAR, disable=None) as bar:
 
         def show(chunk: Chunk, share: float) -> None:
-            bar.update(share - shares.get(chunk, 0.0))
             shares[chunk] = share
+            bar.update(min(done + math.fsum(shares.values()), total) - bar.n)
 
         for chunk, error in engine.run(jobs, chunks, given_up, show):
             show(chunk, 1.0)
