@@ -23,6 +23,7 @@ from rskt_seg.inference.resize import best_scores, label_map
 from rskt_seg.inference.strategies import (
     MultiScaleOptions,
     PatchContextOptions,
+    Strategy,
     TiledOptions,
     WholeImageOptions,
 )
@@ -152,6 +153,11 @@ class Segmenter:
             self._strategy = make_strategy(self.model, asked, options)
         for notice in untrained_notices(self.model):
             logger.warning("%s", notice)
+
+    @property
+    def strategy(self) -> Strategy:
+        """How the model sees images."""
+        return self._strategy
 
     @property
     def vocabulary(self) -> Vocabulary:

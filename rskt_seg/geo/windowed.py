@@ -210,6 +210,24 @@ def survey(
         return _in_memory(image, facts)
 
 
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Return the size of an image file.
+
+    Args:
+        path: The image file, or a name of GDAL's own.
+
+    Returns:
+        (H, W) as it is stored, px.
+
+    Raises:
+        ImageReadError: The file is missing or no image.
+    """
+    source_path = as_source(path)
+    check_file(source_path)
+    with naming_damage(source_path), open_source(source_path, _ANY_SIZE, georeference=False) as source:
+        return source.height, source.width
+
+
 def survey_image(image: RasterImage) -> Survey:
     """Return the survey of an image in memory.
 

@@ -31,6 +31,7 @@ class SceneMap:
         source: Name of the scene.
         base: Folder and beginning of the names of its files.
         legend: The classes.
+        area: The part (px) of the scene that it shows.
         files: Kind of result, such as "ids" or "area.csv" -> file.
         notices: Decisions that the user should know of, one line each.
     """
@@ -38,6 +39,7 @@ class SceneMap:
     source: str
     base: Path
     legend: Legend
+    area: Window
     files: Mapping[str, Path]
     notices: tuple[str, ...] = ()
 
@@ -112,7 +114,7 @@ def write_map(
         parts = [(chunk.relative_to(area), job.part(chunk, kind)) for chunk in job.chunks]
         files[kind] = base.with_name(f"{base.name}_{kind}.tif")
         write_cog(files[kind], parts, (area.height, area.width), layer, place)
-    made = SceneMap(job.task.name, base, legend, files, notices)
+    made = SceneMap(job.task.name, base, legend, area, files, notices)
     write_area_tables(base, made.source, (area.height, area.width), made.areas, legend, notices)
     for kind in ("area.csv", "area.json"):
         files[kind] = base.with_name(f"{base.name}_{kind}")
@@ -143,7 +145,8 @@ def find_map(base: Path, legend: Legend, facts: Mapping[str, Any]) -> SceneMap |
         if not isinstance(content, dict) or content["facts"] != facts:
             return None
         files = {str(kind): base.with_name(str(name)) for kind, name in content["files"].items()}
-        found = SceneMap(content["scene"], base, legend, files, tuple(content["notices"]))
+        area = Window(*content["facts"]["area"])
+        found = SceneMap(content["scene"], base, legend, area, files, tuple(content["notices"]))
     except (OSError, UnreadableError, KeyError, AttributeError, TypeError):
         return None
     return found if all(path.is_file() for path in files.values()) else None
