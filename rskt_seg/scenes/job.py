@@ -145,10 +145,10 @@ def write_chunk(job: SceneJob, chunk: Window, maps: Maps) -> None:
     Raises:
         OSError: A file cannot be written, or not completely.
     """
-    write_part(job.part(chunk, "ids"), maps.ids[None])
-    write_part(job.part(chunk, "confidence"), maps.confidence[None])
+    write_part(job.part(chunk, "ids"), maps.ids[None], chunk)
+    write_part(job.part(chunk, "confidence"), maps.confidence[None], chunk)
     if maps.scores is not None:
-        write_part(job.part(chunk, "scores"), maps.scores)
+        write_part(job.part(chunk, "scores"), maps.scores, chunk)
     report = {"chosen": maps.chosen.tolist(), "windows": maps.windows}
     replace_text(job.report(chunk), json.dumps(report) + "\n")
 

@@ -109,3 +109,13 @@ def test_the_folder_is_that_of_the_user_if_asked_and_nothing_else_is_taken(model
     model.text_bank.files = None
     with pytest.raises(ConfigError, match="text_cache must be a folder, True or None; found 3"):
         keep_texts(model, 3)
+
+
+def test_hundreds_of_names_are_encoded_compared_and_segmented(tmp_path):
+    words = ("tree", "water", "road", "building", "car", "grass", "ship", "field", "river", "sand")
+    names = [f"{one} {two} {three}" for one in words for two in words for three in words[:3]]
+    segmenter = Segmenter(tiny("clip_zeroshot_tiny"), names, text_cache=tmp_path)
+    result = segmenter.predict(IMAGE[:16, :16])
+    assert result.labels.dtype == np.uint16 and result.score_map.shape[0] == 300
+    assert len(word_notices(segmenter.model, names)) <= 11
+    assert len(list(tmp_path.iterdir())) == 1

@@ -197,3 +197,20 @@ def test_antialiasing_changes_only_images_that_shrink():
     plain, filtered = build(), build(antialias=True)
     for size, same in (((48, 48), True), ((96, 96), True), ((300, 200), False)):
         assert torch.allclose(plain.resize(pixels(*size)), filtered.resize(pixels(*size)), atol=1e-5) == same
+
+
+def test_scores_do_not_depend_on_how_many_are_computed_at_a_time(model, monkeypatch):
+    output = model(pixels(96, 50, batch=2), ["trees, buildings", "water", "cars"])
+    together = model.scores(output)
+    assert together.shape == (2, 3, 96, 50)
+    for values in (1, 5 * 50 * 2 * 4):
+        monkeypatch.setattr("rskt_seg.models.clip_zeroshot.model._VALUES", values)
+        torch.testing.assert_close(model.scores(output), together, atol=1e-6, rtol=0)
+
+
+def test_many_names_reduce_a_scene_so_that_memory_is_bounded(model, monkeypatch):
+    monkeypatch.setattr(windowed, "MOST_SCORES", 4 * 60 * 60)
+    image = np.random.default_rng(0).integers(0, 256, (120, 120, 3), np.uint8)
+    result = rskt_seg.Segmenter(model, NAMES).predict(image)
+    assert result.score_map.shape == (4, 60, 60) and result.labels.shape == (120, 120)
+    assert rskt_seg.Segmenter(model, NAMES[:1]).predict(image).score_map.shape == (1, 120, 120)

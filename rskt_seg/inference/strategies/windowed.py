@@ -16,6 +16,8 @@ from rskt_seg.windows import Window
 
 MOST_PIXELS = 2**24
 """Pixels of the largest image whose scores are computed at its own size."""
+MOST_SCORES = 2**29
+"""Scores, of all names and pixels, from which on an image is reduced as well: 2 GiB."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class WindowedStrategy(Strategy):
     """One call of the model, at the size that its options say; every name of a class is asked for.
 
     Scores are computed from logits at the size of the image, as published. A scene of more than
-    `MOST_PIXELS` is reduced to so many first, with antialiasing: memory does not grow with its size.
+    `MOST_PIXELS`, or with more than `MOST_SCORES`, is reduced to so many first, with antialiasing: memory
+    grows neither with its size nor with the vocabulary.
     """
 
     def __post_init__(self) -> None:
@@ -46,7 +49,7 @@ class WindowedStrategy(Strategy):
 
     def score_map(self, pixels: np.ndarray) -> Tensor:
         """See `Strategy.score_map`; at the size of the image, or of the reduced scene."""
-        size = _reduced(*pixels.shape[:2])
+        size = self._reduced(*pixels.shape[:2])
         images = image_tensor(resize_image(pixels, size), self.model.device)[None]
         return resized_scores(self.model, self.model(images, self.vocabulary), size).float().cpu()
 
@@ -76,7 +79,7 @@ class WindowedStrategy(Strategy):
 
     def model_calls(self, size: tuple[int, int]) -> tuple[ModelCall, ...]:
         """See `Strategy.model_calls`: one, which sees all windows."""
-        seen = _reduced(*size)
+        seen = self._reduced(*size)
         windows = self.model.windows(*seen)
 
         def run() -> object:
@@ -92,8 +95,8 @@ class WindowedStrategy(Strategy):
         remedy = "cut the image into parts, or build the model with a larger long_side"
         return Coarseness(side, "one patch of the image encoder", (cell, cell), remedy)
 
-
-def _reduced(height: int, width: int) -> tuple[int, int]:
-    """Return the size at which the scores of an image are computed."""
-    factor = min(1.0, (MOST_PIXELS / (height * width)) ** 0.5)
-    return max(1, int(height * factor)), max(1, int(width * factor))
+    def _reduced(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size at which the scores of an image are computed."""
+        most = min(MOST_PIXELS, MOST_SCORES // len(self.prompts))
+        factor = min(1.0, (most / (height * width)) ** 0.5)
+        return max(1, int(height * factor)), max(1, int(width * factor))

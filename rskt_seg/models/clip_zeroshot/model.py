@@ -26,6 +26,8 @@ from rskt_seg.windows import Window, window_grid
 
 _WINDOWS = 16
 """Windows that are encoded at a time; bounds memory."""
+_VALUES = 2**24
+"""Logits whose scores are computed at a time; bounds memory."""
 
 
 NOTHING_TO_TRAIN = "CLIP zero-shot has nothing to train; evaluate it"
@@ -104,11 +106,13 @@ class ClipZeroShot(HasInferenceForm):
         step = max(1, _WINDOWS // len(batch))
         for group in (windows[first : first + step] for first in range(0, len(windows), step)):
             crops = torch.cat([batch[:, :, window.rows, window.columns] for window in group])
-            parts = self.window_logits(crops, text).split(len(batch))
+            parts = self.patch_logits(crops, text).split(len(batch))
             for window, part in zip(group, parts, strict=True):
-                total[:, :, window.rows, window.columns] += part
+                # Of one window at a time: a pixel has as many logits as there are names.
+                logits = self.resize_logits(part, (window.height, window.width))
+                total[:, :, window.rows, window.columns] += logits
                 count[window.rows, window.columns] += 1
-        return ClipZeroShotOutput(total / count, tuple(map(len, classes.synonyms)))
+        return ClipZeroShotOutput(total.div_(count), tuple(map(len, classes.synonyms)))
 
     def embed_text(self, names: Sequence[str]) -> Tensor:
         """Embed names by the mean of their prompts.
@@ -171,6 +175,18 @@ class ClipZeroShot(HasInferenceForm):
     def window_logits(self, crops: Tensor, text: Tensor) -> Tensor:
         """Compare the pixels of windows with names.
 
+        Args:
+            crops: (N, 3, h, w), normalised.
+            text: (Q, E) of unit length.
+
+        Returns:
+            (N, Q, h, w) float32: `patch_logits`, resized by `resize_logits`.
+        """
+        return self.resize_logits(self.patch_logits(crops, text), crops.shape[2:])
+
+    def patch_logits(self, crops: Tensor, text: Tensor) -> Tensor:
+        """Compare the patches of windows with names.
+
         Crops whose sides are no multiples of the patch are padded with zeros on all sides.
 
         Args:
@@ -178,8 +194,8 @@ class ClipZeroShot(HasInferenceForm):
             text: (Q, E) of unit length.
 
         Returns:
-            (N, Q, h, w) float32: cosines of patches and names plus `global_bias` times those of the class
-            token, resized bilinearly from the grid of patches.
+            (N, Q, ceil(h / cell), ceil(w / cell)) float32: cosines of patches and names plus `global_bias`
+            times those of the class token.
         """
         height, width = crops.shape[2:]
         down, right = -height % self.cell, -width % self.cell
@@ -190,9 +206,23 @@ class ClipZeroShot(HasInferenceForm):
         )  # (N, E), (N, E, grid)
         cosines = torch.einsum("nehw,qe->nqhw", F.normalize(patches, dim=1), text)
         bias = F.normalize(whole, dim=1) @ text.T
-        logits = (cosines + self.spec.global_bias * bias[:, :, None, None]).float()
-        logits = F.interpolate(logits, padded.shape[2:], mode="bilinear", align_corners=False)
-        return logits[:, :, top : top + height, left : left + width]
+        return (cosines + self.spec.global_bias * bias[:, :, None, None]).float()
+
+    def resize_logits(self, logits: Tensor, size: Sequence[int]) -> Tensor:
+        """Resize logits from the grid of patches to the pixels of a window.
+
+        Args:
+            logits: (N, Q, rows, columns), see `patch_logits`.
+            size: (h, w) of the window.
+
+        Returns:
+            (N, Q, h, w), bilinear; the padding is cut off.
+        """
+        height, width = size
+        padded = (logits.shape[2] * self.cell, logits.shape[3] * self.cell)
+        top, left = (padded[0] - height) // 2, (padded[1] - width) // 2
+        resized = F.interpolate(logits, padded, mode="bilinear", align_corners=False)
+        return resized[:, :, top : top + height, left : left + width]
 
     def scores(self, output: ClipZeroShotOutput) -> Tensor:
         """Convert an output to class scores.
@@ -218,8 +248,13 @@ class ClipZeroShot(HasInferenceForm):
         Returns:
             (B, T, h, w) in 0..1.
         """
-        shares = (self.spec.scale * logits).softmax(dim=1)
-        best = torch.stack([part.amax(dim=1) for part in shares.split(tuple(names), dim=1)], dim=1)
+        best = logits.new_empty(len(logits), len(names), *logits.shape[2:])
+        step = max(1, _VALUES // (len(logits) * logits.shape[1] * logits.shape[3]))
+        for first in range(0, logits.shape[2], step):
+            rows = slice(first, first + step)
+            shares = (self.spec.scale * logits[:, :, rows]).softmax(dim=1)
+            parts = [part.amax(dim=1) for part in shares.split(tuple(names), dim=1)]
+            best[:, :, rows] = torch.stack(parts, dim=1)
         if self.spec.threshold:
             rest, low = best[:, self.spec.background], best.amax(dim=1) < self.spec.threshold
             best[:, self.spec.background] = torch.where(low, self.spec.threshold, rest)
