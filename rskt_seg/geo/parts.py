@@ -35,7 +35,8 @@ def write_part(path: Path, bands: np.ndarray, place: Window) -> None:
         try:
             with rasterio.open(
                 gdal_name(partial), "w", driver="GTiff", height=height, width=width, count=count,
-                dtype=bands.dtype, transform=transform, compress="deflate", zlevel=1, photometric="minisblack", **layout,
+                dtype=bands.dtype, transform=transform, compress="deflate", zlevel=1,
+                photometric="minisblack", **layout,
             ) as dataset:  # fmt: skip
                 dataset.write(bands)
             with rasterio.open(gdal_name(partial)) as dataset:
