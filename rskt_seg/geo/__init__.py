@@ -9,6 +9,7 @@ from rskt_seg.geo.georeference import Georeference
 from rskt_seg.geo.labels import write_labels
 from rskt_seg.geo.map_layers import MapLayer
 from rskt_seg.geo.polygons import PolygonSummary, write_polygons
+from rskt_seg.geo.provenance import write_provenance
 from rskt_seg.geo.raster import MAX_PIXELS, RasterImage, read_image
 from rskt_seg.geo.stretch import Stretch, parse_stretch
 
@@ -27,4 +28,5 @@ __all__ = [
     "write_cog",
     "write_labels",
     "write_polygons",
+    "write_provenance",
 ]
