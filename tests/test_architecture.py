@@ -76,6 +76,7 @@ ONLY_IN = {
     "detectron2": ("d2/",),
     "pyogrio": ("geo/",),
     "rasterio": ("geo/",),
+    "shapely": ("geo/",),
     "open_clip": ("encoders/text.py", "checkpoints/hub.py"),
     "pydensecrf": ("inference/crf.py",),
 }

@@ -8,6 +8,8 @@ from rskt_seg.geo.cog import write_cog
 from rskt_seg.geo.georeference import Georeference
 from rskt_seg.geo.labels import write_labels
 from rskt_seg.geo.map_layers import MapLayer
+from rskt_seg.geo.polygons import PolygonSummary, write_polygons
+from rskt_seg.geo.provenance import write_provenance
 from rskt_seg.geo.raster import MAX_PIXELS, RasterImage, read_image
 from rskt_seg.geo.stretch import Stretch, parse_stretch
 
@@ -17,6 +19,7 @@ __all__ = [
     "ClassArea",
     "Georeference",
     "MapLayer",
+    "PolygonSummary",
     "RasterImage",
     "Stretch",
     "measure_raster",
@@ -24,4 +27,6 @@ __all__ = [
     "read_image",
     "write_cog",
     "write_labels",
+    "write_polygons",
+    "write_provenance",
 ]

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rskt_seg.geo.ellipsoid import Ground
-from rskt_seg.geo.georeference import Georeference, ignore_georeference_warnings
-from rskt_seg.geo.map_rows import class_rows
-from rskt_seg.geo.raster_files import open_part
+from rskt_seg.geo.georeference import Georeference
+from rskt_seg.geo.map_rows import class_rows, open_map
 from rskt_seg.legend import Legend
 
 if TYPE_CHECKING:
@@ -201,7 +200,7 @@ def measure_raster(path: Path, legend: Legend) -> AreaSummary:
         ImageReadError: The raster cannot be read.
         LabelError: It has values that are no ids of the legend.
     """
-    with ignore_georeference_warnings(), open_part(path) as dataset:
+    with open_map(path) as dataset:
         areas = pixel_areas(Georeference.from_dataset(dataset), dataset.shape)
         return sum_areas(class_rows(dataset, legend), [entry.name for entry in legend.entries], areas)
 
