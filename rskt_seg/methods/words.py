@@ -74,6 +74,21 @@ def keep_texts(model: SegmentationModel, where: str | os.PathLike[str] | bool | 
         text_tower(model).bank.files = TextFiles(default_folder() if where is True else where)
 
 
+def templates_of(model: SegmentationModel) -> tuple[str, ...]:
+    """Return the prompt templates by which a model is asked for names, one `{}` each.
+
+    They are an option of open-vocabulary models, `create_model(NAME, templates=(...))`.
+
+    Args:
+        model: A model of a registered method.
+
+    Returns:
+        P templates; () for a model without a text encoder.
+    """
+    text_tower = method_of(model).text_tower
+    return () if text_tower is None else text_tower(model).bank.templates
+
+
 def nearly_equal(
     model: SegmentationModel, names: Sequence[str], limit: float = 0.95
 ) -> tuple[NearNames, ...]:

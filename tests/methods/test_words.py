@@ -6,7 +6,7 @@ import torch
 
 import rskt_seg
 from rskt_seg.errors import ConfigError, VocabularyError
-from rskt_seg.methods.words import cut_words, keep_texts, nearly_equal, word_notices
+from rskt_seg.methods.words import cut_words, keep_texts, nearly_equal, templates_of, word_notices
 from rskt_seg.segmenter import Segmenter
 from tests.stub_models import FixedColours
 
@@ -74,6 +74,7 @@ def test_a_closed_set_model_is_not_asked_by_words(tmp_path):
     for ask in (nearly_equal, cut_words):
         with pytest.raises(ConfigError, match="BiCoR-Seg models are not asked by words"):
             ask(closed, ("red", "green", "blue"))
+    assert templates_of(closed) == ()
     Segmenter(closed, text_cache=tmp_path).predict(IMAGE)
     assert not list(tmp_path.iterdir())
 
@@ -119,3 +120,9 @@ def test_hundreds_of_names_are_encoded_compared_and_segmented(tmp_path):
     assert result.labels.dtype == np.uint16 and result.score_map.shape[0] == 300
     assert len(word_notices(segmenter.model, names)) <= 11
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_templates_are_those_of_the_model(model):
+    assert templates_of(model) == ("A photo of a {} in the scene",)
+    other = rskt_seg.create_model("clip_zeroshot_tiny", templates=("a {}", "imagenet_select"))
+    assert len(templates_of(other)) == 8 and templates_of(other)[0] == "a {}"
