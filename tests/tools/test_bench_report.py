@@ -137,7 +137,10 @@ def test_results_of_something_else_are_one_line(tmp_path, capsys, monkeypatch, c
 
 @pytest.mark.parametrize(
     ("argv", "message"),
-    [(("--device", "abacus"), "--device must be one of"), (("--tiny", "--classes", "999"), "--classes must")],
+    [
+        (("--device", "abacus"), "--device must be one of"),
+        (("--tiny", "--classes", "99999"), "--classes must"),
+    ],
 )
 def test_mistakes_in_the_arguments_are_one_line(capsys, monkeypatch, argv, message):
     status, out, err = call(capsys, monkeypatch, *argv)
