@@ -140,7 +140,7 @@ def test_results_of_something_else_are_one_line(tmp_path, capsys, monkeypatch, c
     ("argv", "message"),
     [
         (("--device", "abacus"), "--device must be one of"),
-        (("--tiny", "--classes", "999"), "--classes must"),
+        (("--tiny", "--classes", "99999"), "--classes must"),
         (("--method", "fctl", "--train", "--precision", "bf16"), "reads no --precision, --train"),
         (("--method", "bicor", "--tiny", "--preset", "fctl_tiny"), "--preset must be one of bicor_convnextb"),
     ],
