@@ -21,6 +21,7 @@ from rskt_seg.errors import ConfigError, ImageReadError, RSKTSegError
 from rskt_seg.geo.area import pixel_size
 from rskt_seg.geo.arrays import ImageSource, as_image, name_of
 from rskt_seg.geo.raster import RasterImage
+from rskt_seg.geo.vectors import check_format
 from rskt_seg.geo.windowed import Survey, survey, survey_image
 from rskt_seg.inference.cells import WindowPlan
 from rskt_seg.inference.strategies import Strategy
@@ -275,6 +276,9 @@ def make_job(model: MapModel, scene: Scene, output: Path, options: SceneOptions)
     task = SceneTask(
         scene.source, survey.reader, plan, model.decision, (red, green, blue), overview, batch, options.scores
     )
+    crs = None if survey.georeference is None else survey.georeference.crs
+    for form in options.extras.polygons:
+        check_format(scene.source, form, crs)
     channels = len(strategy.prompts)
     chunk = options.chunk or chunk_side(channels, plan.cell, len(model.decision.ids) if options.scores else 0)
     area = options.area(scene.source, survey.georeference, size)
@@ -327,9 +331,7 @@ def _describe_windows(plan: WindowPlan, survey: Survey) -> str:
     )
 
 
-def _finish(
-    model: MapModel, scene: Scene, job: SceneJob, output: Path, options: SceneOptions
-) -> SceneMap:
+def _finish(model: MapModel, scene: Scene, job: SceneJob, output: Path, options: SceneOptions) -> SceneMap:
     """Put the chunks together, and write all results."""
     names = model.strategy.vocabulary.names
     chosen = job.read_chosen()
