@@ -149,7 +149,7 @@ class Segmenter:
             colors_background=self._strategy.background,
             is_closed=method_of(self.model).is_closed,
         )
-        if background:
+        if not method_of(self.model).is_closed:  # whose names nothing is added to
             self._strategy = make_strategy(self.model, asked, options)
         for notice in untrained_notices(self.model):
             logger.warning("%s", notice)

@@ -10,8 +10,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyogrio
 import pytest
 import rasterio
+import rasterio.features
+import shapely
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
 
@@ -43,7 +46,7 @@ def scene(tmp_path):
 def segment(scene, output, model=None, vocabulary=NAMES, **options):
     settings = {key: options.pop(key) for key in ("threshold", "background") if key in options}
     segmenter = Segmenter(model or Colours(), vocabulary, **settings)
-    return segmenter.segment_scene(scene, output, **{"chunk": 512, "overlap": 0.0} | options)
+    return segmenter.segment_scene(scene, output, **{"chunk": 512, "overlap": 0.0, "polygons": ()} | options)
 
 
 def contents(folder):
@@ -215,6 +218,36 @@ def test_names_that_no_pixel_chose_are_told(scene, tmp_path):
     assert any("'scarlet'" in notice and "no pixel" in notice for notice in found.notices)
 
 
+def test_polygons_lie_on_the_map_and_add_up_to_its_areas(scene, tmp_path):
+    found = segment(scene, tmp_path / "out", part=Window(60, 60, 90, 100), polygons=("gpkg",))
+    info, _, geometry, fields = pyogrio.raw.read(found.files["gpkg"], layer="farm_polygons")
+    ids, areas = (fields[info["fields"].tolist().index(name)] for name in ("class_id", "area_m2"))
+    assert info["crs"] == "EPSG:32632"
+    shapes = shapely.from_wkb(geometry)
+    with rasterio.open(found.files["ids"]) as dataset:
+        burned = rasterio.features.rasterize(
+            list(zip(shapes, ids.tolist(), strict=True)), dataset.shape, fill=255, transform=dataset.transform
+        )
+    np.testing.assert_array_equal(burned, found.ids())
+    for number, area in enumerate(found.areas.classes):
+        assert areas[ids == number].sum() == pytest.approx(area.square_metres, rel=1e-12)
+
+
+def test_other_polygons_are_made_of_the_same_rasters(scene, tmp_path):
+    segment(scene, tmp_path / "out", part=Window(60, 60, 90, 100))
+    model = Colours()
+    segment(scene, tmp_path / "out", model, part=Window(60, 60, 90, 100), polygons=("gpkg",), min_area="9 px")
+    assert not model.calls
+    assert (tmp_path / "out" / "farm_polygons.gpkg").is_file()
+
+
+def test_polygons_that_cannot_be_written_are_refused_before_anything_is_computed(scene, tmp_path):
+    model = Colours()
+    with pytest.raises(ConfigError, match=r"farm\.tif: GeoJSON holds longitudes"):
+        segment(scene, tmp_path / "out", model, polygons=("geojson",))
+    assert not model.calls
+
+
 @pytest.mark.parametrize("case", ["rotated", "south-up", "degrees", "points", "none", "array", "png"])
 def test_every_place_and_none_is_kept(tmp_path, case):
     bands = noise(3, 60, 70)
@@ -278,6 +311,8 @@ def test_a_window_on_the_ground_follows_the_size_of_pixels(scene, tmp_path):
         ({"part": Window(0, 0, 1, 1), "bounds": (0.0, 0.0, 1.0, 1.0)}, "not both"),
         ({"taper": "box"}, "hann, mean"),
         ({"batch": 0}, "at least one window"),
+        ({"polygons": ("shp",)}, "gpkg, geojson, parquet; found shp"),
+        ({"min_area": "9 feet"}, "square metres"),
         ({"workers": -1}, "from 0"),
         ({"workers": 1, "scheduler": "tcp://a:1"}, "not both"),
     ],
