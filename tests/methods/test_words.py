@@ -100,6 +100,13 @@ def test_forms_of_one_model_do_not_share_embeddings():
     assert torch.equal(Segmenter(model, NAMES, precision="bf16").predict(IMAGE).score_map, alone)
 
 
+def test_a_user_without_a_home_is_warned(model, monkeypatch, caplog):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "nowhere")
+    keep_texts(model, True)
+    assert model.text_bank.files is None and "set XDG_CACHE_HOME" in caplog.text
+
+
 def test_the_folder_is_that_of_the_user_if_asked_and_nothing_else_is_taken(model, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     keep_texts(model, True)
