@@ -32,7 +32,8 @@ if TYPE_CHECKING:
         optimize_for_inference,
         register_method,
     )
-    from rskt_seg.segmenter import Segmentation, Segmenter
+    from rskt_seg.segmentation import Segmentation
+    from rskt_seg.segmenter import Segmenter
 else:
     # Imported on first use, so that `rskt-seg --help` does not wait for torch.
     _MODULES = {
@@ -46,7 +47,8 @@ else:
             "optimize_for_inference",
             "register_method",
         ),
-        "rskt_seg.segmenter": ("Segmentation", "Segmenter"),
+        "rskt_seg.segmentation": ("Segmentation",),
+        "rskt_seg.segmenter": ("Segmenter",),
     }
 
     def __getattr__(name: str) -> object:

@@ -63,6 +63,26 @@ class Legend:
         numbered = enumerate(zip(names, colors.tolist(), strict=True))
         return cls(tuple(LegendEntry(index, name, (r, g, b)) for index, (name, (r, g, b)) in numbered))
 
+    def positions(self, ids: np.ndarray) -> np.ndarray:
+        """Return the positions of ids among the classes.
+
+        Args:
+            ids: Integers of any shape.
+
+        Returns:
+            The positions from 0, of the same shape, in the dtype of maps of so many classes; the number of
+            classes for what is no id.
+        """
+        known = np.array([entry.id for entry in self.entries])
+        table = np.full(known[-1] + 2, len(known), label_dtype(len(known)))
+        table[known] = np.arange(len(known))
+        return table[np.minimum(ids, known[-1] + 1)]
+
+    @property
+    def colors(self) -> np.ndarray:
+        """Colours of the classes, (K, 3) uint8 RGB."""
+        return np.array([entry.color for entry in self.entries], np.uint8)
+
     @property
     def dtype(self) -> type[np.unsignedinteger]:
         """Type of the map: uint8 if all ids are below 255, else uint16."""

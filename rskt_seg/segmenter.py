@@ -3,37 +3,42 @@
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
+from pathlib import Path
 from typing import Any, Unpack, cast
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from rskt_seg.decision import make_decision
+from rskt_seg.digests import weights_digest
 from rskt_seg.errors import DeviceError, LabelError
 from rskt_seg.finite import check_scores
-from rskt_seg.geo.area import AreaSummary, ClassArea, measure_classes, pixel_areas, pixel_size
+from rskt_seg.geo.area import pixel_areas
 from rskt_seg.geo.arrays import ImageSource, as_image, name_of
-from rskt_seg.geo.georeference import Georeference
-from rskt_seg.geo.raster import RasterImage
 from rskt_seg.inference.cams import TileCams
 from rskt_seg.inference.context_maps import PatchContexts
 from rskt_seg.inference.predict import evaluating
-from rskt_seg.inference.resize import label_map, upsample
+from rskt_seg.inference.resize import best_scores, label_map
 from rskt_seg.inference.strategies import (
-    Coarseness,
     MultiScaleOptions,
     PatchContextOptions,
+    Strategy,
     TiledOptions,
     WholeImageOptions,
 )
-from rskt_seg.labels import ignore_label
+from rskt_seg.legend import Legend
 from rskt_seg.methods.optimize import optimize_for_inference
 from rskt_seg.methods.record import ExplanationRequest
+from rskt_seg.methods.registry import method_of
 from rskt_seg.methods.trained import TrainedModel
 from rskt_seg.methods.untrained import untrained_notices
 from rskt_seg.methods.use import find_explanation, make_strategy
 from rskt_seg.methods.words import keep_texts
+from rskt_seg.scenes.options import SceneArguments, SceneOptions
+from rskt_seg.scenes.outputs import SceneMap
+from rskt_seg.scenes.segment import MapModel, make_engine, open_scene, segment_scenes
+from rskt_seg.segmentation import Segmentation, coarseness_notices
 from rskt_seg.typing import SegmentationModel
 from rskt_seg.vocabulary import Vocabulary
 
@@ -42,55 +47,6 @@ logger = logging.getLogger(__name__)
 
 class SegmenterOptions(WholeImageOptions, TiledOptions, PatchContextOptions, MultiScaleOptions, total=False):
     """Options of `Segmenter`: those of all strategies in `rskt_seg.inference.strategies`."""
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """Result for one image of H x W pixels and T classes.
-
-    Attributes:
-        labels: (H, W) class ids, uint8 with 255 where the image is not valid (uint16 with 65535 for more
-            than 255 classes).
-        class_names: T names; id t is `class_names[t]`.
-        valid: (H, W) bool, False for nodata.
-        score_map: (T, h, w) float32 on the CPU, scores in 0..1 at the resolution of the model, which for
-            closed-set models is that of the image.
-        georeference: Georeference of the image; None if it has none.
-        notices: Decisions that the user should know of, one line each.
-    """
-
-    labels: np.ndarray
-    class_names: tuple[str, ...]
-    valid: np.ndarray
-    score_map: Tensor
-    georeference: Georeference | None = None
-    notices: tuple[str, ...] = ()
-
-    @property
-    def ignore_label(self) -> int:
-        """Id of pixels that are not valid: 255 or 65535."""
-        return ignore_label(len(self.class_names))
-
-    @property
-    def scores(self) -> np.ndarray:
-        """Scores (T, H, W) float32 in 0..1, 0 where not valid; `labels` is their argmax elsewhere.
-
-        They are computed at each access and take 4 * T * H * W bytes.
-        """
-        scores = upsample(self.score_map, self.labels.shape)
-        if not self.valid.all():
-            invalid = ~self.valid
-            for each in scores:  # one index of all of them would take 16 bytes a pixel and class
-                each[invalid] = 0
-        return scores
-
-    def area(self) -> tuple[ClassArea, ...]:
-        """Return the area of each class on the ground, in the order of the classes."""
-        return self.area_summary().classes
-
-    def area_summary(self) -> AreaSummary:
-        """Return the areas of the classes, their total, that of the nodata, and how they were measured."""
-        return measure_classes(self.labels, self.valid, self.class_names, self.georeference)
 
 
 class Segmenter:
@@ -136,6 +92,10 @@ class Segmenter:
         vocabulary: Class names. Open-vocabulary models need them; an entry `"a, b"` is one class with the
             synonyms a and b. Closed-set models have their classes: names may be given only to repeat them,
             or to name them if the model does not know their names.
+        background: Names that compete with the classes, and whose pixels get no class; open-vocabulary models
+            only.
+        threshold: Score in 0..1 below which a pixel gets no class, for classes without a threshold of their
+            own in the vocabulary; None: none.
         device: Where to move the model; None: leave it where it is.
         precision: Segment with the inference form of the model, see `rskt_seg.optimize_for_inference`: "fp32"
             (the same up to rounding, faster), "bf16" or, on GPUs, "fp16"; None: with the model as it is.
@@ -159,6 +119,8 @@ class Segmenter:
         model: SegmentationModel | TrainedModel,
         vocabulary: Sequence[str] | Vocabulary | None = None,
         *,
+        background: Sequence[str] = (),
+        threshold: float | None = None,
         device: torch.device | str | None = None,
         precision: str | None = None,
         release: bool = False,
@@ -174,17 +136,38 @@ class Segmenter:
             raise DeviceError(
                 f"cannot use device {device!s}: {str(error).splitlines()[0]}; choose another device"
             ) from error
+        self._precision, self._digest = precision, ""
         if precision is not None:
+            self._digest = weights_digest(self.model.state_dict())  # that of a form is not to be had
             self.model = optimize_for_inference(self.model, precision=precision, release=release)
         keep_texts(self.model, text_cache)
         self._strategy = make_strategy(self.model, vocabulary, options)
+        asked, self._decision = make_decision(
+            self._strategy.vocabulary,
+            background=background,
+            threshold=threshold,
+            colors_background=self._strategy.background,
+            is_closed=method_of(self.model).is_closed,
+        )
+        if background:
+            self._strategy = make_strategy(self.model, asked, options)
         for notice in untrained_notices(self.model):
             logger.warning("%s", notice)
 
     @property
+    def strategy(self) -> Strategy:
+        """How the model sees images."""
+        return self._strategy
+
+    @property
     def vocabulary(self) -> Vocabulary:
-        """Classes of the results."""
+        """What the model is asked for: the classes of the results, then the names of the background."""
         return self._strategy.vocabulary
+
+    @property
+    def legend(self) -> Legend:
+        """Ids, names and colours of the results."""
+        return self._decision.legend
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -224,14 +207,65 @@ class Segmenter:
             with evaluating(self.model):
                 score_map = self._strategy.score_map(image.filled())
             check_scores(score_map, name_of(source))
-            notices += _coarseness_notices(image, self._strategy.coarseness(image.valid.shape, score_map))
+            notices += coarseness_notices(image, self._strategy.coarseness(image.valid.shape, score_map))
         else:
             score_map = torch.zeros(len(self.vocabulary.names), 1, 1)
-        labels = label_map(score_map, image.valid.shape)
-        labels[~image.valid] = ignore_label(len(score_map))
-        return Segmentation(
-            labels, self.vocabulary.names, image.valid, score_map, image.georeference, tuple(notices)
-        )
+        size = image.valid.shape
+        has_thresholds = bool(self._decision.thresholds.any())
+        best = best_scores(score_map, size) if has_thresholds else np.empty(0, np.float32)
+        labels = self._decision.apply(label_map(score_map, size), best)
+        labels[~image.valid] = self.legend.nodata
+        return Segmentation(labels, self.legend, image.valid, score_map, image.georeference, tuple(notices))
+
+    def segment_scene(
+        self,
+        source: ImageSource,
+        output: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        workers: int = 0,
+        scheduler: str | None = None,
+        **options: Unpack[SceneArguments],
+    ) -> SceneMap:
+        """Segment a raster of any size in windows at its own resolution, and write maps beside each other.
+
+        Memory is that of a chunk. A call that is interrupted goes on where it was when it is given again.
+
+        Args:
+            source: An image file, a name of GDAL's own, an array or the result of `read_image`.
+            output: Folder of the results.
+            name: Beginning of the names of the results; None: the stem of the file.
+            workers: Number of processes that compute; 0: this one.
+            scheduler: Address of a Dask scheduler whose workers compute; None: this machine does.
+            options: Fields of `rskt_seg.scenes.options.SceneOptions`.
+
+        Returns:
+            The map, whose parts are read where they are asked for.
+
+        Raises:
+            ImageReadError: The file cannot be read.
+            ConfigError: An option cannot be used, or the folder holds chunks of other settings.
+            NotFiniteError: A score of the model is NaN or infinite.
+            OSError: A result cannot be written.
+        """
+        chosen = SceneOptions(**options)
+        scene = open_scene(source, chosen, name)
+        engine = make_engine(self._strategy, workers, scheduler)
+        maps, failed = segment_scenes(self.map_model(), [scene], Path(output), chosen, engine)
+        for error in failed.values():
+            raise error
+        return maps[scene.name]
+
+    def map_model(self) -> MapModel:
+        """Return what `rskt_seg.scenes.segment.segment_scenes` needs of this segmenter."""
+        facts = {
+            "weights": self._digest or weights_digest(self.model.state_dict()),
+            "precision": self._precision,
+            "vocabulary": [list(group) for group in self.vocabulary.synonyms],
+            "options of the model": {key: repr(value) for key, value in sorted(self.options.items())},
+        }
+        notices = (*self._strategy.notices, *untrained_notices(self.model))
+        return MapModel(self._strategy, self._decision, facts, notices)
 
     def check_explanation(self, name: str, present: Sequence[str] | None = None) -> None:
         """Check the arguments of `explain` before anything is computed.
@@ -348,23 +382,3 @@ class Segmenter:
         """
         view: TileCams = self.explain("cams", source, at=at, present=present, truth=truth)
         return view
-
-
-def _coarseness_notices(image: RasterImage, found: Coarseness | None) -> list[str]:
-    """Return a notice for an image with far more pixels than the model sees."""
-    height, width = image.valid.shape
-    if found is None or max(height, width) <= 2 * found.side:
-        return []
-    rows, columns = found.cell
-    if (size := pixel_size(image.georeference, (height, width))) is not None:
-        extent = f"{_figures(columns * size[1])} x {_figures(rows * size[0])} m on the ground"
-    else:
-        extent = f"{_figures(columns)} x {_figures(rows)} px of the image"
-    return [
-        f"{width} x {height} px is more than twice the {found.side} px that the model works at: "
-        f"{found.what} covers {extent}; for more detail {found.remedy}"
-    ]
-
-
-def _figures(value: float) -> str:
-    return f"{value:.3g}" if value < 100 else f"{value:.0f}"

@@ -90,3 +90,7 @@ class OpenVocabularyModel(SegmentationModel, Protocol):
     @property
     def working_side(self) -> int:
         """Side (px) of the square to which the model resizes images."""
+
+    @property
+    def logits_side(self) -> int:
+        """Side of the logits in cells."""

@@ -36,6 +36,15 @@ class Window(NamedTuple):
         """First column to the right of the window."""
         return self.left + self.width
 
+    def intersection(self, other: "Window") -> "Window":
+        """Return the pixels that this window has in common with another, which it touches."""
+        top, left = max(self.top, other.top), max(self.left, other.left)
+        return Window(top, left, min(self.bottom, other.bottom) - top, min(self.right, other.right) - left)
+
+    def relative_to(self, origin: "Window") -> "Window":
+        """Return the window as it lies in another one, from whose upper left corner it is counted."""
+        return Window(self.top - origin.top, self.left - origin.left, self.height, self.width)
+
     @property
     def slices(self) -> tuple[slice, slice]:
         """Rows and columns, the index of the window in an array (H, W, ...)."""

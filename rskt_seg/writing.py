@@ -175,7 +175,7 @@ def replacing_with_companions(path: str | os.PathLike[str], companions: Sequence
 
     Args:
         path: The file to write or to replace.
-        companions: What the names of companions add to that of the file, such as ".aux.xml".
+        companions: Names of the companions, such as "a.tif.aux.xml".
 
     Yields:
         The temporary file to write to. If the block or a renaming fails, `path` and its companions are left
@@ -194,7 +194,7 @@ def replacing_with_companions(path: str | os.PathLike[str], companions: Sequence
         placed: list[Path] = []
         try:
             yield work / path.name
-            for companion in (path.with_name(path.name + suffix) for suffix in companions):
+            for companion in map(path.with_name, companions):
                 if companion.exists():
                     os.replace(companion, work / f"former-{companion.name}")
                     former.append(companion)

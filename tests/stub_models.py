@@ -27,6 +27,10 @@ class Colours(RSKT):
 
     working_side = 48
 
+    @property
+    def logits_side(self) -> int:
+        return self.cells or self.working_side
+
     def __init__(self, cells: int | None = None) -> None:
         nn.Module.__init__(self)
         self.scale = nn.Parameter(torch.tensor(1 / 255))

@@ -60,8 +60,9 @@ ALLOWED = {
     "windows.py": set(),
     "wording.py": set(),
     "writing.py": set(),
-    "segmenter.py": {"geo", "inference", "methods", "scenes"},
-    "__init__.py": {"checkpoints", "methods", "segmenter"},
+    "segmentation.py": {"geo", "inference"},
+    "segmenter.py": {"geo", "inference", "methods", "scenes", "segmentation"},
+    "__init__.py": {"checkpoints", "methods", "segmentation", "segmenter"},
 }
 SHARED = {"cost_volumes"}  # folders beside those of the methods, with what several of them are made of
 METHODS = {path.name for path in (PACKAGE / "models").iterdir() if path.is_dir() and path.name[0] != "_"}
@@ -75,6 +76,7 @@ ONLY_IN = {
     "detectron2": ("d2/",),
     "pyogrio": ("geo/",),
     "rasterio": ("geo/",),
+    "shapely": ("geo/",),
     "open_clip": ("encoders/text.py", "checkpoints/hub.py"),
     "pydensecrf": ("inference/crf.py",),
 }

@@ -19,6 +19,7 @@ from rskt_seg.d2 import load_config
 from rskt_seg.data.labels import read_label
 from rskt_seg.errors import ConfigError, ImageReadError
 from rskt_seg.geo import read_image, write_labels
+from rskt_seg.legend import Legend
 from rskt_seg.quoting import printable
 from rskt_seg.reading import file_name, text_of_name
 from tests.commands.test_segment import run as segment
@@ -73,10 +74,10 @@ def test_a_tiff_whose_name_is_not_utf8_is_not_called_damaged_but_to_be_renamed(t
     assert "damaged" not in str(caught.value)
     colors = np.array([[0, 0, 0], [255, 255, 255]])
     with pytest.raises(ImageReadError, match=r"the name caf\\xe9 is not UTF-8; rename it"):
-        write_labels(tmp_path / ODD / "a.tif", IDS, None, ["a", "b"], colors)
+        write_labels(tmp_path / ODD / "a.tif", IDS, None, Legend.of(["a", "b"], colors))
     for name in NAMES[1:]:
         assert np.array_equal(read_image(save(tmp_path / f"{name}.tif", PIXELS, "TIFF")).pixels, PIXELS)
-        write_labels(tmp_path / name / f"{name}.tif", IDS, None, ["a", "b"], colors)
+        write_labels(tmp_path / name / f"{name}.tif", IDS, None, Legend.of(["a", "b"], colors))
         with rasterio.open(tmp_path / name / f"{name}.tif") as dataset:
             assert np.array_equal(dataset.read(1), IDS)
 

@@ -9,7 +9,6 @@ from rasterio.transform import Affine
 
 from rskt_seg.errors import ConfigError, DeviceError, ImageReadError, NotFiniteError, VocabularyError
 from rskt_seg.geo import RasterImage, read_image, write_labels
-from rskt_seg.palette import palette
 from rskt_seg.segmenter import Segmenter
 from tests.stub_models import Colours, FixedColours
 
@@ -161,7 +160,7 @@ def test_a_georeferenced_raster_gives_labels_on_its_grid_and_areas_in_square_met
     assert [row.pixels for row in areas] == [int((result.labels == k).sum()) for k in range(3)]
     assert all(row.square_metres == pytest.approx(row.pixels * 0.25, rel=1e-3) for row in areas)
     assert result.area_summary().total.pixels == 15 * 30 and result.area_summary().nodata.pixels == 5 * 30
-    write_labels(tmp_path / "b.tif", result.labels, result.georeference, NAMES, palette(3))
+    write_labels(tmp_path / "b.tif", result.labels, result.georeference, result.legend)
     with rasterio.open(path) as source, rasterio.open(tmp_path / "b.tif") as written:
         assert (source.crs, source.transform, source.shape) == (written.crs, written.transform, written.shape)
         assert np.array_equal(written.read_masks(1), source.dataset_mask())

@@ -15,7 +15,7 @@ import torch
 from rskt_seg.errors import DiskFullError
 from rskt_seg.writing import naming_full_disk, remove_unfinished, replacing, replacing_with_companions
 
-COMPANIONS = (".aux.xml", ".ovr")
+COMPANIONS = ("a.tif.aux.xml", "a.tif.ovr")
 
 
 def test_a_file_takes_its_name_when_it_is_complete(tmp_path):

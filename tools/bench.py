@@ -1,8 +1,9 @@
 #!/usr/bin/env python
-"""Time RSKT-Seg against a plain form of the published computation, and against the limit of this machine.
+"""Time a method against a plain form of the published computation, and against the limit of this machine.
 
     python tools/bench.py --quick                         # 17 classes, 3 rounds; minutes on one core
     python tools/bench.py --precision fp32 bf16 --memory --train --output output/bench.json
+    python tools/bench.py --method fctl                   # stages of another method: fctl, wsss or bicor
     python tools/bench.py --check tools/benchmarks/goals.json
 
 All forms have the same weights in one process, and take turns. No time is given for a form that computes
@@ -18,8 +19,9 @@ from pathlib import Path
 import torch
 from benchmarks.goals import check, read_goals
 from benchmarks.measuring import Plan, measure
+from benchmarks.others import PRESETS, TINY_PRESETS, measure_method
 from benchmarks.report import report
-from benchmarks.results import read_result
+from benchmarks.results import Result, read_result
 
 from rskt_seg.commands.entry import command_parser, positive, run
 from rskt_seg.errors import ConfigError
@@ -30,7 +32,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = command_parser("tools/bench.py", __doc__)
     add = parser.add_argument
-    add("--preset", help="rskt_vitb16 (default) or another of RSKT-Seg")
+    add("--method", choices=("rskt", *PRESETS), default="rskt", help="default: %(default)s")
+    add("--preset", help="another preset of the method than that of published size")
     add("--tiny", action="store_true", help="the tiny preset and small products: a test of the benchmark")
     add("--quick", action="store_true", help="17 classes and 3 rounds")
     add("--classes", type=positive, nargs="+", metavar="T", help="numbers of classes (default: 17 100)")
@@ -52,8 +55,9 @@ def plan_of(args: argparse.Namespace) -> Plan:
     """Return what to measure: the flags, and what the modes imply where a flag says nothing."""
     short = args.quick or args.tiny
     _check_device(args.device)
+    presets = {"rskt": "rskt_tiny", **TINY_PRESETS} if args.tiny else {"rskt": "rskt_vitb16", **PRESETS}
     return Plan(
-        preset=args.preset or ("rskt_tiny" if args.tiny else "rskt_vitb16"),
+        preset=args.preset or presets[args.method],
         classes=tuple(dict.fromkeys(args.classes or ([17] if short else [17, 100]))),
         precisions=tuple(dict.fromkeys(args.precision)),
         batch=args.batch,
@@ -74,11 +78,35 @@ def _check_device(name: str) -> None:
         raise ConfigError(f"--device must be one of this machine, {' or '.join(known)}; found {name!r}")
 
 
+def _measure(args: argparse.Namespace) -> Result:
+    """Make the run that the arguments ask for."""
+    if args.method == "rskt":
+        return measure(plan_of(args))
+    unread = [
+        flag
+        for flag, value in (
+            ("--classes", args.classes),
+            ("--precision", args.precision != ["fp32"]),
+            ("--memory", args.memory),
+            ("--train", args.train),
+        )
+        if value
+    ]
+    if unread:
+        raise ConfigError(f"--method {args.method} reads no {', '.join(unread)}: leave it out")
+    plan, known = plan_of(args), (PRESETS[args.method], TINY_PRESETS[args.method])
+    if plan.preset not in known:
+        raise ConfigError(
+            f"--preset must be one of {', '.join(known)} with --method {args.method}; found {plan.preset!r}"
+        )
+    return measure_method(args.method, plan)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark. Return the exit status."""
     args = parse(argv)
     goals = read_goals(args.check) if args.check else []
-    result = read_result(args.read) if args.read else measure(plan_of(args))
+    result = read_result(args.read) if args.read else _measure(args)
     print(report(result))
     if args.output:
         replace_text(args.output, result.to_json())

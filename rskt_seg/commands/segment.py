@@ -1,6 +1,6 @@
 r"""Segment images by class names, or into the classes that a closed-set model was trained for.
 
-    rskt-seg segment --weights model_final.pth --input scene.tif photos/*.jpg \
+    rskt-seg segment scene.tif photos/*.jpg --weights model_final.pth \
         --vocabulary "building, road, tree, water" --output results
     rskt-seg segment --config-file configs/bicor/loveda.yaml --input tile.png --heatmaps --tta lr \
         --output results --opts MODEL.WEIGHTS model_final.pth
@@ -11,10 +11,14 @@ For each image NAME the output folder gets NAME_overlay.png, NAME_labels.png (wi
 NAME_ids.png (class ids; 255 = nodata), NAME_area.csv and NAME_area.json; for a GeoTIFF also NAME_ids.tif on
 the same grid; with ground truth (--gt) NAME_truth.png and NAME_errors.png (false positives and negatives).
 The EXIF orientation of images is applied.
+
+An image over twice the side that the model sees is a scene: it is segmented in windows at its own resolution,
+whatever its size, and goes on where it was after an interruption (docs/scenes.md). It gets NAME_ids.tif and
+NAME_confidence.tif (Cloud Optimized GeoTIFFs), NAME_area.csv, NAME_area.json and NAME_provenance.json, and up
+to 16 million pixels the pictures above. --whole reduces such images to what the model sees in place of that.
 """
 
 import argparse
-import glob
 import logging
 import re
 from collections.abc import Sequence
@@ -23,11 +27,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rskt_seg.commands.entry import command_parser, log_to_stderr, run
+from rskt_seg.commands.scene_flags import add_scene_flags, expand, names_options, refuse_scene_flags
 from rskt_seg.errors import (
     CheckpointError,
     ConfigError,
     DatasetError,
-    ImageReadError,
     OtherModelError,
     VocabularyError,
 )
@@ -37,6 +41,7 @@ from rskt_seg.methods.use import known_explanations, strategy_options
 from rskt_seg.vocabulary import SYNONYM_RULES, Vocabulary, check_names, parse_vocabulary
 
 if TYPE_CHECKING:
+    from rskt_seg.scenes.options import SceneOptions
     from rskt_seg.segmenter import Segmenter
 
 PROGRAM = "rskt-seg segment"
@@ -59,14 +64,20 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="FILE",
         help="in place of --weights: YAML file, with --opts MODEL.WEIGHTS FILE",
     )
-    add("--input", required=True, nargs="+", metavar="FILE", help="images of any kind, or one quoted glob")
+    add(
+        "images", nargs="*", default=[], metavar="SCENE",
+        help="images and rasters of any kind and size, their folders, quoted globs, .txt lists of them, or "
+        "names of GDAL's own such as /vsizip/a.zip/b.tif",
+    )  # fmt: skip
+    add("--input", nargs="+", default=[], metavar="SCENE", help="the same")
     add(
         "--vocabulary", "--vocab", "--class-names", metavar="NAMES",
-        help='"building, road, tree", or a .txt (one class a line, synonyms after commas) or .json list; '
-        "closed-set models know their classes and need none",
+        help='"building, road, tree", or a .txt (one class a line, synonyms after commas), .json or .csv '
+        "list; closed-set models know their classes and need none",
     )  # fmt: skip
     add("--output", required=True, type=Path, metavar="DIR", help="folder of the results")
     _add_inference_flags(parser)
+    add_scene_flags(parser)
     add(
         "--bands",
         metavar="R,G,B",
@@ -192,32 +203,7 @@ def parse_point(text: str | None) -> tuple[int, int] | None:
     return row, column
 
 
-def expand(patterns: Sequence[str]) -> list[Path]:
-    """Replace glob patterns by the files that they match.
-
-    Args:
-        patterns: File names and patterns with * ? [ ]. A name that does not exist stays in the list, so that
-            it is reported with the other files that fail.
-
-    Returns:
-        The files without repetition, in the order of the patterns.
-
-    Raises:
-        ImageReadError: If a pattern matches no file.
-    """
-    files: list[Path] = []
-    for pattern in patterns:
-        if Path(pattern).exists() or not glob.has_magic(pattern):
-            files.append(Path(pattern))
-            continue
-        found = sorted(name for name in glob.glob(pattern, recursive=True) if Path(name).is_file())
-        if not found:
-            raise ImageReadError(f"no file matches {pattern!r}")
-        files.extend(Path(name) for name in found)
-    return list(dict.fromkeys(files))
-
-
-def pair_truths(images: Sequence[Path], truths: Sequence[Path]) -> dict[Path, Path]:
+def pair_truths(images: Sequence[Path | str], truths: Sequence[Path]) -> dict[Path | str, Path]:
     """Find the label file of each image: the one of the same stem, or of that stem followed by `_...`.
 
     Args:
@@ -237,16 +223,15 @@ def pair_truths(images: Sequence[Path], truths: Sequence[Path]) -> dict[Path, Pa
             raise DatasetError(f"--gt: expected label images; {each} is a pipe or a device")
     if len(images) == len(truths) == 1:
         return {images[0]: truths[0]}
-    pairs = {}
+    pairs: dict[Path | str, Path] = {}
     for image in images:
-        same = [truth for truth in truths if truth.stem == image.stem and truth != image]
-        longer = [truth for truth in truths if truth.stem.startswith(f"{image.stem}_") and truth != image]
+        stem = Path(image).stem
+        same = [truth for truth in truths if truth.stem == stem and truth != image]
+        longer = [truth for truth in truths if truth.stem.startswith(f"{stem}_") and truth != image]
         found = same or longer
         if len(found) != 1:
             listed = ", ".join(map(str, found)) or "none"
-            raise DatasetError(
-                f"--gt: expected one label with the stem {image.stem} for {image}; found {listed}"
-            )
+            raise DatasetError(f"--gt: expected one label with the stem {stem} for {image}; found {listed}")
         pairs[image] = found[0]
     return pairs
 
@@ -279,10 +264,13 @@ def segment(args: argparse.Namespace) -> int:
         RSKTSegError: The command line, the configuration or the weights are wrong.
     """
     # The libraries that read images and draw are imported once the command line is known to be right.
+    from rskt_seg.commands.scene_run import make_engine, report_names, scene_options
     from rskt_seg.commands.segment_files import SegmentOptions, segment_files
 
     log_to_stderr()
     logging.getLogger("rasterio").setLevel(logging.CRITICAL)  # what it reports is raised as well
+    if not args.images and not args.input:
+        raise ConfigError("no image is given: rskt-seg segment SCENE... --output DIR")
     if bool(args.weights) == bool(args.config_file):
         raise ConfigError("give either --weights FILE, a trained checkpoint, or --config-file FILE")
     for flag in ("preset", "device") if args.config_file else ("opts",):
@@ -303,14 +291,40 @@ def segment(args: argparse.Namespace) -> int:
         present=parse_names(args.present),
         at=parse_point(args.at),
     )
-    images = expand(args.input)
+    scenes: SceneOptions | None = scene_options(args, options.bands)
+    images = expand([*args.images, *args.input])
     truths = pair_truths(images, args.gt) if args.gt else {}
+    if args.whole or args.sliding or args.crf or options.explanations or truths:
+        refuse_scene_flags(args)
+        scenes = None
+    make = partial(build_segmenter, args, vocabulary)
+    segmenter = make()
+    report_names(segmenter)
+    engine = None if scenes is None else make_engine(args, segmenter, make)
+    return segment_files(segmenter, images, truths, options, scenes, engine)
 
-    segmenter = _from_weights(args, vocabulary) if args.weights else _from_config(args, vocabulary)
-    return segment_files(segmenter, images, truths, options)
+
+def build_segmenter(
+    args: argparse.Namespace, vocabulary: Vocabulary | None, device: str | None = None
+) -> "Segmenter":
+    """Build the model that the command line asks for.
+
+    Args:
+        args: The parsed command line.
+        vocabulary: The classes, or None.
+        device: Where to compute; None: as the command line says.
+
+    Returns:
+        The model with its classes.
+
+    Raises:
+        RSKTSegError: The configuration or the weights are wrong.
+    """
+    build = _from_weights if args.weights else _from_config
+    return build(args, vocabulary, device)
 
 
-def _from_weights(args: argparse.Namespace, vocabulary: Vocabulary | None) -> "Segmenter":
+def _from_weights(args: argparse.Namespace, vocabulary: Vocabulary | None, device: str | None) -> "Segmenter":
     """Build the model that a checkpoint states."""
     from rskt_seg.devices import default_device
     from rskt_seg.methods import find_preset, load
@@ -330,14 +344,15 @@ def _from_weights(args: argparse.Namespace, vocabulary: Vocabulary | None) -> "S
     return Segmenter(
         trained.model,
         vocabulary,
-        device=args.device or default_device(),
+        device=device or args.device or default_device(),
         precision=args.precision or "fp32",
         release=True,
+        **names_options(args),
         **options,
     )
 
 
-def _from_config(args: argparse.Namespace, vocabulary: Vocabulary | None) -> "Segmenter":
+def _from_config(args: argparse.Namespace, vocabulary: Vocabulary | None, device: str | None) -> "Segmenter":
     """Build the model of a configuration."""
     from rskt_seg.d2 import build_model, load_config
     from rskt_seg.d2.devices import check_devices
@@ -354,7 +369,9 @@ def _from_config(args: argparse.Namespace, vocabulary: Vocabulary | None) -> "Se
     return Segmenter(
         build_model(cfg),
         vocabulary,
+        device=device,
         precision=args.precision or cfg.MODEL.PRECISION,
         release=True,
+        **names_options(args),
         **segmenter_options(args, record.segmenter_options(cfg)),
     )

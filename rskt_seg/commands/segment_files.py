@@ -1,40 +1,34 @@
 """Segment many image files with a ready model and write a folder of results."""
 
-import csv
-import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from rskt_seg.commands.scene_run import is_large, segment_large
+from rskt_seg.commands.segment_pictures import named, save_picture, write_pictures
 from rskt_seg.data.labels import read_label
 from rskt_seg.data.samples import valid_target
 from rskt_seg.errors import ConfigError, ImageReadError, LabelError, NotFiniteError
-from rskt_seg.geo import AreaSummary, ClassArea, RasterImage, read_image, write_labels
-from rskt_seg.geo.area import GEODESIC, PLANE
+from rskt_seg.geo import RasterImage, read_image, write_labels
+from rskt_seg.geo.area_tables import area_table, write_area_tables
 from rskt_seg.geo.grids import grid_difference, read_georeference
 from rskt_seg.geo.stretch import parse_stretch
 from rskt_seg.methods.record import Picture
 from rskt_seg.methods.use import find_explanation, known_explanations
 from rskt_seg.palette import palette
-from rskt_seg.quoting import csv_cell
-from rskt_seg.segmenter import Segmentation, Segmenter
-from rskt_seg.visualization import draw_errors, draw_labels, draw_legend, draw_overlay
+from rskt_seg.scenes.engines import Engine
+from rskt_seg.scenes.options import SceneOptions, source_name
+from rskt_seg.segmenter import Segmenter
+from rskt_seg.visualization import draw_errors, draw_labels
 from rskt_seg.windows import point_in
-from rskt_seg.writing import replace_text, replacing
 
 logger = logging.getLogger(__name__)
-
-_METHODS = {
-    GEODESIC: "geodesic: on the ellipsoid of the coordinate system",
-    PLANE: "those of the plane of the map",
-}
 
 
 @dataclass(frozen=True)
@@ -76,15 +70,23 @@ class SegmentOptions:
 
 
 def segment_files(
-    segmenter: Segmenter, images: Sequence[Path], truths: dict[Path, Path], options: SegmentOptions
+    segmenter: Segmenter,
+    images: Sequence[Path | str],
+    truths: Mapping[Path | str, Path],
+    options: SegmentOptions,
+    scenes: SceneOptions | None = None,
+    engine: Engine | None = None,
 ) -> int:
     """Segment every image and write its results. A file that fails does not stop the others.
 
     Args:
         segmenter: The model.
-        images: The image files.
+        images: The image files, and names of GDAL's own.
         truths: Image file -> file of its ground truth, for those that have one.
         options: How to read the images, what to draw and where to write.
+        scenes: How images over twice the side that the model sees are segmented in windows; None: they are
+            reduced to what it sees.
+        engine: What computes them.
 
     Returns:
         The exit status: 0, or 1 after listing the files that failed.
@@ -99,11 +101,15 @@ def segment_files(
         options.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"cannot create the output folder {options.output}: {error.strerror}") from error
-    failures: list[tuple[Path, Exception]] = []
+    failures: list[tuple[Path | str, Exception]] = []
+    large: dict[str, Path | str] = {}
     with logging_redirect_tqdm():
         for image, stem in tqdm(list(zip(images, _stems(images), strict=True)), unit="image"):
             try:
-                _segment_file(segmenter, image, truths.get(image), options, stem)
+                if scenes is not None and is_large(segmenter, image):
+                    large[stem] = image
+                else:
+                    _segment_file(segmenter, image, truths.get(image), options, stem)
             except (ImageReadError, LabelError) as error:
                 logger.error("%s", error)
                 failures.append((image, error))
@@ -114,6 +120,8 @@ def segment_files(
             except OSError as error:
                 logger.error("%s: cannot write its results: %s", image, error)
                 failures.append((image, error))
+        if scenes is not None and engine is not None and large:
+            failures += segment_large(segmenter, large, options.output, scenes, engine)
     for image, failure in failures:
         logger.error("failed: %s (%s)", image, type(failure).__name__)
     if failures:
@@ -123,7 +131,7 @@ def segment_files(
 
 
 def _segment_file(
-    segmenter: Segmenter, path: Path, truth_path: Path | None, options: SegmentOptions, stem: str
+    segmenter: Segmenter, path: Path | str, truth_path: Path | None, options: SegmentOptions, stem: str
 ) -> None:
     image = read_image(path, options.bands, options.stretch, nodata=options.nodata, alpha=options.alpha)
     truth = None
@@ -134,14 +142,18 @@ def _segment_file(
     result = segmenter.predict(image)
     for notice in result.notices:
         logger.warning("%s: %s", path, notice)
-    colors = palette(len(result.class_names), segmenter.background)
+    colors, labels = result.legend.colors, result.legend.positions(result.labels)
     base = options.output / stem
-    _write_maps(base, image, result, colors, segmenter.background)
-    _write_areas(base, path, result, colors)
+    write_pictures(base, image.pixels, result.labels, result.legend, segmenter.background)
+    if image.georeference is not None or image.driver == "GTiff":
+        write_labels(named(base, "ids", "tif"), result.labels, image.georeference, result.legend)
+    summary = result.area_summary()
+    logger.info("%s\n%s", path, area_table(summary))
+    write_area_tables(base, str(path), labels.shape, summary, result.legend, result.notices)
     if truth is not None:
-        picture = draw_labels(image.pixels, result.labels, result.class_names, colors, truth=truth)
-        _save(base, "truth", picture)
-        _save(base, "errors", draw_errors(image.pixels, result.labels, truth, result.class_names))
+        picture = draw_labels(image.pixels, labels, result.class_names, colors, truth=truth)
+        save_picture(base, "truth", picture)
+        save_picture(base, "errors", draw_errors(image.pixels, labels, truth, result.class_names))
     if image.valid.any():
         for name in options.explanations:
             _write_explanation(base, name, segmenter, _Scene(path, image, truth), options)
@@ -153,7 +165,7 @@ def _segment_file(
 class _Scene(NamedTuple):
     """An image with its file and, if there is one, its ground truth."""
 
-    path: Path
+    path: Path | str
     image: RasterImage
     truth: np.ndarray | None
 
@@ -175,10 +187,12 @@ def _write_explanation(
     colors = palette(len(segmenter.vocabulary.names), segmenter.background)
     pictures = explanation.draw(result, Picture(scene.image.pixels, segmenter.prompts, colors))
     for number, picture in enumerate(pictures, start=1):
-        _save(base, name if len(pictures) == 1 else f"{name}_{number}", picture)
+        save_picture(base, name if len(pictures) == 1 else f"{name}_{number}", picture)
 
 
-def _read_truth(path: Path, image_path: Path, image: RasterImage, class_names: Sequence[str]) -> np.ndarray:
+def _read_truth(
+    path: Path, image_path: Path | str, image: RasterImage, class_names: Sequence[str]
+) -> np.ndarray:
     """Return the ground truth of an image, 255 where label or image have no data.
 
     Raises:
@@ -201,101 +215,16 @@ def _read_truth(path: Path, image_path: Path, image: RasterImage, class_names: S
     return truth
 
 
-def _write_maps(
-    base: Path, image: RasterImage, result: Segmentation, colors: np.ndarray, background: int | None
-) -> None:
-    names = result.class_names
-    _save(base, "overlay", draw_overlay(image.pixels, result.labels, colors, background=background))
-    _save(base, "labels", draw_labels(image.pixels, result.labels, names, colors))
-    _save(base, "legend", draw_legend(names, colors))
-    _save(base, "ids", result.labels)
-    if image.georeference is not None or image.driver == "GTiff":
-        write_labels(_named(base, "ids", "tif"), result.labels, image.georeference, names, colors)
-
-
-def _write_areas(base: Path, path: Path, result: Segmentation, colors: np.ndarray) -> None:
-    summary = result.area_summary()
-    logger.info("%s\n%s", path, area_table(summary))
-    classes = [{"id": index, **_area_row(area)} for index, area in enumerate(summary.classes)]
-    total, nodata = _area_row(summary.total), {"id": result.ignore_label, **_area_row(summary.nodata)}
-    with (
-        replacing(_named(base, "area", "csv")) as partial,
-        partial.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.DictWriter(file, list(classes[0]))
-        writer.writeheader()
-        for row in (*classes, total, nodata):
-            writer.writerow({key: csv_cell(value) for key, value in row.items()})
-    height, width = result.labels.shape
-    content = {
-        "image": str(path),
-        "height": height,
-        "width": width,
-        "valid_pixels": int(result.valid.sum()),
-        "ignore_label": result.ignore_label,
-        "classes": [row | {"color": color} for row, color in zip(classes, colors.tolist(), strict=True)],
-        "total": total,
-        "nodata": nodata,
-        "area_method": summary.method,
-        "notices": list(result.notices),
-    }
-    replace_text(_named(base, "area", "json"), json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
-def _area_row(area: ClassArea) -> dict[str, object]:
-    return {
-        "name": area.name,
-        "pixels": area.pixels,
-        "share": area.share,
-        "square_metres": area.square_metres,
-        "hectares": area.hectares,
-    }
-
-
-def area_table(summary: AreaSummary) -> str:
-    """Return the areas as lines of text.
-
-    Args:
-        summary: The areas.
-
-    Returns:
-        The classes, the largest first, the total of their pixels and, if there is any, the nodata; for known
-        areas how they were measured.
-    """
-    rows = [*sorted(summary.classes, key=lambda area: -area.pixels), summary.total]
-    if summary.nodata.pixels:
-        rows.append(summary.nodata)
-    width = max(len(area.name) for area in rows)
-    lines = []
-    for area in rows:
-        share = " " * 7 if area.share is None else f"{area.share:7.2%}"
-        line = f"  {area.name:<{width}}  {area.pixels:>10} px  {share}"
-        if area.square_metres is not None and area.hectares is not None:
-            line += f"  {area.square_metres:14,.1f} m2  {area.hectares:12,.4f} ha"
-        lines.append(line.rstrip())
-    if summary.method is not None:
-        lines.append(f"  areas are {_METHODS[summary.method]}")
-    return "\n".join(lines)
-
-
-def _stems(images: Sequence[Path]) -> list[str]:
+def _stems(images: Sequence[Path | str]) -> list[str]:
     """Return a name for the results of each image: its stem, numbered if another image has the same."""
     taken: set[str] = set()
     stems = []
     for image in images:
-        stem, number = image.stem, 1
+        own = source_name(image) if isinstance(image, str) else image.stem
+        stem, number = own, 1
         while stem in taken:
             number += 1
-            stem = f"{image.stem}-{number}"
+            stem = f"{own}-{number}"
         taken.add(stem)
         stems.append(stem)
     return stems
-
-
-def _named(base: Path, kind: str, suffix: str) -> Path:
-    return base.with_name(f"{base.name}_{kind}.{suffix}")
-
-
-def _save(base: Path, kind: str, picture: np.ndarray) -> None:
-    with replacing(_named(base, kind, "png")) as partial:
-        Image.fromarray(picture).save(partial, format="PNG")

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import detectron2
-import torch
 import yaml
 from detectron2.config import CfgNode
 
 import rskt_seg
+from rskt_seg.devices import describe_device
 
 _PACKAGE = Path(rskt_seg.__file__).parent
 _UNUSED = "synthetic"
@@ -48,15 +48,13 @@ def versions(device: str) -> dict[str, str]:
     Args:
         device: `MODEL.DEVICE`.
     """
-    kind = torch.device(device)
-    name = platform.machine() if kind.type == "cpu" else torch.get_device_module(kind).get_device_name(kind)
     packages = {package: version(package) for package in _PACKAGES}
     return {
         "rskt_seg": rskt_seg.__version__,
         "detectron2": detectron2.__version__,
         **packages,
         "Python": platform.python_version(),
-        "device": f"{kind.type} ({name})",
+        "device": describe_device(device),
     }
 
 

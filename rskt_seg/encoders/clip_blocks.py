@@ -1,12 +1,15 @@
 """Transformer blocks of CLIP, of both towers. Shapes: B image or prompt, L token, C channel."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rskt_seg.layers.attention import attend, attend_with_weights
 from rskt_seg.layers.containers import ModuleListOf
-from rskt_seg.layers.inference_form import FormBuilder, HasInferenceForm
+from rskt_seg.layers.inference_form import FormBuilder, HasInferenceForm, copy_around
+from rskt_seg.layers.training_form import TrainedLinear, packed_linear
 
 QUICK = 1.702
 """Slope inside the sigmoid of OpenAI's activation."""
@@ -17,8 +20,24 @@ class QuickGELU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the activation to every element; any shape."""
-        # silu(a x) / a, of which the backward pass needs one tensor in place of three.
-        return F.silu(QUICK * x).div_(QUICK)
+        y: Tensor = _QuickGELU.apply(x)
+        return y
+
+
+class _QuickGELU(torch.autograd.Function):
+    """silu(a x) / a: the factors cancel in the gradient, which takes one pass and one tensor that is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        scaled = QUICK * x
+        ctx.save_for_backward(scaled)
+        return F.silu(scaled).div_(QUICK)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (scaled,) = ctx.saved_tensors
+        gradient: Tensor = torch.ops.aten.silu_backward(grads[0], scaled)
+        return gradient
 
 
 class SplitAttention(HasInferenceForm):
@@ -115,6 +134,39 @@ class _ConvertedAttention(SplitAttention):
     def values(self, x: Tensor) -> Tensor:
         """See `SplitAttention.values`."""
         return self.out_proj(self.v(x))
+
+
+class _TrainedAttention(SplitAttention):
+    """`SplitAttention` of four `packed_linear`, with its parameters."""
+
+    def __init__(self, attention: SplitAttention) -> None:
+        nn.Module.__init__(self)
+        self.heads, self.in_proj_bias = attention.heads, attention.in_proj_bias
+        self.q_proj_weight, self.k_proj_weight = attention.q_proj_weight, attention.k_proj_weight
+        self.v_proj_weight = attention.v_proj_weight
+        self.add_module("out_proj", TrainedLinear(attention.out_proj))
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `SplitAttention.project`."""
+        q_bias, k_bias, v_bias = self.in_proj_bias.chunk(3)
+        q, k = packed_linear(x, self.q_proj_weight, q_bias), packed_linear(x, self.k_proj_weight, k_bias)
+        return q, k, packed_linear(x, self.v_proj_weight, v_bias)
+
+
+def pack_for_training(tower: nn.Module) -> nn.Module:
+    """Copy a tower with all linear layers computed by `packed_linear`; all parameters are shared.
+
+    Args:
+        tower: A tower on a CPU where packing pays, which sees hundreds of tokens at a time.
+
+    Returns:
+        The copy.
+    """
+    if isinstance(tower, SplitAttention):
+        return _TrainedAttention(tower)
+    if type(tower) is nn.Linear:
+        return TrainedLinear(tower)
+    return copy_around(tower, {name: pack_for_training(child) for name, child in tower.named_children()})
 
 
 class ValuePath(nn.Module):

@@ -1,13 +1,16 @@
 """Areas on the ground: of every pixel of a grid, and of the classes of a label map."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rskt_seg.geo.ellipsoid import Ground
 from rskt_seg.geo.georeference import Georeference
+from rskt_seg.geo.map_rows import class_rows, open_map
+from rskt_seg.legend import Legend
 
 if TYPE_CHECKING:
     from affine import Affine
@@ -66,11 +69,15 @@ class AreaSummary:
 class PixelAreas:
     """Area of every pixel of a grid, by linear interpolation between nodes.
 
+    Areas are multiples of a power of two that is small beside them. Their sums are thereby exact, so that
+    they do not depend on the order in which pixels are added, and parts add up to the whole.
+
     Attributes:
         method: `GEODESIC` or `PLANE`; None if areas are unknown.
         rows: (R,) float64, rows of the nodes, increasing; the centre of the first pixel is 0.
         columns: (C,) float64, likewise.
         nodes: (R, C) float64, square metres.
+        shape: (H, W) of the grid.
         notices: Why areas are not geodesic, one line each.
     """
 
@@ -78,7 +85,14 @@ class PixelAreas:
     rows: np.ndarray
     columns: np.ndarray
     nodes: np.ndarray
+    shape: tuple[int, int]
     notices: tuple[str, ...] = ()
+
+    @property
+    def unit(self) -> float:
+        """Square metres that every area is a multiple of; the grid has fewer than 2**53 of them."""
+        rows, columns = self.shape
+        return 2.0 ** (np.ceil(np.log2(rows * columns * self.nodes.max())) - 52)
 
     def block(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """Return the areas of a block of pixels.
@@ -90,7 +104,8 @@ class PixelAreas:
         Returns:
             (h, w) float64, square metres.
         """
-        return _interpolate(self.columns, _interpolate(self.rows, self.nodes, rows).T, columns).T
+        areas = _interpolate(self.columns, _interpolate(self.rows, self.nodes, rows).T, columns).T
+        return np.rint(areas / self.unit) * self.unit
 
 
 def pixel_areas(georeference: Georeference | None, shape: tuple[int, int]) -> PixelAreas:
@@ -114,7 +129,7 @@ def pixel_areas(georeference: Georeference | None, shape: tuple[int, int]) -> Pi
     crs, transform = georeference.crs, georeference.transform
     ground = Ground.of(crs)
     if ground is None:
-        return _in_the_plane(crs, transform)
+        return _in_the_plane(crs, transform, shape)
     if ground.projection is None and transform.b == transform.d == 0:
         found = _level_rows(ground, transform, shape)
     else:
@@ -162,32 +177,69 @@ def measure_classes(
         The areas, in the order of `names`.
     """
     height, width = labels.shape
-    areas = pixel_areas(georeference, (height, width))
-    columns = np.arange(width)
+    rows = (
+        (part.start, np.where(valid[part], np.minimum(labels[part], len(names)), len(names)))
+        for part in _chunks(height, width)
+    )
+    return sum_areas(rows, names, pixel_areas(georeference, (height, width)))
+
+
+def measure_raster(path: Path, legend: Legend) -> AreaSummary:
+    """Sum the areas of the pixels of every class of a finished map, in bounded memory.
+
+    Sums are exact: those of parts of the map, such as its polygons, add up to them.
+
+    Args:
+        path: A raster whose first band holds ids of the legend.
+        legend: The classes.
+
+    Returns:
+        The areas, in the order of the legend.
+
+    Raises:
+        ImageReadError: The raster cannot be read.
+        LabelError: It has values that are no ids of the legend.
+    """
+    with open_map(path) as dataset:
+        areas = pixel_areas(Georeference.from_dataset(dataset), dataset.shape)
+        return sum_areas(class_rows(dataset, legend), [entry.name for entry in legend.entries], areas)
+
+
+def sum_areas(rows: Iterable[tuple[int, np.ndarray]], names: Sequence[str], areas: PixelAreas) -> AreaSummary:
+    """Sum the areas of the pixels of every class, some rows at a time.
+
+    Args:
+        rows: The first of some rows, and for each of their pixels (h, W) which of `names` it is; T for none.
+        names: T names.
+        areas: Those of the grid.
+
+    Returns:
+        The areas, in the order of `names`.
+    """
     pixels = np.zeros(len(names) + 1, np.int64)
     metres = np.zeros(len(names) + 1)
-    for rows in _chunks(height, width):
-        ids = np.where(valid[rows], np.minimum(labels[rows], len(names)), len(names)).ravel()
-        pixels += np.bincount(ids, minlength=len(pixels))
+    for start, classes in rows:
+        pixels += np.bincount(classes.ravel(), minlength=len(pixels))
         if areas.method is not None:
-            weights = areas.block(np.arange(height)[rows], columns)
-            metres += np.bincount(ids, weights.ravel(), minlength=len(pixels))
+            height, width = classes.shape
+            weights = areas.block(np.arange(start, start + height), np.arange(width))
+            metres += np.bincount(classes.ravel(), weights.ravel(), minlength=len(pixels))
     known = areas.method is not None
     with_class = int(pixels[:-1].sum())
-    classes = tuple(
+    found = tuple(
         ClassArea(name, int(count), int(count) / max(with_class, 1), float(area) if known else None)
         for name, count, area in zip(names, pixels[:-1], metres[:-1], strict=True)
     )
     total = ClassArea("total", with_class, float(with_class > 0), float(metres[:-1].sum()) if known else None)
     nodata = ClassArea("nodata", int(pixels[-1]), None, float(metres[-1]) if known else None)
-    return AreaSummary(classes, total, nodata, areas.method)
+    return AreaSummary(found, total, nodata, areas.method)
 
 
 def _unknown(*notices: str) -> PixelAreas:
-    return PixelAreas(None, np.zeros(1), np.zeros(1), np.full((1, 1), np.nan), notices)
+    return PixelAreas(None, np.zeros(1), np.zeros(1), np.full((1, 1), np.nan), (1, 1), notices)
 
 
-def _in_the_plane(crs: "CRS", transform: "Affine") -> PixelAreas:
+def _in_the_plane(crs: "CRS", transform: "Affine", shape: tuple[int, int]) -> PixelAreas:
     """Return areas for a CRS without ellipsoid."""
     unit, metres = crs.units_factor
     if unit == "unknown" or crs.to_dict(projjson=True).get("type") != "EngineeringCRS":
@@ -197,7 +249,7 @@ def _in_the_plane(crs: "CRS", transform: "Affine") -> PixelAreas:
         "the coordinate system has no ellipsoid: areas are those of the plane of the map, not of the ground; "
         "for geodesic areas give the image a projected or geographic one"
     )
-    return PixelAreas(PLANE, np.zeros(1), np.zeros(1), np.full((1, 1), area), (notice,))
+    return PixelAreas(PLANE, np.zeros(1), np.zeros(1), np.full((1, 1), area), shape, (notice,))
 
 
 def _chunks(height: int, width: int) -> Iterator[slice]:
@@ -219,7 +271,7 @@ def _level_rows(ground: Ground, transform: "Affine", shape: tuple[int, int]) -> 
         return None
     zones = ground.ellipsoid.zone(np.clip(edges, -pole, pole))
     areas = np.abs(np.diff(zones) * transform.a * ground.unit)
-    return PixelAreas(GEODESIC, np.arange(height, dtype=float), np.zeros(1), areas[:, None])
+    return PixelAreas(GEODESIC, np.arange(height, dtype=float), np.zeros(1), areas[:, None], shape)
 
 
 def _by_local_scale(ground: Ground, transform: "Affine", shape: tuple[int, int]) -> PixelAreas | None:
@@ -241,7 +293,7 @@ def _by_local_scale(ground: Ground, transform: "Affine", shape: tuple[int, int])
         if not np.isfinite(between_rows + between_columns):
             return None
         if max(between_rows, between_columns) < _TOLERANCE:
-            return PixelAreas(GEODESIC, rows, columns, nodes)
+            return PixelAreas(GEODESIC, rows, columns, nodes, shape)
         if between_rows >= _TOLERANCE:
             row_steps = min(2 * row_steps, shape[0] - 1)
         if between_columns >= _TOLERANCE:

@@ -1,12 +1,16 @@
 """Georeferences: where on the ground an image lies, copied from a raster to the raster of its labels."""
 
+import math
 import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from rskt_seg.windows import Window
 
 if TYPE_CHECKING:
     from affine import Affine
@@ -79,6 +83,59 @@ class Georeference:
         """Return the keyword arguments of `rasterio.open` that write CRS and transform."""
         known = {"crs": self.crs, "transform": self.transform}
         return {key: value for key, value in known.items() if value is not None}
+
+    def part(self, window: Window) -> "Georeference":
+        """Return the georeference of a part of the raster.
+
+        Args:
+            window: The part, px.
+
+        Returns:
+            Transform, ground control points and rational polynomials, counted from its upper left corner.
+        """
+        from affine import Affine
+        from rasterio.control import GroundControlPoint
+        from rasterio.rpc import RPC
+
+        if (window.top, window.left) == (0, 0):
+            return self
+        transform = None
+        if self.transform is not None:
+            transform = self.transform * Affine.translation(window.left, window.top)
+        gcps = tuple(
+            GroundControlPoint(
+                each.row - window.top, each.col - window.left, each.x, each.y, each.z, each.id, each.info
+            )
+            for each in self.gcps
+        )
+        rpcs = None
+        if self.rpcs is not None:
+            facts = self.rpcs.to_dict()
+            facts |= {
+                "line_off": self.rpcs.line_off - window.top,
+                "samp_off": self.rpcs.samp_off - window.left,
+            }
+            rpcs = RPC(**facts)
+        return replace(self, transform=transform, gcps=gcps, rpcs=rpcs)
+
+    def pixels_of(self, bounds: tuple[float, float, float, float]) -> Window | None:
+        """Return the smallest window (px) that holds a rectangle of coordinates.
+
+        Args:
+            bounds: (left, bottom, right, top) in the CRS.
+
+        Returns:
+            The window, which may lie outside of the raster; None without a transform.
+        """
+        if self.transform is None:
+            return None
+        left, bottom, right, top = bounds
+        corners = [~self.transform * corner for corner in product((left, right), (bottom, top))]
+        columns, rows = zip(*corners, strict=True)
+        # Rounded first: a bound on the edge of a pixel would else reach the next one by rounding.
+        first = math.floor(round(min(rows), 6)), math.floor(round(min(columns), 6))
+        last = math.ceil(round(max(rows), 6)), math.ceil(round(max(columns), 6))
+        return Window(*first, last[0] - first[0], last[1] - first[1])
 
     def write_points(self, dataset: "DatasetWriter") -> None:
         """Write ground control points and rational polynomials, unless there is a transform.

@@ -1,26 +1,24 @@
 """Writing of label maps as GeoTIFF."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 
-from rskt_seg.errors import ImageReadError, LabelError
-from rskt_seg.geo.georeference import Georeference, ignore_georeference_warnings
+from rskt_seg.errors import LabelError
+from rskt_seg.geo.georeference import Georeference
+from rskt_seg.geo.map_layers import class_tags, color_table
 from rskt_seg.geo.names import gdal_name
-from rskt_seg.labels import ignore_label, label_dtype
-from rskt_seg.writing import replacing_with_companions
+from rskt_seg.geo.raster_files import BLOCK, check_place, replacing_raster
+from rskt_seg.legend import Legend
+from rskt_seg.wording import counted
 
-_COMPANIONS = (".aux.xml", ".ovr", ".msk")
-"""What GDAL keeps beside a raster: a CRS that a GeoTIFF cannot hold, overviews, masks."""
 _LAYOUT: dict[str, Any] = {
     "driver": "GTiff",
     "tiled": True,
-    "blockxsize": 512,
-    "blockysize": 512,
+    "blockxsize": BLOCK,
+    "blockysize": BLOCK,
     "compress": "deflate",
     "predictor": 2,
     "BIGTIFF": "IF_SAFER",
@@ -31,14 +29,13 @@ def write_labels(
     path: str | os.PathLike[str],
     labels: np.ndarray,
     georeference: Georeference | None,
-    class_names: Sequence[str],
-    colors: np.ndarray,
+    legend: Legend,
     nodata: int | None = None,
 ) -> None:
     """Write a label map as a single-band GeoTIFF on the grid of its image.
 
     The file is tiled, compressed (deflate, predictor 2), BigTIFF if needed, and has a colour table; class
-    names are tags `CLASS_<id>` of the band. The dtype is uint8 for up to 255 classes, else uint16. CRS and
+    names are tags `CLASS_<id>` of the band. The dtype is that of the legend. CRS and
     transform are those of `georeference`, or its ground control points and rational polynomials if it has no
     transform. A CRS that a GeoTIFF cannot hold goes into a file `.aux.xml` beside it. All appear whole or not
     at all, and such files, overviews and masks of a former raster of this name are removed.
@@ -47,37 +44,26 @@ def write_labels(
         path: The file to write or to replace.
         labels: (H, W) integers, each a class id or `nodata`.
         georeference: That of the image, or None.
-        class_names: T names.
-        colors: (T, 3) uint8 RGB.
-        nodata: Id of pixels without a class; None: 255, or 65535 for more than 255 classes.
+        legend: The classes.
+        nodata: Id of pixels without a class; None: that of the legend, 255 or 65535.
 
     Raises:
         OSError: The file cannot be written, or not completely.
-        LabelError: Labels of another shape or dtype, an id outside 0..T-1 that is not `nodata`, another
-            number of colours, or a `nodata` that is a class id or does not fit the dtype.
+        LabelError: Labels of another shape or dtype, an id that is neither of the legend nor `nodata`, or a
+            `nodata` that is not above all ids or does not fit the dtype.
     """
-    dtype = label_dtype(len(class_names))
-    nodata = ignore_label(len(class_names)) if nodata is None else nodata
-    _check(labels, len(class_names), len(colors), nodata, np.iinfo(dtype).max)
-    with replacing_with_companions(path, _COMPANIONS) as partial, ignore_georeference_warnings():
-        try:
-            _write(partial, labels.astype(dtype), georeference, class_names, colors, nodata)
-            _compare(partial, labels, georeference)
-        except ImageReadError:  # the name is not UTF-8
-            raise
-        except (OSError, ElementTree.ParseError) as error:
-            raise OSError(
-                f"{path} could not be written completely ({error.__cause__ or error}); "
-                "check the space left on its disk"
-            ) from error
+    nodata = legend.nodata if nodata is None else nodata
+    _check(labels, legend, nodata)
+    with replacing_raster(path) as partial:
+        _write(partial, labels.astype(legend.dtype), georeference, legend, nodata)
+        _compare(partial, labels, georeference)
 
 
 def _write(
     path: Path,
     labels: np.ndarray,
     georeference: Georeference | None,
-    class_names: Sequence[str],
-    colors: np.ndarray,
+    legend: Legend,
     nodata: int,
 ) -> None:
     import rasterio
@@ -87,15 +73,14 @@ def _write(
     profile = {**_LAYOUT, "height": height, "width": width, "count": 1, "dtype": labels.dtype}
     if georeference is not None:
         profile |= georeference.profile()
-    color_table = {index: (*(int(v) for v in color), 255) for index, color in enumerate(colors)}
     with rasterio.open(gdal_name(path), "w", nodata=nodata, **profile) as dataset:
         # Points and colours before pixels: GDAL rewrites the header otherwise.
         if georeference is not None:
             georeference.write_points(dataset)
-        dataset.write_colormap(1, color_table | {nodata: (0, 0, 0, 0)})
+        dataset.write_colormap(1, dict(enumerate(color_table(legend, nodata))))
         dataset.colorinterp = (ColorInterp.palette,)
         dataset.set_band_description(1, "class id")
-        dataset.update_tags(1, **{f"CLASS_{index}": name for index, name in enumerate(class_names)})
+        dataset.update_tags(1, **class_tags(legend))
         dataset.write(labels, 1)
 
 
@@ -104,30 +89,25 @@ def _compare(path: Path, labels: np.ndarray, georeference: Georeference | None) 
     import rasterio
     from rasterio.windows import Window
 
-    beside = path.with_name(f"{path.name}.aux.xml")
-    if beside.exists():
-        ElementTree.parse(beside)
     with rasterio.open(gdal_name(path)) as dataset:
-        if georeference is not None and georeference.crs is not None and dataset.crs is None:
-            raise OSError("its coordinate system is missing")
-        for start in range(0, len(labels), _LAYOUT["blockysize"]):
-            rows = labels[start : start + _LAYOUT["blockysize"]]
+        check_place(dataset, path, georeference)
+        for start in range(0, len(labels), BLOCK):
+            rows = labels[start : start + BLOCK]
             if not np.array_equal(dataset.read(1, window=Window(0, start, rows.shape[1], len(rows))), rows):
                 raise OSError("its pixels are not those given")
 
 
-def _check(labels: np.ndarray, classes: int, colors: int, nodata: int, largest: int) -> None:
+def _check(labels: np.ndarray, legend: Legend, nodata: int) -> None:
     if labels.ndim != 2 or labels.dtype.kind not in "ui" or labels.size == 0:
         raise LabelError(
             f"labels must be a non-empty (H, W) array of integers; found {labels.shape} {labels.dtype}"
         )
-    if not classes or colors != classes:
-        raise LabelError(f"expected one colour for each class; found {classes} names and {colors} colours")
-    if not classes <= nodata <= largest:
-        raise LabelError(f"nodata must lie in {classes}..{largest}, outside the class ids; found {nodata}")
-    outside = labels[(labels != nodata) & ((labels < 0) | (labels >= classes))]
+    first, largest = legend.entries[-1].id + 1, np.iinfo(legend.dtype).max
+    if not first <= nodata <= largest:
+        raise LabelError(f"nodata must lie in {first}..{largest}, above the class ids; found {nodata}")
+    known = [*(entry.id for entry in legend.entries), nodata]
+    outside = labels[~np.isin(labels, known)]
     if outside.size:
         found = ", ".join(map(str, np.unique(outside)[:10]))
-        raise LabelError(
-            f"labels must be 0..{classes - 1} or {nodata}; found {found} in {outside.size} pixels"
-        )
+        pixels = counted(outside.size, "pixel")
+        raise LabelError(f"labels must be ids of the legend or {nodata}; found {found} in {pixels}")

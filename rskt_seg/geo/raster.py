@@ -1,7 +1,8 @@
 """Reading of any image file as a model needs it: 8-bit RGB, and a mask of the valid pixels."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 from rskt_seg.errors import ConfigError, ImageReadError
 from rskt_seg.geo.georeference import Georeference
 from rskt_seg.geo.scene import Scene
-from rskt_seg.geo.sources import Source, is_dataset_name, open_source
+from rskt_seg.geo.sources import Source, as_source, open_source
 from rskt_seg.geo.stretch import Stretch, parse_stretch
 
 MAX_PIXELS = 2**30
@@ -72,7 +73,8 @@ def read_image(
     whose grid is kept. Alpha decides which pixels are valid and is never used as a colour.
 
     Args:
-        path: The image file, or GDAL's name of a part of a file, such as `NETCDF:"bands.nc":red`.
+        path: The image file, or a name of GDAL's own, such as `NETCDF:"bands.nc":red` or
+            `/vsizip/a.zip/b.tif`.
         bands: Numbers (from 1, as in GDAL) of the bands to use as R, G, B, or of one band to use as all
             three. None: those declared or named red, green and blue, else the first three, else the first.
         stretch: "auto" (8-bit as it is, else "p2-98"), "none" (values rounded and clipped to 0..255),
@@ -91,13 +93,25 @@ def read_image(
         ImageReadError: The file is missing, not an image, damaged or too large, or lacks a band.
         ConfigError: `bands` or `stretch` is invalid.
     """
-    path = Path(path)
-    if not is_dataset_name(str(path)):
-        _check_file(path)
-    rule, chosen = parse_stretch(stretch), _check_bands(bands)
+    path = as_source(path)
+    check_file(path)
+    rule, chosen = parse_stretch(stretch), check_bands(bands)
+    with naming_damage(path), open_source(path, max_pixels, alpha, georeference) as source:
+        return image_of(path, source, chosen or source.default_bands, rule, nodata)[0]
+
+
+@contextmanager
+def naming_damage(path: Path | str) -> Iterator[None]:
+    """Raise `ImageReadError` in place of whatever a decoder raises inside the block.
+
+    Args:
+        path: The file that is read.
+
+    Raises:
+        ImageReadError: The block raised any error; its own ones stay as they are.
+    """
     try:
-        with open_source(path, max_pixels, alpha, georeference) as source:
-            return _read_source(path, source, chosen or source.default_bands, rule, nodata)
+        yield
     except ImageReadError:
         raise
     except MemoryError as error:
@@ -106,9 +120,24 @@ def read_image(
         raise ImageReadError(f"cannot read {path}: damaged or incomplete ({_root_cause(error)})") from error
 
 
-def _read_source(
-    path: Path, source: Source, bands: tuple[int, ...], rule: Stretch, nodata: float | None
-) -> RasterImage:
+def image_of(
+    path: Path | str, source: Source, bands: tuple[int, ...], rule: Stretch, nodata: float | None
+) -> tuple[RasterImage, Scene]:
+    """Read an open image as a whole.
+
+    Args:
+        path: The file, for messages.
+        source: The open image.
+        bands: Numbers of the one or three bands to read.
+        rule: How values become 8 bits.
+        nodata: As for `read_image`.
+
+    Returns:
+        The image, and the scene that it was read as.
+
+    Raises:
+        ImageReadError: It lacks a band.
+    """
     for index in bands:
         if index > source.count:
             raise ImageReadError(
@@ -130,10 +159,20 @@ def _read_source(
     if turned and source.georeference is not None:
         notices.append("orientation tag not applied, because the image is georeferenced")
     facts = (source.georeference, tuple(notices), source.driver, source.dtype, orientation)
-    return RasterImage(scene.pixels, scene.valid, *facts)
+    return RasterImage(scene.pixels, scene.valid, *facts), scene
 
 
-def _check_file(path: Path) -> None:
+def check_file(path: Path | str) -> None:
+    """Check that there is a file to read.
+
+    Args:
+        path: As `as_source` returns it; a name of GDAL's own is not looked at.
+
+    Raises:
+        ImageReadError: It is missing, empty or a folder.
+    """
+    if isinstance(path, str):
+        return
     if path.is_dir():
         raise ImageReadError(f"{path} is a folder; give image files, such as {path / '*.tif'}")
     if not path.is_file():
@@ -142,7 +181,18 @@ def _check_file(path: Path) -> None:
         raise ImageReadError(f"cannot read {path}: the file is empty")
 
 
-def _check_bands(bands: Sequence[int] | None) -> tuple[int, ...] | None:
+def check_bands(bands: Sequence[int] | None) -> tuple[int, ...] | None:
+    """Return the bands to read.
+
+    Args:
+        bands: One or three numbers from 1; None: those that the file suggests.
+
+    Returns:
+        The numbers, or None.
+
+    Raises:
+        ConfigError: Anything else.
+    """
     if bands is None:
         return None
     numbers = tuple(bands)

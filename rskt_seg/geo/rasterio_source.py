@@ -1,6 +1,6 @@
 """Rasters that rasterio reads."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,11 @@ from rskt_seg.geo.band_names import doubt_names, find_named_colors
 from rskt_seg.geo.deflate import RowChecksums
 from rskt_seg.geo.georeference import Georeference
 from rskt_seg.geo.tiff import Directory
+from rskt_seg.windows import Window
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
-    from rasterio.windows import Window
+    from rasterio.windows import Window as GdalWindow
 
 _BYTES = 2**23
 """Bytes of samples that are read at a time, unless a row of strips or tiles has more."""
@@ -25,7 +26,7 @@ class RasterioSource:
     """A raster open in rasterio. A single palette band counts as three: its red, green and blue.
 
     Args:
-        path: The file, for messages.
+        path: The file.
         dataset: The open raster.
         max_pixels: The largest raster that may be read, in pixels.
         alpha: Whether a band that is declared alpha says which pixels are valid; else it is data.
@@ -37,7 +38,7 @@ class RasterioSource:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | str,
         dataset: "DatasetReader",
         max_pixels: int,
         alpha: bool = True,
@@ -102,22 +103,54 @@ class RasterioSource:
         """One line for every choice made while opening and reading."""
         return [*self._opening, *self._alpha_counts.notice()]
 
+    @property
+    def files(self) -> list[str]:
+        """Names of the files that the raster consists of, such as those of a mosaic, as GDAL knows them."""
+        return list(self._dataset.files)
+
     def read(self, indexes: Sequence[int], rows: slice) -> np.ndarray:
         """Return the values (n, rows, W) of bands: of a palette image the colour channels, uint8.
 
         Samples of fewer than 8 bits are stretched to 0..255; of WhiteIsZero images, unsigned samples are
         inverted.
         """
+        whole = Window(rows.start, 0, rows.stop - rows.start, self.width)
+        return self._values(indexes, whole, None, lambda samples: self._refuse_damage(rows, samples))
+
+    def read_window(
+        self, indexes: Sequence[int], window: Window, size: tuple[int, int] | None = None
+    ) -> np.ndarray:
+        """Return the values of bands in a window, as `read`.
+
+        Args:
+            indexes: Numbers of n bands.
+            window: A window inside the raster.
+            size: (h, w) to which GDAL reduces the window by nearest neighbour, or from overviews; None: as it
+                is.
+
+        Returns:
+            (n, h, w) in the dtype of the file.
+        """
+        return self._values(indexes, window, size, lambda samples: None)
+
+    def _values(
+        self,
+        indexes: Sequence[int],
+        window: Window,
+        size: tuple[int, int] | None,
+        check: Callable[[np.ndarray | None], None],
+    ) -> np.ndarray:
+        """Return the values of bands; `check` gets the samples of all bands, or None if not all are read."""
         if self._palette is not None:
-            indices = self._read_band(1, rows)
-            self._refuse_damage(rows, indices[..., None])
+            indices = self._read_band(1, window, size)
+            check(indices[..., None])
             return np.moveaxis(self._palette[indices][..., [i - 1 for i in indexes]], -1, 0)
         # Pixel by pixel, as a picture needs them: to interleave planes afterwards takes as long as reading.
-        shape = (rows.stop - rows.start, self.width, len(indexes))
+        shape = (*(size or (window.height, window.width)), len(indexes))
         interleaved = np.empty(shape, self._dataset.dtypes[indexes[0] - 1])
         out = np.moveaxis(interleaved, 2, 0)
-        values = self._dataset.read(list(indexes), out=out, window=self._window(rows))
-        self._refuse_damage(rows, interleaved if tuple(indexes) == self._dataset.indexes else None)
+        values = self._dataset.read(list(indexes), out=out, window=_gdal_window(window))
+        check(interleaved if tuple(indexes) == self._dataset.indexes else None)
         if self.dtype == "int8":
             values = values.view(np.int8)
         bits = int(self._dataset.tags(indexes[0], ns="IMAGE_STRUCTURE").get("NBITS", 8))
@@ -133,22 +166,28 @@ class RasterioSource:
         Returns:
             A new array; None if the band has data everywhere.
         """
+        return self.read_window_mask(index, Window(rows.start, 0, rows.stop - rows.start, self.width))
+
+    def read_window_mask(
+        self, index: int, window: Window, size: tuple[int, int] | None = None
+    ) -> np.ndarray | None:
+        """Return where a band has data in a window, as `read_mask`; arguments as those of `read_window`."""
         from rasterio.enums import MaskFlags
 
         masked = 1 if self._palette is not None else index
         flags = self._dataset.mask_flag_enums[masked - 1]
         mask: np.ndarray | None = None
         if MaskFlags.all_valid not in flags and (self._alpha or MaskFlags.alpha not in flags):
-            mask = self._dataset.read_masks(masked, window=self._window(rows)) > 0
+            mask = self._dataset.read_masks(masked, window=_gdal_window(window), out_shape=size) > 0
         if self._palette is not None and (self._palette[:, 3] == 0).any():
-            opaque = self._palette[self._read_band(1, rows), 3] > 0
+            opaque = self._palette[self._read_band(1, window, size), 3] > 0
             mask = opaque if mask is None else mask & opaque
         by_alpha = MaskFlags.alpha in flags
         if self._alpha and MaskFlags.all_valid in flags and self._alpha_band not in (0, index):
             # GDAL makes masks of alpha bands of unsigned 8 and 16 bits alone, and of the last band.
-            mask, by_alpha = self._read_band(self._alpha_band, rows) > 0, True
+            mask, by_alpha = self._read_band(self._alpha_band, window, size) > 0, True
         if by_alpha and mask is not None and index == self.default_bands[0]:
-            self._alpha_counts.add(self._read_band(self._alpha_band, rows))
+            self._alpha_counts.add(self._read_band(self._alpha_band, window, size))
         return mask
 
     def describe_missing_band(self, index: int) -> str:
@@ -157,20 +196,15 @@ class RasterioSource:
             return f"a palette image has red, green and blue (1, 2, 3), no band {index}"
         return f"no band {index}"
 
-    def _window(self, rows: slice) -> "Window":
-        from rasterio.windows import Window
-
-        return Window(0, rows.start, self.width, rows.stop - rows.start)
-
-    def _read_band(self, index: int, rows: slice) -> np.ndarray:
-        """Return the samples of a band as they are stored, (rows, W)."""
-        return np.asarray(self._dataset.read(index, window=self._window(rows)))
+    def _read_band(self, index: int, window: Window, size: tuple[int, int] | None) -> np.ndarray:
+        """Return the samples of a band as they are stored."""
+        return np.asarray(self._dataset.read(index, window=_gdal_window(window), out_shape=size))
 
     def _refuse_damage(self, rows: slice, pixels: np.ndarray | None) -> None:
         """Compare the checksums of deflated data, with the decoded samples of all bands if they are known."""
         if self._directory is None:
             return
-        with self._path.open("rb") as file:
+        with open(self._path, "rb") as file:
             if self._checksums is None:
                 shape = (self.height, self.width, self._dataset.count)
                 dtype = np.dtype(self._dataset.dtypes[0])
@@ -178,6 +212,12 @@ class RasterioSource:
             fault = self._checksums.fault(file, rows.start, pixels)
         if fault:
             raise ImageReadError(f"cannot read {self._path}: damaged or incomplete: {fault}; copy it again")
+
+
+def _gdal_window(window: Window) -> "GdalWindow":
+    from rasterio.windows import Window as GdalWindow
+
+    return GdalWindow(window.left, window.top, window.width, window.height)
 
 
 def _rows_at_a_time(dataset: "DatasetReader") -> int:
@@ -197,7 +237,7 @@ def _read_color_table(dataset: "DatasetReader") -> np.ndarray:
     return table
 
 
-def _check_dataset(path: Path, dataset: "DatasetReader", max_pixels: int) -> None:
+def _check_dataset(path: Path | str, dataset: "DatasetReader", max_pixels: int) -> None:
     if dataset.count == 0:
         names = ", ".join(dataset.subdatasets[:5]) or "none"
         raise ImageReadError(

@@ -30,6 +30,7 @@ class Scene:
         valid: (H, W) bool, oriented.
         fill: What large areas at the border have one value.
         dtype: Of the values as the source gives them.
+        limits: Of each band, once read: the values that become 0 and 255; None if values are kept.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Scene:
         self._pixels, self._valid = _as_stored(self.pixels, orientation), _as_stored(self.valid, orientation)
         self.fill = FillSearch(height, width)
         self.dtype = np.dtype(np.uint8)
+        self.limits: tuple[tuple[float, float] | None, ...] = (None,) * len(bands)
         self._step = sample_step(height * width)
         self._samples: list[list[np.ndarray]] = [[] for _ in bands]
 
@@ -65,6 +67,7 @@ class Scene:
         for parts in self._samples:
             limits.append(self._rule.limits(np.concatenate([np.empty(0, self.dtype), *parts])))
             parts.clear()
+        self.limits = tuple(limits)
         writers = [scaling_to_8bit(self.dtype, ends) for ends in limits]
         outside = np.sum([self._write(rows, writers) for rows in self._parts()], axis=0)
         return _describe_scaling(self._bands, limits, (outside / self._valid.size).tolist())
@@ -82,10 +85,7 @@ class Scene:
         values = self._source.read(self._bands, rows)
         self.dtype = values.dtype
         masks = self._valid_bands(rows, values)
-        # Data in any band is enough: true black survives where only some bands equal the nodata value.
-        valid = np.any(masks, axis=0) if masks is not None else np.ones(values.shape[1:], bool)
-        if values.dtype.kind == "f":
-            valid &= np.isfinite(values).all(axis=0)
+        valid = valid_pixels(values, masks)
         self._valid[rows] = valid
         self.fill.survey(rows.start, values, valid)
         if self._keeps_bytes():
@@ -98,14 +98,7 @@ class Scene:
     def _valid_bands(self, rows: slice, values: np.ndarray) -> list[np.ndarray] | None:
         """Return where each band has data, (rows, W) bool; None if all do everywhere."""
         found = [self._source.read_mask(index, rows) for index in self._bands]
-        if self._nodata is None and all(mask is None for mask in found):
-            return None
-        masks = [np.ones(values.shape[1:], bool) if mask is None else mask for mask in found]
-        if self._nodata is not None:
-            filled = np.isnan(values) if np.isnan(self._nodata) else values == self._nodata
-            for mask in masks:
-                mask &= ~filled.all(axis=0)
-        return masks
+        return band_masks(values, found, self._nodata)
 
     def _complete_samples(self) -> None:
         """Take all valid values of the bands of which the sample has none."""
@@ -128,6 +121,46 @@ class Scene:
         ]
         pixels[:, :, len(writers) :] = pixels[:, :, :1]
         return cut
+
+
+def band_masks(
+    values: np.ndarray, declared: Sequence[np.ndarray | None], nodata: float | None
+) -> list[np.ndarray] | None:
+    """Return where each band has data.
+
+    Args:
+        values: Values (n, h, w) of n bands.
+        declared: Where each has data as the file says, (h, w) bool, changed in place; None: everywhere.
+        nodata: Pixels with this value in all bands have no data; None for no such value.
+
+    Returns:
+        Masks (h, w) bool of the n bands; None if all have data everywhere.
+    """
+    if nodata is None and all(mask is None for mask in declared):
+        return None
+    masks = [np.ones(values.shape[1:], bool) if mask is None else mask for mask in declared]
+    if nodata is not None:
+        filled = np.isnan(values) if np.isnan(nodata) else values == nodata
+        for mask in masks:
+            mask &= ~filled.all(axis=0)
+    return masks
+
+
+def valid_pixels(values: np.ndarray, masks: list[np.ndarray] | None) -> np.ndarray:
+    """Return which pixels are valid.
+
+    Args:
+        values: Values (n, h, w) of n bands.
+        masks: What `band_masks` returned for them.
+
+    Returns:
+        (h, w) bool: data in any band is enough, so that true black survives where only some bands equal the
+        nodata value; all bands have to be finite.
+    """
+    valid = np.any(masks, axis=0) if masks is not None else np.ones(values.shape[1:], bool)
+    if values.dtype.kind == "f":
+        valid &= np.isfinite(values).all(axis=0)
+    return valid
 
 
 def _describe_scaling(

@@ -4,6 +4,7 @@ Pillow reads the 8-bit formats of photographs; rasterio reads everything else, a
 the file decides, never its name. rasterio and GDAL are imported only when a file needs them.
 """
 
+import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -34,7 +35,7 @@ _RASTERIO_FORMATS = {"JPEG2000", "PPM", "FITS", "HDF5", "GRIB"}
 _CACHE_BYTES = 2**25
 """Decoded blocks that GDAL keeps: enough for the values, and then the masks, of the rows read at a time."""
 # A Path has one slash of the two of a URL, which GDAL would fetch.
-_DATASET_NAME = re.compile(r"(?!(?:https?|ftp|s3|gs):)[A-Za-z][A-Za-z0-9_]+:(?!//)", re.IGNORECASE)
+_DATASET_NAME = re.compile(r"/vsi\w+/|(?!(?:https?|ftp|s3|gs):)[A-Za-z][A-Za-z0-9_]+:(?!//)", re.IGNORECASE)
 
 
 class Source(Protocol):
@@ -80,18 +81,24 @@ class Source(Protocol):
 
 
 def is_dataset_name(path: str) -> bool:
-    """Return whether a text is GDAL's name of a part of a file, such as `NETCDF:"bands.nc":red`."""
+    """Return whether a text is a name of GDAL's own: `NETCDF:"bands.nc":red`, `/vsizip/a.zip/b.tif`."""
     return _DATASET_NAME.match(path) is not None
+
+
+def as_source(path: str | os.PathLike[str]) -> Path | str:
+    """Return the path of a file; a name of GDAL's own stays text, as a `Path` would merge its slashes."""
+    name = os.fspath(path)
+    return name if is_dataset_name(name) else Path(name)
 
 
 @contextmanager
 def open_source(
-    path: Path, max_pixels: int, alpha: bool = True, georeference: bool = True
+    path: Path | str, max_pixels: int, alpha: bool = True, georeference: bool = True
 ) -> Iterator[Source]:
     """Open an image file with whichever library suits its content.
 
     Args:
-        path: An existing file, or GDAL's name of a part of a file.
+        path: An existing file, or a name of GDAL's own.
         max_pixels: The largest raster that may be read, in pixels.
         alpha: Whether a band that is declared alpha says which pixels are valid; else it is data.
         georeference: Whether the georeference is needed; without, that of a TIFF is None.
@@ -104,7 +111,8 @@ def open_source(
             pixels.
     """
     name, directory, refusal, beginning = str(path), None, "not asked for a part of a file", b""
-    if not is_dataset_name(name) or path.is_file():
+    if not is_dataset_name(name) or os.path.isfile(path):
+        path = Path(path)
         with path.open("rb") as file:
             beginning = file.read(BEGINNING)
             header = beginning[:25]
@@ -142,7 +150,7 @@ def open_source(
             yield RasterioSource(path, dataset, max_pixels, alpha, directory)
 
 
-def _describe_refusal(path: Path, beginning: bytes, by_pillow: str, by_rasterio: Exception) -> str:
+def _describe_refusal(path: Path | str, beginning: bytes, by_pillow: str, by_rasterio: Exception) -> str:
     """Return what a file is, by its first bytes, or why neither library reads it."""
     if found := recognise(beginning):
         return f"{path} is {found.what}, not an image; {found.remedy}, or get the file again"

@@ -240,26 +240,45 @@ def resize_square(image: np.ndarray, side: int) -> np.ndarray:
     return resize_image(image, (side, side))
 
 
-class ContextReader:
-    """Feeds the patches of one image to a model, each with its contexts and where they lie.
-
-    A context that is the whole image is encoded once, at construction.
+def encode_whole(model: PatchModel, image: np.ndarray) -> dict[str, object]:
+    """Encode an image once for all contexts that are the whole image.
 
     Args:
         model: The model.
-        image: At least a patch high and wide (see `pad_image`).
-        whole: The image at the model's working side, if it exists already.
+        image: (H, W, 3) uint8 RGB, of any size; resized if it is not a square of the model's working side.
+
+    Returns:
+        Name of each such context -> what a call takes.
+    """
+    names = [name for name, factor in model.context_factors.items() if factor == 0]
+    if not names:
+        return {}
+    images = image_tensor(resize_square(image, model.working_side), model.device)[None]
+    return {name: model.encode_context(name, images) for name in names}
+
+
+class ContextReader:
+    """Feeds the patches of one image to a model, each with its contexts and where they lie.
+
+    A context that is the whole image is encoded once.
+
+    Args:
+        model: The model.
+        image: At least a patch high and wide (see `pad_image`); of a scene the pixels that are needed.
+        encoded: What `encode_whole` returned for the whole image; None: it is encoded now.
+        extent: Where the whole image lies in `image`; None: it is all of it.
     """
 
-    def __init__(self, model: PatchModel, image: np.ndarray, whole: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        model: PatchModel,
+        image: np.ndarray,
+        encoded: Mapping[str, object] | None = None,
+        extent: Window | None = None,
+    ) -> None:
         self.model, self.image = model, image
-        height, width = image.shape[:2]
-        self.extent = Window(0, 0, height, width)
-        self._encoded: dict[str, object] = {}
-        for name, factor in model.context_factors.items():
-            if factor == 0:
-                pixels = resize_square(image, model.working_side) if whole is None else whole
-                self._encoded[name] = model.encode_context(name, image_tensor(pixels, model.device)[None])
+        self.extent = Window(0, 0, *image.shape[:2]) if extent is None else extent
+        self._encoded = encode_whole(model, image) if encoded is None else encoded
 
     def window(self, name: str, patch: Window) -> Window:
         """Return the window of a context of a patch.

@@ -18,6 +18,7 @@ from rskt_seg.inference.contexts import (
     PATCH_OVERLAP,
     ContextReader,
     PatchModel,
+    encode_whole,
     pad_image,
     patch_counts,
     patch_grid,
@@ -57,7 +58,7 @@ def patch_logits(
     """
     side = model.patch_side
     image = pad_image(image, side)
-    reader = ContextReader(model, image, whole)
+    reader = ContextReader(model, image, None if whole is None else encode_whole(model, whole))
     grid = patch_grid(reader.extent.height, reader.extent.width, side, overlap)
     with tqdm(total=len(grid), desc="patches", unit="patch", leave=False, disable=None) as progress:
         for start in range(0, len(grid), batch_size):

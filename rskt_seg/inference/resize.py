@@ -144,6 +144,22 @@ def label_map(scores: Tensor, size: tuple[int, int], band_rows: int | None = Non
     return ids
 
 
+def best_scores(scores: Tensor, size: tuple[int, int]) -> np.ndarray:
+    """Return the highest score of every pixel after resizing, in bands of rows.
+
+    Args:
+        scores: (T, h, w).
+        size: (H, W).
+
+    Returns:
+        (H, W) float32.
+    """
+    best = np.empty(size, np.float32)
+    for start, band in upsample_bands(scores, size):
+        best[start : start + band.shape[1]] = band.amax(dim=0).numpy()
+    return best
+
+
 class _ResizedMaps:
     """Score maps (T, h, w) as resized to (H, W), computed where they are asked for."""
 

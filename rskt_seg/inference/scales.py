@@ -157,16 +157,38 @@ def scaled_logits(
         ConfigError: For scales that are not positive, unless 0 <= overlap < tile, and if there are no views.
     """
 
-    def predict(images: Tensor) -> Tensor:
-        logits = mean_logits(
-            lambda seen: model(seen).logits, images, stride=model.stride, scales=scales, flip=flip
-        )
-        return enlarge(logits, images.shape[2:], model.stride)
-
     def predict_tile(images: Tensor) -> Tensor:
-        return average_views(predict, images.to(model.device), views)
+        return tile_logits(model, images.to(model.device), scales=scales, flip=flip, views=views)
 
     return tiled(predict_tile, image, tile=tile, overlap=overlap)
+
+
+def tile_logits(
+    model: StridedModel, images: Tensor, *, scales: Sequence[float], flip: bool, views: Sequence[View]
+) -> Tensor:
+    """Compute the multi-scale logits of tiles, each seen as a whole.
+
+    Args:
+        model: As in `scaled_logits`, like the other arguments.
+        images: (B, 3, H, W) on the device of the model.
+        scales: Scales of the passes.
+        flip: Whether every scale has a flipped pass too.
+        views: Test-time augmentation of every tile.
+
+    Returns:
+        Logits (B, K, H, W) float32.
+
+    Raises:
+        ConfigError: As `scaled_logits`.
+    """
+
+    def predict(seen: Tensor) -> Tensor:
+        logits = mean_logits(
+            lambda each: model(each).logits, seen, stride=model.stride, scales=scales, flip=flip
+        )
+        return enlarge(logits, seen.shape[2:], model.stride)
+
+    return average_views(predict, images, views)
 
 
 def scaled_scores(

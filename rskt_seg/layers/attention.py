@@ -58,21 +58,30 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, *, causal: bool = False)
     return merge_heads(F.scaled_dot_product_attention(q, k, v, is_causal=causal))
 
 
-def _attend_in_strips(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attend by products of matrices, (B, heads, L, C / heads) each, a strip of queries at a time."""
+def _attend_in_strips(q: Tensor, k: Tensor, v: Tensor, total: Tensor | None = None) -> Tensor:
+    """Attend by products of matrices, (B, heads, L, C / heads) each, a strip of queries at a time.
+
+    The weights of all heads are added to `total` (B, L, S) float32, and are then of its precision.
+    """
     out = torch.empty_like(q)
     keys = (k * k.shape[-1] ** -0.5).transpose(-1, -2).contiguous()
+    dtype = None if total is None else total.dtype
     for image in range(len(q)):
         for head in range(q.shape[1]):
             values = v[image, head].contiguous()
-            strips = zip(q[image, head].split(_STRIP), out[image, head].split(_STRIP), strict=True)
-            for strip, into in strips:
-                into.copy_((strip @ keys[image, head]).softmax(dim=-1) @ values)
+            for start in range(0, q.shape[2], _STRIP):
+                strip = slice(start, start + _STRIP)
+                weights = (q[image, head, strip] @ keys[image, head]).softmax(dim=-1, dtype=dtype)
+                out[image, head, strip] = weights.to(values.dtype) @ values
+                if total is not None:
+                    total[image, strip] += weights
     return out
 
 
 def attend_with_weights(q: Tensor, k: Tensor, v: Tensor, heads: int) -> tuple[Tensor, Tensor]:
     """Attend as `attend` does, and return the weights.
+
+    On a CPU, where no gradient is asked for, the weights of a head exist for a strip of queries at a time.
 
     Args:
         q: Queries (B, L, C).
@@ -85,6 +94,9 @@ def attend_with_weights(q: Tensor, k: Tensor, v: Tensor, heads: int) -> tuple[Te
         whatever the precision of the inputs. The weights of single heads are freed on return.
     """
     q, k, v = (split_heads(x, heads) for x in (q, k, v))
+    if q.device.type == "cpu" and not torch.is_grad_enabled():
+        total = q.new_zeros(len(q), q.shape[2], k.shape[2], dtype=torch.float32)
+        return merge_heads(_attend_in_strips(q, k, v, total)), total.div_(heads)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # (B, heads, L, S)
     weights = scores.float().softmax(dim=-1)
     return merge_heads(weights.to(v.dtype) @ v), weights.mean(dim=1)

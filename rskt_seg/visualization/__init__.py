@@ -2,8 +2,9 @@
 
 All functions take their arguments in one order and leave out what a picture does not need: `image` (H, W, 3)
 uint8 RGB; what is drawn of it, `labels` and `truth` (H, W) integer class ids, or `maps`; `class_names`;
-`colors` (K, 3) uint8 RGB, one for each class (see `rskt_seg.palette`); then options by keyword. `scenes` are
-several images with truth and labels. An id outside 0..K-1 is nodata or ignore_label: it has no class.
+`colors` (K, 3) uint8 RGB, one for each class (see `rskt_seg.palette`), or a `legend` in place of both; then
+options by keyword. `scenes` are several images with truth and labels. An id outside 0..K-1, or not in the
+legend, is nodata or ignore_label: it has no class.
 
 Pictures are (H, W, 3) uint8 RGB arrays; what may need several pages returns a list of them. matplotlib draws
 off screen and is imported on use.
@@ -15,6 +16,7 @@ from rskt_seg.visualization.cost_maps import draw_cost_maps
 from rskt_seg.visualization.errors import draw_errors
 from rskt_seg.visualization.heatmaps import draw_heatmaps
 from rskt_seg.visualization.labels import colorize, draw_labels, draw_legend, draw_overlay
+from rskt_seg.visualization.quick_look import draw_quick_look
 from rskt_seg.visualization.scenes import draw_scenes
 
 __all__ = [
@@ -27,5 +29,6 @@ __all__ = [
     "draw_labels",
     "draw_legend",
     "draw_overlay",
+    "draw_quick_look",
     "draw_scenes",
 ]

@@ -9,13 +9,15 @@ import rasterio
 from PIL import Image
 from rasterio.transform import Affine
 
-import rskt_seg.commands.segment_files
-import rskt_seg.geo.labels
+import rskt_seg.commands.segment_pictures
+import rskt_seg.geo.area_tables
+import rskt_seg.geo.raster_files
 import rskt_seg.writing
 from rskt_seg.commands.segment import expand, pair_truths, parse_bands
-from rskt_seg.commands.segment_files import SegmentOptions, area_table, segment_files
+from rskt_seg.commands.segment_files import SegmentOptions, segment_files
 from rskt_seg.errors import ConfigError, DatasetError, ImageReadError
 from rskt_seg.geo import AreaSummary, ClassArea
+from rskt_seg.geo.area_tables import area_table
 from rskt_seg.segmenter import Segmenter
 from tests.full_disk import file_limit
 from tests.stub_models import Colours
@@ -227,9 +229,10 @@ def test_a_result_that_does_not_fit_on_the_disk_leaves_the_older_one(tmp_path, m
 def limit_file(patch, name, size):
     """Let one file grow to `size` bytes only, as on a full disk."""
     for module, function in (
-        (rskt_seg.commands.segment_files, "replacing"),
+        (rskt_seg.commands.segment_pictures, "replacing"),
+        (rskt_seg.geo.area_tables, "replacing"),
         (rskt_seg.writing, "replacing"),
-        (rskt_seg.geo.labels, "replacing_with_companions"),
+        (rskt_seg.geo.raster_files, "replacing_with_companions"),
     ):
         patch.setattr(module, function, limited(getattr(module, function), name, size))
 

@@ -234,3 +234,14 @@ def test_in_half_precision_the_softmax_is_computed_and_returned_in_float32():
     out, weights = attend_with_weights(q, k, v, 2)
     assert out.dtype == torch.bfloat16 and weights.dtype == torch.float32
     torch.testing.assert_close(weights.sum(dim=2), torch.ones(1, 400), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("length", [1, 512, 1025])
+def test_weights_in_strips_of_queries_are_those_of_all_at_once(length):
+    """With gradients, all weights are formed at once; without, a strip of queries of a head at a time."""
+    q, k, v = torch.randn(3, 2, length, 8, generator=torch.Generator().manual_seed(0))
+    expected = attend_with_weights(q, k.requires_grad_(), v, 2)
+    with torch.no_grad():
+        found = attend_with_weights(q, k, v, 2)
+    for a, b in zip(expected, found, strict=True):
+        assert b.dtype == torch.float32 and (b - a).abs().max() <= 2e-6

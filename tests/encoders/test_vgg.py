@@ -1,8 +1,14 @@
+import copy
+
 import pytest
 import torch
 import torchvision
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from rskt_seg.analysis.flops import count_flops
 from rskt_seg.encoders.vgg import PADDING, VGG, VGG_PRESETS
+from rskt_seg.layers.inference_form import FormBuilder, packing_pays
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +73,64 @@ def test_every_layer_is_registered_once(tiny):
     names = [name for name, _ in tiny.named_parameters(remove_duplicate=False)]
     assert len(names) == len(set(names)) == 26
     assert sum(p.numel() for p in VGG(VGG_PRESETS["vgg16"]).parameters()) == 14_714_688
+
+
+SIDES = st.integers(1, 80)
+MARGINS = st.tuples(*[st.integers(0, 40)] * 4)
+
+
+@pytest.fixture(scope="module")
+def doubled():
+    """A small encoder in float64 whose maps of a blank canvas are not zero, and its inference form."""
+    torch.manual_seed(0)
+    model = VGG(VGG_PRESETS["vgg_tiny"]).eval().double()
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter)
+    return model, FormBuilder(torch.float32, packed=False).convert(model.requires_grad_(False))
+
+
+@settings(max_examples=30, deadline=None)
+@given(size=st.tuples(SIDES, SIDES), margins=MARGINS, seed=st.integers(0, 9))
+def test_the_form_sees_what_the_encoder_sees_of_any_image_with_any_black_margins(
+    doubled, size, margins, seed
+):
+    model, form = doubled
+    images = torch.rand(2, 3, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    top, bottom, left, right = margins  # of the first image; they may cover it
+    images[0, :, :top] = images[0, :, size[0] - bottom :] = 0
+    images[0, :, :, :left] = images[0, :, :, size[1] - right :] = 0
+    expected, found = model(images), form(images)
+    for a, b in (
+        (expected.final, found.final),
+        (expected.taps[3], found.taps[3]),
+        (expected.taps[4], found.taps[4]),
+    ):
+        assert b.shape == a.shape and (b - a).abs().max() <= 1e-12
+
+
+@pytest.mark.skipif(not packing_pays(torch.device("cpu")), reason="oneDNN's kernels are for x86 processors")
+def test_the_form_with_fused_kernels_is_equal_too(tiny):
+    form = FormBuilder(torch.float32, packed=True).convert(tiny)
+    images = torch.rand(2, 3, 61, 90)
+    with torch.inference_mode():
+        expected, found = tiny(images).final, form(images).final
+    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def test_the_form_multiplies_a_third_less_and_less_still_beyond_the_border_of_a_scene(doubled):
+    model, form = doubled
+    inside = torch.ones(1, 3, 508, 508, dtype=torch.float64)
+    beyond = inside.clone()
+    beyond[:, :, :127] = 0
+    published, whole, bordering = (
+        count_flops(call) for call in (lambda: model(inside), lambda: form(inside), lambda: form(beyond))
+    )
+    assert whole < 0.75 * published and bordering < 0.85 * whole
+
+
+def test_an_accelerator_is_not_asked_where_an_image_is_black(doubled):
+    """Looking would wait for it. The device "meta", which has no values, stands for it."""
+    form = doubled[1]
+    blank = copy.deepcopy(form).to("meta")(torch.empty(3, 3, 508, 508, dtype=torch.float64, device="meta"))
+    assert blank.final.shape == (3, 32, 23, 23) and blank.taps[3].shape == (3, 16, 89, 89)

@@ -16,6 +16,8 @@ from rskt_seg.layers.fourier import FourierConv
 from rskt_seg.layers.inference_form import FormBuilder, InferenceLinear, PackedLinear, packing_pays
 from rskt_seg.methods.use import make_strategy
 from rskt_seg.models.cost_volumes.decoder import UpsampleStage
+from rskt_seg.models.rskt.fusion import FusionLayer
+from rskt_seg.models.rskt.spec import RSKTSpec
 from rskt_seg.segmenter import Segmenter
 
 NAMES = ("water", "road", "building")
@@ -157,6 +159,34 @@ def test_a_fourier_convolution_equals_the_direct_one(side, kernel, images):
     x = torch.randn(images, 3, side, side)
     with torch.no_grad():
         assert torch.allclose(FourierConv(conv, side)(x), conv(x), atol=1e-5)
+
+
+@settings(max_examples=20)
+@given(
+    images=st.integers(1, 3),
+    classes=st.integers(1, 9),
+    chunk=st.integers(1, 10),
+    sides=st.tuples(st.sampled_from([2, 4, 6]), st.sampled_from([2, 4, 6])),
+    shared_text=st.booleans(),
+)
+def test_a_fusion_layer_equals_its_form_in_parts_of_any_size(images, classes, chunk, sides, shared_text):
+    torch.manual_seed(0)
+    layer = FusionLayer(RSKTSpec(hidden_dim=16, class_chunk=chunk), 12).eval()
+    x, guidance = torch.randn(images, classes, 16, *sides), torch.randn(images, 12, *sides)
+    text = torch.randn(1 if shared_text else images, classes, 16)
+    with torch.inference_mode():
+        expected = layer(x, guidance, text)
+        found = FormBuilder(torch.float32, packed=False).convert(layer)(x.clone(), guidance, text)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=2e-5)
+
+
+def test_a_fusion_layer_behind_another_takes_its_memory():
+    layer = FusionLayer(RSKTSpec(hidden_dim=16), 16).eval()
+    form = FormBuilder(torch.float32, packed=False).convert(layer)
+    guidance, text = torch.randn(2, 16, 4, 4), torch.randn(1, 3, 16)
+    with torch.inference_mode():
+        first = form(torch.randn(2, 3, 16, 4, 4), guidance, text)
+        assert form(first, guidance, text).data_ptr() == first.data_ptr()
 
 
 @settings(max_examples=20)

@@ -2,10 +2,15 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch import nn
 
 import rskt_seg
-from rskt_seg.layers.inference_form import InferenceLinear
-from rskt_seg.layers.training_form import Recomputed
+from rskt_seg.encoders.clip_blocks import QuickGELU
+from rskt_seg.layers.inference_form import InferenceLinear, packing_pays
+from rskt_seg.layers.training_form import Recomputed, packed_linear
 from rskt_seg.methods.optimize import optimize_for_training
 
 NAMES = ("water", "road", "building")
@@ -69,10 +74,57 @@ def test_loss_and_gradients_are_those_of_the_model(name, options, recompute):
         assert (gradient - expected[key]).norm() <= 1e-4 * expected[key].norm() + 1e-6 * whole, key
 
 
-def test_recomputing_keeps_less_than_half():
+def test_what_is_cheap_in_a_kind_of_model_is_always_recomputed_and_its_encoders_on_demand():
     model = build()
-    plain, recomputing = (saved_bytes(optimize_for_training(model, recompute=each)) for each in (False, True))
-    assert recomputing < plain / 2
+    form, recomputing = (optimize_for_training(model, recompute=each) for each in (False, True))
+    kept = [saved_bytes(each) for each in (model, form, recomputing)]
+    assert kept[1] < 0.9 * kept[0] and kept[2] < kept[1] / 2
+    windowed = optimize_for_training(build(aggregator="original"))
+    recomputed = [isinstance(part, Recomputed) for part in (windowed.decoder, *windowed.layers)]
+    assert recomputed == [True, False, False]
+
+
+def test_what_is_recomputed_draws_the_same_random_numbers_again():
+    torch.manual_seed(0)
+    part = nn.Sequential(nn.Linear(8, 64), nn.Dropout(), nn.Linear(64, 1))
+    x = torch.randn(5, 8)
+    found = []
+    for module in (part, Recomputed(part)):
+        torch.manual_seed(1)
+        loss = module(x).square().sum()
+        torch.rand(3)
+        found.append(torch.autograd.grad(loss, part[0].weight)[0])
+    assert torch.equal(*found)
+
+
+@settings(max_examples=20)
+@given(
+    rows=st.lists(st.integers(1, 5), min_size=1, max_size=3),
+    sizes=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    trained=st.sets(st.sampled_from(["x", "weight", "bias"]), min_size=1),
+    spread=st.booleans(),
+)
+def test_a_packed_linear_layer_has_the_gradients_of_a_plain_one(rows, sizes, trained, spread):
+    assume(packing_pays(torch.device("cpu")))
+    torch.manual_seed(0)
+    inputs, outputs = sizes
+    values = {"x": torch.randn(*rows, inputs), "weight": torch.randn(outputs, inputs)}
+    values["bias"] = torch.randn(outputs)
+    for name in trained:
+        values[name].requires_grad_()
+    of_output = torch.randn(outputs).expand(*rows, -1) if spread else torch.randn(*rows, outputs)
+    expected, found = (
+        torch.autograd.grad(product(**values), [values[name] for name in sorted(trained)], of_output)
+        for product in (lambda x, weight, bias: F.linear(x, weight, bias), packed_linear)
+    )
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_quick_gelu_has_the_gradient_of_its_definition():
+    x = torch.linspace(-9, 9, 101, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(QuickGELU(), (x,))
+    torch.testing.assert_close(QuickGELU()(x), x * torch.sigmoid(1.702 * x))
 
 
 def test_frozen_encoders_are_in_their_inference_form_and_trained_ones_are_not():
@@ -91,7 +143,9 @@ def test_the_parts_that_are_trained_are_the_model_s_own_and_follow_its_mode():
     own = {id(p) for p in model.parameters() if p.requires_grad}
     assert own == {id(p) for p in form.parameters() if p.requires_grad}
     model.eval()
-    assert not any(part.module.training for part in form.modules() if isinstance(part, Recomputed))
+    # Blocks of encoders have no mode.
+    layers = [*form.layers, form.decoder]
+    assert all(isinstance(part, Recomputed) and not part.module.training for part in layers)
 
 
 def test_other_kinds_of_models_are_trained_as_they_are():

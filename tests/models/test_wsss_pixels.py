@@ -105,6 +105,18 @@ class Largest(TorchDispatchMode):
         return out
 
 
+@given(st.integers(1, 100), st.lists(st.integers(1, 40), min_size=1, max_size=3, unique=True))
+def test_weights_of_a_tall_image_know_no_border_of_a_band(height, dilations):
+    """Weights of rows depend on the rows within reach alone, wherever bands of rows are cut."""
+    image, reach = rand(height, 3, height, 5), max(dilations)
+    options = (dilations, 0.3, 0.01)
+    row = height // 2
+    top, bottom = max(row - reach, 0), min(row + reach + 1, height)
+    alone = pixel_weights(image[:, top:bottom], *options)[:, row - top]
+    # Not bit by bit: where a vector ends, PyTorch computes exp another way.
+    assert (pixel_weights(image, *options)[:, row] - alone).abs().max() <= 1e-6
+
+
 def test_neighbours_of_many_maps_are_never_held_at_once():
     with Largest() as largest:
         refine_pixels(

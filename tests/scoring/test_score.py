@@ -12,6 +12,7 @@ from rskt_seg.data.fingerprint import compute_fingerprint
 from rskt_seg.data.own import read_own
 from rskt_seg.errors import DatasetError, LabelError
 from rskt_seg.geo.labels import write_labels
+from rskt_seg.legend import Legend
 from rskt_seg.metrics import ENDINGS
 from rskt_seg.metrics.confusion import ConfusionMatrix
 from rskt_seg.metrics.image_counts import ImageCounts
@@ -50,7 +51,8 @@ def test_equal_ids_in_other_files_are_the_same_prediction(farm):
     for stem, ids in predict(0).items():
         (farm.parent / "first" / f"{stem}.png").unlink()
         colors = np.array(palette(3), np.uint8)
-        write_labels(farm.parent / "first" / f"{stem}.TIF", ids, None, CLASSES, colors)  # as rskt-seg segment
+        # As rskt-seg segment writes them.
+        write_labels(farm.parent / "first" / f"{stem}.TIF", ids, None, Legend.of(CLASSES, colors))
     again = scored(farm)
     assert again.predictions == first.predictions != scored(farm, "second").predictions
     assert np.array_equal(again.matrix.counts, first.matrix.counts)

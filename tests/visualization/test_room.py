@@ -8,7 +8,7 @@ import pytest
 
 from rskt_seg import visualization
 
-ORDER = ("scenes", "image", "labels", "truth", "maps", "class_names", "colors")
+ORDER = ("scenes", "image", "labels", "truth", "maps", "class_names", "colors", "legend")
 
 
 @pytest.mark.parametrize("name", visualization.__all__)

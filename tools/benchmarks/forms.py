@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import product
+from itertools import permutations
 from typing import Any
 
 import torch
@@ -172,14 +172,13 @@ def make_images(model: RSKT, batch: int) -> Tensor:
 
 
 def class_names(count: int) -> list[str]:
-    """Return class names: those of DLRSD, then pairs of them.
+    """Return class names: those of DLRSD, then two of them side by side, then three.
 
     Raises:
         ConfigError: There are not so many.
     """
-    known = list(DLRSD.names)
-    pairs = (f"{first} {second}" for first, second in product(known, known) if first != second)
-    names = list(dict.fromkeys([*known, *pairs]))
+    joined = (" ".join(each) for length in (1, 2, 3) for each in permutations(DLRSD.names, length))
+    names = list(dict.fromkeys(joined))
     if count > len(names):
         raise ConfigError(f"--classes must be at most {len(names)}; found {count}")
     return names[:count]

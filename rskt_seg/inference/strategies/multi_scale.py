@@ -4,14 +4,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from torch import Tensor
 
 from rskt_seg.errors import ConfigError
+from rskt_seg.inference.cells import WindowPlan, plan_windows
 from rskt_seg.inference.crf import CRFParameters, check_crf_installed
-from rskt_seg.inference.scales import SCALES, TILE, pass_size, passes, scaled_scores
+from rskt_seg.inference.scales import SCALES, TILE, pass_size, passes, scaled_scores, tile_logits
 from rskt_seg.inference.strategies.strategy import (
     ModelCall,
     Strategy,
@@ -22,6 +23,7 @@ from rskt_seg.inference.strategies.strategy import (
 )
 from rskt_seg.inference.tiles import tile_grid
 from rskt_seg.inference.views import VIEWS
+from rskt_seg.windows import Window
 
 
 class MultiScaleOptions(TypedDict, total=False):
@@ -91,6 +93,24 @@ class MultiScaleStrategy(Strategy):
             flip=self.flip,
             views=VIEWS[self.views],
         )
+
+    def plan_scene(
+        self, size: tuple[int, int], window: int | None, overlap: float | None, taper: str
+    ) -> WindowPlan:
+        """See `Strategy.plan_scene`: the tiles, blended at every pixel."""
+        if self.crf:
+            raise ConfigError("a dense CRF refines whole images, not scenes in windows; leave crf out")
+        share = self.overlap / self.tile if overlap is None else overlap
+        return plan_windows(size, window or self.tile, share, taper=taper)
+
+    def window_maps(self, images: Tensor, windows: Sequence[Window], plan: WindowPlan, shared: Any) -> Tensor:
+        """See `Strategy.window_maps`: the logits, averaged over scales and views."""
+        logits = tile_logits(self.model, images, scales=self.scales, flip=self.flip, views=VIEWS[self.views])
+        return logits.float().cpu()
+
+    def map_scores(self, maps: Tensor) -> Tensor:
+        """See `Strategy.map_scores`."""
+        return maps.softmax(dim=0)
 
     @property
     def usual_size(self) -> tuple[int, int]:

@@ -1,16 +1,26 @@
 """Strategy of closed-set models that see patches with larger context crops, or whole images."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from rskt_seg.errors import ConfigError
-from rskt_seg.inference.contexts import PATCH_OVERLAP, ContextReader, patch_grid
+from rskt_seg.inference.cells import WindowPlan, plan_windows
+from rskt_seg.inference.contexts import (
+    PATCH_OVERLAP,
+    ContextReader,
+    context_window,
+    encode_whole,
+    pad_image,
+    patch_grid,
+)
 from rskt_seg.inference.patches import PATCH_BATCH, probabilities
 from rskt_seg.inference.strategies.strategy import (
     Coarseness,
@@ -21,6 +31,7 @@ from rskt_seg.inference.strategies.strategy import (
     check_choice,
 )
 from rskt_seg.inference.views import VIEWS
+from rskt_seg.windows import Window
 
 
 class PatchContextOptions(TypedDict, total=False):
@@ -67,6 +78,53 @@ class PatchContextStrategy(Strategy):
     def score_map(self, pixels: np.ndarray) -> Tensor:
         """See `Strategy.score_map`."""
         return probabilities(self.model, pixels, VIEWS[self.views], overlap=self.overlap)
+
+    def plan_scene(
+        self, size: tuple[int, int], window: int | None, overlap: float | None, taper: str
+    ) -> WindowPlan:
+        """See `Strategy.plan_scene`: the patches, with contexts around them, blended at every pixel."""
+        side = self.model.patch_side
+        if self.model.sees_whole:
+            raise ConfigError("this model sees whole images; segment the scene as a whole (--whole)")
+        if self.views != "none":
+            raise ConfigError(
+                "patches of a scene are seen as they are; leave test-time augmentation out, or use --whole"
+            )
+        if window not in (None, side):
+            raise ConfigError(
+                f"this model sees patches of {side} px and nothing else, and a window of {window} was asked "
+                "for; leave it out"
+            )
+        margin = 0
+        patch = Window(0, 0, side, side)
+        for factor in filter(None, self.model.context_factors.values()):
+            context = context_window(patch, factor)
+            margin = max(margin, -context.top, context.bottom - side)
+        share = self.overlap / side if overlap is None else overlap
+        return plan_windows(size, side, share, margin=margin, taper=taper)
+
+    def scene_context(self, overview: np.ndarray) -> object:
+        """See `Strategy.scene_context`: the contexts that are the whole scene."""
+        return encode_whole(self.model, overview)
+
+    def window_maps(self, images: Tensor, windows: Sequence[Window], plan: WindowPlan, shared: Any) -> Tensor:
+        """See `Strategy.window_maps`: the logits, of one patch at a time."""
+        side, (height, width) = self.model.patch_side, plan.window_cells
+        maps = []
+        for image, window in zip(images, windows, strict=True):
+            pixels = image.permute(1, 2, 0).to("cpu", torch.uint8).numpy()
+            around = pad_image(pixels, side + 2 * plan.margin)
+            extent = Window(plan.margin - window.top, plan.margin - window.left, plan.height, plan.width)
+            reader = ContextReader(self.model, around, shared, extent)
+            logits = reader.predict([Window(plan.margin, plan.margin, side, side)]).logits.float().cpu()
+            if logits.shape[-1] != side:
+                logits = F.interpolate(logits, size=(side, side), mode="bilinear", align_corners=False)
+            maps.append(logits[:, :, :height, :width])
+        return torch.cat(maps)
+
+    def map_scores(self, maps: Tensor) -> Tensor:
+        """See `Strategy.map_scores`."""
+        return maps.softmax(dim=0)
 
     @property
     def usual_size(self) -> tuple[int, int]:

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from rskt_seg.errors import ConfigError
+from rskt_seg.inference.cells import WindowPlan
 from rskt_seg.vocabulary import Vocabulary
+from rskt_seg.windows import Window
 
 PADDINGS = ("aligned", "published")
 """How images whose size is not a multiple of a model's stride are padded."""
@@ -86,6 +88,63 @@ class Strategy:
 
         Returns:
             Scores (T, h, w) in 0..1, float32 on the CPU, at the resolution of the model.
+        """
+        raise NotImplementedError
+
+    def plan_scene(
+        self, size: tuple[int, int], window: int | None, overlap: float | None, taper: str
+    ) -> WindowPlan:
+        """Plan the windows in which a scene of any size is segmented at its own resolution.
+
+        Args:
+            size: (H, W) of the scene, px.
+            window: Side (px) of a window; None: what the model sees, at native resolution.
+            overlap: As for `rskt_seg.inference.cells.plan_windows`; None: what suits the model.
+            taper: As there.
+
+        Returns:
+            The plan.
+
+        Raises:
+            ConfigError: A value is out of its range, the model does not see windows, or an option has no
+                effect on them.
+        """
+        raise ConfigError("this model does not see scenes in windows; segment whole images")
+
+    def scene_context(self, overview: np.ndarray) -> object:
+        """Return what the windows of a scene share.
+
+        Args:
+            overview: The scene reduced to some size, (h, w, 3) uint8.
+
+        Returns:
+            What `window_maps` is given.
+        """
+        return None
+
+    def window_maps(self, images: Tensor, windows: Sequence[Window], plan: WindowPlan, shared: Any) -> Tensor:
+        """Compute what is blended of some windows.
+
+        Args:
+            images: (B, 3, h, w) float32 RGB in 0..255 on the device of the model, each a window with
+                `plan.margin` around it.
+            windows: The B windows in the scene, px.
+            plan: What `plan_scene` returned.
+            shared: What `scene_context` returned.
+
+        Returns:
+            Maps (B, K, rows, columns) float32 on the CPU, in cells of the plan.
+        """
+        raise NotImplementedError
+
+    def map_scores(self, maps: Tensor) -> Tensor:
+        """Compute scores of blended maps.
+
+        Args:
+            maps: (K, h, w), at pixels.
+
+        Returns:
+            Scores (T, h, w) in 0..1.
         """
         raise NotImplementedError
 

@@ -1,13 +1,15 @@
 """Strategy of closed-set models that see images at native resolution, large ones in tiles."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 from torch import Tensor
 
+from rskt_seg.inference.cells import WindowPlan, plan_windows
 from rskt_seg.inference.strategies.strategy import (
     PADDINGS,
     ModelCall,
@@ -18,7 +20,8 @@ from rskt_seg.inference.strategies.strategy import (
     check_tiles,
 )
 from rskt_seg.inference.tiles import TILE, tile_grid, tile_logits
-from rskt_seg.inference.views import VIEWS
+from rskt_seg.inference.views import VIEWS, average_views
+from rskt_seg.windows import Window
 
 
 class TiledOptions(TypedDict, total=False):
@@ -71,6 +74,26 @@ class TiledStrategy(Strategy):
             padding=self.padding,
         )
         return logits.softmax(dim=0)
+
+    def plan_scene(
+        self, size: tuple[int, int], window: int | None, overlap: float | None, taper: str
+    ) -> WindowPlan:
+        """See `Strategy.plan_scene`: the tiles, blended at every pixel."""
+        share = self.overlap / self.tile if overlap is None else overlap
+        return plan_windows(size, window or self.tile, share, taper=taper)
+
+    def window_maps(self, images: Tensor, windows: Sequence[Window], plan: WindowPlan, shared: Any) -> Tensor:
+        """See `Strategy.window_maps`: the logits."""
+
+        def predict(images: Tensor) -> Tensor:
+            logits: Tensor = self.model(images, padding=self.padding).logits
+            return logits
+
+        return average_views(predict, images, VIEWS[self.views]).float().cpu()
+
+    def map_scores(self, maps: Tensor) -> Tensor:
+        """See `Strategy.map_scores`."""
+        return maps.softmax(dim=0)
 
     @property
     def usual_size(self) -> tuple[int, int]:

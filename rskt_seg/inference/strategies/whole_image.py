@@ -1,13 +1,16 @@
 """Strategy of open-vocabulary models: the whole image, or a sliding window."""
 
-from dataclasses import dataclass
-from typing import Literal, TypedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from rskt_seg.errors import ConfigError
+from rskt_seg.inference.cells import WindowPlan, plan_windows
 from rskt_seg.inference.predict import (
     MAX_SIDE,
     SHORT_SIDE,
@@ -28,7 +31,7 @@ from rskt_seg.inference.strategies.strategy import (
     check_choice,
 )
 from rskt_seg.typing import OpenVocabularyModel
-from rskt_seg.windows import sliding_sizes
+from rskt_seg.windows import Window, sliding_sizes
 
 
 class WholeImageOptions(TypedDict, total=False):
@@ -106,6 +109,26 @@ class WholeImageStrategy(Strategy):
         else:
             scores = predict_scores(self.model, pixels, self.prompts, **self._size)
         return self._merge_synonyms(scores.float().cpu())
+
+    def plan_scene(
+        self, size: tuple[int, int], window: int | None, overlap: float | None, taper: str
+    ) -> WindowPlan:
+        """See `Strategy.plan_scene`; one pixel of the model is one of the scene, unless `window` differs."""
+        side = sliding_sizes(self.model.working_side)[0] if window is None else window
+        cell = max(1, side // self.model.logits_side)
+        return plan_windows(size, side, 1 / 3 if overlap is None else overlap, cell=cell, taper=taper)
+
+    def window_maps(self, images: Tensor, windows: Sequence[Window], plan: WindowPlan, shared: Any) -> Tensor:
+        """See `Strategy.window_maps`: the scores of the names that are asked for."""
+        output = self.model(images, self.prompts, padding=self.padding)
+        if tuple(output.logits.shape[2:]) == plan.window_cells:
+            return self.model.scores(output).float().cpu()
+        logits = F.interpolate(output.logits, plan.window_cells, mode="bilinear", align_corners=False)
+        return self.model.scores(replace(output, logits=logits)).float().cpu()
+
+    def map_scores(self, maps: Tensor) -> Tensor:
+        """See `Strategy.map_scores`: the names of a class are merged."""
+        return self._merge_synonyms(maps)
 
     def cost_maps(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         """Compute the cost maps of the whole image.

@@ -1,13 +1,18 @@
 """Strategy of open-vocabulary models that resize an image and cut it into windows themselves."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch.nn.functional as F
 from torch import Tensor
 
+from rskt_seg.inference.cells import WindowPlan, plan_windows
 from rskt_seg.inference.predict import resized_scores
 from rskt_seg.inference.resize import image_tensor, resize_image
 from rskt_seg.inference.strategies.strategy import Coarseness, ModelCall, Strategy, blank_images
+from rskt_seg.windows import Window
 
 MOST_PIXELS = 2**24
 """Pixels of the largest image whose scores are computed at its own size."""
@@ -47,6 +52,25 @@ class WindowedStrategy(Strategy):
         size = self._reduced(*pixels.shape[:2])
         images = image_tensor(resize_image(pixels, size), self.model.device)[None]
         return resized_scores(self.model, self.model(images, self.vocabulary), size).float().cpu()
+
+    def plan_scene(
+        self, size: tuple[int, int], window: int | None, overlap: float | None, taper: str
+    ) -> WindowPlan:
+        """See `Strategy.plan_scene`: windows as large as its resized image, in cells of 4 px."""
+        side = window or self.model.spec.long_side
+        cell = max(1, 4 * side // self.model.spec.long_side)
+        return plan_windows(size, side, 1 / 3 if overlap is None else overlap, cell=cell, taper=taper)
+
+    def window_maps(self, images: Tensor, windows: Sequence[Window], plan: WindowPlan, shared: Any) -> Tensor:
+        """See `Strategy.window_maps`: the logits of all names, averaged over each cell."""
+        logits = self.model(images, self.vocabulary).logits
+        return F.adaptive_avg_pool2d(logits.float(), plan.window_cells).cpu()
+
+    def map_scores(self, maps: Tensor) -> Tensor:
+        """See `Strategy.map_scores`."""
+        names = tuple(map(len, self.vocabulary.synonyms))
+        scores: Tensor = self.model.class_scores(maps[None], names)[0]
+        return scores
 
     @property
     def usual_size(self) -> tuple[int, int]:

@@ -236,13 +236,24 @@ class ClipZeroShot(HasInferenceForm):
             (B, T, h, w) in 0..1: the softmax over all Q names, of which a class has its best. Where no class
             reaches `threshold`, that is the score of `background`, which thereby is the best class.
         """
-        logits = output.logits
-        best = logits.new_empty(len(logits), len(output.names), *logits.shape[2:])
+        return self.class_scores(output.logits, output.names)
+
+    def class_scores(self, logits: Tensor, names: Sequence[int]) -> Tensor:
+        """Convert logits of names to class scores, as `scores`.
+
+        Args:
+            logits: (B, Q, h, w).
+            names: Number of names of each of the T classes.
+
+        Returns:
+            (B, T, h, w) in 0..1.
+        """
+        best = logits.new_empty(len(logits), len(names), *logits.shape[2:])
         step = max(1, _VALUES // (len(logits) * logits.shape[1] * logits.shape[3]))
         for first in range(0, logits.shape[2], step):
             rows = slice(first, first + step)
-            names = (self.spec.scale * logits[:, :, rows]).softmax(dim=1)
-            parts = [part.amax(dim=1) for part in names.split(output.names, dim=1)]
+            shares = (self.spec.scale * logits[:, :, rows]).softmax(dim=1)
+            parts = [part.amax(dim=1) for part in shares.split(tuple(names), dim=1)]
             best[:, :, rows] = torch.stack(parts, dim=1)
         if self.spec.threshold:
             rest, low = best[:, self.spec.background], best.amax(dim=1) < self.spec.threshold

@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rskt_seg.encoders.clip import CLIP
-from rskt_seg.encoders.clip_blocks import Block, ValuePath
+from rskt_seg.encoders.clip_blocks import Block, ValuePath, pack_for_training
 from rskt_seg.encoders.dino import DINO
 from rskt_seg.encoders.presets import CLIP_PIXEL_MEAN, CLIP_PIXEL_STD, ENCODER_SETS
 from rskt_seg.encoders.text import TextBank, build_tokenizer, vocabulary_size
 from rskt_seg.layers.inference_form import FormBuilder, HasInferenceForm, copy_around
-from rskt_seg.layers.training_form import HasTrainingForm, Recomputed, is_frozen, recompute_in
+from rskt_seg.layers.training_form import HasTrainingForm, is_frozen, recompute_in
 from rskt_seg.losses.pixel import check_target, one_hot_bce, one_hot_cross_entropy
 from rskt_seg.models.cost_volumes.aggregation import AggregationLayer
 from rskt_seg.models.cost_volumes.cost import CostEmbedding, rotated_features
@@ -86,9 +86,12 @@ class CostVolumeModel(HasInferenceForm, HasTrainingForm):
     Attributes:
         class_limit: Number of classes, the nearest to each image, that are decoded; 0: all. The logits of the
             others are `REFUSED`.
+        cheap: Kinds of layers and decoders that the training form always recomputes, because they keep much
+            for the backward pass and cost little.
     """
 
     class_limit = 0
+    cheap: tuple[type[nn.Module], ...] = ()
     pixel_mean: Tensor
     pixel_std: Tensor
 
@@ -135,6 +138,11 @@ class CostVolumeModel(HasInferenceForm, HasTrainingForm):
     def working_side(self) -> int:
         """Side in pixels of the square that CLIP takes (384, 336 or 96)."""
         return self.encoders.clip_side
+
+    @property
+    def logits_side(self) -> int:
+        """Side 4G of the logits in cells (96 for the full models)."""
+        return 4 * self.grid_side
 
     @property
     def grid_side(self) -> int:
@@ -319,7 +327,10 @@ class CostVolumeModel(HasInferenceForm, HasTrainingForm):
         return form
 
     def training_form(self, builder: FormBuilder, recompute: bool) -> Self:
-        """See `HasTrainingForm`; the blocks of CLIP, the layers and the decoder are what is recomputed.
+        """See `HasTrainingForm`.
+
+        What is cheap and keeps much is recomputed in any case, the blocks of CLIP, the layers and the decoder
+        of every kind on demand.
 
         Args:
             builder: As there.
@@ -330,14 +341,18 @@ class CostVolumeModel(HasInferenceForm, HasTrainingForm):
         """
         towers = {name: getattr(self, name) for name in self.sides if name != "clip"}
         children = {name: builder.convert(tower) for name, tower in towers.items() if is_frozen(tower)}
+        kinds = (AggregationLayer, type(self.decoder)) if recompute else self.cheap
+        children |= {name: recompute_in(getattr(self, name), kinds) for name in ("layers", "decoder")}
+        clip = self.clip
+        if builder.packed and builder.dtype is torch.float32:
+            clip = copy_around(clip, {"visual": pack_for_training(clip.visual)})
+        children["clip"] = clip
         if recompute:
-            children["clip"] = recompute_in(self.clip, (Block,))
-            children["layers"] = recompute_in(self.layers, (AggregationLayer,))
-            children["decoder"] = Recomputed(self.decoder)
+            children["clip"] = recompute_in(clip, (Block,))
         form = copy_around(self, children)
         if recompute:
             # The dense path calls parts of its last block.
-            blocks = self.clip.visual.transformer.resblocks
+            blocks = clip.visual.transformer.resblocks
             form.set_submodule(f"clip.visual.transformer.resblocks.{len(blocks) - 1}", blocks[-1])
         return form
 

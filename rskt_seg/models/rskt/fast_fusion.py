@@ -117,24 +117,23 @@ class FastClassTransformer(nn.Module):
         self.proj = builder.linear(attention.proj.weight, attention.proj.bias)
         self.mlp = FastGatedMlp(classes.mlp, builder)
 
-    def forward(self, x: Tensor, text: Tensor) -> Tensor:
-        """Attend over classes and transform; x (B, T, C, H, W), text (B, T, G) or (1, T, G)."""
-        tokens, grid = to_class_tokens(x, pooling=2)  # (B * h * w, T, C)
+    def guide(self, text: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the terms of the text (T, G) in queries and keys, (T, C) each."""
+        for_q, for_k = self.text(text).chunk(2, dim=-1)
+        return for_q, for_k
+
+    def forward(self, tokens: Tensor, terms: tuple[Tensor, Tensor]) -> Tensor:
+        """Attend over classes and transform, cells (N, T, C) -> (N, T, C)."""
         q, k, v = self.qkv(_norm(self.norm1, tokens)).chunk(3, dim=-1)
-        for_q, for_k = self.text(text).chunk(2, dim=-1)  # (B, T, C)
-        q, k = _add_text(q, for_q), _add_text(k, for_k)
-        tokens = tokens + self.proj(attend(q, k, v, self.heads))
-        tokens = tokens + F.relu6(self.mlp(_norm(self.norm2, tokens)))
-        return x + from_class_tokens(tokens, grid, x.shape)
-
-
-def _add_text(tokens: Tensor, text: Tensor) -> Tensor:
-    """Add the terms of the classes (B, T, C) to the tokens (B * h * w, T, C) of every cell."""
-    return (tokens.unflatten(0, (len(text), -1)) + text[:, None]).flatten(0, 1)
+        tokens = tokens + self.proj(attend(q + terms[0], k + terms[1], v, self.heads))
+        return tokens + F.relu6(self.mlp(_norm(self.norm2, tokens)))
 
 
 class FastFusionLayer(nn.Module):
-    """A layer of `SpatialTransformer` and `ClassTransformer`."""
+    """A layer of `SpatialTransformer` and `ClassTransformer`, of which a part is in memory at a time.
+
+    SET takes a few classes, CET a few cells; both take about as many tokens.
+    """
 
     def __init__(
         self, spatial: SpatialTransformer, classes: ClassTransformer, chunk: int, builder: FormBuilder
@@ -145,12 +144,24 @@ class FastFusionLayer(nn.Module):
         self.chunk = chunk
 
     def forward(self, x: Tensor, image: Tensor, text: Tensor) -> Tensor:
-        """See `AggregationLayer.forward`; the result (B, T, C, H, W) has its channels last in memory."""
+        """See `AggregationLayer.forward`; the result (B, T, C, H, W) has its channels last in memory.
+
+        If those of `x` are last too, the result takes its memory.
+        """
         grid = (x.shape[3], x.shape[4])
-        tokens = x.flatten(3).transpose(2, 3)  # (B, T, L, C)
-        refined = torch.empty(tokens.shape, dtype=x.dtype, device=x.device)
-        for of_image, guidance, out in zip(tokens, image, refined, strict=True):
+        tokens = x.flatten(3).transpose(2, 3).contiguous()  # (B, T, L, C)
+        for of_image, guidance, words in zip(tokens, image, text.expand(len(x), -1, -1), strict=True):
             terms = self.spatial.attention.guide(guidance)
-            for part, into in zip(of_image.split(self.chunk), out.split(self.chunk), strict=True):
-                into.copy_(self.spatial(part, terms, grid))
-        return self.classes(refined.transpose(2, 3).unflatten(3, grid), text)
+            for part in of_image.split(self.chunk):
+                part.copy_(self.spatial(part, terms, grid))
+            self._add_classes(of_image.transpose(1, 2).unflatten(2, grid), words)
+        return tokens.transpose(2, 3).unflatten(3, grid)
+
+    def _add_classes(self, maps: Tensor, text: Tensor) -> None:
+        """Add CET of an image to its maps (T, C, H, W) in place, guided by text (T, G)."""
+        cells, pooled = to_class_tokens(maps[None], pooling=2)  # (h * w, T, C)
+        terms, (classes, _, height, width) = self.classes.guide(text), maps.shape
+        for part in cells.split(max(1, self.chunk * height * width // classes)):
+            part.copy_(self.classes(part, terms))
+        for some, of_them in zip(maps.split(self.chunk), cells.split(self.chunk, dim=1), strict=True):
+            some += from_class_tokens(of_them, pooled, some[None].shape)[0]

@@ -35,6 +35,7 @@ class RSKT(CostVolumeModel):
     """Open-vocabulary segmentation model, called with images and a list of class names."""
 
     spec: RSKTSpec
+    cheap = (FusionLayer, Decoder)  # 3 % of the operations of a training step, half of what it keeps
 
     def __init__(self, spec: RSKTSpec) -> None:
         super().__init__(spec)

@@ -15,6 +15,8 @@ from rskt_seg.errors import ConfigError
 
 _OFFSETS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
 _EPSILON = 1e-8
+_BAND = 32
+"""Rows whose weights are computed at a time: their differences stay in cache."""
 
 
 @dataclass(frozen=True)
@@ -44,25 +46,30 @@ class ParOptions:
             raise ConfigError(f"PAR needs iterations >= 0, w1 > 0 and w2 >= 0; found {self}")
 
 
-def _neighbors(maps: Tensor, dilations: Sequence[int]) -> Iterator[Tensor]:
-    """Yield the 8 * n neighbors of every pixel as shifted views of `maps` (M, H, W); edges are replicated."""
-    height, width = maps.shape[1:]
+def _neighbors(padded: Tensor, dilations: Sequence[int]) -> Iterator[Tensor]:
+    """Yield the 8 * n neighbors of every pixel as views (M, H, W) of maps that `_pad` has padded."""
     reach = max(dilations)
-    padded = F.pad(maps, (reach,) * 4, mode="replicate")
+    height, width = (side - 2 * reach for side in padded.shape[1:])
     for dilation in dilations:
         for dy, dx in _OFFSETS:
             top, left = reach + dy * dilation, reach + dx * dilation
             yield padded[:, top : top + height, left : left + width]
 
 
-def _squared_differences(channel: Tensor, dilations: Sequence[int], w1: float) -> Tensor:
-    """Return the squared differences (8 * n, H, W) of pixels (H, W) to their neighbors.
+def _pad(maps: Tensor, dilations: Sequence[int]) -> Tensor:
+    """Replicate the edges of maps (M, H, W) as far as the neighbors reach."""
+    return F.pad(maps, (max(dilations),) * 4, mode="replicate")
+
+
+def _squared_differences(padded: Tensor, dilations: Sequence[int], w1: float) -> Tensor:
+    """Return the squared differences (8 * n, H, W) of the pixels of a padded channel to their neighbors.
 
     They are measured in w1 standard deviations of the neighbors.
     """
-    channel = channel.float()
+    reach = max(dilations)
     # Differences have the same deviation as the values, without the rounding errors of a large offset.
-    difference = torch.cat(list(_neighbors(channel[None], dilations))).sub_(channel)
+    difference = torch.cat(list(_neighbors(padded[None], dilations)))
+    difference -= padded[reach:-reach, reach:-reach]
     # One neighbor after the other: Tensor.std along the first axis takes ten times as long.
     mean = difference.mean(dim=0)
     variance = sum((each - mean).square() for each in difference) / (len(difference) - 1)
@@ -86,10 +93,16 @@ def pixel_weights(image: Tensor, dilations: Sequence[int], w1: float, w2: float)
     Returns:
         (8 * n, H, W) float32 that sums to 1 + w2; in the order of `dilations`, row-major within each.
     """
-    differences = _squared_differences(image[0], dilations, w1)
-    for channel in image[1:]:
-        differences += _squared_differences(channel, dilations, w1)
-    weights = differences.div_(-len(image)).softmax(dim=0)
+    height, width = image.shape[1:]
+    padded = _pad(image.float(), dilations)
+    weights = padded.new_empty(len(_OFFSETS) * len(dilations), height, width)
+    rows = _BAND if image.device.type == "cpu" else height  # an accelerator wants few large operations
+    for top in range(0, height, rows):
+        band = padded[:, top : min(top + rows, height) + 2 * max(dilations)]
+        differences = _squared_differences(band[0], dilations, w1)
+        for channel in band[1:]:
+            differences += _squared_differences(channel, dilations, w1)
+        weights[:, top : top + rows] = differences.div_(-len(image)).softmax(dim=0)
     # Nearness, (8 * n,): sums to 1 and falls with the distance of the neighbor.
     distances = torch.tensor([dilation * math.hypot(dy, dx) for dilation in dilations for dy, dx in _OFFSETS])
     unit = (distances.std() + _EPSILON) * w1
@@ -129,7 +142,7 @@ def refine_pixels(
     weights, maps = pixel_weights(image, dilations, w1, w2), maps.float()
     for _ in range(iterations):
         refined = torch.zeros_like(maps)
-        for weight, neighbor in zip(weights, _neighbors(maps, dilations), strict=True):
+        for weight, neighbor in zip(weights, _neighbors(_pad(maps, dilations), dilations), strict=True):
             refined.addcmul_(weight, neighbor)
         maps = refined
     return maps

@@ -1,0 +1,280 @@
+"""Polygons of the areas of a finished map."""
+
+import os
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rskt_seg.errors import ConfigError, ImageReadError
+from rskt_seg.geo.area import PixelAreas, pixel_areas
+from rskt_seg.geo.georeference import Georeference
+from rskt_seg.geo.map_layers import NO_SHARE, SHARE_SCALE
+from rskt_seg.geo.map_rows import class_rows, open_map
+from rskt_seg.geo.raster_files import open_part, read_part
+from rskt_seg.geo.regions import Corners, Regions, RegionStream
+from rskt_seg.geo.rings import Rings, insert_points, trace
+from rskt_seg.geo.vectors import Features, vector_library, vector_writer
+from rskt_seg.legend import Legend
+
+if TYPE_CHECKING:
+    from rasterio.crs import CRS
+    from rasterio.io import DatasetReader
+
+_AREA = re.compile(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*(px|m2|m²|)\s*", re.IGNORECASE)
+_BATCH = 20_000
+"""Polygons that are written at once, about."""
+
+
+@dataclass(frozen=True)
+class PolygonSummary:
+    """What `write_polygons` wrote.
+
+    Attributes:
+        polygons: Their number.
+        notices: What was decided on the user's behalf, one line each.
+    """
+
+    polygons: int
+    notices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MinimumArea:
+    """An area below which polygons are merged into their neighbours.
+
+    Attributes:
+        value: Pixels or square metres; at least 0.
+        in_metres: Whether it is in square metres.
+    """
+
+    value: float
+    in_metres: bool
+
+    @classmethod
+    def parse(cls, text: str | float) -> "MinimumArea":
+        """Read an area as users write it.
+
+        Args:
+            text: Pixels, such as "12 px", or square metres, such as "50", "50 m2" or 50.
+
+        Returns:
+            The area.
+
+        Raises:
+            ConfigError: It is something else.
+        """
+        match = _AREA.fullmatch(str(text))
+        try:
+            value = float(match[1]) if match else np.nan
+        except ValueError:
+            value = np.nan
+        if match is None or not np.isfinite(value):
+            raise ConfigError(
+                f"a minimum area must be square metres, such as 50, or pixels, as '12 px'; found {text!r}"
+            )
+        return cls(value, match[2].lower() != "px")
+
+
+def write_polygons(
+    path: str | os.PathLike[str],
+    labels_path: Path,
+    legend: Legend,
+    *,
+    confidence_path: Path | None = None,
+    min_area: str | float | None = None,
+    simplify: float | None = None,
+    skip_ids: Collection[int] = (),
+) -> PolygonSummary:
+    """Write the areas of equal class of a map as polygons, in bounded memory.
+
+    Pixels are connected by their sides, and no polygon is cut anywhere. Attributes are `class_id`,
+    `class_name`, `area_m2`, `pixels` and `mean_confidence`; areas are the sums of those of the pixels, as in
+    `measure_raster`, to which they add up exactly, and NULL where they are unknown. Polygons lie in the
+    CRS of the map; those of a map without transform are in pixels with rows counted downwards from 0 (y is
+    minus the row), where QGIS shows such a raster.
+
+    With `min_area`, smaller areas get the class with which they share the longest border, among those
+    neighbours that are large enough (`rskt_seg.geo.sieve.decide`), before they become polygons. Memory is
+    that of the areas which have pixels in the rows at hand, and of the small ones that touch them; with
+    `simplify` it is that of all polygons.
+
+    Args:
+        path: The file to write or to replace: `.gpkg`, `.geojson` (maps in EPSG:4326) or `.parquet`.
+        labels_path: A raster whose first band holds ids of the legend.
+        legend: The classes.
+        confidence_path: A raster of the same size with shares 0..254 (see `MapLayer.confidence`).
+        min_area: See `MinimumArea.parse`; None for all areas.
+        simplify: Tolerance in units of the CRS: about the side of the triangles that are cut off. Borders
+            between polygons stay common to both. Areas and pixels are those before. None to follow the
+            borders of pixels.
+        skip_ids: Ids of classes that are not written.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ConfigError: A format, an optional package or an option is missing or wrong.
+        ImageReadError: A raster cannot be read, or the two differ in size.
+        LabelError: The map has values that are no ids of the legend.
+        OSError: The file cannot be written, or not completely.
+    """
+    with open_map(labels_path) as labels, _open_scores(confidence_path, labels) as scores:
+        place = Georeference.from_dataset(labels)
+        areas = pixel_areas(place, labels.shape)
+        stream = _region_stream(labels, legend, areas, min_area, simplify, skip_ids)
+        outlines = _Outlines(legend, place, areas.method is not None)
+        found = _trace_all(_regions(labels, scores, legend, areas, stream), outlines.clockwise)
+        count = 0
+        with vector_writer(path, outlines.crs, legend) as write:
+            for features in outlines.features(found, stream, simplify):
+                write(features)
+                count += len(features.pixels)
+        return PolygonSummary(count, (*areas.notices, *outlines.notices))
+
+
+def _region_stream(
+    labels: "DatasetReader",
+    legend: Legend,
+    areas: PixelAreas,
+    min_area: str | float | None,
+    simplify: float | None,
+    skip_ids: Collection[int],
+) -> RegionStream:
+    """Check the options of `write_polygons` and return what finds the areas of the map by them."""
+    minimum = MinimumArea(0, False) if min_area is None else MinimumArea.parse(min_area)
+    if minimum.in_metres and areas.method is None:
+        raise ConfigError(
+            f"{labels.name}: the minimum area {min_area} is in square metres, but areas of this map are "
+            "unknown; give it in pixels, such as '12 px'"
+        )
+    if simplify is not None and not 0 < simplify < np.inf:
+        raise ConfigError(f"the tolerance of simplification must be above 0; found {simplify}")
+    if unknown := sorted(set(skip_ids) - {entry.id for entry in legend.entries}):
+        raise ConfigError(f"the ids to leave out must be those of classes of the map; found {unknown}")
+    return RegionStream(
+        labels.width,
+        len(legend.entries),
+        minimum=minimum.value,
+        in_metres=minimum.in_metres,
+        skipped=[k for k, entry in enumerate(legend.entries) if entry.id in set(skip_ids)],
+        with_junctions=simplify is not None,
+    )
+
+
+@contextmanager
+def _open_scores(path: Path | None, labels: "DatasetReader") -> "Iterator[DatasetReader | None]":
+    """Open the confidence of a map, if there is a path."""
+    if path is None:
+        yield None
+        return
+    with open_part(path) as scores:
+        if (scores.shape, scores.dtypes[0]) != (labels.shape, "uint8"):
+            raise ImageReadError(
+                f"{path}: expected uint8 shares of {labels.shape} px as {labels.name} has; found "
+                f"{scores.dtypes[0]} of {scores.shape}"
+            )
+        yield scores
+
+
+def _regions(
+    labels: "DatasetReader",
+    scores: "DatasetReader | None",
+    legend: Legend,
+    areas: PixelAreas,
+    stream: RegionStream,
+) -> Iterator[tuple[Regions, Corners]]:
+    """Read a map and yield its areas as they are complete."""
+    columns = np.arange(labels.width)
+    for top, rows in class_rows(labels, legend):
+        at = np.arange(top, top + len(rows))
+        metres = None if areas.method is None else areas.block(at, columns)
+        shares = None
+        if scores is not None:
+            values = read_part(scores, 1, (slice(top, top + len(rows)), slice(0, labels.width)))
+            shares = np.where(values == NO_SHARE, np.nan, values)
+        yield stream.add(rows, metres, shares)
+    yield stream.finish()
+
+
+def _trace_all(found: Iterable[tuple[Regions, Corners]], clockwise: bool) -> Iterator[tuple[Regions, Rings]]:
+    """Yield areas with their rings, about `_BATCH` at once, and at least once."""
+    pending: list[tuple[Regions, Corners]] = []
+    waiting, written = 0, False
+    for regions, corners in found:
+        first = waiting
+        pending.append((regions, replace(corners, region=corners.region + first)))
+        waiting += len(regions.classes)
+        if waiting >= _BATCH:
+            yield _traced(pending, clockwise)
+            pending, waiting, written = [], 0, True
+    if waiting or not written:
+        yield _traced(pending, clockwise)
+
+
+def _traced(found: Sequence[tuple[Regions, Corners]], clockwise: bool) -> tuple[Regions, Rings]:
+    regions = Regions(*map(np.concatenate, zip(*(vars(each).values() for each, _ in found), strict=True)))
+    corners = Corners.together([each for _, each in found])
+    return regions, trace(corners.region, corners.y, corners.x, corners.turn, clockwise)
+
+
+class _Outlines:
+    """Turns areas of pixels into polygons on the ground with attributes.
+
+    Attributes:
+        crs: That of the polygons, or None.
+        clockwise: Whether outer rings run clockwise in the raster, so that they do not on the ground.
+        notices: Where the polygons lie, if not in the CRS of the map.
+    """
+
+    def __init__(self, legend: Legend, place: Georeference | None, known_areas: bool) -> None:
+        from affine import Affine
+
+        self._ids = np.array([entry.id for entry in legend.entries], np.int32)
+        self._names = np.array([entry.name for entry in legend.entries], object)
+        self._known_areas = known_areas
+        self.crs: CRS | None = None
+        self.notices: tuple[str, ...] = ()
+        if place is None or place.transform is None:
+            self._transform = Affine(1, 0, 0, 0, -1, 0)
+            self.notices = ("the map has no transform: its polygons are in pixels, y is minus the row",)
+        else:
+            self.crs, self._transform = place.crs, place.transform
+        self.clockwise = self._transform.determinant > 0
+
+    def _geometries(self, rings: Rings) -> np.ndarray:
+        """Return the polygons (G,) of the rings of G areas."""
+        shapely = vector_library("shapely")
+        t, x, y = self._transform, rings.x.astype(float), rings.y.astype(float)
+        points = np.stack([t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f], axis=1)
+        offsets = (rings.ring_starts, rings.region_starts)
+        found: np.ndarray = shapely.from_ragged_array(shapely.GeometryType.POLYGON, points, offsets)
+        return found
+
+    def features(
+        self, found: Iterable[tuple[Regions, Rings]], stream: RegionStream, simplify: float | None
+    ) -> Iterator[Features]:
+        """Yield areas as polygons with their attributes; simpler ones keep their borders in common."""
+        if simplify is None:
+            for regions, rings in found:
+                yield self._described(regions, self._geometries(rings))
+            return
+        shapely = vector_library("shapely")
+        batches = list(found)
+        junctions = np.concatenate([np.zeros((0, 2), np.int64), *stream.junctions])
+        parts = [self._geometries(insert_points(rings, *junctions.T)) for _, rings in batches]
+        simple = shapely.coverage_simplify(np.concatenate(parts), simplify)
+        ends = np.cumsum([len(part) for part in parts])[:-1]
+        for (regions, _), part in zip(batches, np.split(simple, ends), strict=True):
+            yield self._described(regions, part)
+
+    def _described(self, regions: Regions, geometries: np.ndarray) -> Features:
+        with np.errstate(invalid="ignore"):
+            confidence = regions.scores / regions.scored * SHARE_SCALE  # NaN where nothing was scored
+        metres = regions.metres if self._known_areas else np.full(len(regions.metres), np.nan)
+        ids, names = self._ids[regions.classes], self._names[regions.classes]
+        return Features(geometries, ids, names, metres, regions.pixels, confidence)

@@ -1,0 +1,197 @@
+"""The chunks of a scene, and the folder that keeps those that are done."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rskt_seg.errors import ConfigError, ImageReadError, UnreadableError
+from rskt_seg.geo.parts import write_part
+from rskt_seg.geo.raster_files import read_bands
+from rskt_seg.inference.strategies import Strategy
+from rskt_seg.reading import parse_json
+from rskt_seg.scenes.region import BLOCK, Maps, Region, SceneTask, map_region, read_region
+from rskt_seg.windows import Window
+from rskt_seg.writing import remove_unfinished, replace_text
+
+CHUNKS = (4096, 2048, 1024, 512)
+"""Sides (px) of chunks, of which the largest whose sums fit into `SUMS` is used."""
+SUMS = 2**29
+"""Bytes of blended scores of a chunk."""
+_FACTS = "scene.json"
+
+
+@dataclass(frozen=True, eq=False)
+class SceneJob:
+    """A scene, or a part of it, with the folder of its finished chunks.
+
+    Attributes:
+        task: What its chunks are computed from.
+        area: The part (px) whose map is asked for.
+        chunk: Side (px) of a chunk, a multiple of `rskt_seg.scenes.region.BLOCK`.
+        folder: Where finished chunks are kept until all are done.
+        facts: What the result depends on: name -> what JSON holds. Chunks that were computed from other facts
+            are not used.
+    """
+
+    task: SceneTask
+    area: Window
+    chunk: int
+    folder: Path
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def chunks(self) -> tuple[Window, ...]:
+        """All chunks, row by row: squares that are anchored to the scene, cut off by the area."""
+        area, side = self.area, self.chunk
+        tops = range(area.top // side * side, area.bottom, side)
+        lefts = range(area.left // side * side, area.right, side)
+        return tuple(Window(top, left, side, side).intersection(area) for top in tops for left in lefts)
+
+    def part(self, chunk: Window, layer: str) -> Path:
+        """Return the file of a layer ("ids", "confidence", "scores") of a chunk."""
+        return self.folder / f"{chunk.top}_{chunk.left}_{layer}.tif"
+
+    def report(self, chunk: Window) -> Path:
+        """Return the file that is written last, when a chunk is done."""
+        return self.folder / f"{chunk.top}_{chunk.left}.json"
+
+    def is_done(self, chunk: Window) -> bool:
+        """Return whether a chunk need not be computed again."""
+        return self.report(chunk).is_file()
+
+    def read_reports(self) -> tuple[np.ndarray, int]:
+        """Add up the reports of all chunks.
+
+        Returns:
+            How many pixels each class was the best of (T,), and how many windows the model saw.
+        """
+        chosen, windows = np.zeros(len(self.task.decision.ids), np.int64), 0
+        for chunk in self.chunks:
+            found = json.loads(self.report(chunk).read_text())
+            chosen += np.array(found["chosen"], np.int64)
+            windows += int(found["windows"])
+        return chosen, windows
+
+    def open_folder(self) -> int:
+        """Make the folder, or check that what it holds was computed from the same facts.
+
+        Returns:
+            How many chunks are done already.
+
+        Raises:
+            ConfigError: The chunks in it were computed from something else.
+            DiskFullError: There is no room for it.
+        """
+        path = self.folder / _FACTS
+        # The side is part of the names only; and JSON makes lists of tuples.
+        facts = json.loads(json.dumps({**self.facts, "chunk": self.chunk, "area": list(self.area)}))
+        if path.exists():
+            try:
+                former = parse_json(path.read_text("utf-8"))
+                if not isinstance(former, dict):
+                    raise UnreadableError("it holds no facts")
+            except UnreadableError as error:
+                raise ConfigError(f"{path} is damaged ({error}); {self._remedy()}") from error
+            changed = sorted(key for key in {*facts, *former} if facts.get(key) != former.get(key))
+            if changed:
+                raise ConfigError(
+                    f"{self.folder} holds chunks of {self.task.name} that were computed with another "
+                    f"{' and '.join(changed)}; {self._remedy()}"
+                )
+        else:
+            replace_text(path, json.dumps(facts, indent=2) + "\n")
+        remove_unfinished(self.folder)
+        return sum(map(self.is_done, self.chunks))
+
+    def forget_damaged(self) -> int:
+        """Forget the chunks of which a file cannot be read, so that they are computed again.
+
+        Returns:
+            How many they are.
+        """
+        layers = ("ids", "confidence", *(("scores",) if self.task.keeps_scores else ()))
+        damaged = 0
+        for chunk in self.chunks:
+            try:
+                for layer in layers:
+                    read_bands(self.part(chunk, layer))
+            except ImageReadError:
+                self.report(chunk).unlink(missing_ok=True)
+                damaged += 1
+        return damaged
+
+    def remove_folder(self) -> None:
+        """Remove all chunks."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _remedy(self) -> str:
+        return "go on as before, remove that folder, or start anew (--restart)"
+
+
+def write_chunk(job: SceneJob, chunk: Window, maps: Maps) -> None:
+    """Write the maps of a chunk; it is done once its report is written.
+
+    Args:
+        job: The scene.
+        chunk: One of its chunks.
+        maps: The maps of the chunk.
+
+    Raises:
+        OSError: A file cannot be written, or not completely.
+    """
+    write_part(job.part(chunk, "ids"), maps.ids[None], chunk)
+    write_part(job.part(chunk, "confidence"), maps.confidence[None], chunk)
+    if maps.scores is not None:
+        write_part(job.part(chunk, "scores"), maps.scores, chunk)
+    report = {"chosen": maps.chosen.tolist(), "windows": maps.windows}
+    replace_text(job.report(chunk), json.dumps(report) + "\n")
+
+
+def compute_chunk(
+    strategy: Strategy,
+    job: SceneJob,
+    chunk: Window,
+    region: Region | None = None,
+    on_window: Callable[[int, int], None] = lambda *_: None,
+) -> Maps:
+    """Compute the maps of a chunk. Call it inside `rskt_seg.inference.predict.evaluating(model)`.
+
+    Args:
+        strategy: The model.
+        job: The scene.
+        chunk: One of its chunks.
+        region: What the chunk is computed from; None: it is read.
+        on_window: As for `map_region`.
+
+    Returns:
+        The maps.
+
+    Raises:
+        ImageReadError: The scene cannot be read.
+        NotFiniteError: A score of the model is NaN or infinite.
+    """
+    return map_region(strategy, job.task, region or read_region(job.task, chunk), on_window)
+
+
+def chunk_side(channels: int, cell: int, scores: int = 0) -> int:
+    """Return a side of chunks that keeps their memory within bounds.
+
+    Args:
+        channels: Number of maps that are blended.
+        cell: Side (px) of a cell.
+        scores: Number of classes whose scores are kept at all pixels.
+
+    Returns:
+        The side (px); results do not depend on it.
+    """
+
+    def needed(side: int) -> int:
+        return 4 * channels * (side // cell + 2) ** 2 + scores * side**2
+
+    return next((side for side in CHUNKS if needed(side) <= SUMS), BLOCK)

@@ -1,0 +1,344 @@
+"""Segmentation of scenes: from files to jobs, through an engine, to maps."""
+
+import json
+import logging
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+import rskt_seg
+from rskt_seg.decision import Decision, unchosen_notice
+from rskt_seg.errors import ConfigError, ImageReadError, RSKTSegError
+from rskt_seg.geo.area import pixel_size
+from rskt_seg.geo.arrays import ImageSource, as_image, name_of
+from rskt_seg.geo.raster import RasterImage
+from rskt_seg.geo.windowed import Survey, survey, survey_image
+from rskt_seg.inference.cells import WindowPlan
+from rskt_seg.inference.strategies import Strategy
+from rskt_seg.scenes.engines import Chunk, Engine, HereEngine, MakeStrategy, WorkerEngine
+from rskt_seg.scenes.job import SceneJob, chunk_side
+from rskt_seg.scenes.options import SceneOptions, source_name
+from rskt_seg.scenes.outputs import SceneMap, find_map, write_map
+from rskt_seg.scenes.region import SceneTask
+from rskt_seg.wording import counted
+
+logger = logging.getLogger(__name__)
+_PARTS = "parts"
+_BAR = "{percentage:3.0f}%|{bar}| {n:.1f}/{total} chunks [{elapsed}<{remaining}, {rate_fmt}]"
+
+
+@dataclass(frozen=True)
+class MapModel:
+    """A model that makes maps.
+
+    Attributes:
+        strategy: The model, with the names that it is asked for.
+        decision: What becomes of its scores.
+        facts: What its scores depend on, such as the digest of its weights: name -> what JSON holds.
+        notices: What the user should know of it.
+    """
+
+    strategy: Strategy
+    decision: Decision
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A scene to segment.
+
+    Attributes:
+        source: Name of its file, or of what it is, for messages and provenance.
+        name: Beginning of the names of its results.
+        survey: What is known of it.
+    """
+
+    source: str
+    name: str
+    survey: Survey
+
+
+def open_scene(source: ImageSource, options: SceneOptions, name: str | None = None) -> Scene:
+    """Look at a scene before it is segmented.
+
+    Args:
+        source: An image file, a name of GDAL's own, an array or the result of `read_image`.
+        options: How it is read.
+        name: Beginning of the names of its results; None: the stem of its file.
+
+    Returns:
+        The scene.
+
+    Raises:
+        ImageReadError: The file cannot be read.
+        ConfigError: An option cannot be used.
+    """
+    if isinstance(source, str | os.PathLike):
+        text = os.fspath(source)
+        found = survey(text, options.bands, options.stretch, options.nodata, options.alpha)
+        return Scene(text, name or source_name(text), found)
+    return Scene(name_of(source), name or "scene", survey_image(as_image(source)))
+
+
+def make_engine(strategy: Strategy, workers: int = 0, scheduler: str | None = None) -> Engine:
+    """Return the engine that computes with a model of this process, or copies of it.
+
+    Args:
+        strategy: The model.
+        workers: Number of processes; 0: this one.
+        scheduler: Address of a Dask scheduler; None: this machine.
+
+    Returns:
+        The engine.
+
+    Raises:
+        ConfigError: Both are asked for, `workers` is negative, or Dask is not installed.
+    """
+    if workers < 0 or (workers and scheduler):
+        raise ConfigError("give a number of workers from 0, or a scheduler, not both")
+    copy = partial(_itself, strategy)
+    if scheduler is not None:
+        return dask_engine(scheduler, copy)
+    if workers:
+        return WorkerEngine([copy] * workers, max(1, torch.get_num_threads() // workers))
+    return HereEngine(strategy)
+
+
+def dask_engine(scheduler: str, make: MakeStrategy) -> Engine:
+    """Return the engine of a Dask cluster.
+
+    Args:
+        scheduler: Address of its scheduler.
+        make: Builds the model on a worker.
+
+    Returns:
+        The engine.
+
+    Raises:
+        ConfigError: Dask is not installed.
+    """
+    try:
+        from rskt_seg.scenes.dask_engine import DaskEngine
+    except ImportError as error:
+        raise ConfigError(
+            "a scheduler needs Dask: pip install 'rskt_seg[dask]', or use workers of this machine"
+        ) from error
+    return DaskEngine(scheduler, make)
+
+
+def _itself(strategy: Strategy) -> Strategy:
+    """Return a model, which was pickled to get here."""
+    return strategy
+
+
+def segment_scenes(
+    model: MapModel, scenes: Sequence[Scene], output: Path, options: SceneOptions, engine: Engine
+) -> tuple[dict[str, SceneMap], dict[str, Exception]]:
+    """Segment scenes as one run; one that fails does not stop the others.
+
+    Chunks are kept in `<output>/<name>_parts` until a scene is complete. A run that is interrupted goes on
+    where it was, with the same bytes in the end; a scene whose results are there is not computed again.
+
+    Args:
+        model: The model.
+        scenes: The scenes, whose names differ.
+        output: Folder of the results.
+        options: How they are segmented.
+        engine: What computes.
+
+    Returns:
+        Name -> map of the scenes that were segmented, and name -> error of the others.
+
+    Raises:
+        RSKTSegError: The engine cannot go on. Finished chunks are kept.
+    """
+    maps: dict[str, SceneMap] = {}
+    failed: dict[str, Exception] = {}
+    jobs: list[SceneJob] = []
+    started: list[Scene] = []
+    for scene in scenes:
+        try:
+            job = make_job(model, scene, output, options)
+            done = find_map(output / scene.name, model.decision.legend, job.facts)
+            if done is not None and not options.restart:
+                logger.info("%s: complete already; --restart segments it anew", scene.source)
+                maps[scene.name] = done
+                continue
+            if options.restart:
+                job.remove_folder()
+            kept = job.open_folder()
+        except (RSKTSegError, OSError) as error:
+            logger.error("%s", error)
+            failed[scene.name] = error
+            continue
+        if kept:
+            logger.info(
+                "%s: %d of %s are done already", scene.source, kept, counted(len(job.chunks), "chunk")
+            )
+        for notice in _notices(model, scene, job):
+            logger.warning("%s: %s", scene.source, notice)
+        jobs.append(job)
+        started.append(scene)
+    _run(model, started, jobs, output, engine, maps, failed)
+    return maps, failed
+
+
+def _run(
+    model: MapModel,
+    scenes: Sequence[Scene],
+    jobs: Sequence[SceneJob],
+    output: Path,
+    engine: Engine,
+    maps: dict[str, SceneMap],
+    failed: dict[str, Exception],
+) -> None:
+    """Compute what is missing of the jobs, and finish each as soon as all of it is there."""
+    missing = [{window for window in job.chunks if not job.is_done(window)} for job in jobs]
+    chunks = [Chunk(i, window) for i, job in enumerate(jobs) for window in job.chunks if window in missing[i]]
+    given_up: set[int] = set()
+
+    def finish(number: int) -> None:
+        job, scene = jobs[number], scenes[number]
+        try:
+            maps[scene.name] = _finish(model, scene, job, output)
+            job.remove_folder()
+        except ImageReadError as error:
+            damaged = counted(job.forget_damaged(), "damaged chunk")
+            give_up(number, ImageReadError(f"{error}: give the command again, which computes {damaged} anew"))
+        except (RSKTSegError, OSError) as error:
+            give_up(number, error)
+
+    def give_up(number: int, error: Exception) -> None:
+        logger.error("%s; finished chunks are kept in %s", error, jobs[number].folder)
+        failed[scenes[number].name] = error
+        given_up.add(number)
+
+    for number, windows in enumerate(missing):
+        if not windows:
+            finish(number)
+    total = sum(len(job.chunks) for job in jobs)
+    done, shares = total - len(chunks), dict[Chunk, float]()
+    # In a terminal only: the log of a job would hold thousands of bars.
+    with tqdm(total=total, initial=done, unit="chunk", bar_format=_BAR, disable=None) as bar:
+
+        def show(chunk: Chunk, share: float) -> None:
+            shares[chunk] = share
+            bar.update(min(done + math.fsum(shares.values()), total) - bar.n)
+
+        for chunk, error in engine.run(jobs, chunks, given_up, show):
+            show(chunk, 1.0)
+            if chunk.job in given_up:
+                continue
+            if error is not None:
+                give_up(chunk.job, error)
+                continue
+            missing[chunk.job].discard(chunk.window)
+            if not missing[chunk.job]:
+                finish(chunk.job)
+
+
+def make_job(model: MapModel, scene: Scene, output: Path, options: SceneOptions) -> SceneJob:
+    """Plan a scene.
+
+    Args:
+        model: The model.
+        scene: The scene.
+        output: Folder of the results.
+        options: How it is segmented.
+
+    Returns:
+        The job.
+
+    Raises:
+        ConfigError: An option cannot be used for this scene or model.
+    """
+    survey, strategy = scene.survey, model.strategy
+    size = survey.reader.height, survey.reader.width
+    side = options.window_side(scene.source, survey.georeference, size)
+    plan = strategy.plan_scene(size, side, options.overlap, options.taper)
+    fill = _mean_color(survey.overview)
+    overview = np.where(survey.overview.valid[:, :, None], survey.overview.pixels, fill)
+    batch = options.batch or (1 if strategy.model.device.type == "cpu" else 4)
+    red, green, blue = fill.tolist()
+    task = SceneTask(
+        scene.source, survey.reader, plan, model.decision, (red, green, blue), overview, batch, options.scores
+    )
+    channels = len(strategy.prompts)
+    chunk = options.chunk or chunk_side(channels, plan.cell, len(model.decision.ids) if options.scores else 0)
+    area = options.area(scene.source, survey.georeference, size)
+    facts = {**model.facts, **_facts(task, survey, options), "area": list(area)}
+    return SceneJob(task, area, chunk, output / f"{scene.name}_{_PARTS}", json.loads(json.dumps(facts)))
+
+
+def _mean_color(image: RasterImage) -> np.ndarray:
+    """Return the mean valid colour (3,) uint8, the least conspicuous in place of pixels without data."""
+    if not image.valid.any():
+        return np.zeros(3, np.uint8)
+    return np.rint(image.pixels[image.valid].mean(axis=0, dtype=np.float64)).astype(np.uint8)
+
+
+def _facts(task: SceneTask, survey: Survey, options: SceneOptions) -> dict[str, Any]:
+    """Return what a map depends on besides the model: name, as messages say it -> what JSON holds."""
+    plan, decision = task.plan, task.decision
+    return {
+        "raster": survey.facts,
+        "windows": [plan.side, plan.stride, plan.cell, plan.margin, plan.taper, task.batch],
+        "classes": {
+            "legend": [list(entry) for entry in decision.legend.entries],
+            "ids": decision.ids.tolist(),
+            "thresholds": [round(float(each), 6) for each in decision.thresholds],
+        },
+        "reading": [options.bands, options.stretch, options.nodata, options.alpha, list(task.fill)],
+        "kind of outputs": {"scores": options.scores},
+        "versions": _versions(),
+    }
+
+
+def _notices(model: MapModel, scene: Scene, job: SceneJob) -> list[str]:
+    """Return what was decided for the user."""
+    plan, survey = job.task.plan, scene.survey
+    return [*survey.overview.notices, *model.notices, _describe_windows(plan, survey)]
+
+
+def _describe_windows(plan: WindowPlan, survey: Survey) -> str:
+    """Say what the model sees at a time, and what one cell of the result covers."""
+    rows, columns = (cells * plan.cell for cells in plan.window_cells)
+    pixel = pixel_size(survey.georeference, (plan.height, plan.width))
+    seen, cell = f"{columns} x {rows} px", f"{plan.cell} x {plan.cell} px"
+    if pixel is not None:
+        seen += f" ({columns * pixel[1]:.3g} x {rows * pixel[0]:.3g} m)"
+        cell += f" ({plan.cell * pixel[1]:.3g} x {plan.cell * pixel[0]:.3g} m)"
+    count = len(plan.windows(plan.cells))
+    return (
+        f"{plan.width} x {plan.height} px are seen in {counted(count, 'window')} of {seen}, one every "
+        f"{plan.stride} px; a cell of the result covers {cell}. For another scale choose --window"
+    )
+
+
+def _finish(model: MapModel, scene: Scene, job: SceneJob, output: Path) -> SceneMap:
+    """Put the chunks together, and write all results."""
+    names = model.strategy.vocabulary.names
+    chosen, windows = job.read_reports()
+    notices = _notices(model, scene, job)
+    if unchosen := unchosen_notice(names, chosen.tolist()):
+        logger.warning("%s: %s", scene.source, unchosen)
+        notices.append(unchosen)
+    provenance = {"windows": windows}
+    base = output / scene.name
+    return write_map(job, base, scene.survey.georeference, names, tuple(notices), provenance)
+
+
+def _versions() -> dict[str, str]:
+    """Return name -> version of the software that makes maps."""
+    packages = ("torch", "numpy", "rasterio")
+    return {"rskt_seg": rskt_seg.__version__, **{package: version(package) for package in packages}}
