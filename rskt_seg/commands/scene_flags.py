@@ -13,6 +13,7 @@ from rskt_seg.reading import read_text
 _DEFAULTS = {
     "window": None, "overlap": None, "blend": "hann", "chunk": None, "part": None, "bounds": None,
     "scores": False, "batch": None, "restart": False, "workers": 0, "scheduler": None,
+    "polygons": None, "min_area": None, "simplify": None,
 }  # fmt: skip
 _IMAGES = {
     ".tif", ".tiff", ".vrt", ".jp2", ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".img", ".ecw", ".sid",
@@ -46,6 +47,13 @@ def add_scene_flags(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add("--bounds", metavar="L,B,R,T", help="the part to segment, in coordinates of the scene")
     add("--part", metavar="ROW,COLUMN,HEIGHT,WIDTH", help="the part to segment, in pixels")
+    add(
+        "--polygons", metavar="FORMATS",
+        help='gpkg, geojson or parquet, several by commas, or none (default: gpkg if the extra "vector" is '
+        "installed)",
+    )  # fmt: skip
+    add("--min-area", metavar="AREA", help='smallest polygon: "50 m2" or "12 px"')
+    add("--simplify", type=float, metavar="TOLERANCE", help="of polygons, in units of the coordinates")
     add("--scores", action="store_true", help="also write the score of each class (NAME_scores.tif)")
     add("--batch", type=positive, metavar="N", help="windows at a time (default: 1 on a CPU, else 4)")
     add("--chunk", type=positive, metavar="SIDE", help="px that are computed and kept at a time")
@@ -63,7 +71,9 @@ def refuse_scene_flags(args: argparse.Namespace) -> None:
     Raises:
         ConfigError: One is given.
     """
-    given = [f"--{name}" for name, default in _DEFAULTS.items() if getattr(args, name) != default]
+    given = [
+        f"--{name.replace('_', '-')}" for name, default in _DEFAULTS.items() if getattr(args, name) != default
+    ]
     if given:
         raise ConfigError(
             f"{', '.join(given)} is for scenes in windows, and images are seen as a whole with --whole, "

@@ -51,7 +51,17 @@ def scene_options(args: argparse.Namespace, bands: tuple[int, ...] | None) -> Sc
         scores=args.scores,
         batch=args.batch,
         restart=args.restart,
+        polygons=_formats(args.polygons),
+        min_area=args.min_area,
+        simplify=args.simplify,
     )
+
+
+def _formats(text: str | None) -> tuple[str, ...] | None:
+    """Return the formats of polygons that --polygons names; None for the default."""
+    if text is None:
+        return None
+    return () if text.strip() == "none" else tuple(part.strip() for part in text.split(","))
 
 
 def make_engine(args: argparse.Namespace, segmenter: Segmenter, make: Callable[..., Segmenter]) -> Engine:

@@ -10,6 +10,8 @@ from rskt_seg.legend import Legend
 
 _VERSION = "3.22.0"
 """The oldest QGIS that these styles are meant for; newer ones read them too."""
+_POLYGONS = "2"
+"""The kind of geometry that a style is for, as QGIS numbers kinds."""
 
 
 def class_style(legend: Legend) -> str:
@@ -68,6 +70,7 @@ def polygon_style(legend: Legend, attribute: str) -> str:
             # QGIS before 3.26 reads `prop`, later ones `Option`.
             Xml.SubElement(options, "Option", {"name": name, "type": "QString", "value": value})
             Xml.SubElement(fill, "prop", {"k": name, "v": value})
+    Xml.SubElement(root, "layerGeometryType").text = _POLYGONS
     return _text(root)
 
 

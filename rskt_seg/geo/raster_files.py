@@ -65,6 +65,28 @@ def read_part(dataset: "DatasetReader", band: int, window: tuple[slice, slice]) 
         raise ImageReadError(f"{dataset.name}: this raster is damaged ({error}); make it again") from error
 
 
+def read_reduced(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """Read the first band of a raster that this package wrote, reduced by nearest neighbour.
+
+    Args:
+        path: Its file.
+        size: (h, w) of the result.
+
+    Returns:
+        (h, w) of the dtype of the raster.
+
+    Raises:
+        ImageReadError: It is missing or damaged.
+    """
+    from rasterio.errors import RasterioIOError
+
+    with ignore_georeference_warnings(), open_part(path) as dataset:
+        try:
+            return np.asarray(dataset.read(1, out_shape=size))
+        except RasterioIOError as error:
+            raise ImageReadError(f"{path}: this raster is damaged ({error}); make it again") from error
+
+
 def read_bands(path: Path, bands: Sequence[int] | None = None, window: Window | None = None) -> np.ndarray:
     """Read pixels of a raster that this package wrote.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,9 @@ from rskt_seg.writing import replacing, replacing_with_companions
 if TYPE_CHECKING:
     from rasterio.crs import CRS
 
+_LIBRARIES = {"gpkg": ("pyogrio",), "geojson": (), "parquet": ("pyarrow",)}
+FORMATS = tuple(_LIBRARIES)
+"""Formats of polygons, and the endings of their files."""
 _DEGREES = ("EPSG:4326", "OGC:CRS84")
 
 
@@ -67,6 +71,36 @@ def vector_library(name: str) -> ModuleType:
     except ImportError as error:
         package = "pyarrow" if name.startswith("pyarrow") else "'rskt_seg[vector]'"
         raise ConfigError(f"polygons need an optional package: pip install {package} ({error})") from error
+
+
+def has_vector_library() -> bool:
+    """Return whether GeoPackages can be written: whether the extra `vector` is installed."""
+    return all(find_spec(name) is not None for name in ("pyogrio", "shapely"))
+
+
+def check_format(name: str, form: str, crs: "CRS | None") -> None:
+    """Check that polygons can be written in a format, before there are any.
+
+    Args:
+        name: The map, for messages.
+        form: One of `FORMATS`.
+        crs: That of the map, or None.
+
+    Raises:
+        ConfigError: A library is not installed, or GeoJSON is asked for in another CRS.
+    """
+    for library in ("shapely", *_LIBRARIES[form]):
+        vector_library(library)
+    if form == "geojson":
+        _check_degrees(name, crs)
+
+
+def _check_degrees(name: str | Path, crs: "CRS | None") -> None:
+    if crs is None or ":".join(crs.to_authority() or ()) not in _DEGREES:
+        raise ConfigError(
+            f"{name}: GeoJSON holds longitudes and latitudes (EPSG:4326), and the map is "
+            f"{'without CRS' if crs is None else f'in {crs.to_string()[:60]}'}; write a .gpkg instead"
+        )
 
 
 @contextmanager
@@ -149,11 +183,7 @@ def _style_row(layer: str, style: str) -> dict[str, np.ndarray]:
 @contextmanager
 def _geojson(path: Path, crs: "CRS | None", legend: Legend) -> Iterator[Callable[[Features], None]]:
     """Write GeoJSON as RFC 7946 has it, with all digits of the coordinates, a feature a line."""
-    if crs is None or ":".join(crs.to_authority() or ()) not in _DEGREES:
-        raise ConfigError(
-            f"{path}: GeoJSON holds longitudes and latitudes (EPSG:4326), and the map is "
-            f"{'without CRS' if crs is None else f'in {crs.to_string()[:60]}'}; write a .gpkg instead"
-        )
+    _check_degrees(path, crs)
     shapely = vector_library("shapely")
     with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
         separator = '{"type": "FeatureCollection", "features": [\n'

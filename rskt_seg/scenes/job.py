@@ -65,18 +65,12 @@ class SceneJob:
         """Return whether a chunk need not be computed again."""
         return self.report(chunk).is_file()
 
-    def read_reports(self) -> tuple[np.ndarray, int]:
-        """Add up the reports of all chunks.
-
-        Returns:
-            How many pixels each class was the best of (T,), and how many windows the model saw.
-        """
-        chosen, windows = np.zeros(len(self.task.decision.ids), np.int64), 0
+    def read_chosen(self) -> np.ndarray:
+        """Return how many pixels each class was the best of, in all chunks: (T,) int64."""
+        chosen = np.zeros(len(self.task.decision.ids), np.int64)
         for chunk in self.chunks:
-            found = json.loads(self.report(chunk).read_text())
-            chosen += np.array(found["chosen"], np.int64)
-            windows += int(found["windows"])
-        return chosen, windows
+            chosen += np.array(json.loads(self.report(chunk).read_text())["chosen"], np.int64)
+        return chosen
 
     def open_folder(self) -> int:
         """Make the folder, or check that what it holds was computed from the same facts.

@@ -8,7 +8,10 @@ from typing import TypedDict
 from rskt_seg.errors import ConfigError
 from rskt_seg.geo.area import pixel_size
 from rskt_seg.geo.georeference import Georeference
+from rskt_seg.geo.polygons import MinimumArea
+from rskt_seg.geo.vectors import FORMATS, has_vector_library
 from rskt_seg.inference.cells import TAPERS
+from rskt_seg.scenes.outputs import Extras
 from rskt_seg.scenes.region import BLOCK
 from rskt_seg.windows import Window
 
@@ -31,6 +34,9 @@ class SceneArguments(TypedDict, total=False):
     scores: bool
     batch: int | None
     restart: bool
+    polygons: tuple[str, ...] | None
+    min_area: str | float | None
+    simplify: float | None
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,11 @@ class SceneOptions:
         scores: Whether the score of each class is written, besides the best.
         batch: Windows that go through the model at a time; None: 1 on a CPU, else 4.
         restart: Whether what a former run has left is computed anew.
+        polygons: Formats of polygons: "gpkg", "geojson" (maps in EPSG:4326), "parquet"; None: a GeoPackage if
+            the extra `vector` is installed.
+        min_area: Polygons below it are merged into their neighbours: square metres ("50 m2", 50) or pixels
+            ("12 px").
+        simplify: Tolerance of polygons, in units of the coordinates; None: they follow the pixels.
 
     Raises:
         ConfigError: A value is out of its range, or both `part` and `bounds` are given.
@@ -72,6 +83,9 @@ class SceneOptions:
     scores: bool = False
     batch: int | None = None
     restart: bool = False
+    polygons: tuple[str, ...] | None = None
+    min_area: str | float | None = None
+    simplify: float | None = None
 
     def __post_init__(self) -> None:
         if self.taper not in TAPERS:
@@ -80,10 +94,22 @@ class SceneOptions:
             raise ConfigError(f"chunks have a multiple of {BLOCK} px a side; found {self.chunk}")
         if self.batch is not None and self.batch < 1:
             raise ConfigError(f"expected at least one window at a time; found {self.batch}")
+        if unknown := set(self.polygons or ()) - set(FORMATS):
+            raise ConfigError(f"polygons are one of {', '.join(FORMATS)}; found {', '.join(sorted(unknown))}")
+        if self.min_area is not None:
+            MinimumArea.parse(self.min_area)
         if self.part is not None and self.bounds is not None:
             raise ConfigError("give a part in pixels or bounds on the ground, not both")
         if isinstance(self.window, str):
             _parse_length(self.window)
+
+    @property
+    def extras(self) -> Extras:
+        """What is made of the rasters of a map."""
+        formats = self.polygons
+        if formats is None:
+            formats = ("gpkg",) if has_vector_library() else ()
+        return Extras(formats, self.min_area, self.simplify)
 
     def window_side(self, name: str, georeference: Georeference | None, size: tuple[int, int]) -> int | None:
         """Return the side (px) of a window in a scene; None for what suits the model.

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from rskt_seg.errors import UnreadableError
 from rskt_seg.geo.area import AreaSummary, measure_raster
@@ -15,12 +16,18 @@ from rskt_seg.geo.area_tables import write_area_tables
 from rskt_seg.geo.cog import write_cog
 from rskt_seg.geo.georeference import Georeference
 from rskt_seg.geo.map_layers import NO_SHARE, SHARE_SCALE, MapLayer
-from rskt_seg.geo.raster_files import read_bands
+from rskt_seg.geo.polygons import write_polygons
+from rskt_seg.geo.provenance import write_provenance
+from rskt_seg.geo.raster_files import read_bands, read_reduced
 from rskt_seg.legend import Legend
 from rskt_seg.reading import parse_json
 from rskt_seg.scenes.job import SceneJob
+from rskt_seg.visualization.quick_look import MOST_PIXELS as QUICK_LOOK
+from rskt_seg.visualization.quick_look import draw_quick_look
 from rskt_seg.windows import Window
-from rskt_seg.writing import replace_text
+from rskt_seg.writing import replacing
+
+_RASTERS = ("ids", "confidence", "scores")
 
 
 @dataclass(frozen=True)
@@ -79,15 +86,29 @@ def _shares(values: np.ndarray) -> np.ndarray:
     return np.where(values == NO_SHARE, np.float32(np.nan), values * np.float32(SHARE_SCALE))
 
 
-def write_map(
+@dataclass(frozen=True)
+class Extras:
+    """What is made of the finished rasters of a map.
+
+    Attributes:
+        polygons: Formats of the polygons: "gpkg", "geojson", "parquet".
+        min_area: See `rskt_seg.geo.polygons.write_polygons`.
+        simplify: See there.
+    """
+
+    polygons: tuple[str, ...] = ()
+    min_area: str | float | None = None
+    simplify: float | None = None
+
+
+def write_rasters(
     job: SceneJob,
     base: Path,
     georeference: Georeference | None,
     names: tuple[str, ...],
     notices: tuple[str, ...],
-    provenance: Mapping[str, Any],
 ) -> SceneMap:
-    """Put the chunks of a scene together, and write all of its results; the provenance last.
+    """Put the chunks of a scene together.
 
     Args:
         job: The scene, all chunks of which are done.
@@ -95,7 +116,6 @@ def write_map(
         georeference: That of the whole scene, or None.
         names: The T names that the model was asked for.
         notices: Decisions that the user should know of.
-        provenance: What else is written there.
 
     Returns:
         The map.
@@ -114,42 +134,114 @@ def write_map(
         parts = [(chunk.relative_to(area), job.part(chunk, kind)) for chunk in job.chunks]
         files[kind] = base.with_name(f"{base.name}_{kind}.tif")
         write_cog(files[kind], parts, (area.height, area.width), layer, place)
-    made = SceneMap(job.task.name, base, legend, area, files, notices)
+    return SceneMap(job.task.name, base, legend, area, files, notices)
+
+
+def write_extras(
+    made: SceneMap, job: SceneJob, extras: Extras, background: int | None, device: str
+) -> SceneMap:
+    """Write what is made of the rasters of a map: areas, quick-look, polygons, and the provenance last.
+
+    Args:
+        made: The map with its rasters.
+        job: The scene.
+        extras: What is made.
+        background: Id of the class that the quick-look leaves untinted, or None.
+        device: The device of the model.
+
+    Returns:
+        The map with all files.
+
+    Raises:
+        ConfigError: A format is unknown, cannot hold the map, or needs a package that is missing.
+        OSError: A file cannot be written.
+    """
+    base, legend, area = made.base, made.legend, made.area
+    files, notices = dict(made.files), list(made.notices)
+    other = job.task.decision.other
+    for suffix in extras.polygons:
+        files[suffix] = base.with_name(f"{base.name}_polygons.{suffix}")
+        written = write_polygons(
+            files[suffix],
+            files["ids"],
+            legend,
+            confidence_path=files["confidence"],
+            min_area=extras.min_area,
+            simplify=extras.simplify,
+            skip_ids=() if other is None else (other,),
+        )
+        notices += [each for each in written.notices if each not in notices]
     write_area_tables(base, made.source, (area.height, area.width), made.areas, legend, notices)
     for kind in ("area.csv", "area.json"):
         files[kind] = base.with_name(f"{base.name}_{kind}")
+    files["quicklook"] = base.with_name(f"{base.name}_quicklook.png")
+    picture = _quick_look(made, job, background)
+    with replacing(files["quicklook"]) as partial:
+        Image.fromarray(picture).save(partial, format="PNG")
     content = {
         "scene": made.source,
         "files": {kind: path.name for kind, path in files.items()},
-        "notices": list(notices),
-        **provenance,
+        "notices": notices,
+        "extras": _plain(asdict(extras)),
         "facts": job.facts,
     }
-    replace_text(_provenance(base), json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-    return made
+    write_provenance(_provenance(base), content, device)
+    return replace(made, files=files, notices=tuple(notices))
 
 
-def find_map(base: Path, legend: Legend, facts: Mapping[str, Any]) -> SceneMap | None:
+def _quick_look(made: SceneMap, job: SceneJob, background: int | None) -> np.ndarray:
+    """Draw the map over the overview of the scene, as large as a quick-look can be at most."""
+    area, plan, overview = made.area, job.task.plan, job.task.overview
+    factor = min(1.0, QUICK_LOOK / max(area.height, area.width))
+    size = max(1, round(area.height * factor)), max(1, round(area.width * factor))
+    rows, columns = (
+        (np.arange(length) + 0.5) * (full / length) + start
+        for length, full, start in zip(size, (area.height, area.width), (area.top, area.left), strict=True)
+    )
+    index = np.ix_(
+        (rows * overview.shape[0] / plan.height).astype(int),
+        (columns * overview.shape[1] / plan.width).astype(int),
+    )
+    return draw_quick_look(
+        overview[index], read_reduced(made.files["ids"], size), made.legend, background=background
+    )
+
+
+def find_map(
+    base: Path, legend: Legend, facts: Mapping[str, Any], extras: Extras
+) -> tuple[SceneMap | None, bool]:
     """Return the map that a former run has completed.
 
     Args:
         base: Folder and beginning of the names of its files.
         legend: The classes.
-        facts: What it must have been computed from.
+        facts: What its rasters must have been computed from.
+        extras: What must have been made of them.
 
     Returns:
-        The map; None if there is none, a file of it is missing, or it was computed from something else.
+        The map, None if there is none of these facts with all of its rasters; and whether all else is there,
+        made as it is asked for now.
     """
     try:
         content = parse_json(_provenance(base).read_text("utf-8"))
         if not isinstance(content, dict) or content["facts"] != facts:
-            return None
+            return None, False
         files = {str(kind): base.with_name(str(name)) for kind, name in content["files"].items()}
-        area = Window(*content["facts"]["area"])
+        area, same = Window(*content["facts"]["area"]), content["extras"] == _plain(asdict(extras))
         found = SceneMap(content["scene"], base, legend, area, files, tuple(content["notices"]))
     except (OSError, UnreadableError, KeyError, AttributeError, TypeError):
-        return None
-    return found if all(path.is_file() for path in files.values()) else None
+        return None, False
+    rasters = {kind: path for kind, path in files.items() if kind in _RASTERS}
+    if not all(path.is_file() for path in rasters.values()):
+        return None, False
+    if same and all(path.is_file() for path in files.values()):
+        return found, True
+    return replace(found, files=rasters), False
+
+
+def _plain(facts: dict[str, Any]) -> Any:
+    """Return facts as JSON gives them back."""
+    return json.loads(json.dumps(facts))
 
 
 def _provenance(base: Path) -> Path:

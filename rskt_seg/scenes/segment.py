@@ -21,13 +21,14 @@ from rskt_seg.errors import ConfigError, ImageReadError, RSKTSegError
 from rskt_seg.geo.area import pixel_size
 from rskt_seg.geo.arrays import ImageSource, as_image, name_of
 from rskt_seg.geo.raster import RasterImage
+from rskt_seg.geo.vectors import check_format
 from rskt_seg.geo.windowed import Survey, survey, survey_image
 from rskt_seg.inference.cells import WindowPlan
 from rskt_seg.inference.strategies import Strategy
 from rskt_seg.scenes.engines import Chunk, Engine, HereEngine, MakeStrategy, WorkerEngine
 from rskt_seg.scenes.job import SceneJob, chunk_side
 from rskt_seg.scenes.options import SceneOptions, source_name
-from rskt_seg.scenes.outputs import SceneMap, find_map, write_map
+from rskt_seg.scenes.outputs import SceneMap, find_map, write_extras, write_rasters
 from rskt_seg.scenes.region import SceneTask
 from rskt_seg.wording import counted
 
@@ -169,10 +170,11 @@ def segment_scenes(
     for scene in scenes:
         try:
             job = make_job(model, scene, output, options)
-            done = find_map(output / scene.name, model.decision.legend, job.facts)
-            if done is not None and not options.restart:
+            base, legend = output / scene.name, model.decision.legend
+            found, is_complete = find_map(base, legend, job.facts, options.extras)
+            if found is not None and not options.restart:
                 logger.info("%s: complete already; --restart segments it anew", scene.source)
-                maps[scene.name] = done
+                maps[scene.name] = found if is_complete else _add_extras(model, found, job, options)
                 continue
             if options.restart:
                 job.remove_folder()
@@ -189,7 +191,7 @@ def segment_scenes(
             logger.warning("%s: %s", scene.source, notice)
         jobs.append(job)
         started.append(scene)
-    _run(model, started, jobs, output, engine, maps, failed)
+    _run(model, started, jobs, output, options, engine, maps, failed)
     return maps, failed
 
 
@@ -198,6 +200,7 @@ def _run(
     scenes: Sequence[Scene],
     jobs: Sequence[SceneJob],
     output: Path,
+    options: SceneOptions,
     engine: Engine,
     maps: dict[str, SceneMap],
     failed: dict[str, Exception],
@@ -210,7 +213,7 @@ def _run(
     def finish(number: int) -> None:
         job, scene = jobs[number], scenes[number]
         try:
-            maps[scene.name] = _finish(model, scene, job, output)
+            maps[scene.name] = _finish(model, scene, job, output, options)
             job.remove_folder()
         except ImageReadError as error:
             damaged = counted(job.forget_damaged(), "damaged chunk")
@@ -273,6 +276,9 @@ def make_job(model: MapModel, scene: Scene, output: Path, options: SceneOptions)
     task = SceneTask(
         scene.source, survey.reader, plan, model.decision, (red, green, blue), overview, batch, options.scores
     )
+    crs = None if survey.georeference is None else survey.georeference.crs
+    for form in options.extras.polygons:
+        check_format(scene.source, form, crs)
     channels = len(strategy.prompts)
     chunk = options.chunk or chunk_side(channels, plan.cell, len(model.decision.ids) if options.scores else 0)
     area = options.area(scene.source, survey.georeference, size)
@@ -325,17 +331,24 @@ def _describe_windows(plan: WindowPlan, survey: Survey) -> str:
     )
 
 
-def _finish(model: MapModel, scene: Scene, job: SceneJob, output: Path) -> SceneMap:
+def _finish(model: MapModel, scene: Scene, job: SceneJob, output: Path, options: SceneOptions) -> SceneMap:
     """Put the chunks together, and write all results."""
     names = model.strategy.vocabulary.names
-    chosen, windows = job.read_reports()
+    chosen = job.read_chosen()
     notices = _notices(model, scene, job)
     if unchosen := unchosen_notice(names, chosen.tolist()):
         logger.warning("%s: %s", scene.source, unchosen)
         notices.append(unchosen)
-    provenance = {"windows": windows}
-    base = output / scene.name
-    return write_map(job, base, scene.survey.georeference, names, tuple(notices), provenance)
+    base, place = output / scene.name, scene.survey.georeference
+    made = write_rasters(job, base, place, names, tuple(notices))
+    return _add_extras(model, made, job, options)
+
+
+def _add_extras(model: MapModel, made: SceneMap, job: SceneJob, options: SceneOptions) -> SceneMap:
+    """Write what is made of the rasters of a map."""
+    strategy = model.strategy
+    background = None if strategy.background is None else int(model.decision.ids[strategy.background])
+    return write_extras(made, job, options.extras, background, str(strategy.model.device))
 
 
 def _versions() -> dict[str, str]:

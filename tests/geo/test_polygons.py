@@ -98,6 +98,7 @@ def test_a_geopackage_holds_the_colours_of_the_classes_for_qgis(tmp_path):
         ((geometry,),) = base.execute("SELECT column_name FROM gpkg_geometry_columns")
     assert (schema, table, column, default) == ("", "map", geometry, 1)
     root = ElementTree.fromstring(style)
+    assert root.findtext("layerGeometryType") == "2"
     categories = root.findall("renderer-v2/categories/category")
     assert root.find("renderer-v2").get("attr") == "class_id"
     assert [(each.get("value"), each.get("label")) for each in categories] == [

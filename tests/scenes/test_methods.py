@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from rskt_seg import Segmenter, create_model
+from rskt_seg.geo.arrays import as_image
 from rskt_seg.methods import find_preset, model_names
 from rskt_seg.scenes import region
 from rskt_seg.windows import Window
 from tests.geo.rasters import noise
-from rskt_seg.geo.arrays import as_image
 from tests.scenes.scenes import maps_of, task
 
 WORDS = ["water", "road", "building"]
