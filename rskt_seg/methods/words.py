@@ -142,10 +142,11 @@ def cut_words(model: SegmentationModel, names: Sequence[str]) -> tuple[CutName, 
         VocabularyError: The names cannot be used.
     """
     bank = _tower(model).bank
+    longest = max(bank.templates, key=bank.tokenizer.length)
     found = []
     for name in check_names(names):
         try:
-            bank.tokenizer(prompts([name], bank.templates))
+            bank.tokenizer(prompts([name], [longest]))
         except VocabularyError as error:
             found.append(CutName(name, str(error), True))
             continue

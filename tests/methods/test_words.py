@@ -51,6 +51,14 @@ def test_words_that_the_small_encoder_never_saw_and_names_too_long_are_refused(m
         nearly_equal(model, ["tree", "xylophone"])
 
 
+def test_a_name_that_fits_in_some_templates_alone_is_too_long():
+    with torch.device("meta"):
+        model = rskt_seg.create_model(
+            "clip_zeroshot_vitb16", templates=("{}", "a photo of a {} in it", "a {}")
+        )
+    assert [each.is_refused for each in cut_words(model, ["tree " * 69, "tree " * 70])] == [True]
+
+
 def test_words_that_the_tokenizer_cuts_are_told_by_their_pieces():
     with torch.device("meta"):
         full = rskt_seg.create_model("clip_zeroshot_vitb16")
