@@ -26,12 +26,16 @@ _ABANDONED_S = 24 * 3600
 """Age of a temporary file from which its process is taken to be dead."""
 
 
-def default_folder() -> Path:
-    """Return the folder of text embeddings of a user: `$XDG_CACHE_HOME/rskt_seg/text`, or in `~/.cache`."""
+def default_folder() -> Path | None:
+    """Return the folder of text embeddings of a user: `$XDG_CACHE_HOME/rskt_seg/text`, or in `~/.cache`.
+
+    Returns:
+        The folder, which need not exist; None for a user without a home.
+    """
     given = os.environ.get("XDG_CACHE_HOME", "")
     # The specification of base directories says that relative paths count as none.
     base = Path(given) if os.path.isabs(given) else Path(os.path.expanduser("~")) / ".cache"
-    return base / "rskt_seg" / "text"
+    return base / "rskt_seg" / "text" if base.is_absolute() else None
 
 
 class TextQuery(NamedTuple):

@@ -1,5 +1,6 @@
 """What the text encoder of a model makes of class names, and where it keeps it."""
 
+import logging
 import os
 import re
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from rskt_seg.methods.registry import method_of
 from rskt_seg.reading import brief
 from rskt_seg.typing import SegmentationModel
 from rskt_seg.vocabulary import check_names
+
+logger = logging.getLogger(__name__)
 
 _ROWS = 1024
 """Names that are compared with all others at a time; bounds memory."""
@@ -59,8 +62,8 @@ def keep_texts(model: SegmentationModel, where: str | os.PathLike[str] | bool | 
     Args:
         model: A model of a registered method, or its inference form. One without a text encoder stays as it
             is.
-        where: A folder; True: `rskt_seg.encoders.text_files.default_folder()`; None or False: leave the model
-            as it is.
+        where: A folder; True: `rskt_seg.encoders.text_files.default_folder()`, with a warning if there is
+            none; None or False: leave the model as it is.
 
     Raises:
         ConfigError: `where` is something else.
@@ -70,8 +73,13 @@ def keep_texts(model: SegmentationModel, where: str | os.PathLike[str] | bool | 
     if where is not True and not isinstance(where, str | os.PathLike):
         raise ConfigError(f"text_cache must be a folder, True or None; found {brief(where)}")
     text_tower = method_of(model).text_tower
-    if text_tower is not None:
-        text_tower(model).bank.files = TextFiles(default_folder() if where is True else where)
+    if text_tower is None:
+        return
+    folder = default_folder() if where is True else where
+    if folder is None:
+        logger.warning("text embeddings are not kept: this user has no home folder; set XDG_CACHE_HOME")
+    else:
+        text_tower(model).bank.files = TextFiles(folder)
 
 
 def templates_of(model: SegmentationModel) -> tuple[str, ...]:
@@ -134,10 +142,11 @@ def cut_words(model: SegmentationModel, names: Sequence[str]) -> tuple[CutName, 
         VocabularyError: The names cannot be used.
     """
     bank = _tower(model).bank
+    longest = max(bank.templates, key=bank.tokenizer.length)
     found = []
     for name in check_names(names):
         try:
-            bank.tokenizer(prompts([name], bank.templates))
+            bank.tokenizer(prompts([name], [longest]))
         except VocabularyError as error:
             found.append(CutName(name, str(error), True))
             continue

@@ -186,3 +186,5 @@ def test_the_folder_of_a_user_follows_the_specification_of_base_directories(monk
     ):
         monkeypatch.setenv("XDG_CACHE_HOME", given)
         assert default_folder() == expected / "rskt_seg" / "text"
+    monkeypatch.setenv("HOME", "nowhere")
+    assert default_folder() is None

@@ -51,6 +51,14 @@ def test_words_that_the_small_encoder_never_saw_and_names_too_long_are_refused(m
         nearly_equal(model, ["tree", "xylophone"])
 
 
+def test_a_name_that_fits_in_some_templates_alone_is_too_long():
+    with torch.device("meta"):
+        model = rskt_seg.create_model(
+            "clip_zeroshot_vitb16", templates=("{}", "a photo of a {} in it", "a {}")
+        )
+    assert [each.is_refused for each in cut_words(model, ["tree " * 69, "tree " * 70])] == [True]
+
+
 def test_words_that_the_tokenizer_cuts_are_told_by_their_pieces():
     with torch.device("meta"):
         full = rskt_seg.create_model("clip_zeroshot_vitb16")
@@ -98,6 +106,13 @@ def test_forms_of_one_model_do_not_share_embeddings():
     alone = Segmenter(tiny("clip_zeroshot_tiny"), NAMES, precision="bf16").predict(IMAGE).score_map
     Segmenter(model, NAMES, precision="fp32").predict(IMAGE)
     assert torch.equal(Segmenter(model, NAMES, precision="bf16").predict(IMAGE).score_map, alone)
+
+
+def test_a_user_without_a_home_is_warned(model, monkeypatch, caplog):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "nowhere")
+    keep_texts(model, True)
+    assert model.text_bank.files is None and "set XDG_CACHE_HOME" in caplog.text
 
 
 def test_the_folder_is_that_of_the_user_if_asked_and_nothing_else_is_taken(model, monkeypatch, tmp_path):
