@@ -6,6 +6,7 @@ import torch
 
 from rskt_seg import Segmenter, create_model
 from rskt_seg.geo.arrays import as_image
+from rskt_seg.inference.strategies import WindowedStrategy
 from rskt_seg.methods import find_preset, model_names
 from rskt_seg.scenes import region
 from rskt_seg.windows import Window
@@ -51,14 +52,20 @@ def test_chunks_and_parts_have_the_bytes_of_the_whole(seen):
     for number in (0, 1):
         np.testing.assert_array_equal(chunks[number], whole[number])
         np.testing.assert_array_equal(part[number], whole[number][area.slices])
-    assert len(np.unique(whole[0])) > 1
+    assert len(np.unique(whole[1])) > 1
 
 
 def test_a_scene_of_one_window_is_segmented_as_a_picture(seen):
     side = seen.strategy.plan_scene((9999, 9999), None, None, "hann").side
     pixels = image(side, side)
     ids, confidence, *_ = maps_of(seen.strategy, task(seen.strategy, as_image(pixels), window=None))
+    if "short_side" in seen.options:  # else it is resized before the model resizes it
+        seen = Segmenter(seen.model, WORDS, short_side=side)
     picture = seen.predict(pixels)
-    # A picture is resized before the model resizes it; cells of CLIP zero-shot are means of 4 x 4 px.
-    assert (ids == picture.labels).mean() > 0.9
-    np.testing.assert_allclose(confidence / 254, picture.scores.max(axis=0), atol=0.05)
+    difference = np.abs(confidence / 254 - picture.scores.max(axis=0))
+    if isinstance(seen.strategy, WindowedStrategy):  # whose cells are means of 4 x 4 px
+        assert (ids == picture.labels).mean() > 0.8
+        assert difference.mean() < 0.02
+    else:
+        assert (ids == picture.labels).mean() > 0.999
+        assert difference.max() < 0.5 / 254 + 1e-5
