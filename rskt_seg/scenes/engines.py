@@ -272,5 +272,6 @@ def _describe_death(worker: _Worker, job: SceneJob) -> str:
     how = f"signal {-code}" if code < 0 else f"status {code}"
     return (
         f"{job.task.name}: a worker process died {MOST_TRIES} times at the same chunk ({how}); if memory is "
-        "short, use fewer workers or smaller chunks. Finished chunks are kept: give the command again"
+        "short, use fewer workers or smaller chunks; a script of your own starts workers behind "
+        "`if __name__ == '__main__':`. Finished chunks are kept: give the command again"
     )

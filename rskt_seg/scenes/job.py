@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +18,7 @@ from rskt_seg.inference.strategies import Strategy
 from rskt_seg.reading import parse_json
 from rskt_seg.scenes.region import BLOCK, Maps, Region, SceneTask, map_region, read_region
 from rskt_seg.windows import Window
+from rskt_seg.wording import counted
 from rskt_seg.writing import remove_unfinished, replace_text
 
 CHUNKS = (4096, 2048, 1024, 512)
@@ -103,22 +105,27 @@ class SceneJob:
         remove_unfinished(self.folder)
         return sum(map(self.is_done, self.chunks))
 
-    def forget_damaged(self) -> int:
-        """Forget the chunks of which a file cannot be read, so that they are computed again.
+    def check_parts(self) -> None:
+        """Check that the files of all chunks hold what was written; forget the others.
 
-        Returns:
-            How many they are.
+        Raises:
+            ImageReadError: Some do not, and will be computed again.
         """
-        layers = ("ids", "confidence", *(("scores",) if self.task.keeps_scores else ()))
-        damaged = 0
+        damaged: list[str] = []
         for chunk in self.chunks:
+            sums = json.loads(self.report(chunk).read_text())["sums"]
             try:
-                for layer in layers:
-                    read_bands(self.part(chunk, layer))
+                found = {layer: zlib.crc32(read_bands(self.part(chunk, layer)).data) for layer in sums}
             except ImageReadError:
+                found = {}
+            if found != sums:
                 self.report(chunk).unlink(missing_ok=True)
-                damaged += 1
-        return damaged
+                damaged.append(self.report(chunk).stem)
+        if damaged:
+            raise ImageReadError(
+                f"{self.folder}: the files of {counted(len(damaged), 'chunk')} ({', '.join(damaged[:10])}) do "
+                "not hold what was written; give the command again, which computes them anew"
+            )
 
     def remove_folder(self) -> None:
         """Remove all chunks."""
@@ -139,11 +146,13 @@ def write_chunk(job: SceneJob, chunk: Window, maps: Maps) -> None:
     Raises:
         OSError: A file cannot be written, or not completely.
     """
-    write_part(job.part(chunk, "ids"), maps.ids[None], chunk)
-    write_part(job.part(chunk, "confidence"), maps.confidence[None], chunk)
+    layers = {"ids": maps.ids[None], "confidence": maps.confidence[None]}
     if maps.scores is not None:
-        write_part(job.part(chunk, "scores"), maps.scores, chunk)
-    report = {"chosen": maps.chosen.tolist(), "windows": maps.windows}
+        layers["scores"] = maps.scores
+    for layer, bands in layers.items():
+        write_part(job.part(chunk, layer), bands, chunk)
+    sums = {layer: zlib.crc32(np.ascontiguousarray(bands).data) for layer, bands in layers.items()}
+    report = {"chosen": maps.chosen.tolist(), "windows": maps.windows, "sums": sums}
     replace_text(job.report(chunk), json.dumps(report) + "\n")
 
 

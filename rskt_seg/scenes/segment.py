@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 import rskt_seg
 from rskt_seg.decision import Decision, unchosen_notice
-from rskt_seg.errors import ConfigError, ImageReadError, RSKTSegError
+from rskt_seg.errors import ConfigError, RSKTSegError
 from rskt_seg.geo.area import pixel_size
 from rskt_seg.geo.arrays import ImageSource, as_image, name_of
 from rskt_seg.geo.raster import RasterImage
@@ -215,9 +215,6 @@ def _run(
         try:
             maps[scene.name] = _finish(model, scene, job, output, options)
             job.remove_folder()
-        except ImageReadError as error:
-            damaged = counted(job.forget_damaged(), "damaged chunk")
-            give_up(number, ImageReadError(f"{error}: give the command again, which computes {damaged} anew"))
         except (RSKTSegError, OSError) as error:
             give_up(number, error)
 
@@ -334,6 +331,7 @@ def _describe_windows(plan: WindowPlan, survey: Survey) -> str:
 def _finish(model: MapModel, scene: Scene, job: SceneJob, output: Path, options: SceneOptions) -> SceneMap:
     """Put the chunks together, and write all results."""
     names = model.strategy.vocabulary.names
+    job.check_parts()
     chosen = job.read_chosen()
     notices = _notices(model, scene, job)
     if unchosen := unchosen_notice(names, chosen.tolist()):
