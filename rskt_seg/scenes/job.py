@@ -122,9 +122,10 @@ class SceneJob:
                 self.report(chunk).unlink(missing_ok=True)
                 damaged.append(self.report(chunk).stem)
         if damaged:
+            which = f"{counted(len(damaged), 'chunk')} ({', '.join(damaged[:10])})"
             raise ImageReadError(
-                f"{self.folder}: the files of {counted(len(damaged), 'chunk')} ({', '.join(damaged[:10])}) do "
-                "not hold what was written; give the command again, which computes them anew"
+                f"{self.folder}: the files of {which} do not hold what was written; give the command again, "
+                "which computes them anew"
             )
 
     def remove_folder(self) -> None:
