@@ -25,7 +25,7 @@ from rskt_seg.geo.vectors import check_format
 from rskt_seg.geo.windowed import Survey, survey, survey_image
 from rskt_seg.inference.cells import WindowPlan
 from rskt_seg.inference.strategies import Strategy
-from rskt_seg.scenes.engines import Chunk, Engine, HereEngine, MakeStrategy, WorkerEngine
+from rskt_seg.scenes.engines import Chunk, Engine, HereEngine, MakeStrategy, Work, WorkerEngine
 from rskt_seg.scenes.job import SceneJob, chunk_side
 from rskt_seg.scenes.options import SceneOptions, source_name
 from rskt_seg.scenes.outputs import SceneMap, find_map, write_extras, write_rasters
@@ -235,7 +235,7 @@ def _run(
             shares[chunk] = share
             bar.update(min(done + math.fsum(shares.values()), total) - bar.n)
 
-        for chunk, error in engine.run(jobs, chunks, given_up, show):
+        for chunk, error in engine.run(Work(jobs, chunks, given_up, show)):
             show(chunk, 1.0)
             if chunk.job in given_up:
                 continue
