@@ -92,16 +92,16 @@ class HereEngine:
     Attributes:
         strategy: The model.
         waited: Seconds in which the model waited for files.
-        seconds: Seconds of all runs.
+        computed: Seconds in which it computed, with blending.
     """
 
     strategy: Strategy
     waited: float = field(default=0.0, init=False)
-    seconds: float = field(default=0.0, init=False)
+    computed: float = field(default=0.0, init=False)
 
     def run(self, work: Work) -> Iterator[Event]:
         """See `Engine.run`."""
-        begin, left, jobs = perf_counter(), deque(work.chunks), work.jobs
+        left, jobs = deque(work.chunks), work.jobs
         ahead = deque[tuple[Chunk, Future[Region]]]()
         behind = deque[tuple[Chunk, Future[None]]]()
         with (
@@ -130,15 +130,17 @@ class HereEngine:
                 behind.append((chunk, writer.submit(write_chunk, jobs[chunk.job], chunk.window, maps)))
             while behind:
                 yield self._finish(*behind.popleft())
-        self.seconds += perf_counter() - begin
 
     def _compute(self, job: SceneJob, chunk: Chunk, reading: "Future[Region]", on_share: OnShare) -> Maps:
         started = perf_counter()
         region = reading.result()
-        self.waited += perf_counter() - started
-        return compute_chunk(
+        begin = perf_counter()
+        maps = compute_chunk(
             self.strategy, job, chunk.window, region, lambda done, of: on_share(chunk, done / of)
         )
+        self.waited += begin - started
+        self.computed += perf_counter() - begin
+        return maps
 
     def _finish(self, chunk: Chunk, writing: "Future[None]") -> Event:
         started = perf_counter()
