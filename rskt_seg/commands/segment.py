@@ -47,14 +47,14 @@ if TYPE_CHECKING:
 PROGRAM = "rskt-seg segment"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run `rskt-seg segment`. Return the exit status."""
-    return run(partial(segment, parse_args(argv)), PROGRAM)
+def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
+    """Run `rskt-seg segment`, as a program of this name. Return the exit status."""
+    return run(partial(segment, parse_args(argv, program)), program)
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None, program: str = PROGRAM) -> argparse.Namespace:
     """Parse the flags: those of Detectron2's demo, a vocabulary, and what to draw."""
-    parser = command_parser(PROGRAM, __doc__, allow_abbrev=False)
+    parser = command_parser(program, __doc__, allow_abbrev=False)
     add = parser.add_argument
     add("--weights", metavar="FILE", help="trained checkpoint, which states its model, classes and sizes")
     add("--preset", metavar="NAME", help="with --weights of a published checkpoint, which states no model")

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from rskt_seg.devices import describe_device
 from rskt_seg.writing import replace_text
 
 _PACKAGES = ("torch", "numpy", "rasterio")
@@ -51,9 +50,11 @@ def map_versions(device: str) -> dict[str, str]:
     Returns:
         The versions, and the name of the device as `device`.
     """
+    # With torch, for which what only reads rasters need not wait.
     import rasterio
 
     import rskt_seg
+    from rskt_seg.devices import describe_device
 
     found = {"rskt_seg": rskt_seg.__version__, **{package: version(package) for package in _PACKAGES}}
     found["GDAL"] = rasterio.__gdal_version__
