@@ -195,7 +195,8 @@ def test_a_large_image_gets_a_notice_with_the_size_of_an_output_cell(tmp_path):
     array = noise(60, 120).transpose(2, 0, 1)
     path = write_raster(tmp_path / "a.tif", array, crs="EPSG:32632", transform=transform)
     (notice,) = Segmenter(Colours(cells=12), NAMES).predict(path).notices
-    assert "one output cell covers 5 x 1.25 m on the ground" in notice and "--sliding" in notice
+    assert "one output cell covers 5 x 1.25 m on the ground" in notice
+    assert "windows (segment_scene, no --whole)" in notice and "--sliding" in notice
     (notice,) = Segmenter(Colours(cells=12), NAMES).predict(read_image(path).pixels).notices
     assert "covers 10 x 5 px of the image" in notice
     mercator = {"crs": "EPSG:3857", "transform": Affine(0.5, 0, 0, 0, -0.5, 8_399_738)}  # 60 degrees north
@@ -206,6 +207,7 @@ def test_a_large_image_gets_a_notice_with_the_size_of_an_output_cell(tmp_path):
     assert not Segmenter(Colours(cells=12), NAMES, sliding=True).predict(path).notices
     (notice,) = Segmenter(Colours(cells=12), NAMES, sliding=True).predict(noise(160, 240)).notices
     assert "covers 3 x 2 px of the image" in notice and "--sliding" not in notice
+    assert "windows (segment_scene)" in notice
 
 
 def test_a_grey_array_is_copied_to_three_channels_with_a_notice():

@@ -53,7 +53,7 @@ class SceneOptions:
             memory. Results do not depend on it.
         part: The window (px) that is asked for; None: all.
         bounds: What is asked for as (left, bottom, right, top) in the coordinates of the scene; None: all.
-        bands: As for `rskt_seg.read_image`, like the next three.
+        bands: As for `rskt_seg.geo.read_image`, like the next three.
         stretch: How values become 8 bits, once for the whole scene.
         nodata: Value of pixels without data.
         alpha: Whether a band that is declared alpha says which pixels are valid.

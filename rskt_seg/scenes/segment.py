@@ -346,7 +346,11 @@ def _add_extras(model: MapModel, made: SceneMap, job: SceneJob, options: SceneOp
     """Write what is made of the rasters of a map."""
     strategy = model.strategy
     background = None if strategy.background is None else int(model.decision.ids[strategy.background])
-    return write_extras(made, job, options.extras, background, str(strategy.model.device))
+    finished = write_extras(made, job, options.extras, background, str(strategy.model.device))
+    for notice in finished.notices:
+        if notice not in made.notices:
+            logger.warning("%s: %s", made.source, notice)
+    return finished
 
 
 def _versions() -> dict[str, str]:

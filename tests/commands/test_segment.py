@@ -1,5 +1,6 @@
 import csv
 import json
+import logging
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import rskt_seg.commands.segment_pictures
 import rskt_seg.geo.area_tables
 import rskt_seg.geo.raster_files
 import rskt_seg.writing
-from rskt_seg.commands.segment import expand, pair_truths, parse_bands
+from rskt_seg.commands.segment import expand, pair_truths, parse_args, parse_bands, segment
 from rskt_seg.commands.segment_files import SegmentOptions, segment_files
 from rskt_seg.errors import ConfigError, DatasetError, ImageReadError
 from rskt_seg.geo import AreaSummary, ClassArea
@@ -245,3 +246,10 @@ def limited(replacing, name, size):
             yield partial
 
     return replacing_with_limit
+
+
+def test_what_libraries_say_of_their_own_work_is_not_shown(tmp_path):
+    logging.getLogger("pyogrio").setLevel(logging.NOTSET)
+    with pytest.raises(ConfigError, match="no image"):
+        segment(parse_args(["--output", str(tmp_path)]))
+    assert not logging.getLogger("pyogrio").isEnabledFor(logging.INFO)

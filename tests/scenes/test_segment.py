@@ -239,6 +239,13 @@ def test_other_polygons_are_made_of_the_same_rasters(scene, tmp_path):
     assert (tmp_path / "out" / "farm_polygons.gpkg").is_file()
 
 
+def test_where_polygons_lie_that_have_no_place_on_the_ground_is_told(tmp_path, caplog):
+    nowhere = write_tiff(tmp_path / "farm.tif", pixels(), nodata=0, photometric="rgb")
+    found = segment(nowhere, tmp_path / "out", part=Window(60, 60, 90, 100), polygons=("gpkg",))
+    assert any("y is minus the row" in notice for notice in found.notices)
+    assert caplog.text.count("y is minus the row") == 1
+
+
 def test_polygons_that_cannot_be_written_are_refused_before_anything_is_computed(scene, tmp_path):
     model = Colours()
     with pytest.raises(ConfigError, match=r"farm\.tif: GeoJSON holds longitudes"):

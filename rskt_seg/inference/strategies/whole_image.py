@@ -167,8 +167,8 @@ class WholeImageStrategy(Strategy):
         if self.sliding:
             side = score_map.shape[1]
             what = f"in sliding mode one pixel of the {side} px that the model sees"
-            return Coarseness(side, what, cell, "cut the image into parts")
-        remedy = "use the sliding mode (sliding=True, --sliding) or cut the image into parts"
+            return Coarseness(side, what, cell, "segment it in windows (segment_scene)")
+        remedy = "segment it in windows (segment_scene, no --whole) or use sliding=True, --sliding"
         return Coarseness(self.model.working_side, "one output cell", cell, remedy)
 
     @property

@@ -92,7 +92,9 @@ class WindowedStrategy(Strategy):
         """See `Strategy.coarseness`."""
         side = self.model.spec.long_side
         cell = self.model.cell * max(size) / side
-        remedy = "cut the image into parts, or build the model with a larger long_side"
+        remedy = (
+            "segment it in windows (segment_scene, no --whole), or build the model with a larger long_side"
+        )
         return Coarseness(side, "one patch of the image encoder", (cell, cell), remedy)
 
     def _reduced(self, height: int, width: int) -> tuple[int, int]:
