@@ -124,3 +124,10 @@ def test_values_without_data_need_not_be_finite(tmp_path, nodata):
     model = Colours()
     segment(scene, tmp_path / "out", model, nodata=nodata)
     assert not model.calls
+
+
+@pytest.mark.parametrize("options", [{"window": 10**9}, {"window": "99999999m"}, {"batch": 10**9}])
+def test_numbers_beyond_the_scene_are_those_of_the_scene(tmp_path, options):
+    bands = noise(3, 40, 48)
+    scene = write_tiff(tmp_path / "farm.tif", bands, photometric="rgb", **UTM)
+    np.testing.assert_array_equal(segment(scene, tmp_path / "out", **options).ids(), bands.argmax(axis=0))
