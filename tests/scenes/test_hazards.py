@@ -105,6 +105,12 @@ def test_a_scene_is_not_replaced_by_results(tmp_path):
     assert scene.read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["-farm", "gpkg farm", "[farm]*", "it's", 'a "farm"', "農場", "---"])
+def test_polygons_have_a_layer_whatever_the_name(scene, tmp_path, name):
+    found = segment(scene, tmp_path / "out", name=name, polygons=("gpkg",), part=None)
+    assert found.files["gpkg"].name == f"{name}_polygons.gpkg"
+
+
 @pytest.mark.parametrize(("name", "message"), [("a/b", "without its folder"), ("x" * 200, "over 180 bytes")])
 def test_names_that_files_cannot_have_are_refused_first(scene, tmp_path, name, message):
     model = Colours()
