@@ -5,7 +5,7 @@ import pytest
 from rasterio.errors import NotGeoreferencedWarning
 
 from rskt_seg import writing
-from rskt_seg.errors import ConfigError
+from rskt_seg.errors import ConfigError, ImageReadError
 from rskt_seg.geo import read_image
 from rskt_seg.scenes import segment as segmenting
 from rskt_seg.scenes.job import SceneJob
@@ -137,3 +137,19 @@ def test_numbers_beyond_the_scene_are_those_of_the_scene(tmp_path, options):
     bands = noise(3, 40, 48)
     scene = write_tiff(tmp_path / "farm.tif", bands, photometric="rgb", **UTM)
     np.testing.assert_array_equal(segment(scene, tmp_path / "out", **options).ids(), bands.argmax(axis=0))
+
+
+def test_a_scene_that_is_replaced_during_a_run_gives_no_map_of_both(tmp_path):
+    scene = write_tiff(tmp_path / "farm.tif", noise(3, 600, 1100), photometric="rgb", **UTM)
+
+    class Replaced(Colours):
+        def forward(self, *args, **options):
+            if len(self.calls) == 300:
+                write_tiff(scene, noise(3, 600, 1100, seed=1), photometric="rgb", **UTM)
+            return super().forward(*args, **options)
+
+    with pytest.raises(ImageReadError, match=r"farm\.tif has changed while it was read"):
+        segment(scene, tmp_path / "out", Replaced())
+    with pytest.raises(ConfigError, match="another raster"):
+        segment(scene, tmp_path / "out")
+    assert not (tmp_path / "out" / "farm_ids.tif").exists()
