@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
 from rskt_seg import writing
@@ -137,6 +138,26 @@ def test_numbers_beyond_the_scene_are_those_of_the_scene(tmp_path, options):
     bands = noise(3, 40, 48)
     scene = write_tiff(tmp_path / "farm.tif", bands, photometric="rgb", **UTM)
     np.testing.assert_array_equal(segment(scene, tmp_path / "out", **options).ids(), bands.argmax(axis=0))
+
+
+def test_a_mosaic_without_one_of_its_tiles_is_one_line(scene, tmp_path, capfd):
+    with rasterio.open(scene) as dataset:
+        bands = "".join(
+            f'<VRTRasterBand dataType="Byte" band="{band}">'
+            + "".join(
+                f'<SimpleSource><SourceFilename relativeToVRT="1">{name}</SourceFilename><SourceBand>{band}'
+                '</SourceBand><SrcRect xOff="0" yOff="0" xSize="70" ySize="60"/>'
+                f'<DstRect xOff="{left}" yOff="{left}" xSize="1400" ySize="1200"/></SimpleSource>'
+                for name, left in (("farm.tif", 0), ("gone.tif", 1400))
+            )
+            + "</VRTRasterBand>"
+            for band in dataset.indexes
+        )
+    mosaic = tmp_path / "mosaic.vrt"
+    mosaic.write_text(f'<VRTDataset rasterXSize="2800" rasterYSize="2800">{bands}</VRTDataset>')
+    with pytest.raises(ImageReadError, match=r"mosaic\.vrt.*gone\.tif"):
+        segment(mosaic, tmp_path / "out", window=480)
+    assert "ERROR" not in capfd.readouterr().err
 
 
 def test_a_scene_that_is_replaced_during_a_run_gives_no_map_of_both(tmp_path):
