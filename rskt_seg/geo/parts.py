@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rskt_seg.geo.georeference import ignore_georeference_warnings
 from rskt_seg.geo.names import gdal_name
 from rskt_seg.windows import Window
 from rskt_seg.writing import replacing
@@ -31,7 +32,7 @@ def write_part(path: Path, bands: np.ndarray, place: Window) -> None:
     layout = (
         {"tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK} if min(height, width) >= _BLOCK else {}
     )
-    with replacing(path, bands.nbytes) as partial:
+    with replacing(path, bands.nbytes) as partial, ignore_georeference_warnings():
         try:
             with rasterio.open(
                 gdal_name(partial), "w", driver="GTiff", height=height, width=width, count=count,

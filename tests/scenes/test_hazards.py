@@ -174,3 +174,8 @@ def test_a_scene_that_is_replaced_during_a_run_gives_no_map_of_both(tmp_path):
     with pytest.raises(ConfigError, match="another raster"):
         segment(scene, tmp_path / "out")
     assert not (tmp_path / "out" / "farm_ids.tif").exists()
+
+
+@pytest.mark.filterwarnings("error")
+def test_nothing_is_said_of_the_coordinates_of_chunks(scene, tmp_path):
+    segment(scene, tmp_path / "out")
