@@ -188,7 +188,7 @@ class _Worker:
 def _serve(connection: Connection, make: MakeStrategy, jobs: Sequence[SceneJob], threads: int) -> None:
     """Compute chunks in a process until it is ended."""
     torch.set_num_threads(threads)
-    with suppress(EOFError, KeyboardInterrupt):  # the other side has gone, or ends us
+    with suppress(EOFError, BrokenPipeError, KeyboardInterrupt):  # the other side has gone, or ends us
         strategy = make()
         with evaluating(strategy.model):
             while True:

@@ -5,6 +5,7 @@ import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -28,9 +29,10 @@ from rskt_seg.inference.strategies import Strategy
 from rskt_seg.scenes.engines import Chunk, Engine, HereEngine, MakeStrategy, Work, WorkerEngine
 from rskt_seg.scenes.job import SceneJob, chunk_side
 from rskt_seg.scenes.options import SceneOptions, source_name
-from rskt_seg.scenes.outputs import SceneMap, find_map, write_extras, write_rasters
+from rskt_seg.scenes.outputs import SceneMap, check_results, find_map, write_extras, write_rasters
 from rskt_seg.scenes.region import SceneTask
 from rskt_seg.wording import counted
+from rskt_seg.writing import remove_unfinished
 
 logger = logging.getLogger(__name__)
 _PARTS = "parts"
@@ -82,8 +84,10 @@ def open_scene(source: ImageSource, options: SceneOptions, name: str | None = No
 
     Raises:
         ImageReadError: The file cannot be read.
-        ConfigError: An option cannot be used.
+        ConfigError: An option or the name cannot be used.
     """
+    if name is not None and Path(name).name != name:
+        raise ConfigError(f"a name of results is that of a file without its folder; found {name!r}")
     if isinstance(source, str | os.PathLike):
         text = os.fspath(source)
         found = survey(text, options.bands, options.stretch, options.nodata, options.alpha)
@@ -167,31 +171,34 @@ def segment_scenes(
     failed: dict[str, Exception] = {}
     jobs: list[SceneJob] = []
     started: list[Scene] = []
-    for scene in scenes:
-        try:
-            job = make_job(model, scene, output, options)
-            base, legend = output / scene.name, model.decision.legend
-            found, is_complete = find_map(base, legend, job.facts, options.extras)
-            if found is not None and not options.restart:
-                logger.info("%s: complete already; --restart segments it anew", scene.source)
-                maps[scene.name] = found if is_complete else _add_extras(model, found, job, options)
+    with ExitStack() as folders:
+        for scene in scenes:
+            try:
+                job = make_job(model, scene, output, options)
+                base, legend = output / scene.name, model.decision.legend
+                check_results(base, [each.source for each in scenes])
+                found, is_complete = find_map(base, legend, job.facts, options.extras)
+                if found is not None and not options.restart:
+                    logger.info("%s: complete already; --restart segments it anew", scene.source)
+                    maps[scene.name] = found if is_complete else _add_extras(model, found, job, options)
+                    job.remove_leftovers()
+                    remove_unfinished(output, f"{scene.name}_")
+                    continue
+                kept = folders.enter_context(job.open_folder(options.restart))
+                remove_unfinished(output, f"{scene.name}_")
+            except (RSKTSegError, OSError) as error:
+                logger.error("%s", error)
+                failed[scene.name] = error
                 continue
-            if options.restart:
-                job.remove_folder()
-            kept = job.open_folder()
-        except (RSKTSegError, OSError) as error:
-            logger.error("%s", error)
-            failed[scene.name] = error
-            continue
-        if kept:
-            logger.info(
-                "%s: %d of %s are done already", scene.source, kept, counted(len(job.chunks), "chunk")
-            )
-        for notice in _notices(model, scene, job):
-            logger.warning("%s: %s", scene.source, notice)
-        jobs.append(job)
-        started.append(scene)
-    _run(model, started, jobs, output, options, engine, maps, failed)
+            if kept:
+                logger.info(
+                    "%s: %d of %s are done already", scene.source, kept, counted(len(job.chunks), "chunk")
+                )
+            for notice in _notices(model, scene, job):
+                logger.warning("%s: %s", scene.source, notice)
+            jobs.append(job)
+            started.append(scene)
+        _run(model, started, jobs, output, options, engine, maps, failed)
     return maps, failed
 
 
@@ -269,6 +276,7 @@ def make_job(model: MapModel, scene: Scene, output: Path, options: SceneOptions)
     fill = _mean_color(survey.overview)
     overview = np.where(survey.overview.valid[:, :, None], survey.overview.pixels, fill)
     batch = options.batch or (1 if strategy.model.device.type == "cpu" else 4)
+    batch = min(batch, len(plan.windows(plan.cells)))
     red, green, blue = fill.tolist()
     task = SceneTask(
         scene.source, survey.reader, plan, model.decision, (red, green, blue), overview, batch, options.scores
@@ -301,7 +309,8 @@ def _facts(task: SceneTask, survey: Survey, options: SceneOptions) -> dict[str, 
             "ids": decision.ids.tolist(),
             "thresholds": [round(float(each), 6) for each in decision.thresholds],
         },
-        "reading": [options.bands, options.stretch, options.nodata, options.alpha, list(task.fill)],
+        # As text, because NaN is no number of JSON, and differs from itself.
+        "reading": [options.bands, options.stretch, str(options.nodata), options.alpha, list(task.fill)],
         "kind of outputs": {"scores": options.scores},
         "versions": _versions(),
     }
