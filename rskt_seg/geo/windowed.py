@@ -1,7 +1,7 @@
 """Reading of windows of rasters of any size, all with the scaling that one survey of the raster has found."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -15,9 +15,11 @@ from rskt_seg.geo.rasterio_source import RasterioSource
 from rskt_seg.geo.scene import band_masks, valid_pixels
 from rskt_seg.geo.sources import as_source, open_source
 from rskt_seg.geo.stretch import parse_stretch, sample_step, scaling_to_8bit
-from rskt_seg.windows import Window
+from rskt_seg.windows import Window, window_grid
 
 _ANY_SIZE = 2**62
+_TILE = 1024
+"""Pixels of a side that are decoded at a time: GDAL keeps their blocks for values and masks."""
 
 
 class WindowReader(Protocol):
@@ -112,32 +114,51 @@ class FileReader:
                 self.width,
             ):
                 raise self._changed()
-            values = source.read_window(self.bands, window)
-            declared = [source.read_window_mask(index, window) for index in self.bands]
+            pixels = np.empty((window.height, window.width, 3), np.uint8)
+            valid = np.empty((window.height, window.width), bool)
+            for part in _tiles(window):
+                place = part.relative_to(window).slices
+                self._read_part(source, part, pixels[place], valid[place])
         if _stamps([name for name, *_ in self.stamps]) != self.stamps:
             raise self._changed()
-        valid = valid_pixels(values, band_masks(values, declared, self.nodata))
-        pixels = np.empty((*valid.shape, 3), np.uint8)
+        return RasterImage(pixels, valid)
+
+    def _read_part(self, source: RasterioSource, part: Window, pixels: np.ndarray, valid: np.ndarray) -> None:
+        """Read a part of a window into its pixels and mask."""
+        values = source.read_window(self.bands, part)
+        declared = [source.read_window_mask(index, part) for index in self.bands]
+        valid[:] = valid_pixels(values, band_masks(values, declared, self.nodata))
         for channel, (band, limits) in enumerate(zip(values, self.limits, strict=True)):
             scaling_to_8bit(band.dtype, limits)(band, pixels[:, :, channel])
         pixels[:, :, len(values) :] = pixels[:, :, :1]
-        return RasterImage(pixels, valid)
 
     def _changed(self) -> ImageReadError:
         return ImageReadError(f"{self.path} has changed while it was read; leave it alone, and start anew")
 
 
-class _Reduced:
-    """A raster reduced to about 4 million pixels by overviews or nearest neighbours; see `Source`."""
+def _tiles(window: Window) -> Iterator[Window]:
+    """Cut a window along a grid that is anchored to the raster, so that few blocks are in two tiles."""
+    for top in range(window.top // _TILE * _TILE, window.bottom, _TILE):
+        for left in range(window.left // _TILE * _TILE, window.right, _TILE):
+            yield Window(top, left, _TILE, _TILE).intersection(window)
 
-    def __init__(self, source: RasterioSource) -> None:
-        self._source = source
+
+class _Reduced:
+    """A raster reduced to about 4 million pixels by overviews or nearest neighbours; see `Source`.
+
+    All is read at once, in tiles so small that their blocks are decoded once for values and masks.
+    """
+
+    def __init__(self, source: RasterioSource, bands: Sequence[int]) -> None:
+        self._source, self._bands = source, tuple(bands)
         self._step = sample_step(source.height * source.width)
         self.height, self.width = -(-source.height // self._step), -(-source.width // self._step)
-        self.rows = max(1, source.rows // self._step)
+        self.rows = self.height
         self.count, self.driver, self.dtype = source.count, source.driver, source.dtype
         self.default_bands, self.orientation = source.default_bands, source.orientation
         self.georeference = source.georeference
+        self._values: np.ndarray | None = None
+        self._masks: list[np.ndarray | None] = [None] * len(self._bands)
 
     @property
     def notices(self) -> list[str]:
@@ -145,24 +166,44 @@ class _Reduced:
         return self._source.notices
 
     def read(self, indexes: Sequence[int], rows: slice) -> np.ndarray:
-        """See `Source`."""
-        return self._source.read_window(indexes, self._window(rows), self._size(rows))
+        """See `Source`; the bands are those of the constructor."""
+        if self._values is None:
+            for window in window_grid(self.height, self.width, self._side, self._side):
+                self._fill(window)
+        assert self._values is not None  # an image has pixels
+        return self._values[:, rows]
 
     def read_mask(self, index: int, rows: slice) -> np.ndarray | None:
         """See `Source`."""
-        return self._source.read_window_mask(index, self._window(rows), self._size(rows))
+        mask = self._masks[self._bands.index(index)]
+        return None if mask is None else mask[rows].copy()
 
     def describe_missing_band(self, index: int) -> str:
         """See `Source`."""
         return self._source.describe_missing_band(index)
 
-    def _window(self, rows: slice) -> Window:
-        top = rows.start * self._step
-        bottom = min(rows.stop * self._step, self._source.height)
-        return Window(top, 0, bottom - top, self._source.width)
+    @property
+    def _side(self) -> int:
+        """Side of a tile in reduced pixels: of whole blocks, if they are 512 px or so."""
+        return max(1, _TILE // self._step)
 
-    def _size(self, rows: slice) -> tuple[int, int]:
-        return rows.stop - rows.start, self.width
+    def _fill(self, window: Window) -> None:
+        """Read a window of the reduced raster."""
+        top, left = window.top * self._step, window.left * self._step
+        bottom = min(window.bottom * self._step, self._source.height)
+        right = min(window.right * self._step, self._source.width)
+        there, size = Window(top, left, bottom - top, right - left), (window.height, window.width)
+        values = self._source.read_window(self._bands, there, size)
+        if self._values is None:
+            self._values = np.empty((len(values), self.height, self.width), values.dtype)
+        self._values[:, *window.slices] = values
+        for number, index in enumerate(self._bands):
+            found = self._source.read_window_mask(index, there, size)
+            if found is not None:
+                mask = self._masks[number]
+                if mask is None:
+                    mask = self._masks[number] = np.ones((self.height, self.width), bool)
+                mask[window.slices] = found
 
 
 def survey(
@@ -203,7 +244,7 @@ def survey(
         if isinstance(source, RasterioSource) and (
             source.orientation not in range(2, 9) or source.georeference is not None
         ):
-            overview, scene = image_of(source_path, _Reduced(source), used, rule, nodata)
+            overview, scene = image_of(source_path, _Reduced(source, used), used, rule, nodata)
             reader: WindowReader = FileReader(
                 source_path, source.height, source.width, used, scene.limits, nodata, alpha, stamps
             )
