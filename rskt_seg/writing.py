@@ -1,12 +1,14 @@
 """Atomic writing of files: a file appears whole or not at all, and a full disk is one line."""
 
 import errno
+import fcntl
+import glob
 import os
 import re
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rskt_seg.errors import DiskFullError
@@ -24,7 +26,7 @@ def _partial_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
 
 
-def remove_unfinished(folder: Path) -> list[Path]:
+def remove_unfinished(folder: Path, beginning: str = "") -> list[Path]:
     """Remove the temporary files and folders that killed processes have left in a folder.
 
     They are told by their names, in which those of `replacing` and `replacing_with_companions` state process
@@ -32,12 +34,13 @@ def remove_unfinished(folder: Path) -> list[Path]:
 
     Args:
         folder: The folder, which need not exist; its own folders are not searched.
+        beginning: That of the names of the files that were to be written.
 
     Returns:
         What was removed. What a living process of this machine writes stays.
     """
     removed = []
-    for path in sorted(folder.glob(".*.part")):
+    for path in sorted(folder.glob(f".{glob.escape(beginning)}*.part")):
         name = _PARTIAL.fullmatch(path.name)
         if name is None or _lives(int(name[1]), int(name[2])):
             continue
@@ -47,6 +50,45 @@ def remove_unfinished(folder: Path) -> list[Path]:
             path.unlink(missing_ok=True)
         removed.append(path)
     return removed
+
+
+def remove_at_once(folder: Path) -> None:
+    """Remove a folder with all that is in it.
+
+    It loses its name first: a process killed meanwhile leaves nothing that looks complete, and what it leaves
+    is found by `remove_unfinished` of the parent.
+
+    Args:
+        folder: The folder, which need not exist.
+    """
+    aside = _partial_name(folder)
+    with suppress(FileNotFoundError):
+        os.replace(folder, aside)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def only_one(path: Path) -> Iterator[bool]:
+    """Yield whether nobody else is in such a block for the same file, by a lock that ends with the process.
+
+    Args:
+        path: A file that is made for it, in an existing folder, and stays.
+
+    Yields:
+        True if this process is the only one, or the file system has no locks.
+
+    Raises:
+        OSError: The file cannot be made.
+    """
+    with open(path, "ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        except OSError:  # of file systems without locks
+            pass
+        yield True
 
 
 def _lives(process: int, thread: int) -> bool:

@@ -145,6 +145,9 @@ def segment_large(
             logger.error("%s", error)
             failures.append((image, error))
     maps, failed = segment_scenes(segmenter.map_model(), scenes, output, options, engine)
+    if isinstance(engine, HereEngine) and engine.computed:
+        share = engine.waited / (engine.waited + engine.computed)
+        logger.info("the model waited for files for %.1f%% of its time", 100 * share)
     for scene in scenes:
         if scene.name not in maps:
             continue

@@ -8,6 +8,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from rskt_seg.geo.tiff import ByteOrder, read_header, read_tags
+from rskt_seg.windows import Window
 
 _HEIGHT, _WIDTH, _BITS, _COMPRESSION, _SAMPLES, _ROWS = 257, 256, 258, 259, 277, 278
 _PLANAR, _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT = 284, 317, 322, 323
@@ -67,6 +68,40 @@ def deflate_fault(file: BinaryIO, offset: int | None = None) -> str:
     """
     pieces = _find_pieces(file, offset)
     return next(filter(None, (_piece_fault(file, pieces, i) for i in range(len(pieces.starts)))), "")
+
+
+def window_fault(file: BinaryIO, offset: int | None, window: Window) -> str:
+    """Return what is wrong with the deflated data of a window of a picture, as `deflate_fault`.
+
+    Args:
+        file: An open TIFF file.
+        offset: Where the directory of the picture lies in it, in bytes; None for that of the first.
+        window: The window (px), inside the picture.
+
+    Returns:
+        One clause, or "".
+    """
+    pieces = _find_pieces(file, offset)
+    if not pieces.starts:
+        return ""
+    tags = pieces.tags
+    height, width = tags.get(_HEIGHT, [0])[0], tags.get(_WIDTH, [0])[0]
+    is_tiled = _TILES[0] in tags
+    rows = (tags.get(_TILE_HEIGHT, [0]) if is_tiled else tags.get(_ROWS, [height]))[0]
+    columns = tags.get(_TILE_WIDTH, [0])[0] if is_tiled else width
+    if not (height and width and rows and columns):
+        return deflate_fault(file, offset)
+    rows = min(rows, height)
+    down, across = -(-height // rows), -(-width // columns)
+    numbers = [
+        row * across + column
+        for row in range(window.top // rows, (window.bottom - 1) // rows + 1)
+        for column in range(window.left // columns, (window.right - 1) // columns + 1)
+    ]
+    planes = -(-len(pieces.starts) // (down * across))  # of bands that are stored one after the other
+    every = (plane * down * across + number for plane in range(planes) for number in numbers)
+    inside = (number for number in every if number < len(pieces.starts))
+    return next(filter(None, (_piece_fault(file, pieces, number) for number in inside)), "")
 
 
 class RowChecksums:

@@ -32,7 +32,6 @@ def write_part(path: Path, bands: np.ndarray, place: Window) -> None:
     layout = (
         {"tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK} if min(height, width) >= _BLOCK else {}
     )
-    # The first part lies at the origin, where rasterio misses a georeference.
     with replacing(path, bands.nbytes) as partial, ignore_georeference_warnings():
         try:
             with rasterio.open(

@@ -9,7 +9,7 @@ import numpy as np
 from rskt_seg.errors import ImageReadError
 from rskt_seg.geo.alpha import AlphaCounts
 from rskt_seg.geo.band_names import doubt_names, find_named_colors
-from rskt_seg.geo.deflate import RowChecksums
+from rskt_seg.geo.deflate import RowChecksums, window_fault
 from rskt_seg.geo.georeference import Georeference
 from rskt_seg.geo.tiff import Directory
 from rskt_seg.windows import Window
@@ -130,7 +130,14 @@ class RasterioSource:
 
         Returns:
             (n, h, w) in the dtype of the file.
+
+        Raises:
+            ImageReadError: Its deflated data are damaged there, of which not all is looked at where it is
+                reduced.
         """
+        if size is None and self._directory is not None:
+            with open(self._path, "rb") as file:
+                self._refuse(window_fault(file, self._directory.offset, window))
         return self._values(indexes, window, size, lambda samples: None)
 
     def _values(
@@ -209,7 +216,9 @@ class RasterioSource:
                 shape = (self.height, self.width, self._dataset.count)
                 dtype = np.dtype(self._dataset.dtypes[0])
                 self._checksums = RowChecksums(file, self._directory.offset, shape, dtype)
-            fault = self._checksums.fault(file, rows.start, pixels)
+            self._refuse(self._checksums.fault(file, rows.start, pixels))
+
+    def _refuse(self, fault: str) -> None:
         if fault:
             raise ImageReadError(f"cannot read {self._path}: damaged or incomplete: {fault}; copy it again")
 

@@ -139,7 +139,8 @@ def open_source(
 
     # Side-cars are looked for by name: to list a folder of thousands of tiles for each of them takes longer.
     # GDAL would keep decoded blocks in a twentieth of the machine's memory.
-    env = rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE", GDAL_CACHEMAX=_CACHE_BYTES)
+    # Threads of a mosaic write the errors of its tiles to the terminal.
+    env = rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE", GDAL_CACHEMAX=_CACHE_BYTES, VRT_NUM_THREADS="1")
     with ignore_georeference_warnings(), env:
         try:
             dataset = rasterio.open(gdal_name(name), **options)

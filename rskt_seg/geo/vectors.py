@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -136,7 +137,7 @@ def _geopackage(path: Path, crs: "CRS | None", legend: Legend) -> Iterator[Calla
     pyogrio = vector_library("pyogrio")
     vector_library("pyogrio.raw")
     shapely = vector_library("shapely")
-    count, layer = 0, path.stem
+    count, layer = 0, _layer_name(path.stem)
     with replacing_with_companions(path, ()) as partial, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="'crs' was not provided")
         name = gdal_name(partial)
@@ -166,6 +167,12 @@ def _geopackage(path: Path, crs: "CRS | None", legend: Legend) -> Iterator[Calla
             raise OSError(
                 f"{path} could not be written completely ({error}); check the space left on its disk"
             ) from error
+
+
+def _layer_name(stem: str) -> str:
+    """Return a name that GDAL takes for a layer of a GeoPackage."""
+    name = re.sub(r"^\W+", "", stem) or "polygons"
+    return f"map_{name}" if name.lower().startswith("gpkg") else name  # the beginning of its own tables
 
 
 def _style_row(layer: str, style: str) -> dict[str, np.ndarray]:

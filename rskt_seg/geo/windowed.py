@@ -92,6 +92,7 @@ class FileReader:
         limits: Of each band the values that become 0 and 255; None to keep its values.
         nodata: Pixels with this value in all bands are not valid; None for no such value.
         alpha: Whether a band that is declared alpha says which pixels are valid.
+        stamps: Name, bytes and time of change (ns) of all local files that it consists of.
     """
 
     path: Path | str
@@ -101,6 +102,7 @@ class FileReader:
     limits: tuple[tuple[float, float] | None, ...]
     nodata: float | None
     alpha: bool
+    stamps: tuple[tuple[str, int, int], ...] = ()
 
     def read(self, window: Window) -> RasterImage:
         """See `WindowReader.read`; the file is opened for each window, so that no state is shared."""
@@ -109,17 +111,20 @@ class FileReader:
                 self.height,
                 self.width,
             ):
-                raise ImageReadError(
-                    f"{self.path} has changed while it was read; leave it alone, and start anew"
-                )
+                raise self._changed()
             values = source.read_window(self.bands, window)
             declared = [source.read_window_mask(index, window) for index in self.bands]
+        if _stamps([name for name, *_ in self.stamps]) != self.stamps:
+            raise self._changed()
         valid = valid_pixels(values, band_masks(values, declared, self.nodata))
         pixels = np.empty((*valid.shape, 3), np.uint8)
         for channel, (band, limits) in enumerate(zip(values, self.limits, strict=True)):
             scaling_to_8bit(band.dtype, limits)(band, pixels[:, :, channel])
         pixels[:, :, len(values) :] = pixels[:, :, :1]
         return RasterImage(pixels, valid)
+
+    def _changed(self) -> ImageReadError:
+        return ImageReadError(f"{self.path} has changed while it was read; leave it alone, and start anew")
 
 
 class _Reduced:
@@ -191,14 +196,16 @@ def survey(
     check_file(source_path)
     rule, chosen = parse_stretch(stretch), check_bands(bands)
     with naming_damage(source_path), open_source(source_path, _ANY_SIZE, alpha) as source:
-        facts = {"size": [source.height, source.width], "files": _files(source_path, source)}
+        stamps = _stamps(source.files if isinstance(source, RasterioSource) else [str(source_path)])
+        files = [[os.path.basename(name), *stamp] for name, *stamp in stamps]
+        facts: dict[str, object] = {"size": [source.height, source.width], "files": files}
         used = chosen or source.default_bands
         if isinstance(source, RasterioSource) and (
             source.orientation not in range(2, 9) or source.georeference is not None
         ):
             overview, scene = image_of(source_path, _Reduced(source), used, rule, nodata)
             reader: WindowReader = FileReader(
-                source_path, source.height, source.width, used, scene.limits, nodata, alpha
+                source_path, source.height, source.width, used, scene.limits, nodata, alpha, stamps
             )
             return Survey(reader, replace(overview, georeference=None), source.georeference, facts)
         if source.height * source.width > MAX_PIXELS:
@@ -247,8 +254,7 @@ def _in_memory(image: RasterImage, facts: dict[str, object]) -> Survey:
     return Survey(ArrayReader(image), overview, image.georeference, facts)
 
 
-def _files(path: Path | str, source: object) -> list[list[object]]:
-    """Return name, bytes and time of change (ns) of all local files that an image is read from."""
-    names = source.files if isinstance(source, RasterioSource) else [str(path)]
+def _stamps(names: Sequence[str]) -> tuple[tuple[str, int, int], ...]:
+    """Return name, bytes and time of change (ns) of those of some names that are local files."""
     found = [(name, os.stat(name)) for name in names if os.path.isfile(name)]
-    return [[os.path.basename(name), stat.st_size, stat.st_mtime_ns] for name, stat in found]
+    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in found)

@@ -113,7 +113,7 @@ def plan_windows(
 
     Args:
         size: (H, W) of the scene, px.
-        side: Side (px) of a window; rounded down to whole cells.
+        side: Side (px) of a window, at most the longer one of the scene; rounded down to whole cells.
         overlap: Share of a window that the next one covers again, 0..0.75; rounded to whole cells.
         cell: As in `WindowPlan`.
         margin: As in `WindowPlan`.

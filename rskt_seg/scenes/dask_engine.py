@@ -4,7 +4,7 @@ It needs the extra `dask`, and is imported where a scheduler is asked for.
 """
 
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from distributed import Client, KilledWorker, Worker, WorkerPlugin, as_completed
 from rskt_seg.errors import ConfigError, ProcessDiedError
 from rskt_seg.inference.predict import evaluating
 from rskt_seg.inference.strategies import Strategy
-from rskt_seg.scenes.engines import Chunk, Event, MakeStrategy, OnShare, compute_and_write
+from rskt_seg.scenes.engines import Chunk, Event, MakeStrategy, Work, compute_and_write
 from rskt_seg.scenes.job import SceneJob
 
 _SECONDS = 30
@@ -63,13 +63,7 @@ class DaskEngine:
     address: str
     make: MakeStrategy
 
-    def run(
-        self,
-        jobs: Sequence[SceneJob],
-        chunks: Sequence[Chunk],
-        given_up: Collection[int],
-        on_share: OnShare,
-    ) -> Iterator[Event]:
+    def run(self, work: Work) -> Iterator[Event]:
         """See `Engine.run`.
 
         Raises:
@@ -85,10 +79,10 @@ class DaskEngine:
             ) from error
         with client:
             name = f"rskt_seg-{client.id}"
-            client.register_plugin(_Scenes(name, self.make, jobs), name=name)
+            client.register_plugin(_Scenes(name, self.make, work.jobs), name=name)
             futures = {
                 client.submit(_compute, name, chunk, key=f"{name}-{number}", pure=False): chunk
-                for number, chunk in enumerate(chunks)
+                for number, chunk in enumerate(work.chunks)
             }
             try:
                 for future in as_completed(list(futures)):
@@ -99,11 +93,11 @@ class DaskEngine:
                         yield Event(chunk, future.result())
                     except KilledWorker as error:
                         raise ProcessDiedError(
-                            f"{jobs[chunk.job].task.name}: several workers of the cluster died at the same "
+                            f"{work.jobs[chunk.job].task.name}: several workers of the cluster died at one "
                             "chunk; if memory is short, use smaller chunks. Finished chunks are kept: give "
                             "the command again"
                         ) from error
-                    unwanted = [f for f, c in futures.items() if c.job in given_up and not f.done()]
+                    unwanted = [f for f, c in futures.items() if c.job in work.given_up and not f.done()]
                     client.cancel(unwanted)
             finally:
                 client.unregister_worker_plugin(name)

@@ -51,23 +51,31 @@ OnShare = Callable[[Chunk, float], None]
 """Called with the share, 0..1, of a chunk that is computed in this process."""
 
 
+@dataclass(frozen=True)
+class Work:
+    """What an engine computes.
+
+    Attributes:
+        jobs: The scenes.
+        chunks: Chunks of them, in any order.
+        given_up: Scenes of which no more chunks are computed; the caller adds those that failed.
+        on_share: Called while a chunk is computed, if that is known.
+    """
+
+    jobs: Sequence[SceneJob]
+    chunks: Sequence[Chunk]
+    given_up: Collection[int] = ()
+    on_share: OnShare = lambda chunk, share: None
+
+
 class Engine(Protocol):
     """What computes chunks."""
 
-    def run(
-        self,
-        jobs: Sequence[SceneJob],
-        chunks: Sequence[Chunk],
-        given_up: Collection[int],
-        on_share: OnShare,
-    ) -> Iterator[Event]:
+    def run(self, work: Work) -> Iterator[Event]:
         """Compute chunks and write their files.
 
         Args:
-            jobs: The scenes.
-            chunks: What to compute, in any order.
-            given_up: Scenes of which no more chunks are computed; the caller adds those that failed.
-            on_share: Called while a chunk is computed, if that is known.
+            work: The chunks.
 
         Yields:
             The end of each chunk but those of scenes that are given up.
@@ -84,22 +92,16 @@ class HereEngine:
     Attributes:
         strategy: The model.
         waited: Seconds in which the model waited for files.
-        seconds: Seconds of all runs.
+        computed: Seconds in which it computed, with blending.
     """
 
     strategy: Strategy
     waited: float = field(default=0.0, init=False)
-    seconds: float = field(default=0.0, init=False)
+    computed: float = field(default=0.0, init=False)
 
-    def run(
-        self,
-        jobs: Sequence[SceneJob],
-        chunks: Sequence[Chunk],
-        given_up: Collection[int],
-        on_share: OnShare,
-    ) -> Iterator[Event]:
+    def run(self, work: Work) -> Iterator[Event]:
         """See `Engine.run`."""
-        begin, left = perf_counter(), deque(chunks)
+        left, jobs = deque(work.chunks), work.jobs
         ahead = deque[tuple[Chunk, Future[Region]]]()
         behind = deque[tuple[Chunk, Future[None]]]()
         with (
@@ -110,16 +112,16 @@ class HereEngine:
             while left or ahead:
                 while left and len(ahead) < 2:
                     chunk = left.popleft()
-                    if chunk.job not in given_up:
+                    if chunk.job not in work.given_up:
                         task = jobs[chunk.job].task
                         ahead.append((chunk, reader.submit(read_region, task, chunk.window)))
                 if not ahead:
                     break
                 chunk, reading = ahead.popleft()
-                if chunk.job in given_up:
+                if chunk.job in work.given_up:
                     continue
                 try:
-                    maps = self._compute(jobs[chunk.job], chunk, reading, on_share)
+                    maps = self._compute(jobs[chunk.job], chunk, reading, work.on_share)
                 except (RSKTSegError, OSError) as error:
                     yield Event(chunk, error)
                     continue
@@ -128,15 +130,17 @@ class HereEngine:
                 behind.append((chunk, writer.submit(write_chunk, jobs[chunk.job], chunk.window, maps)))
             while behind:
                 yield self._finish(*behind.popleft())
-        self.seconds += perf_counter() - begin
 
     def _compute(self, job: SceneJob, chunk: Chunk, reading: "Future[Region]", on_share: OnShare) -> Maps:
         started = perf_counter()
         region = reading.result()
-        self.waited += perf_counter() - started
-        return compute_chunk(
+        begin = perf_counter()
+        maps = compute_chunk(
             self.strategy, job, chunk.window, region, lambda done, of: on_share(chunk, done / of)
         )
+        self.waited += begin - started
+        self.computed += perf_counter() - begin
+        return maps
 
     def _finish(self, chunk: Chunk, writing: "Future[None]") -> Event:
         started = perf_counter()
@@ -184,7 +188,7 @@ class _Worker:
 def _serve(connection: Connection, make: MakeStrategy, jobs: Sequence[SceneJob], threads: int) -> None:
     """Compute chunks in a process until it is ended."""
     torch.set_num_threads(threads)
-    with suppress(EOFError, KeyboardInterrupt):  # the other side has gone, or ends us
+    with suppress(EOFError, BrokenPipeError, KeyboardInterrupt):  # the other side has gone, or ends us
         strategy = make()
         with evaluating(strategy.model):
             while True:
@@ -223,26 +227,20 @@ class WorkerEngine:
     makers: Sequence[MakeStrategy]
     threads: int
 
-    def run(
-        self,
-        jobs: Sequence[SceneJob],
-        chunks: Sequence[Chunk],
-        given_up: Collection[int],
-        on_share: OnShare,
-    ) -> Iterator[Event]:
+    def run(self, work: Work) -> Iterator[Event]:
         """See `Engine.run`.
 
         Raises:
             ProcessDiedError: The process of a chunk died `MOST_TRIES` times.
         """
-        left, tries = deque(chunks), dict.fromkeys(chunks, 0)
-        workers = [_Worker(make, jobs, self.threads) for make in self.makers[: len(chunks)]]
+        jobs, left, tries = work.jobs, deque(work.chunks), dict.fromkeys(work.chunks, 0)
+        workers = [_Worker(make, jobs, self.threads) for make in self.makers[: len(left)]]
         try:
             while True:
                 for worker in workers:
                     while worker.chunk is None and left:
                         chunk = left.popleft()
-                        if chunk.job not in given_up:
+                        if chunk.job not in work.given_up:
                             worker.give(chunk)
                 busy = [worker for worker in workers if worker.chunk is not None]
                 if not busy:
@@ -272,5 +270,6 @@ def _describe_death(worker: _Worker, job: SceneJob) -> str:
     how = f"signal {-code}" if code < 0 else f"status {code}"
     return (
         f"{job.task.name}: a worker process died {MOST_TRIES} times at the same chunk ({how}); if memory is "
-        "short, use fewer workers or smaller chunks. Finished chunks are kept: give the command again"
+        "short, use fewer workers or smaller chunks; a script of your own starts workers behind "
+        "`if __name__ == '__main__':`. Finished chunks are kept: give the command again"
     )

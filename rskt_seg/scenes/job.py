@@ -1,8 +1,9 @@
 """The chunks of a scene, and the folder that keeps those that are done."""
 
 import json
-import shutil
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,13 +18,14 @@ from rskt_seg.inference.strategies import Strategy
 from rskt_seg.reading import parse_json
 from rskt_seg.scenes.region import BLOCK, Maps, Region, SceneTask, map_region, read_region
 from rskt_seg.windows import Window
-from rskt_seg.writing import remove_unfinished, replace_text
+from rskt_seg.wording import counted
+from rskt_seg.writing import naming_full_disk, only_one, remove_at_once, remove_unfinished, replace_text
 
 CHUNKS = (4096, 2048, 1024, 512)
 """Sides (px) of chunks, of which the largest whose sums fit into `SUMS` is used."""
 SUMS = 2**29
 """Bytes of blended scores of a chunk."""
-_FACTS = "scene.json"
+_FACTS, _LOCK = "scene.json", ".lock"
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,57 +74,112 @@ class SceneJob:
             chosen += np.array(json.loads(self.report(chunk).read_text())["chosen"], np.int64)
         return chosen
 
-    def open_folder(self) -> int:
-        """Make the folder, or check that what it holds was computed from the same facts.
+    @contextmanager
+    def open_folder(self, restart: bool = False) -> Iterator[int]:
+        """Make the folder, or check that what it holds was computed from the same facts; lock it meanwhile.
 
-        Returns:
+        Args:
+            restart: Whether what it holds is removed first.
+
+        Yields:
             How many chunks are done already.
 
         Raises:
-            ConfigError: The chunks in it were computed from something else.
+            ConfigError: The chunks in it were computed from something else, another process computes them, or
+                it is no folder of chunks.
             DiskFullError: There is no room for it.
         """
-        path = self.folder / _FACTS
-        # The side is part of the names only; and JSON makes lists of tuples.
-        facts = json.loads(json.dumps({**self.facts, "chunk": self.chunk, "area": list(self.area)}))
-        if path.exists():
-            try:
-                former = parse_json(path.read_text("utf-8"))
-                if not isinstance(former, dict):
-                    raise UnreadableError("it holds no facts")
-            except UnreadableError as error:
-                raise ConfigError(f"{path} is damaged ({error}); {self._remedy()}") from error
-            changed = sorted(key for key in {*facts, *former} if facts.get(key) != former.get(key))
-            if changed:
+        if self.folder.exists() and not self._holds_chunks():
+            raise ConfigError(
+                f"{self.folder} is needed for the chunks of {self.task.name}, and holds something else; "
+                "move it away, or choose another folder for the results"
+            )
+        if restart and self.folder.exists():
+            with self._locked():
+                remove_at_once(self.folder)
+        with naming_full_disk(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        with self._locked():
+            if changed := self._find_changed():
                 raise ConfigError(
                     f"{self.folder} holds chunks of {self.task.name} that were computed with another "
                     f"{' and '.join(changed)}; {self._remedy()}"
                 )
-        else:
-            replace_text(path, json.dumps(facts, indent=2) + "\n")
-        remove_unfinished(self.folder)
-        return sum(map(self.is_done, self.chunks))
+            replace_text(self.folder / _FACTS, json.dumps(self._stated, indent=2) + "\n")
+            remove_unfinished(self.folder)
+            yield sum(map(self.is_done, self.chunks))
 
-    def forget_damaged(self) -> int:
-        """Forget the chunks of which a file cannot be read, so that they are computed again.
+    def _holds_chunks(self) -> bool:
+        """Return whether the folder is one of chunks, or empty."""
+        if not self.folder.is_dir():
+            return False
+        return (self.folder / _FACTS).is_file() or all(each.name[0] == "." for each in self.folder.iterdir())
 
-        Returns:
-            How many they are.
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with only_one(self.folder / _LOCK) as alone:
+            if not alone:
+                raise ConfigError(
+                    f"{self.task.name} is being segmented into {self.folder.parent} by another process; wait "
+                    "for its end, or choose another folder for the results"
+                )
+            yield
+
+    @property
+    def _stated(self) -> dict[str, Any]:
+        """What the folder states of its chunks."""
+        # The side is part of the names only; and JSON makes lists of tuples.
+        facts: dict[str, Any] = json.loads(
+            json.dumps({**self.facts, "chunk": self.chunk, "area": list(self.area)})
+        )
+        return facts
+
+    def _find_changed(self) -> list[str]:
+        """Return the names of the facts that the folder states otherwise."""
+        path, facts = self.folder / _FACTS, self._stated
+        if not path.exists():
+            return []
+        try:
+            former = parse_json(path.read_text("utf-8"))
+            if not isinstance(former, dict):
+                raise UnreadableError("it holds no facts")
+        except UnreadableError as error:
+            raise ConfigError(f"{path} is damaged ({error}); {self._remedy()}") from error
+        return sorted(key for key in {*facts, *former} if facts.get(key) != former.get(key))
+
+    def check_parts(self) -> None:
+        """Check that the files of all chunks hold what was written; forget the others.
+
+        Raises:
+            ImageReadError: Some do not, and will be computed again.
         """
-        layers = ("ids", "confidence", *(("scores",) if self.task.keeps_scores else ()))
-        damaged = 0
+        damaged: list[str] = []
         for chunk in self.chunks:
+            sums = json.loads(self.report(chunk).read_text())["sums"]
             try:
-                for layer in layers:
-                    read_bands(self.part(chunk, layer))
+                found = {layer: zlib.crc32(read_bands(self.part(chunk, layer)).data) for layer in sums}
             except ImageReadError:
+                found = {}
+            if found != sums:
                 self.report(chunk).unlink(missing_ok=True)
-                damaged += 1
-        return damaged
+                damaged.append(self.report(chunk).stem)
+        if damaged:
+            which = f"{counted(len(damaged), 'chunk')} ({', '.join(damaged[:10])})"
+            raise ImageReadError(
+                f"{self.folder}: the files of {which} do not hold what was written; give the command again, "
+                "which computes them anew"
+            )
 
     def remove_folder(self) -> None:
-        """Remove all chunks."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove all chunks, inside of `open_folder`."""
+        remove_at_once(self.folder)
+
+    def remove_leftovers(self) -> None:
+        """Remove chunks of the same facts that a run has left which was killed at its very end."""
+        with suppress(ConfigError):  # they are of other facts, or another process needs them
+            if (self.folder / _FACTS).is_file() and not self._find_changed():
+                with self._locked():
+                    remove_at_once(self.folder)
 
     def _remedy(self) -> str:
         return "go on as before, remove that folder, or start anew (--restart)"
@@ -139,11 +196,13 @@ def write_chunk(job: SceneJob, chunk: Window, maps: Maps) -> None:
     Raises:
         OSError: A file cannot be written, or not completely.
     """
-    write_part(job.part(chunk, "ids"), maps.ids[None], chunk)
-    write_part(job.part(chunk, "confidence"), maps.confidence[None], chunk)
+    layers = {"ids": maps.ids[None], "confidence": maps.confidence[None]}
     if maps.scores is not None:
-        write_part(job.part(chunk, "scores"), maps.scores, chunk)
-    report = {"chosen": maps.chosen.tolist(), "windows": maps.windows}
+        layers["scores"] = maps.scores
+    for layer, bands in layers.items():
+        write_part(job.part(chunk, layer), bands, chunk)
+    sums = {layer: zlib.crc32(np.ascontiguousarray(bands).data) for layer, bands in layers.items()}
+    report = {"chosen": maps.chosen.tolist(), "windows": maps.windows, "sums": sums}
     replace_text(job.report(chunk), json.dumps(report) + "\n")
 
 

@@ -1,5 +1,6 @@
 """How scenes are segmented: windows, the part that is asked for, reading, and what is written."""
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +101,10 @@ class SceneOptions:
             MinimumArea.parse(self.min_area)
         if self.part is not None and self.bounds is not None:
             raise ConfigError("give a part in pixels or bounds on the ground, not both")
+        if self.simplify is not None and not 0 < self.simplify < math.inf:
+            raise ConfigError(f"the tolerance of polygons must be above 0; found {self.simplify:g}")
+        if self.bounds is not None and not all(map(math.isfinite, self.bounds)):
+            raise ConfigError(f"expected bounds as four finite numbers; found {self.bounds}")
         if isinstance(self.window, str):
             _parse_length(self.window)
 

@@ -1,7 +1,8 @@
 """The results of a scene: files beside each other, and an object that opens them where they are asked for."""
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from rskt_seg.errors import UnreadableError
+from rskt_seg.errors import ConfigError, UnreadableError
 from rskt_seg.geo.area import AreaSummary, measure_raster
 from rskt_seg.geo.area_tables import write_area_tables
 from rskt_seg.geo.cog import write_cog
@@ -28,6 +29,8 @@ from rskt_seg.windows import Window
 from rskt_seg.writing import replacing
 
 _RASTERS = ("ids", "confidence", "scores")
+_LONGEST = 180
+"""Bytes of a name that leave room, in the 255 of file systems, for endings and those of temporary files."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,29 @@ class Extras:
     simplify: float | None = None
 
 
+def check_results(base: Path, sources: Sequence[str]) -> None:
+    """Check that results can have their names.
+
+    Args:
+        base: Folder and beginning of the names of the files.
+        sources: The files of all scenes of the run, which must stay as they are.
+
+    Raises:
+        ConfigError: One would take the place of a scene, or a name is too long.
+    """
+    if len(os.fsencode(base.name)) > _LONGEST:
+        raise ConfigError(
+            f"the name {base.name[:40]}... has over {_LONGEST} bytes, too many for the names of results; "
+            "rename the scene"
+        )
+    results = {f"{base.name}_{kind}.tif" for kind in _RASTERS} | {f"{base.name}_quicklook.png"}
+    for source in map(Path, sources):
+        if source.name in results and source.parent.resolve() == base.parent.resolve():
+            raise ConfigError(
+                f"the results of {base.name} would replace the scene {source}; choose another folder for them"
+            )
+
+
 def write_rasters(
     job: SceneJob,
     base: Path,
@@ -130,6 +156,7 @@ def write_rasters(
     if job.task.keeps_scores:
         layers["scores"] = MapLayer.scores(names)
     files = {}
+    _provenance(base).unlink(missing_ok=True)  # before the files that it describes are others
     for kind, layer in layers.items():
         parts = [(chunk.relative_to(area), job.part(chunk, kind)) for chunk in job.chunks]
         files[kind] = base.with_name(f"{base.name}_{kind}.tif")
@@ -140,7 +167,10 @@ def write_rasters(
 def write_extras(
     made: SceneMap, job: SceneJob, extras: Extras, background: int | None, device: str
 ) -> SceneMap:
-    """Write what is made of the rasters of a map: areas, quick-look, polygons, and the provenance last.
+    """Write what is made of the rasters of a map: areas, quick-look, polygons.
+
+    The provenance, which tells later runs what there is, is written first for the rasters alone, and last for
+    all.
 
     Args:
         made: The map with its rasters.
@@ -158,6 +188,7 @@ def write_extras(
     """
     base, legend, area = made.base, made.legend, made.area
     files, notices = dict(made.files), list(made.notices)
+    _write_provenance(made, job, None, device)
     other = job.task.decision.other
     for suffix in extras.polygons:
         files[suffix] = base.with_name(f"{base.name}_polygons.{suffix}")
@@ -178,15 +209,21 @@ def write_extras(
     picture = _quick_look(made, job, background)
     with replacing(files["quicklook"]) as partial:
         Image.fromarray(picture).save(partial, format="PNG")
+    complete = replace(made, files=files, notices=tuple(notices))
+    _write_provenance(complete, job, extras, device)
+    return complete
+
+
+def _write_provenance(made: SceneMap, job: SceneJob, extras: Extras | None, device: str) -> None:
+    """State which files there are, and what they were made from; `extras` None: the rasters alone."""
     content = {
         "scene": made.source,
-        "files": {kind: path.name for kind, path in files.items()},
-        "notices": notices,
-        "extras": _plain(asdict(extras)),
+        "files": {kind: path.name for kind, path in made.files.items()},
+        "notices": list(made.notices),
+        "extras": None if extras is None else _plain(asdict(extras)),
         "facts": job.facts,
     }
-    write_provenance(_provenance(base), content, device)
-    return replace(made, files=files, notices=tuple(notices))
+    write_provenance(_provenance(made.base), content, device)
 
 
 def _quick_look(made: SceneMap, job: SceneJob, background: int | None) -> np.ndarray:

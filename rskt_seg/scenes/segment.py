@@ -5,6 +5,7 @@ import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -17,7 +18,7 @@ from tqdm import tqdm
 
 import rskt_seg
 from rskt_seg.decision import Decision, unchosen_notice
-from rskt_seg.errors import ConfigError, ImageReadError, RSKTSegError
+from rskt_seg.errors import ConfigError, RSKTSegError
 from rskt_seg.geo.area import pixel_size
 from rskt_seg.geo.arrays import ImageSource, as_image, name_of
 from rskt_seg.geo.raster import RasterImage
@@ -25,12 +26,13 @@ from rskt_seg.geo.vectors import check_format
 from rskt_seg.geo.windowed import Survey, survey, survey_image
 from rskt_seg.inference.cells import WindowPlan
 from rskt_seg.inference.strategies import Strategy
-from rskt_seg.scenes.engines import Chunk, Engine, HereEngine, MakeStrategy, WorkerEngine
+from rskt_seg.scenes.engines import Chunk, Engine, HereEngine, MakeStrategy, Work, WorkerEngine
 from rskt_seg.scenes.job import SceneJob, chunk_side
 from rskt_seg.scenes.options import SceneOptions, source_name
-from rskt_seg.scenes.outputs import SceneMap, find_map, write_extras, write_rasters
+from rskt_seg.scenes.outputs import SceneMap, check_results, find_map, write_extras, write_rasters
 from rskt_seg.scenes.region import SceneTask
 from rskt_seg.wording import counted
+from rskt_seg.writing import remove_unfinished
 
 logger = logging.getLogger(__name__)
 _PARTS = "parts"
@@ -82,8 +84,10 @@ def open_scene(source: ImageSource, options: SceneOptions, name: str | None = No
 
     Raises:
         ImageReadError: The file cannot be read.
-        ConfigError: An option cannot be used.
+        ConfigError: An option or the name cannot be used.
     """
+    if name is not None and Path(name).name != name:
+        raise ConfigError(f"a name of results is that of a file without its folder; found {name!r}")
     if isinstance(source, str | os.PathLike):
         text = os.fspath(source)
         found = survey(text, options.bands, options.stretch, options.nodata, options.alpha)
@@ -167,31 +171,34 @@ def segment_scenes(
     failed: dict[str, Exception] = {}
     jobs: list[SceneJob] = []
     started: list[Scene] = []
-    for scene in scenes:
-        try:
-            job = make_job(model, scene, output, options)
-            base, legend = output / scene.name, model.decision.legend
-            found, is_complete = find_map(base, legend, job.facts, options.extras)
-            if found is not None and not options.restart:
-                logger.info("%s: complete already; --restart segments it anew", scene.source)
-                maps[scene.name] = found if is_complete else _add_extras(model, found, job, options)
+    with ExitStack() as folders:
+        for scene in scenes:
+            try:
+                job = make_job(model, scene, output, options)
+                base, legend = output / scene.name, model.decision.legend
+                check_results(base, [each.source for each in scenes])
+                found, is_complete = find_map(base, legend, job.facts, options.extras)
+                if found is not None and not options.restart:
+                    logger.info("%s: complete already; --restart segments it anew", scene.source)
+                    maps[scene.name] = found if is_complete else _add_extras(model, found, job, options)
+                    job.remove_leftovers()
+                    remove_unfinished(output, f"{scene.name}_")
+                    continue
+                kept = folders.enter_context(job.open_folder(options.restart))
+                remove_unfinished(output, f"{scene.name}_")
+            except (RSKTSegError, OSError) as error:
+                logger.error("%s", error)
+                failed[scene.name] = error
                 continue
-            if options.restart:
-                job.remove_folder()
-            kept = job.open_folder()
-        except (RSKTSegError, OSError) as error:
-            logger.error("%s", error)
-            failed[scene.name] = error
-            continue
-        if kept:
-            logger.info(
-                "%s: %d of %s are done already", scene.source, kept, counted(len(job.chunks), "chunk")
-            )
-        for notice in _notices(model, scene, job):
-            logger.warning("%s: %s", scene.source, notice)
-        jobs.append(job)
-        started.append(scene)
-    _run(model, started, jobs, output, options, engine, maps, failed)
+            if kept:
+                logger.info(
+                    "%s: %d of %s are done already", scene.source, kept, counted(len(job.chunks), "chunk")
+                )
+            for notice in _notices(model, scene, job):
+                logger.warning("%s: %s", scene.source, notice)
+            jobs.append(job)
+            started.append(scene)
+        _run(model, started, jobs, output, options, engine, maps, failed)
     return maps, failed
 
 
@@ -215,9 +222,6 @@ def _run(
         try:
             maps[scene.name] = _finish(model, scene, job, output, options)
             job.remove_folder()
-        except ImageReadError as error:
-            damaged = counted(job.forget_damaged(), "damaged chunk")
-            give_up(number, ImageReadError(f"{error}: give the command again, which computes {damaged} anew"))
         except (RSKTSegError, OSError) as error:
             give_up(number, error)
 
@@ -238,7 +242,7 @@ def _run(
             shares[chunk] = share
             bar.update(min(done + math.fsum(shares.values()), total) - bar.n)
 
-        for chunk, error in engine.run(jobs, chunks, given_up, show):
+        for chunk, error in engine.run(Work(jobs, chunks, given_up, show)):
             show(chunk, 1.0)
             if chunk.job in given_up:
                 continue
@@ -272,6 +276,7 @@ def make_job(model: MapModel, scene: Scene, output: Path, options: SceneOptions)
     fill = _mean_color(survey.overview)
     overview = np.where(survey.overview.valid[:, :, None], survey.overview.pixels, fill)
     batch = options.batch or (1 if strategy.model.device.type == "cpu" else 4)
+    batch = min(batch, len(plan.windows(plan.cells)))
     red, green, blue = fill.tolist()
     task = SceneTask(
         scene.source, survey.reader, plan, model.decision, (red, green, blue), overview, batch, options.scores
@@ -304,7 +309,8 @@ def _facts(task: SceneTask, survey: Survey, options: SceneOptions) -> dict[str, 
             "ids": decision.ids.tolist(),
             "thresholds": [round(float(each), 6) for each in decision.thresholds],
         },
-        "reading": [options.bands, options.stretch, options.nodata, options.alpha, list(task.fill)],
+        # As text, because NaN is no number of JSON, and differs from itself.
+        "reading": [options.bands, options.stretch, str(options.nodata), options.alpha, list(task.fill)],
         "kind of outputs": {"scores": options.scores},
         "versions": _versions(),
     }
@@ -334,6 +340,7 @@ def _describe_windows(plan: WindowPlan, survey: Survey) -> str:
 def _finish(model: MapModel, scene: Scene, job: SceneJob, output: Path, options: SceneOptions) -> SceneMap:
     """Put the chunks together, and write all results."""
     names = model.strategy.vocabulary.names
+    job.check_parts()
     chosen = job.read_chosen()
     notices = _notices(model, scene, job)
     if unchosen := unchosen_notice(names, chosen.tolist()):

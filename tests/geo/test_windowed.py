@@ -11,7 +11,7 @@ from PIL import ExifTags, Image
 from rasterio.errors import NotGeoreferencedWarning
 
 from rskt_seg.errors import ImageReadError
-from rskt_seg.geo import read_image
+from rskt_seg.geo import deflate, read_image
 from rskt_seg.geo.windowed import survey, survey_image
 from rskt_seg.windows import Window
 from tests.geo.rasters import UTM, noise, write_tiff
@@ -139,3 +139,21 @@ def test_a_damaged_block_is_one_line_that_names_the_file(tmp_path):
     path.write_bytes(path.read_bytes()[:-3000])
     with pytest.raises(ImageReadError, match=r"a\.tif: damaged or incomplete"):
         found.reader.read(Window(0, 0, 64, 64))
+
+
+@pytest.mark.parametrize("interleave", ["pixel", "band"])
+def test_flipped_bits_are_found_in_the_windows_that_have_them(tmp_path, interleave):
+    tiles = {"tiled": True, "blockxsize": 16, "blockysize": 16, "interleave": interleave}
+    path = write_tiff(tmp_path / "a.tif", noise(3, 64, 80), compress="deflate", **tiles)
+    found = survey(path)
+    with path.open("rb") as file:
+        pieces = deflate._find_pieces(file, None)
+    number = 7 if interleave == "pixel" else 20 + 7  # second row, third column; of the second band
+    middle = pieces.starts[number] + pieces.lengths[number] // 2
+    content = bytearray(path.read_bytes())
+    content[middle] ^= 255
+    path.write_bytes(content)
+    with pytest.raises(ImageReadError, match=r"a\.tif: damaged or incomplete: the data of its tile \d+ are"):
+        found.reader.read(Window(17, 33, 5, 5))
+    found.reader.read(Window(0, 0, 16, 80))
+    found.reader.read(Window(16, 0, 48, 32))

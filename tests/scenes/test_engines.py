@@ -14,7 +14,7 @@ from distributed import LocalCluster
 from rskt_seg.errors import ConfigError, NotFiniteError, ProcessDiedError
 from rskt_seg.inference.strategies import WholeImageStrategy
 from rskt_seg.scenes.dask_engine import DaskEngine
-from rskt_seg.scenes.engines import Chunk, HereEngine, WorkerEngine
+from rskt_seg.scenes.engines import Chunk, HereEngine, Work, WorkerEngine
 from rskt_seg.scenes.job import SceneJob
 from rskt_seg.vocabulary import make_vocabulary
 from rskt_seg.windows import Window
@@ -53,8 +53,8 @@ def jobs_in(folder, *sizes):
     return jobs, [Chunk(number, window) for number, job in enumerate(jobs) for window in job.chunks]
 
 
-def run(engine, jobs, chunks, given_up=(), on_share=lambda chunk, share: None):
-    return list(engine.run(jobs, chunks, given_up, on_share))
+def run(engine, jobs, chunks, **options):
+    return list(engine.run(Work(jobs, chunks, **options)))
 
 
 def contents(folder):
@@ -122,7 +122,7 @@ def test_a_scene_that_fails_leaves_the_others(tmp_path):
     jobs, chunks = jobs_in(tmp_path, (600, 700), (40, 48), (50, 60))
     failed: set[int] = set()
     events = []
-    for event in HereEngine(strategy(Broken())).run(jobs, chunks, failed, lambda chunk, share: None):
+    for event in HereEngine(strategy(Broken())).run(Work(jobs, chunks, failed)):
         events.append(event)
         if event.error:
             failed.add(event.chunk.job)

@@ -80,15 +80,7 @@ def test_maps_lie_where_the_scene_lies_and_show_what_it_shows(scene, tmp_path):
 
 def test_a_run_that_is_interrupted_goes_on_to_the_same_bytes(scene, tmp_path):
     segment(scene, tmp_path / "whole")
-
-    class Tired(Colours):
-        def forward(self, *args, **options):
-            if len(self.calls) == 185:
-                raise KeyboardInterrupt
-            return super().forward(*args, **options)
-
-    with pytest.raises(KeyboardInterrupt):
-        segment(scene, tmp_path / "out", Tired())
+    half_done(scene, tmp_path / "out")
     parts = tmp_path / "out" / "farm_parts"
     assert {path.name for path in parts.glob("*_*.json")} == {"0_0.json", "0_512.json"}
     model = Colours()
@@ -171,12 +163,18 @@ def half_done(scene, output):
     assert list((output / "farm_parts").glob("*_*.json"))
 
 
-def test_a_damaged_chunk_is_named_and_computed_again(scene, tmp_path):
+@pytest.mark.parametrize("cut", [True, False])
+def test_a_damaged_chunk_is_named_and_computed_again(scene, tmp_path, cut):
     segment(scene, tmp_path / "whole")
     half_done(scene, tmp_path / "out")
     part = tmp_path / "out" / "farm_parts" / "0_0_ids.tif"
-    part.write_bytes(part.read_bytes()[:200])
-    with pytest.raises(ImageReadError, match=r"0_0_ids\.tif.*computes 1 damaged chunk anew"):
+    content = bytearray(part.read_bytes())
+    if cut:
+        del content[200:]
+    else:  # GDAL reads it without a word
+        content[len(content) // 2 : len(content) // 2 + 40] = bytes(40)
+    part.write_bytes(content)
+    with pytest.raises(ImageReadError, match=r"1 chunk \(0_0\) do not hold .* computes them anew"):
         segment(scene, tmp_path / "out")
     segment(scene, tmp_path / "out")
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")

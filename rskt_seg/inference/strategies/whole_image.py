@@ -115,6 +115,7 @@ class WholeImageStrategy(Strategy):
     ) -> WindowPlan:
         """See `Strategy.plan_scene`; one pixel of the model is one of the scene, unless `window` differs."""
         side = sliding_sizes(self.model.working_side)[0] if window is None else window
+        side = min(side, max(size))  # the cells of a larger one would be too coarse for the scene
         cell = max(1, side // self.model.logits_side)
         return plan_windows(size, side, 1 / 3 if overlap is None else overlap, cell=cell, taper=taper)
 

@@ -57,7 +57,7 @@ class WindowedStrategy(Strategy):
         self, size: tuple[int, int], window: int | None, overlap: float | None, taper: str
     ) -> WindowPlan:
         """See `Strategy.plan_scene`: windows as large as its resized image, in cells of 4 px."""
-        side = window or self.model.spec.long_side
+        side = min(window or self.model.spec.long_side, max(size))
         cell = max(1, 4 * side // self.model.spec.long_side)
         return plan_windows(size, side, 1 / 3 if overlap is None else overlap, cell=cell, taper=taper)
 

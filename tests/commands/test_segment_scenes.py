@@ -1,0 +1,98 @@
+"""Scenes on the command line: which images are scenes, flags, and names of files."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from rasterio.errors import NotGeoreferencedWarning
+
+from rskt_seg import Segmenter
+from rskt_seg.commands import segment
+from rskt_seg.commands.scene_flags import expand, refuse_scene_flags
+from rskt_seg.commands.scene_run import scene_options
+from rskt_seg.commands.segment_files import SegmentOptions, segment_files
+from rskt_seg.errors import ConfigError, ImageReadError
+from rskt_seg.scenes.engines import HereEngine
+from rskt_seg.scenes.options import SceneOptions
+from rskt_seg.windows import Window
+from tests.geo.rasters import noise
+from tests.stub_models import Colours
+
+pytestmark = pytest.mark.filterwarnings("ignore", category=NotGeoreferencedWarning)
+NAMES = ["red", "green", "blue"]
+
+
+def png(path, height, width):
+    Image.fromarray(noise(height, width, 3)).save(path)
+    return path
+
+
+def parse(*argv):
+    return segment.parse_args(["a.tif", "--output", "out", *argv])
+
+
+def test_images_over_twice_the_side_of_the_model_are_scenes_and_others_pictures(tmp_path):
+    small, large = png(tmp_path / "small.png", 96, 60), png(tmp_path / "large.png", 97, 60)
+    segmenter = Segmenter(Colours(), NAMES)
+    engine = HereEngine(segmenter.strategy)
+    options = SegmentOptions(tmp_path / "out")
+    assert segment_files(segmenter, [small, large], {}, options, SceneOptions(), engine) == 0
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert "small_overlay.png" in names
+    assert "small_confidence.tif" not in names
+    assert {"large_ids.tif", "large_confidence.tif", "large_quicklook.png", "large_provenance.json"} <= names
+    assert {"large_overlay.png", "large_labels.png", "large_legend.png", "large_ids.png"} <= names
+    ids = np.asarray(Image.open(tmp_path / "out" / "large_ids.png"))
+    assert np.array_equal(ids, noise(97, 60, 3).argmax(axis=2))
+
+
+def test_a_scene_that_fails_does_not_stop_the_others(tmp_path, caplog):
+    broken, good = tmp_path / "broken.tif", png(tmp_path / "good.png", 100, 60)
+    broken.write_bytes(b"II*\0nothing")
+    segmenter = Segmenter(Colours(), NAMES)
+    engine = HereEngine(segmenter.strategy)
+    files = [broken, good, tmp_path / "missing.tif"]
+    assert segment_files(segmenter, files, {}, SegmentOptions(tmp_path / "o"), SceneOptions(), engine) == 1
+    assert (tmp_path / "o" / "good_ids.tif").is_file()
+    assert "2 of 3 images failed" in caplog.text
+
+
+def test_flags_become_options():
+    args = parse(
+        "--window", "120m", "--overlap", "0.5", "--blend", "mean", "--part", "1,2,30,40", "--scores",
+        "--chunk", "1024", "--polygons", "gpkg,parquet", "--min-area", "50 m2", "--nodata", "7", "--no-alpha",
+    )  # fmt: skip
+    found = scene_options(args, (3, 2, 1))
+    assert (found.window, found.overlap, found.taper, found.chunk) == ("120m", 0.5, "mean", 1024)
+    assert found.part == Window(1, 2, 30, 40)
+    assert found.polygons == ("gpkg", "parquet")
+    assert (found.bands, found.nodata, found.alpha, found.scores) == ((3, 2, 1), 7, False, True)
+    assert scene_options(parse("--bounds", "1,2,3,4"), None).bounds == (1, 2, 3, 4)
+    assert scene_options(parse("--polygons", "none"), None).polygons == ()
+
+
+@pytest.mark.parametrize("argv", [["--bounds", "1,2,3"], ["--part", "a,b,c,d"], ["--chunk", "700"]])
+def test_values_that_make_no_sense_are_one_line(argv):
+    with pytest.raises(ConfigError, match=argv[1].split(",")[0]):
+        scene_options(parse(*argv), None)
+
+
+def test_flags_of_scenes_are_refused_where_images_are_seen_as_a_whole():
+    refuse_scene_flags(parse())
+    with pytest.raises(ConfigError, match=r"--min-area, --workers|--workers, --min-area"):
+        refuse_scene_flags(parse("--workers", "2", "--min-area", "3 px"))
+
+
+def test_folders_lists_patterns_and_names_of_gdals_own(tmp_path):
+    for name in ("b.tif", "a.VRT", "notes.md", "c.png"):
+        (tmp_path / name).touch()
+    (tmp_path / "list.txt").write_text(f"# scenes\n{tmp_path / 'c.png'}\n\n{tmp_path / '*.tif'}\n")
+    inside = [tmp_path / name for name in ("a.VRT", "b.tif", "c.png")]
+    assert expand([str(tmp_path)]) == inside
+    assert expand([str(tmp_path / "list.txt"), str(tmp_path / "b.tif")]) == [inside[2], inside[1]]
+    name = "/vsizip//data/a.zip/b.tif"
+    assert expand([name]) == [name]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ImageReadError, match="empty holds no image"):
+        expand([str(tmp_path / "empty")])
+    with pytest.raises(ImageReadError, match="no file matches"):
+        expand([str(tmp_path / "*.jp2")])
