@@ -115,6 +115,8 @@ def unchosen_notice(names: Sequence[str], pixels: Sequence[int]) -> str | None:
     Returns:
         The line, which lists at most 10 of them.
     """
+    if not any(pixels):
+        return "no pixel has data, so that the map is empty; check the part, and what is nodata"
     unchosen = [name for name, count in zip(names, pixels, strict=True) if not count]
     if not unchosen:
         return None

@@ -132,4 +132,5 @@ def test_names_that_no_pixel_chose_are_told_in_one_line():
     assert unchosen_notice(NAMES, [5, 1, 2]) is None
     assert unchosen_notice(NAMES, [0, 1, 0]) == "2 of 3 names were the best of no pixel: 'tree', 'road'"
     many = [f"class {k}" for k in range(1000)]
-    assert unchosen_notice(many, [0] * 1000).endswith("'class 9' and 990 more")
+    assert unchosen_notice(many, [0] * 999 + [1]).endswith("'class 9' and 989 more")
+    assert unchosen_notice(NAMES, [0, 0, 0]).startswith("no pixel has data")
