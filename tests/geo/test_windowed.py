@@ -91,7 +91,7 @@ def test_photographs_and_arrays_are_read_from_memory_upright(tmp_path):
 
 
 def test_a_large_raster_is_surveyed_by_a_reduced_read_with_all_notices(tmp_path, monkeypatch):
-    monkeypatch.setattr("rskt_seg.geo.stretch._SAMPLED", 400)
+    monkeypatch.setattr("rskt_seg.geo.windowed.sample_step", lambda pixels: 4)
     monkeypatch.setattr("rskt_seg.geo.windowed._TILE", 32)
     bands = noise(4, 90, 70, dtype=np.uint16)
     path = write_tiff(tmp_path / "a.tif", bands, photometric="minisblack", **UTM)
