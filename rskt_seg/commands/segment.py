@@ -269,6 +269,7 @@ def segment(args: argparse.Namespace) -> int:
 
     log_to_stderr()
     logging.getLogger("rasterio").setLevel(logging.CRITICAL)  # what it reports is raised as well
+    logging.getLogger("pyogrio").setLevel(logging.WARNING)  # it counts what it writes
     if not args.images and not args.input:
         raise ConfigError("no image is given: rskt-seg segment SCENE... --output DIR")
     if bool(args.weights) == bool(args.config_file):
