@@ -102,8 +102,8 @@ class SceneJob:
         with self._locked():
             if changed := self._find_changed():
                 raise ConfigError(
-                    f"{self.folder} holds chunks of {self.task.name} that were computed with another "
-                    f"{' and '.join(changed)}; {self._remedy()}"
+                    f"{self.folder} holds chunks of {self.task.name} that were computed otherwise "
+                    f"({' and '.join(changed)}); {self._remedy()}"
                 )
             replace_text(self.folder / _FACTS, json.dumps(self._stated, indent=2) + "\n")
             remove_unfinished(self.folder)
