@@ -17,7 +17,8 @@ from rskt_seg.windows import Window, window_grid
 
 _MOST_VALUES = 2**24
 """Values of a block of all bands, which a Cloud Optimized GeoTIFF keeps together."""
-_CACHE = 64 * 2**20
+_CACHE = 2**24, 2**26
+"""Least and most bytes of decoded blocks that GDAL keeps: more than it needs would grow with the map."""
 
 
 def write_cog(
@@ -60,11 +61,9 @@ def write_cog(
             raise ImageReadError(
                 f"{part}: expected (size, bands, dtypes) {expected}, found {found}; compute it again"
             )
-    block = BLOCK
-    while block > 128 and block**2 * len(layer.bands) > _MOST_VALUES:
-        block //= 2
+    block, cache = _layout(layer, size[1])
     style = Path(path).with_suffix(".qml").name
-    with replacing_raster(path, style) as partial, rasterio.Env(GDAL_CACHEMAX=_CACHE):
+    with replacing_raster(path, style) as partial, rasterio.Env(GDAL_CACHEMAX=cache):
         whole = partial.with_name("parts.vrt")
         whole.write_text(mosaic(parts, size, layer, georeference), encoding="utf-8")
         try:
@@ -79,6 +78,15 @@ def write_cog(
             raise OSError(str(error)) from error
         partial.with_name(style).write_text(layer.style, encoding="utf-8")
         _compare(partial, parts, layer, georeference)
+
+
+def _layout(layer: MapLayer, width: int) -> tuple[int, int]:
+    """Return the side (px) of the blocks of a map, and how many bytes of decoded ones GDAL shall keep."""
+    block = BLOCK
+    while block > 128 and block**2 * len(layer.bands) > _MOST_VALUES:
+        block //= 2
+    row = block * width * len(layer.bands) * np.dtype(layer.dtype).itemsize
+    return block, min(max(4 * row, _CACHE[0]), _CACHE[1])
 
 
 def _check_cover(windows: Sequence[Window], size: tuple[int, int]) -> None:
