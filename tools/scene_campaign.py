@@ -67,7 +67,7 @@ def segment(scene: Path, output: Path, workers: int) -> None:
 def segment_large(scene: Path, output: Path) -> None:
     """Segment a scene whose memory is measured, in windows that cost little beside the rest."""
     # Its noise has a polygon for every other pixel, which says nothing of scenes.
-    Segmenter(Few(), NAMES).segment_scene(scene, output, chunk=1024, window=768, overlap=0.0, polygons=())
+    Segmenter(Few(), NAMES).segment_scene(scene, output, chunk=2048, window=384, overlap=0.0, polygons=())
 
 
 def write_scene(path: Path, height: int, width: int, seed: int, cell: int = 6) -> Path:
