@@ -119,24 +119,31 @@ def numbers(flag: str, text: str | None, names: Sequence[str]) -> tuple[float, .
     return found
 
 
-def expand(patterns: Iterable[str]) -> list[Path | str]:
+def expand(patterns: Iterable[str], output: Path | None = None) -> list[Path | str]:
     """Replace folders, lists and glob patterns by the files that they stand for.
 
     Args:
         patterns: File names; folders, of which all images are taken; `.txt` files with one of these a line;
             patterns with * ? [ ]; names of GDAL's own. A name that does not exist stays in the list, so that
             it is reported with the other files that fail.
+        output: Folder of the results, which no folder of images can be.
 
     Returns:
         The files without repetition, in the order of the patterns; names of GDAL's own as text.
 
     Raises:
         ImageReadError: A pattern matches no file, a folder holds no image, or a list cannot be read.
+        ConfigError: The results would lie among the images of a folder.
     """
     files: list[Path | str] = []
     for pattern in patterns:
         path = Path(pattern)
         if path.is_dir():
+            if output is not None and output.resolve() == path.resolve():
+                raise ConfigError(
+                    f"the results would lie among the images of {path}, and be taken for images next time; "
+                    f"choose another folder, such as --output {path / 'maps'}"
+                )
             images = (each for each in path.iterdir() if each.suffix.lower() in _IMAGES)
             inside = sorted(each for each in images if each.is_file())
             if not inside:

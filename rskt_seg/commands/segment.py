@@ -293,7 +293,7 @@ def segment(args: argparse.Namespace) -> int:
         at=parse_point(args.at),
     )
     scenes: SceneOptions | None = scene_options(args, options.bands)
-    images = expand([*args.images, *args.input])
+    images = expand([*args.images, *args.input], args.output)
     truths = pair_truths(images, args.gt) if args.gt else {}
     if args.whole or args.sliding or args.crf or options.explanations or truths:
         refuse_scene_flags(args)

@@ -155,7 +155,7 @@ class SceneOptions:
         Raises:
             ConfigError: It lies outside of the scene, or bounds are given for a scene without a transform.
         """
-        whole, part = Window(0, 0, *size), self.part
+        whole, part = Window(0, 0, *size), None if self.part is None else Window(*self.part)
         if self.bounds is not None:
             part = None if georeference is None else georeference.pixels_of(self.bounds)
             if part is None:

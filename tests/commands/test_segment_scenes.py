@@ -94,5 +94,7 @@ def test_folders_lists_patterns_and_names_of_gdals_own(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ImageReadError, match="empty holds no image"):
         expand([str(tmp_path / "empty")])
+    with pytest.raises(ConfigError, match=r"among the images .* choose another folder"):
+        expand([str(tmp_path)], tmp_path / "empty" / "..")
     with pytest.raises(ImageReadError, match="no file matches"):
         expand([str(tmp_path / "*.jp2")])
