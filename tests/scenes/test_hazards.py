@@ -34,7 +34,7 @@ def test_rasters_of_other_settings_are_not_taken_for_those_of_the_former_provena
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(segmenting, "write_extras", interrupt)
         segment(scene, tmp_path / "out", vocabulary=["blue", "green", "red"])
-    with pytest.raises(ConfigError, match="otherwise .classes and vocabulary"):
+    with pytest.raises(ConfigError, match=r"otherwise .classes and vocabulary"):
         segment(scene, tmp_path / "out")
     np.testing.assert_array_equal(segment(scene, tmp_path / "out", restart=True).ids(), expected)
 
@@ -171,7 +171,7 @@ def test_a_scene_that_is_replaced_during_a_run_gives_no_map_of_both(tmp_path):
 
     with pytest.raises(ImageReadError, match=r"farm\.tif has changed while it was read"):
         segment(scene, tmp_path / "out", Replaced())
-    with pytest.raises(ConfigError, match="otherwise .raster"):
+    with pytest.raises(ConfigError, match=r"otherwise .raster"):
         segment(scene, tmp_path / "out")
     assert not (tmp_path / "out" / "farm_ids.tif").exists()
 
