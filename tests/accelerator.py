@@ -16,6 +16,7 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.autograd.function import BackwardCFunction
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_flatten
@@ -227,7 +228,8 @@ def backward(loss: Tensor) -> None:
             assert gradient.shape == leaf.shape and gradient.device == leaf.device
             leaf.grad = gradient if leaf.grad is None else leaf.grad + gradient
             continue
-        outputs = node(*inputs)
+        # Nodes of functions that are written in Python are called by another name.
+        outputs = (node.apply if isinstance(node, BackwardCFunction) else node)(*inputs)
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         for (following, index), gradient in zip(node.next_functions, outputs, strict=True):
             if following is None or gradient is None:

@@ -24,24 +24,27 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Self
 
 # One thread a process: forked processes may not use the threads that a library has started before.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 import rasterio
+import torch
+import torch.nn.functional as F
 from rasterio.transform import Affine
 from rasterio.windows import Window
+from torch import Tensor, nn
 
 from rskt_seg import Segmenter
 from rskt_seg.commands.entry import command_parser, positive, run
 from rskt_seg.errors import ConfigError
-
-REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path.append(str(REPOSITORY))
-from tests.stub_models import Colours  # noqa: E402
+from rskt_seg.models import CostVolumeOutput
+from rskt_seg.models.rskt import RSKT
 
 NAMES = ("red", "green", "blue")
 PLACE = {"crs": "EPSG:32632", "transform": Affine(0.5, 0, 3e5, 0, -0.5, 56e5), "nodata": 0}
@@ -50,11 +53,40 @@ MOST_GROWTH, MOST_BYTES = 1.1, 1.5e9
 MOSAIC, TILE = 60_000, 2048
 
 
-class Few(Colours):
-    """`Colours` with few cells in a large window, so that its windows cost little."""
+class Colours(RSKT):
+    """A model whose score of a class is a channel of the pixel, or of the mean of a cell."""
 
-    def __init__(self) -> None:
-        super().__init__(cells=12)
+    working_side = 48
+
+    def __init__(self, cells: int = 48) -> None:
+        nn.Module.__init__(self)
+        self.scale = nn.Parameter(torch.tensor(1 / 255))
+        self.cells = cells
+
+    @property
+    def logits_side(self) -> int:
+        """Side of the logits in cells."""
+        return self.cells
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the model."""
+        return self.scale.device
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode, without a cache of texts to drop."""
+        nn.Module.train(self, mode)
+        return self
+
+    def forward(self, images: Tensor, vocabulary: Sequence[str], **_: object) -> CostVolumeOutput:
+        """Return channels of the images (B, 3, H, W) as logits (B, T, cells, cells), or finer as they are."""
+        if images.shape[-1] > self.cells:
+            images = F.adaptive_avg_pool2d(images, self.cells)
+        return CostVolumeOutput(images[:, [NAMES.index(name) for name in vocabulary]] * self.scale)
+
+    def scores(self, output: CostVolumeOutput) -> Tensor:
+        """Return the logits, which are scores in 0..1."""
+        return output.logits
 
 
 def segment(scene: Path, output: Path, workers: int) -> None:
@@ -67,7 +99,9 @@ def segment(scene: Path, output: Path, workers: int) -> None:
 def segment_large(scene: Path, output: Path) -> None:
     """Segment a scene whose memory is measured, in windows that cost little beside the rest."""
     # Its noise has a polygon for every other pixel, which says nothing of scenes.
-    Segmenter(Few(), NAMES).segment_scene(scene, output, chunk=2048, window=384, overlap=0.0, polygons=())
+    Segmenter(Colours(12), NAMES).segment_scene(
+        scene, output, chunk=2048, window=384, overlap=0.0, polygons=()
+    )
 
 
 def write_scene(path: Path, height: int, width: int, seed: int, cell: int = 6) -> Path:
