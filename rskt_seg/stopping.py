@@ -1,5 +1,6 @@
 """Stopping by SIGTERM: with the manners of an interrupt from the keyboard, and no process left behind."""
 
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -25,6 +26,16 @@ class Terminated(SystemExit):
         super().__init__(STATUS)
 
 
+def _give_signals_a_stack() -> None:
+    """Let handlers of signals run on a stack of their own in the main thread, as `faulthandler` sets it up.
+
+    Kernels of oneDNN for AVX-512, which compute packed linear layers, keep values below the stack pointer. A
+    handler on the same stack overwrites them: the process that is asked to end aborts with a damaged heap.
+    """
+    if sys.__stderr__ is not None:
+        faulthandler.enable(sys.__stderr__)
+
+
 @contextmanager
 def terminating() -> Iterator[None]:
     """Raise `Terminated` in the block if SIGTERM arrives; a second one ends the process at once.
@@ -45,6 +56,7 @@ def terminating() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         raise Terminated
 
+    _give_signals_a_stack()
     signal.signal(signal.SIGTERM, stop)
     try:
         with _nothing_swallowed(Terminated, signal.SIGTERM, stop):
