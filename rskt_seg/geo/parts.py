@@ -6,10 +6,9 @@ import numpy as np
 
 from rskt_seg.geo.georeference import ignore_georeference_warnings
 from rskt_seg.geo.names import gdal_name
+from rskt_seg.geo.raster_files import BLOCK
 from rskt_seg.windows import Window
 from rskt_seg.writing import replacing
-
-_BLOCK = 512
 
 
 def write_part(path: Path, bands: np.ndarray, place: Window) -> None:
@@ -29,9 +28,7 @@ def write_part(path: Path, bands: np.ndarray, place: Window) -> None:
 
     count, height, width = bands.shape
     transform = Affine(1, 0, place.left, 0, -1, -place.top)
-    layout = (
-        {"tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK} if min(height, width) >= _BLOCK else {}
-    )
+    layout = {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK} if min(height, width) >= BLOCK else {}
     with replacing(path, bands.nbytes) as partial, ignore_georeference_warnings():
         try:
             with rasterio.open(

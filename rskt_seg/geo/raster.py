@@ -49,12 +49,15 @@ class RasterImage:
         """
         if self.valid.all() or not self.valid.any():
             return self.pixels
+        pixels = self.pixels.copy()
+        np.copyto(pixels, self.mean_color(), where=~self.valid[:, :, None])
+        return pixels
+
+    def mean_color(self) -> np.ndarray:
+        """Return the mean colour of the valid pixels, (3,) uint8; black if there are none."""
         # Without an index of the valid pixels, which would take 16 bytes a pixel.
         sums = [np.sum(self.pixels[:, :, i], dtype=np.int64, where=self.valid) for i in range(3)]
-        mean = np.rint(np.array(sums) / np.count_nonzero(self.valid)).astype(np.uint8)
-        pixels = self.pixels.copy()
-        np.copyto(pixels, mean, where=~self.valid[:, :, None])
-        return pixels
+        return np.rint(np.array(sums) / max(1, int(np.count_nonzero(self.valid)))).astype(np.uint8)
 
 
 def read_image(

@@ -12,7 +12,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -21,7 +20,6 @@ from rskt_seg.decision import Decision, unchosen_notice
 from rskt_seg.errors import ConfigError, RSKTSegError
 from rskt_seg.geo.area import pixel_size
 from rskt_seg.geo.arrays import ImageSource, as_image, name_of
-from rskt_seg.geo.raster import RasterImage
 from rskt_seg.geo.vectors import check_format
 from rskt_seg.geo.windowed import Survey, survey, survey_image
 from rskt_seg.inference.cells import WindowPlan
@@ -273,11 +271,10 @@ def make_job(model: MapModel, scene: Scene, output: Path, options: SceneOptions)
     size = survey.reader.height, survey.reader.width
     side = options.window_side(scene.source, survey.georeference, size)
     plan = strategy.plan_scene(size, side, options.overlap, options.taper)
-    fill = _mean_color(survey.overview)
-    overview = np.where(survey.overview.valid[:, :, None], survey.overview.pixels, fill)
+    overview = survey.overview.filled()
     batch = options.batch or (1 if strategy.model.device.type == "cpu" else 4)
     batch = min(batch, len(plan.windows(plan.cells)))
-    red, green, blue = fill.tolist()
+    red, green, blue = survey.overview.mean_color().tolist()
     task = SceneTask(
         scene.source, survey.reader, plan, model.decision, (red, green, blue), overview, batch, options.scores
     )
@@ -289,13 +286,6 @@ def make_job(model: MapModel, scene: Scene, output: Path, options: SceneOptions)
     area = options.area(scene.source, survey.georeference, size)
     facts = {**model.facts, **_facts(task, survey, options), "area": list(area)}
     return SceneJob(task, area, chunk, output / f"{scene.name}_{_PARTS}", json.loads(json.dumps(facts)))
-
-
-def _mean_color(image: RasterImage) -> np.ndarray:
-    """Return the mean valid colour (3,) uint8, the least conspicuous in place of pixels without data."""
-    if not image.valid.any():
-        return np.zeros(3, np.uint8)
-    return np.rint(image.pixels[image.valid].mean(axis=0, dtype=np.float64)).astype(np.uint8)
 
 
 def _facts(task: SceneTask, survey: Survey, options: SceneOptions) -> dict[str, Any]:
