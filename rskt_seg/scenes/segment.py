@@ -282,7 +282,7 @@ def make_job(model: MapModel, scene: Scene, output: Path, options: SceneOptions)
     for form in options.extras.polygons:
         check_format(scene.source, form, crs)
     channels = len(strategy.prompts)
-    chunk = options.chunk or chunk_side(channels, plan.cell, len(model.decision.ids) if options.scores else 0)
+    chunk = options.chunk or chunk_side(plan, channels, len(model.decision.ids) if options.scores else 0)
     area = options.area(scene.source, survey.georeference, size)
     facts = {**model.facts, **_facts(task, survey, options), "area": list(area)}
     return SceneJob(task, area, chunk, output / f"{scene.name}_{_PARTS}", json.loads(json.dumps(facts)))
