@@ -84,6 +84,11 @@ class Maps(NamedTuple):
     windows: int
 
 
+def windows_of(plan: WindowPlan, area: Window) -> tuple[Window, ...]:
+    """Return the windows, in cells, that the map of an area (px) is blended from."""
+    return plan.windows(_cells(plan, _blocks_around(plan, area)))
+
+
 def read_region(task: SceneTask, area: Window) -> Region:
     """Read what the map of an area depends on.
 
@@ -98,7 +103,7 @@ def read_region(task: SceneTask, area: Window) -> Region:
         ImageReadError: The scene cannot be read there.
     """
     plan = task.plan
-    windows = [plan.pixels(window) for window in plan.windows(_cells(plan, _blocks_around(plan, area)))]
+    windows = [plan.pixels(window) for window in windows_of(plan, area)]
     reach = max(plan.margin, plan.cell)
     top = max(0, min(window.top for window in windows) - reach)
     left = max(0, min(window.left for window in windows) - reach)
@@ -134,7 +139,7 @@ def map_region(
     """
     plan = task.plan
     around = _cells(plan, _blocks_around(plan, region.area))
-    windows = [each for each in plan.windows(around) if _is_seen(plan, region, each)]
+    windows = [each for each in windows_of(plan, region.area) if _is_seen(plan, region, each)]
     values = _Values(strategy, task, region)
     shared = strategy.scene_context(task.overview) if windows else None
     sums: CellSums | None = None
@@ -195,8 +200,10 @@ def _crop(task: SceneTask, region: Region, window: Window) -> np.ndarray:
     margin, extent = task.plan.margin, region.extent
     top, left = window.top - margin - extent.top, window.left - margin - extent.left
     shape = (window.height + 2 * margin, window.width + 2 * margin, 3)
-    crop = np.full(shape, 0 if margin else np.array(task.fill, np.uint8), np.uint8)
     inside = region.pixels[max(top, 0) : max(top + shape[0], 0), max(left, 0) : max(left + shape[1], 0)]
+    if inside.shape == shape:  # as nearly all
+        return np.ascontiguousarray(inside)
+    crop = np.full(shape, 0 if margin else np.array(task.fill, np.uint8), np.uint8)
     rows, columns = max(-top, 0), max(-left, 0)
     crop[rows : rows + inside.shape[0], columns : columns + inside.shape[1]] = inside
     return crop
