@@ -104,7 +104,8 @@ def segment_files(
     failures: list[tuple[Path | str, Exception]] = []
     large: dict[str, Path | str] = {}
     with logging_redirect_tqdm():
-        for image, stem in tqdm(list(zip(images, _stems(images), strict=True)), unit="image"):
+        # Scenes, which have a bar of their own, are only told apart here; that takes no second.
+        for image, stem in tqdm(list(zip(images, _stems(images), strict=True)), unit="image", delay=1):
             try:
                 if scenes is not None and is_large(segmenter, image):
                     large[stem] = image

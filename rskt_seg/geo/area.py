@@ -57,12 +57,14 @@ class AreaSummary:
         total: All pixels that have a class.
         nodata: All other pixels.
         method: "geodesic" or "plane"; None if only pixels are known.
+        notices: Why areas are not geodesic, one line each.
     """
 
     classes: tuple[ClassArea, ...]
     total: ClassArea
     nodata: ClassArea
     method: str | None
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -232,7 +234,7 @@ def sum_areas(rows: Iterable[tuple[int, np.ndarray]], names: Sequence[str], area
     )
     total = ClassArea("total", with_class, float(with_class > 0), float(metres[:-1].sum()) if known else None)
     nodata = ClassArea("nodata", int(pixels[-1]), None, float(metres[-1]) if known else None)
-    return AreaSummary(found, total, nodata, areas.method)
+    return AreaSummary(found, total, nodata, areas.method, areas.notices)
 
 
 def _unknown(*notices: str) -> PixelAreas:

@@ -2,9 +2,10 @@
 
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,11 @@ from rskt_seg.geo.georeference import Georeference
 from rskt_seg.geo.map_layers import NO_SHARE, SHARE_SCALE
 from rskt_seg.geo.map_rows import class_rows, open_map
 from rskt_seg.geo.raster_files import open_part, read_part
-from rskt_seg.geo.regions import Corners, Regions, RegionStream
-from rskt_seg.geo.rings import Rings, insert_points, trace
+from rskt_seg.geo.regions import Regions, RegionStream
+from rskt_seg.geo.rings import Corners, Rings, insert_points
+from rskt_seg.geo.tracing import trace
 from rskt_seg.geo.vectors import Features, vector_library, vector_writer
+from rskt_seg.geo.wkb import polygon_binaries
 from rskt_seg.legend import Legend
 
 if TYPE_CHECKING:
@@ -129,11 +132,8 @@ def write_polygons(
         stream = _region_stream(labels, legend, areas, min_area, simplify, skip_ids)
         outlines = _Outlines(legend, place, areas.method is not None)
         found = _trace_all(_regions(labels, scores, legend, areas, stream), outlines.clockwise)
-        count = 0
         with vector_writer(path, outlines.crs, legend) as write:
-            for features in outlines.features(found, stream, simplify):
-                write(features)
-                count += len(features.pixels)
+            count = sum(map(write, outlines.features(found, stream, simplify)))
         return PolygonSummary(count, (*areas.notices, *outlines.notices))
 
 
@@ -187,7 +187,7 @@ def _regions(
     legend: Legend,
     areas: PixelAreas,
     stream: RegionStream,
-) -> Iterator[tuple[Regions, Corners]]:
+) -> Iterator[tuple[Regions, list[Corners]]]:
     """Read a map and yield its areas as they are complete."""
     columns = np.arange(labels.width)
     for top, rows in class_rows(labels, legend):
@@ -201,25 +201,30 @@ def _regions(
     yield stream.finish()
 
 
-def _trace_all(found: Iterable[tuple[Regions, Corners]], clockwise: bool) -> Iterator[tuple[Regions, Rings]]:
+def _trace_all(
+    found: Iterable[tuple[Regions, list[Corners]]], clockwise: bool
+) -> Iterator[tuple[Regions, Rings]]:
     """Yield areas with their rings, about `_BATCH` at once, and at least once."""
-    pending: list[tuple[Regions, Corners]] = []
+    regions, corners = list[Regions](), list[Corners]()
     waiting, written = 0, False
-    for regions, corners in found:
-        first = waiting
-        pending.append((regions, replace(corners, region=corners.region + first)))
-        waiting += len(regions.classes)
+    for more, theirs in found:
+        regions.append(more)
+        corners += theirs
+        waiting += len(more.classes)
         if waiting >= _BATCH:
-            yield _traced(pending, clockwise)
-            pending, waiting, written = [], 0, True
+            yield _traced(regions, corners, clockwise)
+            waiting, written = 0, True
     if waiting or not written:
-        yield _traced(pending, clockwise)
+        yield _traced(regions, corners, clockwise)
 
 
-def _traced(found: Sequence[tuple[Regions, Corners]], clockwise: bool) -> tuple[Regions, Rings]:
-    regions = Regions(*map(np.concatenate, zip(*(vars(each).values() for each, _ in found), strict=True)))
-    corners = Corners.together([each for _, each in found])
-    return regions, trace(corners.region, corners.y, corners.x, corners.turn, clockwise)
+def _traced(regions: list[Regions], corners: list[Corners], clockwise: bool) -> tuple[Regions, Rings]:
+    """Trace what is waiting, which then waits no more."""
+    found = Regions(*map(np.concatenate, zip(*(vars(each).values() for each in regions), strict=True)))
+    rings = trace(corners, clockwise)
+    regions.clear()
+    corners.clear()
+    return found, rings
 
 
 class _Outlines:
@@ -246,33 +251,30 @@ class _Outlines:
             self.crs, self._transform = place.crs, place.transform
         self.clockwise = self._transform.determinant > 0
 
-    def _geometries(self, rings: Rings) -> np.ndarray:
-        """Return the polygons (G,) of the rings of G areas."""
-        shapely = vector_library("shapely")
-        t, x, y = self._transform, rings.x.astype(float), rings.y.astype(float)
-        points = np.stack([t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f], axis=1)
-        offsets = (rings.ring_starts, rings.region_starts)
-        found: np.ndarray = shapely.from_ragged_array(shapely.GeometryType.POLYGON, points, offsets)
-        return found
-
     def features(
         self, found: Iterable[tuple[Regions, Rings]], stream: RegionStream, simplify: float | None
     ) -> Iterator[Features]:
         """Yield areas as polygons with their attributes; simpler ones keep their borders in common."""
         if simplify is None:
-            for regions, rings in found:
-                yield self._described(regions, self._geometries(rings))
+            # Nothing but what is being written stays in memory meanwhile.
+            yield from starmap(self._described, found)
             return
         shapely = vector_library("shapely")
         batches = list(found)
         junctions = np.concatenate([np.zeros((0, 2), np.int64), *stream.junctions])
-        parts = [self._geometries(insert_points(rings, *junctions.T)) for _, rings in batches]
+        parts = [
+            shapely.from_wkb(polygon_binaries(insert_points(rings, *junctions.T), self._transform))
+            for _, rings in batches
+        ]
         simple = shapely.coverage_simplify(np.concatenate(parts), simplify)
         ends = np.cumsum([len(part) for part in parts])[:-1]
         for (regions, _), part in zip(batches, np.split(simple, ends), strict=True):
-            yield self._described(regions, part)
+            yield self._with_attributes(regions, shapely.to_wkb(part))
 
-    def _described(self, regions: Regions, geometries: np.ndarray) -> Features:
+    def _described(self, regions: Regions, rings: Rings) -> Features:
+        return self._with_attributes(regions, polygon_binaries(rings, self._transform))
+
+    def _with_attributes(self, regions: Regions, geometries: np.ndarray) -> Features:
         with np.errstate(invalid="ignore"):
             confidence = regions.scores / regions.scored * SHARE_SCALE  # NaN where nothing was scored
         metres = regions.metres if self._known_areas else np.full(len(regions.metres), np.nan)

@@ -7,11 +7,12 @@ Not `rasterio.features.shapes`: it needs the whole map for polygons without seam
 its parts would not give the pixels, areas and borders of each.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from rskt_seg.geo.rings import Corners
 from rskt_seg.geo.sieve import UNDECIDED, Borders, connected, decide
 
 
@@ -66,32 +67,6 @@ class Regions:
         return Regions(*(each[kept] for each in vars(self).values()))
 
 
-@dataclass(frozen=True)
-class Corners:
-    """Corners of areas (see `rskt_seg.geo.rings`).
-
-    Attributes:
-        region: (K,) the area of each.
-        y: (K,) row of the crossing of grid lines.
-        x: (K,) its column.
-        turn: (K,) a term of its turn.
-    """
-
-    region: np.ndarray
-    y: np.ndarray
-    x: np.ndarray
-    turn: np.ndarray
-
-    @classmethod
-    def together(cls, parts: Sequence["Corners"]) -> "Corners":
-        """Return the corners of all parts, of which there is at least one."""
-        return cls(*(np.concatenate(each) for each in zip(*(vars(p).values() for p in parts), strict=True)))
-
-    def where(self, kept: np.ndarray) -> "Corners":
-        """Return some of the corners: `kept` is (K,) bool, or indices."""
-        return Corners(*(each[kept] for each in vars(self).values()))
-
-
 class RegionStream:
     """Finds the connected areas of a map, some rows at a time.
 
@@ -128,10 +103,11 @@ class RegionStream:
         self._above_classes = np.full(width, classes, np.intp)
         self._regions, self._final, self._borders = Regions.none(), np.zeros(0, np.intp), Borders.none()
         self._kept: dict[int, list[Corners]] = {}
+        self._given_up = 0
 
     def add(
         self, rows: np.ndarray, metres: np.ndarray | None = None, scores: np.ndarray | None = None
-    ) -> tuple[Regions, Corners]:
+    ) -> tuple[Regions, list[Corners]]:
         """Add the next rows.
 
         Args:
@@ -140,7 +116,8 @@ class RegionStream:
             scores: (h, W) score of each pixel, NaN where there is none; None without.
 
         Returns:
-            The areas that are complete now, in the order of their first pixels, and their corners.
+            The areas that are complete now, in the order of their first pixels, and their corners, in one or
+            more parts. Their numbers, by which corners name them, follow those of the areas before.
         """
         regions = self._label(rows)
         self._count(regions, metres, scores)
@@ -152,7 +129,7 @@ class RegionStream:
         self._above, self._above_classes = regions[-1], rows[-1]
         return self._release(corners)
 
-    def finish(self) -> tuple[Regions, Corners]:
+    def finish(self) -> tuple[Regions, list[Corners]]:
         """Return the areas that are complete because there are no more rows, as `add`."""
         outside = np.full(self._width, -1)
         corners = self._find_corners(np.stack([self._above, outside]))
@@ -207,9 +184,13 @@ class RegionStream:
         if self._with_junctions:
             met = (np.diff(np.sort(quarters, axis=0), axis=0) != 0).sum(axis=0) > 1
             self.junctions.append(np.stack([y[met], x[met]], axis=1))
-        turn = np.repeat(np.array([1, -1, -1, 1], np.int8), len(y))
-        corners = Corners(quarters.ravel(), np.tile(y, 4), np.tile(x, 4), turn)
-        return corners.where(corners.region >= 0)
+        # Neighbours of one area cancel each other; of three, that beside one across is left.
+        beside = quarters[::2] == quarters[1::2]
+        over = (quarters[:2] == quarters[2:]) & ~beside.any(axis=0)
+        left = ~np.repeat(beside, 2, axis=0) & ~np.tile(over, (2, 1)) & (quarters >= 0)
+        turn = np.repeat(np.array([1, -1, -1, 1], np.int8), left.sum(axis=1))
+        crossing = np.nonzero(left)[1]
+        return Corners(self._row, quarters[left], y[crossing], x[crossing], turn)
 
     def _find_borders(self, around: np.ndarray) -> None:
         """Add the borders of areas (1 + h, W) that may be too small, but for those along the first row."""
@@ -224,7 +205,7 @@ class RegionStream:
             self._borders = self._borders.joined(new)
         self._borders = self._borders.renumbered(np.arange(len(self._final)))
 
-    def _release(self, corners: Corners) -> tuple[Regions, Corners]:
+    def _release(self, corners: Corners) -> tuple[Regions, list[Corners]]:
         """Give up the areas that are complete, and return them with their corners."""
         if self._minimum:
             corners = self._sieve(corners)
@@ -238,7 +219,8 @@ class RegionStream:
         leaving = np.flatnonzero(complete & ~unwanted)
         leaving = leaving[np.argsort(self._regions.first[leaving])]
         numbers = np.full(len(complete), -1)
-        numbers[leaving] = np.arange(len(leaving))
+        numbers[leaving] = np.arange(len(leaving)) + self._given_up
+        self._given_up += len(leaving)
         found = self._regions.where(leaving)
         taken = self._take_corners(corners, numbers)
         for region in [each for each in self._kept if unwanted[each]]:
@@ -264,20 +246,19 @@ class RegionStream:
         """Return (N,) bool: whether an area has pixels in the last row."""
         return np.bincount(self._above + 1, minlength=len(self._final) + 1)[1:] > 0
 
-    def _take_corners(self, corners: Corners, numbers: np.ndarray) -> Corners:
+    def _take_corners(self, corners: Corners, numbers: np.ndarray) -> list[Corners]:
         """Return the corners of areas that leave, with their numbers (N,) of those, -1 for all others."""
-        parts = [corners.where(numbers[corners.region] >= 0)]
+        here = corners.where(numbers[corners.region] >= 0)
+        taken = [replace(here, region=numbers[here.region])]
         for region in [each for each in self._kept if numbers[each] >= 0]:
-            # They were found under other numbers.
-            parts += [replace(part, region=np.full(len(part.y), region)) for part in self._kept.pop(region)]
-        found = Corners.together(parts)
-        return replace(found, region=numbers[found.region])
+            taken += [part.of(int(numbers[region])) for part in self._kept.pop(region)]
+        return taken
 
     def _keep_corners(self, corners: Corners) -> None:
         order = np.argsort(corners.region, kind="stable")
         regions, starts = np.unique(corners.region[order], return_index=True)
         for region, part in zip(regions.tolist(), np.split(order, starts[1:]), strict=False):
-            self._kept.setdefault(region, []).append(corners.where(part))
+            self._kept.setdefault(region, []).append(corners.where(part).of(region))
 
     def _renumber(self, numbers: np.ndarray, count: int) -> None:
         """Give areas other numbers (N,); those with the same become one, and those with -1 are given up."""

@@ -1,4 +1,4 @@
-"""Boundaries of regions of pixels, from their corners alone.
+"""Boundaries of regions of pixels, and the corners that they are found from.
 
 A region is a set of pixels. At a crossing of grid lines let `turn` be the number of its pixels above left and
 below right less the number above right and below left: 1 or -1 at a corner, 2 or -2 where two pixels touch
@@ -7,9 +7,36 @@ ends of the boundary's edges, in pairs. And `turn` of two regions together is th
 regions merge by putting their corners together.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+
+
+@dataclass(frozen=True)
+class Corners:
+    """Corners of regions at all crossings of some rows.
+
+    Attributes:
+        row: The first of these rows. Corners with the same one are of the same rows.
+        region: (K,) the region of each.
+        y: (K,) row of the crossing of grid lines.
+        x: (K,) its column.
+        turn: (K,) its turn, or terms that sum to it.
+    """
+
+    row: int
+    region: np.ndarray
+    y: np.ndarray
+    x: np.ndarray
+    turn: np.ndarray
+
+    def where(self, kept: np.ndarray) -> "Corners":
+        """Return some of the corners: `kept` is (K,) bool, or indices."""
+        return Corners(self.row, self.region[kept], self.y[kept], self.x[kept], self.turn[kept])
+
+    def of(self, region: int) -> "Corners":
+        """Return these corners as those of a single region, whose number takes no memory."""
+        return replace(self, region=np.broadcast_to(np.int64(region), self.y.shape))
 
 
 @dataclass(frozen=True)
@@ -28,48 +55,6 @@ class Rings:
     y: np.ndarray
     ring_starts: np.ndarray
     region_starts: np.ndarray
-
-
-def trace(region: np.ndarray, y: np.ndarray, x: np.ndarray, turn: np.ndarray, clockwise: bool) -> Rings:
-    """Connect the corners of regions whose pixels are connected by their sides.
-
-    Rings never cross or touch themselves: where two pixels of a region touch by their corners alone, the
-    pixels between them are separate, as in valid polygons. Each begins at its first corner in the order of
-    rows. The result does not depend on the order of the corners.
-
-    Args:
-        region: (K,) region 0..G-1 of each corner; each has some.
-        y: (K,) row of the crossing.
-        x: (K,) column.
-        turn: (K,) its turn, or terms that sum to it.
-        clockwise: Whether outer rings run clockwise as seen with rows downwards; holes run the other way.
-
-    Returns:
-        The rings.
-    """
-    region, y, x, turn = _sum_turns(region, y, x, turn)
-    # Where pixels touch, two corners lie at one crossing; the first ends the edge from the left.
-    source = np.repeat(np.arange(len(turn)), np.abs(turn))
-    second = np.append(False, source[1:] == source[:-1])[: len(source)]
-    region, y, x, turn = region[source], y[source], x[source], turn[source]
-    across = np.arange(len(source)) ^ 1  # partners along a row are neighbours in this order
-    below = np.where(turn > 0, ~second, second)  # of two, the one whose edge goes down
-    order = np.lexsort((below, y, x, region))
-    along = np.empty_like(order)
-    along[order[::2]], along[order[1::2]] = order[1::2], order[::2]
-    ring, heads = _number_rings(across, along)
-    sizes = np.bincount(ring)
-    starts = np.append(0, np.cumsum(sizes + 1))
-    corner, position = _walk(along[across], ring, heads, sizes)
-    outer = np.append(True, np.diff(region[heads]) != 0)[: len(heads)]
-    forward = outer == clockwise
-    out = np.empty(starts[-1], np.intp)
-    base, length = starts[ring[corner]], sizes[ring[corner]]
-    ahead = forward[ring[corner]]
-    out[base + np.where(ahead, position, length - position)] = corner
-    out[base + np.where(ahead, position + 1, length - position - 1)] = across[corner]
-    out[starts[:-1]] = out[starts[1:] - 1] = heads
-    return Rings(x[out], y[out], starts, np.append(np.flatnonzero(outer), len(heads)))
 
 
 def insert_points(rings: Rings, y: np.ndarray, x: np.ndarray) -> Rings:
@@ -113,57 +98,3 @@ def insert_points(rings: Rings, y: np.ndarray, x: np.ndarray) -> Rings:
     out_x[there], out_y[there] = points_x[point], points_y[point]
     ends = np.append(places, len(out_x))
     return Rings(out_x, out_y, ends[rings.ring_starts], rings.region_starts)
-
-
-def _sum_turns(
-    region: np.ndarray, y: np.ndarray, x: np.ndarray, turn: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Add the turns of equal crossings of a region; return those that are not 0, in order."""
-    order = np.lexsort((x, y, region))
-    region, y, x, turn = region[order], y[order], x[order], turn[order]
-    new = (region[1:] != region[:-1]) | (y[1:] != y[:-1]) | (x[1:] != x[:-1])
-    firsts = np.flatnonzero(np.append(True, new)[: len(order)])
-    sums = np.add.reduceat(turn, firsts) if len(firsts) else turn
-    kept = firsts[sums != 0]
-    return region[kept], y[kept], x[kept], sums[sums != 0]
-
-
-def _number_rings(across: np.ndarray, along: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ring of each corner, in the order of first corners, and the first corner of each."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    count = len(across)
-    ends = np.append(across, along)
-    graph = coo_array((np.ones(2 * count, bool), (np.tile(np.arange(count), 2), ends)), shape=(count, count))
-    _, found = connected_components(graph, directed=False)
-    _, heads, ring = np.unique(found, return_index=True, return_inverse=True)
-    order = np.argsort(heads)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    return rank[ring], heads[order]
-
-
-def _walk(
-    following: np.ndarray, ring: np.ndarray, heads: np.ndarray, sizes: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Find the place of every other corner of each ring on a walk that leaves its first along the row.
-
-    Args:
-        following: (K,) the corner after next.
-        ring: (K,) the ring of each corner.
-        heads: (R,) first corners.
-        sizes: (R,) numbers of corners.
-
-    Returns:
-        The corners that are left along a row, and how many corners come before each.
-    """
-    # Distances to the head by doubling of steps. Walks in the other direction never meet it.
-    target, steps = following.copy(), np.full(len(following), 2)
-    target[heads], steps[heads] = heads, 0
-    for _ in range(int(sizes.max(initial=1)).bit_length()):
-        steps += steps[target]
-        target = target[target]
-    corner = np.flatnonzero(target == heads[ring])
-    length = sizes[ring[corner]]
-    return corner, (length - steps[corner]) % length

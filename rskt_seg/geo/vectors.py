@@ -35,7 +35,7 @@ class Features:
     """Polygons and their attributes.
 
     Attributes:
-        geometry: (N,) shapely polygons.
+        geometry: (N,) object, polygons as WKB.
         class_id: (N,) int32.
         class_name: (N,) str.
         area_m2: (N,) float64 square metres on the ground, NaN if unknown.
@@ -107,7 +107,7 @@ def _check_degrees(name: str | Path, crs: "CRS | None") -> None:
 @contextmanager
 def vector_writer(
     path: str | os.PathLike[str], crs: "CRS | None", legend: Legend
-) -> Iterator[Callable[[Features], None]]:
+) -> Iterator[Callable[[Features], int]]:
     """Write a vector file whole or not at all.
 
     Args:
@@ -116,7 +116,7 @@ def vector_writer(
         legend: The classes, for the style that a GeoPackage holds.
 
     Yields:
-        A function that writes some more features. It is called at least once.
+        A function that writes some more features and returns their number. It is called at least once.
 
     Raises:
         ConfigError: Another format, a library that is not installed, or GeoJSON in another CRS.
@@ -133,24 +133,24 @@ def vector_writer(
 
 
 @contextmanager
-def _geopackage(path: Path, crs: "CRS | None", legend: Legend) -> Iterator[Callable[[Features], None]]:
+def _geopackage(path: Path, crs: "CRS | None", legend: Legend) -> Iterator[Callable[[Features], int]]:
     pyogrio = vector_library("pyogrio")
     vector_library("pyogrio.raw")
-    shapely = vector_library("shapely")
     count, layer = 0, _layer_name(path.stem)
     with replacing_with_companions(path, ()) as partial, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="'crs' was not provided")
         name = gdal_name(partial)
 
-        def write(features: Features) -> None:
+        def write(features: Features) -> int:
             nonlocal count
             attributes = features.attributes()
             pyogrio.raw.write(
-                name, shapely.to_wkb(features.geometry), list(attributes.values()), list(attributes),
+                name, features.geometry, list(attributes.values()), list(attributes),
                 layer=layer, driver="GPKG", geometry_type="Polygon", append=partial.exists(),
                 crs=None if crs is None else crs.to_wkt(version="WKT2_2019"),
             )  # fmt: skip
             count += len(features.pixels)
+            return len(features.pixels)
 
         try:
             yield write
@@ -188,17 +188,17 @@ def _style_row(layer: str, style: str) -> dict[str, np.ndarray]:
 
 
 @contextmanager
-def _geojson(path: Path, crs: "CRS | None", legend: Legend) -> Iterator[Callable[[Features], None]]:
+def _geojson(path: Path, crs: "CRS | None", legend: Legend) -> Iterator[Callable[[Features], int]]:
     """Write GeoJSON as RFC 7946 has it, with all digits of the coordinates, a feature a line."""
     _check_degrees(path, crs)
     shapely = vector_library("shapely")
     with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
         separator = '{"type": "FeatureCollection", "features": [\n'
 
-        def write(features: Features) -> None:
+        def write(features: Features) -> int:
             nonlocal separator
             attributes = features.attributes()
-            geometries = shapely.to_geojson(features.geometry)
+            geometries = shapely.to_geojson(shapely.from_wkb(features.geometry))
             for geometry, *values in zip(geometries, *(a.tolist() for a in attributes.values()), strict=True):
                 known = [None if value != value else value for value in values]  # NaN
                 properties = json.dumps(dict(zip(attributes, known, strict=True)), ensure_ascii=False)
@@ -206,16 +206,16 @@ def _geojson(path: Path, crs: "CRS | None", legend: Legend) -> Iterator[Callable
                     f'{separator}{{"type": "Feature", "properties": {properties}, "geometry": {geometry}}}'
                 )
                 separator = ",\n"
+            return len(features.pixels)
 
         yield write
         file.write("\n]}\n" if separator == ",\n" else f"{separator}]}}\n")
 
 
 @contextmanager
-def _geoparquet(path: Path, crs: "CRS | None", legend: Legend) -> Iterator[Callable[[Features], None]]:
+def _geoparquet(path: Path, crs: "CRS | None", legend: Legend) -> Iterator[Callable[[Features], int]]:
     """Write GeoParquet 1.0 (encoding WKB)."""
     arrow, parquet = vector_library("pyarrow"), vector_library("pyarrow.parquet")
-    shapely = vector_library("shapely")
     system: dict[str, Any] | None = None if crs is None else crs.to_dict(projjson=True)
     column = {
         "encoding": "WKB",
@@ -231,9 +231,10 @@ def _geoparquet(path: Path, crs: "CRS | None", legend: Legend) -> Iterator[Calla
     schema = arrow.schema(list(kinds.items()), metadata={"geo": json.dumps(about)})
     with replacing(path) as partial, parquet.ParquetWriter(partial, schema) as file:
 
-        def write(features: Features) -> None:
-            columns = {**features.attributes(), "geometry": shapely.to_wkb(features.geometry)}
+        def write(features: Features) -> int:
+            columns = {**features.attributes(), "geometry": features.geometry}
             arrays = [arrow.array(columns[name], kind, from_pandas=True) for name, kind in kinds.items()]
             file.write_table(arrow.table(arrays, schema=schema))
+            return len(features.pixels)
 
         yield write

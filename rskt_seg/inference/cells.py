@@ -4,6 +4,7 @@ Every window that touches a cell counts, in row-major order, whatever part of th
 a pixel has the same score to the last bit in every part that contains it.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -63,11 +64,24 @@ class WindowPlan:
         """Rows and columns of cells of each window."""
         return min(self.side // self.cell, self.rows), min(self.side // self.cell, self.columns)
 
+    @property
+    def reach(self) -> int:
+        """Cells beside its own that a pixel is interpolated from; none where a cell is a pixel."""
+        return int(self.cell > 1)
+
     @cached_property
     def weights(self) -> Tensor:
         """Weights of the cells of a window, float32 whole numbers of at least 1."""
         rows, columns = (taper(length, self.taper) for length in self.window_cells)
         return rows[:, None] * columns
+
+    def held_rows(self, strip: int) -> int:
+        """Return how many rows of cells suffice where strips of pixels are finished before the next windows.
+
+        Args:
+            strip: Rows (px) of a strip.
+        """
+        return self.window_cells[0] + -(-strip // self.cell) + 4  # with neighbours, between which pixels lie
 
     def windows(self, area: Window) -> tuple[Window, ...]:
         """Return the windows that touch an area, row by row.
@@ -95,6 +109,21 @@ class WindowPlan:
     def pixels(self, cells: Window) -> Window:
         """Return the pixels of some cells, which may hang over the scene by less than a cell."""
         return Window(*(value * self.cell for value in cells))
+
+    def repeated_share(self, side: int) -> float:
+        """Return how many windows of an endless scene are computed more than once, as a share of all.
+
+        Args:
+            side: That (px) of the chunks that it is cut into, each with all windows that touch it.
+        """
+        step, cells = self.stride // self.cell, self.side // self.cell
+        chunks = step * self.cell // math.gcd(step * self.cell, side)  # then they lie as the first does
+        count = 0
+        for number in range(chunks):
+            top = number * side // self.cell - self.reach
+            bottom = -(-(number + 1) * side // self.cell) + self.reach
+            count += -(-bottom // step) - ((top - cells) // step + 1)
+        return (count * self.stride / (chunks * side)) ** 2 - 1
 
 
 def _meets(start: int, length: int, part: slice) -> bool:
@@ -154,41 +183,69 @@ def taper(length: int, kind: str) -> Tensor:
 
 
 class CellSums:
-    """Weighted sums of the maps of windows over an area of cells.
+    """Weighted sums of the maps of windows over an area of cells, of which some rows are held at a time.
 
     Args:
         plan: How windows cover the scene.
         channels: Number of maps.
         area: In cells.
+        rows: Rows that are held; None: all. See `forget`.
     """
 
-    def __init__(self, plan: WindowPlan, channels: int, area: Window) -> None:
+    def __init__(self, plan: WindowPlan, channels: int, area: Window, rows: int | None = None) -> None:
         self._plan, self._area = plan, area
-        self._sums = torch.zeros(channels, area.height, area.width)
-        self._weights = torch.zeros(area.height, area.width)
+        self._first = self._divided = area.top  # the first row that is held, and the first that is no mean
+        held = area.height if rows is None else min(rows, area.height)
+        self._sums = torch.zeros(channels, held, area.width)
+        self._weights = torch.zeros(held, area.width)
 
     def add(self, window: Window, maps: Tensor) -> None:
         """Add a window.
 
         Args:
-            window: In cells; its part inside the area counts.
+            window: In cells; its part inside the area, and not above the rows that are held, counts.
             maps: (channels, height, width) of the window, float32 on the CPU.
         """
-        top, left = max(window.top, self._area.top), max(window.left, self._area.left)
+        top, left = max(window.top, self._first), max(window.left, self._area.left)
         bottom, right = min(window.bottom, self._area.bottom), min(window.right, self._area.right)
+        if bottom <= top:
+            return
         seen = slice(top - window.top, bottom - window.top), slice(left - window.left, right - window.left)
         here = (
-            slice(top - self._area.top, bottom - self._area.top),
+            slice(top - self._first, bottom - self._first),
             slice(left - self._area.left, right - self._area.left),
         )
         weights = self._plan.weights[seen]
         self._sums[:, *here] += maps[:, *seen] * weights
         self._weights[here] += weights
 
-    def mean(self) -> "CellMeans":
-        """Return the means; nothing can be added afterwards. Cells that no window covers are 0."""
-        self._sums /= self._weights.clamp(min=1)
-        return CellMeans(self._plan, self._area, self._sums)
+    @property
+    def channels(self) -> int:
+        """Number of maps."""
+        return len(self._sums)
+
+    def forget(self, row: int) -> None:
+        """Make room below: rows of cells above `row` are not asked for any more."""
+        count, held = row - self._first, len(self._weights)
+        if count <= 0:
+            return
+        for kept in (*self._sums, self._weights):
+            kept[: max(held - count, 0)] = kept[count:].clone()
+            kept[max(held - count, 0) :] = 0
+        self._first, self._divided = row, max(self._divided, row)
+
+    def mean(self, bottom: int | None = None) -> "CellMeans":
+        """Return the means of the rows that are held. Cells that no window covers are 0.
+
+        Args:
+            bottom: The first row of cells to which windows may be added afterwards; None: none are.
+        """
+        bottom = self._area.bottom if bottom is None else bottom
+        new = slice(self._divided - self._first, bottom - self._first)
+        self._sums[:, new] /= self._weights[new].clamp(min=1)
+        self._divided = max(bottom, self._divided)
+        held = Window(self._first, self._area.left, bottom - self._first, self._area.width)
+        return CellMeans(self._plan, held, self._sums[:, : held.height])
 
 
 @dataclass(frozen=True)
@@ -209,8 +266,8 @@ class CellMeans:
         """Resize the maps bilinearly (align_corners False) to some pixels.
 
         Args:
-            window: Pixels of the scene, of which the cells and their neighbours are in the area, or outside
-                of the scene.
+            window: Pixels of the scene, of which the cells and those in reach are in the area, or outside of
+                the scene.
 
         Returns:
             (channels, height, width) float32.
@@ -232,6 +289,6 @@ class CellMeans:
         offset = phases[position % cell]
         first = position // cell - (offset < 0).long()
         share = (offset + (offset < 0).double()).float()
-        second = (first + 1).clamp_(max=cells - 1)
+        second = (first + self.plan.reach).clamp_(max=cells - 1)
         first.clamp_(min=0)
         return first - origin, second - origin, 1 - share, share

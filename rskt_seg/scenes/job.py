@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from rskt_seg.errors import ConfigError, ImageReadError, UnreadableError
 from rskt_seg.geo.parts import write_part
 from rskt_seg.geo.raster_files import read_bands
+from rskt_seg.inference.cells import WindowPlan
 from rskt_seg.inference.strategies import Strategy
 from rskt_seg.reading import parse_json
 from rskt_seg.scenes.region import BLOCK, Maps, Region, SceneTask, map_region, read_region
@@ -21,10 +23,12 @@ from rskt_seg.windows import Window
 from rskt_seg.wording import counted
 from rskt_seg.writing import naming_full_disk, only_one, remove_at_once, remove_unfinished, replace_text
 
-CHUNKS = (4096, 2048, 1024, 512)
-"""Sides (px) of chunks, of which the largest whose sums fit into `SUMS` is used."""
-SUMS = 2**29
-"""Bytes of blended scores of a chunk."""
+REPEATED = 0.25
+"""Most windows that are computed again for another chunk of the usual side, as a share of all."""
+LEAST_CHUNK = 4096
+"""Side (px) of chunks from which on larger ones hardly save any work with small windows."""
+PIXELS, SUMS = 2**29, 2**29
+"""Most bytes of the pixels that a chunk of the usual side is computed from, and of its scores."""
 _FACTS, _LOCK = "scene.json", ".lock"
 
 
@@ -232,19 +236,28 @@ def compute_chunk(
     return map_region(strategy, job.task, region or read_region(job.task, chunk), on_window)
 
 
-def chunk_side(channels: int, cell: int, scores: int = 0) -> int:
-    """Return a side of chunks that keeps their memory within bounds.
+def chunk_side(plan: WindowPlan, channels: int, scores: int = 0) -> int:
+    """Return the usual side of chunks: for little work that is done twice, within bounds of memory.
+
+    A window at the border of two chunks is computed for both, so that the side follows that of windows.
 
     Args:
+        plan: How windows cover the scene.
         channels: Number of maps that are blended.
-        cell: Side (px) of a cell.
         scores: Number of classes whose scores are kept at all pixels.
 
     Returns:
-        The side (px); results do not depend on it.
+        The side (px), a multiple of `rskt_seg.scenes.region.BLOCK`; results do not depend on it.
     """
 
-    def needed(side: int) -> int:
-        return 4 * channels * (side // cell + 2) ** 2 + scores * side**2
+    def fits(side: int) -> bool:
+        pixels = 4 * (side + 2 * (plan.side + plan.margin)) ** 2
+        held = 4 * channels * plan.held_rows(BLOCK) * (side // plan.cell + 2) + scores * side**2
+        return pixels <= PIXELS and held <= SUMS
 
-    return next((side for side in CHUNKS if needed(side) <= SUMS), BLOCK)
+    sides = [BLOCK, *takewhile(fits, count(2 * BLOCK, BLOCK))]
+    large = [side for side in sides if side >= LEAST_CHUNK]
+    return next(
+        (side for side in large if plan.repeated_share(side) <= REPEATED),
+        min(large, key=plan.repeated_share, default=sides[-1]),
+    )

@@ -187,7 +187,8 @@ def write_extras(
         OSError: A file cannot be written.
     """
     base, legend, area = made.base, made.legend, made.area
-    files, notices = dict(made.files), list(made.notices)
+    files = dict(made.files)
+    notices = [*made.notices, *(each for each in made.areas.notices if each not in made.notices)]
     _write_provenance(made, job, None, device)
     other = job.task.decision.other
     for suffix in extras.polygons:

@@ -84,6 +84,11 @@ class Maps(NamedTuple):
     windows: int
 
 
+def windows_of(plan: WindowPlan, area: Window) -> tuple[Window, ...]:
+    """Return the windows, in cells, that the map of an area (px) is blended from."""
+    return plan.windows(_cells(plan, _blocks_around(plan, area)))
+
+
 def read_region(task: SceneTask, area: Window) -> Region:
     """Read what the map of an area depends on.
 
@@ -98,7 +103,7 @@ def read_region(task: SceneTask, area: Window) -> Region:
         ImageReadError: The scene cannot be read there.
     """
     plan = task.plan
-    windows = [plan.pixels(window) for window in plan.windows(_cells(plan, _blocks_around(plan, area)))]
+    windows = [plan.pixels(window) for window in windows_of(plan, area)]
     reach = max(plan.margin, plan.cell)
     top = max(0, min(window.top for window in windows) - reach)
     left = max(0, min(window.left for window in windows) - reach)
@@ -134,15 +139,21 @@ def map_region(
     """
     plan = task.plan
     around = _cells(plan, _blocks_around(plan, region.area))
-    windows = [each for each in plan.windows(around) if _is_seen(plan, region, each)]
+    windows = [each for each in windows_of(plan, region.area) if _is_seen(plan, region, each)]
+    values = _Values(strategy, task, region)
+    shared = strategy.scene_context(task.overview) if windows else None
     sums: CellSums | None = None
-    if windows:
-        shared = strategy.scene_context(task.overview)
-        for done, (window, maps) in enumerate(_window_maps(strategy, task, region, windows, shared), start=1):
-            sums = sums or CellSums(plan, len(maps), around)
-            sums.add(window, maps)
-            on_window(done, len(windows))
-    return _decide(strategy, task, region, None if sums is None else sums.mean(), len(windows))
+    row = -1
+    for done, (window, maps) in enumerate(_window_maps(strategy, task, region, windows, shared), start=1):
+        sums = sums or CellSums(plan, len(maps), around, plan.held_rows(BLOCK))
+        if window.top != row:
+            row = window.top
+            values.decide(sums, row)
+        sums.add(window, maps)
+        on_window(done, len(windows))
+    if sums is not None:
+        values.decide(sums, around.bottom)
+    return values.maps(len(windows))
 
 
 def _blocks_around(plan: WindowPlan, area: Window) -> Window:
@@ -154,9 +165,10 @@ def _blocks_around(plan: WindowPlan, area: Window) -> Window:
 
 def _cells(plan: WindowPlan, area: Window) -> Window:
     """Return the cells of an area with their neighbours, between which pixels are interpolated."""
-    top, left = max(area.top // plan.cell - 1, 0), max(area.left // plan.cell - 1, 0)
-    bottom = min(-(-area.bottom // plan.cell) + 1, plan.rows)
-    right = min(-(-area.right // plan.cell) + 1, plan.columns)
+    reach = plan.reach
+    top, left = max(area.top // plan.cell - reach, 0), max(area.left // plan.cell - reach, 0)
+    bottom = min(-(-area.bottom // plan.cell) + reach, plan.rows)
+    right = min(-(-area.right // plan.cell) + reach, plan.columns)
     return Window(top, left, bottom - top, right - left)
 
 
@@ -188,49 +200,73 @@ def _crop(task: SceneTask, region: Region, window: Window) -> np.ndarray:
     margin, extent = task.plan.margin, region.extent
     top, left = window.top - margin - extent.top, window.left - margin - extent.left
     shape = (window.height + 2 * margin, window.width + 2 * margin, 3)
-    crop = np.full(shape, 0 if margin else np.array(task.fill, np.uint8), np.uint8)
     inside = region.pixels[max(top, 0) : max(top + shape[0], 0), max(left, 0) : max(left + shape[1], 0)]
+    if inside.shape == shape:  # as nearly all
+        return np.ascontiguousarray(inside)
+    crop = np.full(shape, 0 if margin else np.array(task.fill, np.uint8), np.uint8)
     rows, columns = max(-top, 0), max(-left, 0)
     crop[rows : rows + inside.shape[0], columns : columns + inside.shape[1]] = inside
     return crop
 
 
-def _decide(
-    strategy: Strategy, task: SceneTask, region: Region, means: CellMeans | None, windows: int
-) -> Maps:
-    """Turn blended maps into the values of a map, a strip of a block at a time."""
-    plan, area, decision = task.plan, region.area, task.decision
-    shape, classes = (area.height, area.width), len(decision.ids)
-    ids = np.full(shape, decision.legend.nodata, decision.legend.dtype)
-    confidence = np.full(shape, NO_SCORE, np.uint8)
-    scores = np.full((classes, *shape), NO_SCORE, np.uint8) if task.keeps_scores else None
-    chosen = np.zeros(classes, np.int64)
-    valid = region.valid[area.relative_to(region.extent).slices]
-    for strip in _strips(plan, area, 0 if means is None else len(means.maps)):
-        inside = strip.intersection(area)
-        here = inside.relative_to(area).slices
-        if means is None or not valid[here].any():
-            continue
+class _Values:
+    """Turns blended maps into the values of a map, a strip of a block at a time, from the top down."""
+
+    def __init__(self, strategy: Strategy, task: SceneTask, region: Region) -> None:
+        self._strategy, self._plan, self._decision = strategy, task.plan, task.decision
+        self._area = area = region.area
+        shape, classes = (area.height, area.width), len(task.decision.ids)
+        self._ids = np.full(shape, task.decision.legend.nodata, task.decision.legend.dtype)
+        self._confidence = np.full(shape, NO_SCORE, np.uint8)
+        self._scores = np.full((classes, *shape), NO_SCORE, np.uint8) if task.keeps_scores else None
+        self._chosen = np.zeros(classes, np.int64)
+        self._valid = region.valid[area.relative_to(region.extent).slices]
+        self._strips: Iterator[Window] | None = None
+        self._next: Window | None = None
+
+    def decide(self, sums: CellSums, bottom: int) -> None:
+        """Decide on the strips of which all is known, as no more windows are added above a row of cells."""
+        if self._strips is None:
+            self._strips = _strips(self._plan, self._area, sums.channels)
+            self._next = next(self._strips, None)
+        while self._next is not None:
+            strip = self._next
+            inside = strip.intersection(self._area)
+            if self._valid[inside.relative_to(self._area).slices].any():
+                cells = _cells(self._plan, strip)
+                sums.forget(cells.top)
+                if cells.bottom > bottom:
+                    return
+                self._write(strip, inside, sums.mean(cells.bottom))
+            self._next = next(self._strips, None)
+        sums.forget(bottom)
+
+    def _write(self, strip: Window, inside: Window, means: CellMeans) -> None:
+        """Write the values of the part of a strip that lies inside of the area."""
         # The whole strip, of which a sub-area may need a part: the layout decides how vectors are rounded.
-        of_strip = strategy.map_scores(means.pixels(strip))[:, *inside.relative_to(strip).slices]
-        best, score = _best(of_strip)
-        known = valid[here]
-        chosen += np.bincount(best[known], minlength=classes)
-        ids[here] = np.where(known, decision.apply(best, score), ids[here])
-        confidence[here] = np.where(known, _bytes(score), NO_SCORE)
-        if scores is not None:
-            scores[:, *here] = np.where(known, _bytes(of_strip.numpy()), NO_SCORE)
-    return Maps(ids, confidence, scores, chosen, windows)
+        scores = self._strategy.map_scores(means.pixels(strip))[:, *inside.relative_to(strip).slices]
+        here = inside.relative_to(self._area).slices
+        best, score = _best(scores)
+        known = self._valid[here]
+        self._chosen += np.bincount(best[known], minlength=len(self._chosen))
+        self._ids[here] = np.where(known, self._decision.apply(best, score), self._ids[here])
+        self._confidence[here] = np.where(known, _bytes(score), NO_SCORE)
+        if self._scores is not None:
+            self._scores[:, *here] = np.where(known, _bytes(scores.numpy()), NO_SCORE)
+
+    def maps(self, windows: int) -> Maps:
+        """Return the maps that were computed from a number of windows."""
+        return Maps(self._ids, self._confidence, self._scores, self._chosen, windows)
 
 
 def _strips(plan: WindowPlan, area: Window, channels: int) -> Iterator[Window]:
-    """Yield strips of the blocks that touch an area: the same ones whatever the area."""
+    """Yield strips of the blocks that touch an area from the top down: the same ones whatever the area."""
     rows = max(1, min(BLOCK, _VALUES // (max(channels, 1) * BLOCK)))
     around = _blocks_around(plan, area)
     for block_top in range(around.top, around.bottom, BLOCK):
         block_bottom = min(block_top + BLOCK, around.bottom)
-        for left in range(around.left, around.right, BLOCK):
-            for top in range(block_top, block_bottom, rows):
+        for top in range(block_top, block_bottom, rows):
+            for left in range(around.left, around.right, BLOCK):
                 height = min(rows, block_bottom - top)
                 strip = Window(top, left, height, min(BLOCK, around.right - left))
                 if strip.top < area.bottom and strip.bottom > area.top:

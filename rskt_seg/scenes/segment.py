@@ -28,7 +28,8 @@ from rskt_seg.scenes.engines import Chunk, Engine, HereEngine, MakeStrategy, Wor
 from rskt_seg.scenes.job import SceneJob, chunk_side
 from rskt_seg.scenes.options import SceneOptions, source_name
 from rskt_seg.scenes.outputs import SceneMap, check_results, find_map, write_extras, write_rasters
-from rskt_seg.scenes.region import SceneTask
+from rskt_seg.scenes.region import SceneTask, windows_of
+from rskt_seg.windows import Window
 from rskt_seg.wording import counted
 from rskt_seg.writing import remove_unfinished
 
@@ -282,7 +283,7 @@ def make_job(model: MapModel, scene: Scene, output: Path, options: SceneOptions)
     for form in options.extras.polygons:
         check_format(scene.source, form, crs)
     channels = len(strategy.prompts)
-    chunk = options.chunk or chunk_side(channels, plan.cell, len(model.decision.ids) if options.scores else 0)
+    chunk = options.chunk or chunk_side(plan, channels, len(model.decision.ids) if options.scores else 0)
     area = options.area(scene.source, survey.georeference, size)
     facts = {**model.facts, **_facts(task, survey, options), "area": list(area)}
     return SceneJob(task, area, chunk, output / f"{scene.name}_{_PARTS}", json.loads(json.dumps(facts)))
@@ -308,21 +309,21 @@ def _facts(task: SceneTask, survey: Survey, options: SceneOptions) -> dict[str, 
 
 def _notices(model: MapModel, scene: Scene, job: SceneJob) -> list[str]:
     """Return what was decided for the user."""
-    plan, survey = job.task.plan, scene.survey
-    return [*survey.overview.notices, *model.notices, _describe_windows(plan, survey)]
+    survey = scene.survey
+    return [*survey.overview.notices, *model.notices, _describe_windows(job.task.plan, job.area, survey)]
 
 
-def _describe_windows(plan: WindowPlan, survey: Survey) -> str:
-    """Say what the model sees at a time, and what one cell of the result covers."""
+def _describe_windows(plan: WindowPlan, area: Window, survey: Survey) -> str:
+    """Say what the model sees of an area at a time, and what one cell of the result covers."""
     rows, columns = (cells * plan.cell for cells in plan.window_cells)
     pixel = pixel_size(survey.georeference, (plan.height, plan.width))
     seen, cell = f"{columns} x {rows} px", f"{plan.cell} x {plan.cell} px"
     if pixel is not None:
         seen += f" ({columns * pixel[1]:.3g} x {rows * pixel[0]:.3g} m)"
         cell += f" ({plan.cell * pixel[1]:.3g} x {plan.cell * pixel[0]:.3g} m)"
-    count = len(plan.windows(plan.cells))
+    count = len(windows_of(plan, area))
     return (
-        f"{plan.width} x {plan.height} px are seen in {counted(count, 'window')} of {seen}, one every "
+        f"{area.width} x {area.height} px are seen in {counted(count, 'window')} of {seen}, one every "
         f"{plan.stride} px; a cell of the result covers {cell}. For another scale choose --window"
     )
 

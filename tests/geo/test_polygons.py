@@ -17,7 +17,7 @@ from rasterio.features import rasterize
 from rasterio.transform import Affine
 
 from rskt_seg.errors import ConfigError, ImageReadError, LabelError
-from rskt_seg.geo import map_rows, polygons
+from rskt_seg.geo import map_rows, polygons, tracing
 from rskt_seg.geo.area import measure_raster
 from rskt_seg.geo.polygons import MinimumArea, write_polygons
 from rskt_seg.legend import Legend, LegendEntry
@@ -68,12 +68,14 @@ def drawn(geometry, ids, shape, transform):
     place=st.sampled_from(PLACES),
     step=st.integers(1, 700),
     batch=st.integers(9, 90),
+    band=st.integers(1, 200),
 )
-def test_polygons_are_the_map_whatever_is_read_and_written_at_once(tmp_path, seed, place, step, batch):
+def test_polygons_are_the_map_whatever_is_read_and_written_at_once(tmp_path, seed, place, step, batch, band):
     ids, confidence = write_map(tmp_path, seed, place=place, size=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(map_rows, "_PIXELS", step)
         patch.setattr(polygons, "_BATCH", batch)
+        patch.setattr(tracing, "_BAND", band)
         summary = write(tmp_path, confidence_path=tmp_path / "confidence.tif")
     geometry, found, crs = read(tmp_path / "map.gpkg")
     assert (len(geometry), summary.notices) == (summary.polygons, ()) and crs == place["crs"]

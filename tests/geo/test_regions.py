@@ -1,5 +1,7 @@
 """Areas of a map that is seen some rows at a time, their outlines, and the sieve of small ones."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import shapely
@@ -8,8 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from rasterio.features import rasterize
 
+from rskt_seg.geo import tracing
 from rskt_seg.geo.regions import RegionStream
-from rskt_seg.geo.rings import insert_points, trace
+from rskt_seg.geo.rings import insert_points
+from rskt_seg.geo.tracing import trace
 from tests.geo.sieving import areas_of, sieve
 
 NONE = 3
@@ -19,7 +23,7 @@ maps = st.tuples(st.integers(1, 14), st.integers(1, 14)).flatmap(
 steps = st.lists(st.integers(1, 14), min_size=1, max_size=14)
 
 
-def outlines(values, rows, metres=None, **options):
+def outlines(values, rows, metres=None, band=1, **options):
     """Class, pixels, first pixel, metres and polygon of each area, of a map read in steps of these rows."""
     stream, found, top = RegionStream(values.shape[1], NONE, **options), [], 0
     for step in [*rows, *[len(values)] * len(values)]:
@@ -30,7 +34,9 @@ def outlines(values, rows, metres=None, **options):
     found.append(stream.finish())
     areas = []
     for regions, corners in found:
-        rings = trace(corners.region, corners.y, corners.x, corners.turn, clockwise=False)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tracing, "_BAND", band)
+            rings = trace(corners, clockwise=False)
         facts = (regions.classes, regions.pixels, regions.first, regions.metres)
         areas += zip(*(fact.tolist() for fact in facts), polygons(rings), strict=True)
     return sorted(areas, key=lambda area: area[2]), stream
@@ -96,7 +102,7 @@ def test_the_rules_of_the_sieve(values, expected):
 def test_areas_are_the_same_whatever_rows_are_read_at_once(values, rows, minimum, skipped, seed):
     metres = np.random.default_rng(seed).integers(1, 5, values.shape) / 4
     options = {"minimum": minimum, "in_metres": True, "skipped": skipped}
-    whole, _ = outlines(values, [len(values)], metres, **options)
+    whole, _ = outlines(values, [len(values)], metres, band=10**6, **options)
     assert outlines(values, rows, metres, **options)[0] == whole
     expected = sieve(values, NONE, minimum, metres)
     wanted = ~np.isin(expected, [*skipped, NONE])
@@ -116,7 +122,7 @@ def test_with_the_junctions_borders_are_common_point_by_point(values, rows, mini
     points = np.concatenate(stream.junctions)
     whole = []
     for _, corners in found:
-        rings = trace(corners.region, corners.y, corners.x, corners.turn, clockwise=True)
+        rings = trace(corners, clockwise=True)
         more = insert_points(rings, *points.T)
         assert shapely.equals(polygons(rings), polygons(more)).all()
         whole += list(polygons(more))
@@ -129,6 +135,28 @@ def test_a_pixel_that_touches_its_area_by_a_corner_alone_bounds_a_hole():
     assert list(second[4].exterior.coords) == [(1, 1), (1, 2), (2, 2), (2, 1), (1, 1)]
     assert (len(first[4].interiors), third[1]) == (1, 1)
     assert first[4].is_valid and first[4].area == 7
+
+
+def test_an_area_that_spans_the_map_takes_little_more_than_its_corners_and_its_rings(monkeypatch):
+    monkeypatch.setattr(tracing, "_BAND", 1000)
+    rng, waiting = np.random.default_rng(0), []
+    stream = RegionStream(9, NONE)
+    tracemalloc.start()
+    try:
+        for _ in range(120):
+            stream.add((np.arange(9) < rng.integers(1, 9, (500, 1))).astype(int))
+            waiting.append(tracemalloc.get_traced_memory()[0])
+        _, corners = stream.finish()
+        count = sum(len(part.y) for part in corners)
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        rings = trace(corners, clockwise=True)
+        peak = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    assert len(rings.ring_starts) == 3 and len(rings.x) == count + 2 > 200_000
+    assert (waiting[-1] - waiting[0]) / count < 12
+    assert peak / count < 20
 
 
 def test_complete_areas_are_given_up_at_once():

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rskt_seg.errors import NotFiniteError
-from rskt_seg.scenes import region
+from rskt_seg.inference.cells import plan_windows
+from rskt_seg.scenes import job, region
 from rskt_seg.windows import Window
 from tests.scenes.scenes import maps_of, scene, strategy, task
 from tests.stub_models import Colours, Output
@@ -133,3 +134,39 @@ def test_scores_that_are_not_finite_are_refused_by_the_name_of_the_scene():
     seen = strategy(Broken())
     with pytest.raises(NotFiniteError, match="a scene"):
         maps_of(seen, task(seen, scene(40, 40)))
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 5), st.integers(1, 30), st.sampled_from([0, 0.25, 1 / 3, 0.5]), st.integers(1, 3))
+def test_the_share_of_windows_that_are_computed_again_is_that_of_chunks_inside(cell, cells, overlap, blocks):
+    window, side = cell * cells, 32 * blocks
+    stride = plan_windows((window, window), window, overlap, cell=cell).stride
+    before = window // side + 1  # chunks, beyond which no window begins above the scene
+    height = (before + stride) * side + 4 * window
+    plan = plan_windows((height, window), window, overlap, cell=cell)
+    count = sum(
+        len(plan.windows(region._cells(plan, Window(number * side, 0, side, window))))
+        for number in range(before, before + stride)
+    )
+    # In both directions as in one; of `stride` chunks, as many lie in each way to the windows.
+    assert plan.repeated_share(side) == pytest.approx((count / side) ** 2 - 1)
+    assert plan.repeated_share(side) >= 0
+
+
+@pytest.mark.parametrize(
+    "window, overlap, cell",
+    [(384, 1 / 3, 4), (448, 1 / 3, 4), (1024, 1 / 4, 1), (512, 1 / 4, 1), (508, 50 / 508, 1)],
+)
+def test_usual_chunks_of_all_methods_compute_few_windows_again(monkeypatch, window, overlap, cell):
+    monkeypatch.setattr(job, "BLOCK", 512)
+    plan = plan_windows((60_000, 60_000), window, overlap, cell=cell)
+    side = job.chunk_side(plan, 8)
+    assert side % 512 == 0 and plan.repeated_share(side) <= 0.25
+
+
+def test_many_classes_or_wide_windows_have_smaller_chunks(monkeypatch):
+    monkeypatch.setattr(job, "BLOCK", 512)
+    plan = plan_windows((60_000, 60_000), 384, 1 / 3, cell=4)
+    assert job.chunk_side(plan, 8, scores=60) < job.chunk_side(plan, 8) == job.chunk_side(plan, 200)
+    wide = plan_windows((60_000, 60_000), 20_000, 1 / 3, cell=208)
+    assert job.chunk_side(wide, 8) == 512

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -244,6 +245,21 @@ def test_where_polygons_lie_that_have_no_place_on_the_ground_is_told(tmp_path, c
     found = segment(nowhere, tmp_path / "out", part=Window(60, 60, 90, 100), polygons=("gpkg",))
     assert any("y is minus the row" in notice for notice in found.notices)
     assert caplog.text.count("y is minus the row") == 1
+
+
+def test_why_areas_are_unknown_is_told_without_polygons(tmp_path, caplog):
+    place = {"transform": UTM["transform"], "crs": 'LOCAL_CS["a site",UNIT["foot",0.3048]]'}
+    site = write_tiff(tmp_path / "farm.tif", pixels(), nodata=0, photometric="rgb", **place)
+    found = segment(site, tmp_path / "out", part=Window(60, 60, 90, 100), polygons=())
+    (notice,) = found.areas.notices
+    assert notice in found.notices and caplog.text.count(notice) == 1
+
+
+def test_the_notice_of_windows_counts_those_of_the_part(scene, tmp_path, caplog):
+    model = Colours()
+    segment(scene, tmp_path / "out", model, part=Window(520, 520, 30, 40))
+    seen = re.search(r"40 x 30 px are seen in (\d+) windows", caplog.text)
+    assert int(seen[1]) == len(model.calls)
 
 
 def test_polygons_that_cannot_be_written_are_refused_before_anything_is_computed(scene, tmp_path):
