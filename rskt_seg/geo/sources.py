@@ -25,11 +25,10 @@ from rskt_seg.geo.georeference import (
 )
 from rskt_seg.geo.masks import check_mask_file
 from rskt_seg.geo.names import gdal_name
-from rskt_seg.geo.pillow_source import PillowSource, has_gdal_facts
+from rskt_seg.geo.pillow_source import PILLOW_MODES, PillowSource, has_gdal_facts
 from rskt_seg.geo.rasterio_source import RasterioSource
 from rskt_seg.mistaken import BEGINNING, recognise
 
-_PILLOW_MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"}
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
 _RASTERIO_FORMATS = {"JPEG2000", "PPM", "FITS", "HDF5", "GRIB"}
 _CACHE_BYTES = 2**25
@@ -201,7 +200,7 @@ def _open_with_pillow(source: Path | BytesIO, header: bytes) -> tuple[Image.Imag
             return None, "the image is too large"
         except Exception as error:  # plug-ins fail in many ways on files that are not theirs
             return None, type(error).__name__
-    if image.mode in _PILLOW_MODES and image.format not in _RASTERIO_FORMATS:
+    if image.mode in PILLOW_MODES and image.format not in _RASTERIO_FORMATS:
         return image, ""
     image.close()
     return None, f"not asked for {image.format} {image.mode}"

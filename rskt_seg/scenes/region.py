@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rskt_seg.decision import Decision
 from rskt_seg.finite import check_scores
+from rskt_seg.geo.map_layers import NO_SHARE, share_values
 from rskt_seg.geo.windowed import WindowReader
 from rskt_seg.inference.cells import CellMeans, CellSums, WindowPlan
 from rskt_seg.inference.resize import image_tensor
@@ -18,9 +19,6 @@ from rskt_seg.windows import Window
 
 BLOCK = 512
 """Side (px) of the blocks of a map, at which it is computed: chunks begin at multiples of it."""
-BEST_SCORE = 254
-"""Value of a score of 1 in a map of confidence; 255 is nodata."""
-NO_SCORE = 255
 _VALUES = 2**24
 """Scores at pixels that are in memory at a time."""
 
@@ -202,8 +200,8 @@ def _decide(
     plan, area, decision = task.plan, region.area, task.decision
     shape, classes = (area.height, area.width), len(decision.ids)
     ids = np.full(shape, decision.legend.nodata, decision.legend.dtype)
-    confidence = np.full(shape, NO_SCORE, np.uint8)
-    scores = np.full((classes, *shape), NO_SCORE, np.uint8) if task.keeps_scores else None
+    confidence = np.full(shape, NO_SHARE, np.uint8)
+    scores = np.full((classes, *shape), NO_SHARE, np.uint8) if task.keeps_scores else None
     chosen = np.zeros(classes, np.int64)
     valid = region.valid[area.relative_to(region.extent).slices]
     for strip in _strips(plan, area, 0 if means is None else len(means.maps)):
@@ -217,9 +215,9 @@ def _decide(
         known = valid[here]
         chosen += np.bincount(best[known], minlength=classes)
         ids[here] = np.where(known, decision.apply(best, score), ids[here])
-        confidence[here] = np.where(known, _bytes(score), NO_SCORE)
+        confidence[here] = np.where(known, share_values(score), NO_SHARE)
         if scores is not None:
-            scores[:, *here] = np.where(known, _bytes(of_strip.numpy()), NO_SCORE)
+            scores[:, *here] = np.where(known, share_values(of_strip.numpy()), NO_SHARE)
     return Maps(ids, confidence, scores, chosen, windows)
 
 
@@ -246,8 +244,3 @@ def _best(scores: Tensor) -> tuple[np.ndarray, np.ndarray]:
         torch.maximum(index, (values > best).int().mul_(number), out=index)
         torch.maximum(best, values, out=best)
     return index.numpy(), best.numpy()
-
-
-def _bytes(scores: np.ndarray) -> np.ndarray:
-    """Return scores in 0..1 as uint8 in 0..254."""
-    return np.rint(scores * np.float32(BEST_SCORE)).clip(0, BEST_SCORE).astype(np.uint8)
