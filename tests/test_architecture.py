@@ -222,6 +222,7 @@ NAMES_OF_DATA = "names of registered data and of protocols, which users write; t
 MAY_NAME_A_METHOD = {
     "methods/builtin.py": "the list of the built-in methods",
     "models/__init__.py": "exports the models of all methods",
+    "commands/segment_flags.py": "what help says of the methods; a test holds it to their records",
     "commands/knowledge_file.py": "a command for the description files of one method",
     "data/catalog.py": NAMES_OF_DATA,
     "data/class_sets.py": NAMES_OF_DATA,

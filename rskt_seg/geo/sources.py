@@ -33,6 +33,12 @@ _JPEG_SIGNATURE = b"\xff\xd8\xff"
 _RASTERIO_FORMATS = {"JPEG2000", "PPM", "FITS", "HDF5", "GRIB"}
 _CACHE_BYTES = 2**25
 """Decoded blocks that GDAL keeps: enough for the values, and then the masks, of the rows read at a time."""
+_PATIENCE = {
+    "GDAL_HTTP_CONNECTTIMEOUT": "30",
+    "GDAL_HTTP_LOW_SPEED_TIME": "60",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
+}
+"""Seconds after which a server that does not answer, or sends nothing any more, is an error."""
 # A Path has one slash of the two of a URL, which GDAL would fetch.
 _DATASET_NAME = re.compile(r"/vsi\w+/|(?!(?:https?|ftp|s3|gs):)[A-Za-z][A-Za-z0-9_]+:(?!//)", re.IGNORECASE)
 
@@ -139,7 +145,9 @@ def open_source(
     # Side-cars are looked for by name: to list a folder of thousands of tiles for each of them takes longer.
     # GDAL would keep decoded blocks in a twentieth of the machine's memory.
     # Threads of a mosaic write the errors of its tiles to the terminal.
-    env = rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE", GDAL_CACHEMAX=_CACHE_BYTES, VRT_NUM_THREADS="1")
+    env = rasterio.Env(
+        GDAL_DISABLE_READDIR_ON_OPEN="TRUE", GDAL_CACHEMAX=_CACHE_BYTES, VRT_NUM_THREADS="1", **_PATIENCE
+    )
     with ignore_georeference_warnings(), env:
         try:
             dataset = rasterio.open(gdal_name(name), **options)
