@@ -212,7 +212,8 @@ class Segmenter:
             source: A file, a URL, an array, an image of Pillow or a tensor, as
                 `rskt_seg.geo.arrays.as_image` takes it; or a list or tuple of them.
             batch_size: Images of a list that are in memory at a time. Models that see the whole image see
-                neighbours of one size together, with the same scores up to rounding; others one by one.
+                neighbours of one size together, with the same scores up to rounding (below 1e-6 in fp32);
+                others one by one.
             reading: `bands`, `stretch` and `nodata`, as for `as_image`.
 
         Returns:

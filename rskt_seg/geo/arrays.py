@@ -87,10 +87,9 @@ def as_image(
 
     if isinstance(source, Tensor):
         return _of_array(_tensor_array(source, rule, chosen), rule, chosen, nodata)
-    shown = " ".join(brief(source).split())
     raise ImageReadError(
         "an image must be a path, a URL, a numpy array (H, W, 3), an image of Pillow or a tensor (3, H, W), "
-        f"several a list or tuple of them; found {type(source).__name__} {shown}"
+        f"several a list or tuple of them; found {type(source).__name__} {' '.join(brief(source).split())}"
     )
 
 
