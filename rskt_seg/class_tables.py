@@ -151,11 +151,27 @@ def read_json(text: str) -> ClassList:
     except (RecursionError, ValueError) as error:  # nested too deeply; a number of thousands of digits
         raise VocabularyError(_JSON_FORMS) from error
     if isinstance(found, dict):
-        pairs = [_mapped(name, value) for name, value in found.items()]
-    elif isinstance(found, list):
+        return read_mapping(found)
+    if isinstance(found, list):
         pairs = [_entry(position, entry) for position, entry in enumerate(found, start=1)]
     else:
         raise VocabularyError(_JSON_FORMS)
+    return ClassList([names for names, _ in pairs], (), tuple(facts for _, facts in pairs))
+
+
+def read_mapping(classes: Mapping[str, object]) -> ClassList:
+    """Read classes from a mapping of names to colours or to lists of synonyms, as in a `.json` file.
+
+    Args:
+        classes: Name -> "#RRGGBB", "r,g,b", [r, g, b], or synonyms.
+
+    Returns:
+        The classes with their facts, whose names are not interpreted further.
+
+    Raises:
+        VocabularyError: A value is something else.
+    """
+    pairs = [_mapped(name, value) for name, value in classes.items()]
     return ClassList([names for names, _ in pairs], (), tuple(facts for _, facts in pairs))
 
 

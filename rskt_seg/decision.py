@@ -105,6 +105,22 @@ def make_decision(
     return asked, Decision(values, thresholds, other, Legend(tuple(sorted(entries))))
 
 
+def normalise(scores: np.ndarray) -> None:
+    """Divide scores by their sum over the classes, in place, so that they sum to one.
+
+    Their order stays, but two that nearly are equal may become equal by rounding.
+
+    Args:
+        scores: (T, H, W) float32 from 0; of a pixel where all are 0, each becomes 1 / T. NaN stays.
+    """
+    total = scores.sum(axis=0, dtype=np.float64)
+    nothing = total == 0
+    total[nothing] = len(scores)
+    for each in scores:  # all at once would take copies of them in float64
+        each[nothing] = 1
+        each /= total
+
+
 def unchosen_notice(names: Sequence[str], pixels: Sequence[int]) -> str | None:
     """Return a line about the names that no pixel chose; None if each was chosen.
 

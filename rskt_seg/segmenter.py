@@ -2,10 +2,10 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Unpack, cast
+from typing import Any, Unpack, cast, overload
 
 import numpy as np
 import torch
@@ -13,13 +13,11 @@ import torch
 from rskt_seg.decision import make_decision
 from rskt_seg.digests import weights_digest
 from rskt_seg.errors import DeviceError, LabelError
-from rskt_seg.finite import check_scores
-from rskt_seg.geo.area import pixel_areas
-from rskt_seg.geo.arrays import ImageSource, as_image, name_of
+from rskt_seg.geo.arrays import ImageSource, Reading, as_image
+from rskt_seg.geo.raster import RasterImage
 from rskt_seg.inference.cams import TileCams
 from rskt_seg.inference.context_maps import PatchContexts
 from rskt_seg.inference.predict import evaluating
-from rskt_seg.inference.resize import best_scores, label_map
 from rskt_seg.inference.strategies import (
     MultiScaleOptions,
     PatchContextOptions,
@@ -33,14 +31,15 @@ from rskt_seg.methods.record import ExplanationRequest
 from rskt_seg.methods.registry import method_of
 from rskt_seg.methods.trained import TrainedModel
 from rskt_seg.methods.untrained import untrained_notices
-from rskt_seg.methods.use import find_explanation, make_strategy
+from rskt_seg.methods.use import find_explanation, make_strategy, score_kind
 from rskt_seg.methods.words import keep_texts
+from rskt_seg.predicting import background_id, batches, make_result
 from rskt_seg.scenes.options import SceneArguments, SceneOptions
 from rskt_seg.scenes.outputs import SceneMap
 from rskt_seg.scenes.segment import MapModel, make_engine, open_scene, segment_scenes
-from rskt_seg.segmentation import Segmentation, coarseness_notices
-from rskt_seg.typing import SegmentationModel
-from rskt_seg.vocabulary import Vocabulary
+from rskt_seg.segmentation import Segmentation
+from rskt_seg.typing import ScoreKind, SegmentationModel
+from rskt_seg.vocabulary import Vocabulary, VocabularySource
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +89,8 @@ class Segmenter:
         model: A model of a registered method, from `rskt_seg.create_model`, or with the options that its
             checkpoint states, from `rskt_seg.load`.
         vocabulary: Class names. Open-vocabulary models need them; an entry `"a, b"` is one class with the
-            synonyms a and b. Closed-set models have their classes: names may be given only to repeat them,
-            or to name them if the model does not know their names.
+            synonyms a and b, as is `{"a": ["b"]}` in place of a list. Closed-set models have their classes:
+            names may be given only to repeat them, or to name them if the model does not know their names.
         background: Names that compete with the classes, and whose pixels get no class; open-vocabulary models
             only.
         threshold: Score in 0..1 below which a pixel gets no class, for classes without a threshold of their
@@ -117,7 +116,7 @@ class Segmenter:
     def __init__(
         self,
         model: SegmentationModel | TrainedModel,
-        vocabulary: Sequence[str] | Vocabulary | None = None,
+        vocabulary: VocabularySource | None = None,
         *,
         background: Sequence[str] = (),
         threshold: float | None = None,
@@ -182,40 +181,62 @@ class Segmenter:
     @property
     def background(self) -> int | None:
         """Id of the class that stands for everything else; None if there is none."""
-        return self._strategy.background
+        return background_id(self._strategy, self._decision)
 
-    def predict(self, source: ImageSource) -> Segmentation:
-        """Segment an image.
+    @property
+    def score_kind(self) -> ScoreKind:
+        """What the scores of results are, see `Segmentation.score_kind`."""
+        return score_kind(self._strategy)
+
+    @overload
+    def predict(
+        self, source: list[Any] | tuple[Any, ...], *, batch_size: int = 1, **reading: Unpack[Reading]
+    ) -> list[Segmentation]: ...
+    @overload
+    def predict(
+        self, source: ImageSource, *, batch_size: int = 1, **reading: Unpack[Reading]
+    ) -> Segmentation: ...
+    def predict(
+        self,
+        source: ImageSource | list[Any] | tuple[Any, ...],
+        *,
+        batch_size: int = 1,
+        **reading: Unpack[Reading],
+    ) -> Segmentation | list[Segmentation]:
+        """Segment an image, or a list of images.
 
         The model does not see the values of pixels that are not valid. Its mode, training or evaluation, is
         restored.
 
         Args:
-            source: An image file, an (H, W, 3) or (H, W) uint8 array, or the result of `read_image`.
+            source: A file, a URL, an array, an image of Pillow or a tensor, as
+                `rskt_seg.geo.arrays.as_image` takes it; or a list or tuple of them.
+            batch_size: Images of a list that are in memory at a time. Models that see the whole image see
+                neighbours of one size together, with the same scores up to rounding (below 1e-6 in fp32);
+                others one by one.
+            reading: `bands`, `stretch` and `nodata`, as for `as_image`.
 
         Returns:
-            Labels and scores at the size of the image.
+            Labels and scores at the size of the image; of a list a list, in its order.
 
         Raises:
-            ImageReadError: The file cannot be read (see `read_image`), or the array is no 8-bit image.
+            ImageReadError: The file cannot be read (see `read_image`), or this is no image.
+            ConfigError: `bands`, `stretch` or `batch_size` is invalid.
             NotFiniteError: A score of the model is NaN or infinite.
         """
-        image = as_image(source)
-        area_notices = pixel_areas(image.georeference, image.valid.shape).notices
-        notices = [*image.notices, *area_notices, *self._strategy.notices, *untrained_notices(self.model)]
-        if image.valid.any():
-            with evaluating(self.model):
-                score_map = self._strategy.score_map(image.filled())
-            check_scores(score_map, name_of(source))
-            notices += coarseness_notices(image, self._strategy.coarseness(image.valid.shape, score_map))
-        else:
-            score_map = torch.zeros(len(self.vocabulary.names), 1, 1)
-        size = image.valid.shape
-        has_thresholds = bool(self._decision.thresholds.any())
-        best = best_scores(score_map, size) if has_thresholds else np.empty(0, np.float32)
-        labels = self._decision.apply(label_map(score_map, size), best)
-        labels[~image.valid] = self.legend.nodata
-        return Segmentation(labels, self.legend, image.valid, score_map, image.georeference, tuple(notices))
+        if not isinstance(source, list | tuple):
+            (result,) = self._predict([as_image(source, **reading)])
+            return result
+        return [each for images in batches(source, batch_size, reading) for each in self._predict(images)]
+
+    def _predict(self, images: Sequence[RasterImage]) -> Iterator[Segmentation]:
+        """Yield the results of some images, which the model sees together where it can."""
+        seen = [image.filled() for image in images if image.valid.any()]
+        with evaluating(self.model):
+            maps = iter(list(self._strategy.score_maps(seen)))
+        for image in images:
+            score_map = next(maps) if image.valid.any() else None
+            yield make_result(self._strategy, self._decision, image, score_map)
 
     def segment_scene(
         self,
@@ -232,7 +253,7 @@ class Segmenter:
         Memory is that of a chunk. A call that is interrupted goes on where it was when it is given again.
 
         Args:
-            source: An image file, a name of GDAL's own, an array or the result of `read_image`.
+            source: As in `predict`, one image.
             output: Folder of the results.
             name: Beginning of the names of the results; None: the stem of the file.
             workers: Number of processes that compute; 0: this one.
@@ -322,18 +343,7 @@ class Segmenter:
             return explanation.compute(self._strategy, request)
 
     def cost_maps(self, source: ImageSource) -> dict[str, np.ndarray]:
-        """Compute the cost maps of a whole image.
-
-        Args:
-            source: As in `predict`.
-
-        Returns:
-            Name -> (len(prompts), h, w) float32, cosines of pixel and text features.
-
-        Raises:
-            ConfigError: The model has none.
-            ImageReadError: As `predict`.
-        """
+        """See `Segmenter.explain`: name -> (len(prompts), h, w) float32, cosines of pixels and texts."""
         maps: dict[str, np.ndarray] = self.explain("cost_maps", source)
         return maps
 

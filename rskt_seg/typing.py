@@ -2,10 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 import torch
 from torch import Tensor, nn
+
+ScoreKind = Literal["probabilities", "sigmoids", "shares"]
+"""What the scores of a pixel are, each in 0..1: probabilities of the classes, which sum to one; independent
+sigmoids; or shares of a softmax over more names than classes, which sum to one at most."""
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ used. SegEarth-OV's text files have the same line layout, and there the scores o
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rskt_seg.class_facts import Color, check_colors, check_ids, check_thresholds
 from rskt_seg.class_lists import ClassList, read_inline_list, read_text, read_text_list
-from rskt_seg.class_tables import read_csv_table, read_json
+from rskt_seg.class_tables import read_csv_table, read_json, read_mapping
 from rskt_seg.errors import VocabularyError
 from rskt_seg.labels import MOST_CLASSES
 from rskt_seg.quoting import hidden_characters
@@ -121,6 +121,10 @@ class Vocabulary:
         return check_names(tuple(name for group in self.synonyms for name in group))
 
 
+VocabularySource = Sequence[str] | Mapping[str, object] | Vocabulary
+"""Class names, names with their synonyms or colours, or both with all that is known of them."""
+
+
 def check_names(names: Sequence[str]) -> tuple[str, ...]:
     """Return class names in the same order, without leading and trailing blanks.
 
@@ -131,17 +135,19 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
         The names, T of them.
 
     Raises:
-        VocabularyError: A plain string instead of a list, an empty list, over 65,535 entries, an
-            entry that is empty or not a string or has `rskt_seg.quoting.hidden_characters`, or two names that
-            are equal up to case.
+        VocabularyError: A plain string, a set or a mapping instead of a list, an empty list, over 65,535
+            entries, an entry that is empty or not a string or has `rskt_seg.quoting.hidden_characters`, or
+            two names that are equal up to case.
     """
     if isinstance(names, str):
         raise VocabularyError(
             f"class names must be a list; found the plain string {names!r} "
             f"(a tuple of one name needs a comma: ({names!r},))"
         )
-    if not isinstance(names, Iterable):
-        raise VocabularyError(f"class names must be a list of strings; found {type(names).__name__}")
+    if not isinstance(names, Iterable) or isinstance(names, Mapping | Set):
+        raise VocabularyError(
+            f"class names must be a list of strings, in the order of their ids; found {type(names).__name__}"
+        )
     names = list(names)
     if len(names) > MOST_CLASSES:
         raise VocabularyError(
@@ -242,14 +248,15 @@ def _quoted(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names))
 
 
-def make_vocabulary(names: "Sequence[str] | Vocabulary") -> Vocabulary:
+def make_vocabulary(names: VocabularySource) -> Vocabulary:
     """Return the vocabulary of a list of names, in which an entry `"a, b"` has the synonyms a and b.
 
     Synonyms are separated by a comma and a blank, as in the published JSON lists; a comma alone does not
     split a name.
 
     Args:
-        names: Class names, or a vocabulary, which is returned as it is.
+        names: Class names; a mapping of names to lists of synonyms, which may be empty, or to colours (see
+            `rskt_seg.class_tables.read_mapping`); or a vocabulary, which is returned as it is.
 
     Returns:
         The vocabulary.
@@ -259,6 +266,13 @@ def make_vocabulary(names: "Sequence[str] | Vocabulary") -> Vocabulary:
     """
     if isinstance(names, Vocabulary):
         return names
+    if isinstance(names, Mapping):
+        check_names(list(names))
+        lists = {
+            name: (list(value) or [name]) if isinstance(value, list | tuple) else value
+            for name, value in names.items()
+        }
+        return _vocabulary(read_mapping(lists))
     return _vocabulary(ClassList([entry.split(", ") for entry in check_names(names)]))
 
 

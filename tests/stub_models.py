@@ -26,6 +26,7 @@ class Colours(RSKT):
     """A model whose score of a class is the image channel that its name says, at the size it sees."""
 
     working_side = 48
+    score_kind = "sigmoids"
 
     @property
     def logits_side(self) -> int:

@@ -38,7 +38,8 @@ def public_functions(path):
             yield node.name, node
         elif isinstance(node, ast.ClassDef):
             for method in node.body:
-                if isinstance(method, ast.FunctionDef) and not method.name.startswith("_"):
+                is_overload = "overload" in map(ast.unparse, getattr(method, "decorator_list", ()))
+                if isinstance(method, ast.FunctionDef) and method.name[0] != "_" and not is_overload:
                     yield f"{node.name}.{method.name}", method
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 
 from rskt_seg.commands.scene_flags import numbers
-from rskt_seg.commands.segment_pictures import MOST_PIXELS, write_pictures
 from rskt_seg.devices import default_device
 from rskt_seg.errors import ConfigError, RSKTSegError
 from rskt_seg.geo.area_tables import area_table
 from rskt_seg.geo.windowed import image_size
 from rskt_seg.inference.strategies import Strategy
+from rskt_seg.map_files import MOST_PIXELS, write_pictures
 from rskt_seg.methods.words import word_notices
 from rskt_seg.scenes.engines import Engine, HereEngine, WorkerEngine
 from rskt_seg.scenes.options import SceneOptions

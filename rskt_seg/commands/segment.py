@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from rskt_seg.commands.entry import command_parser, log_to_stderr, run
 from rskt_seg.commands.scene_flags import add_scene_flags, expand, names_options, refuse_scene_flags
+from rskt_seg.commands.segment_flags import FlagFacts, flag_facts
 from rskt_seg.errors import (
     CheckpointError,
     ConfigError,
@@ -35,9 +36,6 @@ from rskt_seg.errors import (
     OtherModelError,
     VocabularyError,
 )
-from rskt_seg.methods.optimize import PRECISIONS
-from rskt_seg.methods.registry import registered_methods
-from rskt_seg.methods.use import known_explanations, strategy_options
 from rskt_seg.vocabulary import SYNONYM_RULES, Vocabulary, check_names, parse_vocabulary
 
 if TYPE_CHECKING:
@@ -54,7 +52,7 @@ def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
 
 def parse_args(argv: Sequence[str] | None = None, program: str = PROGRAM) -> argparse.Namespace:
     """Parse the flags: those of Detectron2's demo, a vocabulary, and what to draw."""
-    parser = command_parser(program, __doc__, allow_abbrev=False)
+    parser, facts = command_parser(program, __doc__, allow_abbrev=False), flag_facts()
     add = parser.add_argument
     add("--weights", metavar="FILE", help="trained checkpoint, which states its model, classes and sizes")
     add("--preset", metavar="NAME", help="with --weights of a published checkpoint, which states no model")
@@ -76,7 +74,7 @@ def parse_args(argv: Sequence[str] | None = None, program: str = PROGRAM) -> arg
         "list; closed-set models know their classes and need none",
     )  # fmt: skip
     add("--output", required=True, type=Path, metavar="DIR", help="folder of the results")
-    _add_inference_flags(parser)
+    _add_inference_flags(parser, facts)
     add_scene_flags(parser)
     add(
         "--bands",
@@ -95,57 +93,57 @@ def parse_args(argv: Sequence[str] | None = None, program: str = PROGRAM) -> arg
         "--gt", nargs="+", type=Path, default=[], metavar="FILE",
         help="label images of class ids, or their folder; draws the errors",
     )  # fmt: skip
-    for name, explanation in known_explanations().items():
-        add(f"--{name.replace('_', '-')}", action="store_true", help=explanation.help)
+    for name, drawing in facts.drawings.items():
+        add(f"--{name.replace('_', '-')}", action="store_true", help=drawing.help)
     add(
         "--present", metavar="NAMES",
-        help=f'classes of {_flags_taking("present")}, such as "ship, harbor" (default: those of --gt in the '
-        "tile, without it those predicted there)",
+        help=f'classes of {_flags_taking(facts, "present")}, such as "ship, harbor" (default: those of '
+        "--gt in the tile, without it those predicted there)",
     )  # fmt: skip
-    add("--at", metavar="ROW,COLUMN", help=f"pixel of {_flags_taking('at')} (default: the centre)")
+    add("--at", metavar="ROW,COLUMN", help=f"pixel of {_flags_taking(facts, 'at')} (default: the centre)")
     add(
         "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="overrides of the YAML file"
     )
     return parser.parse_args(argv)
 
 
-def _add_inference_flags(parser: argparse.ArgumentParser) -> None:
+def _add_inference_flags(parser: argparse.ArgumentParser, facts: FlagFacts) -> None:
     add = parser.add_argument
     add(
         "--sliding", action="store_true",
-        help=f"{_readers('sliding')}: sliding window, finer, about five times slower",
+        help=f"{_readers(facts, 'sliding')}: sliding window, finer, about five times slower",
     )  # fmt: skip
     add(
         "--tta", metavar="NAME",
-        help=f"{_readers('views')}: average the views lr, dihedral, d4_loveda, d4_potsdam, ...",
+        help=f"{_readers(facts, 'views')}: average the views lr, dihedral, d4_loveda, d4_potsdam, ...",
     )  # fmt: skip
     add(
-        "--precision", choices=PRECISIONS,
+        "--precision", choices=facts.precisions,
         help="precision of matrix products: fp32 (default), bf16 (faster, nearly the same), or on GPUs "
         "fp16",
     )  # fmt: skip
     add(
         "--crf", action="store_true",
-        help=f"{_readers('crf')}: refine by a dense CRF (needs the optional package pydensecrf2)",
+        help=f"{_readers(facts, 'crf')}: refine by a dense CRF (needs the optional package pydensecrf2)",
     )  # fmt: skip
     add(
         "--synonyms", default="first", choices=SYNONYM_RULES,
-        help=f"{_readers('synonyms')}: use the first name of a class (default) or merge all",
+        help=f"{_readers(facts, 'synonyms')}: use the first name of a class (default) or merge all",
     )  # fmt: skip
     add(
         "--padding", default="aligned", choices=("aligned", "published"),
-        help=f"{_readers('padding')}: published: as in the benchmark (default: aligned)",
+        help=f"{_readers(facts, 'padding')}: published: as in the benchmark (default: aligned)",
     )  # fmt: skip
 
 
-def _readers(option: str) -> str:
+def _readers(facts: FlagFacts, option: str) -> str:
     """Name the methods whose models read an option of `Segmenter`."""
-    return ", ".join(each.title for each in registered_methods() if option in strategy_options(each))
+    return ", ".join(facts.readers[option])
 
 
-def _flags_taking(field: str) -> str:
+def _flags_taking(facts: FlagFacts, field: str) -> str:
     """Name the drawing flags whose explanation reads a field of a request."""
-    able = (name for name, explanation in known_explanations().items() if field in explanation.takes)
+    able = (name for name, drawing in facts.drawings.items() if field in drawing.takes)
     return " or ".join(f"--{name.replace('_', '-')}" for name in able)
 
 
@@ -288,7 +286,7 @@ def segment(args: argparse.Namespace) -> int:
         args.stretch,
         args.nodata,
         not args.no_alpha,
-        tuple(name for name in known_explanations() if getattr(args, name)),
+        tuple(name for name in flag_facts().drawings if getattr(args, name)),
         present=parse_names(args.present),
         at=parse_point(args.at),
     )

@@ -11,19 +11,19 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from rskt_seg.commands.scene_run import is_large, segment_large
-from rskt_seg.commands.segment_pictures import named, save_picture, write_pictures
 from rskt_seg.data.labels import read_label
 from rskt_seg.data.samples import valid_target
 from rskt_seg.errors import ConfigError, ImageReadError, LabelError, NotFiniteError
-from rskt_seg.geo import RasterImage, read_image, write_labels
-from rskt_seg.geo.area_tables import area_table, write_area_tables
+from rskt_seg.geo import RasterImage, read_image
+from rskt_seg.geo.area_tables import area_table
 from rskt_seg.geo.grids import grid_difference, read_georeference
 from rskt_seg.geo.stretch import parse_stretch
+from rskt_seg.map_files import make_folder, result_name, save_picture
 from rskt_seg.methods.record import Picture
 from rskt_seg.methods.use import find_explanation, known_explanations
 from rskt_seg.palette import palette
 from rskt_seg.scenes.engines import Engine
-from rskt_seg.scenes.options import SceneOptions, source_name
+from rskt_seg.scenes.options import SceneOptions
 from rskt_seg.segmenter import Segmenter
 from rskt_seg.visualization import draw_errors, draw_labels
 from rskt_seg.windows import point_in
@@ -97,10 +97,7 @@ def segment_files(
     """
     for name in options.explanations:
         segmenter.check_explanation(name, options.present)
-    try:
-        options.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"cannot create the output folder {options.output}: {error.strerror}") from error
+    make_folder(options.output)
     failures: list[tuple[Path | str, Exception]] = []
     large: dict[str, Path | str] = {}
     with logging_redirect_tqdm():
@@ -145,12 +142,8 @@ def _segment_file(
         logger.warning("%s: %s", path, notice)
     colors, labels = result.legend.colors, result.legend.positions(result.labels)
     base = options.output / stem
-    write_pictures(base, image.pixels, result.labels, result.legend, segmenter.background)
-    if image.georeference is not None or image.driver == "GTiff":
-        write_labels(named(base, "ids", "tif"), result.labels, image.georeference, result.legend)
-    summary = result.area_summary()
-    logger.info("%s\n%s", path, area_table(summary))
-    write_area_tables(base, str(path), labels.shape, summary, result.legend, result.notices)
+    result.save(options.output, stem)
+    logger.info("%s\n%s", path, area_table(result.area_summary()))
     if truth is not None:
         picture = draw_labels(image.pixels, labels, result.class_names, colors, truth=truth)
         save_picture(base, "truth", picture)
@@ -185,7 +178,7 @@ def _write_explanation(
     if report := explanation.report(result):
         message, is_warning = report
         logger.log(logging.WARNING if is_warning else logging.INFO, "%s: %s", scene.path, message)
-    colors = palette(len(segmenter.vocabulary.names), segmenter.background)
+    colors = palette(len(segmenter.vocabulary.names), segmenter.strategy.background)
     pictures = explanation.draw(result, Picture(scene.image.pixels, segmenter.prompts, colors))
     for number, picture in enumerate(pictures, start=1):
         save_picture(base, name if len(pictures) == 1 else f"{name}_{number}", picture)
@@ -221,7 +214,7 @@ def _stems(images: Sequence[Path | str]) -> list[str]:
     taken: set[str] = set()
     stems = []
     for image in images:
-        own = source_name(image) if isinstance(image, str) else image.stem
+        own = result_name(image)
         stem, number = own, 1
         while stem in taken:
             number += 1

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from rskt_seg.geo.qgis import class_style, share_style
 from rskt_seg.legend import Legend
 
@@ -66,6 +68,18 @@ class MapLayer:
             The layer.
         """
         return cls("uint8", NO_SHARE, tuple(names), share_style(), scale=SHARE_SCALE)
+
+
+def share_values(shares: np.ndarray) -> np.ndarray:
+    """Return the values of a raster that stand for shares.
+
+    Args:
+        shares: Float32 in 0..1, of any shape.
+
+    Returns:
+        The nearest of 0..254, uint8.
+    """
+    return np.rint(shares * np.float32(NO_SHARE - 1)).clip(0, NO_SHARE - 1).astype(np.uint8)
 
 
 def class_tags(legend: Legend) -> dict[str, str]:

@@ -12,6 +12,8 @@ from rskt_seg.geo.georeference import Georeference, ignore_georeference_warnings
 from rskt_seg.geo.masks import check_mask_file, has_masks, read_dataset_mask
 from rskt_seg.geo.names import gdal_name
 
+PILLOW_MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"}
+"""Modes of Pillow with 8 bits or less a sample."""
 _GRAY_MODES = {"1", "L", "LA", "La"}
 _PIXELS = 2**18
 """Pixels that are converted at a time."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import starmap
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -43,6 +43,21 @@ class PolygonSummary:
     """
 
     polygons: int
+    notices: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Polygons:
+    """What `find_polygons` found.
+
+    Attributes:
+        features: The polygons and their attributes.
+        crs: Their CRS, as an object of rasterio; None for polygons in pixels, whose y is minus the row.
+        notices: What was decided on the user's behalf, one line each.
+    """
+
+    features: Features
+    crs: "CRS | None"
     notices: tuple[str, ...]
 
 
@@ -126,15 +141,68 @@ def write_polygons(
         LabelError: The map has values that are no ids of the legend.
         OSError: The file cannot be written, or not completely.
     """
+    with _polygons(labels_path, legend, confidence_path, min_area, simplify, skip_ids) as found:
+        with vector_writer(path, found.outlines.crs, legend) as write:
+            count = sum(map(write, found.batches))
+        return PolygonSummary(count, (*found.notices, *found.outlines.notices))
+
+
+def find_polygons(
+    labels_path: Path,
+    legend: Legend,
+    *,
+    confidence_path: Path | None = None,
+    min_area: str | float | None = None,
+    simplify: float | None = None,
+    skip_ids: Collection[int] = (),
+) -> Polygons:
+    """Return the polygons that `write_polygons` would write, all of them in memory.
+
+    Args:
+        labels_path: As there, like all arguments.
+        legend: The classes.
+        confidence_path: A raster of shares.
+        min_area: The smallest area.
+        simplify: Tolerance in units of the CRS.
+        skip_ids: Ids of classes that are left out.
+
+    Returns:
+        The polygons.
+
+    Raises:
+        RSKTSegError: As `write_polygons`.
+    """
+    with _polygons(labels_path, legend, confidence_path, min_area, simplify, skip_ids) as found:
+        batches = [vars(features) for features in found.batches]
+        merged = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+        return Polygons(Features(**merged), found.outlines.crs, (*found.notices, *found.outlines.notices))
+
+
+class _Found(NamedTuple):
+    """Polygons as they are found: where they lie, some at a time, and what was decided."""
+
+    outlines: "_Outlines"
+    batches: Iterator[Features]
+    notices: tuple[str, ...]
+
+
+@contextmanager
+def _polygons(
+    labels_path: Path,
+    legend: Legend,
+    confidence_path: Path | None,
+    min_area: str | float | None,
+    simplify: float | None,
+    skip_ids: Collection[int],
+) -> Iterator[_Found]:
+    """Open a map and yield its polygons, at least one batch of them."""
     with open_map(labels_path) as labels, _open_scores(confidence_path, labels) as scores:
         place = Georeference.from_dataset(labels)
         areas = pixel_areas(place, labels.shape)
         stream = _region_stream(labels, legend, areas, min_area, simplify, skip_ids)
         outlines = _Outlines(legend, place, areas.method is not None)
         found = _trace_all(_regions(labels, scores, legend, areas, stream), outlines.clockwise)
-        with vector_writer(path, outlines.crs, legend) as write:
-            count = sum(map(write, outlines.features(found, stream, simplify)))
-        return PolygonSummary(count, (*areas.notices, *outlines.notices))
+        yield _Found(outlines, outlines.features(found, stream, simplify), areas.notices)
 
 
 def _region_stream(

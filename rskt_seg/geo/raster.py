@@ -33,6 +33,7 @@ class RasterImage:
         driver: Format of the file: "GTiff", "PNG", "JPEG", ...
         dtype: Type of the stored samples: "uint8", "int8", "uint16", "float32", ...
         orientation: EXIF orientation that was applied to the stored pixels, 1 for none.
+        source: The file that it was read from; "" if there is none.
     """
 
     pixels: np.ndarray
@@ -42,6 +43,7 @@ class RasterImage:
     driver: str = ""
     dtype: str = "uint8"
     orientation: int = 1
+    source: str = ""
 
     def filled(self) -> np.ndarray:
         """Return the pixels as models see them: where not valid, the mean valid colour, which is the least
@@ -161,7 +163,7 @@ def image_of(
         notices += scene.fill.notice()
     if turned and source.georeference is not None:
         notices.append("orientation tag not applied, because the image is georeferenced")
-    facts = (source.georeference, tuple(notices), source.driver, source.dtype, orientation)
+    facts = (source.georeference, tuple(notices), source.driver, source.dtype, orientation, str(path))
     return RasterImage(scene.pixels, scene.valid, *facts), scene
 
 

@@ -25,15 +25,20 @@ from rskt_seg.geo.georeference import (
 )
 from rskt_seg.geo.masks import check_mask_file
 from rskt_seg.geo.names import gdal_name
-from rskt_seg.geo.pillow_source import PillowSource, has_gdal_facts
+from rskt_seg.geo.pillow_source import PILLOW_MODES, PillowSource, has_gdal_facts
 from rskt_seg.geo.rasterio_source import RasterioSource
 from rskt_seg.mistaken import BEGINNING, recognise
 
-_PILLOW_MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"}
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
 _RASTERIO_FORMATS = {"JPEG2000", "PPM", "FITS", "HDF5", "GRIB"}
 _CACHE_BYTES = 2**25
 """Decoded blocks that GDAL keeps: enough for the values, and then the masks, of the rows read at a time."""
+_PATIENCE = {
+    "GDAL_HTTP_CONNECTTIMEOUT": "30",
+    "GDAL_HTTP_LOW_SPEED_TIME": "60",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
+}
+"""Seconds after which a server that does not answer, or sends nothing any more, is an error."""
 # A Path has one slash of the two of a URL, which GDAL would fetch.
 _DATASET_NAME = re.compile(r"/vsi\w+/|(?!(?:https?|ftp|s3|gs):)[A-Za-z][A-Za-z0-9_]+:(?!//)", re.IGNORECASE)
 
@@ -140,7 +145,9 @@ def open_source(
     # Side-cars are looked for by name: to list a folder of thousands of tiles for each of them takes longer.
     # GDAL would keep decoded blocks in a twentieth of the machine's memory.
     # Threads of a mosaic write the errors of its tiles to the terminal.
-    env = rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE", GDAL_CACHEMAX=_CACHE_BYTES, VRT_NUM_THREADS="1")
+    env = rasterio.Env(
+        GDAL_DISABLE_READDIR_ON_OPEN="TRUE", GDAL_CACHEMAX=_CACHE_BYTES, VRT_NUM_THREADS="1", **_PATIENCE
+    )
     with ignore_georeference_warnings(), env:
         try:
             dataset = rasterio.open(gdal_name(name), **options)
@@ -201,7 +208,7 @@ def _open_with_pillow(source: Path | BytesIO, header: bytes) -> tuple[Image.Imag
             return None, "the image is too large"
         except Exception as error:  # plug-ins fail in many ways on files that are not theirs
             return None, type(error).__name__
-    if image.mode in _PILLOW_MODES and image.format not in _RASTERIO_FORMATS:
+    if image.mode in PILLOW_MODES and image.format not in _RASTERIO_FORMATS:
         return image, ""
     image.close()
     return None, f"not asked for {image.format} {image.mode}"

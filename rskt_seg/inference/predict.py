@@ -48,28 +48,28 @@ def evaluating(model: SegmentationModel) -> Iterator[None]:
 
 def predict_scores(
     model: OpenVocabularyModel,
-    image: np.ndarray,
+    images: Sequence[np.ndarray],
     vocabulary: Sequence[str],
     *,
     short_side: int = SHORT_SIDE,
     max_side: int = MAX_SIDE,
     padding: str | None = None,
 ) -> Tensor:
-    """Return the class scores of a whole image. Call it inside `evaluating(model)`.
+    """Return the class scores of whole images. Call it inside `evaluating(model)`.
 
     Args:
         model: The model.
-        image: (H, W, 3) uint8 RGB.
+        images: B images (H, W, 3) uint8 RGB of one size.
         vocabulary: T class names.
         short_side: Length (px) to which the shorter side is resized first, with antialiasing if it shrinks.
         max_side: Upper limit (px) of the longer side.
         padding: "aligned" or "published"; None: the padding of the model's specification.
 
     Returns:
-        Scores (T, h, w) in 0..1 at the resolution of the model.
+        Scores (B, T, h, w) in 0..1 at the resolution of the model.
     """
-    images = _test_image(model, image, short_side, max_side)[None]
-    return model.scores(model(images, vocabulary, padding=padding))[0]
+    batch = torch.stack([_test_image(model, image, short_side, max_side) for image in images])
+    return model.scores(model(batch, vocabulary, padding=padding))
 
 
 def resized_scores(model: SegmentationModel, output: Any, size: tuple[int, int]) -> Tensor:

@@ -19,7 +19,7 @@ from rskt_seg.methods.layout import CheckpointLayout
 from rskt_seg.methods.untrained import note_initial_weight
 from rskt_seg.metrics.published import ComparableTable
 from rskt_seg.metrics.results import Evaluation, PaperRows, PrintedCost, Reference
-from rskt_seg.typing import SegmentationModel, Spec
+from rskt_seg.typing import ScoreKind, SegmentationModel, Spec
 
 NUM_CLASSES = "num_classes"
 """Field of the specifications of closed-set models: the number of classes, which follows from the data."""
@@ -135,6 +135,8 @@ class Method:
         reference: (spec, registered test set) -> figures that the paper prints for a model that computes the
             same; None if there are none.
         tables: Tables of papers whose rows `rskt-seg compare` can put beside own results.
+        score_kind: Model -> what its scores are, "sigmoids", or "probabilities" of the names that it is asked
+            for, a softmax.
         text_tower: Model -> what encodes its class names; None if it has none.
         printed_costs: Model, which may be on the device "meta" -> what the paper prints for its cost.
         detectron2: "module:attribute" of its `rskt_seg.d2.methods.DetectronMethod`, which only `rskt_seg.d2`
@@ -158,6 +160,7 @@ class Method:
     published_rows: Callable[[Evaluation], PaperRows] = lambda evaluation: PaperRows()
     reference: Callable[[Any, str], Reference | None] = lambda spec, test_set: None
     tables: tuple[ComparableTable, ...] = ()
+    score_kind: Callable[[Any], ScoreKind] = lambda model: "probabilities"
     text_tower: Callable[[Any], TextTower] | None = None
     printed_costs: Callable[[Any], Sequence[PrintedCost]] = lambda model: ()
     detectron2: str = ""

@@ -12,18 +12,18 @@ from rskt_seg.methods.load import class_names_of
 from rskt_seg.methods.record import NUM_CLASSES, Explanation, Method
 from rskt_seg.methods.registry import method_of, registered_methods
 from rskt_seg.reading import brief
-from rskt_seg.typing import SegmentationModel
-from rskt_seg.vocabulary import Vocabulary, fixed_vocabulary, make_vocabulary
+from rskt_seg.typing import ScoreKind, SegmentationModel
+from rskt_seg.vocabulary import VocabularySource, fixed_vocabulary, make_vocabulary
 
 
 def make_strategy(
-    model: SegmentationModel, vocabulary: Sequence[str] | Vocabulary | None, options: Mapping[str, object]
+    model: SegmentationModel, vocabulary: VocabularySource | None, options: Mapping[str, object]
 ) -> Strategy:
     """Return the inference strategy for a model, as its method says.
 
     Args:
         model: A model of a registered method.
-        vocabulary: Class names; None: those of a closed-set model.
+        vocabulary: As for `make_vocabulary`; None: the classes of a closed-set model.
         options: Fields of the strategy. Options that only strategies of other methods have are accepted with
             their default value.
 
@@ -35,6 +35,8 @@ def make_strategy(
         VocabularyError: The vocabulary does not fit the model.
     """
     method = method_of(model)
+    if isinstance(vocabulary, Mapping):
+        vocabulary = make_vocabulary(vocabulary)
     if method.is_closed:
         number = int(getattr(model.spec, NUM_CLASSES))
         classes = fixed_vocabulary(class_names_of(model), number, vocabulary)
@@ -43,6 +45,12 @@ def make_strategy(
     else:
         classes = make_vocabulary(vocabulary)
     return method.strategy(model, classes, **check_options(method, options))
+
+
+def score_kind(strategy: Strategy) -> ScoreKind:
+    """Return what the scores of a model are, once those of several names have become that of a class."""
+    kind = method_of(strategy.model).score_kind(strategy.model)
+    return "shares" if kind == "probabilities" and strategy.merges_names else kind
 
 
 def strategy_options(method: Method) -> dict[str, object]:

@@ -3,7 +3,6 @@
 import math
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypedDict
 
 from rskt_seg.errors import ConfigError
@@ -184,16 +183,3 @@ def _parse_length(text: str) -> tuple[float, str]:
     ):
         raise ConfigError(f"a window is given in pixels (384) or on the ground (120m); found {text!r}")
     return float(found[1]), found[2] or "px"
-
-
-def source_name(path: Path | str) -> str:
-    """Return a name for the results of a scene: the stem of its file, without marks that no file should have.
-
-    Args:
-        path: The file, or a name of GDAL's own.
-
-    Returns:
-        The name.
-    """
-    stem = Path(str(path).rstrip('"')).stem
-    return re.sub(r'[\\/:*?"<>|\s]+', "_", stem).strip("._") or "scene"

@@ -6,36 +6,46 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
+from rskt_seg.decision import Decision, normalise
 from rskt_seg.errors import ConfigError, UnreadableError
 from rskt_seg.geo.area import AreaSummary, measure_raster
 from rskt_seg.geo.area_tables import write_area_tables
 from rskt_seg.geo.cog import write_cog
 from rskt_seg.geo.georeference import Georeference
 from rskt_seg.geo.map_layers import NO_SHARE, SHARE_SCALE, MapLayer
-from rskt_seg.geo.polygons import write_polygons
+from rskt_seg.geo.polygons import PolygonSummary, write_polygons
 from rskt_seg.geo.provenance import write_provenance
 from rskt_seg.geo.raster_files import read_bands, read_reduced
 from rskt_seg.legend import Legend
+from rskt_seg.map_views import area_frame, map_html, plot_map
 from rskt_seg.reading import parse_json
 from rskt_seg.scenes.job import SceneJob
+from rskt_seg.typing import ScoreKind
 from rskt_seg.visualization.quick_look import MOST_PIXELS as QUICK_LOOK
 from rskt_seg.visualization.quick_look import draw_quick_look
 from rskt_seg.windows import Window
+from rskt_seg.wording import counted
 from rskt_seg.writing import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _RASTERS = ("ids", "confidence", "scores")
 _LONGEST = 180
 """Bytes of a name that leave room, in the 255 of file systems, for endings and those of temporary files."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class SceneMap:
     """The map of a scene. Nothing of its size is in memory: files are read where they are asked for.
+
+    What it has in common with `rskt_seg.Segmentation` has the same names, but for `area`. Each is equal to
+    itself alone.
 
     Attributes:
         source: Name of the scene.
@@ -44,6 +54,8 @@ class SceneMap:
         area: The part (px) of the scene that it shows.
         files: Kind of result, such as "ids" or "area.csv" -> file.
         notices: Decisions that the user should know of, one line each.
+        other: Id of pixels without a class, or None if there can be none.
+        score_kind: What the scores of a pixel are, see `rskt_seg.Segmentation`.
     """
 
     source: str
@@ -52,6 +64,12 @@ class SceneMap:
     area: Window
     files: Mapping[str, Path]
     notices: tuple[str, ...] = ()
+    other: int | None = None
+    score_kind: ScoreKind = "probabilities"
+
+    def __repr__(self) -> str:
+        classes, place = counted(len(self.legend.entries), "class", "classes"), self.files["ids"].name
+        return f"<SceneMap {self.area.width} x {self.area.height} px: {classes}; {place[-100:]}>"
 
     def ids(self, window: Window | None = None) -> np.ndarray:
         """Read class ids.
@@ -79,10 +97,85 @@ class SceneMap:
         """
         return _shares(read_bands(self.files["scores"], None, window))
 
+    def probabilities(self, window: Window | None = None) -> np.ndarray:
+        """Return scores that sum to one over the classes, see `rskt_seg.Segmentation.probabilities`.
+
+        Args:
+            window: As for `ids`.
+
+        Returns:
+            (T, H, W) float32 in 0..1, NaN for nodata. Files hold scores as multiples of 1 / 254.
+
+        Raises:
+            KeyError: The scene was segmented without scores.
+        """
+        scores = self.scores(window)
+        normalise(scores)
+        return scores
+
     @cached_property
     def areas(self) -> AreaSummary:
         """Areas of the classes, in the order of the legend."""
         return measure_raster(self.files["ids"], self.legend)
+
+    def area_summary(self) -> AreaSummary:
+        """Return `areas`: those of the classes, their total, the nodata, and how they were measured."""
+        return self.areas
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of their ids."""
+        return tuple(entry.name for entry in self.legend.entries)
+
+    @property
+    def ignore_label(self) -> int:
+        """Id of pixels that are not valid: 255 or 65535."""
+        return self.legend.nodata
+
+    def to_dataframe(self) -> Any:
+        """Return the areas as a `pandas.DataFrame`, see `rskt_seg.Segmentation.to_dataframe`."""
+        return area_frame(self.areas, self.legend)
+
+    def to_polygons(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        min_area: str | float | None = None,
+        simplify: float | None = None,
+    ) -> PolygonSummary:
+        """Write the areas of equal class as polygons, as `rskt_seg.Segmentation.to_polygons`."""
+        return write_polygons(
+            path,
+            self.files["ids"],
+            self.legend,
+            confidence_path=self.files["confidence"],
+            min_area=min_area,
+            simplify=simplify,
+            skip_ids=() if self.other is None else (self.other,),
+        )
+
+    def plot(self, ax: "Axes | None" = None, *, legend: bool = True) -> "Axes":
+        """Draw the map alone, reduced to what a figure can show, on axes that count in its pixels.
+
+        Args:
+            ax: Axes to draw on; None: those of a new figure of pyplot.
+            legend: Whether the classes are listed beside it, with their shares.
+
+        Returns:
+            The axes.
+        """
+        size = self.area.height, self.area.width
+        return plot_map(self._reduced(), self.legend, ax, size=size, with_legend=legend)
+
+    def _repr_html_(self) -> str:
+        """Return a preview for notebooks: a small picture, and the largest classes with their areas."""
+        return map_html(repr(self), self._reduced(), self.legend, self.areas)
+
+    def _reduced(self) -> np.ndarray:
+        """Read the ids of a picture of the map."""
+        factor = min(1.0, QUICK_LOOK / max(self.area.height, self.area.width))
+        size = max(1, round(self.area.height * factor)), max(1, round(self.area.width * factor))
+        return read_reduced(self.files["ids"], size)
 
 
 def _shares(values: np.ndarray) -> np.ndarray:
@@ -132,6 +225,7 @@ def write_rasters(
     base: Path,
     georeference: Georeference | None,
     names: tuple[str, ...],
+    score_kind: ScoreKind,
     notices: tuple[str, ...],
 ) -> SceneMap:
     """Put the chunks of a scene together.
@@ -141,6 +235,7 @@ def write_rasters(
         base: Folder and beginning of the names of the files.
         georeference: That of the whole scene, or None.
         names: The T names that the model was asked for.
+        score_kind: What its scores are.
         notices: Decisions that the user should know of.
 
     Returns:
@@ -161,7 +256,8 @@ def write_rasters(
         parts = [(chunk.relative_to(area), job.part(chunk, kind)) for chunk in job.chunks]
         files[kind] = base.with_name(f"{base.name}_{kind}.tif")
         write_cog(files[kind], parts, (area.height, area.width), layer, place)
-    return SceneMap(job.task.name, base, legend, area, files, notices)
+    decision = job.task.decision
+    return SceneMap(job.task.name, base, legend, area, files, notices, decision.other, score_kind)
 
 
 def write_extras(
@@ -190,18 +286,9 @@ def write_extras(
     files = dict(made.files)
     notices = [*made.notices, *(each for each in made.areas.notices if each not in made.notices)]
     _write_provenance(made, job, None, device)
-    other = job.task.decision.other
     for suffix in extras.polygons:
         files[suffix] = base.with_name(f"{base.name}_polygons.{suffix}")
-        written = write_polygons(
-            files[suffix],
-            files["ids"],
-            legend,
-            confidence_path=files["confidence"],
-            min_area=extras.min_area,
-            simplify=extras.simplify,
-            skip_ids=() if other is None else (other,),
-        )
+        written = made.to_polygons(files[suffix], min_area=extras.min_area, simplify=extras.simplify)
         notices += [each for each in written.notices if each not in notices]
     write_area_tables(base, made.source, (area.height, area.width), made.areas, legend, notices)
     for kind in ("area.csv", "area.json"):
@@ -246,13 +333,14 @@ def _quick_look(made: SceneMap, job: SceneJob, background: int | None) -> np.nda
 
 
 def find_map(
-    base: Path, legend: Legend, facts: Mapping[str, Any], extras: Extras
+    base: Path, decision: Decision, score_kind: ScoreKind, facts: Mapping[str, Any], extras: Extras
 ) -> tuple[SceneMap | None, bool]:
     """Return the map that a former run has completed.
 
     Args:
         base: Folder and beginning of the names of its files.
-        legend: The classes.
+        decision: The classes, and what became of scores.
+        score_kind: What the scores are.
         facts: What its rasters must have been computed from.
         extras: What must have been made of them.
 
@@ -266,7 +354,10 @@ def find_map(
             return None, False
         files = {str(kind): base.with_name(str(name)) for kind, name in content["files"].items()}
         area, same = Window(*content["facts"]["area"]), content["extras"] == _plain(asdict(extras))
-        found = SceneMap(content["scene"], base, legend, area, files, tuple(content["notices"]))
+        notices = tuple(content["notices"])
+        found = SceneMap(
+            content["scene"], base, decision.legend, area, files, notices, decision.other, score_kind
+        )
     except (OSError, UnreadableError, KeyError, AttributeError, TypeError):
         return None, False
     rasters = {kind: path for kind, path in files.items() if kind in _RASTERS}

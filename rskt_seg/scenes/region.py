@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rskt_seg.decision import Decision
 from rskt_seg.finite import check_scores
+from rskt_seg.geo.map_layers import NO_SHARE, share_values
 from rskt_seg.geo.windowed import WindowReader
 from rskt_seg.inference.cells import CellMeans, CellSums, WindowPlan
 from rskt_seg.inference.resize import image_tensor
@@ -18,9 +19,6 @@ from rskt_seg.windows import Window
 
 BLOCK = 512
 """Side (px) of the blocks of a map, at which it is computed: chunks begin at multiples of it."""
-BEST_SCORE = 254
-"""Value of a score of 1 in a map of confidence; 255 is nodata."""
-NO_SCORE = 255
 _VALUES = 2**24
 """Scores at pixels that are in memory at a time."""
 
@@ -217,8 +215,8 @@ class _Values:
         self._area = area = region.area
         shape, classes = (area.height, area.width), len(task.decision.ids)
         self._ids = np.full(shape, task.decision.legend.nodata, task.decision.legend.dtype)
-        self._confidence = np.full(shape, NO_SCORE, np.uint8)
-        self._scores = np.full((classes, *shape), NO_SCORE, np.uint8) if task.keeps_scores else None
+        self._confidence = np.full(shape, NO_SHARE, np.uint8)
+        self._scores = np.full((classes, *shape), NO_SHARE, np.uint8) if task.keeps_scores else None
         self._chosen = np.zeros(classes, np.int64)
         self._valid = region.valid[area.relative_to(region.extent).slices]
         self._strips: Iterator[Window] | None = None
@@ -250,9 +248,9 @@ class _Values:
         known = self._valid[here]
         self._chosen += np.bincount(best[known], minlength=len(self._chosen))
         self._ids[here] = np.where(known, self._decision.apply(best, score), self._ids[here])
-        self._confidence[here] = np.where(known, _bytes(score), NO_SCORE)
+        self._confidence[here] = np.where(known, share_values(score), NO_SHARE)
         if self._scores is not None:
-            self._scores[:, *here] = np.where(known, _bytes(scores.numpy()), NO_SCORE)
+            self._scores[:, *here] = np.where(known, share_values(scores.numpy()), NO_SHARE)
 
     def maps(self, windows: int) -> Maps:
         """Return the maps that were computed from a number of windows."""
@@ -282,8 +280,3 @@ def _best(scores: Tensor) -> tuple[np.ndarray, np.ndarray]:
         torch.maximum(index, (values > best).int().mul_(number), out=index)
         torch.maximum(best, values, out=best)
     return index.numpy(), best.numpy()
-
-
-def _bytes(scores: np.ndarray) -> np.ndarray:
-    """Return scores in 0..1 as uint8 in 0..254."""
-    return np.rint(scores * np.float32(BEST_SCORE)).clip(0, BEST_SCORE).astype(np.uint8)

@@ -20,13 +20,15 @@ from rskt_seg.decision import Decision, unchosen_notice
 from rskt_seg.errors import ConfigError, RSKTSegError
 from rskt_seg.geo.area import pixel_size
 from rskt_seg.geo.arrays import ImageSource, as_image, name_of
+from rskt_seg.geo.names import source_name, url_name
 from rskt_seg.geo.vectors import check_format
 from rskt_seg.geo.windowed import Survey, survey, survey_image
 from rskt_seg.inference.cells import WindowPlan
 from rskt_seg.inference.strategies import Strategy
+from rskt_seg.methods.use import score_kind
 from rskt_seg.scenes.engines import Chunk, Engine, HereEngine, MakeStrategy, Work, WorkerEngine
 from rskt_seg.scenes.job import SceneJob, chunk_side
-from rskt_seg.scenes.options import SceneOptions, source_name
+from rskt_seg.scenes.options import SceneOptions
 from rskt_seg.scenes.outputs import SceneMap, check_results, find_map, write_extras, write_rasters
 from rskt_seg.scenes.region import SceneTask, windows_of
 from rskt_seg.windows import Window
@@ -74,7 +76,7 @@ def open_scene(source: ImageSource, options: SceneOptions, name: str | None = No
     """Look at a scene before it is segmented.
 
     Args:
-        source: An image file, a name of GDAL's own, an array or the result of `read_image`.
+        source: As for `rskt_seg.geo.arrays.as_image`.
         options: How it is read.
         name: Beginning of the names of its results; None: the stem of its file.
 
@@ -88,10 +90,11 @@ def open_scene(source: ImageSource, options: SceneOptions, name: str | None = No
     if name is not None and Path(name).name != name:
         raise ConfigError(f"a name of results is that of a file without its folder; found {name!r}")
     if isinstance(source, str | os.PathLike):
-        text = os.fspath(source)
+        text = url_name(source)
         found = survey(text, options.bands, options.stretch, options.nodata, options.alpha)
         return Scene(text, name or source_name(text), found)
-    return Scene(name_of(source), name or "scene", survey_image(as_image(source)))
+    image = as_image(source, options.bands, options.stretch, options.nodata)
+    return Scene(name_of(image), name or "scene", survey_image(image))
 
 
 def make_engine(strategy: Strategy, workers: int = 0, scheduler: str | None = None) -> Engine:
@@ -174,9 +177,9 @@ def segment_scenes(
         for scene in scenes:
             try:
                 job = make_job(model, scene, output, options)
-                base, legend = output / scene.name, model.decision.legend
+                base, kind = output / scene.name, score_kind(model.strategy)
                 check_results(base, [each.source for each in scenes])
-                found, is_complete = find_map(base, legend, job.facts, options.extras)
+                found, is_complete = find_map(base, model.decision, kind, job.facts, options.extras)
                 if found is not None and not options.restart:
                     logger.info("%s: complete already; --restart segments it anew", scene.source)
                     maps[scene.name] = found if is_complete else _add_extras(model, found, job, options)
@@ -338,7 +341,8 @@ def _finish(model: MapModel, scene: Scene, job: SceneJob, output: Path, options:
         logger.warning("%s: %s", scene.source, unchosen)
         notices.append(unchosen)
     base, place = output / scene.name, scene.survey.georeference
-    made = write_rasters(job, base, place, names, tuple(notices))
+    kind = score_kind(model.strategy)
+    made = write_rasters(job, base, place, names, kind, tuple(notices))
     return _add_extras(model, made, job, options)
 
 

@@ -7,11 +7,12 @@ from PIL import Image
 
 from rskt_seg.legend import Legend, LegendEntry
 from rskt_seg.visualization.figures import add_legend, image_size, legend_patch, new_figure, render
-from rskt_seg.visualization.labels import draw_overlay
+from rskt_seg.visualization.labels import colorize, draw_overlay
 
 MOST_PIXELS = 2000
 """Longest side of a quick-look."""
 _MOST_LISTED = 40
+_ROWS = 256
 _MOST_LETTERS = 60
 _DOTS, _LEAST_INCHES = 150, 5.0
 _WHITE = np.array([255, 255, 255], np.uint8)
@@ -39,7 +40,9 @@ def present_classes(labels: np.ndarray, legend: Legend) -> list[Present]:
     Returns:
         Those that have pixels; of equals the first in the legend comes first.
     """
-    counts = np.bincount(labels.ravel(), minlength=legend.entries[-1].id + 1)
+    counts = np.zeros(2**16, np.int64)
+    for start in range(0, len(labels), _ROWS):  # `bincount` takes 8 bytes a pixel
+        counts += np.bincount(labels[start : start + _ROWS].ravel(), minlength=2**16)
     own = counts[[entry.id for entry in legend.entries]]
     order = np.argsort(-own, kind="stable")
     return [Present(legend.entries[k], own[k] / own.sum()) for k in order.tolist() if own[k]]
@@ -65,15 +68,7 @@ def draw_quick_look(
     height, width = image_size(image)
     factor = min(1.0, MOST_PIXELS / width, (MOST_PIXELS - len(key)) / height)
     size = max(1, int(width * factor)), max(1, int(height * factor))
-    index = np.full(2**16, len(legend.entries))
-    index[[entry.id for entry in legend.entries]] = np.arange(len(legend.entries))
-    smaller = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
-    overlay = draw_overlay(
-        np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)),
-        index[smaller],
-        np.array([entry.color for entry in legend.entries], np.uint8),
-        background=None if background is None else int(index[background]),
-    )
+    overlay = draw_reduced(labels, legend, size, image=image, background=background)
     picture = np.full((len(overlay) + len(key), max(size[0], key.shape[1]), 3), _WHITE)
     for top, part in ((0, overlay), (len(overlay), key)):
         left = (picture.shape[1] - part.shape[1]) // 2
@@ -81,11 +76,42 @@ def draw_quick_look(
     return picture
 
 
+def draw_reduced(
+    labels: np.ndarray,
+    legend: Legend,
+    size: tuple[int, int],
+    *,
+    image: np.ndarray | None = None,
+    alpha: float = 0.45,
+    background: int | None = None,
+) -> np.ndarray:
+    """Draw a map in another size.
+
+    Args:
+        labels: (H, W) uint8 or uint16 ids.
+        legend: The classes.
+        size: (width, height) of the picture, px.
+        image: (H, W, 3) uint8 RGB below the map, shown alone where a value is no id of the legend; None: the
+            map alone, with light grey there.
+        alpha: Share of the class colours over the image, 0..1.
+        background: Id of the class that is not tinted; None if all are.
+
+    Returns:
+        Picture (height, width, 3) uint8 RGB.
+    """
+    positions = legend.positions(np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST)))
+    if image is None:
+        return colorize(positions, legend.colors)
+    below = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+    untinted = None if background is None else int(legend.positions(np.array(background)))
+    return draw_overlay(below, positions, legend.colors, alpha=alpha, background=untinted)
+
+
 def _draw_key(labels: np.ndarray, legend: Legend, width: int) -> np.ndarray:
     """Draw the legend of a map, about as wide as its picture if that is not narrow."""
     found = present_classes(labels, legend)
     handles = [
-        legend_patch(np.array(entry.color), f"{_shorten(entry.name)}  {share:.1%}")
+        legend_patch(np.array(entry.color), f"{shortened(entry.name)}  {share:.1%}")
         for entry, share in found[:_MOST_LISTED]
     ]
     if len(found) > _MOST_LISTED:
@@ -97,5 +123,6 @@ def _draw_key(labels: np.ndarray, legend: Legend, width: int) -> np.ndarray:
     return render(figure)
 
 
-def _shorten(name: str) -> str:
+def shortened(name: str) -> str:
+    """Return a name in at most 60 letters."""
     return name if len(name) <= _MOST_LETTERS else f"{name[: _MOST_LETTERS - 1]}…"

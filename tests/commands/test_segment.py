@@ -10,9 +10,9 @@ import rasterio
 from PIL import Image
 from rasterio.transform import Affine
 
-import rskt_seg.commands.segment_pictures
 import rskt_seg.geo.area_tables
 import rskt_seg.geo.raster_files
+import rskt_seg.map_files
 import rskt_seg.writing
 from rskt_seg.commands.segment import expand, pair_truths, parse_args, parse_bands, segment
 from rskt_seg.commands.segment_files import SegmentOptions, segment_files
@@ -230,7 +230,7 @@ def test_a_result_that_does_not_fit_on_the_disk_leaves_the_older_one(tmp_path, m
 def limit_file(patch, name, size):
     """Let one file grow to `size` bytes only, as on a full disk."""
     for module, function in (
-        (rskt_seg.commands.segment_pictures, "replacing"),
+        (rskt_seg.map_files, "replacing"),
         (rskt_seg.geo.area_tables, "replacing"),
         (rskt_seg.writing, "replacing"),
         (rskt_seg.geo.raster_files, "replacing_with_companions"),

@@ -53,7 +53,7 @@ def image(height, width, seed=0):
 def test_the_model_sees_the_short_side_at_640_and_its_padding():
     model = Channels()
     with evaluating(model):
-        scores = predict_scores(model, image(100, 150), ("a", "b"), padding="aligned")
+        scores = predict_scores(model, [image(100, 150)], ("a", "b"), padding="aligned")[0]
     assert model.calls == [((1, 3, 640, 960), ("a", "b"), "aligned", False)]
     assert scores.shape == (2, 8, 8) and scores.min() >= 0 and scores.max() <= 1
 
@@ -63,7 +63,7 @@ def test_a_large_image_is_shrunk_without_skipping_pixels():
     stripes[:, ::4] = 255  # every tenth pixel would be all 255 or all 0
     model = Channels()
     with evaluating(model):
-        scores = predict_scores(model, stripes, ("a",), short_side=24)
+        scores = predict_scores(model, [stripes], ("a",), short_side=24)[0]
     assert (scores - 0.25).abs().max() < 0.02
 
 
@@ -138,7 +138,7 @@ def test_sliding_sees_finer_than_the_whole_image():
     dot[48:96, 48:96] = 255  # one cell of 48 px in a window, part of a cell of 80 px in the whole
     model = Channels()
     with evaluating(model):
-        whole = predict_scores(model, dot, ("a",))
+        whole = predict_scores(model, [dot], ("a",))[0]
         sliding = predict_sliding_scores(model, dot, ("a",), tile=384, square=640)
     assert sliding.max() > whole.max() + 0.2
 

@@ -80,6 +80,11 @@ class Strategy:
         """Id of the class that stands for everything else; None if there is none."""
         return None
 
+    @property
+    def merges_names(self) -> bool:
+        """Whether the score of a class is not that of a single name, so that a softmax loses its sum."""
+        return False
+
     def score_map(self, pixels: np.ndarray) -> Tensor:
         """Segment an image.
 
@@ -90,6 +95,17 @@ class Strategy:
             Scores (T, h, w) in 0..1, float32 on the CPU, at the resolution of the model.
         """
         raise NotImplementedError
+
+    def score_maps(self, images: Sequence[np.ndarray]) -> Iterator[Tensor]:
+        """Segment images, together where the model sees images of one size.
+
+        Args:
+            images: Images (H, W, 3) uint8 RGB of any sizes, all of which may be in memory at a time.
+
+        Yields:
+            The `score_map` of each, in their order.
+        """
+        yield from map(self.score_map, images)
 
     def plan_scene(
         self, size: tuple[int, int], window: int | None, overlap: float | None, taper: str

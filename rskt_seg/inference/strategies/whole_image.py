@@ -1,7 +1,8 @@
 """Strategy of open-vocabulary models: the whole image, or a sliding window."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any, Literal, TypedDict
 
 import numpy as np
@@ -91,6 +92,11 @@ class WholeImageStrategy(Strategy):
         unused = self.vocabulary.notices if self.synonyms == "first" else ()
         return (*super().notices, *self.vocabulary.doubts, *unused)
 
+    @property
+    def merges_names(self) -> bool:
+        """See `Strategy.merges_names`."""
+        return self.synonyms != "first" and any(len(group) > 1 for group in self.vocabulary.synonyms)
+
     def score_map(self, pixels: np.ndarray) -> Tensor:
         """See `Strategy.score_map`."""
         if self.sliding:
@@ -107,8 +113,17 @@ class WholeImageStrategy(Strategy):
                 padding=self.padding,
             )
         else:
-            scores = predict_scores(self.model, pixels, self.prompts, **self._size)
+            (scores,) = predict_scores(self.model, [pixels], self.prompts, **self._size)
         return self._merge_synonyms(scores.float().cpu())
+
+    def score_maps(self, images: Sequence[np.ndarray]) -> Iterator[Tensor]:
+        """See `Strategy.score_maps`: neighbours of one size become a batch, unless windows are seen."""
+        if self.sliding:
+            yield from super().score_maps(images)
+            return
+        for _, group in groupby(images, key=lambda image: image.shape):
+            scores = predict_scores(self.model, list(group), self.prompts, **self._size).float().cpu()
+            yield from map(self._merge_synonyms, scores)
 
     def plan_scene(
         self, size: tuple[int, int], window: int | None, overlap: float | None, taper: str

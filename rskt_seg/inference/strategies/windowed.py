@@ -47,6 +47,11 @@ class WindowedStrategy(Strategy):
         """Id of the class for what no class scores enough; None without a threshold."""
         return self.model.spec.background if self.model.spec.threshold else None
 
+    @property
+    def merges_names(self) -> bool:
+        """See `Strategy.merges_names`; a threshold raises the score of the background as well."""
+        return self.background is not None or any(len(group) > 1 for group in self.vocabulary.synonyms)
+
     def score_map(self, pixels: np.ndarray) -> Tensor:
         """See `Strategy.score_map`; at the size of the image, or of the reduced scene."""
         size = self._reduced(*pixels.shape[:2])

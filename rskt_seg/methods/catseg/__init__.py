@@ -29,6 +29,7 @@ CATSEG = Method(
     published_rows=peer_rows("Cat-Seg"),
     weights=WEIGHTS,
     printed_costs=peer_costs("Cat-Seg", (*CATSegLayout.training_only, *PEER_FREE)),
+    score_kind=lambda model: model.score_kind,
     text_tower=TextTower.of,
     detectron2="rskt_seg.d2.methods.catseg:CATSEG",
 )

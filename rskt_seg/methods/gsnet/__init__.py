@@ -24,6 +24,7 @@ GSNET = Method(
     encoders={"clip": CLIP_ROLE, "dino": dino_role()},
     explanations={"cost_maps": COST_MAPS},
     published_rows=peer_rows("GSNet", dino="rs-dino"),
+    score_kind=lambda model: model.score_kind,
     text_tower=TextTower.of,
     detectron2="rskt_seg.d2.methods.gsnet:GSNET",
 )

@@ -27,6 +27,7 @@ OVRS = Method(
     explanations={"cost_maps": COST_MAPS},
     published_rows=peer_rows("OVRIS"),
     printed_costs=peer_costs("OVRs", (*OVRSLayout.training_only, *PEER_FREE)),
+    score_kind=lambda model: model.score_kind,
     text_tower=TextTower.of,
     detectron2="rskt_seg.d2.methods.ovrs:OVRS",
 )

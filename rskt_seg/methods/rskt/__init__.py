@@ -30,6 +30,7 @@ RSKT_SEG = Method(
     tables=(TABLE_1,),
     weights=WEIGHTS,
     printed_costs=printed_costs,
+    score_kind=lambda model: model.score_kind,
     text_tower=TextTower.of,
     detectron2="rskt_seg.d2.methods.rskt:RSKT_SEG",
 )

@@ -25,6 +25,7 @@ from rskt_seg.models.cost_volumes.cost import CostEmbedding, rotated_features
 from rskt_seg.models.cost_volumes.decoder import clip_guides, dino_guides
 from rskt_seg.models.cost_volumes.preprocess import prepare
 from rskt_seg.models.cost_volumes.selection import nearest_classes, put_classes, take_classes
+from rskt_seg.typing import ScoreKind
 
 REFUSED = -100.0
 """Logit of the classes that a model with a limit leaves out, as published: a score of 0."""
@@ -375,6 +376,11 @@ class CostVolumeModel(HasInferenceForm, HasTrainingForm):
         logits = F.interpolate(output.logits, size=target.shape[1:], mode="bilinear", align_corners=False)
         return {"loss_sem_seg": _LOSSES[self.spec.loss](logits, target, ignore_value, self.spec.mask_ignored)}
 
+    @property
+    def score_kind(self) -> ScoreKind:
+        """What `scores` are, which follows from the loss of the training."""
+        return "sigmoids" if self.spec.loss == "bce" else "probabilities"
+
     def scores(self, output: CostVolumeOutput) -> Tensor:
         """Convert an output to class scores.
 
@@ -385,6 +391,6 @@ class CostVolumeModel(HasInferenceForm, HasTrainingForm):
             (B, T, 4G, 4G) in 0..1: sigmoids for the published loss, softmax over classes for cross-
             entropy.
         """
-        if self.spec.loss == "bce":
+        if self.score_kind == "sigmoids":
             return output.logits.sigmoid()
         return output.logits.softmax(dim=1)
