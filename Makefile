@@ -1,5 +1,5 @@
-# `make demo` and `make test` need Python 3.11 or newer and a Python package index, nothing else:
-# each makes .venv if it is missing and installs the pinned requirements once, the demo only its own.
+# `make demo`, `make demo-train` and `make test` need Python 3.11 or newer and a Python package index, nothing else:
+# each makes .venv if it is missing and installs the pinned requirements once, the demos only their own.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
@@ -7,9 +7,14 @@ READY_TO_TEST := .venv/.ready-to-test
 # Two processes of one thread each: on two cores faster than one process of two threads.
 WORKERS ?= 2
 
-.PHONY: demo test lint clean
+.PHONY: demo demo-train test lint clean
 
+# A picture in seconds, by the tiny model of the package.
 demo: $(READY)
+	$(BIN)/rskt-seg demo --output output/demo
+
+# The same model from nothing: scenes, training, evaluation, the benchmark in miniature. Minutes.
+demo-train: $(READY)
 	$(BIN)/python demo/quickstart.py --output output/demo
 
 # The full-size models come last, each file in fresh processes, so that none needs more than 4 GB.

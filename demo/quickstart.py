@@ -18,15 +18,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from mini_benchmark import SIDE, TRAINING, benchmark, call, figures, write_sets
+from mini_benchmark import TRAINING, benchmark, call, figures, write_sets
 from mini_benchmark import judge as judge_benchmark
 from PIL import Image
 
+from rskt_seg.commands.demo import write_unseen
 from rskt_seg.commands.entry import run
 from rskt_seg.data.catalog import find_split, pairs
 from rskt_seg.data.labels import read_label
 from rskt_seg.metrics.confusion import ConfusionMatrix
-from rskt_seg.synthetic import MINIATURES, render_scene
+from rskt_seg.synthetic import MINIATURES
 from rskt_seg.writing import replace_text
 
 if TYPE_CHECKING:
@@ -127,17 +128,11 @@ def colour_index(image: np.ndarray) -> np.ndarray:
 
 def segment_unseen(args: argparse.Namespace, data: Path) -> None:
     """Draw scenes that are in neither set and segment them with `demo/demo.py`."""
-    row = MINIATURES["DLRSD"]
-    images, truths = args.output / "unseen" / "images", args.output / "unseen" / "truth"
-    for index in range(UNSEEN):
-        rng = np.random.default_rng([args.seed, 20_000_000 + index])  # no scene of the sets has this index
-        scene = render_scene(rng, SIDE, row.style, row.concepts)
-        for folder, pixels in ((images, scene.image), (truths, row.labels(scene))):
-            folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(folder / f"scene{index}.png")
-    words = ", ".join(row.classes)
+    folder = args.output / "unseen"
+    write_unseen(folder, args.seed, UNSEEN)
+    words = ", ".join(MINIATURES["DLRSD"].classes)
     weights = ("MODEL.WEIGHTS", args.output / "train" / "model_final.pth")
-    inputs = ("--input", f"{images}/*.png", "--gt", truths, "--vocabulary", words)
+    inputs = ("--input", f"{folder}/images/*.png", "--gt", folder / "truth", "--vocabulary", words)
     config = ("--config-file", TRAINING)
     call("demo/demo.py", *config, *inputs, "--output", args.output, "--opts", *weights, data=data)
 

@@ -1,6 +1,6 @@
 """Open-vocabulary segmentation of aerial and satellite images.
 
-model = rskt_seg.load("model_final.pth")
+model = rskt_seg.load("model_final.pth")  # or by name, rskt_seg.load("tiny"): see rskt_seg.list_models()
 result = rskt_seg.Segmenter(model, ["building", "road", "tree"]).predict("scene.tif")
 """
 
@@ -14,6 +14,7 @@ __all__ = [
     "Segmenter",
     "TrainedModel",
     "create_model",
+    "list_models",
     "load",
     "load_checkpoint",
     "load_encoder",
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from rskt_seg.methods import (
         TrainedModel,
         create_model,
+        list_models,
         load,
         load_checkpoint,
         load_encoder,
@@ -41,6 +43,7 @@ else:
         "rskt_seg.methods": (
             "TrainedModel",
             "create_model",
+            "list_models",
             "load",
             "load_checkpoint",
             "load_encoder",

@@ -14,7 +14,7 @@ from rskt_seg.geo.arrays import ImageSource, Reading, as_image, name_of
 from rskt_seg.geo.raster import RasterImage
 from rskt_seg.inference.resize import best_scores, label_map
 from rskt_seg.inference.strategies import Strategy
-from rskt_seg.methods.untrained import untrained_notices
+from rskt_seg.methods.notices import model_notices
 from rskt_seg.methods.use import score_kind
 from rskt_seg.reading import brief
 from rskt_seg.segmentation import Segmentation, coarseness_notices
@@ -66,7 +66,7 @@ def make_result(
     """
     size = image.valid.shape
     area_notices = pixel_areas(image.georeference, size).notices
-    notices = [*image.notices, *area_notices, *strategy.notices, *untrained_notices(strategy.model)]
+    notices = [*image.notices, *area_notices, *strategy.notices, *model_notices(strategy.model)]
     if score_map is None:
         score_map = torch.zeros(len(strategy.vocabulary.names), 1, 1)
     else:

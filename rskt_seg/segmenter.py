@@ -26,11 +26,11 @@ from rskt_seg.inference.strategies import (
     WholeImageOptions,
 )
 from rskt_seg.legend import Legend
+from rskt_seg.methods.notices import model_notices
 from rskt_seg.methods.optimize import optimize_for_inference
 from rskt_seg.methods.record import ExplanationRequest
 from rskt_seg.methods.registry import method_of
 from rskt_seg.methods.trained import TrainedModel
-from rskt_seg.methods.untrained import untrained_notices
 from rskt_seg.methods.use import find_explanation, make_strategy, score_kind
 from rskt_seg.methods.words import keep_texts
 from rskt_seg.predicting import background_id, batches, make_result
@@ -150,7 +150,7 @@ class Segmenter:
         )
         if not method_of(self.model).is_closed:  # whose names nothing is added to
             self._strategy = make_strategy(self.model, asked, options)
-        for notice in untrained_notices(self.model):
+        for notice in model_notices(self.model):
             logger.warning("%s", notice)
 
     @property
@@ -285,7 +285,7 @@ class Segmenter:
             "vocabulary": [list(group) for group in self.vocabulary.synonyms],
             "options of the model": {key: repr(value) for key, value in sorted(self.options.items())},
         }
-        notices = (*self._strategy.notices, *untrained_notices(self.model))
+        notices = (*self._strategy.notices, *model_notices(self.model))
         return MapModel(self._strategy, self._decision, facts, notices)
 
     def check_explanation(self, name: str, present: Sequence[str] | None = None) -> None:

@@ -10,7 +10,7 @@ import torch
 
 import rskt_seg
 from rskt_seg.errors import CheckpointError
-from rskt_seg.methods.untrained import untrained_notices
+from rskt_seg.methods.notices import model_notices
 from rskt_seg.segmenter import Segmenter
 from tests.stub_models import Colours, FixedColours
 
@@ -52,13 +52,13 @@ def test_a_load_that_failed_and_was_caught_leaves_the_warning():
     state = {key: tensor[None] for key, tensor in build(seed=1).state_dict().items()}
     with pytest.raises(CheckpointError):
         rskt_seg.load_checkpoint(model, state)
-    assert untrained_notices(model)
+    assert model_notices(model)
 
 
 def test_encoders_alone_leave_the_warning():
     model = build()
     rskt_seg.load_encoder(model, "dino", build(seed=1).dino.state_dict())
-    assert untrained_notices(model)
+    assert model_notices(model)
 
 
 def test_a_step_of_an_optimizer_ends_it():
@@ -66,18 +66,18 @@ def test_a_step_of_an_optimizer_ends_it():
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     images, target = torch.rand(2, 3, 64, 64) * 255, torch.randint(0, 2, (2, 64, 64))
     sum(model.losses(model(images), target).values()).backward()
-    assert untrained_notices(model)
+    assert model_notices(model)
     optimizer.step()
-    assert not untrained_notices(model)
+    assert not model_notices(model)
 
 
 def test_it_follows_the_model_and_is_no_part_of_its_state_dict():
     model = build()
     keys = set(model.state_dict())
     for same in (model.to("cpu"), copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
-        assert untrained_notices(same) and set(same.state_dict()) == keys
+        assert model_notices(same) and set(same.state_dict()) == keys
     assert keys == set(type(model)(model.spec).state_dict())
 
 
 def test_models_that_no_record_built_are_taken_for_trained():
-    assert untrained_notices(Colours()) == untrained_notices(FixedColours()) == ()
+    assert model_notices(Colours()) == model_notices(FixedColours()) == ()

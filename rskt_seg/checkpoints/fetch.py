@@ -8,7 +8,7 @@ import fcntl
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +99,11 @@ def verify(row: Weights, path: str | os.PathLike[str], stated: str | None = None
     )
 
 
-def fetch(row: Weights, folder: str | os.PathLike[str] = FOLDER) -> Finding:
+def fetch(
+    row: Weights,
+    folder: str | os.PathLike[str] = FOLDER,
+    announce: Callable[[str], None] = lambda line: None,
+) -> Finding:
     """Download the file of a row, unless it exists.
 
     An existing file that is not wrong is kept without using the network. A download is written to a `.part`
@@ -109,6 +113,7 @@ def fetch(row: Weights, folder: str | os.PathLike[str] = FOLDER) -> Finding:
     Args:
         row: Row of the manifest.
         folder: Folder of the file; created if missing.
+        announce: Called before a download begins, with one line on its size, its licence and its origin.
 
     Returns:
         The verification of the file.
@@ -119,7 +124,7 @@ def fetch(row: Weights, folder: str | os.PathLike[str] = FOLDER) -> Finding:
             plain http; or another process is downloading it.
         WeightsNotFoundError: It cannot be downloaded. The message says how to get it by hand.
     """
-    target = Path(folder, row.file)
+    target = row.place(folder)
     found = verify(row, target)
     if found.state == WRONG:
         raise CheckpointError(
@@ -127,12 +132,16 @@ def fetch(row: Weights, folder: str | os.PathLike[str] = FOLDER) -> Finding:
         )
     if found.state != ABSENT:
         return found
+    if row.package:
+        raise WeightsNotFoundError(
+            f"{target} came with {row.package} and is gone: install this package again"
+        )
     if not (row.hub or row.url):
         raise WeightsNotFoundError(f"{row.name}: no address is known. {_by_hand(row, target)}")
-    return _download(row, target)
+    return _download(row, target, announce)
 
 
-def _download(row: Weights, target: Path) -> Finding:
+def _download(row: Weights, target: Path, announce: Callable[[str], None]) -> Finding:
     from huggingface_hub import get_hf_file_metadata
     from huggingface_hub.file_download import http_get
 
@@ -140,6 +149,12 @@ def _download(row: Weights, target: Path) -> Finding:
     try:
         with _refusing_plain_http(row, url):
             head = get_hf_file_metadata(url, token=False)
+        size = head.size if row.size is None else row.size
+        amount = "size unknown" if size is None else f"{size:,} bytes"
+        announce(
+            f"{row.name}: fetching {target} ({amount}) from {url}; licence "
+            f"{row.licence or 'unknown'}, see {row.page}"
+        )
         stated = head.etag if row.hub and _SHA256.fullmatch(head.etag or "") else None
         target.parent.mkdir(parents=True, exist_ok=True)
         with _locked(part) as file:

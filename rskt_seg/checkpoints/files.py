@@ -30,6 +30,8 @@ TRAINED_ON = "trained_on"
 """Entry with the list of training sets: {"name", "dataset", "split", "classes"} of each."""
 INFERENCE = "inference"
 """Entry with the options of `rskt_seg.Segmenter` that follow from the configuration of the training."""
+LIMITS = "limits"
+"""Entry with one line about what the model is not for, which whoever uses it is told."""
 Source = str | os.PathLike[str] | Mapping[str, object]
 """A weight file, or a state dict or checkpoint in memory."""
 _NESTING = ("model", "state_dict", "model_state_dict", "teacher")
@@ -39,6 +41,7 @@ _TUPLES = 1000
 """The most levels of tuples within tuples; those of `torch.save` have three."""
 _PICKLES = 5
 """Pickles at the start of a file of `torch.save` in its older format."""
+_LONGEST_LIMITS = 500
 _DEEPEST = 3
 """Levels of dictionaries around a state dict that are looked into."""
 
@@ -54,6 +57,7 @@ class WeightFile:
         frozen: The frozen encoders that were left out, see `FROZEN`.
         trained_on: The training sets, see `TRAINED_ON`; () if the file does not state them.
         inference: How the model sees images, see `INFERENCE`; None if the file does not state it.
+        limits: What the model is not for, see `LIMITS`; "" if the file does not state it.
     """
 
     state: dict[str, Tensor]
@@ -62,6 +66,7 @@ class WeightFile:
     frozen: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     trained_on: tuple[Mapping[str, object], ...] = ()
     inference: Mapping[str, object] | None = None
+    limits: str = ""
 
 
 def read_weights(path: str | os.PathLike[str]) -> WeightFile:
@@ -193,7 +198,7 @@ def unwrap(content: object, source: str) -> WeightFile:
     Args:
         content: A state dict, or a dictionary with one under `model` (Detectron2), `state_dict`,
             `model_state_dict` or `teacher` (DINO), or one in the other, and perhaps `options`, `class_names`,
-            `frozen` and `trained_on` beside the outermost.
+            `frozen`, `trained_on`, `inference` and `limits` beside the outermost.
         source: Its name in messages.
 
     Returns:
@@ -204,7 +209,7 @@ def unwrap(content: object, source: str) -> WeightFile:
     """
     beside = content if isinstance(content, Mapping) else {}
     options, names, frozen, sets = (beside.get(key) for key in (OPTIONS, CLASS_NAMES, FROZEN, TRAINED_ON))
-    inference = beside.get(INFERENCE)
+    inference, limits = beside.get(INFERENCE), beside.get(LIMITS)
     content = _state_dict_in(content, source)
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{source}: expected a dictionary of tensors; found {type(content).__name__}")
@@ -223,6 +228,7 @@ def unwrap(content: object, source: str) -> WeightFile:
         _frozen_facts(frozen, source),
         tuple(sets) if isinstance(sets, list | tuple) else (),
         inference if isinstance(inference, dict) else None,
+        " ".join(limits.split())[:_LONGEST_LIMITS] if isinstance(limits, str) else "",
     )
 
 
@@ -269,7 +275,7 @@ def _read(path: Path) -> object:
 
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
-            facts = [key for key in (OPTIONS, CLASS_NAMES, TRAINED_ON, INFERENCE) if key in metadata]
+            facts = [key for key in (OPTIONS, CLASS_NAMES, TRAINED_ON, INFERENCE, LIMITS) if key in metadata]
             return {"model": load_file(path), **{key: json.loads(metadata[key]) for key in facts}}
         if is_torchscript(path):
             return read_torchscript(path)

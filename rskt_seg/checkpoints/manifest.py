@@ -7,9 +7,11 @@ The rows here are those of pretrained encoders. Each method lists its own checkp
 (`Method.weights`); `rskt_seg.methods.manifest` returns both.
 """
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from importlib.resources import files
 from pathlib import Path
 
 from rskt_seg.errors import WeightsNotFoundError
@@ -36,9 +38,10 @@ class Weights:
         page: Web page about the file.
         facts: Source of what this row states.
         hub: Hub repository "ORGANISATION/NAME" that holds the file under the same name. Exactly one of
-            `hub`, `url` and `by_hand` is given.
+            `hub`, `url`, `by_hand` and `package` is given.
         url: Address of the file.
         by_hand: Instruction for getting the file from `page`.
+        package: Package that the file was installed with, such as "rskt_seg.encoders".
         instead: Alternative to the file.
         sha256: 64 hexadecimal digits, or fewer if only the beginning is published; None if unknown.
         size: Bytes; None if unknown.
@@ -56,6 +59,7 @@ class Weights:
     hub: str = ""
     url: str = ""
     by_hand: str = ""
+    package: str = ""
     instead: str = ""
     sha256: str | None = None
     size: int | None = None
@@ -65,16 +69,35 @@ class Weights:
     also: tuple[str, ...] = ()
 
     @property
+    def roles(self) -> tuple[str, ...]:
+        """Roles that take the file, `role` first."""
+        return (self.role, *self.also)
+
+    @property
     def config_keys(self) -> tuple[str, ...]:
         """Configuration keys that take the file, that of `role` first."""
-        return tuple(map(config_key, (self.role, *self.also)))
+        return tuple(map(config_key, self.roles))
 
     @property
     def where(self) -> str:
-        """Origin in a few words: the hub repository, the host, or "by hand"."""
+        """Origin in a few words: the hub repository, the host, "this package", or "by hand"."""
         if self.hub:
             return f"hub: {self.hub}"
+        if self.package:
+            return "this package"
         return self.url.split("/")[2] if self.url else "by hand"
+
+    def place(self, folder: str | os.PathLike[str] = FOLDER) -> Path:
+        """Return where the file is, or has to be.
+
+        Args:
+            folder: Folder of the files that do not come with a package.
+
+        Returns:
+            The path; nothing need be there.
+        """
+        base = str(files(self.package)) if self.package else folder
+        return Path(base, self.file)
 
 
 NO_SIZE = "no source at hand states the number of bytes"

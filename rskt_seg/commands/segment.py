@@ -1,5 +1,6 @@
 r"""Segment images by class names, or into the classes that a closed-set model was trained for.
 
+    rskt-seg segment scene.png --model tiny --vocabulary "buildings, grass, water" --output results
     rskt-seg segment scene.tif photos/*.jpg --weights model_final.pth \
         --vocabulary "building, road, tree, water" --output results
     rskt-seg segment --config-file configs/bicor/loveda.yaml --input tile.png --heatmaps --tta lr \
@@ -54,13 +55,18 @@ def parse_args(argv: Sequence[str] | None = None, program: str = PROGRAM) -> arg
     """Parse the flags: those of Detectron2's demo, a vocabulary, and what to draw."""
     parser, facts = command_parser(program, __doc__, allow_abbrev=False), flag_facts()
     add = parser.add_argument
+    add(
+        "--model", metavar="NAME",
+        help="a model by name, such as tiny, which comes with the package (docs/weights.md has them all), or "
+        "a trained checkpoint",
+    )  # fmt: skip
     add("--weights", metavar="FILE", help="trained checkpoint, which states its model, classes and sizes")
-    add("--preset", metavar="NAME", help="with --weights of a published checkpoint, which states no model")
-    add("--device", help="with --weights: where to compute (default: the GPU, or cpu without one)")
+    add("--preset", metavar="NAME", help="with a published checkpoint, which states no model: its model")
+    add("--device", help="without --config-file: where to compute (default: the GPU, or cpu without one)")
     add(
         "--config-file",
         metavar="FILE",
-        help="in place of --weights: YAML file, with --opts MODEL.WEIGHTS FILE",
+        help="in place of --model: YAML file, with --opts MODEL.WEIGHTS FILE",
     )
     add(
         "images", nargs="*", default=[], metavar="SCENE",
@@ -270,11 +276,14 @@ def segment(args: argparse.Namespace) -> int:
     logging.getLogger("pyogrio").setLevel(logging.WARNING)  # it counts records
     if not args.images and not args.input:
         raise ConfigError("no image is given: rskt-seg segment SCENE... --output DIR")
-    if bool(args.weights) == bool(args.config_file):
-        raise ConfigError("give either --weights FILE, a trained checkpoint, or --config-file FILE")
+    if sum(map(bool, (args.model, args.weights, args.config_file))) != 1:
+        raise ConfigError(
+            "give either --weights FILE, a trained checkpoint, or --model NAME, such as tiny, or "
+            "--config-file FILE"
+        )
     for flag in ("preset", "device") if args.config_file else ("opts",):
         if getattr(args, flag):
-            other = "--weights" if args.config_file else "--config-file"
+            other = "--weights or --model" if args.config_file else "--config-file"
             raise ConfigError(f"--{flag} goes with {other}; leave it out")
     vocabulary = None
     if args.vocabulary is not None:
@@ -319,21 +328,25 @@ def build_segmenter(
     Raises:
         RSKTSegError: The configuration or the weights are wrong.
     """
-    build = _from_weights if args.weights else _from_config
+    build = _from_config if args.config_file else _from_weights
     return build(args, vocabulary, device)
 
 
 def _from_weights(args: argparse.Namespace, vocabulary: Vocabulary | None, device: str | None) -> "Segmenter":
-    """Build the model that a checkpoint states."""
+    """Build the model that a checkpoint states, or that has a name."""
     from rskt_seg.devices import default_device
     from rskt_seg.methods import find_preset, load
     from rskt_seg.methods.load import is_closed_set
+    from rskt_seg.methods.named import find_named
     from rskt_seg.segmenter import Segmenter
 
-    closed = args.preset is not None and find_preset(args.preset)[0].is_closed
+    source = args.model or args.weights
+    named = find_named(source)
+    preset = named.preset if named else args.preset
+    closed = preset is not None and find_preset(preset)[0].is_closed
     names = vocabulary.names if closed and vocabulary else None
     try:
-        trained = load(args.weights, args.preset, class_names=names)
+        trained = load(source, args.preset, class_names=names)
     except OtherModelError as error:
         presets = " or ".join(error.presets)
         raise CheckpointError(f"{error.finding}; give --preset {presets}, or --config-file") from error

@@ -31,7 +31,7 @@ def list_weights(args: argparse.Namespace, rows: Sequence[Weights]) -> int:
         0.
     """
     chosen = [by_name(name, rows) for name in args.names]
-    found = {row.name: verify(row, Path(args.to, row.file)) for row in chosen or rows}
+    found = {row.name: verify(row, row.place(args.to)) for row in chosen or rows}
     if chosen:
         echo("\n\n".join(_details(row, found[row.name]) for row in chosen))
         return 0
@@ -63,7 +63,7 @@ def _details(row: Weights, found: Finding) -> str:
     lines = {
         "role": f"{row.role} ({', '.join(row.config_keys)})",
         "file": f"{found.path}: {found.text}",
-        "source": row.url or (f"{row.file} of the hub repository {row.hub}" if row.hub else row.by_hand),
+        "source": row.url or row.by_hand or f"{row.file} of {row.where}",
         "page": row.page,
         "bytes": known(row.size, "size"),
         "sha256": known(row.sha256, "sha256")
@@ -146,7 +146,7 @@ def verify_weights(args: argparse.Namespace, rows: Sequence[Weights]) -> int:
         path = Path(name)
         row = by_file(path, rows) if path.is_file() else by_name(name, rows)
         if row is not None and not path.is_file():
-            path = Path(args.to, row.file)
+            path = row.place(args.to)
         if row is None:  # not in the manifest: the user compares
             digest = sha256_of(path)
             text = f"no file of this name is in the manifest; found sha256 {digest}"

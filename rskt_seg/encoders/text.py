@@ -4,6 +4,7 @@ Shapes: T class, P prompt template, E embedding.
 """
 
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -44,11 +45,17 @@ def _byte_pair_encoder() -> Callable[[str], list[int]]:
 
 
 @cache
+def _known_words(words: str) -> tuple[str, ...]:
+    """Return the words of a word list beside this module, each once."""
+    text = files("rskt_seg.encoders").joinpath(words).read_text(encoding="utf-8")
+    return tuple(dict.fromkeys(text.split()))
+
+
+@cache
 def _known_tokens(words: str) -> tuple[int, ...]:
     """Return the sorted byte-pair ids of a word list beside this module, start and end token included."""
-    text = files("rskt_seg.encoders").joinpath(words).read_text(encoding="utf-8")
     encode = _byte_pair_encoder()
-    ids = {token for line in text.splitlines() for token in encode(line.strip())}
+    ids = {token for word in _known_words(words) for token in encode(word)}
     return tuple(sorted(ids | {_START, _END}))
 
 
@@ -73,6 +80,7 @@ class Tokenizer:
     def __init__(self, preset: TextPreset) -> None:
         self.context_length = preset.context_length
         self.rows: dict[int, int] | None = None
+        self._words = preset.words
         if preset.words is not None:
             self.rows = {token: row for row, token in enumerate(_known_tokens(preset.words), start=1)}
 
@@ -119,8 +127,8 @@ class Tokenizer:
                     f"the text encoder reads at most {self.context_length} tokens; {text!r} has "
                     f"{len(ids)}: shorten the class name or the template"
                 )
-            if self.rows is not None:
-                ids = _to_rows(ids, self.rows, text)
+            if self.rows is not None and self._words is not None:
+                ids = _to_rows(ids, self.rows, text, _known_words(self._words))
             row[: len(ids)] = torch.tensor(ids)
         return table
 
@@ -153,14 +161,16 @@ def _ids(text: str) -> list[int]:
     return [_START, *_byte_pair_encoder()(text), _END]
 
 
-def _to_rows(ids: list[int], rows: dict[int, int], text: str) -> list[int]:
-    """Replace byte-pair ids by rows of the token table of the tiny encoder."""
+def _to_rows(ids: list[int], rows: dict[int, int], text: str, known: Sequence[str]) -> list[int]:
+    """Replace byte-pair ids by rows of the token table of the tiny encoder, which knows some words only."""
     if any(token not in rows for token in ids):
         encode = _byte_pair_encoder()
         unknown = [word for word in text.split() if any(token not in rows for token in encode(word))]
+        near = [word for each in unknown for word in get_close_matches(each.lower(), known, n=2)]
+        nearest = f"the nearest that it knows are {', '.join(dict.fromkeys(near))}; " if near else ""
         raise VocabularyError(
             f"the tiny text encoder never saw {', '.join(map(repr, unknown)) or 'a word'} of {text!r} in "
-            "training; use the words of rskt_seg/encoders/tiny_words.txt, or a full model"
+            f"training; {nearest}use the words of rskt_seg/encoders/tiny_words.txt, or a full model"
         )
     return [rows[token] for token in ids]
 

@@ -18,6 +18,7 @@ from rskt_seg.checkpoints.fetch import sha256_of
 from rskt_seg.checkpoints.files import (
     CLASS_NAMES,
     INFERENCE,
+    LIMITS,
     OPTIONS,
     TRAINED_ON,
     Source,
@@ -89,7 +90,7 @@ def export_encoder(source: str | os.PathLike[str], target: str | os.PathLike[str
         state = convert(clip.normalise_names(weights.state), clip.RULES[:1], report)
     else:
         state = convert(dino.normalise_names(weights.state), dino.RULES, report)
-    _write(state, source, target, {})
+    _write(state, target, _origin(source))
     return report
 
 
@@ -102,7 +103,7 @@ def export_model(
     """Load a whole checkpoint into `model`, strictly, and write it under this package's names.
 
     The file states the options of `model` and the class names, if known, so that loading it into a model
-    with others is refused; and the training sets and the options of `Segmenter` that `source` states.
+    with others is refused; and what `source` states of training sets, options of `Segmenter` and limits.
 
     Args:
         model: A model of a registered method.
@@ -127,8 +128,24 @@ def export_model(
         stated[TRAINED_ON] = json.dumps(weights.trained_on)
     if weights.inference is not None:
         stated[INFERENCE] = json.dumps(weights.inference)
-    _write(model.state_dict(), source, target, stated)
+    if weights.limits:
+        stated[LIMITS] = json.dumps(weights.limits)
+    _write(model.state_dict(), target, {**_origin(source), **stated})
     return report
+
+
+def write_model(
+    model: SegmentationModel, target: str | os.PathLike[str], facts: Mapping[str, object]
+) -> None:
+    """Write the weights of a model as they are, and its options, to a safetensors file, whole or not at all.
+
+    Args:
+        model: A model of a registered method; after `model.half()` its file has half the size.
+        target: A .safetensors file, which is replaced.
+        facts: Further entries of a checkpoint, such as `INFERENCE` -> options of `Segmenter`.
+    """
+    stated = {OPTIONS: asdict(model.spec), **facts}
+    _write(model.state_dict(), target, {key: json.dumps(value) for key, value in stated.items()})
 
 
 def check_target(target: str | os.PathLike[str]) -> None:
@@ -143,18 +160,28 @@ def check_target(target: str | os.PathLike[str]) -> None:
         raise CheckpointError(f"{target} exists and is not overwritten; move it away or choose another name")
 
 
-def _write(
-    state: dict[str, Tensor],
-    source: str | os.PathLike[str],
-    target: str | os.PathLike[str],
-    metadata: dict[str, str],
-) -> None:
-    """Write a safetensors file, whole or not at all, that states the file it was made from."""
+def _origin(source: str | os.PathLike[str]) -> dict[str, str]:
+    """Return what a file states of the one that it was made from."""
+    return {"source": Path(source).name, "source_sha256": sha256_of(source)}
+
+
+def _write(state: dict[str, Tensor], target: str | os.PathLike[str], metadata: dict[str, str]) -> None:
     from safetensors.torch import save_file
 
-    origin = {"format": "pt", "source": Path(source).name, "source_sha256": sha256_of(source)}
     # safetensors refuses tensors that share a storage: each gets one of its own.
     tensors = {key: tensor.detach().clone().contiguous() for key, tensor in state.items()}
     with replacing(target) as partial:
-        save_file(tensors, partial, metadata={**origin, **metadata})
+        save_file(tensors, partial, metadata={"format": "pt", **metadata})
+        _sort_metadata(partial)
         partial.chmod(0o644)  # the library makes it readable for the owner alone
+
+
+def _sort_metadata(path: Path) -> None:
+    """Sort the metadata of a safetensors file, which the library writes in another order each time."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        file.seek(8)
+        file.write(text.ljust(length))

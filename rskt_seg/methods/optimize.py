@@ -8,7 +8,7 @@ from torch import nn
 from rskt_seg.errors import ConfigError
 from rskt_seg.layers.inference_form import FormBuilder, packing_pays
 from rskt_seg.layers.training_form import HasTrainingForm
-from rskt_seg.methods.untrained import keep_notices, untrained_notices
+from rskt_seg.methods.notices import keep_notices, model_notices
 from rskt_seg.typing import SegmentationModel
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -48,7 +48,7 @@ def optimize_for_inference(
         raise ConfigError("precision fp16 needs a GPU, a CPU computes it slower than fp32: use bf16 or fp32")
     if packed is None:
         packed = packing_pays(device)
-    notices = untrained_notices(model)
+    notices = model_notices(model)
     with torch.no_grad():
         form = cast(ModelT, FormBuilder(dtype, packed, release).convert(cast(nn.Module, model)))
     keep_notices(form, notices)

@@ -11,12 +11,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from rskt_seg.checkpoints.manifest import Weights
+from rskt_seg.checkpoints.manifest import MODEL_ROLE, Weights
 from rskt_seg.checkpoints.rules import LoadReport
 from rskt_seg.encoders.text import TextTower
 from rskt_seg.inference.strategies import Strategy
 from rskt_seg.methods.layout import CheckpointLayout
-from rskt_seg.methods.untrained import note_initial_weight
+from rskt_seg.methods.notices import note_weights
 from rskt_seg.metrics.published import ComparableTable
 from rskt_seg.metrics.results import Evaluation, PaperRows, PrintedCost, Reference
 from rskt_seg.typing import ScoreKind, SegmentationModel, Spec
@@ -112,6 +112,32 @@ def _keep_names(names: Sequence[str], options: Mapping[str, object]) -> tuple[st
 
 
 @dataclass(frozen=True)
+class NamedModel:
+    """A model that `rskt_seg.load` and `rskt-seg segment --model` know by the name of its weight file.
+
+    Attributes:
+        weights: The file: a whole checkpoint, or for a method that is not trained its encoder.
+        preset: Name of the model for `create_model`; a file that states its model itself has the last word.
+        config: Configuration of the same model that sees images in the same way, a name within `configs`.
+        purpose: What it is for, in a few words.
+        options: Options in which it differs from the preset.
+        inference: Options of `rskt_seg.Segmenter` in which it differs from their defaults.
+    """
+
+    weights: Weights
+    preset: str
+    config: str
+    purpose: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    inference: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The name of its weight file in the manifest."""
+        return self.weights.name
+
+
+@dataclass(frozen=True)
 class Method:
     """One method: how generic code names, builds, loads, uses and compares its models.
 
@@ -127,7 +153,7 @@ class Method:
         supervision: What it learns from: "masks", "image labels" (the classes in each training image), or
             "none": its models are their pretrained encoders, and are evaluated as they are.
         encoders: Role -> pretrained encoder, in the order of loading.
-        weights: Published checkpoints of whole models.
+        models: Models with weights that can be had, by name.
         explanations: Name -> explanation.
         needs_names: Whether building a closed-set model takes class names, not only their number.
         complete_names: For closed sets: (names, options) -> the names with those that the method adds.
@@ -153,7 +179,7 @@ class Method:
     checkpoint: CheckpointLayout
     supervision: Literal["masks", "image labels", "none"] = "masks"
     encoders: Mapping[str, EncoderRole] = field(default_factory=dict)
-    weights: tuple[Weights, ...] = ()
+    models: tuple[NamedModel, ...] = ()
     explanations: Mapping[str, Explanation] = field(default_factory=dict)
     needs_names: bool = False
     complete_names: Callable[[Sequence[str], Mapping[str, object]], tuple[str, ...]] = _keep_names
@@ -177,8 +203,14 @@ class Method:
         """
         constructor: Callable[..., SegmentationModel] = self.model
         model = constructor(spec, class_names=class_names) if self.is_closed else constructor(spec)
-        note_initial_weight(model, self.checkpoint.output_key, self._remedy)
+        random = f"this model has random weights, so its classes mean nothing: {self._remedy}"
+        note_weights(model, self.checkpoint.output_key, random)
         return model
+
+    @property
+    def weights(self) -> tuple[Weights, ...]:
+        """Checkpoints of whole models."""
+        return tuple(named.weights for named in self.models if named.weights.role == MODEL_ROLE)
 
     @property
     def _remedy(self) -> str:

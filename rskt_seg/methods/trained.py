@@ -1,16 +1,19 @@
 """`load`: a trained model from its checkpoint alone."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rskt_seg.checkpoints.files import Source, WeightFile, read_source
+from rskt_seg.checkpoints.files import Source, WeightFile, read_source, read_weights
 from rskt_seg.checkpoints.hub import HUB
+from rskt_seg.checkpoints.manifest import MODEL_ROLE
 from rskt_seg.checkpoints.rules import LoadReport
 from rskt_seg.errors import CheckpointError, ConfigError, WeightsNotFoundError
 from rskt_seg.methods.create import create_model, find_preset, model_names
 from rskt_seg.methods.load import load_encoder, load_weights
-from rskt_seg.methods.record import Method
+from rskt_seg.methods.named import find_named, obtain
+from rskt_seg.methods.notices import note_weights
+from rskt_seg.methods.record import Method, NamedModel
 from rskt_seg.methods.registry import method_of, registered_methods
 from rskt_seg.methods.use import check_options
 from rskt_seg.reading import brief
@@ -42,13 +45,15 @@ def load(
     contexts: Mapping[str, Source] | None = None,
     **options: Any,
 ) -> TrainedModel:
-    """Build a model as its checkpoint states, and load the checkpoint.
+    """Build a model as its checkpoint states, or as its name says, and load its weights.
 
     `Segmenter(rskt_seg.load("model_final.pth"), ["building", "road"])` segments as `rskt-seg segment` does
     with the configuration of the training.
 
     Args:
-        source: A checkpoint that this package wrote, a published one, or the content of one.
+        source: A checkpoint that this package wrote, a published one, or the content of one; or the name of a
+            model in `rskt_seg.list_models()`, such as "tiny", whose file is fetched into `pretrained` if it
+            is to be had and not here.
         preset: Name of the model (`create_model`) for a checkpoint that states nothing, as published ones do.
         class_names: The classes of a closed-set model whose checkpoint does not state them.
         encoders: Role -> file or name of the frozen encoders that the checkpoint leaves out. None: where they
@@ -62,9 +67,47 @@ def load(
     Raises:
         CheckpointError: The file does not state its model and no preset is given, both are given, it does not
             fit, what it states cannot be used, or it names a repository of an encoder.
-        ConfigError: There is no such preset, or the classes of a closed-set model are unknown.
-        WeightsNotFoundError: There is no such file, or no such encoder.
+        ConfigError: There is no such preset, or the classes of a closed-set model are unknown; or a preset
+            and a name of a model are given.
+        WeightsNotFoundError: There is no such file, or no such encoder; or the file of a name has to be got
+            by hand, which the message explains.
     """
+    if named := find_named(source):
+        return _load_named(named, preset, options, class_names, encoders, contexts)
+    return _load_file(source, preset, options, class_names, encoders, contexts)
+
+
+def _load_named(
+    named: NamedModel,
+    preset: str | None,
+    options: Mapping[str, object],
+    class_names: Sequence[str] | None,
+    encoders: Mapping[str, Source] | None,
+    contexts: Mapping[str, Source] | None,
+) -> TrainedModel:
+    """Load a model by its name, as a whole or by its encoder alone."""
+    if preset is not None or options:
+        given = ", ".join([*(["preset"] if preset else []), *options])
+        raise ConfigError(f"{named.name} is the name of one model; leave {given} out, or give its file")
+    path = obtain(named)
+    if named.weights.role != MODEL_ROLE:
+        model = create_model(named.preset, class_names=class_names, **named.options)
+        fitting = (role for role in named.weights.roles if role in method_of(model).encoders)
+        return TrainedModel(model.eval(), named.inference, load_encoder(model, next(fitting), path))
+    states_itself = read_weights(path).options is not None
+    own, differing = (None, {}) if states_itself else (named.preset, named.options)
+    trained = _load_file(path, own, differing, class_names, encoders, contexts)
+    return replace(trained, options={**named.inference, **trained.options})
+
+
+def _load_file(
+    source: Source,
+    preset: str | None,
+    options: Mapping[str, Any],
+    class_names: Sequence[str] | None,
+    encoders: Mapping[str, Source] | None,
+    contexts: Mapping[str, Source] | None,
+) -> TrainedModel:
     name, weights = read_source(source)
     if weights.options is None:
         model = _build_preset(name, preset, class_names, options)
@@ -79,6 +122,8 @@ def load(
     except ConfigError as error:
         raise CheckpointError(f"{name}: what it states of how its model sees images: {error}") from error
     report = load_weights(model, name, weights, contexts)
+    if weights.limits:
+        note_weights(model, method_of(model).checkpoint.output_key, weights.limits)
     return TrainedModel(model.eval(), inference, report)
 
 

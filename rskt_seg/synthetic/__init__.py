@@ -1,6 +1,7 @@
 """Synthetic aerial scenes with a class for every pixel, for demonstration, tests and benchmarks.
 
-`render_scene` draws one scene, `write_miniature` a miniature dataset in the prepared layout of the catalog.
+`render_scene` draws one scene, `write_miniature` a miniature dataset in the prepared layout of the catalog,
+`render_unseen` a scene that is in none.
 """
 
 from rskt_seg.synthetic.compose import Scene, render_scene, render_theme
@@ -9,6 +10,7 @@ from rskt_seg.synthetic.miniature import (
     MINIATURES,
     WSSS_MINIATURES,
     Miniature,
+    render_unseen,
     write_miniature,
 )
 from rskt_seg.synthetic.styles import STYLES, Style
@@ -30,5 +32,6 @@ __all__ = [
     "WSSS_MINIATURES",
     "render_scene",
     "render_theme",
+    "render_unseen",
     "write_miniature",
 ]

@@ -20,6 +20,8 @@ from rskt_seg.writing import replacing
 
 _GENERATOR = 1
 """Raise it whenever the same parameters would draw other pictures."""
+_UNSEEN_SCENES = 20_000_000
+"""Index of the first scene that is in no set."""
 _JPEG = {"quality": 95, "subsampling": 0}
 
 
@@ -158,6 +160,23 @@ WSSS_MINIATURES: dict[str, Miniature] = {
 """Name -> miniature dataset of the weakly supervised method; concepts without a class are background (0)."""
 _STREAMS = [*MINIATURES, *WSSS_MINIATURES]
 """The position of a name seeds what is drawn: new ones go to the end."""
+
+
+def render_unseen(row: Miniature, seed: int, index: int, side: int) -> Scene:
+    """Render a scene in the manner of a miniature dataset that none of its sets holds, whatever their seed.
+
+    Args:
+        row: The dataset.
+        seed: Seed of the scenes.
+        index: Which of them, from 0.
+        side: Side (px) of the scene.
+
+    Returns:
+        The scene; `row.labels` has its class ids.
+    """
+    # Scenes of sets are seeded by three numbers.
+    rng = np.random.default_rng([seed, _UNSEEN_SCENES + index])
+    return render_scene(rng, side, row.style, row.concepts)
 
 
 def write_miniature(

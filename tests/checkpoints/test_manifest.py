@@ -59,8 +59,9 @@ def test_a_digest_is_whole_or_the_beginning_that_the_file_name_publishes(row):
 
 @each_row
 def test_a_row_has_one_source_and_a_page_for_people(row):
-    assert [bool(row.hub), bool(row.url), bool(row.by_hand)].count(True) == 1
-    for address in filter(None, (row.page, row.url)):
+    assert [bool(row.hub), bool(row.url), bool(row.by_hand), bool(row.package)].count(True) == 1
+    assert not row.package or (ROOT / row.page).is_file()
+    for address in filter(None, ("" if row.package else row.page, row.url)):
         parts = urlparse(address)
         assert parts.scheme == "https" and "." in parts.netloc
     if row.url:
@@ -110,7 +111,7 @@ def test_every_file_that_a_configuration_names_has_a_row_of_its_role():
 @pytest.mark.parametrize("row", [row for row in ROWS if row.role == MODEL_ROLE], ids=lambda row: row.name)
 def test_a_published_checkpoint_names_the_configurations_and_the_model_that_load_it(row):
     assert list(ROOT.glob(re.match(r"configs/\S+\.yaml", row.note)[0]))
-    name, options = re.search(r"create_model\((.*?)\)", row.note)[1].split(", ", 1)
+    name, _, options = re.search(r"create_model\((.*?)\)", row.note)[1].partition(", ")
     method, _ = find_preset(name.strip('"'))
     assert row in method.weights
     for option in re.findall(r"(\w+)=", options):

@@ -23,7 +23,7 @@ from rskt_seg.errors import CheckpointError, ConfigError, WeightsNotFoundError
 from rskt_seg.inference.predict import resized_scores
 from rskt_seg.methods import find_preset
 from rskt_seg.methods.export import export_model
-from rskt_seg.methods.untrained import untrained_notices
+from rskt_seg.methods.notices import model_notices
 from rskt_seg.models.clip_zeroshot import ClipZeroShotSpec
 from tests.d2.configurations import ROOT, configurations, name_of, repeated_keys
 from tests.d2.conftest import tiny_config
@@ -150,7 +150,7 @@ def test_a_clip_file_is_a_whole_checkpoint_of_this_method(clip_file, data_root, 
     expected = build_model(config()).state_dict()
     loaded = rskt_seg.load(clip_file, "clip_zeroshot_tiny").model
     filled = rskt_seg.create_model("clip_zeroshot_tiny")
-    assert "load_encoder(model, 'clip', FILE)" in untrained_notices(filled)[0]
+    assert "load_encoder(model, 'clip', FILE)" in model_notices(filled)[0]
     rskt_seg.load_checkpoint(filled, clip_file)
     built = build_model(config("MODEL.ENCODERS.CLIP", "", "MODEL.WEIGHTS", clip_file))
     export_model(rskt_seg.create_model("clip_zeroshot_tiny"), clip_file, tmp_path / "own.safetensors")
@@ -158,7 +158,7 @@ def test_a_clip_file_is_a_whole_checkpoint_of_this_method(clip_file, data_root, 
     wrapped = rskt_seg.create_model("clip_zeroshot_tiny")
     rskt_seg.load_checkpoint(wrapped, {f"model.{k}": t for k, t in read_weights(clip_file).state.items()})
     for model in (loaded, filled, built, exported, wrapped):
-        assert not untrained_notices(model) and model.spec == loaded.spec
+        assert not model_notices(model) and model.spec == loaded.spec
         assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
     results = evaluate(
         config("MODEL.WEIGHTS", clip_file, "OUTPUT_DIR", str(tmp_path / "out"), "DATASETS.TEST", str(SETS))

@@ -1,4 +1,4 @@
-"""The walk of `make demo` on a short schedule: every file is there, little training is not learning."""
+"""The walk of `make demo-train` on a short schedule: every file is there, little training is not learning."""
 
 import json
 import os

@@ -5,7 +5,7 @@ from rskt_seg.methods.bicor.checkpoint import ENCODERS, BiCoRLayout
 from rskt_seg.methods.bicor.costs import printed_costs
 from rskt_seg.methods.bicor.explanations import HEATMAPS
 from rskt_seg.methods.bicor.references import reference
-from rskt_seg.methods.bicor.weights import WEIGHTS
+from rskt_seg.methods.bicor.weights import MODELS
 from rskt_seg.methods.record import Method
 from rskt_seg.models.bicor import BiCoR, BiCoRSpec
 
@@ -24,7 +24,7 @@ BICOR = Method(
     encoders=ENCODERS,
     explanations={"heatmaps": HEATMAPS},
     reference=reference,
-    weights=WEIGHTS,
+    models=MODELS,
     printed_costs=printed_costs,
     detectron2="rskt_seg.d2.methods.bicor:BICOR",
 )

@@ -2,7 +2,7 @@
 
 from rskt_seg.encoders.text import TextTower
 from rskt_seg.methods.catseg.checkpoint import CATSegLayout
-from rskt_seg.methods.catseg.weights import WEIGHTS
+from rskt_seg.methods.catseg.weights import MODELS
 from rskt_seg.methods.cost_volumes.costs import peer_costs
 from rskt_seg.methods.cost_volumes.encoders import CLIP_ROLE
 from rskt_seg.methods.cost_volumes.explanations import COST_MAPS
@@ -27,7 +27,7 @@ CATSEG = Method(
     encoders={"clip": CLIP_ROLE},
     explanations={"cost_maps": COST_MAPS},
     published_rows=peer_rows("Cat-Seg"),
-    weights=WEIGHTS,
+    models=MODELS,
     printed_costs=peer_costs("Cat-Seg", (*CATSegLayout.training_only, *PEER_FREE)),
     score_kind=lambda model: model.score_kind,
     text_tower=TextTower.of,

@@ -3,6 +3,7 @@
 from rskt_seg.encoders.text import TextTower
 from rskt_seg.inference.strategies import WindowedStrategy
 from rskt_seg.methods.clip_zeroshot.checkpoint import ENCODERS, ClipZeroShotLayout
+from rskt_seg.methods.clip_zeroshot.models import MODELS
 from rskt_seg.methods.record import Method
 from rskt_seg.models.clip_zeroshot import ClipZeroShot, ClipZeroShotSpec
 
@@ -28,6 +29,7 @@ CLIP_ZEROSHOT = Method(
     strategy=WindowedStrategy,
     checkpoint=ClipZeroShotLayout(),
     encoders=ENCODERS,
+    models=MODELS,
     text_tower=TextTower.of,
     detectron2="rskt_seg.d2.methods.clip_zeroshot:CLIP_ZEROSHOT",
 )

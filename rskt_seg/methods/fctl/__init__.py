@@ -6,7 +6,7 @@ from rskt_seg.methods.fctl.costs import printed_costs
 from rskt_seg.methods.fctl.encoders import ENCODERS
 from rskt_seg.methods.fctl.explanations import CONTEXT_MAPS
 from rskt_seg.methods.fctl.references import reference
-from rskt_seg.methods.fctl.weights import WEIGHTS
+from rskt_seg.methods.fctl.weights import MODELS
 from rskt_seg.methods.record import Method
 from rskt_seg.models.fctl import FCtL, FCtLSpec
 
@@ -27,7 +27,7 @@ FCTL = Method(
     encoders=ENCODERS,
     explanations={"context_maps": CONTEXT_MAPS},
     reference=reference,
-    weights=WEIGHTS,
+    models=MODELS,
     printed_costs=printed_costs,
     detectron2="rskt_seg.d2.methods.fctl:FCTL",
 )

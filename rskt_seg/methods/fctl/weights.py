@@ -1,10 +1,15 @@
 """Checkpoints of the published FCtL code; whether they can be downloaded is not known."""
 
+from collections.abc import Mapping
+
 from rskt_seg.checkpoints.manifest import MODEL_ROLE, NO_DIGEST, Weights, unknown_facts
+from rskt_seg.methods.record import NamedModel
 
 
-def _published(data: str, git_branch: str, model: str, contexts: str) -> Weights:
-    return Weights(
+def _published(
+    data: str, git_branch: str, purpose: str, model: str, contexts: str, options: Mapping[str, object]
+) -> NamedModel:
+    row = Weights(
         f"fctl-{data}",
         MODEL_ROLE,
         f"fctl_{data}.pth",
@@ -15,14 +20,26 @@ def _published(data: str, git_branch: str, model: str, contexts: str) -> Weights
         note=f"configs/fctl/{data}/4_published.yaml, or create_model({model}); the encoders of its contexts "
         f"are files of their own, the checkpoints of earlier stages: {contexts}",
     )
+    return NamedModel(
+        row, "fctl_vgg16", f"fctl/{data}/4_published.yaml", purpose, options, {"patch_overlap": 50}
+    )
 
 
-WEIGHTS = (
-    _published("inria", "main", '"fctl_vgg16", num_classes=2', "medium and large"),
+MODELS = (
+    _published(
+        "inria",
+        "main",
+        "large aerial images, into not building and building",
+        '"fctl_vgg16", num_classes=2',
+        "medium and large",
+        {},
+    ),
     _published(
         "deepglobe",
         "Deepglobe",
+        "large satellite images, into the 7 land covers of DeepGlobe",
         '"fctl_vgg16", num_classes=7, branch="deepglobe"',
         "medium, and for large the one trained on whole images",
+        {"branch": "deepglobe"},
     ),
 )

@@ -8,7 +8,7 @@ from rskt_seg.methods.record import Method
 from rskt_seg.methods.rskt.checkpoint import ENCODERS, RSKTLayout
 from rskt_seg.methods.rskt.costs import printed_costs
 from rskt_seg.methods.rskt.references import published_rows
-from rskt_seg.methods.rskt.weights import WEIGHTS
+from rskt_seg.methods.rskt.weights import MODELS
 from rskt_seg.models.rskt import RSKT, RSKTSpec
 
 RSKT_SEG = Method(
@@ -28,7 +28,7 @@ RSKT_SEG = Method(
     explanations={"cost_maps": COST_MAPS},
     published_rows=published_rows,
     tables=(TABLE_1,),
-    weights=WEIGHTS,
+    models=MODELS,
     printed_costs=printed_costs,
     score_kind=lambda model: model.score_kind,
     text_tower=TextTower.of,
