@@ -22,6 +22,7 @@ ALLOWED = {
     "inference": {"layers"},
     "visualization": {"inference"},
     "geo": set(),
+    "diagnosis": set(),
     "checkpoints": set(),
     "scoring": {"data", "metrics"},
     "analysis": {"inference", "metrics"},
