@@ -226,11 +226,10 @@ def _present_splits() -> set[str]:
     from rskt_seg.data.catalog import ROOT_VARIABLE
     from rskt_seg.data.checking import select_splits
     from rskt_seg.errors import DatasetNotFoundError
-    from rskt_seg.palette import palette
 
     try:
         root = os.environ.get(ROOT_VARIABLE, "datasets")
-        return {split.name for split in select_splits("all", root, palette)}
+        return {split.name for split in select_splits("all", root)}
     except DatasetNotFoundError:
         return set()
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from PIL import Image
 
+from rskt_seg.class_colors import NO_CLASS
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -18,7 +20,7 @@ Extent = tuple[float, float, float, float]
 """Where a picture lies on its axes: left, right, bottom, top."""
 Interpolation = Literal["antialiased", "bilinear", "nearest"]
 
-UNLABELLED_COLOR = np.array([225, 225, 225], np.uint8)
+UNLABELLED_COLOR = np.array(NO_CLASS, np.uint8)
 """Light grey: pixels without a class (nodata, ignore_label)."""
 NODATA_COLOR = np.array([255, 255, 255], np.uint8)
 """White: pixels where the image holds no data, in pictures that tell them from pixels without a class."""
