@@ -32,7 +32,7 @@ NATURAL: dict[Color, str] = {
     (160, 170, 30): "orchard, vineyard, plantation, plantations",
     (95, 190, 130): "park, garden, playground",
     (170, 235, 140): "golf field, golf course",
-    (145, 100, 54): "soil, bare soil, bare, bareland, barren, ground, dirt, earth, mud, plowed, ploughed",
+    (145, 100, 54): "soil, bare, bareland, barren, unpaved, ground, dirt, earth, mud, plowed, ploughed",
     (233, 206, 152): "sand, beach, desert, dune, shore",
     (132, 116, 95): "rock, cliff, mountain, stone, gravel, pervious, quarry",
     (193, 129, 97): "construction, mine, mining, landfill",

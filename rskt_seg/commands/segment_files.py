@@ -25,7 +25,7 @@ from rskt_seg.methods.use import find_explanation, known_explanations
 from rskt_seg.scenes.engines import Engine
 from rskt_seg.scenes.options import SceneOptions, source_name
 from rskt_seg.segmenter import Segmenter
-from rskt_seg.visualization import draw_errors, draw_labels
+from rskt_seg.visualization import draw_errors, draw_labels, undrawable_notice
 from rskt_seg.windows import point_in
 
 logger = logging.getLogger(__name__)
@@ -101,6 +101,8 @@ def segment_files(
         options.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"cannot create the output folder {options.output}: {error.strerror}") from error
+    if notice := undrawable_notice([entry.name for entry in segmenter.legend.entries]):
+        logger.warning("%s", notice)
     failures: list[tuple[Path | str, Exception]] = []
     large: dict[str, Path | str] = {}
     with logging_redirect_tqdm():
