@@ -22,6 +22,8 @@ from rskt_seg.diagnosis.requirements import NEIGHBOURS, PROJECT, canonical
 
 LIMIT_S = 240
 """Seconds that all probes together may take."""
+PATIENCE_S = 100
+"""Seconds after which a process is ended; where nothing is wrong, all probes take ten."""
 _CODE = (
     "import json, sys; order = json.loads(sys.argv[1]); sys.path[:] = order['path']; "
     "from rskt_seg.commands.doctor_probes import answer; answer(order['probes'], order['config'])"
@@ -44,8 +46,10 @@ def observe(config: str = "") -> Environment:
     outcomes = run_probes(probes, variables, deadline, config)
     if any(variables.get(name) for name in MAP_VARIABLES):
         plain = {name: value for name, value in variables.items() if name not in MAP_VARIABLES}
-        outcomes[PLAIN_RASTERIO] = run_probes(["rasterio"], plain, deadline)["rasterio"]
-    installed = {canonical(each.metadata["Name"] or ""): each.version for each in metadata.distributions()}
+        if "rasterio" in (again := run_probes(["rasterio"], plain, deadline)):
+            outcomes[PLAIN_RASTERIO] = again["rasterio"]
+    found = reversed(list(metadata.distributions()))  # of several, Python imports the first
+    installed = {canonical(each.metadata["Name"] or ""): each.version for each in found}
     requirements = {}
     needed_python = ""
     for name in (PROJECT, *NEIGHBOURS):
@@ -80,12 +84,12 @@ def run_probes(
         config: The configuration of the probe "configuration".
 
     Returns:
-        What became of each.
+        What became of each; those that the deadline left no time for are absent.
     """
     outcomes: dict[str, Outcome] = {}
     left = list(names)
-    while left:
-        answers, end = _start(left, variables, deadline - time.monotonic(), config)
+    while left and (seconds := min(PATIENCE_S, deadline - time.monotonic())) > 0:
+        answers, end = _start(left, variables, seconds, config)
         outcomes.update(zip(left, answers, strict=False))
         left = left[len(answers) :]
         if left:
@@ -101,10 +105,10 @@ def _start(
     try:
         done = subprocess.run(
             [sys.executable, "-c", _CODE, order],
-            stdin=subprocess.DEVNULL, capture_output=True, env=variables, timeout=max(seconds, 0.1),
+            stdin=subprocess.DEVNULL, capture_output=True, env=variables, timeout=seconds,
         )  # fmt: skip
     except subprocess.TimeoutExpired as expired:
-        output, end = expired.stdout or b"", f"no answer within the {LIMIT_S} s that all probes have"
+        output, end = expired.stdout or b"", f"no answer within {seconds:.0f} s"
     else:
         output, end = done.stdout, _describe_end(done)
     lines = [line for line in output.decode().split("\n")[:-1] if line]
