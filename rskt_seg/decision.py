@@ -5,17 +5,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rskt_seg.class_facts import Color, is_threshold
+from rskt_seg.class_colors import class_colors, no_class_color
+from rskt_seg.class_facts import is_threshold
 from rskt_seg.errors import VocabularyError
 from rskt_seg.labels import MOST_CLASSES
 from rskt_seg.legend import Legend, LegendEntry
-from rskt_seg.palette import palette
 from rskt_seg.reading import brief
 from rskt_seg.vocabulary import Vocabulary, check_names
 
 OTHER = "other"
 """Name of the legend for pixels that the background wins, or whose winner scores too little."""
-_OTHER_GREY = 225
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +61,7 @@ def make_decision(
 
     Args:
         vocabulary: The classes of the map. Ids that it does not give follow the order, from 0; colours that
-            it does not give are made up, far from those that it does.
+            it does not give are those of `rskt_seg.class_colors`.
         background: Names that compete with the classes and are written as no class; an entry `"a, b"` is two.
         threshold: Score in 0..1 below which a pixel has no class, for classes without one of their own; 0 or
             None: none.
@@ -91,10 +90,10 @@ def make_decision(
             f"pixels without a class need an id above the highest of the classes, {max(ids)}, and ids end at "
             f"{MOST_CLASSES - 1}; give that class a lower one, or leave threshold and background out"
         )
-    colors = _colors(vocabulary, colors_background)
+    colors = class_colors(vocabulary.names, vocabulary.colors, colors_background)
     entries = [LegendEntry(*each) for each in zip(ids, vocabulary.names, colors, strict=True)]
     if other is not None:
-        entries.append(LegendEntry(other, _free_name(vocabulary), _free_grey(colors)))
+        entries.append(LegendEntry(other, _free_name(vocabulary), no_class_color(colors)))
     asked = Vocabulary(
         (*vocabulary.names, *hidden),
         (*vocabulary.synonyms, *((name,) for name in hidden)),
@@ -159,25 +158,7 @@ def _background_names(vocabulary: Vocabulary, background: Sequence[str], is_clos
     return names
 
 
-def _colors(vocabulary: Vocabulary, background: int | None) -> list[Color]:
-    """Return the given colours, and for the other classes colours that are far from these."""
-    given = vocabulary.colors or (None,) * len(vocabulary.names)
-    taken = np.array([color for color in given if color is not None], np.uint8).reshape(-1, 3)
-    made = palette(len(given), background, taken)
-    colors: list[Color] = []
-    for color, (red, green, blue) in zip(given, made.tolist(), strict=True):
-        colors.append((red, green, blue) if color is None else color)
-    return colors
-
-
 def _free_name(vocabulary: Vocabulary) -> str:
     """Return the name of pixels without a class, which no class has."""
     names = {name.casefold() for name in vocabulary.names}
     return next((name for name in (OTHER, "no class", "without a class") if name not in names), OTHER)
-
-
-def _free_grey(colors: Sequence[Color]) -> Color:
-    """Return the light grey that no class has."""
-    free = (level for level in range(_OTHER_GREY, 0, -1) if (level, level, level) not in colors)
-    level = next(free, _OTHER_GREY)
-    return level, level, level

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rskt_seg.class_colors import class_colors
 from rskt_seg.errors import LabelError
 from rskt_seg.labels import MOST_CLASSES, ignore_label, label_dtype
 
@@ -45,12 +46,12 @@ class Legend:
             raise LabelError(f"ids of a legend must be distinct, ascending and in 0..65534; found {ids[:10]}")
 
     @classmethod
-    def of(cls, names: Sequence[str], colors: np.ndarray) -> "Legend":
+    def of(cls, names: Sequence[str], colors: np.ndarray | None = None) -> "Legend":
         """Number classes from 0.
 
         Args:
             names: T names.
-            colors: (T, 3) uint8 RGB.
+            colors: (T, 3) uint8 RGB; None: those of `rskt_seg.class_colors`.
 
         Returns:
             The legend.
@@ -58,10 +59,10 @@ class Legend:
         Raises:
             LabelError: There is no name, or another number of colours.
         """
-        if len(names) != len(colors):
-            raise LabelError(f"expected one colour for each class; found {len(names)} and {len(colors)}")
-        numbered = enumerate(zip(names, colors.tolist(), strict=True))
-        return cls(tuple(LegendEntry(index, name, (r, g, b)) for index, (name, (r, g, b)) in numbered))
+        chosen = class_colors(names) if colors is None else [(r, g, b) for r, g, b in colors.tolist()]
+        if len(names) != len(chosen):
+            raise LabelError(f"expected one colour for each class; found {len(names)} and {len(chosen)}")
+        return cls(tuple(map(LegendEntry, range(len(names)), names, chosen)))
 
     def positions(self, ids: np.ndarray) -> np.ndarray:
         """Return the positions of ids among the classes.

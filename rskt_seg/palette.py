@@ -1,4 +1,4 @@
-"""Colours for any number of classes: distinct, and the same for class k whatever the number of classes."""
+"""Colours that stand for nothing by themselves: distinct, and the same whatever their number."""
 
 import numpy as np
 
@@ -6,14 +6,13 @@ _LEVELS = np.linspace(0, 255, 18)  # of each channel of the candidates
 _LIGHTNESS = (38.0, 88.0)
 _CHROMA = (26.0, 78.0)
 _FIRST = (214, 69, 65)
-_BACKGROUND = (96, 96, 96)
 _RGB_TO_XYZ = np.array(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
 )
 
 
-def palette(number: int, background: int | None = None, taken: np.ndarray | None = None) -> np.ndarray:
-    """Return distinct class colours; those of a shorter palette begin every longer one.
+def palette(number: int, taken: np.ndarray | None = None) -> np.ndarray:
+    """Return distinct colours; those of a shorter palette begin every longer one.
 
     Each colour is, in CIELAB, the farthest from all before it among colours that are neither pale nor dark,
     neither greyish nor glaring; light grey is left to pixels without a class. Not a Glasbey list of colorcet,
@@ -22,8 +21,6 @@ def palette(number: int, background: int | None = None, taken: np.ndarray | None
 
     Args:
         number: How many colours; after 2,701 they repeat.
-        background: Id of the background class, if there is one. It becomes dark grey, so that foreground
-            objects stand out; all other classes keep their colours.
         taken: (N, 3) uint8 colours that are in use already: each colour is the farthest from these, too.
 
     Returns:
@@ -45,10 +42,7 @@ def palette(number: int, background: int | None = None, taken: np.ndarray | None
     for _ in range(min(number, len(candidates)) - 1):
         distance = np.minimum(distance, np.linalg.norm(lab - lab[chosen[-1]], axis=1))
         chosen.append(int(distance.argmax()))
-    colors = candidates[np.resize(chosen, number)]
-    if background is not None and _BACKGROUND not in map(tuple, taken.tolist()):
-        colors[background] = _BACKGROUND
-    return colors
+    return candidates[np.resize(chosen, number)]
 
 
 def to_lab(colors: np.ndarray) -> np.ndarray:

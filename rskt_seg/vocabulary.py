@@ -289,11 +289,19 @@ def seen_names(names: Sequence[str], trained: Iterable[str]) -> tuple[bool, ...]
     Returns:
         One truth value for each of `names`.
     """
-    known = {_singular(name) for name in trained}
-    return tuple(_singular(name) in known for name in names)
+    known = {singular(name) for name in trained}
+    return tuple(singular(name) in known for name in names)
 
 
-def _singular(name: str) -> str:
+def singular(name: str) -> str:
+    """Return a class name in lower case, its last word in the singular by the common rules of English.
+
+    Args:
+        name: A name.
+
+    Returns:
+        Such as "tennis court" for "Tennis courts".
+    """
     word = name.strip().casefold()
     for ending, instead in (
         ("ies", "y"),

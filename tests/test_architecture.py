@@ -22,6 +22,7 @@ ALLOWED = {
     "inference": {"layers"},
     "visualization": {"inference"},
     "geo": set(),
+    "diagnosis": set(),
     "checkpoints": set(),
     "scoring": {"data", "metrics"},
     "analysis": {"inference", "metrics"},
@@ -41,6 +42,7 @@ ALLOWED = {
     "d2": None,
     # Modules at the top, from the lowest to the highest.
     "errors.py": set(),
+    "class_colors.py": set(),
     "class_facts.py": set(),
     "class_lists.py": set(),
     "class_tables.py": set(),
@@ -50,6 +52,7 @@ ALLOWED = {
     "digests.py": set(),
     "labels.py": set(),
     "mistaken.py": set(),
+    "natural_colors.py": set(),
     "legend.py": set(),
     "palette.py": set(),
     "quoting.py": set(),
@@ -71,8 +74,10 @@ SHARED = {"cost_volumes"}  # folders beside those of the methods, with what seve
 METHODS = {path.name for path in (PACKAGE / "models").iterdir() if path.is_dir() and path.name[0] != "_"}
 METHODS -= SHARED
 BASE = {
-    "errors", "devices", "finite", "class_facts", "class_lists", "class_tables", "vocabulary", "writing",
-    "decision", "digests", "labels", "mistaken", "legend", "palette", "quoting", "reading", "stopping",
+    "errors", "devices", "finite", "class_colors", "class_facts", "class_lists", "class_tables", "vocabulary",
+    "writing",
+    "decision", "digests", "labels", "mistaken", "natural_colors", "legend", "palette", "quoting",
+    "reading", "stopping",
     "typing", "windows", "wording",
 }  # fmt: skip
 ONLY_IN = {

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rskt_seg.class_colors import class_colors
 from rskt_seg.decision import make_decision, unchosen_notice
 from rskt_seg.errors import VocabularyError
-from rskt_seg.palette import palette, to_lab
 from rskt_seg.vocabulary import Vocabulary, make_vocabulary
 
 NAMES = ("tree", "water", "road")
@@ -32,7 +32,7 @@ def test_without_background_and_threshold_a_map_has_the_winners():
     assert np.array_equal(values, best) and values.dtype == np.uint8
     assert asked == PLAIN and decision.other is None
     assert [each.name for each in decision.legend.entries] == list(NAMES)
-    assert [each.color for each in decision.legend.entries] == [tuple(c) for c in palette(3).tolist()]
+    assert [each.color for each in decision.legend.entries] == class_colors(NAMES)
 
 
 def test_given_ids_colours_and_thresholds_are_used_and_the_legend_is_in_the_order_of_ids():
@@ -80,17 +80,18 @@ def test_the_type_of_a_map_follows_from_its_highest_id():
     assert values.dtype == np.uint16 and values.tolist() == [[255]] and decision.legend.nodata == 65535
 
 
-def test_made_up_colours_are_far_from_given_ones_and_the_background_class_is_grey():
-    given_colors = tuple(map(tuple, palette(4).tolist()))
+def test_given_colours_are_kept_and_the_background_class_is_grey():
     names = tuple(f"class {k}" for k in range(12))
     groups = tuple((name,) for name in names)
+    given_colors = tuple(class_colors(["water", "tree", "road", "sand"]))
     vocabulary = Vocabulary(names, groups, colors=(*given_colors, *[None] * 8))
     _, decision = make_decision(vocabulary, colors_background=11)
-    colors = np.array([each.color for each in decision.legend.entries], np.uint8)
-    assert np.array_equal(colors[:4], palette(4)) and colors[11].tolist() == [96, 96, 96]
-    lab = to_lab(colors)
-    distances = np.linalg.norm(lab[:, None] - lab[None], axis=2) + 1000 * np.eye(12)
-    assert distances.min() > 30
+    colors = [each.color for each in decision.legend.entries]
+    assert colors == class_colors(names, vocabulary.colors, 11)
+    assert tuple(colors[:4]) == given_colors and colors[11] == (96, 96, 96)
+
+
+def test_pixels_without_a_class_have_a_colour_of_their_own():
     grey = Vocabulary(("a", "b", "c"), (("a",), ("b",), ("c",)), colors=((225,) * 3, (96,) * 3, None))
     _, decision = make_decision(grey, colors_background=2, threshold=0.1)
     assert len({each.color for each in decision.legend.entries}) == 4

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from rskt_seg.class_colors import class_colors
 from rskt_seg.errors import LabelError
 from rskt_seg.legend import Legend, LegendEntry
 from rskt_seg.palette import palette
@@ -16,6 +17,10 @@ def test_classes_are_numbered_from_zero_and_keep_their_colours():
     legend = Legend.of(["water", "road"], palette(2))
     assert [(each.id, each.name) for each in legend.entries] == [(0, "water"), (1, "road")]
     assert [each.color for each in legend.entries] == [tuple(color) for color in palette(2).tolist()]
+
+
+def test_without_colours_the_names_decide():
+    assert [each.color for each in Legend.of(["water", "x"]).entries] == class_colors(["water", "x"])
 
 
 @pytest.mark.parametrize(("last", "dtype", "nodata"), [(254, np.uint8, 255), (255, np.uint16, 65535)])

@@ -24,7 +24,6 @@ from rskt_seg.data.catalog import ROOT_VARIABLE
 from rskt_seg.data.checking.check import check_split, select_splits, shared_images
 from rskt_seg.data.checking.findings import summary
 from rskt_seg.errors import DatasetError, DiskFullError
-from rskt_seg.palette import palette
 from rskt_seg.writing import replace_text
 
 PROGRAM = "rskt-seg check"
@@ -65,7 +64,7 @@ def check_datasets(args: argparse.Namespace) -> int:
     # Pillow's warnings name no file; the report does.
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="PIL")
-    splits = dict.fromkeys(split for name in args.names for split in select_splits(name, args.root, palette))
+    splits = dict.fromkeys(split for name in args.names for split in select_splits(name, args.root))
     if args.json and not Path(args.json).absolute().parent.is_dir():
         raise DatasetError(f"--json {args.json}: its folder does not exist; create it or name another")
     reports = {}

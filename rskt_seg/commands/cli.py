@@ -26,6 +26,7 @@ COMMANDS = {
     "image-labels": "write the image-level labels of a dataset, taken from its masks",
     "weights": "list, fetch, verify and convert weight files",
     "knowledge": "check a description file of the weakly supervised method",
+    "doctor": "find what is wrong with an installation, and what cures it",
     "loveda-submission": "predict the test images of LoveDA for its server",
 }
 """Subcommand -> what it does. Its function `main` is in the module of its name, with `_` for `-`."""

@@ -20,7 +20,6 @@ from rskt_seg.data.checking.check import select_splits
 from rskt_seg.data.image_labels import classes_of_pair, write_image_labels
 from rskt_seg.data.parallel import map_files
 from rskt_seg.errors import DatasetError
-from rskt_seg.palette import palette
 
 PROGRAM = "rskt-seg image-labels"
 
@@ -62,7 +61,7 @@ def label_images(args: argparse.Namespace) -> None:
     """
     if args.output.exists():
         raise DatasetError(f"--output {args.output} exists; remove it or name another file")
-    splits = select_splits(args.name, args.root, palette)
+    splits = select_splits(args.name, args.root)
     named = [split for split in splits if args.split in (None, split.split, split.name)]
     if len(named) != 1:
         raise DatasetError(

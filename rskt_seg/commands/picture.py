@@ -12,6 +12,7 @@ Nothing is overwritten.
 """
 
 import argparse
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -37,6 +38,7 @@ from rskt_seg.wording import counted
 from rskt_seg.writing import replacing
 
 PROGRAM = "rskt-seg picture"
+logger = logging.getLogger(__name__)
 _SCENES = 4
 
 Predict = Callable[[Pair, np.ndarray], np.ndarray]
@@ -95,7 +97,9 @@ def picture(args: argparse.Namespace) -> None:
         DatasetError: The dataset, a scene or a prediction cannot be used.
         CheckpointError: A checkpoint cannot be used.
     """
-    from rskt_seg.visualization.scenes import Scene, draw_scenes  # imports torch, which --help does without
+    # They import torch, which --help does without.
+    from rskt_seg.visualization import undrawable_notice
+    from rskt_seg.visualization.scenes import Scene, draw_scenes
 
     log_to_stderr()
     if args.output.suffix.lower() != ".png":
@@ -117,6 +121,8 @@ def picture(args: argparse.Namespace) -> None:
         drawn = [column.predict(pair, target) for column in columns]
         truth = np.where(target == split.ignore_label, np.uint8(255), target)
         scenes.append(Scene(pair.image.stem, image.filled(), truth, drawn))
+    if notice := undrawable_notice(names):
+        logger.warning("%s", notice)
     colors = np.array(split.class_set.colors, np.uint8)
     drawing = draw_scenes(scenes, names, colors, titles=titles)
     with replacing(args.output) as partial_file:

@@ -24,7 +24,6 @@ from rskt_seg.data.class_sets import listed, repeated
 from rskt_seg.data.own import read_own
 from rskt_seg.errors import ConfigError, DatasetError
 from rskt_seg.metrics.protocols import PROTOCOLS, check_protocol
-from rskt_seg.palette import palette
 from rskt_seg.scoring.predictions import prediction_folders
 from rskt_seg.scoring.score import combined_digest, score_split, set_result, versions
 from rskt_seg.writing import replace_text
@@ -72,7 +71,7 @@ def named_splits(names: Sequence[str], files: Sequence[str]) -> list[Split]:
     Raises:
         DatasetError: A name is unknown or repeats, or a file cannot be used.
     """
-    own = [split for file in files for split in read_own(file, palette)]
+    own = [split for file in files for split in read_own(file)]
     for twice in map(repeated, (names, [split.name for split in own])):
         if twice:
             raise DatasetError(f"named twice: {listed(twice)}; name each dataset once")

@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from rskt_seg.class_colors import class_colors
 from rskt_seg.commands.scene_run import is_large, segment_large
 from rskt_seg.data.labels import read_label
 from rskt_seg.data.samples import valid_target
@@ -21,11 +22,10 @@ from rskt_seg.geo.stretch import parse_stretch
 from rskt_seg.map_files import make_folder, result_name, save_picture
 from rskt_seg.methods.record import Picture
 from rskt_seg.methods.use import find_explanation, known_explanations
-from rskt_seg.palette import palette
 from rskt_seg.scenes.engines import Engine
 from rskt_seg.scenes.options import SceneOptions
 from rskt_seg.segmenter import Segmenter
-from rskt_seg.visualization import draw_errors, draw_labels
+from rskt_seg.visualization import draw_errors, draw_labels, undrawable_notice
 from rskt_seg.windows import point_in
 
 logger = logging.getLogger(__name__)
@@ -98,6 +98,8 @@ def segment_files(
     for name in options.explanations:
         segmenter.check_explanation(name, options.present)
     make_folder(options.output)
+    if notice := undrawable_notice([entry.name for entry in segmenter.legend.entries]):
+        logger.warning("%s", notice)
     failures: list[tuple[Path | str, Exception]] = []
     large: dict[str, Path | str] = {}
     with logging_redirect_tqdm():
@@ -178,7 +180,9 @@ def _write_explanation(
     if report := explanation.report(result):
         message, is_warning = report
         logger.log(logging.WARNING if is_warning else logging.INFO, "%s: %s", scene.path, message)
-    colors = palette(len(segmenter.vocabulary.names), segmenter.strategy.background)
+    names = segmenter.vocabulary.names  # those of the background have no colour in the legend
+    shown = {entry.name: entry.color for entry in segmenter.legend.entries}
+    colors = np.array(class_colors(names, [shown.get(each) for each in names]), np.uint8)
     pictures = explanation.draw(result, Picture(scene.image.pixels, segmenter.prompts, colors))
     for number, picture in enumerate(pictures, start=1):
         save_picture(base, name if len(pictures) == 1 else f"{name}_{number}", picture)

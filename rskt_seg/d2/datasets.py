@@ -18,7 +18,6 @@ from rskt_seg.data.pairing import Pair
 from rskt_seg.data.parallel import map_files
 from rskt_seg.data.published_sets import why_unpublished
 from rskt_seg.errors import ConfigError, DatasetError
-from rskt_seg.palette import palette
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +64,7 @@ def register_own(files: Sequence[str]) -> dict[str, str]:
     """
     sources: dict[str, str] = {}
     for file in files:
-        for split in read_own(file, palette):
+        for split in read_own(file):
             if split.name in sources:
                 raise DatasetError(f"{file}: name: {split.name} is in {sources[split.name]} too")
             sources[split.name] = file

@@ -2,11 +2,12 @@
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from rskt_seg.class_colors import class_colors
 from rskt_seg.data.catalog import SPLITS, Split, find_files
 from rskt_seg.data.class_sets import IGNORE_LABEL, ClassSet, listed, repeated
 from rskt_seg.data.pairing import spelling_advice
@@ -30,11 +31,8 @@ _SPLIT_KEYS = {
 }
 _WORD = re.compile(r"[A-Za-z0-9]\w*(-\w+)*", re.ASCII)
 
-Colors = Callable[[int], Iterable[Sequence[int]]]
-"""Returns a given number of distinct colours (R, G, B), for a file without a palette."""
 
-
-def read_own(path: str | Path, colors: Colors) -> tuple[Split, ...]:
+def read_own(path: str | Path) -> tuple[Split, ...]:
     """Read the splits of the dataset that a YAML file describes; they are called `<name>_<split>_sem_seg`.
 
     A split has `labels` (masks), `image_labels` (a file that is read later, `rskt_seg.data.image_labels`), or
@@ -42,7 +40,7 @@ def read_own(path: str | Path, colors: Colors) -> tuple[Split, ...]:
 
     Args:
         path: The YAML file. Its folders are relative to it and must exist; the splits hold absolute folders.
-        colors: Makes the class colours of a file without a palette.
+            Without a palette, the classes have the colours of `rskt_seg.class_colors`.
 
     Returns:
         One split for each entry of `splits`, in the order of the file.
@@ -58,7 +56,7 @@ def read_own(path: str | Path, colors: Colors) -> tuple[Split, ...]:
     name = _word(tree["name"], f"{path}: name")
     if name.casefold() in {split.dataset.casefold() for split in SPLITS}:
         raise DatasetError(f"{path}: name: {name} is a dataset of the table; choose another name")
-    classes = _class_set(tree, path, name, colors)
+    classes = _class_set(tree, path, name)
     ignore_label = tree.get("ignore", IGNORE_LABEL)
     # Not isinstance: True is an int.
     if type(ignore_label) is not int or not 0 <= ignore_label <= 255:
@@ -106,7 +104,7 @@ def _split(
     return split
 
 
-def _class_set(tree: Mapping[str, object], path: Path, name: str, colors: Colors) -> ClassSet:
+def _class_set(tree: Mapping[str, object], path: Path, name: str) -> ClassSet:
     classes = tree["classes"]
     if not isinstance(classes, list):
         raise DatasetError(f"{path}: classes must be a list of names; found {brief(classes)}")
@@ -116,7 +114,7 @@ def _class_set(tree: Mapping[str, object], path: Path, name: str, colors: Colors
         raise DatasetError(f"{path}: classes: {error}; quote names such as 'no' or '1'") from error
     palette = tree.get("palette")
     if palette is None:
-        palette = [[int(value) for value in color] for color in colors(len(names))]
+        palette = [list(color) for color in class_colors(names)]
     if not isinstance(palette, list) or not all(isinstance(color, list) for color in palette):
         raise DatasetError(
             f"{path}: palette must be a list of [R, G, B], one per class; found {brief(palette)}"

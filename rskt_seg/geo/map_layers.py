@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rskt_seg.class_colors import NO_CLASS
 from rskt_seg.geo.qgis import class_style, share_style
 from rskt_seg.legend import Legend
 
@@ -12,8 +13,6 @@ NO_SHARE = 255
 """Value of pixels without data in rasters of shares."""
 SHARE_SCALE = 1 / 254
 """A share of 0..1 is `SHARE_SCALE` times the value 0..254 of its pixel."""
-_UNUSED_COLOR = (225, 225, 225)
-"""Light grey, as pixels without a class are drawn; TIFF would make unnamed rows of a table black."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,9 @@ def color_table(legend: Legend, nodata: int) -> tuple[tuple[int, int, int, int],
     Returns:
         256 or 65,536 rows; values that stand for nothing are light grey.
     """
-    rows = [(*_UNUSED_COLOR, 255)] * (256 if legend.nodata < 256 else 65_536)
+    # A table of TIFF has no alpha, and no gaps: GDAL reads every row but that of nodata as opaque, and rows
+    # that are not written as black.
+    rows = [(*NO_CLASS, 255)] * (256 if legend.nodata < 256 else 65_536)
     for entry in legend.entries:
         rows[entry.id] = (*entry.color, 255)
     rows[nodata] = (0, 0, 0, 0)

@@ -14,6 +14,7 @@ from rskt_seg.visualization.cams import draw_cams
 from rskt_seg.visualization.context_maps import draw_context_maps
 from rskt_seg.visualization.cost_maps import draw_cost_maps
 from rskt_seg.visualization.errors import draw_errors
+from rskt_seg.visualization.fonts import undrawable_notice
 from rskt_seg.visualization.heatmaps import draw_heatmaps
 from rskt_seg.visualization.labels import colorize, draw_labels, draw_legend, draw_overlay
 from rskt_seg.visualization.quick_look import draw_quick_look
@@ -31,4 +32,5 @@ __all__ = [
     "draw_overlay",
     "draw_quick_look",
     "draw_scenes",
+    "undrawable_notice",
 ]

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from PIL import Image
 
+from rskt_seg.class_colors import NO_CLASS
+from rskt_seg.visualization.fonts import use_fonts_for, without_word_of_glyphs
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -18,7 +21,7 @@ Extent = tuple[float, float, float, float]
 """Where a picture lies on its axes: left, right, bottom, top."""
 Interpolation = Literal["antialiased", "bilinear", "nearest"]
 
-UNLABELLED_COLOR = np.array([225, 225, 225], np.uint8)
+UNLABELLED_COLOR = np.array(NO_CLASS, np.uint8)
 """Light grey: pixels without a class (nodata, ignore_label)."""
 NODATA_COLOR = np.array([255, 255, 255], np.uint8)
 """White: pixels where the image holds no data, in pictures that tell them from pixels without a class."""
@@ -104,12 +107,14 @@ def add_panels(figure: "Figure", rows: int, columns: int) -> "list[list[Axes]]":
 
 
 def render(figure: "Figure") -> np.ndarray:
-    """Render a figure to a picture (H, W, 3) uint8 RGB."""
+    """Render a figure to a picture (H, W, 3) uint8 RGB, with fonts that have the characters of its texts."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)
+    use_fonts_for(figure)
     file = io.BytesIO()
-    figure.savefig(file, format="png", bbox_inches="tight", pad_inches=0.08)
+    with without_word_of_glyphs():
+        figure.savefig(file, format="png", bbox_inches="tight", pad_inches=0.08)
     return np.asarray(Image.open(file).convert("RGB"))
 
 

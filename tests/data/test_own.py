@@ -14,7 +14,6 @@ from rskt_seg.data.catalog import Split, pairs
 from rskt_seg.data.image_labels import split_image_labels
 from rskt_seg.data.own import read_own
 from rskt_seg.errors import DatasetError
-from rskt_seg.palette import palette
 
 EXAMPLE = Path(__file__).parents[2] / "datasets" / "examples" / "farm.yaml"
 CLASSES = ["building", "road", "field"]
@@ -40,7 +39,7 @@ def read(folder: Path, **changes) -> tuple[Split, ...]:
 
 def read_text(folder: Path, text: str) -> tuple[Split, ...]:
     (folder / "farm.yaml").write_text(text, encoding="utf-8")
-    return read_own(folder / "farm.yaml", palette)
+    return read_own(folder / "farm.yaml")
 
 
 def message(folder: Path, **changes) -> str:
@@ -63,11 +62,11 @@ def test_folders_are_relative_to_the_file_and_not_to_the_working_directory(folde
     (folder / "elsewhere").mkdir()
     monkeypatch.chdir(folder)
     (absolute,) = read(folder, splits={"train": {"images": str(folder / "x"), "labels": "y"}})
-    (split,) = read_own("farm.yaml", palette)
+    (split,) = read_own("farm.yaml")
     assert split == absolute
     monkeypatch.chdir("elsewhere")
     assert len(pairs(split, ".")) == 3
-    assert read_own("../farm.yaml", palette)[0].class_set == split.class_set
+    assert read_own("../farm.yaml")[0].class_set == split.class_set
 
 
 def test_everything_that_can_be_said_is_taken(folder):
@@ -242,12 +241,12 @@ def test_folders_pipes_and_files_of_other_encodings_and_of_any_size_are_refused_
     }
     for name, reason in reasons.items():
         with pytest.raises(DatasetError, match=rf"{name}\.yaml cannot be read: {reason}"):
-            read_own(folder / f"{name}.yaml", palette)
+            read_own(folder / f"{name}.yaml")
 
 
 def test_a_missing_file_is_named(folder):
     with pytest.raises(DatasetError, match=r"gone\.yaml does not exist"):
-        read_own(folder / "gone.yaml", palette)
+        read_own(folder / "gone.yaml")
 
 
 def test_the_example_shows_every_key_and_describes_its_folders(tmp_path):

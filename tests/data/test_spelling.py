@@ -10,7 +10,6 @@ from rskt_seg.data.image_labels import split_image_labels
 from rskt_seg.data.own import read_own
 from rskt_seg.data.pairing import spelling_advice
 from rskt_seg.errors import DatasetError
-from rskt_seg.palette import palette
 from tests.geo.rasters import noise
 
 COMPOSED = "caf\u00e9"
@@ -23,7 +22,7 @@ def own(folder, split):
     (folder / "list.txt").write_text(f"{DECOMPOSED}\n")
     (folder / "classes.csv").write_text(f"{DECOMPOSED},road\n")
     (folder / "own.yaml").write_text(f"name: own\nclasses: [road, tree]\nsplits: {{train: {split}}}\n")
-    (split,) = read_own(folder / "own.yaml", palette)
+    (split,) = read_own(folder / "own.yaml")
     find_files(split, folder)
     return split_image_labels(split, folder)
 

@@ -17,7 +17,6 @@ from rskt_seg.d2.specs import model_spec  # noqa: E402
 from rskt_seg.data.catalog import find_split, pairs  # noqa: E402
 from rskt_seg.data.image_labels import split_image_labels  # noqa: E402
 from rskt_seg.data.own import read_own  # noqa: E402
-from rskt_seg.palette import palette  # noqa: E402
 
 
 def arguments(tmp_path: Path, name: str = "land", **changes) -> argparse.Namespace:
@@ -37,7 +36,7 @@ def write_run(folder: Path, masks: float, cams: float) -> None:
 def test_the_land_scenes_become_a_dataset_whose_parts_share_nothing(tmp_path):
     data, words = wsss_ablation.draw(arguments(tmp_path), 1)
     assert words == ("DATASETS.OWN", f"('{data}/land.yaml',)")
-    train, test = read_own(data / "land.yaml", palette)
+    train, test = read_own(data / "land.yaml")
     assert (train.name, test.name) == ("land_train_sem_seg", "land_test_sem_seg")
     found = [{pair.image.stem for pair in pairs(split, data)} for split in (train, test)]
     assert [len(stems) for stems in found] == [3, 2] and not found[0] & found[1]
@@ -81,13 +80,9 @@ def test_the_table_has_mean_and_spread_and_the_initial_cam_no_masks(tmp_path):
 def test_scenes_of_which_nothing_is_told_show_every_class_by_their_labels(tmp_path, name):
     data, _ = wsss_ablation.draw(arguments(tmp_path, name), 1)
     wsss_ablation.tell_every_class(name, data)
-    (split,) = read_own(data / "untold.yaml", palette)
+    (split,) = read_own(data / "untold.yaml")
     shown = split_image_labels(split, data)
-    told = (
-        find_split(wsss_ablation.TESTS[name])
-        if name == "objects"
-        else read_own(data / "land.yaml", palette)[1]
-    )
+    told = find_split(wsss_ablation.TESTS[name]) if name == "objects" else read_own(data / "land.yaml")[1]
     assert split.class_set.names == told.class_set.names
     assert {pair.image for pair in pairs(split, data)} == {pair.image for pair in pairs(told, data)}
     assert len(shown) == 2 and all(ids == tuple(range(len(told.class_set.names))) for ids in shown.values())

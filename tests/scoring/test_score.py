@@ -25,7 +25,7 @@ NAME = "farm_val_sem_seg"
 
 
 def scored(farm, folder="first"):
-    (split,) = read_own(farm, palette)
+    (split,) = read_own(farm)
     return score_split(split, ".", farm.parent / folder, progress=False)
 
 
@@ -41,7 +41,7 @@ def test_what_is_counted_is_the_prediction_where_image_and_label_have_something(
         matrix.update(ids[rows], label[rows])
     tally = scored(farm)
     assert np.array_equal(tally.matrix.counts, matrix.counts) and matrix.counts[-1].sum()
-    (split,) = read_own(farm, palette)
+    (split,) = read_own(farm)
     assert tally.fingerprint == compute_fingerprint(pairs(split, "."))
     assert tally.image_counts.stems == tuple(sorted(STEMS))
 

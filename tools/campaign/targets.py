@@ -108,10 +108,9 @@ def _checked(material: Material) -> Call:
         from rskt_seg.data.image_labels import split_image_labels
         from rskt_seg.data.labels import read_label
         from rskt_seg.data.own import read_own
-        from rskt_seg.palette import palette
 
         seen = {}
-        for split in read_own("own.yaml", palette):
+        for split in read_own("own.yaml"):
             seen[split.name] = [str(split.class_set), split.ignore_label, *split.stems]
             if split.image_labels:
                 seen[split.name].append(str(split_image_labels(split, "")))

@@ -15,7 +15,7 @@ from rskt_seg.data.checking.images import PASSED_OVER, check_image_labels, check
 from rskt_seg.data.checking.label_statistics import absent_classes, collapsed, stray_faults, strays, suspicion
 from rskt_seg.data.checking.probe import PairFacts, inspect_pair
 from rskt_seg.data.fingerprint import combine
-from rskt_seg.data.own import Colors, read_own
+from rskt_seg.data.own import read_own
 from rskt_seg.data.pairing import Files
 from rskt_seg.data.parallel import map_files
 from rskt_seg.errors import DatasetError, DatasetNotFoundError
@@ -30,7 +30,7 @@ _OTHER_CASE = Kind(
 )
 
 
-def select_splits(name: str, root: str | Path, colors: Colors) -> tuple[Split, ...]:
+def select_splits(name: str, root: str | Path) -> tuple[Split, ...]:
     """Return the splits that a name stands for.
 
     Args:
@@ -38,7 +38,6 @@ def select_splits(name: str, root: str | Path, colors: Colors) -> tuple[Split, .
             `root`; `all`, for every split of the catalog that lies under `root`; or the YAML file of a
             dataset of the user's own.
         root: The root of all datasets.
-        colors: Makes the palette of a YAML file without one (see `read_own`).
 
     Returns:
         The splits, in the order of the catalog or of the YAML file.
@@ -48,7 +47,7 @@ def select_splits(name: str, root: str | Path, colors: Colors) -> tuple[Split, .
         DatasetNotFoundError: If no split is found under `root`.
     """
     if Path(name).suffix.lower() in (".yaml", ".yml"):
-        return read_own(name, colors)
+        return read_own(name)
     if named := tuple(split for split in SPLITS if split.name == name):
         return named
     rows = [s for s in SPLITS if name == ALL or s.dataset.casefold() == name.casefold()]

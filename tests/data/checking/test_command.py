@@ -18,7 +18,6 @@ from rskt_seg.data.checking.quick import SAMPLE, quick_check, quick_image_check
 from rskt_seg.data.fingerprint import compute_fingerprint
 from rskt_seg.data.pairing import Pair
 from rskt_seg.errors import DatasetError, DatasetNotFoundError
-from rskt_seg.palette import palette
 from tests.data.checking.checked import (
     CLASSES,
     NAMES,
@@ -83,7 +82,7 @@ def test_a_name_stands_for_a_split_a_dataset_all_present_splits_or_a_file(tmp_pa
         lay_out(tmp_path, find_split(name))
 
     def names(name: str) -> list[str]:
-        return [split.name for split in select_splits(name, tmp_path, palette)]
+        return [split.name for split in select_splits(name, tmp_path)]
 
     assert names("DLRSD_train_sem_seg") == ["DLRSD_train_sem_seg"]
     assert names("dlrsd") == ["DLRSD_val_sem_seg"]
@@ -95,7 +94,7 @@ def test_a_name_stands_for_a_split_a_dataset_all_present_splits_or_a_file(tmp_pa
     with pytest.raises(DatasetNotFoundError, match=r"no split of Potsdam lies under [\s\S]*Potsdam/imgs"):
         names("Potsdam")
     with pytest.raises(DatasetNotFoundError, match="no dataset of the table lies under"):
-        select_splits("all", tmp_path / "UDD5", palette)
+        select_splits("all", tmp_path / "UDD5")
     with pytest.raises(DatasetError, match="did you mean Potsdam"):
         names("Postdam")
     with pytest.raises(DatasetError, match="known: all, DLRSD"):
@@ -138,7 +137,7 @@ def test_a_split_is_compared_once_whatever_its_labels_and_never_with_a_union(tmp
 
 def test_a_list_of_the_table_is_present_if_its_first_and_last_image_are(tmp_path):
     def there(name: str) -> list[str]:
-        return [split.split for split in select_splits(name, tmp_path, palette)]
+        return [split.split for split in select_splits(name, tmp_path)]
 
     train, val, _ = (find_split(f"LoveDA_geoseg_{part}_sem_seg") for part in ("train", "val", "train_val"))
     lay_out(tmp_path, val, [val.stems[0], val.stems[-1]])

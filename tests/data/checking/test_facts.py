@@ -16,7 +16,6 @@ from rskt_seg.data.checking.quick import quick_check
 from rskt_seg.data.own import read_own
 from rskt_seg.errors import DatasetError
 from rskt_seg.geo.grids import grid_difference, read_georeference
-from rskt_seg.palette import palette
 from tests.geo.rasters import UTM, noise, write_tiff
 
 SIZE = 32
@@ -36,7 +35,7 @@ def dataset(folder: Path, palette_line: str = ""):
     (folder / "own.yaml").write_text(
         f"name: own\nclasses: [a, b, c]\n{palette_line}\nsplits: {{train: {{images: x, labels: y}}}}\n"
     )
-    return read_own(folder / "own.yaml", palette)[0]
+    return read_own(folder / "own.yaml")[0]
 
 
 def both_checks(split, folder):

@@ -7,7 +7,6 @@ import pytest
 from rskt_seg.data.catalog import SPLITS, Split, pairs
 from rskt_seg.data.checking.check import check_split, select_splits, shared_images
 from rskt_seg.data.preparation import RECIPES
-from rskt_seg.palette import palette
 from tests.data.preparation.official import CLOSED_SET, prepare_quietly, zipped
 
 
@@ -28,7 +27,7 @@ def prepared(request, tmp_path_factory):
 def test_every_split_of_the_table_is_written_and_its_check_finds_no_error(prepared):
     name, _, ids, root = prepared
     assert {row.split for row in rows(name)} == set(RECIPES[name].splits)
-    assert set(select_splits(name, root, palette)) == set(rows(name))
+    assert set(select_splits(name, root)) == set(rows(name))
     reports = {split: check_split(split, root, progress=False) for split in rows(name)}
     for split, report in reports.items():
         assert report.ok and report.fingerprint and len(report.histogram) == len(split.class_set) + 1

@@ -21,7 +21,6 @@ from rskt_seg.data.preparation.sampling import sample_crops
 from rskt_seg.data.preparation.scene import convert_scene
 from rskt_seg.data.preparation.windows import RandomCrops
 from rskt_seg.errors import DatasetError, LabelError
-from rskt_seg.palette import palette
 from tests.data.preparation.official import colors, photograph, zipped
 
 SIDE, CROPS = 512, 8
@@ -263,7 +262,7 @@ def test_a_colour_of_no_class_stops_it_or_becomes_ignored_within_the_tolerance(t
 
 def test_the_check_finds_no_error_in_what_was_prepared(prepared):
     _, root = prepared
-    splits = select_splits("iSAID_wsss", root, palette)
+    splits = select_splits("iSAID_wsss", root)
     assert [split.split for split in splits] == ["train", "val", "test"]
     for split in splits:
         assert check_split(split, root, progress=False).ok
