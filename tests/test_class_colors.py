@@ -1,5 +1,7 @@
 """Colours of classes: what people expect, told apart, and the same in every vocabulary."""
 
+from collections import Counter
+
 import cv2
 import numpy as np
 import pytest
@@ -123,6 +125,16 @@ def test_a_natural_colour_is_not_taken_by_a_variant_of_an_earlier_class():
     assert [colors[k] for k in (0, 3, 4, 5)] == [natural_color(names[k]) for k in (0, 3, 4, 5)]
 
 
+def test_variants_keep_away_from_white_black_and_the_grey_of_no_class():
+    kinds = ("new", "old", "wet", "dry", "deep", "thin", "drifting", "dirty", "melting", "powder", "fresh")
+    for thing in ("snow", "shadow", "cloud", "pavement"):
+        assert is_told_apart(class_colors([f"{kind} {thing}" for kind in kinds]))
+
+
+def test_names_of_which_nothing_is_known_have_colours_of_their_own():
+    assert len({class_colors([f"thing {k}"])[0] for k in range(20)}) > 8
+
+
 def test_given_colours_stay_and_the_others_keep_away_from_them():
     given_colors = [None, natural_color("water"), (1, 2, 3), (1, 2, 4), None]
     colors = class_colors(["water", "road", "a", "b", "tree"], given_colors)
@@ -145,6 +157,7 @@ def test_more_classes_are_as_far_apart_as_there_is_room(number, least):
 def test_colours_repeat_where_there_are_more_classes_than_colours():
     colors = class_colors([f"thing {k}" for k in range(7000)])
     assert len(colors) == 7000 and 5000 < len(set(colors)) < 7000
+    assert max(Counter(colors).values()) <= 3
 
 
 def test_pixels_without_a_class_have_a_grey_that_no_class_is_near_to():
