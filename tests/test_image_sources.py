@@ -143,6 +143,11 @@ def test_floating_point_is_taken_with_a_stretch_that_says_how():
     assert same(as_image(tensor, stretch="p2-98"), as_image(values * 4000, stretch="p2-98"))
 
 
+def test_tensors_of_floating_point_become_the_nearest_of_8_bits():
+    values = torch.tensor([0, 0.4, 0.6, 200.4, 200.6, 255]) / 255
+    assert as_image(values[None, None]).pixels[0, :, 0].tolist() == [0, 0, 1, 200, 201, 255]
+
+
 def test_one_band_is_copied_with_a_notice():
     grey = picture()[:, :, 0]
     forms = [grey, grey[:, :, None], torch.from_numpy(grey)[None], Image.fromarray(grey)]
