@@ -8,6 +8,8 @@ and `picture.png`: each scene beside its truth and what the model makes of it. N
 
 import argparse
 import shlex
+import shutil
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -15,7 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rskt_seg.commands.entry import command_parser, echo, positive, run
+from rskt_seg.commands.entry import command_parser, echo, log_to_stderr, positive, run
+from rskt_seg.errors import ConfigError, RSKTSegError
 
 PROGRAM = "rskt-seg demo"
 MODEL = "tiny"
@@ -81,6 +84,17 @@ def write_unseen(folder: Path, seed: int, count: int) -> list[UnseenScene]:
 
 
 def _show(args: argparse.Namespace) -> None:
+    log_to_stderr()
+    try:
+        _draw(args.output, args.seed, args.scenes)
+    except RSKTSegError:
+        raise
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConfigError(f"cannot write to {args.output}: {reason}; choose a folder by --output") from error
+
+
+def _draw(output: Path, seed: int, count: int) -> None:
     """Draw scenes, segment them, and write the picture."""
     from PIL import Image
 
@@ -90,7 +104,7 @@ def _show(args: argparse.Namespace) -> None:
     from rskt_seg.visualization.scenes import Scene, draw_scenes
     from rskt_seg.writing import replacing
 
-    scenes = write_unseen(args.output / "unseen", args.seed, args.scenes)
+    scenes = write_unseen(output / "unseen", seed, count)
     names = MINIATURES[SET].classes
     segmenter = Segmenter(load(MODEL), names)
     maps = [segmenter.predict(scene.file).labels for scene in scenes]
@@ -98,7 +112,7 @@ def _show(args: argparse.Namespace) -> None:
         Scene(scene.file.stem, scene.image, scene.truth, [labels])
         for scene, labels in zip(scenes, maps, strict=True)
     ]
-    picture = args.output / "picture.png"
+    picture = output / "picture.png"
     with replacing(picture) as partial_file:
         drawn = draw_scenes(rows, names, segmenter.legend.colors, titles=["Prediction"])
         Image.fromarray(drawn).save(partial_file, format="PNG")
@@ -108,6 +122,13 @@ def _show(args: argparse.Namespace) -> None:
     echo(
         f"{picture}: {len(scenes)} generated scenes that the model has never seen, {right:.0%} of the pixels "
         "right\n"
-        f"now you: rskt-seg segment {shlex.quote(str(first.file))} --model {MODEL} "
+        f"now you: {_program()} segment {shlex.quote(str(first.file))} --model {MODEL} "
         f"--vocabulary {shlex.quote(words)} --output results"
     )
+
+
+def _program() -> str:
+    """Return how to call `rskt-seg` here: with its folder where that is not searched, as under make."""
+    called = sys.argv[0]
+    found = shutil.which("rskt-seg") or Path(called).name != "rskt-seg"
+    return "rskt-seg" if found else shlex.quote(called)

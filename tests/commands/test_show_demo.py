@@ -1,11 +1,13 @@
 """`rskt-seg demo` leaves scenes and a picture of them, and the command that it shows can be typed."""
 
 import shlex
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from rskt_seg.commands import demo
 from rskt_seg.commands.cli import main
 from rskt_seg.synthetic import MINIATURES, render_unseen
 
@@ -33,6 +35,21 @@ def test_a_picture_of_scenes_and_the_next_command(tmp_path, monkeypatch, capsys)
     assert words[0] == "rskt-seg" and main([*words[1:], "--device", "cpu"]) == 0
     assert (tmp_path / "results" / "scene0_overlay.png").exists()
     assert main(["demo", "--output", str(out), "--scenes", "2"]) == 0 and files(out) == made
+
+
+def test_the_command_is_shown_with_its_folder_where_that_is_not_searched(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/a folder/bin/rskt-seg", "demo"])
+    monkeypatch.setenv("PATH", "")
+    assert demo._program() == "'/a folder/bin/rskt-seg'"
+    monkeypatch.setattr(sys, "argv", ["pytest"])
+    assert demo._program() == "rskt-seg"
+
+
+def test_a_folder_that_cannot_be_is_one_line(tmp_path, capsys):
+    (tmp_path / "taken").touch()
+    assert main(["demo", "--output", str(tmp_path / "taken"), "--scenes", "1"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"rskt-seg demo: error: cannot write to {tmp_path / 'taken'}: ")
 
 
 def test_other_seeds_draw_other_scenes_and_none_is_one_of_a_set():
