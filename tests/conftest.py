@@ -49,13 +49,19 @@ def pytest_runtest_makereport():
 
 
 @pytest.fixture(autouse=True)
-def no_log_handlers_left():
-    """Remove the log handlers that a run within this process adds: they write to the output of its test."""
-    before = {logger: tuple(logger.handlers) for logger in _loggers()}
+def no_log_set_up():
+    """Undo what a run within this process does to loggers: handlers that write to the output of its test.
+
+    Nor does a logger propagate any more that Detectron2 has set up, and a later test would miss its lines.
+    """
+    before = {logger: (tuple(logger.handlers), logger.level, logger.propagate) for logger in _loggers()}
     yield
     for logger in _loggers():
-        for handler in set(logger.handlers) - set(before.get(logger, ())):
+        handlers, level, propagate = before.get(logger, ((), logging.NOTSET, True))
+        for handler in set(logger.handlers) - set(handlers):
             logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
 
 
 def _loggers():
