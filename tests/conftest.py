@@ -38,6 +38,14 @@ def _memory_is_given_back() -> Iterator[None]:
             ctypes.CDLL(None).malloc_trim(0)
 
 
+def pytest_collection_modifyitems(items):
+    """Put what is slow first: of two parallel processes one has all full-size models, one after the other.
+
+    So they never need the memory of two, and the many short tests keep both processes busy until the end.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport():
     """Make what a test wrote encodable: parallel workers end at a name of a file that is not UTF-8."""
