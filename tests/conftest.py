@@ -68,7 +68,8 @@ def no_log_set_up():
         handlers, level, propagate = before.get(logger, ((), logging.NOTSET, True))
         for handler in set(logger.handlers) - set(handlers):
             logger.removeHandler(handler)
-        logger.setLevel(level)
+        if logger.level != level:  # setting it takes a look at every logger
+            logger.setLevel(level)
         logger.propagate = propagate
 
 
