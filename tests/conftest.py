@@ -41,7 +41,8 @@ def _memory_is_given_back() -> Iterator[None]:
 def pytest_collection_modifyitems(items):
     """Put what is slow first: of two parallel processes one has all full-size models, one after the other.
 
-    So they never need the memory of two, and the many short tests keep both processes busy until the end.
+    The many short tests keep the other busy meanwhile, and both until the end; the full-size models of both
+    at once would take twice the memory.
     """
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
