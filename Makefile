@@ -17,13 +17,9 @@ demo: $(READY)
 demo-train: $(READY)
 	$(BIN)/python demo/quickstart.py --output output/demo
 
-# The full-size models come last, each file in fresh processes, so that none needs more than 4 GB.
-FULL_SIZE := tests/parity/test_fctl.py tests/parity/test_cases.py tests/parity/test_peers.py
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
-
+# Work stealing leaves the full-size models, which come first, to one process (see tests/conftest.py).
 test: lint
-	$(PYTEST) --durations 10 $(FULL_SIZE:%=--ignore %)
-	$(foreach file,$(FULL_SIZE),$(PYTEST) $(file) &&) true
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations 10
 
 lint: $(READY_TO_TEST)
 	$(BIN)/ruff check .

@@ -5,7 +5,25 @@ Messages say what was expected, what was found, where, and what to do. The comma
 catch `RSKTSegError`, print one line and exit with status 2 (see `rskt_seg.commands.entry`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, then what it comes from, step by step.
+
+    A library makes an error of its own of one that comes while it clears up; `from None` hides it only from
+    tracebacks.
+
+    Args:
+        error: Any error.
+
+    Yields:
+        The error itself first.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 class RSKTSegError(Exception):

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
+from rskt_seg.errors import causes
+
 _Handler = Callable[[int, FrameType | None], None]
 _SOON = 0.05
 """Seconds after which a signal that was dropped is sent again."""
@@ -143,12 +145,7 @@ def was_stopped(error: BaseException) -> bool:
     Args:
         error: Any error.
     """
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, KeyboardInterrupt | Terminated):
-            return True
-        cause = cause.__cause__ or cause.__context__
-    return False
+    return any(isinstance(cause, KeyboardInterrupt | Terminated) for cause in causes(error))
 
 
 def stop_children(spared: Collection[BaseProcess] = (), grace: float = 5.0) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from rskt_seg.errors import DiskFullError
+from rskt_seg.errors import DiskFullError, causes
 
 _FULL = {
     errno.ENOSPC: "the disk is full",
@@ -183,13 +183,11 @@ def no_room(error: BaseException) -> OSError | None:
         The error, which may be `error` itself; None if there is none.
     """
     found: OSError | None = None
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in causes(error):
         if isinstance(cause, DiskFullError):  # it names the file
             return cause
         if found is None and isinstance(cause, OSError) and cause.errno in _FULL:
             found = cause
-        cause = cause.__cause__ or cause.__context__
     return found
 
 

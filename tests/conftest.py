@@ -38,6 +38,15 @@ def _memory_is_given_back() -> Iterator[None]:
             ctypes.CDLL(None).malloc_trim(0)
 
 
+def pytest_collection_modifyitems(items):
+    """Put what is slow first: of two parallel processes one has all full-size models, one after the other.
+
+    The many short tests keep the other busy meanwhile, and both until the end; the full-size models of both
+    at once would take twice the memory.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport():
     """Make what a test wrote encodable: parallel workers end at a name of a file that is not UTF-8."""
@@ -49,13 +58,20 @@ def pytest_runtest_makereport():
 
 
 @pytest.fixture(autouse=True)
-def no_log_handlers_left():
-    """Remove the log handlers that a run within this process adds: they write to the output of its test."""
-    before = {logger: tuple(logger.handlers) for logger in _loggers()}
+def no_log_set_up():
+    """Undo what a run within this process does to loggers: handlers that write to the output of its test.
+
+    Nor does a logger propagate any more that Detectron2 has set up, and a later test would miss its lines.
+    """
+    before = {logger: (tuple(logger.handlers), logger.level, logger.propagate) for logger in _loggers()}
     yield
     for logger in _loggers():
-        for handler in set(logger.handlers) - set(before.get(logger, ())):
+        handlers, level, propagate = before.get(logger, ((), logging.NOTSET, True))
+        for handler in set(logger.handlers) - set(handlers):
             logger.removeHandler(handler)
+        if logger.level != level:  # setting it takes a look at every logger
+            logger.setLevel(level)
+        logger.propagate = propagate
 
 
 def _loggers():

@@ -27,7 +27,7 @@ from rskt_seg.d2.config import load_config, names_key
 from rskt_seg.d2.config_files import read_config
 from rskt_seg.d2.datasets import register_own
 from rskt_seg.d2.devices import allow_tf32, check_devices
-from rskt_seg.d2.loaders import check_datasets, is_dead_worker
+from rskt_seg.d2.loaders import check_datasets, dead_worker
 from rskt_seg.d2.methods.registry import method_of
 from rskt_seg.d2.resuming import check_resumable
 from rskt_seg.d2.specs import class_names
@@ -234,14 +234,15 @@ def _reporting(queue: "SimpleQueue[RSKTSegError]", main: Callable[[Run], object]
 def _working(main: Callable[[Run], object], run: Run) -> None:
     """Call `main(run)`; raise in one line what ends a run from outside: a full disk, a killed worker."""
     try:
-        with naming_full_disk(Path(run.folder)), _log_without_tracebacks():
+        with naming_full_disk(Path(run.folder)), _log_without_tracebacks(), _deaths_told_once():
             main(run)
-    except RuntimeError as error:
-        if not is_dead_worker(error):
+    except Exception as error:
+        death = dead_worker(error)
+        if death is None:
             raise
-        if "signal: Terminated" in str(error):
+        if "signal: Terminated" in str(death):
             raise Terminated from error  # SIGTERM went to the whole group, and the worker was faster
-        raise ProcessDiedError(f"{str(error).strip().rstrip('.')}; {_AFTER_DEATH}") from None
+        raise ProcessDiedError(f"{str(death).strip().rstrip('.')}; {_AFTER_DEATH}") from None
 
 
 @contextmanager
@@ -253,3 +254,22 @@ def _log_without_tracebacks() -> Iterator[None]:
         yield
     finally:
         logging.raiseExceptions = former
+
+
+@contextmanager
+def _deaths_told_once() -> Iterator[None]:
+    """Write no traceback for a dead worker where Python drops errors, as in destructors.
+
+    The loader finds the death again as soon as it waits for that worker, within seconds.
+    """
+    former = sys.unraisablehook
+
+    def tell(unraisable: "sys.UnraisableHookArgs") -> None:
+        if unraisable.exc_value is None or dead_worker(unraisable.exc_value) is None:
+            former(unraisable)
+
+    sys.unraisablehook = tell
+    try:
+        yield
+    finally:
+        sys.unraisablehook = former

@@ -28,7 +28,7 @@ from rskt_seg.data.checking.probe import is_wide_image
 from rskt_seg.data.checking.quick import quick_check, quick_image_check
 from rskt_seg.data.pairing import Pair
 from rskt_seg.data.parallel import map_files
-from rskt_seg.errors import ConfigError, DatasetError, RSKTSegError
+from rskt_seg.errors import ConfigError, DatasetError, RSKTSegError, causes
 from rskt_seg.scoring.predictions import check_stems
 
 logger = logging.getLogger(__name__)
@@ -55,13 +55,22 @@ class PlainErrors:
             raise kind(message.rstrip()) from None
 
 
-def is_dead_worker(error: BaseException) -> bool:
-    """Return whether an error is PyTorch's about a loader's worker process that was killed or has ended.
+def dead_worker(error: BaseException) -> RuntimeError | None:
+    """Return PyTorch's error about a loader's worker process that has died, of which another one comes.
+
+    It can come up anywhere in the main process, by a signal: in the middle of `torch.save` too, which fails
+    with an error of its own then, because the archive is not complete.
 
     Args:
-        error: Any error of the main process; this one can come up anywhere in it, by a signal.
+        error: Any error of the main process.
+
+    Returns:
+        The error, which may be `error` itself; None if there is none.
     """
-    return isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker (pid")
+    for cause in causes(error):
+        if isinstance(cause, RuntimeError) and str(cause).startswith("DataLoader worker (pid"):
+            return cause
+    return None
 
 
 def check_datasets(cfg: CfgNode, training: bool) -> None:

@@ -393,5 +393,5 @@ def _needs_traceback(record: logging.LogRecord) -> bool:
     error = record.exc_info[1]
     if comm.get_world_size() > 1 or error is None:
         return False
-    known = isinstance(error, RSKTSegError) or loaders.is_dead_worker(error) or no_room(error)
+    known = isinstance(error, RSKTSegError) or loaders.dead_worker(error) or no_room(error)
     return not (known or was_stopped(error))

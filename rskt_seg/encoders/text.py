@@ -6,7 +6,10 @@ Shapes: T class, P prompt template, E embedding.
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from functools import cache
+from importlib.machinery import PathFinder
 from importlib.resources import files
+from importlib.util import find_spec, module_from_spec
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
@@ -32,11 +35,27 @@ _TEMPLATE_SETS = {
 }
 
 
+def _of_open_clip(name: str) -> ModuleType:
+    """Return a module of open_clip by itself: the package imports its models, for longer than torch takes.
+
+    Args:
+        name: Of a module that imports no other one of the package.
+
+    Raises:
+        ModuleNotFoundError: open_clip is not installed, or has no such module.
+    """
+    package = find_spec("open_clip")
+    spec = package and PathFinder.find_spec(f"open_clip.{name}", package.submodule_search_locations)
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError(f"No module named 'open_clip.{name}'", name=f"open_clip.{name}")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @cache
 def _byte_pairs() -> Any:
-    from open_clip.tokenizer import SimpleTokenizer
-
-    return SimpleTokenizer(clean="lower")
+    return _of_open_clip("tokenizer").SimpleTokenizer(clean="lower")
 
 
 def _byte_pair_encoder() -> Callable[[str], list[int]]:
@@ -193,9 +212,8 @@ def expand_templates(templates: Sequence[str]) -> tuple[str, ...]:
     expanded: list[str] = []
     for template in templates:
         if template in _TEMPLATE_SETS:
-            import open_clip
-
-            expanded += [make("{}") for make in getattr(open_clip, _TEMPLATE_SETS[template])]
+            sets = _of_open_clip("zero_shot_metadata")
+            expanded += [make("{}") for make in getattr(sets, _TEMPLATE_SETS[template])]
         elif template.count("{}") == 1:
             expanded.append(template)
         else:

@@ -38,7 +38,7 @@ def take(folder: str) -> None:
         out = Path(folder, str(number))
         out.mkdir(parents=True, exist_ok=True)
         more = ("SOLVER.MAX_ITER", "1", "SOLVER.CLIP_GRADIENTS.ENABLED", "False", "OUTPUT_DIR", str(out))
-        trainer = Trainer(method(*ALONE, *opts, *more))
+        trainer = Trainer(method(*ALONE, "DATALOADER.NUM_WORKERS", "0", *opts, *more))
         trainer.resume_or_load(resume=False)
         without_chance(trainer.model)
         trainer.train()

@@ -1,18 +1,26 @@
 """Processes of a run that are killed or asked to end: one line, and none is left."""
 
+import argparse
+import io
+import multiprocessing
 import os
 import re
 import resource
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from torch.utils.data import DataLoader
 
 from rskt_seg.commands.train import main
 from rskt_seg.d2.checkpointer import last_checkpoint
+from rskt_seg.d2.launch import Run, launch
+from rskt_seg.errors import ProcessDiedError
 from tests.d2.test_train_net import command, one_line, start
 from tests.full_disk import file_limit
 
@@ -84,7 +92,7 @@ def test_a_run_that_loses_a_process_ends_with_one_line_that_says_which_and_how(d
         pid = ranks(process.pid)[1]
         os.kill(pid, signal.SIGKILL)
         _, err = process.communicate(timeout=60)
-    assert process.returncode == 2
+    assert process.returncode == 2, err
     assert re.search(rf"process 1 of 2 \(pid {pid}\) was killed by SIGKILL.*--resume", one_line(err))
     assert wait_for(lambda: not alive(started), 7), alive(started)
 
@@ -116,8 +124,54 @@ def test_a_loader_worker_that_is_killed_ends_the_run_with_one_line(data_root, tm
         worker = max(descendants(process.pid))
         os.kill(worker, signal.SIGKILL)
         _, err = process.communicate(timeout=30)
-    assert process.returncode == 2
+    assert process.returncode == 2, err
     assert re.search(rf"DataLoader worker \(pid\S* {worker}\).*--resume", one_line(err))
+
+
+def run_alone(work: Callable[[], object]) -> None:
+    """Run `work` as the only process of a run, with a loader that has one worker process and a second."""
+    loader = iter(DataLoader(range(1000), num_workers=1, timeout=1))
+    next(loader)
+    args = argparse.Namespace(num_gpus=1, num_machines=1, machine_rank=0, dist_url="auto")
+    launch(lambda _: (work(), list(loader)), Run(args), "cpu")
+
+
+def kill_worker() -> None:
+    (worker,) = multiprocessing.active_children()
+    os.kill(worker.pid, signal.SIGKILL)
+    time.sleep(5)  # the signal interrupts it
+
+
+class File(io.BytesIO):
+    """A file in the middle of which the worker dies."""
+
+    def write(self, content) -> int:
+        if self.tell() > 100:
+            kill_worker()
+        return super().write(content)
+
+
+class Destroyed:
+    """An object whose destructor kills the worker."""
+
+    def __del__(self):
+        kill_worker()
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        pytest.param(kill_worker, id="anywhere"),
+        pytest.param(lambda: torch.save(torch.zeros(1000), File()), id="in an archive"),
+        pytest.param(lambda: Destroyed() and None, id="in a destructor"),
+    ],
+)
+def test_a_dead_loader_worker_is_the_error_of_the_run_whatever_is_made_of_it(work, monkeypatch):
+    dropped = []
+    monkeypatch.setattr(sys, "unraisablehook", dropped.append)
+    with pytest.raises(ProcessDiedError, match=r"^DataLoader worker \(pid.*--resume"):
+        run_alone(work)
+    assert dropped == []
 
 
 def test_a_second_training_or_evaluation_in_a_folder_is_refused_before_it_writes(data_root, tmp_path, capsys):

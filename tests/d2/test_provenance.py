@@ -1,12 +1,15 @@
-"""The digest of the code changes with what scores depend on, and with nothing else."""
+"""The digest of the code changes with what scores depend on, and with nothing else; settings are plain."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 import rskt_seg
-from rskt_seg.d2.provenance import code_digest
+from rskt_seg.d2.provenance import code_digest, settings
+from tests.d2.resuming import METHODS
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +63,11 @@ def test_no_other_room_imports_the_drawn_scenes():
     root = Path(rskt_seg.__file__).parent
     rooms = [path for path in root.rglob("*.py") if path.relative_to(root).parts[0] != "synthetic"]
     assert not [path for path in rooms if "rskt_seg.synthetic" in path.read_text()]
+
+
+@pytest.mark.parametrize("method", ["rskt", "fctl"])
+def test_settings_are_those_of_the_yaml_of_the_configuration_in_the_same_order(method):
+    cfg = METHODS[method](
+        "SOLVER.BASE_LR", "3e-16", "INPUT.MIN_SIZE_TRAIN", "(1,2)", "OUTPUT_DIR", "1e3 é: x"
+    )
+    assert json.dumps(settings(cfg)) == json.dumps(yaml.safe_load(cfg.dump()))

@@ -1,13 +1,21 @@
 """Class names become the published tokens, and cached embeddings never outlive what they depend on."""
 
 import json
+import sys
 
 import pytest
 import torch
 
 from rskt_seg.encoders.clip import CLIP
 from rskt_seg.encoders.presets import CLIP_TINY, CLIP_VITB16, ClipPreset, TextPreset, VisionPreset
-from rskt_seg.encoders.text import TextBank, build_tokenizer, expand_templates, prompts, vocabulary_size
+from rskt_seg.encoders.text import (
+    TextBank,
+    _byte_pairs,
+    build_tokenizer,
+    expand_templates,
+    prompts,
+    vocabulary_size,
+)
 from rskt_seg.errors import ConfigError, VocabularyError
 from tests.parity.fill import FIXTURES
 
@@ -29,6 +37,16 @@ def test_tokens_of_every_benchmark_class_equal_the_published_ones():
     for row, name in zip(table, names, strict=True):
         ids = expected["tokens"][name]
         assert row[: len(ids)].tolist() == ids and not row[len(ids) :].any()
+
+
+def test_to_read_names_no_model_of_open_clip_is_imported(monkeypatch):
+    for name in [name for name in sys.modules if name.split(".")[0] == "open_clip"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "open_clip.factory", None)  # an import of the package would fail
+    assert _byte_pairs.__wrapped__().encode("a tree") == [320, 2677]
+    assert len(expand_templates(["imagenet"])) == 80
+    with pytest.raises(ImportError):
+        __import__("open_clip")
 
 
 def test_a_prompt_over_the_context_length_is_refused_not_cut():

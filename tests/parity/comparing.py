@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from rskt_seg.checkpoints.rules import LoadReport, convert
+from rskt_seg.inference.predict import sliding_scores
 from rskt_seg.methods import method_of
 
 
@@ -14,6 +15,16 @@ def final_scores(model, output, height, width):
     """The published end of evaluation: scores at 96 x 96, cut, resized to the image."""
     scores = model.scores(output)[:, :, :height, :width]
     return F.interpolate(scores, size=(height, width), mode="bilinear", align_corners=False)[0]
+
+
+def sliding_logits_and_scores(model, image, classes):
+    """The logits of all sliding crops, and their merged scores at the size of the image; it runs once."""
+    logits = []
+    hook = model.register_forward_hook(lambda _, given, output: logits.append(output.logits))
+    scores = sliding_scores(model, image, classes)
+    hook.remove()
+    scores = F.interpolate(scores[None], size=image.shape[1:], mode="bilinear", align_corners=False)[0]
+    return torch.cat(logits), scores
 
 
 def check_logits(logits, arrays, atol):

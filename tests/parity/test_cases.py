@@ -13,10 +13,16 @@ import torch
 import torch.nn.functional as F
 
 import rskt_seg
-from rskt_seg.inference.predict import sliding_crops, sliding_scores
 from rskt_seg.models.cost_volumes.cost import cosine_cost, rotated_cost, rotated_features
 from rskt_seg.models.cost_volumes.preprocess import prepare
-from tests.parity.comparing import check_logits, check_scores, cut, final_scores, published_gradient_norms
+from tests.parity.comparing import (
+    check_logits,
+    check_scores,
+    cut,
+    final_scores,
+    published_gradient_norms,
+    sliding_logits_and_scores,
+)
 from tests.parity.conftest import share_tensors
 from tests.parity.fill import FIXTURES, fill, make_image, make_target
 
@@ -149,9 +155,8 @@ def test_sliding_crops_and_scores_equal_the_published_code(build):
     model = build(case)
     image = make_image(**case["image"])
     with torch.inference_mode(), np.load(FIXTURES / f"{name}.npz") as arrays:
-        check_logits(model(sliding_crops(image), case["classes"]).logits, arrays, 3e-5)
-        scores = sliding_scores(model, image, case["classes"])
-        scores = F.interpolate(scores[None], size=image.shape[1:], mode="bilinear", align_corners=False)[0]
+        logits, scores = sliding_logits_and_scores(model, image, case["classes"])
+        check_logits(logits, arrays, 3e-5)
         check_scores(scores, arrays)
 
 
@@ -166,16 +171,17 @@ def test_training_loss_and_gradients_equal_the_published_code(build, filled_stat
     targets = torch.stack(
         [make_target(384, 384, 17, seed, case["targets"]["ignore"]) for seed in case["targets"]["seeds"]]
     )
-    with torch.no_grad():
-        output = model(images, case["classes"])
-        loss = model.losses(output, targets)["loss_sem_seg"]
+    logits, loss = [], 0.0
     for image, target in zip(images, targets, strict=True):
-        losses = model.losses(model(image[None], case["classes"]), target[None])
-        (losses["loss_sem_seg"] / len(images)).backward()
+        output = model(image[None], case["classes"])
+        part = model.losses(output, target[None])["loss_sem_seg"] / len(images)
+        part.backward()
+        logits.append(output.logits.detach())
+        loss += part.item()
     with np.load(FIXTURES / f"{name}.npz") as arrays:
         sub4 = torch.from_numpy(arrays["logits_sub4"])
-        torch.testing.assert_close(output.logits[..., ::4, ::4], sub4, rtol=0, atol=3e-5)
-        assert float(loss) == pytest.approx(float(arrays["loss"]), rel=1e-6)
+        torch.testing.assert_close(torch.cat(logits)[..., ::4, ::4], sub4, rtol=0, atol=3e-5)
+        assert loss == pytest.approx(float(arrays["loss"]), rel=1e-6)
         actual = published_gradient_norms(model, state_for(*options_of(case), filled_state))
         assert set(actual) == set(arrays["grad_names"].tolist())
         for key, norm in zip(arrays["grad_names"].tolist(), arrays["grad_norms"], strict=True):

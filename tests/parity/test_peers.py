@@ -14,8 +14,14 @@ import torch
 import torch.nn.functional as F
 
 import rskt_seg
-from rskt_seg.inference.predict import sliding_crops, sliding_scores
-from tests.parity.comparing import check_logits, check_scores, cut, final_scores, published_gradient_norms
+from tests.parity.comparing import (
+    check_logits,
+    check_scores,
+    cut,
+    final_scores,
+    published_gradient_norms,
+    sliding_logits_and_scores,
+)
 from tests.parity.conftest import share_tensors
 from tests.parity.fill import make_image, make_target
 
@@ -73,9 +79,8 @@ def test_sliding_crops_and_scores_equal_the_published_code(name, build):
     model, _ = build(case)
     image = make_image(**case["image"])
     with torch.inference_mode(), np.load(FIXTURES / f"{name}.npz") as arrays:
-        check_logits(model(sliding_crops(image), case["classes"]).logits, arrays, 5e-5)
-        scores = sliding_scores(model, image, case["classes"])
-        scores = F.interpolate(scores[None], size=image.shape[1:], mode="bilinear", align_corners=False)[0]
+        logits, scores = sliding_logits_and_scores(model, image, case["classes"])
+        check_logits(logits, arrays, 5e-5)
         check_scores(scores, arrays)
 
 
