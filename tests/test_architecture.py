@@ -24,6 +24,7 @@ ALLOWED = {
     "geo": set(),
     "checkpoints": set(),
     "scoring": {"data", "metrics"},
+    "reporting": {"metrics", "visualization"},
     "analysis": {"inference", "metrics"},
     "methods": {
         "analysis",
