@@ -40,6 +40,10 @@ def describe_training(cfg: CfgNode, done: int, period: int, seed: int, processes
     scored = "at the end" if cfg.DATASETS.TEST else "never"
     if period:
         scored = f"after every {counted(period, 'iteration')} and at the end"
+        if cfg.TEST.BEST_BY:
+            scored += f"; model_best.pth is the best by {cfg.TEST.BEST_BY}"
+        if cfg.TEST.PATIENCE:
+            scored += f"; stopped after {counted(cfg.TEST.PATIENCE, 'evaluation')} without a better one"
     return "\n".join(
         [
             f"Training {method_of(cfg).method.title} on {describe_device(cfg.MODEL.DEVICE)}, "

@@ -38,6 +38,8 @@ def _summary(run: RunFolder) -> Iterator[str]:
     facts = run.facts
     if (done := facts.get("iterations")) is not None:
         yield html.paragraph(f"{done} of {facts.get('max_iter', '?')} iterations{_took(facts)}.")
+    elif "seconds" in facts:
+        yield html.paragraph(f"Evaluated{_took(facts)}.")
     elif run.curves:
         yield html.paragraph(f"{max(points[-1][0] for points in run.curves.values())} iterations.")
     if run.unreadable:

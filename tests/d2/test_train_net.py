@@ -54,8 +54,10 @@ def results(out: Path, name: str) -> dict:
 
 def test_two_processes_train_and_evaluate_and_one_counts_the_same(data_root, tmp_path, monkeypatch):
     two, shared, one = tmp_path / "two", tmp_path / "shared", tmp_path / "one"
-    status, out, err = finish(command(two, "--num-gpus", "2", opts=("SOLVER.MAX_ITER", "3")))
+    chosen = ("TEST.EVAL_PERIOD", "1", "TEST.BEST_BY", "mIoU", "SOLVER.MAX_ITER", "3")
+    status, out, err = finish(command(two, "--num-gpus", "2", opts=chosen))
     assert status == 0, err
+    assert (two / "model_best.pth").is_file() and "best mIoU" in out
     assert "2 processes" in out
     together = results(two, "DLRSD_val_sem_seg")
     assert np.isfinite(together["mIoU"])

@@ -128,9 +128,10 @@ def test_the_same_files_give_the_same_bytes(run):
 
 def test_an_evaluation_alone_has_a_page(tmp_path):
     write_set(tmp_path, picture=False)
+    (tmp_path / "run.json").write_text('{"evaluation": {"method": "FCtL", "seconds": 61.2}}')
     found = Reader(page_of(tmp_path))
     assert found.pictures() == ["confusion matrix"]
-    assert "farm_val_sem_seg" in found.text
+    assert "farm_val_sem_seg" in found.text and "Evaluated in 0 h 01 min 01 s." in found.text
 
 
 def test_a_training_that_goes_on_has_a_page(tmp_path, capsys):
