@@ -49,8 +49,7 @@ class Recording(HookBase):
         self.trainer.storage.clear_images()
 
     def close(self) -> None:
-        """Write what came after the last step, and close the writers."""
-        self.write()
+        """Close the writers."""
         for writer in self._writers:
             writer.close()
         self._writers = ()

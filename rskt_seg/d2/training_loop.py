@@ -70,7 +70,8 @@ class TrainingLoop(DefaultTrainer):
             return []
         path, start = Path(self.cfg.OUTPUT_DIR, METRICS), self.start_iter
         if dropped := drop_later_lines(path, start, self.evaluations.is_repeated(start, self.max_iter)):
-            logger.info("%s: %s after iteration %d removed", path, counted(dropped, "line"), start)
+            whose = f"after iteration {start}, which come again," if start else "of an earlier run"
+            logger.info("%s: %s %s removed", path, counted(dropped, "line"), whose)
         return [
             Progress(self.max_iter),
             CurveFile(path),
@@ -144,6 +145,8 @@ class TrainingLoop(DefaultTrainer):
         for hook in self._hooks:
             if not (failed and isinstance(hook, hooks.EvalHook | Evaluations)):
                 hook.after_train()
+        if not failed:  # else a line would be written that no undisturbed run has
+            self.recording.write()
         self.recording.close()
 
 

@@ -153,6 +153,19 @@ def test_a_killed_and_resumed_training_leaves_what_an_undisturbed_one_leaves(kil
     assert differences(*best) == [] and best[0]["best"]["by"] == "mIoU"
 
 
+def test_an_interrupted_training_adds_no_line_that_an_undisturbed_one_lacks(tmp_path, monkeypatch):
+    class Interrupted(Trainer):
+        def run_step(self):
+            if self.iter == 2:
+                raise KeyboardInterrupt
+            super().run_step()
+
+    monkeypatch.setattr(resuming, "Trainer", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(config(tmp_path, "TEST.EVAL_PERIOD", "4"))
+    assert last_checkpoint(tmp_path).name == "model_0000001.pth" and curves(tmp_path) == []
+
+
 def test_a_new_run_in_a_folder_begins_its_curves_anew(tmp_path):
     run(config(tmp_path / "out", iterations=2))
     first = curves(tmp_path / "out")
