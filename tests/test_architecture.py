@@ -25,6 +25,7 @@ ALLOWED = {
     "diagnosis": set(),
     "checkpoints": set(),
     "scoring": {"data", "metrics"},
+    "reporting": {"metrics", "visualization"},
     "analysis": {"inference", "metrics"},
     "methods": {
         "analysis",

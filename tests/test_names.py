@@ -205,9 +205,9 @@ import logging
 from argparse import Namespace
 from rskt_seg.d2.launch import Run, set_up
 opts = ["OUTPUT_DIR", sys.argv[1], "MODEL.DEVICE", "cpu", "DATASETS.OWN", "('farm.yaml',)"]
-set_up(Run(Namespace(config_file="ovrsis/tiny_dlrsd.yaml", opts=opts, eval_only=True)))
+set_up(Run(Namespace(config_file="ovrsis/tiny_dlrsd.yaml", opts=opts, eval_only=True, resume=False)))
 for name in ("rskt_seg.x", "detectron2"):
-    logging.getLogger(name).info("classes gr\\u00fcn and caf\\udce9")
+    logging.getLogger(name).warning("classes gr\\u00fcn and caf\\udce9")
 """
 
 

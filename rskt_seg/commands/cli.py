@@ -17,6 +17,7 @@ COMMANDS = {
     "demo": "segment generated scenes with the tiny model of this package, and show the picture",
     "train": "train a configuration",
     "eval": "evaluate the weights of a configuration on its test sets",
+    "report": "draw a run as one HTML page: curves, scores, pictures, configuration",
     "score": "score label files that any program has predicted",
     "compare": "compare benchmarks of several models in one table",
     "picture": "draw scenes beside their truth and what several models make of them",

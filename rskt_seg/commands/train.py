@@ -65,7 +65,7 @@ def start(
     if not args.stages:
         _start_run(args)
         return
-    from rskt_seg.d2.launch import forget_logs
+    from rskt_seg.d2.logs import forget_logs
     from rskt_seg.d2.stages import plan_stages
 
     stages = plan_stages(args.config_file, args.opts)

@@ -10,6 +10,7 @@ run that wrote them, and if the predictions that are to be saved are there.
 import hashlib
 import json
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ from rskt_seg.d2.datasets import load_datasets, why_other_than_published
 from rskt_seg.d2.evaluator import RSEvaluator
 from rskt_seg.d2.methods.record import EvaluationPass
 from rskt_seg.d2.methods.registry import method_of
+from rskt_seg.d2.run_record import EVALUATION, update_record
 from rskt_seg.d2.segmentor import plain_model, unwrapped
 from rskt_seg.d2.specs import model_spec
 from rskt_seg.d2.trained_sets import TrainedSet, trained_sets
@@ -73,6 +75,7 @@ def evaluate(cfg: CfgNode, resume: bool = False) -> NamedResults:
         DatasetError: A set cannot be evaluated; the results of the sets before it are kept.
     """
     _check_output(Path(cfg.OUTPUT_DIR))
+    begun = time.monotonic()
     last = last_checkpoint(cfg.OUTPUT_DIR) if resume else None
     if last is None:
         check_trained(cfg)
@@ -86,6 +89,8 @@ def evaluate(cfg: CfgNode, resume: bool = False) -> NamedResults:
     results: NamedResults = OrderedDict()
     for each in (*passes, *method_of(cfg).evaluation_passes(cfg)):
         results.update(Benchmark(cfg, weights, trained, each).run(each.wrap(cfg, model)))
+    if comm.is_main_process():
+        update_record(cfg.OUTPUT_DIR, EVALUATION, {"seconds": round(time.monotonic() - begun, 1)})
     return results
 
 

@@ -145,6 +145,21 @@ class AtomicCheckpointer(DetectionCheckpointer):
         if not self.save_dir or not self.save_to_disk:
             return
         states = {key: part.state_dict() for key, part in self.checkpointables.items()}
+        self.save_weights(name, **states, **kwargs)
+        self.tag_last_checkpoint(f"{name}.pth")
+
+    def save_weights(self, name: str, **kwargs: object) -> None:
+        """Write `<save_dir>/<name>.pth` without the trainer's state; `last_checkpoint` stays as it is.
+
+        Args:
+            name: Name of the file, without its suffix.
+            kwargs: Further entries of the checkpoint.
+
+        Raises:
+            NotFiniteError: A weight is NaN or infinite; nothing is written.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
         path = Path(self.save_dir, f"{name}.pth")
         kept_back = self._prefixes(self.left_out)
         state = {
@@ -157,10 +172,9 @@ class AtomicCheckpointer(DetectionCheckpointer):
                 "with a lower SOLVER.BASE_LR"
             )
         self.logger.info("Saving checkpoint to %s", path)
-        content = {"model": state, **self.stated, **states, **kwargs}
+        content = {"model": state, **self.stated, **kwargs}
         with _replacing(path, _size_of(content)) as file:
             torch.save(content, file)
-        self.tag_last_checkpoint(path.name)
 
     def leave_out(self, parts: Mapping[str, object]) -> None:
         """Write checkpoints without some parts of the model.

@@ -9,7 +9,8 @@ from detectron2.config import CfgNode, get_cfg
 
 from rskt_seg.checkpoints.manifest import config_key
 from rskt_seg.d2.agreement import CHAIN, HEAD, adopt_chain, adopt_method, check_agreement
-from rskt_seg.d2.config_files import read_config
+from rskt_seg.d2.config_files import read_config, user_keys
+from rskt_seg.d2.evaluations import adopt_own_data, check_choice
 from rskt_seg.d2.methods.registry import detectron_methods
 from rskt_seg.d2.ranges import check_given, check_values, leaves, literal
 from rskt_seg.devices import default_device
@@ -57,9 +58,26 @@ def add_rskt_seg_config(cfg: CfgNode) -> None:
     # Keep the label map of every test image: OUTPUT_DIR/inference/<dataset>/<stem>.png, uint8 class ids, 255
     # where the image has no data.
     cfg.TEST.SAVE_PREDICTIONS = False
+    _add_watching_keys(cfg)
     _add_input_keys(cfg)
     _add_solver_keys(cfg)
     _add_method_keys(cfg)
+
+
+def _add_watching_keys(cfg: CfgNode) -> None:
+    # Iterations between two lines on the console and in metrics.json.
+    cfg.LOG_PERIOD = 20
+    # TEST.EVAL_PERIOD: iterations between two evaluations of a training; 0: only the last is evaluated; -1:
+    # one after each epoch, at most 100 in all, which is the default with data of DATASETS.OWN.
+    # The score ("mIoU", "mACC", "fwIoU", "pACC"; the mean over several sets) whose greatest value
+    # model_best.pth has; "": no such file. With data of DATASETS.OWN it is mIoU.
+    cfg.TEST.BEST_BY = ""
+    # Stop a training after so many evaluations without a greater TEST.BEST_BY; 0: never.
+    cfg.TEST.PATIENCE = 0
+    # Images of each test set of which inference/<dataset>.png shows image, truth and prediction.
+    cfg.TEST.PICTURES = 4
+    # Send curves and pictures to Weights & Biases (extra `wandb`), to a project of this name.
+    cfg.WANDB = CfgNode({"ENABLED": False, "PROJECT": "rskt_seg"})
 
 
 def _add_input_keys(cfg: CfgNode) -> None:
@@ -169,6 +187,8 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
     if CHAIN not in {**dict(leaves(tree)), **pairs}:
         adopt_chain(cfg)
     check_agreement(cfg, defaults)
+    adopt_own_data(cfg, (*user_keys(config_file), *pairs))
+    check_choice(cfg)
     cfg.freeze()
     return cfg
 

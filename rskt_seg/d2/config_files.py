@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from rskt_seg.d2.ranges import leaves
 from rskt_seg.errors import ConfigError, UnreadableError
 from rskt_seg.reading import brief, parse_yaml, read_text
 
@@ -148,6 +149,29 @@ def read_config(name: str) -> Tree:
             inherits from itself; it lacks the row, or needs one.
     """
     return _inherit(resolve_config(name), (), {})
+
+
+def user_keys(name: str) -> set[str]:
+    """Return the keys that files of a user set in a configuration: those outside of this project's folder.
+
+    Args:
+        name: As in `read_config`.
+
+    Returns:
+        Full names of keys, such as "TEST.EVAL_PERIOD".
+
+    Raises:
+        ConfigError: As `read_config`.
+    """
+    known: dict[str, Tree] = {}
+    _inherit(resolve_config(name), (), known)
+    found: set[str] = set()
+    for each in known:
+        source = resolve_config(each)
+        if not source.path.resolve().is_relative_to(_own_configs().resolve()):
+            own = _find_row(source).config if source.row else _read_yaml(source.path)
+            found |= {key for key, _ in leaves(own)}
+    return found
 
 
 def output_folders(name: str) -> dict[str, list[Path]]:

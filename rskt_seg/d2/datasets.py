@@ -161,7 +161,7 @@ def load_datasets(names: Sequence[str]) -> list[DatasetDict]:
             f"{' and '.join(vocabularies.values())} have different classes; datasets that are loaded "
             "together must have the same classes in the same order"
         )
-    logger.info("%s: %d images, %d classes", ", ".join(names), len(dicts), len(next(iter(vocabularies), ())))
+    logger.debug("%s: %d images, %d classes", ", ".join(names), len(dicts), len(next(iter(vocabularies), ())))
     return dicts
 
 

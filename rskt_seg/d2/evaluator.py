@@ -1,5 +1,6 @@
 """Evaluator of a dataset: the confusion matrix of this project behind Detectron2's interface."""
 
+import json
 import logging
 import shutil
 from collections import OrderedDict
@@ -11,8 +12,10 @@ import numpy as np
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
+from numpy.typing import NDArray
 from torch import Tensor
 
+from rskt_seg.d2.scene_pictures import chosen_files, in_order, save_picture, shrunk_scene
 from rskt_seg.d2.typing import Entries, Results
 from rskt_seg.data.fingerprint import Digests, Fingerprint, image_digest, label_digest
 from rskt_seg.data.labels import read_label
@@ -29,6 +32,8 @@ from rskt_seg.metrics.protocols import (
     protocol_scores,
 )
 from rskt_seg.metrics.report import PER_CLASS, SUMMARY, class_table, scores_json
+from rskt_seg.palette import palette
+from rskt_seg.reporting.run_folder import CONFUSION
 from rskt_seg.scoring.predictions import (
     changed_prediction,
     refuse_foreign_files,
@@ -37,9 +42,12 @@ from rskt_seg.scoring.predictions import (
     unfinished_predictions,
 )
 from rskt_seg.scoring.tally import Tally
+from rskt_seg.visualization.scenes import Scene, draw_scenes
 from rskt_seg.wording import counted
 from rskt_seg.writing import replace_text
 
+PRECISION = "precision"
+"""The score of a class that comes beside `PER_CLASS` in results; `ACC` is its recall."""
 logger = logging.getLogger(__name__)
 
 
@@ -58,10 +66,13 @@ class RSEvaluator(DatasetEvaluator):
         save_predictions: Whether to write the label map of each image to `<dataset><suffix>/<stem>.png`:
             uint8 ids, 255 where the image has no data. They replace those of an earlier evaluation all at
             once, when the last image is done.
+        pictures: Number of images that are drawn beside truth and prediction to `<dataset><suffix>.png`, the
+            same ones each time. Without `output_dir` there are none.
 
     Attributes:
         scores: The scores, in the main process after `results`; None before.
         protocol_scores: The scores by the protocol, if there is one, as `scores`.
+        picture: The picture of images (H, W, 3) uint8 RGB, in the main process after `results`; None without.
 
     Raises:
         DatasetError: The protocol is unknown or for other classes; or predictions would replace PNG files
@@ -75,6 +86,7 @@ class RSEvaluator(DatasetEvaluator):
         suffix: str = "",
         protocol: str = "",
         save_predictions: bool = False,
+        pictures: int = 0,
     ) -> None:
         metadata = MetadataCatalog.get(dataset_name)
         self.name = dataset_name
@@ -88,6 +100,8 @@ class RSEvaluator(DatasetEvaluator):
         self.protocol = protocol or metadata.get("protocol", "")
         if self.protocol:
             check_protocol(self.protocol, len(self.classes))
+        self.drawn = chosen_files(dataset_name, pictures) if output_dir else ()
+        self.picture: NDArray[np.uint8] | None = None
         self.scores: Scores | None = None
         self.protocol_scores: ProtocolScores | None = None
         self.reset()
@@ -95,6 +109,7 @@ class RSEvaluator(DatasetEvaluator):
     def reset(self) -> None:
         """Forget all images, and the predictions of this process that are not complete."""
         self.tally = Tally(len(self.classes), self.ignore)
+        self._scenes: list[tuple[str, Scene]] = []
         if self.saved is not None:
             shutil.rmtree(unfinished_predictions(self.saved, comm.get_rank()), ignore_errors=True)
 
@@ -134,17 +149,22 @@ class RSEvaluator(DatasetEvaluator):
             target = valid_target(label, path, valid, self.classes, self.ignore)
             digests = Digests(image.stem, image_digest(image.read_bytes()), label_digest(label))
             ids = self.tally.count(digests, predicted.cpu().numpy(), target, valid)
+            if entry["file_name"] in self.drawn:
+                truth = np.where(target == self.ignore, 255, target)
+                scene = shrunk_scene(entry["file_name"], truth, ids, len(self.classes))
+                self._scenes.append((entry["file_name"], scene))
             if self.saved is not None:
                 save_prediction(unfinished_predictions(self.saved, comm.get_rank()), image.stem, ids)
 
     def evaluate(self) -> Results | None:
         """Return `results()` of all processes together in the main process, and None in the others."""
-        parts = comm.gather(self.tally)
+        parts = comm.gather((self.tally, self._scenes))
         if not comm.is_main_process():
             return None
-        self.tally = Tally(len(self.classes), self.ignore)
-        for tally in parts:
+        self.tally, self._scenes = Tally(len(self.classes), self.ignore), []
+        for tally, scenes in parts:
             self.tally.merge(tally)
+            self._scenes += scenes
         if self.saved is not None and replace_predictions(self.saved, comm.get_world_size()):
             logger.info("%s: replaced the predictions of an earlier evaluation in %s", self.title, self.saved)
         return self.results()
@@ -153,11 +173,11 @@ class RSEvaluator(DatasetEvaluator):
         """Compute the scores, log them, and write them to the output folder.
 
         Returns:
-            `{"sem_seg": {"mIoU": ..., "protocol/mIoU": ..., "IoU-<class>": ...}}`, without classes that have
-            no ground truth and figures that have no value.
+            `{"sem_seg": {"mIoU": ..., "protocol/mIoU": ..., "IoU-<class>": ..., "precision-<class>": ...}}`,
+            without classes that have no ground truth and figures that have no value.
         """
         self.scores = self.matrix.scores()
-        logger.info("%s, class by class:\n%s", self.title, class_table(self.scores, self.classes))
+        logger.debug("%s, class by class:\n%s", self.title, class_table(self.scores, self.classes))
         protocols = None
         if self.protocol:
             self.protocol_scores = protocol_scores(self.matrix, self.protocol)
@@ -166,7 +186,17 @@ class RSEvaluator(DatasetEvaluator):
         if self.path is not None:
             scores, classes = {self.title: self.scores}, {self.title: self.classes}
             replace_text(self.path, scores_json(scores, classes, protocols))
+            counts = {"classes": self.classes, **self.matrix.state()}
+            replace_text(self.path.with_name(f"{self.title}{CONFUSION}"), json.dumps(counts) + "\n")
+            if self._scenes:
+                self.picture = self._draw_scenes()
+                save_picture(self.path.with_suffix(".png"), self.picture)
         return OrderedDict(sem_seg=self._flatten(self.scores))
+
+    def _draw_scenes(self) -> NDArray[np.uint8]:
+        stated = MetadataCatalog.get(self.name).get("stuff_colors")
+        colors = palette(len(self.classes)) if stated is None else np.array(stated, np.uint8)
+        return draw_scenes(in_order(self._scenes, self.drawn), self.classes, colors, titles=["Prediction"])
 
     def state(self) -> dict[str, Any]:
         """Return everything that was counted but the counts of images, exactly, as values for JSON."""
@@ -196,7 +226,8 @@ class RSEvaluator(DatasetEvaluator):
         for key in PER_CLASS:
             values = zip(self.classes, getattr(scores, key).tolist(), strict=True)
             results |= {f"{key}-{name}": value for name, value in values if not np.isnan(value)}
-        return results
+        values = zip(self.classes, self.matrix.precision().tolist(), strict=True)
+        return results | {f"{PRECISION}-{name}": value for name, value in values if not np.isnan(value)}
 
 
 def predicted_labels(

@@ -1,7 +1,6 @@
 """Starting the processes of a run, and bringing a user's mistake in one of them back as one error."""
 
 import argparse
-import io
 import logging
 import multiprocessing
 import os
@@ -16,9 +15,10 @@ from pathlib import Path
 import torch
 import yaml
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer, default_argument_parser, default_setup
+from detectron2.engine import DefaultTrainer, default_argument_parser
 from detectron2.utils import comm
-from detectron2.utils.logger import setup_logger
+from detectron2.utils.collect_env import collect_env_info
+from detectron2.utils.env import seed_all_rng
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from rskt_seg.d2 import compat
@@ -28,15 +28,18 @@ from rskt_seg.d2.config_files import read_config
 from rskt_seg.d2.datasets import register_own
 from rskt_seg.d2.devices import allow_tf32, check_devices
 from rskt_seg.d2.loaders import check_datasets, dead_worker
+from rskt_seg.d2.logs import begin_log
 from rskt_seg.d2.methods.registry import method_of
 from rskt_seg.d2.resuming import check_resumable
+from rskt_seg.d2.run_record import record_start
 from rskt_seg.d2.specs import class_names
 from rskt_seg.d2.steps import amp_dtype
+from rskt_seg.d2.wandb_writer import check_wandb
 from rskt_seg.d2.weights import check_trained, check_weights
 from rskt_seg.errors import ConfigError, ProcessDiedError, RSKTSegError
-from rskt_seg.quoting import show_hidden
+from rskt_seg.reporting.run_folder import CONFIG
 from rskt_seg.stopping import STATUS, Terminated, stop_children, terminating
-from rskt_seg.writing import naming_full_disk
+from rskt_seg.writing import naming_full_disk, replace_text
 
 logger = logging.getLogger(__name__)
 
@@ -72,37 +75,22 @@ def set_up(run: Run) -> CfgNode:
     with kept_warnings():  # `run.warnings` has them
         cfg = load_config(run.args.config_file, run.args.opts)
     register_own(cfg.DATASETS.OWN)
-    # Detectron2 would open config_file to log it, and a row of an ablation table is no file.
-    others = {name: value for name, value in vars(run.args).items() if name != "config_file"}
-    _accept_all_letters(setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="rskt_seg"))
-    default_setup(cfg, argparse.Namespace(**others))  # its loggers write to the same streams
+    rank = comm.get_rank()
+    begin_log(cfg.OUTPUT_DIR, rank)
+    logger.debug("Command line: %s", run.args)
+    logger.debug("Process %d of %d on\n%s", rank, comm.get_world_size(), collect_env_info())
     keys = yaml.safe_dump(read_config(run.args.config_file), sort_keys=False)
-    logger.info("--config-file %s sets, with its bases:\n%s", run.args.config_file, keys)
+    logger.debug("--config-file %s sets, with its bases:\n%s", run.args.config_file, keys)
+    if comm.is_main_process():
+        logger.debug("The whole configuration:\n%s", cfg.dump())
+        replace_text(Path(cfg.OUTPUT_DIR, CONFIG), cfg.dump())
+        record_start(cfg, run.args)
+    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
+    torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not run.args.eval_only
     for warning in run.warnings if comm.is_main_process() else ():
         logger.warning("%s", warning)
     allow_tf32(cfg.MODEL.DEVICE, method_of(cfg).allows_tf32)
     return cfg
-
-
-def _accept_all_letters(log: logging.Logger) -> None:
-    """Let a logger write names and class names in any locale: to files in UTF-8, escaped where that fails.
-
-    Characters that a terminal obeys are escaped everywhere.
-    """
-    for handler in log.handlers:
-        handler.addFilter(show_hidden)
-        if isinstance(handler, logging.StreamHandler) and isinstance(handler.stream, io.TextIOWrapper):
-            encoding = None if handler.stream in (sys.stdout, sys.stderr) else "utf-8"
-            handler.stream.reconfigure(encoding=encoding, errors="backslashreplace")
-
-
-def forget_logs() -> None:
-    """Detach the log of a run that has ended from this process, so that the next run has one of its own."""
-    for name in ("rskt_seg", "detectron2", "fvcore"):
-        log = logging.getLogger(name)
-        for handler in log.handlers[:]:
-            log.removeHandler(handler)
-    setup_logger.cache_clear()  # else it would take the same folder for one that is being logged to
 
 
 def check_run(cfg: CfgNode, args: argparse.Namespace) -> None:
@@ -137,6 +125,7 @@ def check_run(cfg: CfgNode, args: argparse.Namespace) -> None:
             f"most {batch} processes, or raise it"
         )
     if not args.eval_only:
+        check_wandb(cfg)
         method_of(cfg).check_batch(cfg, batch, processes)
     last = last_checkpoint(cfg.OUTPUT_DIR) if args.resume else None
     if last is None:

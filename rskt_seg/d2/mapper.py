@@ -39,7 +39,7 @@ class RSDatasetMapper:
         self.is_train = is_train
         self.augmentations = T.AugmentationList(augmentations)
         self.ignore = ignore
-        logger.info("Augmentations in %s: %s", "training" if is_train else "evaluation", list(augmentations))
+        logger.debug("Augmentations in %s: %s", "training" if is_train else "evaluation", list(augmentations))
 
     @classmethod
     def from_config(

@@ -18,7 +18,9 @@ _PACKAGE = Path(rskt_seg.__file__).parent
 _UNUSED = "synthetic"
 _TOKENIZER_WORDS = "encoders/tiny_words.txt"
 _PACKAGES = ("torch", "torchvision", "open_clip_torch", "numpy", "pillow")
-_IRRELEVANT = ("WEIGHTS", "ENCODERS", "SAVE_PREDICTIONS")
+_IRRELEVANT = (
+    "WEIGHTS", "ENCODERS", "SAVE_PREDICTIONS", "EVAL_PERIOD", "BEST_BY", "PATIENCE", "PICTURES",
+)  # fmt: skip
 
 
 def code_digest(package: Path = _PACKAGE) -> str:

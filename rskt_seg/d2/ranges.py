@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from rskt_seg.errors import ConfigError
 from rskt_seg.methods.optimize import PRECISIONS
+from rskt_seg.metrics.report import SUMMARY
 from rskt_seg.reading import brief
 
 
@@ -65,7 +66,10 @@ RANGES: Mapping[str, Range] = {
     "SOLVER.WEIGHT_DECAY": _AT_LEAST_0,
     "SOLVER.WEIGHT_DECAY_EMBED": _AT_LEAST_0,
     "SOLVER.WEIGHT_DECAY_NORM": _AT_LEAST_0,
-    "TEST.EVAL_PERIOD": _FROM_0,
+    "LOG_PERIOD": _FROM_1,
+    "TEST.EVAL_PERIOD": Range("at least -1 (-1: after each epoch)", lambda value: value >= -1, whole=True),
+    "TEST.PATIENCE": _FROM_0,
+    "TEST.PICTURES": _FROM_0,
 }
 """Key -> its numbers, whatever the method. Ranges that depend on other keys are checked elsewhere."""
 
@@ -99,6 +103,7 @@ _RULES: Mapping[str, Rule] = {
     "MODEL.PRECISION": _one_of(*PRECISIONS),
     "OUTPUT_DIR": Rule("the name of a folder", lambda value: bool(value.strip())),
     "SOLVER.AMP.DTYPE": _one_of("auto", "float16", "bfloat16"),
+    "TEST.BEST_BY": Rule(f"one of {', '.join(SUMMARY)}, or empty", lambda value: value in ("", *SUMMARY)),
     "TEST.EXPECTED_RESULTS": Rule(
         "lists of [dataset, task, metric, value, tolerance]",
         lambda value: _each(list | tuple, value) and all(len(each) == 5 for each in value),

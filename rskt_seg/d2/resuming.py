@@ -16,6 +16,7 @@ from detectron2.config import CfgNode
 
 from rskt_seg.d2.checkpointer import read_checkpoint
 from rskt_seg.d2.datasets import load_datasets
+from rskt_seg.d2.evaluations import BEST
 from rskt_seg.d2.provenance import settings
 from rskt_seg.d2.ranges import leaves
 from rskt_seg.errors import CheckpointError, ConfigError
@@ -44,6 +45,7 @@ CHANGES: Mapping[str, Change] = {
     "GLOBAL": Change.UNSAID,
     "INPUT.MAX_SIZE_TEST": Change.HARMLESS,
     "INPUT.MIN_SIZE_TEST": Change.HARMLESS,
+    "LOG_PERIOD": Change.UNSAID,
     "MODEL.DEVICE": Change.DEPARTS,
     "MODEL.ENCODERS": Change.UNSAID,  # those that a checkpoint leaves out are compared by their digests
     "MODEL.SAVE_FROZEN": Change.HARMLESS,
@@ -71,6 +73,7 @@ CHANGES: Mapping[str, Change] = {
     "TEST.PRECISE_BN": Change.DEPARTS,
     "VERSION": Change.UNSAID,
     "VIS_PERIOD": Change.UNSAID,
+    "WANDB": Change.UNSAID,
 }
 """Key or section -> what becomes of a change; the longest name that fits a key decides."""
 
@@ -223,7 +226,8 @@ def warn_of_checkpoints(folder: str, resume: bool) -> None:
         folder: `OUTPUT_DIR`.
         resume: Whether the run was to be resumed; then the file `last_checkpoint` is missing.
     """
-    there = sorted(Path(folder).glob("model_*.pth"))
+    best = f"{BEST}.pth"  # without the state of a training
+    there = sorted(path for path in Path(folder).glob("model_*.pth") if path.name != best)
     if there and resume:
         logger.warning(
             "--resume: a new run begins, as %s has no last_checkpoint; to continue from %s, stop it and "

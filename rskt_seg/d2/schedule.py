@@ -13,6 +13,7 @@ from torch import Tensor
 # Detectron2 0.5 saves the state of subclasses of this one only; its main branch of both.
 from torch.optim.lr_scheduler import LRScheduler, _LRScheduler
 
+from rskt_seg.d2.datasets import load_datasets
 from rskt_seg.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -200,3 +201,24 @@ def _read_poly(solver: CfgNode) -> Rate:
             solver.MAX_ITER,
         )
     return warmed_up(rate, solver.WARMUP_ITERS, solver.WARMUP_FACTOR)
+
+
+def warn_of_epochs(cfg: CfgNode) -> None:
+    """Warn if MAX_ITER does not equal EPOCHS passes over the training set, as configurations intend.
+
+    Args:
+        cfg: The configuration; its datasets are registered.
+    """
+    if cfg.SOLVER.LR_SCHEDULER_NAME != "EpochCosineLR":
+        return
+    images = len(load_datasets(cfg.DATASETS.TRAIN))
+    iterations = cfg.SOLVER.EPOCHS * (images // cfg.SOLVER.IMS_PER_BATCH)
+    if iterations not in (0, cfg.SOLVER.MAX_ITER):
+        logger.warning(
+            "SOLVER.MAX_ITER %d is not %d epochs of %d images in batches of %d, which are %d iterations",
+            cfg.SOLVER.MAX_ITER,
+            cfg.SOLVER.EPOCHS,
+            images,
+            cfg.SOLVER.IMS_PER_BATCH,
+            iterations,
+        )

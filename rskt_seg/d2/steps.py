@@ -35,6 +35,22 @@ def amp_dtype(cfg: CfgNode) -> torch.dtype | None:
     return torch.bfloat16 if torch.device(cfg.MODEL.DEVICE).type == "cpu" else torch.float16
 
 
+def remedy_of(cfg: CfgNode) -> str:
+    """Return what to try after a loss that was not finite, in keys of the configuration.
+
+    Args:
+        cfg: The configuration of the training.
+    """
+    tries = [f"lower SOLVER.BASE_LR ({cfg.SOLVER.BASE_LR:g})"]
+    if cfg.SOLVER.AMP.ENABLED:
+        tries.append("set SOLVER.AMP.ENABLED False")
+    if cfg.SOLVER.CLIP_GRADIENTS.ENABLED:
+        tries.append(f"lower SOLVER.CLIP_GRADIENTS.CLIP_VALUE ({cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE:g})")
+    else:
+        tries.append("set SOLVER.CLIP_GRADIENTS.ENABLED True")
+    return f"nothing was learnt from it, and the checkpoints of the run are kept: {', or '.join(tries)}"
+
+
 class CheckedTrainer(SimpleTrainer):
     """Detectron2's training step, which stops before the weights learn from a loss that is not finite."""
 

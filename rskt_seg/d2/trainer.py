@@ -12,19 +12,18 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer, hooks
-from detectron2.engine.train_loop import HookBase, TrainerBase
+from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import inference_on_dataset
 from detectron2.modeling import build_model as build_segmentor
 from detectron2.utils import comm
+from fvcore.nn import parameter_count_table
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from rskt_seg.checkpoints.files import CLASS_NAMES, INFERENCE, OPTIONS, TRAINED_ON, read_weights
 from rskt_seg.d2 import loaders
-from rskt_seg.d2.checkpointer import FINAL, AtomicCheckpointer, last_checkpoint
+from rskt_seg.d2.checkpointer import AtomicCheckpointer, last_checkpoint
 from rskt_seg.d2.compat import create_ddp_model
-from rskt_seg.d2.datasets import load_datasets
 from rskt_seg.d2.evaluator import RSEvaluator
 from rskt_seg.d2.methods.record import EvaluationPass
 from rskt_seg.d2.methods.registry import method_of
@@ -33,25 +32,24 @@ from rskt_seg.d2.other_models import configuration_advice
 from rskt_seg.d2.partwise import PartwiseTrainer
 from rskt_seg.d2.randomness import run_seed, seed_start, seed_step
 from rskt_seg.d2.resuming import RUN, RunFacts, compare_runs, warn_of_checkpoints
-from rskt_seg.d2.schedule import build_lr_scheduler, follow_schedule
+from rskt_seg.d2.schedule import build_lr_scheduler, follow_schedule, warn_of_epochs
 from rskt_seg.d2.segmentor import PREFIX, plain_model, unwrapped
-from rskt_seg.d2.steps import CheckedAMPTrainer, CheckedTrainer, amp_dtype
+from rskt_seg.d2.steps import CheckedAMPTrainer, CheckedTrainer, amp_dtype, remedy_of
 from rskt_seg.d2.trained_sets import sets_to_train, stated_sets
+from rskt_seg.d2.training_loop import TrainingLoop
 from rskt_seg.d2.tta import SUFFIX, with_augmentation
 from rskt_seg.d2.typing import DatasetDict, NamedResults, Results
 from rskt_seg.d2.weights import left_out, load_left_out, load_weights
-from rskt_seg.errors import CheckpointError, NotFiniteError, RSKTSegError
+from rskt_seg.errors import CheckpointError, NotFiniteError
 from rskt_seg.methods.load import check_stated, class_names_of
-from rskt_seg.metrics.report import score_table
+from rskt_seg.metrics.report import SUMMARY, score_table
 from rskt_seg.reading import brief
-from rskt_seg.stopping import was_stopped
 from rskt_seg.typing import SegmentationModel
-from rskt_seg.writing import no_room
 
 logger = logging.getLogger(__name__)
 
 
-class Trainer(DefaultTrainer):
+class Trainer(TrainingLoop):
     """Trainer and evaluator of any configuration of this project.
 
     It replaces the constructor of `DefaultTrainer`, whose wrapper for several processes supports neither the
@@ -65,7 +63,7 @@ class Trainer(DefaultTrainer):
         seed_start(self.seed)
         model, loader = self.build_model(cfg), self.build_train_loader(cfg)
         optimizer = self.build_optimizer(cfg, model)
-        _warn_of_epochs(cfg)
+        warn_of_epochs(cfg)
         if amp := amp_dtype(cfg):
             logger.info("Mixed precision: %s", str(amp).removeprefix("torch."))
         step: Callable[..., CheckedTrainer] = partial(CheckedAMPTrainer, amp=amp) if amp else CheckedTrainer
@@ -85,21 +83,11 @@ class Trainer(DefaultTrainer):
         self._asked = RunFacts.of(cfg, comm.get_world_size())
         self.register_hooks(self.build_hooks())
 
-    def build_hooks(self) -> list[HookBase]:
-        """Return Detectron2's hooks, and one that evaluates at the end for every further pass."""
-        found, passes = super().build_hooks(), []
-        if self.cfg.TEST.AUG.ENABLED:
-            passes.append(hooks.EvalHook(0, lambda: self.test_with_tta(self.cfg, self.model)))
-        for each in method_of(self.cfg).evaluation_passes(self.cfg):
-            passes.append(hooks.EvalHook(0, partial(self.test_pass, self.cfg, self.model, each)))
-        writers = [i for i, each in enumerate(found) if isinstance(each, hooks.PeriodicWriter)]
-        place = writers[0] if writers else len(found)  # results that come after the writer are not written
-        return [*found[:place], *passes, *found[place:]]
-
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
         """Return the meta-architecture with random weights on `MODEL.DEVICE`; log its size."""
         model = build_segmentor(cfg)
+        logger.debug("Parts of the model:\n%s", parameter_count_table(model))
         sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
         trained = sum(n for n, trains in sizes if trains)
         total = sum(n for n, _ in sizes)
@@ -139,7 +127,8 @@ class Trainer(DefaultTrainer):
             The evaluator.
         """
         folder = os.path.join(cfg.OUTPUT_DIR, "inference")
-        return RSEvaluator(dataset_name, folder, suffix, cfg.TEST.PROTOCOL, cfg.TEST.SAVE_PREDICTIONS)
+        test = cfg.TEST
+        return RSEvaluator(dataset_name, folder, suffix, test.PROTOCOL, test.SAVE_PREDICTIONS, test.PICTURES)
 
     @classmethod
     def test(
@@ -265,7 +254,15 @@ class Trainer(DefaultTrainer):
             self.seed,
             unread if self.cfg.MODEL.WEIGHTS else "",
         )
-        if self.start_iter >= self.max_iter:
+        if self.evaluations.is_over and self.start_iter < self.max_iter:
+            self.max_iter = self.start_iter
+            logger.warning(
+                "nothing is left to train: the run was stopped after %d iterations; a larger TEST.PATIENCE "
+                "(%d) goes on",
+                self.start_iter,
+                self.cfg.TEST.PATIENCE,
+            )
+        elif self.start_iter >= self.max_iter:
             logger.warning(
                 "nothing is left to train: the run has %d iterations, and SOLVER.MAX_ITER is %d; a larger "
                 "one goes on",
@@ -286,23 +283,6 @@ class Trainer(DefaultTrainer):
         sets = dict.fromkeys((*before, *sets_to_train(self.cfg)))
         self.checkpointer.stated[TRAINED_ON] = [each._asdict() for each in sets]
 
-    def train(self) -> NamedResults | Results | None:
-        """Train to `SOLVER.MAX_ITER`, then evaluate `DATASETS.TEST`; None in all but the main process."""
-        self._complete_checkpoints()
-        log = logging.getLogger("detectron2.engine.train_loop")
-        log.addFilter(_needs_traceback)
-        self._loader.begin(self.seed, self.start_iter)
-        try:
-            return super().train()
-        finally:
-            log.removeFilter(_needs_traceback)
-
-    def _complete_checkpoints(self) -> None:
-        """Write the last checkpoint of a run that was stopped between its last iteration and that file."""
-        last = last_checkpoint(self.cfg.OUTPUT_DIR)
-        if self.start_iter == self.max_iter and last is not None and last.stem != FINAL:
-            self.checkpointer.save(FINAL, iteration=self.iter)
-
     def run_step(self) -> None:
         """Run one iteration.
 
@@ -313,15 +293,7 @@ class Trainer(DefaultTrainer):
         try:
             super().run_step()
         except NotFiniteError as error:
-            raise NotFiniteError(f"{error}; {_remedy(self.cfg)}") from error
-
-    def after_train(self) -> None:
-        """Let the hooks finish; after an error nothing is evaluated, not even in the last iteration."""
-        self.storage.iter = self.iter
-        failed = self.iter < self.max_iter
-        for hook in self._hooks:
-            if not (failed and isinstance(hook, hooks.EvalHook)):
-                hook.after_train()
+            raise NotFiniteError(f"{error}; {remedy_of(self.cfg)}") from error
 
     # Detectron2 v0.5 leaves the optimizer out of the trainer's state; main has it under this name.
     def state_dict(self) -> dict[str, Any]:
@@ -350,48 +322,10 @@ class Trainer(DefaultTrainer):
             ) from error
 
 
-def _warn_of_epochs(cfg: CfgNode) -> None:
-    """Warn if MAX_ITER does not equal EPOCHS passes over the training set, as configurations intend."""
-    if cfg.SOLVER.LR_SCHEDULER_NAME != "EpochCosineLR":
-        return
-    images = len(load_datasets(cfg.DATASETS.TRAIN))
-    iterations = cfg.SOLVER.EPOCHS * (images // cfg.SOLVER.IMS_PER_BATCH)
-    if iterations not in (0, cfg.SOLVER.MAX_ITER):
-        logger.warning(
-            "SOLVER.MAX_ITER %d is not %d epochs of %d images in batches of %d, which are %d iterations",
-            cfg.SOLVER.MAX_ITER,
-            cfg.SOLVER.EPOCHS,
-            images,
-            cfg.SOLVER.IMS_PER_BATCH,
-            iterations,
-        )
-
-
-def _remedy(cfg: CfgNode) -> str:
-    """Return what to try after a loss that was not finite, in keys of the configuration."""
-    tries = [f"lower SOLVER.BASE_LR ({cfg.SOLVER.BASE_LR:g})"]
-    if cfg.SOLVER.AMP.ENABLED:
-        tries.append("set SOLVER.AMP.ENABLED False")
-    if cfg.SOLVER.CLIP_GRADIENTS.ENABLED:
-        tries.append(f"lower SOLVER.CLIP_GRADIENTS.CLIP_VALUE ({cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE:g})")
-    else:
-        tries.append("set SOLVER.CLIP_GRADIENTS.ENABLED True")
-    return f"nothing was learnt from it, and the checkpoints of the run are kept: {', or '.join(tries)}"
-
-
 def _log_table(evaluators: Sequence[RSEvaluator]) -> None:
     scores = {each.title: each.scores for each in evaluators if each.scores is not None}
-    if scores:
+    if len(scores) == 1:
+        ((name, found),) = scores.items()
+        logger.info("%s: %s", name, ", ".join(f"{key} {getattr(found, key):.2f}" for key in SUMMARY))
+    elif scores:
         logger.info("Percent:\n%s", score_table(scores))
-
-
-def _needs_traceback(record: logging.LogRecord) -> bool:
-    # Detectron2 logs the traceback of every error that ends a training. A user's mistake needs one line
-    # only; of several processes the launcher reports the one that failed, and the others merely lost it.
-    if record.exc_info is None:
-        return True
-    error = record.exc_info[1]
-    if comm.get_world_size() > 1 or error is None:
-        return False
-    known = isinstance(error, RSKTSegError) or loaders.dead_worker(error) or no_room(error)
-    return not (known or was_stopped(error))

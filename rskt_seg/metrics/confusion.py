@@ -161,6 +161,18 @@ class ConfusionMatrix:
         matrix.counts = counts
         return matrix
 
+    def precision(self) -> NDArray[np.float64]:
+        """Compute the precision of each class.
+
+        Returns:
+            (K,), in percent: which part of the labelled pixels that were predicted as a class are of it. NaN
+            for a class without ground truth, as in the scores, and for one that was never predicted.
+        """
+        predicted, labelled = self.counts[:-1].sum(axis=1), self.counts.sum(axis=0)
+        hits = 100 * np.diagonal(self.counts).astype(np.float64)
+        where = (predicted > 0) & (labelled > 0)
+        return np.divide(hits, predicted, out=np.full(self.num_classes, np.nan), where=where)
+
     def scores(self) -> Scores:
         """Compute the scores of all maps counted.
 

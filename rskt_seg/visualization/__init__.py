@@ -11,8 +11,10 @@ off screen and is imported on use.
 """
 
 from rskt_seg.visualization.cams import draw_cams
+from rskt_seg.visualization.confusion import draw_confusion
 from rskt_seg.visualization.context_maps import draw_context_maps
 from rskt_seg.visualization.cost_maps import draw_cost_maps
+from rskt_seg.visualization.curves import draw_curves
 from rskt_seg.visualization.errors import draw_errors
 from rskt_seg.visualization.fonts import undrawable_notice
 from rskt_seg.visualization.heatmaps import draw_heatmaps
@@ -23,8 +25,10 @@ from rskt_seg.visualization.scenes import draw_scenes
 __all__ = [
     "colorize",
     "draw_cams",
+    "draw_confusion",
     "draw_context_maps",
     "draw_cost_maps",
+    "draw_curves",
     "draw_errors",
     "draw_heatmaps",
     "draw_labels",

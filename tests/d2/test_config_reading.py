@@ -195,8 +195,8 @@ def test_the_command_line_says_once_that_a_row_has_another_name(mine, caplog):
 
 
 def test_the_log_of_a_run_holds_the_row_that_it_came_from(mine):
-    args = Namespace(config_file="ablations.yaml:deeper", opts=["MODEL.DEVICE", "cpu"], eval_only=True)
-    cfg = set_up(Run(args))
+    flags = {"config_file": "ablations.yaml:deeper", "eval_only": True, "resume": False}
+    cfg = set_up(Run(Namespace(opts=["MODEL.DEVICE", "cpu"], **flags)))
     log = (mine / "output" / "mine" / "deeper" / "log.txt").read_text()
     assert cfg.SOLVER.BASE_LR == 0.5 and "--config-file ablations.yaml:deeper sets, with its bases:" in log
 

@@ -34,7 +34,7 @@ def refusal(opts: list[str], file: str = BASE) -> str:
         ("DATALOADER.NUM_WORKERS", "-1", "at least 0"),
         ("SOLVER.MOMENTUM", "1.0", "at least 0 and below 1"),
         ("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", "0.0", "above 0"),
-        ("TEST.EVAL_PERIOD", "-1", "at least 0"),
+        ("TEST.EVAL_PERIOD", "-2", "at least -1"),
         ("SEED", "4294967296", "below 2147483648"),
     ],
 )  # fmt: skip

@@ -54,9 +54,11 @@ def results(out: Path, name: str) -> dict:
 
 def test_two_processes_train_and_evaluate_and_one_counts_the_same(data_root, tmp_path, monkeypatch):
     two, shared, one = tmp_path / "two", tmp_path / "shared", tmp_path / "one"
-    status, out, err = finish(command(two, "--num-gpus", "2", opts=("SOLVER.MAX_ITER", "3")))
+    chosen = ("TEST.EVAL_PERIOD", "1", "TEST.BEST_BY", "mIoU", "SOLVER.MAX_ITER", "3")
+    status, out, err = finish(command(two, "--num-gpus", "2", opts=chosen))
     assert status == 0, err
-    assert "Rank of current process: 0. World size: 2" in out
+    assert (two / "model_best.pth").is_file() and "best mIoU" in out
+    assert "2 processes" in out
     together = results(two, "DLRSD_val_sem_seg")
     assert np.isfinite(together["mIoU"])
     assert last_checkpoint(two).name == "model_final.pth"
@@ -97,7 +99,7 @@ def test_a_killed_training_resumes_from_its_last_complete_checkpoint(data_root, 
     resumed = command(tmp_path, "--resume", opts=("SOLVER.MAX_ITER", str(done + 2)))
     status, out, err = finish(resumed)
     assert status == 0, err
-    assert f"Starting training from iteration {done}" in out
+    assert f"after {done} of {done + 2} iterations" in out
     final = torch.load(tmp_path / "model_final.pth", weights_only=True)
     name = "decoder.head.weight"
     steps = {int(s["step"]) for s in final["trainer"]["_trainer"]["optimizer"]["state"].values()}
