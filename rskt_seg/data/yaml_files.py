@@ -95,3 +95,21 @@ def check_path(value: object, where: str) -> str:
     if not isinstance(value, str) or not value:
         raise DatasetError(f"{where} must be a path; found {brief(value)}")
     return file_name(value)
+
+
+def check_share(value: object, where: str) -> float:
+    """Return a value that is a number of 0..1.
+
+    Args:
+        value: The value.
+        where: File and key of the value, for messages.
+
+    Returns:
+        The share.
+
+    Raises:
+        DatasetError: It is something else.
+    """
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
+        raise DatasetError(f"{where} must be a share of 0..1, such as 0.1; found {brief(value)}")
+    return float(value)

@@ -11,6 +11,7 @@ off screen and is imported on use.
 """
 
 from rskt_seg.visualization.cams import draw_cams
+from rskt_seg.visualization.contact_sheets import draw_contact_sheet
 from rskt_seg.visualization.context_maps import draw_context_maps
 from rskt_seg.visualization.cost_maps import draw_cost_maps
 from rskt_seg.visualization.errors import draw_errors
@@ -22,6 +23,7 @@ from rskt_seg.visualization.scenes import draw_scenes
 __all__ = [
     "colorize",
     "draw_cams",
+    "draw_contact_sheet",
     "draw_context_maps",
     "draw_cost_maps",
     "draw_errors",

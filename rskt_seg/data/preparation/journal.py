@@ -158,7 +158,7 @@ class Journal:
         Raises:
             DatasetError: As `open_journal`.
         """
-        self._lines.resume(set(self.plan.recipe.folders), self.options.overwrite)
+        self._lines.resume(set(self.plan.recipe.folders).__contains__, self.options.overwrite)
         if self.options.overwrite:
             self._path.with_name(_MANIFEST).unlink(missing_ok=True)
         planned = {(job.part, job.stem) for job in self.plan.jobs}

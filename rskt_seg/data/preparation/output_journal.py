@@ -89,11 +89,12 @@ class OutputJournal(Generic[R]):
         self.results: dict[Key, R] = {}
         self.outputs: dict[Key, tuple[str, ...]] = {}
 
-    def resume(self, folders: set[str], overwrite: bool) -> None:
+    def resume(self, belongs: Callable[[str], bool], overwrite: bool) -> None:
         """Read what earlier runs have written, or delete it.
 
         Args:
-            folders: The folders of the set, relative to the root: no file elsewhere is touched.
+            belongs: Whether a folder, relative to the root, may be one of the set: no file elsewhere is
+                touched.
             overwrite: Whether the files of earlier runs are deleted.
 
         Raises:
@@ -101,7 +102,7 @@ class OutputJournal(Generic[R]):
         """
         rows = self._read_rows()
         if rows and overwrite:
-            self._replay(rows[1:], folders)
+            self._replay(rows[1:], belongs)
             for output in (output for outputs in self.outputs.values() for output in outputs):
                 (self._root / output).unlink(missing_ok=True)
             self.outputs.clear()
@@ -115,7 +116,7 @@ class OutputJournal(Generic[R]):
             raise DatasetError(
                 f"{self._path}: a journal of {self._head} was expected, found {rows[0]}; choose another root"
             )
-        self._replay(rows[1:], folders)
+        self._replay(rows[1:], belongs)
 
     def is_complete(self, key: Key) -> bool:
         """Return whether a source is done and its files exist."""
@@ -181,7 +182,7 @@ class OutputJournal(Generic[R]):
         except (ValueError, RecursionError) as error:
             raise DatasetError(f"{self._path} is damaged ({error}); choose another root") from error
 
-    def _replay(self, rows: Sequence[Mapping[str, Any]], folders: set[str]) -> None:
+    def _replay(self, rows: Sequence[Mapping[str, Any]], belongs: Callable[[str], bool]) -> None:
         """Take over the lines of earlier runs."""
         try:
             for row in rows:
@@ -194,7 +195,7 @@ class OutputJournal(Generic[R]):
         except (KeyError, TypeError, ValueError) as error:
             raise DatasetError(f"{self._path} cannot be read ({error!r}); choose another root") from error
         for output in (output for outputs in self.outputs.values() for output in outputs):
-            if output.rpartition("/")[0] not in folders:
+            if not belongs(output.rpartition("/")[0]):
                 raise DatasetError(
                     f"{self._path} lists {output!r}, which is outside the folders of this set; choose "
                     "another root"

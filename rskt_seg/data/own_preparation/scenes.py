@@ -1,0 +1,210 @@
+"""What is done for one image of a set: its label and pixels are cut into tiles, and these written."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from rskt_seg.data.class_sets import IGNORE_LABEL, RGB, ClassSet
+from rskt_seg.data.own_preparation.description import Tiles
+from rskt_seg.data.own_preparation.files import Source
+from rskt_seg.data.own_preparation.readers import Labels
+from rskt_seg.data.preparation.output_journal import OutputJournal
+from rskt_seg.data.preparation.sampling import rank
+from rskt_seg.geo import RasterImage, write_labels
+from rskt_seg.geo.image_sets import Limits, SetImage, open_reader
+from rskt_seg.geo.tile_files import write_picture
+from rskt_seg.legend import Legend
+from rskt_seg.windows import Window, tile_stem
+from rskt_seg.writing import replacing
+
+
+@dataclass(frozen=True)
+class SceneTiles:
+    """An image and what is written of it.
+
+    Attributes:
+        source: The image and its label.
+        image: What the image is.
+        tiles: Stem of a tile, its pixels, and its split.
+        digest: SHA-256 of the sources and of all that is made of them.
+    """
+
+    source: Source
+    image: SetImage
+    tiles: tuple[tuple[str, Window, str], ...]
+    digest: str
+
+    def files(self, stem: str, split: str) -> tuple[str, str]:
+        """Return the image and the label file of a tile, relative to the folder of the set."""
+        extension = "png" if self.image.georeference is None else "tif"
+        return f"{split}/images/{stem}.{extension}", f"{split}/labels/{stem}.{extension}"
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """All files that may be written."""
+        return tuple(file for stem, _, split in self.tiles for file in self.files(stem, split))
+
+
+@dataclass(frozen=True)
+class SceneResult:
+    """What became of an image; its fields are those of a line of the journal.
+
+    Attributes:
+        scene: The name of the image.
+        source: The digest of `SceneTiles`.
+        outputs: The files written, relative to the folder of the set.
+        unlabelled: Tiles left out because no pixel of them has a class.
+        thinned: Tiles left out because they show background alone.
+        pixels: Split -> class id -> pixels.
+        moments: Of the valid pixels of all tiles: their number, and of each channel the sum and the sum of
+            squares.
+        unknown: Colour of no class -> pixels of the mask.
+        snapped: Pixels of the mask that took the nearest colour.
+        warped: Whether the label was on another grid.
+    """
+
+    scene: str
+    source: str
+    outputs: tuple[str, ...]
+    unlabelled: int
+    thinned: int
+    pixels: dict[str, dict[int, int]]
+    moments: tuple[int, ...]
+    unknown: dict[RGB, int]
+    snapped: int
+    warped: bool
+
+    def to_row(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self) | {
+            "pixels": {split: {str(k): n for k, n in each.items()} for split, each in self.pixels.items()},
+            "unknown": [[*color, n] for color, n in self.unknown.items()],
+        }
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "SceneResult":
+        """Return the result from the values that `to_row` gave."""
+        values = dict(row) | {
+            "outputs": tuple(row["outputs"]),
+            "pixels": {split: {int(k): n for k, n in each.items()} for split, each in row["pixels"].items()},
+            "moments": tuple(row["moments"]),
+            "unknown": {(r, g, b): n for r, g, b, n in row["unknown"]},
+        }
+        return cls(**values)
+
+
+def name_tiles(name: str, size: tuple[int, int], windows: Sequence[Window]) -> list[str]:
+    """Return the stems of the tiles of an image; the only tile of it is called as the image."""
+    if len(windows) == 1 and windows[0] == Window(0, 0, *size):
+        return [name]
+    return [tile_stem(name, window) for window in windows]
+
+
+def digest_of(*facts: object) -> str:
+    """Return the SHA-256 of the text of some values."""
+    return hashlib.sha256(repr(facts).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def convert_scene(
+    scene: SceneTiles,
+    labels: Labels,
+    limits: Limits,
+    nodata: float | None,
+    tiles: Tiles | None,
+    class_set: ClassSet,
+    journal: OutputJournal[SceneResult],
+    root: Path,
+) -> None:
+    """Write the tiles of an image, and record it in the journal when it is begun and done.
+
+    Pixels without data in the image have no class. Tiles without any class are left out, and as many of those
+    with background alone as `tiles.keep_empty` says, by their names.
+
+    Args:
+        scene: The image and its tiles.
+        labels: The labels of the set.
+        limits: How bands become 8 bits.
+        nodata: Pixels with this value in all bands have no data.
+        tiles: What is left out.
+        class_set: Names and colours of the classes.
+        journal: The journal of the set.
+        root: The folder of the set.
+
+    Raises:
+        LabelError: The label is not what the description says.
+        ImageReadError: The image cannot be read.
+        DatasetError: A file exists that no run has written.
+    """
+    label = labels.read(scene.source, scene.image)
+    reader = open_reader(scene.image, limits, nodata)
+    legend = Legend.of(class_set.names, np.array(class_set.colors, np.uint8))
+    journal.begin((scene.source.name,), scene.outputs)
+    written: list[str] = []
+    left_out: Counter[str] = Counter()
+    pixels: dict[str, Counter[int]] = {}
+    moments = np.zeros(7, object)
+    for stem, window, split in scene.tiles:
+        picture = reader.read(window)
+        ids = np.where(picture.valid, label.ids[window.slices], np.uint8(IGNORE_LABEL))
+        counts = np.bincount(ids.reshape(-1), minlength=256)
+        reason = _reason_to_leave_out(counts, stem, tiles)
+        files = scene.files(stem, split)
+        if reason:
+            left_out[reason] += 1
+            for file in files:
+                (root / file).unlink(missing_ok=True)
+            continue
+        _write_tile(scene, window, picture, ids, legend, (root / files[0], root / files[1]))
+        written += files
+        pixels.setdefault(split, Counter()).update({int(k): int(counts[k]) for k in np.flatnonzero(counts)})
+        moments += _moments(picture)
+    journal.add(
+        (scene.source.name,),
+        SceneResult(
+            scene.source.name, scene.digest, tuple(written), left_out["unlabelled"], left_out["thinned"],
+            {split: dict(each) for split, each in pixels.items()}, tuple(int(each) for each in moments),
+            dict(label.unknown), label.snapped, label.warped,
+        ),
+    )  # fmt: skip
+
+
+def _reason_to_leave_out(counts: np.ndarray, stem: str, tiles: Tiles | None) -> str:
+    labelled = int(counts[:IGNORE_LABEL].sum())
+    if not labelled:
+        return "unlabelled"
+    if tiles is None or tiles.background is None or counts[tiles.background] < labelled:
+        return ""
+    place = int(rank(0, stem)[:13], 16) / 16**13
+    return "thinned" if place >= tiles.keep_empty else ""
+
+
+def _write_tile(
+    scene: SceneTiles,
+    window: Window,
+    picture: RasterImage,
+    ids: np.ndarray,
+    legend: Legend,
+    files: tuple[Path, Path],
+) -> None:
+    """Write the image and the label of a tile: GeoTIFFs where the image is georeferenced, else PNGs."""
+    image, label = files
+    if scene.image.georeference is None:
+        write_picture(image, picture, None)
+        with replacing(label) as partial:
+            Image.fromarray(ids).save(partial, "PNG")
+        return
+    place = scene.image.georeference.part(window)
+    write_picture(image, picture, place)
+    write_labels(label, ids, place, legend)
+
+
+def _moments(picture: RasterImage) -> np.ndarray:
+    """Return the number of valid pixels, the sums of the channels and those of their squares, (7,)."""
+    colors = picture.pixels[picture.valid].astype(np.int64)
+    return np.array([len(colors), *colors.sum(axis=0), *(colors**2).sum(axis=0)], object)
