@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
@@ -215,6 +216,9 @@ def _division(value: object, path: Path) -> Division:
         for name, part in value.items()
         if name not in ("seed", "blocks")
     }
+    for name in parts:
+        if near := get_close_matches(name, ("seed", "blocks"), n=1, cutoff=0.8):
+            raise DatasetError(f"{where}: unknown key {brief(name)}; did you mean {near[0]}?")
     if not parts:
         raise DatasetError(f"{where} names no split; give each its share or its images, such as val: 0.2")
     side, unit = _blocks(blocks, f"{where}.blocks")

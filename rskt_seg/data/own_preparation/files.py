@@ -282,8 +282,8 @@ def _unique_names(paths: Iterable[Path]) -> list[str]:
     if len(set(stems)) < len(stems):
         longest = max(map(len, parts))
         padded = [each[:-1] + ("",) * (longest - len(each)) + each[-1:] for each in parts]
-        differing = [i for i in range(longest) if len({each[i] for each in padded}) > 1]
-        stems = ["_".join(filter(None, (each[i] for i in differing))) for each in padded]
+        differing = [i for i in range(longest - 1) if len({each[i] for each in padded}) > 1]
+        stems = ["_".join(filter(None, (*(each[i] for i in differing), each[-1]))) for each in padded]
     if twice := repeated(stems):
         raise DatasetError(
             f"several images would be called {listed(twice)}, such as files that differ in their extension "

@@ -154,7 +154,10 @@ def _id_rasters(keys: dict[str, object], place: str, names: tuple[str, ...], whe
 
 
 def _color_masks(keys: dict[str, object], place: str, names: tuple[str, ...], where: str) -> ColorMasks:
-    table = _by_value(keys["colors"], names, f"{where}.colors", _color, required=True)
+    colors = keys["colors"]
+    if isinstance(colors, dict):  # [R, G, B] is one colour
+        colors = {name: [each] if _is_triple(each) else each for name, each in colors.items()}
+    table = _by_value(colors, names, f"{where}.colors", _color, required=True)
     ignored = tuple(_listed(keys.get("ignore", []), f"{where}.ignore", _color))
     if both := [color for color in ignored if color in table]:
         raise DatasetError(
@@ -258,9 +261,13 @@ def _text(value: object, where: str) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
+def _is_triple(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(type(each) is int for each in value)
+
+
 def _color(value: object, where: str) -> RGB:
     try:
-        if isinstance(value, list) and len(value) == 3:
+        if isinstance(value, list) and _is_triple(value):
             return parse_color(",".join(map(str, value)))
         return parse_color(str(value))
     except VocabularyError as error:
