@@ -110,15 +110,15 @@ def common_limits(images: Sequence[SetImage], rule: Stretch) -> Limits:
         rule: How the set becomes 8 bits.
 
     Returns:
-        The limits of each band.
+        The limits of each of three bands; those of a gray image are the first.
 
     Raises:
         ImageReadError: Samples differ in type from image to image and the rule gives no limits; images have
-            no valid value; or they differ in the number of bands.
+            no valid value; or they differ in the number of bands, of which percentiles are needed.
     """
     first = images[0]
     for other in images:
-        if len(other.bands) != len(first.bands):
+        if len(other.bands) != len(first.bands) and rule.needs_sample(np.dtype(first.dtype)):
             raise ImageReadError(
                 f"{other.path} is read as {len(other.bands)} bands, and {first.path} as {len(first.bands)}; "
                 "images of a set have the same bands: choose them by `bands`"
@@ -129,9 +129,9 @@ def common_limits(images: Sequence[SetImage], rule: Stretch) -> Limits:
                 'that become 0 and 255 in all images, such as stretch: "0,3000", or prepare them as two sets'
             )
     if rule.kind == "range":
-        return ((rule.low, rule.high),) * len(first.bands)
+        return ((rule.low, rule.high),) * 3
     if not rule.needs_sample(np.dtype(first.dtype)):
-        return (None,) * len(first.bands)
+        return (None,) * 3
     limits = []
     for channel, band in enumerate(first.bands):
         ends = rule.limits(np.concatenate([image.samples[channel] for image in images]))
@@ -158,7 +158,8 @@ def open_reader(image: SetImage, limits: Limits, nodata: float | None) -> Window
         ImageReadError: The file cannot be read.
     """
     if image.windowed:
-        return FileReader(image.path, *image.size, image.bands, limits, nodata, True, image.stamps)
+        own = limits[: len(image.bands)]
+        return FileReader(image.path, *image.size, image.bands, own, nodata, True, image.stamps)
     first = limits[0]  # those of a photograph, which has 8 bits, are the same for all bands
     read = read_image(image.path, image.bands, "none" if first is None else first, nodata=nodata)
     return ArrayReader(read)

@@ -190,12 +190,13 @@ def _find_labels(
 
 def _by_pattern(pattern: str, images: Sequence[tuple[Path, str]], where: str) -> Iterator[tuple[Path, Path]]:
     for image, stem in images:
-        found = sorted(glob.glob(_of_image(pattern, image, glob.escape(stem))))
+        there = (Path(os.path.normpath(p)) for p in glob.glob(_of_image(pattern, image, glob.escape(stem))))
+        found = sorted(path for path in there if path != image)
         if len(found) > 1:
             raise DatasetError(
                 f"{where}: {image} has several labels: {listed(found)}; make the pattern narrower"
             )
-        yield from ((image, Path(os.path.normpath(each))) for each in found)
+        yield from ((image, each) for each in found)
 
 
 def _of_image(pattern: str, image: Path, stem: str) -> str:

@@ -259,7 +259,7 @@ def _describe_images(description: Description, images: Sequence[SetImage], limit
         return [*said, "images keep their 8-bit values"]
     ends = ", ".join(
         f"band {band} {ends[0]:g}..{ends[1]:g}"
-        for band, ends in zip(images[0].bands, limits, strict=True)
+        for band, ends in zip(images[0].bands, limits, strict=False)
         if ends is not None
     )
     return [
