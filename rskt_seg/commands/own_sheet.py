@@ -11,6 +11,7 @@ from rskt_seg.data.own_preparation import OwnSummary
 from rskt_seg.data.preparation.sampling import rank
 from rskt_seg.geo import read_image
 from rskt_seg.visualization import draw_contact_sheet
+from rskt_seg.visualization.scenes import Scene
 from rskt_seg.writing import replacing
 
 SHEET = "contact_sheet.png"
@@ -30,13 +31,11 @@ def draw_sheet(summary: OwnSummary) -> None:
         return
     chosen = _choose(summary)
     class_set = summary.class_set
-    sheet = draw_contact_sheet(
-        [read_image(image).filled() for image, _ in chosen],
-        [read_label(label) for _, label in chosen],
-        class_set.names,
-        np.array(class_set.colors, np.uint8),
-        titles=[f"{image.parent.parent.name}: {image.stem}" for image, _ in chosen],
-    )
+    scenes = [
+        Scene(f"{image.parent.parent.name}: {image.stem}", read_image(image).filled(), read_label(label), ())
+        for image, label in chosen
+    ]
+    sheet = draw_contact_sheet(scenes, class_set.names, np.array(class_set.colors, np.uint8))
     buffer = io.BytesIO()
     Image.fromarray(sheet).save(buffer, "PNG")
     with replacing(path) as partial:

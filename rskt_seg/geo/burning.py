@@ -89,14 +89,7 @@ def read_polygons(path: Path, layer: str | None, attribute: str | None, crs: str
             "`crs: EPSG:32632`"
         )
     geometry = shapely.from_wkb(wkb)
-    kinds = shapely.get_type_id(geometry)
-    there = (kinds != _NULL) & ~shapely.is_empty(geometry)
-    if others := Counter(each.geom_type for each in geometry[there & ~np.isin(kinds, _POLYGONS)]):
-        found = ", ".join(f"{kind} ({count})" for kind, count in sorted(others.items()))
-        raise DatasetError(
-            f"{path}: layer {chosen} has features that are no polygons: {found}; buffer lines and points to "
-            "the width of what they show, or leave them out"
-        )
+    there = _find_polygons(f"{path}: layer {chosen}", geometry)
     values = None
     if attribute is not None:
         values = tuple(_as_text(value) for value, kept in zip(columns[0], there, strict=True) if kept)
@@ -105,6 +98,20 @@ def read_polygons(path: Path, layer: str | None, attribute: str | None, crs: str
     except ValueError as error:
         raise ConfigError(f"{path}: {stated!r} is no CRS: {error}") from error
     return PolygonLayer(path, geometry[there], values, system, int((~there).sum()))
+
+
+def _find_polygons(where: str, geometry: np.ndarray) -> np.ndarray:
+    """Return which geometries (N,) there are, (N,) bool, and refuse those that are no polygons."""
+    shapely = vector_library("shapely")
+    kinds = shapely.get_type_id(geometry)
+    there: np.ndarray = (kinds != _NULL) & ~shapely.is_empty(geometry)
+    if others := Counter(each.geom_type for each in geometry[there & ~np.isin(kinds, _POLYGONS)]):
+        found = ", ".join(f"{kind} ({count})" for kind, count in sorted(others.items()))
+        raise DatasetError(
+            f"{where} has features that are no polygons: {found}; buffer lines and points to the width of "
+            "what they show, or leave them out"
+        )
+    return there
 
 
 def _choose_layer(path: Path, layers: list[str], layer: str | None) -> str:

@@ -17,40 +17,34 @@ from rskt_seg.visualization.figures import (
     shrink_labels,
 )
 from rskt_seg.visualization.labels import draw_overlay
+from rskt_seg.visualization.scenes import Scene
 
 _COLUMNS = 3
 _INCHES = 1.8
 _LETTERS = 30
 
 
-def draw_contact_sheet(
-    images: Sequence[np.ndarray],
-    labels: Sequence[np.ndarray],
-    class_names: Sequence[str],
-    colors: np.ndarray,
-    *,
-    titles: Sequence[str],
-) -> np.ndarray:
+def draw_contact_sheet(scenes: Sequence[Scene], class_names: Sequence[str], colors: np.ndarray) -> np.ndarray:
     """Draw images of a dataset in rows of three, each beside itself with its labels, over a legend.
 
     Args:
-        images: N images (H, W, 3) uint8 RGB, whose sizes may differ.
-        labels: N label maps (H, W) of class ids; pixels without a class show the image alone.
+        scenes: At least one image and its truth; their sizes may differ. Pixels without a class show the
+            image alone.
         class_names: K names.
         colors: (K, 3) uint8 RGB.
-        titles: N titles.
 
     Returns:
         Picture (H, W, 3) uint8 RGB.
     """
-    columns = min(_COLUMNS, len(images))
-    rows = -(-len(images) // columns)
+    columns = min(_COLUMNS, len(scenes))
+    rows = -(-len(scenes) // columns)
     figure = new_figure(max(2 * columns * (_INCHES + 0.05), 3.5), rows * (_INCHES + 0.25) + 0.9)
     panels = [panel for row in add_panels(figure, rows, 2 * columns) for panel in row]
     shown = np.zeros(len(class_names), bool)
-    for number, (image, ids, title) in enumerate(zip(images, labels, titles, strict=True)):
+    for number, scene in enumerate(scenes):
+        ids, size, title = scene.truth, image_size(scene.image), scene.name
         shown[np.unique(ids[ids < len(class_names)])] = True
-        small, size = shrink_image(image), image_size(image)
+        small = shrink_image(scene.image)
         pictures = (small, draw_overlay(small, shrink_labels(ids), colors, alpha=0.55))
         for panel, picture in zip(panels[2 * number : 2 * number + 2], pictures, strict=True):
             fill_panel(panel, picture, "", size, "antialiased")

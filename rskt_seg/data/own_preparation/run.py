@@ -175,11 +175,9 @@ def _convert(
     todo = [scene for scene in plan.scenes if not _is_done(scene, journal)]
     convert = partial(
         convert_scene,
+        description=description,
         labels=plan.labels,
         limits=plan.limits,
-        nodata=description.images.nodata,
-        tiles=description.tiles,
-        class_set=description.class_set,
         journal=journal,
         root=folder,
     )

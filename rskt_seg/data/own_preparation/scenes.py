@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from rskt_seg.data.class_sets import IGNORE_LABEL, RGB, ClassSet
-from rskt_seg.data.own_preparation.description import Tiles
+from rskt_seg.data.class_sets import IGNORE_LABEL, RGB
+from rskt_seg.data.own_preparation.description import Description, Tiles
 from rskt_seg.data.own_preparation.files import Source
 from rskt_seg.data.own_preparation.readers import Labels
 from rskt_seg.data.preparation.output_journal import OutputJournal
@@ -113,11 +113,9 @@ def digest_of(*facts: object) -> str:
 
 def convert_scene(
     scene: SceneTiles,
+    description: Description,
     labels: Labels,
     limits: Limits,
-    nodata: float | None,
-    tiles: Tiles | None,
-    class_set: ClassSet,
     journal: OutputJournal[SceneResult],
     root: Path,
 ) -> None:
@@ -128,11 +126,9 @@ def convert_scene(
 
     Args:
         scene: The image and its tiles.
+        description: What the YAML file of the set says.
         labels: The labels of the set.
         limits: How bands become 8 bits.
-        nodata: Pixels with this value in all bands have no data.
-        tiles: What is left out.
-        class_set: Names and colours of the classes.
         journal: The journal of the set.
         root: The folder of the set.
 
@@ -142,7 +138,8 @@ def convert_scene(
         DatasetError: A file exists that no run has written.
     """
     label = labels.read(scene.source, scene.image)
-    reader = open_reader(scene.image, limits, nodata)
+    reader = open_reader(scene.image, limits, description.images.nodata)
+    class_set = description.class_set
     legend = Legend.of(class_set.names, np.array(class_set.colors, np.uint8))
     journal.begin((scene.source.name,), scene.outputs)
     written: list[str] = []
@@ -153,7 +150,7 @@ def convert_scene(
         picture = reader.read(window)
         ids = np.where(picture.valid, label.ids[window.slices], np.uint8(IGNORE_LABEL))
         counts = np.bincount(ids.reshape(-1), minlength=256)
-        reason = _reason_to_leave_out(counts, stem, tiles)
+        reason = _reason_to_leave_out(counts, stem, description.tiles)
         files = scene.files(stem, split)
         if reason:
             left_out[reason] += 1
