@@ -23,7 +23,6 @@ from functools import partial
 from pathlib import Path
 
 from rskt_seg.commands.entry import command_parser, echo, run
-from rskt_seg.commands.own_sheet import draw_sheet
 from rskt_seg.data.catalog import ROOT_VARIABLE
 from rskt_seg.data.own_preparation import plan_own, prepare_own
 from rskt_seg.data.preparation import RECIPES, Limits, Options, plan_only, prepare
@@ -105,5 +104,7 @@ def _convert_own(args: argparse.Namespace, root: Path) -> None:
         overwrite=args.overwrite,
         workers=args.workers,
     )
+    from rskt_seg.commands.own_sheet import draw_sheet  # its pictures import torch
+
     draw_sheet(summary)
     echo(str(summary))

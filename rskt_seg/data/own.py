@@ -52,7 +52,7 @@ def read_own(path: str | Path, colors: Colors) -> tuple[Split, ...]:
             the file and the key.
     """
     path = Path(path)
-    tree = check_keys(read_yaml(path), _KEYS, f"{path}")
+    tree = check_keys(read_yaml(path, 'datasets/README.md, "Your own data"'), _KEYS, f"{path}")
     name = check_word(tree["name"], f"{path}: name")
     if name.casefold() in {split.dataset.casefold() for split in SPLITS}:
         raise DatasetError(f"{path}: name: {name} is a dataset of the table; choose another name")

@@ -11,11 +11,12 @@ from rskt_seg.reading import brief, file_name, parse_yaml, read_text
 _WORD = re.compile(r"[A-Za-z0-9]\w*(-\w+)*", re.ASCII)
 
 
-def read_yaml(path: Path) -> object:
+def read_yaml(path: Path, page: str) -> object:
     """Return the plain values of a YAML file that describes a dataset.
 
     Args:
         path: The file.
+        page: The page that describes such files, for the message if there is none.
 
     Returns:
         As `rskt_seg.reading.parse_yaml`.
@@ -26,7 +27,7 @@ def read_yaml(path: Path) -> object:
     try:
         text = read_text(path)
     except FileNotFoundError as error:
-        raise DatasetError(f'{path} does not exist; see datasets/README.md, "Your own data"') from error
+        raise DatasetError(f"{path} does not exist; see {page}") from error
     except UnreadableError as error:
         raise DatasetError(f"{path} cannot be read: {error}") from error
     try:

@@ -121,7 +121,7 @@ def read_description(path: str | Path) -> Description:
             starts with the file and the key.
     """
     path = Path(path)
-    tree = check_keys(read_yaml(path), _KEYS, f"{path}")
+    tree = check_keys(read_yaml(path, "docs/own_data.md"), _KEYS, f"{path}")
     name = check_word(tree["name"], f"{path}: name")
     if name.casefold() in {split.dataset.casefold() for split in SPLITS}:
         raise DatasetError(f"{path}: name: {name} is a dataset of the table; choose another name")

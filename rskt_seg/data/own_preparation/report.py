@@ -58,7 +58,7 @@ class OwnSummary:
         for number, name in rows:
             lines.append(f"  {name:{width}}" + "".join(f"{s:>10.2%}" for s in self._shares(number)))
         lines.append(f"  {self.file}")
-        done = f"{self.fresh} images were converted" if self.fresh else "nothing was left to do"
+        done = f"{counted(self.fresh, 'image')} converted" if self.fresh else "nothing was left to do"
         own, first = f"DATASETS.OWN \"('{self.file}',)\"", next(iter(self.tiles))
         train = f"DATASETS.TRAIN \"('{self.class_set.name}_{first}_sem_seg',)\""
         return "\n".join([*lines, f"  {done}; next: rskt-seg check {self.file}; train with {own} {train}"])
