@@ -31,10 +31,11 @@ def draw_sheet(summary: OwnSummary) -> None:
         return
     chosen = _choose(summary)
     class_set = summary.class_set
-    scenes = [
-        Scene(f"{image.parent.parent.name}: {image.stem}", read_image(image).filled(), read_label(label), ())
-        for image, label in chosen
-    ]
+    scenes = []
+    for image, label in chosen:
+        pixels = read_image(image).filled()
+        labels = np.full(pixels.shape[:2], 255) if summary.image_level else read_label(label)
+        scenes.append(Scene(f"{image.parent.parent.name}: {image.stem}", pixels, labels, ()))
     sheet = draw_contact_sheet(scenes, class_set.names, np.array(class_set.colors, np.uint8))
     buffer = io.BytesIO()
     Image.fromarray(sheet).save(buffer, "PNG")

@@ -9,7 +9,7 @@ from typing import Literal
 
 from rskt_seg.data.catalog import SPLITS
 from rskt_seg.data.class_sets import RGB, ClassSet
-from rskt_seg.data.own_preparation.label_forms import ColorMasks, LabelForm, parse_labels
+from rskt_seg.data.own_preparation.label_forms import ColorMasks, ImageLevel, LabelForm, parse_labels
 from rskt_seg.data.yaml_files import check_keys, check_path, check_share, check_word, read_yaml
 from rskt_seg.errors import ConfigError, DatasetError, VocabularyError
 from rskt_seg.geo.stretch import Stretch, parse_stretch
@@ -132,6 +132,11 @@ def read_description(path: str | Path) -> Description:
     except VocabularyError as error:
         raise DatasetError(f"{path}: classes: {error}; quote names such as 'no' or '1'") from error
     labels = parse_labels(tree["labels"], path, names)
+    if isinstance(labels, ImageLevel) and "tiles" in tree:
+        raise DatasetError(
+            f"{path}: tiles: labels of whole images do not hold for their parts; leave tiles out, or give "
+            "masks"
+        )
     colors = _class_colors(tree.get("palette"), labels, names, f"{path}: palette")
     return Description(
         path,

@@ -9,7 +9,13 @@ from pathlib import Path
 
 from rskt_seg.data.class_sets import listed, repeated
 from rskt_seg.data.own_preparation.description import Description
-from rskt_seg.data.own_preparation.label_forms import CocoFile, LabelForm, LabelmeFiles, VectorFiles
+from rskt_seg.data.own_preparation.label_forms import (
+    CocoFile,
+    ImageLevel,
+    LabelForm,
+    LabelmeFiles,
+    VectorFiles,
+)
 from rskt_seg.data.pairing import spelling_advice
 from rskt_seg.errors import DatasetError
 from rskt_seg.wording import counted
@@ -165,6 +171,8 @@ def _find_labels(
 ) -> tuple[bool, dict[Path, Path]]:
     """Return whether one file has the labels of all images; else the label of each image that has one."""
     form, where = description.labels, f"{description.path}: labels.path"
+    if isinstance(form, ImageLevel):
+        return True, {}
     if _STEM in form.path:
         return False, dict(_by_pattern(form.path, images, where))
     place = description.path.parent.absolute() / Path(form.path).expanduser()

@@ -24,6 +24,8 @@ _KEYS: dict[str, dict[str, bool]] = {
     "vector": {**_POLYGONS, "layer": False, "attribute": False, "all_touched": False, "crs": False},
     "coco": _POLYGONS,
     "labelme": _POLYGONS,
+    "image_labels": {"form": True, "path": True},
+    "folders": {"form": True, "values": False},
 }  # fmt: skip
 
 
@@ -114,6 +116,17 @@ class LabelmeFiles(Drawn):
     """Polygons, rectangles and circles of LabelMe files."""
 
 
+@dataclass(frozen=True)
+class ImageLevel(LabelForm):
+    """Which classes an image shows, by a file or by the folder that it is in.
+
+    Attributes:
+        folders: Name of a folder -> class; None if a file says it.
+    """
+
+    folders: Mapping[str, int] | None = None
+
+
 def parse_labels(value: object, path: Path, names: tuple[str, ...]) -> LabelForm:
     """Read the key `labels` of a YAML file.
 
@@ -134,7 +147,12 @@ def parse_labels(value: object, path: Path, names: tuple[str, ...]) -> LabelForm
     if not isinstance(form, str) or form not in _KEYS:
         raise DatasetError(f"{where}.form must be one of {', '.join(_KEYS)}; found {brief(form)}")
     keys = check_keys(value, _KEYS[form], where)
+    if form == "folders":
+        own = keys.get("values", {name: name for name in names})
+        return ImageLevel("", None, _by_value(own, names, f"{where}.values", _text, required=True))
     place = check_path(keys["path"], f"{where}.path")
+    if form == "image_labels":
+        return ImageLevel(place)
     if form == "ids":
         return _id_rasters(keys, place, names, where)
     if form == "colors":

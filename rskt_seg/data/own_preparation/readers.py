@@ -19,11 +19,13 @@ from rskt_seg.data.own_preparation.annotations import (
 from rskt_seg.data.own_preparation.colors import read_color_mask
 from rskt_seg.data.own_preparation.description import Description
 from rskt_seg.data.own_preparation.files import Found, Source, refuse_lonely
+from rskt_seg.data.own_preparation.image_level import read_image_level
 from rskt_seg.data.own_preparation.label_forms import (
     CocoFile,
     ColorMasks,
     Drawn,
     IdRasters,
+    ImageLevel,
     LabelmeFiles,
     VectorFiles,
 )
@@ -45,11 +47,14 @@ class Labels:
             description says.
         found: The images that have a label.
         notes: Sentences on the labels as a whole.
+        classes: Image, by its name in the set -> ids of the classes that it shows; None if pixels have
+            labels.
     """
 
     read: Callable[[Source, SetImage], LabelMap]
     found: Found
     notes: tuple[str, ...] = ()
+    classes: Mapping[str, tuple[int, ...]] | None = None
 
 
 def open_labels(
@@ -76,6 +81,8 @@ def open_labels(
         return Labels(partial(_read_id_raster, form, len(names)), found)
     if isinstance(form, ColorMasks):
         return Labels(partial(_read_color_mask, form, names), found)
+    if isinstance(form, ImageLevel):
+        return Labels(_read_nothing, found, classes=read_image_level(form, shared, found.sources, names))
     if not isinstance(form, Drawn):
         raise TypeError(f"a form that is not known: {form}")
     order = "where polygons overlap, the first of these classes wins: " + ", ".join(
@@ -112,6 +119,11 @@ def open_labels(
     if bare := on.count(0):
         notes = (*notes, f"{counted(bare, 'image')} without a polygon")
     return Labels(partial(_read_vector, form, polygons), found, notes)
+
+
+def _read_nothing(source: Source, image: SetImage) -> LabelMap:
+    """Return that no pixel has a class, where labels are those of whole images."""
+    return LabelMap(np.full(image.size, IGNORE_LABEL, np.uint8))
 
 
 def _label_of(source: Source) -> Path:

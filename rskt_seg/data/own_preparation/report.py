@@ -2,13 +2,14 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from rskt_seg.data.class_sets import IGNORE_LABEL, RGB, ClassSet
+from rskt_seg.data.image_labels import write_image_labels
 from rskt_seg.data.labels import pixel_counts
 from rskt_seg.data.own_preparation.description import Description
 from rskt_seg.data.own_preparation.scenes import SceneResult
@@ -35,6 +36,7 @@ class OwnSummary:
         mean: Mean of the valid pixels of each channel, 0..255.
         std: Their standard deviation.
         fresh: Number of images that this run converted.
+        image_level: Whether labels are those of whole images, and `pixels` thereby counts images.
     """
 
     class_set: ClassSet
@@ -47,6 +49,7 @@ class OwnSummary:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fresh: int
+    image_level: bool = False
 
     def __str__(self) -> str:
         tiles = ", ".join(f"{count} {split}" for split, count in self.tiles.items())
@@ -54,7 +57,8 @@ class OwnSummary:
         lines += [f"  {note}" for note in self.notes]
         width = max(map(len, (*self.class_set.names, "ignored"))) + 2
         lines.append(f"  {'share of':{width}}" + "".join(f"{split:>10}" for split in self.tiles))
-        rows = [*enumerate(self.class_set.names), (IGNORE_LABEL, "ignored")]
+        rows = list(enumerate(self.class_set.names))
+        rows += [] if self.image_level else [(IGNORE_LABEL, "ignored")]
         for number, name in rows:
             lines.append(f"  {name:{width}}" + "".join(f"{s:>10.2%}" for s in self._shares(number)))
         lines.append(f"  {self.file}")
@@ -64,11 +68,11 @@ class OwnSummary:
         return "\n".join([*lines, f"  {done}; next: rskt-seg check {self.file}; train with {own} {train}"])
 
     def _shares(self, number: int) -> list[float]:
-        """Return the share of a class in the labelled pixels of each split; of what is ignored, in all."""
+        """Return the share of a class in the labelled pixels, or the images, of each split."""
         shares = []
         for split in self.tiles:
             counts = self.pixels[split]
-            total = sum(counts.values())
+            total = self.tiles[split] if self.image_level else sum(counts.values())
             total -= 0 if number == IGNORE_LABEL else counts.get(IGNORE_LABEL, 0)
             shares.append(counts.get(number, 0) / max(total, 1))
         return shares
@@ -76,6 +80,7 @@ class OwnSummary:
 
 def summarize(
     description: Description,
+    classes: Mapping[str, tuple[int, ...]] | None,
     results: Sequence[SceneResult],
     divided: Divided,
     notes: Sequence[str],
@@ -86,6 +91,7 @@ def summarize(
 
     Args:
         description: What was asked for.
+        classes: Image -> ids of the classes that it shows; None if pixels have labels.
         results: What became of the images.
         divided: What was dropped when tiles were divided.
         notes: Sentences on what was found.
@@ -122,8 +128,13 @@ def summarize(
         description.class_set, folder, folder / f"{set_name}.yaml",
         (*notes, *_describe_results(results, divided)), len(results), tiles,
         {split: dict(sorted(counts.items())) for split, counts in pixels.items()}, mean, std, fresh,
+        classes is not None,
     )  # fmt: skip
-    replace_text(summary.file, _own_yaml(description))
+    if classes is not None:
+        for name in names:
+            shown = {result.scene: classes[result.scene] for result in results if name in result.pixels}
+            write_image_labels(folder / f"{name}.csv", shown, description.class_set.names)
+    replace_text(summary.file, _own_yaml(description, "labels" if classes is None else "image_labels"))
     manifest = {
         "dataset": set_name, "notes": summary.notes, "images": summary.images, "tiles": tiles,
         "pixels": {split: {str(k): n for k, n in counts.items()} for split, counts in summary.pixels.items()},
@@ -154,14 +165,14 @@ def _describe_results(results: Sequence[SceneResult], divided: Divided) -> list[
     return notes
 
 
-def _own_yaml(description: Description) -> str:
+def _own_yaml(description: Description, key: str) -> str:
     """Return the text of the YAML file of the set, as `rskt_seg.data.read_own` reads it."""
     tree = {
         "name": description.class_set.name,
         "classes": list(description.class_set.names),
         "palette": [list(color) for color in description.class_set.colors],
         "splits": {
-            name: {"images": f"{name}/images", "labels": f"{name}/labels"}
+            name: {"images": f"{name}/images", key: f"{name}/labels" if key == "labels" else f"{name}.csv"}
             for name in description.division.names
         },
     }

@@ -107,7 +107,7 @@ def plan_own(
     ]
     divided = divide(description.division, cut, f"{path}", path.parent.absolute())
     scenes = tuple(
-        _scene(description, limits, source, image, each, splits)
+        _scene(description, labels, limits, source, image, each, splits)
         for source, image, each, splits in zip(labels.found.sources, images, cut, divided.splits, strict=True)
     )
     notes = (*labels.found.notes, *_describe_images(description, images, limits), *labels.notes)
@@ -185,7 +185,7 @@ def _convert(
         pass
     journal.refuse_foreign(plan.folders)
     results = [journal.results[scene.source.name,] for scene in plan.scenes]
-    return summarize(description, results, plan.divided, plan.notes, folder, len(todo))
+    return summarize(description, plan.labels.classes, results, plan.divided, plan.notes, folder, len(todo))
 
 
 def _is_done(scene: SceneTiles, journal: OutputJournal[SceneResult]) -> bool:
@@ -224,6 +224,7 @@ def _cut(description: Description, source: Source, image: SetImage) -> CutImage:
 
 def _scene(
     description: Description,
+    labels: Labels,
     limits: Limits,
     source: Source,
     image: SetImage,
@@ -239,10 +240,17 @@ def _scene(
     )
     form = description.labels
     label = source.label or description.path.parent.absolute() / Path(form.path).expanduser()
-    stat = label.stat()
-    facts = (_FORMAT, image, limits, description.images.nodata, (stat.st_size, stat.st_mtime_ns), form)
+    stated: object = None if labels.classes is None else labels.classes[source.name]
+    if labels.classes is None:
+        stat = label.stat()
+        stated = (stat.st_size, stat.st_mtime_ns)
+    facts = (_FORMAT, image, limits, description.images.nodata, stated, form)
     return SceneTiles(
-        source, image, tiles, digest_of(*facts, description.class_set, description.tiles, tiles)
+        source,
+        image,
+        tiles,
+        digest_of(*facts, description.class_set, description.tiles, tiles),
+        None if labels.classes is None else labels.classes[source.name],
     )
 
 
@@ -272,7 +280,8 @@ def _refuse_mixing(plan: OwnPlan, folder: Path) -> None:
     sources = [file for scene in plan.scenes for file in (scene.source.image, scene.source.label) if file]
     images = Path(description.images.path)
     labels = description.path.parent.absolute() / Path(description.labels.path).expanduser()
-    searched = [each for each in (images, labels) if each.is_dir() and place.is_relative_to(each)]
+    folders = (images, labels) if description.labels.path else (images,)
+    searched = [each for each in folders if each.is_dir() and place.is_relative_to(each)]
     pattern = PathPattern(description.images.path)
     found = [file for scene in plan.scenes for file in scene.outputs if pattern.matches(place / file)]
     if searched or found or any(file.is_relative_to(place) for file in sources):

@@ -33,17 +33,21 @@ class SceneTiles:
         image: What the image is.
         tiles: Stem of a tile, its pixels, and its split.
         digest: SHA-256 of the sources and of all that is made of them.
+        classes: Ids of the classes that the image shows, if that is all that is known; None if pixels have
+            labels.
     """
 
     source: Source
     image: SetImage
     tiles: tuple[tuple[str, Window, str], ...]
     digest: str
+    classes: tuple[int, ...] | None = None
 
-    def files(self, stem: str, split: str) -> tuple[str, str]:
-        """Return the image and the label file of a tile, relative to the folder of the set."""
+    def files(self, stem: str, split: str) -> tuple[str, ...]:
+        """Return the image and, if there is one, the label file of a tile, relative to the set's folder."""
         extension = "png" if self.image.georeference is None else "tif"
-        return f"{split}/images/{stem}.{extension}", f"{split}/labels/{stem}.{extension}"
+        kinds = ("images", "labels") if self.classes is None else ("images",)
+        return tuple(f"{split}/{kind}/{stem}.{extension}" for kind in kinds)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -61,7 +65,7 @@ class SceneResult:
         outputs: The files written, relative to the folder of the set.
         unlabelled: Tiles left out because no pixel of them has a class.
         thinned: Tiles left out because they show background alone.
-        pixels: Split -> class id -> pixels.
+        pixels: Split -> class id -> pixels; of labels of whole images, images that show the class.
         moments: Of the valid pixels of all tiles: their number, and of each channel the sum and the sum of
             squares.
         unknown: Colour of no class -> pixels of the mask.
@@ -150,14 +154,17 @@ def convert_scene(
         picture = reader.read(window)
         ids = np.where(picture.valid, label.ids[window.slices], np.uint8(IGNORE_LABEL))
         counts = np.bincount(ids.reshape(-1), minlength=256)
-        reason = _reason_to_leave_out(counts, stem, description.tiles)
+        if scene.classes is None:
+            reason = _reason_to_leave_out(counts, stem, description.tiles)
+        else:
+            counts, reason = np.bincount(scene.classes, minlength=256), ""
         files = scene.files(stem, split)
         if reason:
             left_out[reason] += 1
             for file in files:
                 (root / file).unlink(missing_ok=True)
             continue
-        _write_tile(scene, window, picture, ids, legend, (root / files[0], root / files[1]))
+        _write_tile(scene, window, picture, ids, legend, [root / file for file in files])
         written += files
         pixels.setdefault(split, Counter()).update({int(k): int(counts[k]) for k in np.flatnonzero(counts)})
         moments += _moments(picture)
@@ -187,18 +194,17 @@ def _write_tile(
     picture: RasterImage,
     ids: np.ndarray,
     legend: Legend,
-    files: tuple[Path, Path],
+    files: Sequence[Path],
 ) -> None:
     """Write the image and the label of a tile: GeoTIFFs where the image is georeferenced, else PNGs."""
-    image, label = files
-    if scene.image.georeference is None:
-        write_picture(image, picture, None)
+    place = None if scene.image.georeference is None else scene.image.georeference.part(window)
+    write_picture(files[0], picture, place)
+    for label in files[1:]:
+        if place is not None:
+            write_labels(label, ids, place, legend)
+            continue
         with replacing(label) as partial:
             Image.fromarray(ids).save(partial, "PNG")
-        return
-    place = scene.image.georeference.part(window)
-    write_picture(image, picture, place)
-    write_labels(label, ids, place, legend)
 
 
 def _moments(picture: RasterImage) -> np.ndarray:
