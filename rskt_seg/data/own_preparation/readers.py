@@ -85,6 +85,18 @@ def open_labels(
         return Labels(_read_nothing, found, classes=read_image_level(form, shared, found.sources, names))
     if not isinstance(form, Drawn):
         raise TypeError(f"a form that is not known: {form}")
+    return _open_drawn(form, names, shared, found, images, allow_missing)
+
+
+def _open_drawn(
+    form: Drawn,
+    names: tuple[str, ...],
+    shared: Path,
+    found: Found,
+    images: Sequence[SetImage],
+    allow_missing: bool,
+) -> Labels:
+    """Open labels that are drawn; `shared` is the file that has those of all images, if there is one."""
     order = "where polygons overlap, the first of these classes wins: " + ", ".join(
         names[k] for k in form.priority
     )
@@ -94,7 +106,7 @@ def open_labels(
         return Labels(partial(_read_labelme, form, names), found, notes)
     if isinstance(form, CocoFile):
         if found.sources[0].label is not None:
-            raise DatasetError(f"{description.path}: labels.path: a COCO file has all images; give one file")
+            raise DatasetError(f"{shared}: a COCO file has all images; give one file as labels.path")
         coco = CocoLabels(shared, form, names)
         entries, others = coco.pair(found.sources)
         kept = tuple(source for source in found.sources if source.name in entries)

@@ -118,11 +118,7 @@ def summarize(
             f"{description.path}: split.{empty[0]} is left without a tile: none of those in it has a "
             "labelled pixel that is kept; divide otherwise, or raise tiles.keep_empty"
         )
-    moments = [sum(result.moments[k] for result in results) for k in range(7)]
-    mean = tuple(moments[k] / moments[0] for k in (1, 2, 3))
-    std = tuple(
-        (max(moments[0] * moments[k + 3] - moments[k] ** 2, 0)) ** 0.5 / moments[0] for k in (1, 2, 3)
-    )
+    mean, std = _mean_and_deviation(results)
     set_name = description.class_set.name
     summary = OwnSummary(
         description.class_set, folder, folder / f"{set_name}.yaml",
@@ -142,6 +138,14 @@ def summarize(
     }  # fmt: skip
     replace_text(folder / _MANIFEST, json.dumps(manifest, indent=1) + "\n")
     return summary
+
+
+def _mean_and_deviation(results: Sequence[SceneResult]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of the valid pixels of each channel; zeros if there are none."""
+    moments = [sum(result.moments[k] for result in results) for k in range(7)]
+    number, sums, squares = max(moments[0], 1), moments[1:4], moments[4:]
+    spreads = (number * square - total**2 for total, square in zip(sums, squares, strict=True))
+    return tuple(total / number for total in sums), tuple(each**0.5 / number for each in spreads)
 
 
 def _describe_results(results: Sequence[SceneResult], divided: Divided) -> list[str]:

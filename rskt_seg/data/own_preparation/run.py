@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rskt_seg.data.class_sets import listed, repeated
 from rskt_seg.data.own_preparation.description import Description, read_description
 from rskt_seg.data.own_preparation.files import Found, PathPattern, Source, find_sources
 from rskt_seg.data.own_preparation.readers import Labels, open_labels
@@ -26,6 +27,7 @@ from rskt_seg.data.parallel import map_files
 from rskt_seg.data.preparation.output_journal import OutputJournal, locked_journal
 from rskt_seg.errors import DatasetError, DiskFullError
 from rskt_seg.geo.image_sets import Limits, SetImage, common_limits, examine_image
+from rskt_seg.geo.windowed import stamps_of
 from rskt_seg.windows import Window, window_grid
 from rskt_seg.wording import counted
 from rskt_seg.writing import remove_unfinished
@@ -35,6 +37,8 @@ logger = logging.getLogger(__name__)
 _FORMAT = 1
 """To be raised whenever the same sources would give other files."""
 JOURNAL = "prepare.jsonl"
+_APPENDED, _REPLACED = (".aux.xml", ".msk", "-wal"), (".dbf", ".prj", ".cpg")
+"""Endings of files beside a label that belong to it, appended to its name or in place of its own."""
 _FOLDER = re.compile(r"\w[\w-]*/(?:images|labels)", re.ASCII)
 """A folder of a split, which an earlier run may have called otherwise."""
 
@@ -110,6 +114,11 @@ def plan_own(
         _scene(description, labels, limits, source, image, each, splits)
         for source, image, each, splits in zip(labels.found.sources, images, cut, divided.splits, strict=True)
     )
+    if twice := repeated(output for scene in scenes for output in scene.outputs):
+        raise DatasetError(
+            f"{path}: several images or tiles of them would be written as {listed(twice)}; rename images "
+            "that are called like tiles of others"
+        )
     notes = (*labels.found.notes, *_describe_images(description, images, limits), *labels.notes)
     return OwnPlan(description, scenes, labels, limits, divided, notes)
 
@@ -240,10 +249,9 @@ def _scene(
     )
     form = description.labels
     label = source.label or description.path.parent.absolute() / Path(form.path).expanduser()
-    stated: object = None if labels.classes is None else labels.classes[source.name]
-    if labels.classes is None:
-        stat = label.stat()
-        stated = (stat.st_size, stat.st_mtime_ns)
+    beside = [str(label), *(f"{label}{ending}" for ending in _APPENDED)]
+    beside += [str(label.with_suffix(ending)) for ending in _REPLACED]
+    stated = stamps_of(beside) if labels.classes is None else labels.classes[source.name]
     facts = (_FORMAT, image, limits, description.images.nodata, stated, form)
     return SceneTiles(
         source,
@@ -278,13 +286,14 @@ def _refuse_mixing(plan: OwnPlan, folder: Path) -> None:
     """Raise `DatasetError` if prepared files would lie among sources, or be taken for some."""
     description, place = plan.description, folder.absolute()
     sources = [file for scene in plan.scenes for file in (scene.source.image, scene.source.label) if file]
+    sources.append(description.path)
     images = Path(description.images.path)
     labels = description.path.parent.absolute() / Path(description.labels.path).expanduser()
     folders = (images, labels) if description.labels.path else (images,)
     searched = [each for each in folders if each.is_dir() and place.is_relative_to(each)]
     pattern = PathPattern(description.images.path)
     found = [file for scene in plan.scenes for file in scene.outputs if pattern.matches(place / file)]
-    if searched or found or any(file.is_relative_to(place) for file in sources):
+    if searched or found or any(f.resolve().is_relative_to(place.resolve()) for f in sources):
         raise DatasetError(
             f"{folder} lies where the sources are, so that prepared files would be taken for sources; give "
             "another folder as DST"

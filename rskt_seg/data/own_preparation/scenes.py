@@ -154,12 +154,10 @@ def convert_scene(
         picture = reader.read(window)
         ids = np.where(picture.valid, label.ids[window.slices], np.uint8(IGNORE_LABEL))
         counts = np.bincount(ids.reshape(-1), minlength=256)
-        if scene.classes is None:
-            reason = _reason_to_leave_out(counts, stem, description.tiles)
-        else:
-            counts, reason = np.bincount(scene.classes, minlength=256), ""
+        if scene.classes is not None:
+            counts = np.bincount(scene.classes, minlength=256)
         files = scene.files(stem, split)
-        if reason:
+        if scene.classes is None and (reason := _reason_to_leave_out(counts, stem, description.tiles)):
             left_out[reason] += 1
             for file in files:
                 (root / file).unlink(missing_ok=True)
@@ -168,14 +166,12 @@ def convert_scene(
         written += files
         pixels.setdefault(split, Counter()).update({int(k): int(counts[k]) for k in np.flatnonzero(counts)})
         moments += _moments(picture)
-    journal.add(
-        (scene.source.name,),
-        SceneResult(
-            scene.source.name, scene.digest, tuple(written), left_out["unlabelled"], left_out["thinned"],
-            {split: dict(each) for split, each in pixels.items()}, tuple(int(each) for each in moments),
-            dict(label.unknown), label.snapped, label.warped,
-        ),
+    result = SceneResult(
+        scene.source.name, scene.digest, tuple(written), left_out["unlabelled"], left_out["thinned"],
+        {split: dict(each) for split, each in pixels.items()}, tuple(int(each) for each in moments),
+        dict(label.unknown), label.snapped, label.warped,
     )  # fmt: skip
+    journal.add((scene.source.name,), result)
 
 
 def _reason_to_leave_out(counts: np.ndarray, stem: str, tiles: Tiles | None) -> str:

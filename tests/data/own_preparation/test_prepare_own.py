@@ -89,6 +89,13 @@ def test_a_changed_source_is_prepared_again_alone(folder):
     assert summary.fresh == 1 and (only_labels(summary)["1_0_16_0_16"] == 1 - ids_of(1)[:16, :16]).all()
 
 
+def test_images_called_like_tiles_of_others_are_refused(folder):
+    write_png(folder / "images/0_0_16_0_16.png", colors_of(1, 16, 16))
+    write_png(folder / "labels/0_0_16_0_16.png", ids_of(1, 16, 16))
+    with pytest.raises(DatasetError, match=r"would be written as all/images/0_0_16_0_16\.png"):
+        prepare(write_description(folder, tiles={"size": 16}), folder / "out")
+
+
 def test_another_division_moves_tiles_and_leaves_none_behind(folder):
     prepare(write_description(folder, tiles={"size": 16}), folder / "out")
     summary = prepare(write_description(folder, tiles={"size": 20}, split={"val": 0.3}), folder / "out")
@@ -264,6 +271,14 @@ def test_prepared_files_never_mix_with_sources_or_strangers(folder):
                 prepare(path, folder, allow_missing=True)
         else:
             prepare(path, folder / "prepared")
+    (folder / "ready/farm").mkdir(parents=True)
+    own = write_description(
+        folder / "ready/farm",
+        images=str(folder / "images"),
+        labels={"form": "ids", "path": str(folder / "labels")},
+    )
+    with pytest.raises(DatasetError, match="lies where the sources are"):
+        prepare(own, folder / "ready")
     write_png(folder / "out/farm/all/images/own.png", colors_of(1))
     with pytest.raises(DatasetError, match="no earlier run has written"):
         prepare(write_description(folder), folder / "out")

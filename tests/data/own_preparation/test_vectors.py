@@ -158,6 +158,19 @@ def test_every_vector_file_that_cannot_be_right_is_one_line(tmp_path):
         assert expected in refusal(tmp_path, path=f"{name}.gpkg", **given)
 
 
+def test_a_changed_attribute_beside_the_shapes_is_prepared_again(tmp_path):
+    image(tmp_path)
+    write_vector(tmp_path / "a.shp", [HOUSE], ["house"])
+    path = write_description(
+        tmp_path, labels={"form": "vector", "path": "a.shp", "attribute": "kind", "background": "house"}
+    )
+    prepare(path, tmp_path / "out")
+    before = (tmp_path / "a.shp").stat()
+    (tmp_path / "a.dbf").write_bytes((tmp_path / "a.dbf").read_bytes().replace(b"house", b"field"))
+    assert (tmp_path / "a.shp").stat() == before
+    assert (only_labels(prepare(path, tmp_path / "out"))["a"] == by_centres([HOUSE], [0], fill=1)).all()
+
+
 def test_both_sides_need_a_crs(tmp_path):
     image(tmp_path, crs=None)
     write_vector(tmp_path / "a.gpkg", [HOUSE], ["house"])
