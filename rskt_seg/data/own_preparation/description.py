@@ -69,7 +69,8 @@ class Division:
     """How tiles are divided into splits.
 
     Attributes:
-        names: The splits. If shares are given, the first takes the rest.
+        names: The splits, first the one that takes the rest, else train: where images overlap on the ground,
+            tiles of splits that come earlier give way.
         shares: Split -> its share (0..1) of the images or blocks; empty if lists are given.
         lists: Split -> patterns of its images, of paths from the YAML file or from
             the folder of all images; a split without any takes the rest.
@@ -231,7 +232,8 @@ def _division(value: object, path: Path) -> Division:
         if blocks is not None:
             raise DatasetError(f"{where}: blocks are divided by shares, such as val: 0.2, not by lists")
         lists = {name: _patterns(part, path, f"{where}.{name}") for name, part in parts.items()}
-        return Division(tuple(lists), {}, lists, seed)
+        names = tuple(sorted(lists, key=lambda name: (lists[name] != (), name != _REST)))
+        return Division(names, {}, lists, seed)
     shares = {name: check_share(part, f"{where}.{name}") for name, part in parts.items()}
     if zero := [name for name, share in shares.items() if not share]:
         raise DatasetError(f"{where}.{zero[0]} has the share 0, which leaves it empty; leave the key out")
@@ -243,6 +245,7 @@ def _division(value: object, path: Path) -> Division:
             f"{where}: the shares sum to {total:g}; they must sum to 1, or to less without {_REST}, which "
             "takes the rest"
         )
+    shares = dict(sorted(shares.items(), key=lambda item: item[0] != _REST))
     return Division(tuple(shares), shares, {}, seed, side, unit)
 
 

@@ -118,7 +118,8 @@ def _by_shares(division: Division, names: Sequence[str], what: str, where: str) 
 
 def _by_lists(division: Division, images: Sequence[CutImage], where: str, base: Path) -> list[int]:
     found, rest = [-1] * len(images), -1
-    for number, (name, patterns) in enumerate(division.lists.items()):
+    for number, name in enumerate(division.names):
+        patterns = division.lists[name]
         if not patterns:
             if rest >= 0:
                 raise DatasetError(

@@ -25,7 +25,9 @@ def write_description(folder: Path, **keys) -> Path:
         "labels": {"form": "ids", "path": "labels"},
     }
     path = folder / "farm_source.yaml"
-    path.write_text(yaml.safe_dump({k: v for k, v in (tree | keys).items() if v is not None}))
+    path.write_text(
+        yaml.safe_dump({k: v for k, v in (tree | keys).items() if v is not None}, sort_keys=False)
+    )
     return path
 
 

@@ -86,6 +86,15 @@ def test_classes_have_the_colours_of_their_masks_unless_the_file_gives_others(tm
     assert read_description(given).class_set.colors == ((1, 2, 3), (4, 5, 6))
 
 
+def test_splits_that_give_way_come_first(tmp_path):
+    for split, expected in (
+        ({"val": 0.2, "train": 0.5, "test": 0.3}, ("train", "val", "test")),
+        ({"val": ["a"], "train": ["b"]}, ("train", "val")),
+        ({"train": ["a"], "val": ["b"], "unused": "rest"}, ("unused", "train", "val")),
+    ):
+        assert read_description(write_description(tmp_path, split=split)).division.names == expected
+
+
 def test_values_of_a_class_may_be_several_and_numbers(tmp_path):
     labels = VECTOR | {"values": {"house": [1, "barn", 2.0], "field": 3}, "ignore": [9]}
     form = read_description(write_description(tmp_path, labels=labels)).labels
