@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rskt_seg.data.class_sets import IGNORE_LABEL, listed
-from rskt_seg.data.labels import pixel_counts
+from rskt_seg.data.labels import id_counts, pixel_counts
 from rskt_seg.data.own_preparation.annotations import (
     CocoLabels,
     class_or_ignored,
@@ -150,17 +150,20 @@ def _read_id_raster(form: IdRasters, num_classes: int, source: Source, image: Se
     values = {k: k for k in range(num_classes)} if form.values is None else form.values
     # 255 is what this project writes for ignored pixels, unless the file says that it is a class.
     table = dict.fromkeys({*form.ignored, IGNORE_LABEL}, IGNORE_LABEL) | dict(values)
-    present, inverse, counts = np.unique(found.ids, return_inverse=True, return_counts=True)
-    if not found.known.all():
-        counts = np.bincount(inverse.reshape(-1), found.known.reshape(-1), len(present)).astype(int)
-    occurring = dict(zip(present.tolist(), counts.tolist(), strict=True))
-    if wrong := {value: count for value, count in occurring.items() if count and value not in table}:
+    known = found.ids[found.known]
+    if known.dtype in (np.uint8, np.uint16):
+        occurring = id_counts(known)
+    else:
+        values_there, counts = np.unique(known, return_counts=True)
+        occurring = dict(zip(values_there.tolist(), counts.tolist(), strict=True))
+    if wrong := {value: count for value, count in occurring.items() if value not in table}:
         raise LabelError(
             f"{path}: found ids {pixel_counts(wrong)}; expected {listed(sorted(table))}: map values to "
             "classes by `values`, or name them in `ignore`"
         )
-    ids = np.array([table.get(value, IGNORE_LABEL) for value in occurring], np.uint8)
-    ids = ids[inverse.reshape(found.ids.shape)]
+    ids = np.full(image.size, IGNORE_LABEL, np.uint8)
+    for value in occurring:
+        ids[found.ids == value] = table[value]
     ids[~found.known] = IGNORE_LABEL
     return LabelMap(ids, warped=found.warped)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from rskt_seg.data.class_sets import IGNORE_LABEL, RGB, ClassSet
+from rskt_seg.data.class_sets import IGNORE_LABEL, RGB, ClassSet, listed
 from rskt_seg.data.image_labels import write_image_labels
 from rskt_seg.data.labels import pixel_counts
 from rskt_seg.data.own_preparation.description import Description
@@ -105,14 +105,7 @@ def summarize(
         DatasetError: A split has no tile.
     """
     names = description.division.names
-    pixels = {name: Counter[int]() for name in names}
-    tiles = dict.fromkeys(names, 0)
-    for result in results:
-        for split, counts in result.pixels.items():
-            pixels[split].update(counts)
-        for output in result.outputs:
-            split, kind, _ = output.split("/", 2)
-            tiles[split] += kind == "images"
+    tiles, pixels = _count(names, results)
     if empty := [name for name in names if not tiles[name]]:
         raise DatasetError(
             f"{description.path}: split.{empty[0]} is left without a tile: none of those in it has a "
@@ -122,7 +115,8 @@ def summarize(
     set_name = description.class_set.name
     summary = OwnSummary(
         description.class_set, folder, folder / f"{set_name}.yaml",
-        (*notes, *_describe_results(results, divided)), len(results), tiles,
+        (*notes, *_describe_results(results, divided), *_describe_absent(description.class_set, pixels)),
+        len(results), tiles,
         {split: dict(sorted(counts.items())) for split, counts in pixels.items()}, mean, std, fresh,
         classes is not None,
     )  # fmt: skip
@@ -138,6 +132,20 @@ def summarize(
     }  # fmt: skip
     replace_text(folder / _MANIFEST, json.dumps(manifest, indent=1) + "\n")
     return summary
+
+
+def _count(
+    names: Sequence[str], results: Sequence[SceneResult]
+) -> tuple[dict[str, int], dict[str, Counter[int]]]:
+    """Return the tiles, and the pixels of each class, of each split."""
+    tiles, pixels = dict.fromkeys(names, 0), {name: Counter[int]() for name in names}
+    for result in results:
+        for split, counts in result.pixels.items():
+            pixels[split].update(counts)
+        for output in result.outputs:
+            split, kind, _ = output.split("/", 2)
+            tiles[split] += kind == "images"
+    return tiles, pixels
 
 
 def _mean_and_deviation(results: Sequence[SceneResult]) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -167,6 +175,19 @@ def _describe_results(results: Sequence[SceneResult], divided: Divided) -> list[
     if warped := sum(result.warped for result in results):
         notes.append(f"{counted(warped, 'label')} warped by nearest neighbour onto the grid of the image")
     return notes
+
+
+def _describe_absent(class_set: ClassSet, pixels: Mapping[str, Mapping[int, int]]) -> list[str]:
+    """Return sentences on classes that no tile of a split shows."""
+    absent = {
+        split: [name for k, name in enumerate(class_set.names) if not counts.get(k)]
+        for split, counts in pixels.items()
+    }
+    return [
+        f"nothing in {split} shows {listed(names)}; are the values or colours of the labels these?"
+        for split, names in absent.items()
+        if names
+    ]
 
 
 def _own_yaml(description: Description, key: str) -> str:

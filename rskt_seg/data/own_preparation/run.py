@@ -100,6 +100,8 @@ def plan_own(
             `find_sources`, `open_labels` and `divide`).
         ImageReadError: An image cannot be used (see `examine_image` and `common_limits`).
     """
+    if workers is not None and workers < 1:
+        raise DatasetError(f"at least one worker is needed; found {workers}")
     description = read_description(path)
     found, images = _examine(description, find_sources(description, allow_missing), workers, progress)
     labels = open_labels(description, found, images, allow_missing)

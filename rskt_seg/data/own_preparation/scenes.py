@@ -205,5 +205,9 @@ def _write_tile(
 
 def _moments(picture: RasterImage) -> np.ndarray:
     """Return the number of valid pixels, the sums of the channels and those of their squares, (7,)."""
-    colors = picture.pixels[picture.valid].astype(np.int64)
-    return np.array([len(colors), *colors.sum(axis=0), *(colors**2).sum(axis=0)], object)
+    values = np.arange(256, dtype=np.int64)
+    counts = [
+        np.bincount(picture.pixels[:, :, k][picture.valid], minlength=256).astype(np.int64) for k in range(3)
+    ]
+    sums, squares = [each @ values for each in counts], [each @ values**2 for each in counts]
+    return np.array([int(counts[0].sum()), *map(int, sums), *map(int, squares)], object)

@@ -55,7 +55,9 @@ def test_255_is_ignored_as_everywhere_unless_it_is_a_class(tmp_path):
     write_png(tmp_path / "images/a.jpg", colors_of(1))
     stored = ids_of(2) * np.uint8(255)
     write_png(tmp_path / "labels/a.png", stored)
-    assert (labels_of(tmp_path) == stored).all()
+    summary = prepare(write_description(tmp_path), tmp_path / "out")
+    assert (only_labels(summary)["a"] == stored).all()
+    assert "nothing in all shows house" in "".join(summary.notes)
     other = write_description(
         tmp_path, name="other", labels={"form": "ids", "path": "labels", "values": {"field": 0, "house": 255}}
     )

@@ -313,6 +313,9 @@ def test_a_users_mistake_is_one_line(folder, capsys):
     assert err.count("\n") == 1 and "did you mean images?" in err
     assert main(["prepare", "own", str(path), str(folder / "out"), "--tolerance", "0.1"]) == 2
     assert "--tolerance is for official downloads" in capsys.readouterr().err
+    path = write_description(folder)
+    assert main(["prepare", "own", str(path), str(folder / "out"), "--workers", "-1"]) == 2
+    assert "at least one worker" in capsys.readouterr().err
 
 
 def test_a_plan_writes_nothing(folder):
