@@ -22,7 +22,7 @@ COMMANDS = {
     "compare": "compare benchmarks of several models in one table",
     "picture": "draw scenes beside their truth and what several models make of them",
     "analyze": "state what a model costs: parameters, FLOPs, time, memory",
-    "prepare": "convert the official downloads of a dataset",
+    "prepare": "make a dataset of official downloads or of own data",
     "check": "check every file of datasets before a run",
     "image-labels": "write the image-level labels of a dataset, taken from its masks",
     "weights": "list, fetch, verify and convert weight files",

@@ -1,15 +1,19 @@
-"""Convert the official downloads of a dataset into the layout that training and evaluation read.
+"""Convert official downloads or own data into the layout that training and evaluation read.
 
     rskt-seg prepare LoveDA downloads/LoveDA
     rskt-seg prepare Potsdam 2_Ortho_RGB.zip --also 5_Labels_all_noBoundary.zip
     rskt-seg prepare iSAID downloads/iSAID /data/segmentation --dry-run
     rskt-seg prepare Vaihingen_geoseg downloads/Vaihingen
+    rskt-seg prepare own fields.yaml /data/segmentation
 
 SRC is a folder with the downloads, zipped (also zips in zips and volumes .zip.001 ...), unpacked or both, or
 one archive; DST the root of all datasets (default: $DETECTRON2_DATASETS, or datasets). If interrupted, the
 same command continues; once complete it has nothing to do. datasets/README.md tells what to download. The
 names after VDD are the layouts of the closed-set methods and that of the weakly supervised one; LoveDA also
 writes that of LoveDA_geoseg, and Potsdam that of Potsdam_wsss.
+
+With the name own, SRC is a YAML file that says where images and labels are and how they become tiles and
+splits (docs/own_data.md); of the flags, --dry-run, --allow-missing, --overwrite and --workers apply.
 """
 
 import argparse
@@ -20,7 +24,9 @@ from pathlib import Path
 
 from rskt_seg.commands.entry import command_parser, echo, run
 from rskt_seg.data.catalog import ROOT_VARIABLE
+from rskt_seg.data.own_preparation import plan_own, prepare_own
 from rskt_seg.data.preparation import RECIPES, Limits, Options, plan_only, prepare
+from rskt_seg.errors import ConfigError
 
 PROGRAM = "rskt-seg prepare"
 
@@ -33,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = command_parser(PROGRAM, __doc__)
-    parser.add_argument("name", metavar="NAME", help=", ".join(RECIPES))
+    parser.add_argument("name", metavar="NAME", help=f"own, {', '.join(RECIPES)}")
     parser.add_argument("source", metavar="SRC", type=Path)
     parser.add_argument("root", metavar="DST", type=Path, nargs="?")
     parser.add_argument("--also", metavar="SRC", type=Path, nargs="+", default=[], help="further sources")
@@ -67,6 +73,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def convert_dataset(args: argparse.Namespace) -> None:
     """Convert a dataset, or print the plan of `--dry-run`."""
     root = args.root or Path(os.environ.get(ROOT_VARIABLE, "datasets"))
+    if args.name.casefold() == "own":
+        _convert_own(args, root)
+        return
     limits = Limits.parse(args.limit)
     options = Options(args.tolerance, args.keep_empty, args.allow_missing, args.overwrite, limits)
     sources = [args.source, *args.also]
@@ -74,3 +83,28 @@ def convert_dataset(args: argparse.Namespace) -> None:
         echo("\n".join(plan_only(args.name, sources, options)))
     else:
         echo(str(prepare(args.name, sources, root, options, args.workers)))
+
+
+def _convert_own(args: argparse.Namespace, root: Path) -> None:
+    """Convert the data that a YAML file describes, or print the plan of `--dry-run`."""
+    unused = {"--also": args.also, "--tolerance": args.tolerance, "--keep-empty": args.keep_empty,
+              "--limit": args.limit}  # fmt: skip
+    if given := [flag for flag, value in unused.items() if value]:
+        raise ConfigError(
+            f"{given[0]} is for official downloads; of own data the YAML file says what is used, tolerated "
+            "and kept (docs/own_data.md)"
+        )
+    if args.dry_run:
+        echo("\n".join(plan_own(args.source, args.allow_missing, args.workers).describe()))
+        return
+    summary = prepare_own(
+        args.source,
+        root,
+        allow_missing=args.allow_missing,
+        overwrite=args.overwrite,
+        workers=args.workers,
+    )
+    from rskt_seg.commands.own_sheet import draw_sheet  # its pictures import torch
+
+    draw_sheet(summary)
+    echo(str(summary))

@@ -15,6 +15,7 @@ from detectron2.utils import comm
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rskt_seg.class_colors import class_colors
 from rskt_seg.d2.scene_pictures import chosen_files, in_order, save_picture, shrunk_scene
 from rskt_seg.d2.typing import Entries, Results
 from rskt_seg.data.fingerprint import Digests, Fingerprint, image_digest, label_digest
@@ -32,7 +33,6 @@ from rskt_seg.metrics.protocols import (
     protocol_scores,
 )
 from rskt_seg.metrics.report import PER_CLASS, SUMMARY, class_table, scores_json
-from rskt_seg.palette import palette
 from rskt_seg.reporting.run_folder import CONFUSION
 from rskt_seg.scoring.predictions import (
     changed_prediction,
@@ -195,7 +195,7 @@ class RSEvaluator(DatasetEvaluator):
 
     def _draw_scenes(self) -> NDArray[np.uint8]:
         stated = MetadataCatalog.get(self.name).get("stuff_colors")
-        colors = palette(len(self.classes)) if stated is None else np.array(stated, np.uint8)
+        colors = np.array(class_colors(self.classes) if stated is None else stated, np.uint8)
         return draw_scenes(in_order(self._scenes, self.drawn), self.classes, colors, titles=["Prediction"])
 
     def state(self) -> dict[str, Any]:

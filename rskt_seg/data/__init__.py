@@ -1,7 +1,7 @@
 """Datasets: their table, class sets and label files, datasets of users, and fingerprints.
 
-Preparation of official downloads is in `rskt_seg.data.preparation`, checks of a dataset in
-`rskt_seg.data.checking`.
+Preparation of official downloads is in `rskt_seg.data.preparation`, that of what people have in
+`rskt_seg.data.own_preparation`, checks of a dataset in `rskt_seg.data.checking`.
 """
 
 from rskt_seg.data.catalog import (

@@ -1,7 +1,8 @@
-"""Image-level labels: which classes an image shows, counted in its mask or read from a CSV file.
+"""Image-level labels: which classes an image shows, counted in its mask or read from a CSV or JSON file.
 
 The file has one line per image: its name (with or without folder and extension), then the names of its
-classes. A line with a name alone means that the image shows none of the classes.
+classes. A line with a name alone means that the image shows none of the classes. A `.json` maps names of
+images to lists of classes.
 """
 
 import codecs
@@ -21,7 +22,7 @@ from rskt_seg.data.labels import id_counts, read_label
 from rskt_seg.data.pairing import Pair, spelling_advice
 from rskt_seg.data.samples import read_8bit_image, valid_target
 from rskt_seg.errors import DatasetError, UnreadableError
-from rskt_seg.reading import file_name, text_of_name
+from rskt_seg.reading import brief, file_name, parse_json, text_of_name
 from rskt_seg.writing import replace_text
 
 HEADER = ("image", "classes")
@@ -119,7 +120,7 @@ def read_image_labels(
     """Read the image-level labels of images from a file.
 
     Args:
-        path: The CSV file.
+        path: The CSV file, or a `.json`, whose entries are counted as lines.
         class_names: K names in the order of ids.
         images: Stems of the images, each of which needs a line.
         others: Stems of further images, whose lines are checked and left out.
@@ -135,7 +136,9 @@ def read_image_labels(
     known, ids = {*images, *others}, {name: k for k, name in enumerate(class_names)}
     rows: list[_Row] = []
     unknown: list[tuple[int, str]] = []
-    for line, cells in _without_header(_read_cells(path), known):
+    is_json = Path(path).suffix.casefold() == ".json"
+    lines = _read_entries(path) if is_json else _without_header(_read_cells(path), known)
+    for line, cells in lines:
         # A stem may have a dot itself, so the name as it is comes before the name without an extension.
         stem = next((stem for stem in _candidate_stems(file_name(cells[0])) if stem in known), None)
         if stem is None:
@@ -200,6 +203,21 @@ def _read_cells(path: str | Path) -> Iterator[tuple[int, list[str]]]:
             line = reader.line_num + 1
     except csv.Error as error:
         raise DatasetError(f"{path}, line {line}: not comma-separated text: {error}; {_QUOTE}") from error
+
+
+def _read_entries(path: str | Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield number, and name and classes, of every entry of a JSON file."""
+    try:
+        tree = parse_json(_read_text(path))
+    except UnreadableError as error:
+        raise DatasetError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(tree, dict):
+        raise DatasetError(f"{path}: expected names of images with lists of classes; found {brief(tree)}")
+    for number, (name, classes) in enumerate(tree.items(), start=1):
+        cells = [classes] if isinstance(classes, str) else classes
+        if not isinstance(cells, list) or not all(isinstance(each, str) for each in cells):
+            raise DatasetError(f"{path}: expected a list of classes for {name!r}; found {brief(classes)}")
+        yield number, [name, *cells]
 
 
 def _read_text(path: str | Path) -> str:

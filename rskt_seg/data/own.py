@@ -1,7 +1,5 @@
 """Datasets of users, described by a small YAML file (datasets/README.md, "Your own data")."""
 
-import difflib
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +9,9 @@ from rskt_seg.class_colors import class_colors
 from rskt_seg.data.catalog import SPLITS, Split, find_files
 from rskt_seg.data.class_sets import IGNORE_LABEL, ClassSet, listed, repeated
 from rskt_seg.data.pairing import spelling_advice
+from rskt_seg.data.yaml_files import check_keys, check_path, check_word, read_yaml
 from rskt_seg.errors import DatasetError, UnreadableError, VocabularyError
-from rskt_seg.reading import brief, file_name, parse_yaml, read_text
+from rskt_seg.reading import brief, file_name, read_text
 from rskt_seg.vocabulary import check_names
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "tif", "tiff", "bmp")
@@ -29,7 +28,6 @@ _SPLIT_KEYS = {
     "image_extensions": False,
     "label_extensions": False,
 }
-_WORD = re.compile(r"[A-Za-z0-9]\w*(-\w+)*", re.ASCII)
 
 
 def read_own(path: str | Path) -> tuple[Split, ...]:
@@ -52,8 +50,8 @@ def read_own(path: str | Path) -> tuple[Split, ...]:
             the file and the key.
     """
     path = Path(path)
-    tree = _check_keys(_read_yaml(path), _KEYS, f"{path}")
-    name = _word(tree["name"], f"{path}: name")
+    tree = check_keys(read_yaml(path, 'datasets/README.md, "Your own data"'), _KEYS, f"{path}")
+    name = check_word(tree["name"], f"{path}: name")
     if name.casefold() in {split.dataset.casefold() for split in SPLITS}:
         raise DatasetError(f"{path}: name: {name} is a dataset of the table; choose another name")
     classes = _class_set(tree, path, name)
@@ -74,8 +72,8 @@ def _split(
     key: object, value: object, path: Path, dataset: str, classes: ClassSet, ignore_label: int
 ) -> Split:
     where = f"{path}: splits.{key}"
-    name = _word(key, where)
-    values = _check_keys(value, _SPLIT_KEYS, where)
+    name = check_word(key, where)
+    values = check_keys(value, _SPLIT_KEYS, where)
     if not {"labels", "image_labels"} & values.keys():
         raise DatasetError(
             f"{where}: missing key labels (a folder of masks), or image_labels (a file that names the "
@@ -128,7 +126,7 @@ def _class_set(tree: Mapping[str, object], path: Path, name: str) -> ClassSet:
 
 def _existing(kind: Literal["file", "folder"], value: object, path: Path, where: str) -> str:
     """Return the absolute path of a file or folder that a YAML file names relative to itself."""
-    found = (path.parent / Path(_text(value, where)).expanduser()).absolute()
+    found = (path.parent / Path(check_path(value, where)).expanduser()).absolute()
     if not (found.is_file() if kind == "file" else found.is_dir()):
         beside = [each.name for each in found.parent.iterdir()] if found.parent.is_dir() else []
         advice = spelling_advice([found.name], beside)
@@ -140,7 +138,7 @@ def _existing(kind: Literal["file", "folder"], value: object, path: Path, where:
 
 
 def _stems(value: object, path: Path, where: str) -> tuple[str, ...]:
-    file = path.parent / Path(_text(value, where)).expanduser()
+    file = path.parent / Path(check_path(value, where)).expanduser()
     try:
         lines = [line.strip() for line in read_text(file).splitlines()]
     except FileNotFoundError as error:
@@ -162,42 +160,3 @@ def _extensions(
     if not isinstance(given, list) or not given or not all(isinstance(e, str) and e for e in given):
         raise DatasetError(f"{where}.{key} must be a list such as [jpg, png]; found {brief(given)}")
     return tuple(extension.lstrip(".") for extension in given)
-
-
-def _word(value: object, where: str) -> str:
-    if not isinstance(value, str) or not _WORD.fullmatch(value):
-        raise DatasetError(f"{where} must be a word of letters, digits, - and _; found {brief(value)}")
-    return value
-
-
-def _text(value: object, where: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise DatasetError(f"{where} must be a path; found {brief(value)}")
-    return file_name(value)
-
-
-def _check_keys(tree: object, known: Mapping[str, bool], where: str) -> dict[str, object]:
-    """Return `tree` if it is a mapping with all required and no unknown keys."""
-    if not isinstance(tree, dict):
-        raise DatasetError(f"{where} must hold the keys {', '.join(known)}; found {brief(tree)}")
-    for key in tree:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-            raise DatasetError(f"{where}: unknown key {brief(key)}; {hint}")
-    if missing := [key for key, needed in known.items() if needed and key not in tree]:
-        raise DatasetError(f"{where}: missing key {', '.join(missing)}")
-    return tree
-
-
-def _read_yaml(path: Path) -> object:
-    try:
-        text = read_text(path)
-    except FileNotFoundError as error:
-        raise DatasetError(f'{path} does not exist; see datasets/README.md, "Your own data"') from error
-    except UnreadableError as error:
-        raise DatasetError(f"{path} cannot be read: {error}") from error
-    try:
-        return parse_yaml(text)
-    except UnreadableError as error:
-        raise DatasetError(f"{path} is not valid YAML: {error}") from error

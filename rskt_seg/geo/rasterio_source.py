@@ -104,6 +104,11 @@ class RasterioSource:
         return [*self._opening, *self._alpha_counts.notice()]
 
     @property
+    def band_names(self) -> tuple[str, ...]:
+        """Descriptions of the bands as the file has them, "" for a band without one."""
+        return tuple(str(name or "").strip() for name in self._dataset.descriptions)
+
+    @property
     def files(self) -> list[str]:
         """Names of the files that the raster consists of, such as those of a mosaic, as GDAL knows them."""
         return list(self._dataset.files)

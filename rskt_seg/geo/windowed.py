@@ -17,7 +17,8 @@ from rskt_seg.geo.sources import as_source, open_source
 from rskt_seg.geo.stretch import parse_stretch, sample_step, scaling_to_8bit
 from rskt_seg.windows import Window, window_grid
 
-_ANY_SIZE = 2**62
+ANY_SIZE = 2**62
+"""The `max_pixels` of files that are read in windows."""
 _TILE = 1024
 """Pixels of a side that are decoded at a time: GDAL keeps their blocks for values and masks."""
 
@@ -108,7 +109,7 @@ class FileReader:
 
     def read(self, window: Window) -> RasterImage:
         """See `WindowReader.read`; the file is opened for each window, so that no state is shared."""
-        with naming_damage(self.path), open_source(self.path, _ANY_SIZE, self.alpha) as source:
+        with naming_damage(self.path), open_source(self.path, ANY_SIZE, self.alpha) as source:
             if not isinstance(source, RasterioSource) or (source.height, source.width) != (
                 self.height,
                 self.width,
@@ -119,7 +120,7 @@ class FileReader:
             for part in _tiles(window):
                 place = part.relative_to(window).slices
                 self._read_part(source, part, pixels[place], valid[place])
-        if _stamps([name for name, *_ in self.stamps]) != self.stamps:
+        if stamps_of([name for name, *_ in self.stamps]) != self.stamps:
             raise self._changed()
         return RasterImage(pixels, valid)
 
@@ -143,7 +144,7 @@ def _tiles(window: Window) -> Iterator[Window]:
             yield Window(top, left, _TILE, _TILE).intersection(window)
 
 
-class _Reduced:
+class Reduced:
     """A raster reduced to about 4 million pixels by overviews or nearest neighbours; see `Source`.
 
     All is read at once, in tiles so small that their blocks are decoded once for values and masks.
@@ -236,15 +237,15 @@ def survey(
     source_path = as_source(path)
     check_file(source_path)
     rule, chosen = parse_stretch(stretch), check_bands(bands)
-    with naming_damage(source_path), open_source(source_path, _ANY_SIZE, alpha) as source:
-        stamps = _stamps(source.files if isinstance(source, RasterioSource) else [str(source_path)])
+    with naming_damage(source_path), open_source(source_path, ANY_SIZE, alpha) as source:
+        stamps = stamps_of(source.files if isinstance(source, RasterioSource) else [str(source_path)])
         files = [[os.path.basename(name), *stamp] for name, *stamp in stamps]
         facts: dict[str, object] = {"size": [source.height, source.width], "files": files}
         used = chosen or source.default_bands
         if isinstance(source, RasterioSource) and (
             source.orientation not in range(2, 9) or source.georeference is not None
         ):
-            overview, scene = image_of(source_path, _Reduced(source, used), used, rule, nodata)
+            overview, scene = image_of(source_path, Reduced(source, used), used, rule, nodata)
             reader: WindowReader = FileReader(
                 source_path, source.height, source.width, used, scene.limits, nodata, alpha, stamps
             )
@@ -272,7 +273,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """
     source_path = as_source(path)
     check_file(source_path)
-    with naming_damage(source_path), open_source(source_path, _ANY_SIZE, georeference=False) as source:
+    with naming_damage(source_path), open_source(source_path, ANY_SIZE, georeference=False) as source:
         return source.height, source.width
 
 
@@ -295,7 +296,7 @@ def _in_memory(image: RasterImage, facts: dict[str, object]) -> Survey:
     return Survey(ArrayReader(image), overview, image.georeference, facts)
 
 
-def _stamps(names: Sequence[str]) -> tuple[tuple[str, int, int], ...]:
+def stamps_of(names: Sequence[str]) -> tuple[tuple[str, int, int], ...]:
     """Return name, bytes and time of change (ns) of those of some names that are local files."""
     found = [(name, os.stat(name)) for name in names if os.path.isfile(name)]
     return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in found)

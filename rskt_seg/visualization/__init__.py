@@ -12,6 +12,7 @@ off screen and is imported on use.
 
 from rskt_seg.visualization.cams import draw_cams
 from rskt_seg.visualization.confusion import draw_confusion
+from rskt_seg.visualization.contact_sheets import draw_contact_sheet
 from rskt_seg.visualization.context_maps import draw_context_maps
 from rskt_seg.visualization.cost_maps import draw_cost_maps
 from rskt_seg.visualization.curves import draw_curves
@@ -26,6 +27,7 @@ __all__ = [
     "colorize",
     "draw_cams",
     "draw_confusion",
+    "draw_contact_sheet",
     "draw_context_maps",
     "draw_cost_maps",
     "draw_curves",

@@ -5,13 +5,10 @@ is done. The manifest describes the complete set. Only files that the journal li
 deleted.
 """
 
-import fcntl
 import json
 import logging
-import os
-import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,8 +16,8 @@ from typing import Any, TextIO
 
 from rskt_seg.data.class_sets import RGB
 from rskt_seg.data.preparation.layouts import Recipe
+from rskt_seg.data.preparation.output_journal import OutputJournal, locked_journal
 from rskt_seg.data.preparation.plan import Job, Plan
-from rskt_seg.data.preparation.sampling import ImageKey
 from rskt_seg.data.preparation.summary import Options, Summary
 from rskt_seg.errors import DatasetError
 from rskt_seg.writing import remove_unfinished, replace_text
@@ -123,14 +120,7 @@ def open_journal(plan: Plan, root: Path, options: Options) -> Iterator["Journal"
                 f"{root / folder} contains {len(present)} files that no earlier run has written, first of "
                 f"them {present[0].name}; nothing is overwritten: move them away or choose another root"
             )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise DatasetError(
-                f"{path} is in use: another process prepares this set; wait until it ends"
-            ) from error
+    with locked_journal(path) as file:
         _remove_unfinished(plan.recipe, root)
         journal = Journal(plan, root, options, file)
         journal.resume()
@@ -158,10 +148,9 @@ class Journal:
         self.plan, self.root, self.options = plan, root, options
         self._path = journal_path(plan.recipe, root)
         self._head = {"format": _FORMAT, "dataset": plan.recipe.dataset}
-        self._results: dict[ImageKey, SceneResult] = {}
-        self._outputs: dict[ImageKey, tuple[str, ...]] = {}
-        self._lock = threading.Lock()
-        self._file = file
+        self._lines = OutputJournal(
+            self._path, file, root, self._head, ("part", "stem"), SceneResult.from_row
+        )
 
     def resume(self) -> None:
         """Read what earlier runs have written, or delete it if `options.overwrite`.
@@ -169,22 +158,11 @@ class Journal:
         Raises:
             DatasetError: As `open_journal`.
         """
-        rows = self._read_rows()
-        if rows and self.options.overwrite:
-            self._replay(rows[1:])
-            self._delete_outputs()
-            rows = []
-        if not rows:
-            self._file.truncate(0)
-            self._append(self._head)
-            return
-        if rows[0] != self._head:
-            raise DatasetError(
-                f"{self._path}: a journal of {self._head} was expected, found {rows[0]}; choose another root"
-            )
-        self._replay(rows[1:])
+        self._lines.resume(set(self.plan.recipe.folders).__contains__, self.options.overwrite)
+        if self.options.overwrite:
+            self._path.with_name(_MANIFEST).unlink(missing_ok=True)
         planned = {(job.part, job.stem) for job in self.plan.jobs}
-        if gone := sorted(self._outputs.keys() - planned):
+        if gone := sorted(self._lines.outputs.keys() - planned):
             raise DatasetError(
                 f"{self._path} lists {len(gone)} images that are not in the source, first of them "
                 f"{'/'.join(gone[0])}; pass all sources at once (--also), choose another root, or delete "
@@ -193,10 +171,11 @@ class Journal:
 
     def is_done(self, job: Job) -> bool:
         """Return whether a job is done, from the same files in the same way, and its files exist."""
-        result = self._results.get((job.part, job.stem))
+        key = job.part, job.stem
+        result = self._lines.results.get(key)
         if result is None or result.source != job.digest or result.unknown_share > self.options.tolerance:
             return False
-        return all((self.root / output).exists() for output in result.outputs)
+        return self._lines.is_complete(key)
 
     def begin(self, job: Job, outputs: tuple[str, ...]) -> None:
         """Record what will be written for a job; delete files of it that will not be written again.
@@ -208,26 +187,11 @@ class Journal:
         Raises:
             DatasetError: If a file exists that no run has written.
         """
-        key = job.part, job.stem
-        with self._lock:
-            earlier = set(self._outputs.get(key, ()))
-            for output in set(outputs) - earlier:
-                if (self.root / output).exists():
-                    raise DatasetError(
-                        f"{self.root / output} exists and was not written by an earlier run; nothing is "
-                        "overwritten: move it away"
-                    )
-            for stale in earlier - set(outputs):
-                (self.root / stale).unlink(missing_ok=True)
-            self._outputs[key] = outputs
-            self._results.pop(key, None)
-            self._append({"part": job.part, "stem": job.stem, "begun": outputs})
+        self._lines.begin((job.part, job.stem), outputs)
 
     def add(self, result: SceneResult) -> None:
         """Record a job that is done."""
-        with self._lock:
-            self._results[result.part, result.stem] = result
-            self._append(result.to_row())
+        self._lines.add((result.part, result.stem), result)
 
     def finish(self, fresh: int) -> Summary:
         """Write lists and manifest of the complete set.
@@ -241,14 +205,7 @@ class Journal:
         Raises:
             DatasetError: If a folder of the set contains other files.
         """
-        expected = {output for result in self._results.values() for output in result.outputs}
-        for folder in self.plan.folders:
-            present = {f"{folder}/{p.name}" for p in (self.root / folder).glob("[!.]*")}
-            if foreign := sorted(present - expected):
-                raise DatasetError(
-                    f"{self.root / folder} contains {len(foreign)} files that do not belong to this set, "
-                    f"first of them {foreign[0]}; they would be trained on and scored: move them away"
-                )
+        self._lines.refuse_foreign(self.plan.folders)
         self._write_lists()
         summary = self._summarize(fresh)
         manifest = self._head | {
@@ -263,49 +220,10 @@ class Journal:
         replace_text(self._path.with_name(_MANIFEST), json.dumps(manifest, indent=1) + "\n")
         return summary
 
-    def _read_rows(self) -> list[dict[str, Any]]:
-        """Return the complete lines of the journal; a line that was cut off by a kill is removed."""
-        content = self._path.read_bytes()
-        if content and not content.endswith(b"\n"):
-            content = content[: content.rfind(b"\n") + 1]
-            os.truncate(self._path, len(content))
-        try:
-            return [json.loads(line) for line in content.splitlines()]
-        except (ValueError, RecursionError) as error:
-            raise DatasetError(f"{self._path} is damaged ({error}); choose another root") from error
-
-    def _replay(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Take over the lines of earlier runs."""
-        try:
-            for row in rows:
-                key = row["part"], row["stem"]
-                if "begun" in row:
-                    self._outputs[key] = tuple(row["begun"])
-                    self._results.pop(key, None)
-                else:
-                    self._results[key] = SceneResult.from_row(row)
-        except (KeyError, TypeError, ValueError) as error:
-            raise DatasetError(f"{self._path} cannot be read ({error!r}); choose another root") from error
-        folders = set(self.plan.recipe.folders)
-        for output in (output for outputs in self._outputs.values() for output in outputs):
-            if output.rpartition("/")[0] not in folders:
-                raise DatasetError(
-                    f"{self._path} lists {output!r}, which is outside the folders of this set; choose "
-                    "another root"
-                )
-
-    def _delete_outputs(self) -> None:
-        for outputs in self._outputs.values():
-            for output in outputs:
-                (self.root / output).unlink(missing_ok=True)
-        self._path.with_name(_MANIFEST).unlink(missing_ok=True)
-        self._outputs.clear()
-        self._results.clear()
-
     def _summarize(self, fresh: int) -> Summary:
         pixels: Counter[int] = Counter()
         unknown: Counter[RGB] = Counter()
-        for result in self._results.values():
+        for result in self._lines.results.values():
             pixels.update(result.pixels)
             unknown.update(result.unknown)
         missing = [f"part {name}: nothing of it was found" for name in self.plan.missing_parts]
@@ -314,9 +232,9 @@ class Journal:
             root=self.root,
             notes=(*self.plan.notes, *missing),
             parts=self.plan.parts,
-            images=len(self._results),
-            windows=sum(result.windows for result in self._results.values()),
-            empty=sum(result.empty for result in self._results.values()),
+            images=len(self._lines.results),
+            windows=sum(result.windows for result in self._lines.results.values()),
+            empty=sum(result.empty for result in self._lines.results.values()),
             pixels=dict(pixels),
             unknown=dict(unknown),
             folders=self.plan.folders,
@@ -336,12 +254,8 @@ class Journal:
         if any(job.selection is not None for job in self.plan.jobs):
             crops = sorted(
                 (name, result.stem, *place)
-                for result in self._results.values()
+                for result in self._lines.results.values()
                 for name, *place in result.crops
             )
             lines = [",".join(map(str, row)) for row in (_CROP_FIELDS, *crops)]
             replace_text(self._path.with_name(_CROPS), "".join(f"{line}\n" for line in lines))
-
-    def _append(self, row: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()

@@ -1,0 +1,241 @@
+"""Annotation files: COCO, whose one file has all images, and LabelMe, with a file for each image."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from rskt_seg.data.class_sets import IGNORE_LABEL, listed
+from rskt_seg.data.own_preparation.files import Source
+from rskt_seg.data.own_preparation.label_forms import CocoFile, Drawn, LabelmeFiles
+from rskt_seg.data.own_preparation.label_maps import LabelMap
+from rskt_seg.errors import DatasetError, LabelError
+from rskt_seg.geo.burning import burn_shapes
+from rskt_seg.reading import brief
+from rskt_seg.wording import counted
+
+_CIRCLE = 64
+"""Corners of the polygon that stands for a circle."""
+
+
+def class_or_ignored(form: Drawn, values: Sequence[str], names: tuple[str, ...], where: str) -> list[int]:
+    """Return the id of each polygon by the value of its attribute, its category or its label.
+
+    Args:
+        form: The values of the classes.
+        values: N values.
+        names: The class names.
+        where: File and attribute, for messages.
+
+    Returns:
+        N ids; 255 for ignored ones.
+
+    Raises:
+        LabelError: A value is neither of a class nor ignored; the message lists such values.
+    """
+    table = dict(form.values) | dict.fromkeys(form.ignored, IGNORE_LABEL)
+    if unknown := Counter(value for value in values if value not in table):
+        found = [f"{brief(value)} ({count})" for value, count in unknown.most_common()]
+        near = get_close_matches(unknown.most_common(1)[0][0], table, n=1)
+        hint = f"; is {brief(unknown.most_common(1)[0][0])} {brief(near[0])}?" if near else ""
+        raise LabelError(
+            f"{where}: values of no class: {listed(found)}{hint}; map them to classes "
+            f"({', '.join(names)}) by `values`, or name them in `ignore`"
+        )
+    return [table[value] for value in values]
+
+
+def paint_order(form: Drawn) -> list[int]:
+    """Return ids from the least to the most important; of several on a pixel, the last wins."""
+    return [*reversed(form.priority), IGNORE_LABEL]
+
+
+class CocoLabels:
+    """The annotations of a COCO file.
+
+    Args:
+        path: The file.
+        form: What its categories mean.
+        names: The class names.
+
+    Attributes:
+        entries: Entries of its images: file name -> entry.
+
+    Raises:
+        LabelError: The file cannot be read, has no images, annotations or categories, or a category in use
+            that is no class.
+    """
+
+    def __init__(self, path: Path, form: CocoFile, names: tuple[str, ...]) -> None:
+        self.path, self._form = path, form
+        tree = _read_json(path)
+        for key in ("images", "annotations", "categories"):
+            if not isinstance(tree.get(key), list) or (key != "annotations" and not tree[key]):
+                raise LabelError(
+                    f"{path}: expected a COCO file with images, annotations and categories; found no {key}"
+                )
+        try:
+            categories = {each["id"]: str(each["name"]) for each in tree["categories"]}
+            self.entries: dict[str, Any] = {str(each["file_name"]): each for each in tree["images"]}
+            used = [categories[each["category_id"]] for each in tree["annotations"]]
+            ids = class_or_ignored(form, used, names, f"{path}: categories")
+            self._annotations: dict[Any, list[tuple[int, Any]]] = {}
+            for number, each in zip(ids, tree["annotations"], strict=True):
+                self._annotations.setdefault(each["image_id"], []).append((number, each["segmentation"]))
+        except (KeyError, TypeError) as error:
+            raise LabelError(
+                f"{path}: expected a COCO file; an image, annotation or category lacks or misses {error}"
+            ) from error
+        if len(self.entries) < len(tree["images"]):
+            raise LabelError(f"{path}: several images have the same file_name; join their entries")
+
+    def pair(self, sources: Sequence[Source]) -> tuple[dict[str, Any], list[str]]:
+        """Return the entry of each image by its name in the set, and the file names without an image.
+
+        Raises:
+            DatasetError: Several entries or images may belong together.
+        """
+        by_name: dict[str, list[str]] = {}
+        for file in self.entries:
+            by_name.setdefault(PurePosixPath(file).name, []).append(file)
+        found: dict[str, Any] = {}
+        taken: dict[str, Source] = {}
+        for source in sources:
+            candidates = by_name.get(source.image.name, [])
+            exact = [each for each in candidates if f"/{source.place}".endswith(f"/{each}")]
+            chosen = [max(exact, key=len)] if exact else candidates
+            if not chosen:
+                continue
+            if len(chosen) > 1 or chosen[0] in taken:
+                raise DatasetError(
+                    f"{self.path}: {source.image} may be {listed(chosen)}, and so may other images; write "
+                    "file_name with the folders that tell them apart"
+                )
+            taken[chosen[0]], found[source.name] = source, self.entries[chosen[0]]
+        return found, sorted(self.entries.keys() - taken.keys())
+
+    def read(self, entry: Mapping[str, Any], size: tuple[int, int], image: Path) -> LabelMap:
+        """Draw the annotations of an image.
+
+        Args:
+            entry: What `pair` returned for it.
+            size: (H, W) of the image.
+            image: The image, for messages.
+
+        Returns:
+            The classes.
+
+        Raises:
+            LabelError: The entry states another size, or a segmentation is none.
+        """
+        _check_size(self.path, image, (entry.get("height"), entry.get("width")), size)
+        fill = IGNORE_LABEL if self._form.background is None else self._form.background
+        ids = np.full(size, fill, np.uint8)
+        drawn = self._annotations.get(entry["id"], [])
+        order = {number: place for place, number in enumerate(paint_order(self._form))}
+        for number, segmentation in sorted(drawn, key=lambda each: order[each[0]]):
+            ids[self._decode(segmentation, size, image)] = number
+        return LabelMap(ids, drawn=len(drawn))
+
+    def _decode(self, segmentation: Any, size: tuple[int, int], image: Path) -> np.ndarray:
+        """Return the mask (H, W) bool of a segmentation."""
+        from pycocotools import mask
+
+        try:
+            if isinstance(segmentation, dict):
+                if list(segmentation["size"]) != list(size):
+                    raise ValueError(f"its size is {segmentation['size']}")
+                counts = segmentation["counts"]
+                if isinstance(counts, list):
+                    if sum(counts) != size[0] * size[1]:
+                        raise ValueError(f"its counts sum to {sum(counts)}")
+                    segmentation = mask.frPyObjects(segmentation, *size)
+                return np.asarray(mask.decode(segmentation)).astype(bool)
+            if not segmentation or any(len(ring) < 6 or len(ring) % 2 for ring in segmentation):
+                raise ValueError("a polygon needs three or more points")
+            return np.asarray(mask.decode(mask.merge(mask.frPyObjects(segmentation, *size)))).astype(bool)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise LabelError(
+                f"{self.path}: a segmentation of {image.name} is neither polygons nor a run-length encoded "
+                f"mask of its size {size[0]} x {size[1]}: {error}"
+            ) from error
+
+
+def read_labelme(
+    path: Path, form: LabelmeFiles, names: tuple[str, ...], size: tuple[int, int], image: Path
+) -> LabelMap:
+    """Draw the shapes of a LabelMe file.
+
+    Args:
+        path: The file.
+        form: What its labels mean.
+        names: The class names.
+        size: (H, W) of the image.
+        image: The image, for messages.
+
+    Returns:
+        The classes.
+
+    Raises:
+        LabelError: The file cannot be read or states another size; a label is of no class; or a shape is no
+            polygon, rectangle or circle.
+    """
+    tree = _read_json(path)
+    shapes = tree.get("shapes")
+    if not isinstance(shapes, list):
+        raise LabelError(f"{path}: expected a LabelMe file with shapes; found {brief(list(tree))}")
+    _check_size(path, image, (tree.get("imageHeight"), tree.get("imageWidth")), size)
+    try:
+        ids = class_or_ignored(form, [str(each["label"]) for each in shapes], names, f"{path}: labels")
+        drawn = [(_outline(each), number) for each, number in zip(shapes, ids, strict=True)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise LabelError(f"{path}: a shape cannot be drawn: {error}") from error
+    order = {number: place for place, number in enumerate(paint_order(form))}
+    drawn.sort(key=lambda each: order[each[1]])
+    fill = IGNORE_LABEL if form.background is None else form.background
+    return LabelMap(burn_shapes(drawn, size, fill), drawn=len(drawn))
+
+
+def _outline(shape: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the polygon of a LabelMe shape as in GeoJSON."""
+    points = np.array(shape["points"], float).reshape(-1, 2)
+    kind = shape.get("shape_type", "polygon")
+    if kind == "rectangle" and len(points) == 2:
+        (x0, y0), (x1, y1) = points
+        points = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
+    elif kind == "circle" and len(points) == 2:
+        angle = np.arange(_CIRCLE) * 2 * np.pi / _CIRCLE
+        radius = np.hypot(*(points[1] - points[0]))
+        points = points[0] + radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    elif kind != "polygon" or len(points) < 3:
+        raise ValueError(
+            f"expected a polygon of three or more points, a rectangle or a circle; found a {kind} of "
+            f"{counted(len(points), 'point')}"
+        )
+    ring = [tuple(point) for point in points.tolist()]
+    return {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
+
+
+def _check_size(path: Path, image: Path, stated: tuple[object, object], size: tuple[int, int]) -> None:
+    if None not in stated and stated != size:
+        raise LabelError(
+            f"{path}: {image.name} is stated as {stated[0]} x {stated[1]} but is {size[0]} x {size[1]} "
+            "(height x width); the image that was annotated is needed"
+        )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Read an annotation file, which is of any size."""
+    try:
+        tree = json.loads(path.read_bytes())
+    except OSError as error:
+        raise LabelError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise LabelError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(tree, dict):
+        raise LabelError(f"{path}: expected a JSON object; found {brief(tree)}")
+    return tree
