@@ -14,6 +14,7 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from PIL import Image
 from torch import Tensor, nn
 
+from rskt_seg.checkpoints.files import read_weights
 from rskt_seg.d2.augmentation import RandomCropOrFill, RandomFlip, RandomQuarterTurn, RandomScaleBetween
 from rskt_seg.d2.chains import check_probability, crop_size
 from rskt_seg.d2.datasets import with_labels_of_image
@@ -252,8 +253,8 @@ class _PriorWSSSMethod(DetectronMethod):
             )
 
     def check_training_data(self, cfg: CfgNode, class_names: Sequence[str]) -> None:
-        """Raise `ConfigError` if the classes lack the descriptions that a new training needs."""
-        if cfg.MODEL.WEIGHTS:
+        """Raise `ConfigError` if new classes lack the descriptions that a training needs."""
+        if cfg.MODEL.WEIGHTS and read_weights(cfg.MODEL.WEIGHTS).class_names == tuple(class_names):
             return
         spec = model_spec(cfg, len(class_names))
         described = describe_classes(spec, find_channels(class_names, spec.background).foreground)
