@@ -93,7 +93,7 @@ def parse_args(
 
     Returns:
         The arguments; `config_file` is the resolved path, with the row where there is one, and `opts` has the
-        overrides of `--data` and `--output` too.
+        overrides of `--data`, `--output` and `--any-words` too.
 
     Raises:
         ConfigError: No such configuration exists, or flags contradict each other.
@@ -107,6 +107,7 @@ def parse_args(
     which.add_argument("--model", metavar="NAME", help="short name within configs/, such as tiny_dlrsd")
     add("--data", metavar="FILE", help="YAML file of your own dataset, in place of the datasets there")
     add("--output", metavar="DIR", help="OUTPUT_DIR, the folder of the results")
+    add("--any-words", action="store_true", help="smoke run: tiny text encoders read unknown words as noise")
     add("--resume", action="store_true", help="continue from the last checkpoint of OUTPUT_DIR")
     add("--stages", action="store_true", help="train the stages that the configuration starts from first")
     add("--eval-only", action="store_true", help="evaluate, as `rskt-seg eval` does")
@@ -135,7 +136,7 @@ def parse_args(
 
 
 def _complete_overrides(args: argparse.Namespace) -> list[str]:
-    """Return the overrides with those that `--data` and `--output` stand for."""
+    """Return the overrides with those that `--data`, `--output` and `--any-words` stand for."""
     from rskt_seg.d2.config import override_pairs
     from rskt_seg.d2.shorthand import own_data
 
@@ -145,6 +146,8 @@ def _complete_overrides(args: argparse.Namespace) -> list[str]:
             both = f"--output {args.output} and OUTPUT_DIR {given['OUTPUT_DIR']}"
             raise ConfigError(f"{both}: give one of them")
         added += ["OUTPUT_DIR", args.output]
+    if args.any_words:
+        added += ["MODEL.UNKNOWN_WORDS", "noise"]
     if args.data is not None:
         data = own_data(args.data, args.opts, args.eval_only)
         echo(f"--data {args.data}: {' '.join(data)}")

@@ -39,6 +39,9 @@ def add_rskt_seg_config(cfg: CfgNode) -> None:
     # Where the pretrained encoders come from, unless MODEL.WEIGHTS is a whole checkpoint: a file, for some
     # roles also a name (see `rskt_seg.load_encoder`). "random" asks for noise on purpose; "" is refused.
     cfg.MODEL.ENCODERS = CfgNode()
+    # Words that the text encoder of a tiny configuration never saw: "refused", or "noise": each reads as
+    # noise of its own, so that names can be told apart and mean nothing. For runs that show that they run.
+    cfg.MODEL.UNKNOWN_WORDS = "refused"
     # Precision of evaluation: "fp32", or "bf16" and, on GPUs, "fp16" for the matrix products of encoders and
     # layers (see `rskt_seg.optimize_for_inference`). SOLVER.AMP is that of training.
     cfg.MODEL.PRECISION = "fp32"

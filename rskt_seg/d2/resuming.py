@@ -48,6 +48,7 @@ CHANGES: Mapping[str, Change] = {
     "MODEL.ENCODERS": Change.UNSAID,  # those that a checkpoint leaves out are compared by their digests
     "MODEL.SAVE_FROZEN": Change.HARMLESS,
     "MODEL.START_FROM": Change.UNSAID,
+    "MODEL.UNKNOWN_WORDS": Change.UNSAID,  # no word that is known reads otherwise
     "MODEL.WEIGHTS": Change.UNSAID,
     "OUTPUT_DIR": Change.UNSAID,
     "SEED": Change.UNSAID,  # stated by itself, because it may have been drawn

@@ -292,6 +292,7 @@ class Trainer(DefaultTrainer):
         log = logging.getLogger("detectron2.engine.train_loop")
         log.addFilter(_needs_traceback)
         self._loader.begin(self.seed, self.start_iter)
+        self._trainer.start_iter, self._trainer.max_iter = self.start_iter, self.max_iter
         try:
             return super().train()
         finally:
