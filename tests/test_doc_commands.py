@@ -98,10 +98,12 @@ def test_every_command_shown_parses_and_its_configuration_exists(words, parse, t
     if words[1:] == ["--help"]:
         return
     from rskt_seg.d2 import load_config
+    from rskt_seg.d2.shorthand import choose_config
 
     monkeypatch.chdir(tmp_path)  # configurations are found from any folder
     given = vars(parse(words))
-    config = given.get("config_file") or given.get("all_for")
+    model = given.get("model") if words[1] in ("train", "eval") else None
+    config = given.get("config_file") or given.get("all_for") or (choose_config(model) if model else None)
     opts = given.get("opts") or []
     assert len(opts) % 2 == 0, f"KEY VALUE pairs expected; found {opts}"
     if config and config not in OTHERS_CONFIGS:

@@ -1,6 +1,7 @@
 """Evaluate the weights of a configuration on its test sets: `rskt-seg train --eval-only` in short.
 
     rskt-seg eval --config-file configs/ovrsis/bench_vitb_dlrsd.yaml MODEL.WEIGHTS model_final.pth
+    rskt-seg eval --model bicor_tiny --data farm/farm.yaml MODEL.WEIGHTS output/farm/model_final.pth
 
 `--resume` takes the last checkpoint of OUTPUT_DIR. Any key of the configuration can follow as `KEY VALUE`.
 """

@@ -3,10 +3,13 @@
     rskt-seg train --config-file configs/ovrsis/vitb_dlrsd.yaml --num-gpus 4
     rskt-seg train --config-file configs/ovrsis/vitb_dlrsd.yaml --num-gpus 4 --resume
     rskt-seg train --config-file configs/fctl/inria/4_fused.yaml --stages OUTPUT_DIR output/inria
+    rskt-seg train --model bicor_convnextb --data farm/farm.yaml --output output/farm SOLVER.MAX_ITER 2000
     rskt-seg eval --config-file configs/ovrsis/vitb_dlrsd.yaml MODEL.WEIGHTS model_final.pth
 
-`--resume` continues from the last checkpoint of OUTPUT_DIR. `--stages` first trains what the configuration
-starts from, each stage in a folder of its own within OUTPUT_DIR; the same command continues where it was.
+`--model` is a short name of a configuration within configs/. `--data` trains on the part "train" of a dataset
+of your own, and scores its other parts. `--resume` continues from the last checkpoint of OUTPUT_DIR.
+`--stages` first trains what the configuration starts from, each stage in a folder of its own within
+OUTPUT_DIR; the same command continues where it was.
 `--num-gpus N` with `MODEL.DEVICE cpu` starts N processes on the CPU; `--num-machines`, `--machine-rank` and
 `--dist-url` are Detectron2's. Any key of the configuration can follow as `KEY VALUE`.
 """
@@ -81,7 +84,7 @@ def start(
 def parse_args(
     program: str, description: str | None, argv: Sequence[str] | None = None
 ) -> argparse.Namespace:
-    """Parse Detectron2's usual command line, and resolve the name of the configuration.
+    """Parse Detectron2's usual command line, and write out what its short forms stand for.
 
     Args:
         program: Name of the command, for its usage and errors.
@@ -89,15 +92,22 @@ def parse_args(
         argv: The arguments; None takes those of the process.
 
     Returns:
-        The arguments; `config_file` is the resolved path, with the row where there is one.
+        The arguments; `config_file` is the resolved path, with the row where there is one, and `opts` has the
+        overrides of `--data`, `--output` and `--any-words` too.
 
     Raises:
         ConfigError: No such configuration exists, or flags contradict each other.
+        DatasetError: The file of `--data` cannot be used.
         MissingDetectron2Error: If Detectron2 is not installed.
     """
     parser = command_parser(program, description)
     add = parser.add_argument
-    add("--config-file", metavar="FILE", required=True, help="YAML file, or a name within configs/")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--config-file", metavar="FILE", help="YAML file, or a name within configs/")
+    which.add_argument("--model", metavar="NAME", help="short name within configs/, such as tiny_dlrsd")
+    add("--data", metavar="FILE", help="YAML file of your own dataset, in place of the datasets there")
+    add("--output", metavar="DIR", help="OUTPUT_DIR, the folder of the results")
+    add("--any-words", action="store_true", help="smoke run: tiny text encoders read unknown words as noise")
     add("--resume", action="store_true", help="continue from the last checkpoint of OUTPUT_DIR")
     add("--stages", action="store_true", help="train the stages that the configuration starts from first")
     add("--eval-only", action="store_true", help="evaluate, as `rskt-seg eval` does")
@@ -117,10 +127,32 @@ def parse_args(
         raise ConfigError(f"--stages trains several configurations; it does not go with {other}")
     from rskt_seg.d2.config_files import resolve_config
     from rskt_seg.d2.launch import default_address
+    from rskt_seg.d2.shorthand import choose_config
 
-    args.config_file = str(resolve_config(args.config_file))
+    args.config_file = str(resolve_config(choose_config(args.model) if args.model else args.config_file))
+    args.opts = _complete_overrides(args)
     args.dist_url = args.dist_url or default_address()
     return args
+
+
+def _complete_overrides(args: argparse.Namespace) -> list[str]:
+    """Return the overrides with those that `--data`, `--output` and `--any-words` stand for."""
+    from rskt_seg.d2.config import override_pairs
+    from rskt_seg.d2.shorthand import own_data
+
+    given, added = override_pairs(args.opts), []
+    if args.output is not None:
+        if "OUTPUT_DIR" in given:
+            both = f"--output {args.output} and OUTPUT_DIR {given['OUTPUT_DIR']}"
+            raise ConfigError(f"{both}: give one of them")
+        added += ["OUTPUT_DIR", args.output]
+    if args.any_words:
+        added += ["MODEL.UNKNOWN_WORDS", "noise"]
+    if args.data is not None:
+        data = own_data(args.data, args.opts, args.eval_only)
+        echo(f"--data {args.data}: {' '.join(data)}")
+        added += data
+    return [*added, *args.opts]
 
 
 def _start_run(args: argparse.Namespace, stage: "Stage | None" = None) -> bool:

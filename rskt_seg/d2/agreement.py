@@ -21,6 +21,8 @@ _SCHEDULE_KEYS = {
     **{f"SOLVER.{key}": ("EpochCosineLR",) for key in ("EPOCHS", "LR_FLOOR")},
     **{f"SOLVER.{key}": ("PolyLR",) for key in ("POLY_POWER", "POLY_START")},
 }
+_INSTEAD = {"SOLVER.EPOCHS": " (the length of a training is SOLVER.MAX_ITER, in iterations)"}
+"""Key -> what to say of it where nothing reads it."""
 logger = logging.getLogger(__name__)
 
 
@@ -68,8 +70,8 @@ def check_agreement(cfg: CfgNode, defaults: CfgNode) -> None:
     for key, (decider, values) in readers().items():
         if value_of(cfg, key) != value_of(defaults, key) and value_of(cfg, decider) not in values:
             raise ConfigError(
-                f"{key} has no effect with {decider} {value_of(cfg, decider)}; it is read with "
-                f"{' and '.join(map(str, values))}"
+                f"{key} has no effect with {decider} {value_of(cfg, decider)}{_INSTEAD.get(key, '')}; it "
+                f"is read with {' and '.join(map(str, values))}"
             )
     if chain.uses_masks == record.method.is_weak:
         fitting = [name for name, chain in chains().items() if chain.uses_masks != record.method.is_weak]

@@ -1,6 +1,6 @@
 """Every key that this project adds to Detectron2's configuration, and how a configuration is checked."""
 
-import difflib
+import re
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import getitem
@@ -11,6 +11,7 @@ from rskt_seg.checkpoints.manifest import config_key
 from rskt_seg.d2.agreement import CHAIN, HEAD, adopt_chain, adopt_method, check_agreement
 from rskt_seg.d2.config_files import read_config, user_keys
 from rskt_seg.d2.evaluations import adopt_own_data, check_choice
+from rskt_seg.d2.habits import instead_of, with_lists
 from rskt_seg.d2.methods.registry import detectron_methods
 from rskt_seg.d2.ranges import check_given, check_values, leaves, literal
 from rskt_seg.devices import default_device
@@ -30,7 +31,8 @@ def add_rskt_seg_config(cfg: CfgNode) -> None:
     Args:
         cfg: A configuration of `detectron2.config.get_cfg`, changed in place.
     """
-    # YAML files of datasets of your own (datasets/README.md), relative to the working directory.
+    # YAML files of datasets of your own (datasets/README.md), relative to the working directory. One file, as
+    # one name in DATASETS.TRAIN and DATASETS.TEST, needs no tuple.
     cfg.DATASETS.OWN = ()
     # Image-level labels: the number of pixels of a mask from which on a class is in the label of its image.
     cfg.DATASETS.MIN_LABEL_PIXELS = 1
@@ -38,6 +40,9 @@ def add_rskt_seg_config(cfg: CfgNode) -> None:
     # Where the pretrained encoders come from, unless MODEL.WEIGHTS is a whole checkpoint: a file, for some
     # roles also a name (see `rskt_seg.load_encoder`). "random" asks for noise on purpose; "" is refused.
     cfg.MODEL.ENCODERS = CfgNode()
+    # Words that the text encoder of a tiny configuration never saw: "refused", or "noise": each reads as
+    # noise of its own, so that names can be told apart and mean nothing. For runs that show that they run.
+    cfg.MODEL.UNKNOWN_WORDS = "refused"
     # Precision of evaluation: "fp32", or "bf16" and, on GPUs, "fp16" for the matrix products of encoders and
     # layers (see `rskt_seg.optimize_for_inference`). SOLVER.AMP is that of training.
     cfg.MODEL.PRECISION = "fp32"
@@ -164,8 +169,11 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
     add_rskt_seg_config(cfg)
     defaults = cfg.clone()
     tree = read_config(config_file)
+    if isinstance(datasets := tree.get("DATASETS"), dict):
+        names = with_lists({f"DATASETS.{key}": value for key, value in datasets.items()})
+        tree["DATASETS"] = {key.removeprefix("DATASETS."): value for key, value in names.items()}
     _check_keys(tree, cfg, config_file)
-    pairs = override_pairs(opts)
+    pairs = {key: str(value) for key, value in with_lists(override_pairs(opts)).items()}
     _check_keys(pairs, cfg, "command line")
     check_given(dict(leaves(tree)), config_file)
     check_given(pairs, "command line")
@@ -174,7 +182,7 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
     try:
         cfg.merge_from_other_cfg(CfgNode(tree))
         head = cfg.MODEL.SEM_SEG_HEAD.NAME
-        cfg.merge_from_list(list(opts))
+        cfg.merge_from_list([word for pair in pairs.items() for word in pair])
     except _MERGE_ERRORS as error:
         raise ConfigError(f"{config_file} or an override of it: {_shortened(error)}") from error
     check_values(cfg)
@@ -226,6 +234,9 @@ def override_pairs(opts: Sequence[str]) -> dict[str, str]:
     """
     if flags := [word for word in opts if word.startswith("--")]:
         raise ConfigError(f"{' '.join(flags)} must stand before the KEY VALUE overrides")
+    if assigned := [word for word in opts[::2] if re.fullmatch(r"[A-Z][A-Z0-9_.]*=.*", word, re.DOTALL)]:
+        key, _, value = assigned[0].partition("=")
+        raise ConfigError(f"overrides are KEY VALUE pairs, without '=': write {key} {value}")
     if len(opts) % 2:
         raise ConfigError(f"overrides must be KEY VALUE pairs; found {len(opts)} words: {' '.join(opts)}")
     if odd := [word for word in opts if printable(word) != word]:
@@ -248,10 +259,8 @@ def _check_keys(tree: Mapping[str, object], cfg: CfgNode, source: str) -> None:
         if instead is not None and not (key in known and value in (default, listed, str(default))):
             faults.append(f"{key} is a key of the authors' files; use {instead}")
         elif key not in known:
-            last = key.rpartition(".")[2]
-            near = difflib.get_close_matches(key, known, n=3, cutoff=0.8)
-            near = near or [name for name in known if name.rpartition(".")[2] == last][:3]
-            faults.append(f"unknown key {key}" + (f"; did you mean {', '.join(near)}?" if near else ""))
+            instead = instead_of(key, known)
+            faults.append(f"unknown key {key}" + (f"; {instead}" if instead else ""))
         elif isinstance(default, tuple | list) and not isinstance(literal(value), tuple | list | None):
             form = """"('a', 'b')", or "('a',)" for one"""
             faults.append(f"{key} takes several values, {form}; found {brief(value)}")

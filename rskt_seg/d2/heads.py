@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rskt_seg.d2.specs import untrained_model
 from rskt_seg.d2.typing import Entries, Entry
+from rskt_seg.d2.words import check_vocabularies
 from rskt_seg.errors import DatasetError
 from rskt_seg.inference.views import VIEWS, View
 from rskt_seg.methods.load import class_names_of
@@ -50,8 +51,13 @@ class Head(nn.Module):
 
         Returns:
             Argument -> value; the model has random weights.
+
+        Raises:
+            VocabularyError: Its text encoder cannot read the class names of a dataset of the run.
         """
-        return {"model": untrained_model(cfg), "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE}
+        model = untrained_model(cfg)
+        check_vocabularies(cfg, model)
+        return {"model": model, "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE}
 
     def begin_training(self, amp: torch.dtype | None) -> None:
         """Prepare for training, once the weights are loaded.
@@ -67,6 +73,10 @@ class Head(nn.Module):
         of these as its own entries, with their `SHARE`.
         """
         yield entries
+
+    def count_parts(self, entries: Entries) -> int:
+        """Return how many `parts` a training batch of this process makes, as far as it can be told before."""
+        return 1
 
     def losses(self, entries: Entries, vocabulary: Sequence[str]) -> dict[str, Tensor]:
         """Compute the losses of one part of a training batch.

@@ -1,7 +1,10 @@
 """Training steps whose batch does not fit through the model at once: gradients of its parts are summed."""
 
+import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -15,6 +18,12 @@ from rskt_seg.d2.segmentor import unwrapped
 from rskt_seg.d2.steps import CheckedAMPTrainer
 from rskt_seg.d2.typing import Entries
 from rskt_seg.losses.processes import batch_sums
+
+logger = logging.getLogger(__name__)
+_MEASURED = 4
+"""Parts of the first iteration after which its duration is told."""
+_MANY = 25
+"""Parts of an iteration from which on it is told."""
 
 
 class PartwiseTrainer(CheckedAMPTrainer):
@@ -30,15 +39,31 @@ class PartwiseTrainer(CheckedAMPTrainer):
         data, data_time = self._next_batch()
         head = unwrapped(self.model).sem_seg_head
         self.optimizer.zero_grad()
-        losses, shares = [], []
+        losses, shares, begun = [], [], time.perf_counter()
         for part, last in _mark_last(head.parts(data)):
             losses.append(self._backward(part, last))
             shares.append(part[0].get(SHARE, 1.0))
+            if len(losses) == _MEASURED and self.iter == self.start_iter:
+                self._tell_duration(head.count_parts(data), time.perf_counter() - begun)
         self._write_metrics(_means(losses, sum(shares)), data_time)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
         if comm.get_world_size() > 1:
             _average_statistics(head)
+
+    def _tell_duration(self, parts: int, seconds: float) -> None:
+        """Log how long an iteration of many parts will take, by those that have been computed."""
+        if parts < _MANY:
+            return
+        whole, left = parts * seconds / _MEASURED, self.max_iter - self.iter
+        logger.info(
+            "The first %d of the %d parts of this iteration took %s: about %s an iteration, and %s for the "
+            "%d that are left, if all are like it",
+            _MEASURED,
+            parts,
+            *(str(timedelta(seconds=round(each))) for each in (seconds, whole, whole * left)),
+            left,
+        )
 
     def _backward(self, part: Entries, last: bool) -> dict[str, Tensor]:
         # Distributed training averages gradients over processes, once, at the last part.

@@ -101,6 +101,7 @@ _RULES: Mapping[str, Rule] = {
     ),
     "INPUT.MIN_SIZE_TRAIN_SAMPLING": _one_of("choice", "range"),
     "MODEL.PRECISION": _one_of(*PRECISIONS),
+    "MODEL.UNKNOWN_WORDS": _one_of("refused", "noise"),
     "OUTPUT_DIR": Rule("the name of a folder", lambda value: bool(value.strip())),
     "SOLVER.AMP.DTYPE": _one_of("auto", "float16", "bfloat16"),
     "TEST.BEST_BY": Rule(f"one of {', '.join(SUMMARY)}, or empty", lambda value: value in ("", *SUMMARY)),

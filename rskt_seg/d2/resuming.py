@@ -6,7 +6,7 @@ A setting that has changed is applied and told, or refused by name; none is igno
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
@@ -50,6 +50,7 @@ CHANGES: Mapping[str, Change] = {
     "MODEL.ENCODERS": Change.UNSAID,  # those that a checkpoint leaves out are compared by their digests
     "MODEL.SAVE_FROZEN": Change.HARMLESS,
     "MODEL.START_FROM": Change.UNSAID,
+    "MODEL.UNKNOWN_WORDS": Change.UNSAID,  # no word that is known reads otherwise
     "MODEL.WEIGHTS": Change.UNSAID,
     "OUTPUT_DIR": Change.UNSAID,
     "SEED": Change.UNSAID,  # stated by itself, because it may have been drawn
@@ -95,6 +96,7 @@ class RunFacts:
         images: Number of training images.
         names: SHA-256 of the names of their files, in their order.
         settings: Key -> plain value, of all keys whose change is not `Change.UNSAID`.
+        classes: Class names of the training images; () in checkpoints of earlier versions.
     """
 
     seed: int
@@ -102,14 +104,17 @@ class RunFacts:
     images: int
     names: str
     settings: Mapping[str, object]
+    classes: Sequence[str] = ()
 
     @classmethod
     def of(cls, cfg: CfgNode, processes: int) -> "RunFacts":
         """Return those that a configuration asks for; its datasets are registered."""
-        files = [Path(entry["file_name"]).name for entry in load_datasets(cfg.DATASETS.TRAIN)]
+        entries = load_datasets(cfg.DATASETS.TRAIN)
+        files = [Path(entry["file_name"]).name for entry in entries]
         digest = hashlib.sha256("\0".join(files).encode(errors="surrogateescape")).hexdigest()
         stated = {key: value for key, value in leaves(settings(cfg)) if change_of(key) is not Change.UNSAID}
-        return cls(cfg.SEED, processes, len(files), digest, stated)
+        classes = list(entries[0]["vocabulary"]) if entries else []
+        return cls(cfg.SEED, processes, len(files), digest, stated, classes)
 
     @classmethod
     def stated(cls, path: Path) -> "RunFacts | None":
@@ -133,7 +138,7 @@ class RunFacts:
             numbers = facts.seed, facts.processes, facts.images
             if not all(type(each) is int for each in numbers) or not isinstance(facts.settings, dict):
                 raise TypeError("expected whole numbers, and settings by their keys")
-            json.dumps(facts.settings)  # plain values, which can be compared
+            json.dumps([facts.settings, facts.classes])  # plain values, which can be compared
         except (RecursionError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"{path}: what it states of its run is damaged ({error}): {brief(entry)}"
@@ -191,6 +196,10 @@ def compare_runs(stated: RunFacts, asked: RunFacts, path: Path) -> Changes:
         found[Change.REFUSED].append(f"SEED {asked.seed} (was {stated.seed})")
     if asked.processes != stated.processes:
         found[Change.DEPARTS].append(f"number of processes {asked.processes} (was {stated.processes})")
+    if not found[Change.REFUSED] and stated.classes and list(asked.classes) != list(stated.classes):
+        found[Change.REFUSED].append(
+            f"the classes {', '.join(asked.classes)} (was {', '.join(stated.classes)})"
+        )
     if not found[Change.REFUSED] and (asked.images, asked.names) != (stated.images, stated.names):
         found[Change.REFUSED].append(
             f"other files in DATASETS.TRAIN: {asked.images} images (was {stated.images})"

@@ -7,6 +7,7 @@ from detectron2.data import MetadataCatalog
 
 from rskt_seg.d2.datasets import check_registered
 from rskt_seg.d2.methods.registry import method_of
+from rskt_seg.encoders.text import read_any_words
 from rskt_seg.errors import ConfigError
 from rskt_seg.methods.record import NUM_CLASSES
 from rskt_seg.typing import SegmentationModel
@@ -50,12 +51,16 @@ def class_names(cfg: CfgNode) -> tuple[str, ...]:
 
 
 def built_spec(cfg: CfgNode) -> Any:
-    """Return the specification of the model of a configuration, with the number of its classes.
+    """Return the specification of the model of a configuration, with what follows from its classes.
 
     Raises:
         ConfigError: An option or the classes cannot be used.
     """
-    return model_spec(cfg, len(class_names(cfg))) if method_of(cfg).method.is_closed else model_spec(cfg)
+    record = method_of(cfg)
+    if not record.method.is_closed:
+        return model_spec(cfg)
+    names = class_names(cfg)
+    return record.fit(cfg, model_spec(cfg, len(names)), names)
 
 
 def untrained_model(cfg: CfgNode) -> SegmentationModel:
@@ -64,5 +69,8 @@ def untrained_model(cfg: CfgNode) -> SegmentationModel:
     Raises:
         ConfigError: An option or the classes cannot be used.
     """
-    method = method_of(cfg).method
-    return method.build(built_spec(cfg), class_names(cfg) if method.is_closed else None)
+    record = method_of(cfg)
+    model = record.method.build(built_spec(cfg), class_names(cfg) if record.method.is_closed else None)
+    if cfg.MODEL.UNKNOWN_WORDS == "noise" and (encoder := record.text_encoder(model)) is not None:
+        read_any_words(*encoder)
+    return model

@@ -39,7 +39,7 @@ from rskt_seg.d2.trained_sets import sets_to_train, stated_sets
 from rskt_seg.d2.training_loop import TrainingLoop
 from rskt_seg.d2.tta import SUFFIX, with_augmentation
 from rskt_seg.d2.typing import DatasetDict, NamedResults, Results
-from rskt_seg.d2.weights import left_out, load_left_out, load_weights
+from rskt_seg.d2.weights import left_out, load_left_out, start_training
 from rskt_seg.errors import CheckpointError, NotFiniteError
 from rskt_seg.methods.load import check_stated, class_names_of
 from rskt_seg.metrics.report import SUMMARY, score_table
@@ -194,7 +194,7 @@ class Trainer(TrainingLoop):
         """Resume from the last checkpoint of `OUTPUT_DIR`, or start a new run.
 
         What a resumed run changes is applied and told, or refused (`rskt_seg.d2.resuming`). A new run loads
-        its weights by `rskt_seg.d2.weights.load_weights`.
+        its weights by `rskt_seg.d2.weights.start_training`, also from a checkpoint of other classes.
 
         Args:
             resume: Whether to resume; without a checkpoint the run is new all the same.
@@ -208,7 +208,7 @@ class Trainer(TrainingLoop):
         model = plain_model(self.model)
         if last is None:
             warn_of_checkpoints(self.cfg.OUTPUT_DIR, resume)
-            loaded = load_weights(model, self.cfg)
+            loaded = start_training(model, self.cfg)
             if self.cfg.SEED < 0:
                 logger.info("SEED %d: drawn for this run is %d", self.cfg.SEED, self.seed)
         else:

@@ -110,7 +110,8 @@ class TrainingLoop(DefaultTrainer):
         if comm.is_main_process():
             about = (self.start_iter, self.evaluations.period, self.seed, comm.get_world_size())
             logger.info("%s", describe_training(self.cfg, *about))
-        self.iter = self.start_iter
+        self.iter = self._trainer.start_iter = self.start_iter
+        self._trainer.max_iter = self.max_iter
         with EventStorage(self.start_iter) as self.storage:
             try:
                 self.before_train()

@@ -16,7 +16,9 @@ from rskt_seg.d2.other_models import configuration_advice
 from rskt_seg.d2.specs import model_spec, untrained_model
 from rskt_seg.errors import ConfigError, WeightsNotFoundError
 from rskt_seg.methods import load_checkpoint, load_encoder
-from rskt_seg.methods.load import frozen_parts
+from rskt_seg.methods.carry import carry_classes
+from rskt_seg.methods.load import class_names_of, frozen_parts
+from rskt_seg.methods.load import load_weights as load_fitted
 from rskt_seg.methods.weights import fetch_command
 from rskt_seg.typing import SegmentationModel
 
@@ -192,6 +194,47 @@ def load_trained(model: SegmentationModel, cfg: CfgNode, path: str) -> dict[str,
     loaded = load_left_out(model, cfg, path)
     with configuration_advice(cfg):
         logger.info("Loaded %s", load_checkpoint(model, path, companion_files(cfg, path) or None))
+    return loaded
+
+
+def start_training(model: SegmentationModel, cfg: CfgNode) -> dict[str, str]:
+    """Fill the plain model of a new training, which may have other classes than its `MODEL.WEIGHTS`.
+
+    Of a checkpoint of other classes all that fits is taken (`rskt_seg.methods.carry`); the log says what
+    became of the classes. All else is as in `load_weights`.
+
+    Args:
+        model: The model, with its initial weights.
+        cfg: The configuration.
+
+    Returns:
+        Role of each encoder that was loaded from a source of its own -> the source.
+
+    Raises:
+        CheckpointError: A file does not fit the model.
+        WeightsNotFoundError: A file is missing.
+    """
+    path = cfg.MODEL.WEIGHTS
+    if not path:
+        return load_weights(model, cfg)
+    check_weights(cfg)
+    content, contexts = read_weights(path), companion_files(cfg, path) or None
+    with configuration_advice(cfg):
+        found = carry_classes(model, path, content, contexts)
+    if found is None:
+        if content.class_names is None and (names := class_names_of(model)):
+            logger.warning(
+                "%s does not state its classes: they are taken for %s, in this order, as they are as many",
+                path,
+                ", ".join(names),
+            )
+        return load_trained(model, cfg, path)
+    fitted, converted, classes = found
+    loaded = load_left_out(model, cfg, path)
+    with configuration_advice(cfg):
+        load_fitted(model, path, fitted)
+    logger.info("Started from %s\n  %s", converted, classes)
+    method_of(cfg).finish_start(model, cfg)
     return loaded
 
 

@@ -23,6 +23,8 @@ from rskt_seg.encoders.presets import ClipPreset, VisionPreset
 from rskt_seg.errors import ConfigError
 from rskt_seg.layers.position import resize_to_grid
 
+_FULL_VOCABULARY = 49408
+
 
 class VisionTrunk(nn.Module):
     """Patches, positions and the first `layers` blocks of a CLIP vision transformer.
@@ -195,9 +197,13 @@ class VisionTower(VisionTrunk):
 
 
 class CLIP(nn.Module):
-    """Image tower `visual` and text tower with a common embedding of E = `preset.embed_dim` channels."""
+    """Image tower `visual` and text tower with a common embedding of E = `preset.embed_dim` channels.
 
-    def __init__(self, preset: ClipPreset, vocabulary_size: int = 49408) -> None:
+    Attributes:
+        reads_unknown: Whether `encode_text` takes negative token ids.
+    """
+
+    def __init__(self, preset: ClipPreset, vocabulary_size: int = _FULL_VOCABULARY) -> None:
         """Build both towers with random weights.
 
         Args:
@@ -206,6 +212,7 @@ class CLIP(nn.Module):
                 `rskt_seg.encoders.text.vocabulary_size`.
         """
         super().__init__()
+        self.reads_unknown = False
         text = preset.text
         self.visual = VisionTower(preset.vision, preset.embed_dim)
         self.transformer = Transformer(text.width, text.layers, text.heads)
@@ -224,17 +231,29 @@ class CLIP(nn.Module):
 
         Args:
             tokens: Token ids (n, up to context) int64, zero-padded after the end token, which is the largest
-                id of its row.
+                id of its row. With `reads_unknown`, negative ids are tokens that a small text tower has no
+                row for: each becomes noise of its own, always the same, of the scale of the table.
 
         Returns:
             Embeddings (n, E), not of unit length.
         """
         end = tokens.argmax(dim=1)
-        x = self.token_embedding(tokens) + self.positional_embedding[: tokens.shape[1]]
+        x = self._embed(tokens) + self.positional_embedding[: tokens.shape[1]]
         for block in self.transformer.resblocks:
             x = block(x, causal=True)
         x = self.ln_final(x)[torch.arange(len(x), device=x.device), end]
         return x @ self.text_projection
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        table = self.token_embedding
+        if not self.reads_unknown:
+            return table(tokens)
+        x, scale = table(tokens.clamp(min=0)), table.weight.detach().std()
+        for token in tokens[tokens < 0].unique().tolist():
+            draws = torch.Generator().manual_seed(-token)
+            noise = torch.randn(table.embedding_dim, generator=draws).to(x) * scale
+            x = torch.where((tokens == token)[..., None], noise, x)
+        return x
 
     def text_parameters(self) -> list[nn.Parameter]:
         """Return every parameter that `encode_text` depends on."""

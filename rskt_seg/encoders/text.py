@@ -3,8 +3,8 @@
 Shapes: T class, P prompt template, E embedding.
 """
 
+import difflib
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from functools import cache
 from importlib.machinery import PathFinder
 from importlib.resources import files
@@ -94,14 +94,23 @@ class Tokenizer:
     """CLIP's byte-pair tokenizer for a text tower.
 
     Texts are lower-cased and cleaned as by CLIP's own; start and end token are added. Nothing is truncated.
+
+    Attributes:
+        context_length: Greatest number of tokens of a text.
+        rows: Byte-pair id -> row of the token table, of a preset with a word list; None: ids are rows.
+        reads_unknown: Whether words outside the word list are read as noise, each token as noise of its own
+            (see `CLIP.encode_text`), in place of an error: for runs that are to show that they run. Set it by
+            `read_any_words`.
     """
 
     def __init__(self, preset: TextPreset) -> None:
         self.context_length = preset.context_length
         self.rows: dict[int, int] | None = None
-        self._words = preset.words
+        self.reads_unknown = False
+        self._words: tuple[str, ...] = ()
         if preset.words is not None:
             self.rows = {token: row for row, token in enumerate(_known_tokens(preset.words), start=1)}
+            self._words = _known_words(preset.words)
 
     def length(self, text: str) -> int:
         """Return the number of tokens of a text, start and end included.
@@ -132,11 +141,12 @@ class Tokenizer:
             texts: N texts.
 
         Returns:
-            Token ids (n, context_length) int64, zero-padded at the end.
+            Token ids (n, context_length) int64, zero-padded at the end; -1 - ID stands for a
+            byte-pair ID outside the word list.
 
         Raises:
             VocabularyError: A text is longer than the context length, or the preset has a word list and the
-                text a word outside of it.
+                text a word outside of it that is not read as noise.
         """
         table = torch.zeros(len(texts), self.context_length, dtype=torch.long)
         for row, text in zip(table, texts, strict=True):
@@ -146,10 +156,61 @@ class Tokenizer:
                     f"the text encoder reads at most {self.context_length} tokens; {text!r} has "
                     f"{len(ids)}: shorten the class name or the template"
                 )
-            if self.rows is not None and self._words is not None:
-                ids = _to_rows(ids, self.rows, text, _known_words(self._words))
+            if self.rows is not None:
+                unknown = () if self.reads_unknown else self.unknown_words(text)
+                if unknown:
+                    raise VocabularyError(self._refusal(unknown, text))
+                ids = [self.rows.get(token, -1 - token) for token in ids]
             row[: len(ids)] = torch.tensor(ids)
         return table
+
+    def unknown_words(self, text: str) -> tuple[str, ...]:
+        """Return the words of a text that the text encoder never saw, each once.
+
+        Args:
+            text: Any text.
+
+        Returns:
+            The words in their order; () for a preset without a word list, which knows every token.
+        """
+        if (rows := self.rows) is None:
+            return ()
+        encode = _byte_pair_encoder()
+        words = [word for word in text.split() if any(token not in rows for token in encode(word))]
+        if not words and any(token not in rows for token in encode(text)):
+            words = [text]
+        return tuple(dict.fromkeys(words))
+
+    def near_words(self, word: str) -> tuple[str, ...]:
+        """Return the known words that are spelled most like a word.
+
+        Args:
+            word: Any word.
+
+        Returns:
+            At most three, the nearest first; () if none is near.
+        """
+        words = [each for each in self._words if len(each) > 2]
+        return tuple(difflib.get_close_matches(word.lower(), words, n=3, cutoff=0.6))
+
+    def _refusal(self, unknown: Sequence[str], text: str) -> str:
+        near = dict.fromkeys(each for word in unknown for each in self.near_words(word))
+        spelled = f" (near in spelling: {', '.join(near)})" if near else ""
+        return (
+            f"the tiny text encoder never saw {', '.join(map(repr, unknown))} of {text!r} in "
+            f"training{spelled}; use the words of rskt_seg/encoders/tiny_words.txt, or a full model; a smoke "
+            "run reads any words as noise with MODEL.UNKNOWN_WORDS noise"
+        )
+
+
+def read_any_words(clip: CLIP, tokenizer: Tokenizer) -> None:
+    """Make a small text tower read words that it never saw, as noise; one that knows all tokens stays.
+
+    Args:
+        clip: The CLIP of the text tower; changed in place.
+        tokenizer: Its tokenizer; changed in place.
+    """
+    clip.reads_unknown = tokenizer.reads_unknown = tokenizer.rows is not None
 
 
 def cut_padding(tokens: Tensor) -> Tensor:
@@ -178,20 +239,6 @@ def build_tokenizer(preset: TextPreset) -> Tokenizer:
 
 def _ids(text: str) -> list[int]:
     return [_START, *_byte_pair_encoder()(text), _END]
-
-
-def _to_rows(ids: list[int], rows: dict[int, int], text: str, known: Sequence[str]) -> list[int]:
-    """Replace byte-pair ids by rows of the token table of the tiny encoder, which knows some words only."""
-    if any(token not in rows for token in ids):
-        encode = _byte_pair_encoder()
-        unknown = [word for word in text.split() if any(token not in rows for token in encode(word))]
-        near = [word for each in unknown for word in get_close_matches(each.lower(), known, n=2)]
-        nearest = f"the nearest that it knows are {', '.join(dict.fromkeys(near))}; " if near else ""
-        raise VocabularyError(
-            f"the tiny text encoder never saw {', '.join(map(repr, unknown)) or 'a word'} of {text!r} in "
-            f"training; {nearest}use the words of rskt_seg/encoders/tiny_words.txt, or a full model"
-        )
-    return [rows[token] for token in ids]
 
 
 def expand_templates(templates: Sequence[str]) -> tuple[str, ...]:

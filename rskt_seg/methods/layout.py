@@ -1,7 +1,7 @@
 """Layouts of the checkpoints of a method: those of this package, and those of the published code."""
 
 from collections.abc import Mapping, Sequence, Set
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -31,13 +31,34 @@ class CheckpointLayout:
             and model may differ in them, and those of the model count.
         output_key: Name of the weight of the last layer, by which checkpoints of the method are recognised,
             and models that nothing was loaded into.
-        class_key: Name of a tensor with one row per class; "" for open vocabularies.
+        class_axes: Name of each tensor that depends on the classes -> how many of its first axes count them.
+            The first counts all classes. Empty for open vocabularies; names that a model lacks are skipped.
+        class_options: Options that follow from the classes, in which a model of other classes may differ.
+        remedy: Advice for a checkpoint that does not fit, as a sentence without a full stop.
     """
 
     training_only: tuple[str, ...] = ()
     evaluation_only: tuple[str, ...] = ()
     output_key: str = ""
-    class_key: str = ""
+    class_axes: ClassVar[Mapping[str, int]] = {}
+    class_options: tuple[str, ...] = ("num_classes",)
+    remedy: str = REMEDY
+
+    def class_rows(
+        self, name: str, class_names: Sequence[str], options: Mapping[str, object]
+    ) -> tuple[str, ...]:
+        """Return which class each entry of a tensor in `class_axes` is of, along any of its class axes.
+
+        Args:
+            name: Name of the tensor.
+            class_names: The classes of its model, in the order of their ids.
+            options: The options of its model.
+
+        Returns:
+            The class names, all of them unless the method says otherwise; () for a tensor that has to be
+            computed again for other classes.
+        """
+        return tuple(class_names)
 
     def is_published(self, keys: Set[str]) -> bool:
         """Return whether a checkpoint was written by the published code.
@@ -89,6 +110,38 @@ class CheckpointLayout:
         """
         return ()
 
+    def renamed(
+        self,
+        model: Any,
+        weights: WeightFile,
+        source: str,
+        companions: Mapping[str, Source] | None = None,
+    ) -> tuple[dict[str, Tensor], LoadReport]:
+        """Return a whole checkpoint under the names of this package.
+
+        Args:
+            model: A model of the method.
+            weights: The checkpoint, under this package's names or those of the published code.
+            source: Its name in messages.
+            companions: Role -> file, for the encoders that a published checkpoint keeps in separate files.
+
+        Returns:
+            The tensors, and which of them were converted and dropped.
+
+        Raises:
+            CheckpointError: The checkpoint is of a variant that `model` is not, or has a tensor twice.
+        """
+        if companions:
+            raise CheckpointError(
+                f"{source} contains all encoders, so that contexts={sorted(companions)} would not be read; "
+                "leave them out"
+            )
+        rules: Sequence[Rule] = [Rule(PREFIX, "")]
+        if self.is_published(weights.state.keys()):
+            rules = self.published_rules(model, weights.state, source)
+        report = LoadReport(source)
+        return convert(weights.state, rules, report), report
+
     def load(
         self,
         model: Any,
@@ -113,18 +166,10 @@ class CheckpointLayout:
             CheckpointError: A tensor of the model is missing or of another shape, or the checkpoint has
                 further tensors. The model is unchanged.
         """
-        if companions:
-            raise CheckpointError(
-                f"{source} contains all encoders, so that contexts={sorted(companions)} would not be read; "
-                "leave them out"
-            )
-        rules: Sequence[Rule] = [Rule(PREFIX, "")]
-        if self.is_published(weights.state.keys()):
-            rules = self.published_rules(model, weights.state, source)
-        report = LoadReport(source)
-        state = {**convert(weights.state, rules, report), **left_out}
+        state, report = self.renamed(model, weights, source, companions)
+        state |= left_out
         self.check_classes(model, state, source)
-        load_strict(model, state, source, REMEDY)
+        load_strict(model, state, source, self.remedy)
         return report
 
     def start_from(
@@ -156,14 +201,15 @@ class CheckpointLayout:
         Raises:
             CheckpointError: It has another number of classes.
         """
-        if not self.class_key or self.class_key not in state:
+        key = next(iter(self.class_axes), None)
+        if key is None or key not in state:
             return
-        own, given = len(model.state_dict()[self.class_key]), len(state[self.class_key])
+        own, given = len(model.state_dict()[key]), len(state[key])
         if own != given:
             raise CheckpointError(
                 f"{source} was trained on {given} classes, this model has {own}; build it with "
-                f"num_classes={given} or the class names of its training set, or choose a checkpoint trained "
-                "on your classes"
+                f"num_classes={given} or the class names of its training set, choose a checkpoint trained on "
+                "your classes, or start a training from it with MODEL.WEIGHTS"
             )
 
     def check_stated(self, model: Any, weights: WeightFile, source: str) -> None:

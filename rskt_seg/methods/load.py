@@ -66,9 +66,9 @@ def load_weights(
     Raises:
         CheckpointError: As `load_checkpoint`.
     """
-    name, weights = _without_wrapper(model, source, content)
+    name, weights = without_wrapper(model, source, content)
     method = method_of(model)
-    _check_method(method, weights, name)
+    check_method(method, weights, name)
     check_stated(model, weights, name)
     left_out = {
         f"{role}.{key}": tensor
@@ -106,8 +106,17 @@ def _knows(model: SegmentationModel, names: Iterable[str]) -> bool:
     return any(re.sub(f"^{PREFIX}", "", key) in own for key in keys)
 
 
-def _without_wrapper(model: SegmentationModel, source: str, weights: WeightFile) -> tuple[str, WeightFile]:
-    """Remove the prefix of a wrapper from all names, if only then they are known."""
+def without_wrapper(model: SegmentationModel, source: str, weights: WeightFile) -> tuple[str, WeightFile]:
+    """Remove the prefix of a wrapper from all names of a checkpoint, if only then they are known.
+
+    Args:
+        model: The model that it is for.
+        source: Its name in messages.
+        weights: The checkpoint.
+
+    Returns:
+        Its name, which says what was removed, and its content.
+    """
     for prefix in ("", *shared_prefixes(weights.state)):
         state = without_prefix(weights.state, prefix)
         if _knows(model, state):
@@ -133,8 +142,17 @@ def _describe_foreign(model: SegmentationModel, weights: WeightFile, source: str
     )
 
 
-def _check_method(method: Method, weights: WeightFile, source: str) -> None:
-    """Raise `CheckpointError` for a checkpoint of another method, published or stating other options."""
+def check_method(method: Method, weights: WeightFile, source: str) -> None:
+    """Check that a checkpoint is of a method, as far as its names and options tell.
+
+    Args:
+        method: The method.
+        weights: The checkpoint.
+        source: Its name in messages.
+
+    Raises:
+        CheckpointError: It is of another method, published or stating other options.
+    """
     keys, stated = weights.state.keys(), set(weights.options or ())
     if method.checkpoint.is_published(keys) or stated == set(method.options):
         return
@@ -197,7 +215,8 @@ def check_stated(model: SegmentationModel, weights: WeightFile, source: str) -> 
         raise CheckpointError(
             f"{source} was trained on the classes {', '.join(stated)}; this model was built for "
             f"{', '.join(own)}: build it with those of the checkpoint; a configuration takes them from its "
-            "training set (DATASETS.TRAIN, with DATASETS.OWN for data of your own)"
+            "training set (DATASETS.TRAIN, with DATASETS.OWN for data of your own). A training on other "
+            "classes starts from it with MODEL.WEIGHTS"
         )
     if weights.options is not None:
         _check_options(method, model.spec, weights.options, source)

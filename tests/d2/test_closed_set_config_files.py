@@ -161,7 +161,11 @@ def bicor_images(name: str) -> int:
     return 3 * (13 * 3 * 5 + 5 * 5 + 3 * 3)
 
 
-@pytest.mark.parametrize("source", [source for source in BICOR if source in LEAVES], ids=name_of)
+PUBLISHED = [source for source in BICOR if source in LEAVES and source.path.stem != "convnextb"]
+"""Without the configuration for data of one's own, which has none."""
+
+
+@pytest.mark.parametrize("source", PUBLISHED, ids=name_of)
 def test_a_bicor_schedule_is_its_epochs_over_the_images_without_the_rest_of_a_batch(source):
     cfg = config(name_of(source))
     epoch = bicor_images(name_of(source)) // cfg.SOLVER.IMS_PER_BATCH

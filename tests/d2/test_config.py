@@ -187,6 +187,8 @@ UNREAD = {
     "INPUT.VFLIP": ("fctl", "0.0", "geoseg and wsss"),
     "INPUT.SCALE_RANGE": ("bicor", "(0.5, 2.0)", "wsss"),
     "DATASETS.MIN_LABEL_PIXELS": ("bicor", "20", "PriorWSSSHead"),
+    "MODEL.FIT_TO_CLASSES": ("bicor", "True", "PriorWSSSHead"),
+    "MODEL.UNKNOWN_WORDS": ("fctl", "noise", ".*PriorWSSSHead.*ClipZeroShotHead"),
     "INPUT.MOSAIC": ("fctl", "0.0", "geoseg"),
     "INPUT.MOSAIC_SIDE": ("fctl", "64", "geoseg"),
     "INPUT.HFLIP": (None, "0.0", "geoseg and fctl and wsss"),

@@ -4,6 +4,7 @@ import math
 import re
 
 import pytest
+import yaml
 from detectron2.config import get_cfg
 
 from rskt_seg.d2.config import add_rskt_seg_config, load_config
@@ -111,8 +112,7 @@ def test_a_value_that_nests_without_end_is_refused_in_one_short_line(value):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("DATASETS.OWN", "('farm/farm.yaml')"),
-        ("DATASETS.TRAIN", "farm_train_sem_seg"),
+        ("DATASETS.OWN", "7"),
         ("DATASETS.TEST", "(farm_val_sem_seg,)"),
         ("INPUT.MIN_SIZE_TRAIN", "64"),
         ("INPUT.CROP.SIZE", "64"),
@@ -124,6 +124,18 @@ def test_one_value_in_place_of_several_is_refused_with_the_form_that_is_read(key
         f"""command line: {key} takes several values, "('a', 'b')", or "('a',)" for one"""
     )
     assert message.endswith(f"; found {value!r}")
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [("its/a 'farm'.yaml", "its/a 'farm'.yaml"), ("('its/a.yaml')", "its/a.yaml"), ("a,b.yaml", "a,b.yaml")],
+)
+@pytest.mark.parametrize("key", ["DATASETS.OWN", "DATASETS.TRAIN", "DATASETS.TEST"])
+def test_one_name_in_place_of_several_needs_no_tuple(key, value, name, tmp_path):
+    last = key.rpartition(".")[2]
+    assert load_config(BASE, [key, value]).DATASETS[last] == (name,)
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({"_BASE_": BASE, "DATASETS": {last: name}}))
+    assert load_config(str(tmp_path / "c.yaml")).DATASETS[last] == (name,)
 
 
 def test_a_name_of_a_file_with_a_zero_byte_is_refused(tmp_path):

@@ -120,6 +120,14 @@ def test_other_processes_are_told_and_other_training_files_refused(data_root):
         changed(names=before.names)
 
 
+def test_other_classes_of_a_training_set_of_the_same_name_are_refused(data_root):
+    names = RunFacts.of(tiny_config(), 1).classes
+    assert len(names) == 17
+    with pytest.raises(ConfigError, match=r"continued with the classes airplane, .* \(was tree, airplane, "):
+        changed(classes=["tree", *names])
+    assert changed(classes=()).departing == ()  # a checkpoint of an earlier version states none
+
+
 def test_training_files_are_the_same_wherever_they_are(data_root, monkeypatch):
     before = RunFacts.of(tiny_config(), 1)
     monkeypatch.setenv("DETECTRON2_DATASETS", str(data_root.rename(data_root.with_name("moved"))))

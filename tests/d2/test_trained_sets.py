@@ -111,7 +111,7 @@ def test_the_row_of_the_paper_is_that_of_what_was_trained_on(data_root, tmp_path
 
 def test_a_stage_counts_for_the_next(data_root, tmp_path, monkeypatch):
     first = begun(tmp_path / "a", "DATASETS.TRAIN", f"('{TRAIN}',)")
-    monkeypatch.setattr("rskt_seg.d2.trainer.load_weights", lambda *_: {})  # only FCtL has stages
+    monkeypatch.setattr("rskt_seg.d2.trainer.start_training", lambda *_: {})  # only FCtL has stages
     trainer = Trainer(tiny_config("OUTPUT_DIR", str(tmp_path), "DATASETS.TRAIN", f"('{TEST}',)"))
     trainer.cfg = trainer.cfg.clone()
     trainer.cfg.defrost()

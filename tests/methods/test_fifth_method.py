@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import rskt_seg.d2  # prepares Detectron2 for the imports below
 
@@ -93,7 +94,8 @@ class PixelStrategy(Strategy):
 
 class ColourLayout(CheckpointLayout):
     training_only = ()
-    output_key = class_key = "classify.weight"
+    output_key = "classify.weight"
+    class_axes: ClassVar = {"classify.weight": 1, "classify.bias": 1}
 
     def is_published(self, keys) -> bool:
         return "toy.head.weight" in keys

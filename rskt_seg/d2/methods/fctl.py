@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,10 +18,12 @@ from torch import Tensor
 
 from rskt_seg.d2.augmentation import RandomFlip, RandomQuarterTurn
 from rskt_seg.d2.chains import check_probability
+from rskt_seg.d2.datasets import load_datasets
 from rskt_seg.d2.devices import peak_memory
 from rskt_seg.d2.heads import SHARE, ClosedSetHead
 from rskt_seg.d2.methods.record import Chain, DetectronMethod
 from rskt_seg.d2.typing import Entries, Entry
+from rskt_seg.data.checking.quick import spread
 from rskt_seg.errors import ConfigError
 from rskt_seg.inference.contexts import (
     context_window,
@@ -36,8 +38,11 @@ from rskt_seg.inference.views import VIEWS, View
 from rskt_seg.methods import fctl
 from rskt_seg.models.fctl import ContextFeatures, FCtL, FCtLSpec
 from rskt_seg.windows import Window
+from rskt_seg.wording import counted
 
 logger = logging.getLogger(__name__)
+_MANY_PATCHES = 100
+"""Patches of an image from which on a run says how many there are."""
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
@@ -88,6 +93,14 @@ class FCtLHead(ClosedSetHead):
             return
         for entry in entries:
             yield from self._patches(entry)
+
+    def count_parts(self, entries: Entries) -> int:
+        """Return how many `parts` these images make, but for those that are whole images: 1."""
+        if self.model.sees_whole:
+            return 1
+        sizes, side = [entry["image"].shape for entry in entries], self.model.patch_side
+        grids = [patch_grid(height, width, side, self.overlap) for _, height, width in sizes]
+        return sum(-(-len(grid) // self.sub_batch) for grid in grids)
 
     def losses(self, entries: Entries, vocabulary: Sequence[str]) -> dict[str, Tensor]:
         """Return named scalars for one of the `parts`."""
@@ -243,9 +256,72 @@ class _FCtLMethod(DetectronMethod):
                 options.ENCODER,
             )
 
+    def check_training_data(self, cfg: CfgNode, class_names: Sequence[str]) -> None:
+        """Tell how many patches an iteration has, if they are many."""
+        found = _patches(cfg, load_datasets(cfg.DATASETS.TRAIN))
+        if found.largest >= _MANY_PATCHES:
+            batch = cfg.SOLVER.IMS_PER_BATCH
+            logger.warning(
+                "DATASETS.TRAIN: %s. Every patch of %s is seen before a step: about %d an iteration, %d in "
+                "the %d of SOLVER.MAX_ITER. The first iteration says how long that takes; cut the images, or "
+                "raise MODEL.FCTL.PATCH_SIDE (%d px), for fewer",
+                found,
+                counted(batch, "image"),
+                round(batch * found.mean),
+                round(batch * found.mean * cfg.SOLVER.MAX_ITER),
+                cfg.SOLVER.MAX_ITER,
+                cfg.MODEL.FCTL.PATCH_SIDE,
+            )
+
+    def check_test_data(self, cfg: CfgNode, name: str, entries: Entries) -> None:
+        """Tell how many patches a test set has, if they are many."""
+        found = _patches(cfg, entries)
+        if found.largest >= _MANY_PATCHES:
+            logger.warning(
+                "%s: %s, about %d in all that an evaluation scores; the log says how long a patch takes",
+                name,
+                found,
+                round(found.mean * len(entries)),
+            )
+
     def segmenter_options(self, cfg: CfgNode) -> dict[str, Any]:
         """Use the overlap of patches of the evaluation; a model of whole images has no patches."""
         return {} if cfg.MODEL.FCTL.VIEW == "whole" else {"patch_overlap": cfg.INPUT.PATCH_OVERLAP}
+
+
+class _Patches(NamedTuple):
+    """Numbers of patches of the images of a set.
+
+    Attributes:
+        mean: Mean over the images that were looked at.
+        largest: The most of one image.
+        looked: Number of these images.
+    """
+
+    mean: float
+    largest: int
+    looked: int
+
+    def __str__(self) -> str:
+        return f"of {counted(self.looked, 'image')} looked at, the largest has {self.largest} patches"
+
+
+def _patches(cfg: CfgNode, entries: Entries) -> _Patches:
+    """Count the patches of a sample of images, by the sizes that their files state; unreadable ones are 0.
+
+    A model that sees whole images has one of each.
+    """
+    counts = []
+    for entry in (entries[i] for i in spread(len(entries))) if entries else ():
+        try:
+            with Image.open(entry["file_name"]) as image:
+                width, height = image.size
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            continue  # the check of the data set says so
+        whole = cfg.MODEL.FCTL.VIEW == "whole"
+        grid = patch_grid(height, width, cfg.MODEL.FCTL.PATCH_SIDE, cfg.INPUT.PATCH_OVERLAP)
+        counts.append(1 if whole else len(grid))
+    return _Patches(sum(counts) / max(1, len(counts)), max(counts, default=0), len(counts))
 
 
 FCTL = _FCtLMethod(

@@ -11,13 +11,17 @@ from torch import nn
 from rskt_seg.checkpoints.manifest import config_key
 from rskt_seg.d2.crops import Sample
 from rskt_seg.d2.typing import DatasetDict, Entries
+from rskt_seg.encoders.clip import CLIP
+from rskt_seg.encoders.text import Tokenizer
 from rskt_seg.methods.record import NUM_CLASSES, Method
 from rskt_seg.typing import SegmentationModel
 
+UNKNOWN_WORDS = "MODEL.UNKNOWN_WORDS"
+"""Key that methods read whose models encode class names."""
 OPEN_VOCABULARY_KEYS = frozenset(
-    {"TEST.ROTATE_NAMES", "TEST.AUG.FLIP", "TEST.AUG.MIN_SIZES", "TEST.AUG.MAX_SIZE"}
+    {"TEST.ROTATE_NAMES", "TEST.AUG.FLIP", "TEST.AUG.MIN_SIZES", "TEST.AUG.MAX_SIZE", UNKNOWN_WORDS}
 )
-"""Keys that methods with an open vocabulary read, and no others."""
+"""Keys that methods with an open vocabulary read, and no others besides `UNKNOWN_WORDS`."""
 CLOSED_SET_KEYS = frozenset({"TEST.AUG.VIEWS"})
 """Keys that methods with a closed set read, and no others."""
 IMAGE_LABEL_KEYS = frozenset({"DATASETS.MIN_LABEL_PIXELS"})
@@ -153,6 +157,32 @@ class DetectronMethod:
             Its id, or None if there is none.
         """
         return None
+
+    def text_encoder(self, model: Any) -> tuple[CLIP, Tokenizer] | None:
+        """Return what reads class names in a model.
+
+        Args:
+            model: A plain model of the method.
+
+        Returns:
+            The CLIP and its tokenizer; None for a method that reads none.
+        """
+        if (tower := self.method.text_tower) is None:
+            return None
+        return tower(model).clip, tower(model).bank.tokenizer
+
+    def fit(self, cfg: CfgNode, spec: Any, class_names: Sequence[str]) -> Any:
+        """Return the options of a model that follow from its classes.
+
+        Args:
+            cfg: The configuration.
+            spec: The options that the configuration asks for.
+            class_names: Classes of the data, in the order of their ids.
+
+        Returns:
+            `spec`, or a copy with other options.
+        """
+        return spec
 
     def check_training_data(self, cfg: CfgNode, class_names: Sequence[str]) -> None:
         """Check that the method can be trained on these classes, once the datasets are registered.

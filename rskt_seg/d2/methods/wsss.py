@@ -1,5 +1,6 @@
 """The weakly supervised method behind Detectron2's segmentation head."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +15,19 @@ from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from PIL import Image
 from torch import Tensor, nn
 
+from rskt_seg.checkpoints.files import read_weights
 from rskt_seg.d2.augmentation import RandomCropOrFill, RandomFlip, RandomQuarterTurn, RandomScaleBetween
 from rskt_seg.d2.chains import check_probability, crop_size
 from rskt_seg.d2.datasets import with_labels_of_image
 from rskt_seg.d2.heads import ClosedSetHead
-from rskt_seg.d2.methods.record import Chain, DetectronMethod, EvaluationPass
+from rskt_seg.d2.methods.record import UNKNOWN_WORDS, Chain, DetectronMethod, EvaluationPass
 from rskt_seg.d2.segmentor import unwrapped
 from rskt_seg.d2.specs import model_spec
 from rskt_seg.d2.typing import DatasetDict, Entries, Entry
+from rskt_seg.d2.words import check_words
+from rskt_seg.encoders.clip import CLIP
 from rskt_seg.encoders.presets import CLIP_PIXEL_MEAN
-from rskt_seg.encoders.text import build_tokenizer
+from rskt_seg.encoders.text import Tokenizer, build_tokenizer
 from rskt_seg.errors import ConfigError, DatasetError, ImageReadError
 from rskt_seg.finite import check_scores
 from rskt_seg.inference.crf import check_crf_installed
@@ -32,10 +36,12 @@ from rskt_seg.inference.views import VIEWS, View
 from rskt_seg.methods import wsss
 from rskt_seg.models.wsss import PriorWSSS, PriorWSSSSpec
 from rskt_seg.models.wsss.classes import IGNORE_LABEL, find_channels
+from rskt_seg.models.wsss.fit import changed_options, fit_to_classes
 from rskt_seg.models.wsss.spec import CLIP_PRESETS
 from rskt_seg.models.wsss.text import check_tokens, describe_classes
 from rskt_seg.typing import SegmentationModel
 
+logger = logging.getLogger(__name__)
 _MEAN_COLOR = tuple(round(mean) for mean in CLIP_PIXEL_MEAN)
 CAM_NOTE = "CAMs, given image-level labels (of the truth, or the dataset's own): no figures of predictions"
 
@@ -251,11 +257,28 @@ class _PriorWSSSMethod(DetectronMethod):
                 f"pseudo labels; found {cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE}"
             )
 
+    def text_encoder(self, model: Any) -> tuple[CLIP, Tokenizer]:
+        """Return the frozen CLIP that encodes class texts."""
+        return model.clip, model.tokenizer
+
+    def fit(self, cfg: CfgNode, spec: PriorWSSSSpec, class_names: Sequence[str]) -> PriorWSSSSpec:
+        """Follow the classes with `MODEL.FIT_TO_CLASSES`; what the user chose by name stays."""
+        return fit_to_classes(spec, class_names) if cfg.MODEL.FIT_TO_CLASSES else spec
+
     def check_training_data(self, cfg: CfgNode, class_names: Sequence[str]) -> None:
-        """Raise `ConfigError` if the classes lack the descriptions that a new training needs."""
-        if cfg.MODEL.WEIGHTS:
+        """Raise `ConfigError` if new classes lack the descriptions that a training needs."""
+        if cfg.MODEL.WEIGHTS and read_weights(cfg.MODEL.WEIGHTS).class_names == tuple(class_names):
             return
-        spec = model_spec(cfg, len(class_names))
+        asked = model_spec(cfg, len(class_names))
+        spec = self.fit(cfg, asked, class_names)
+        if changes := changed_options(asked, spec):
+            told = ", ".join(f"MODEL.WSSS.{name.upper()} {value!r}" for name, value in changes.items())
+            logger.warning(
+                "MODEL.FIT_TO_CLASSES: no class of %s is a background, or the packaged descriptions lack "
+                "some; they are trained with %s",
+                ", ".join(class_names),
+                told,
+            )
         described = describe_classes(spec, find_channels(class_names, spec.background).foreground)
         different = len(set(described.descriptions))
         if spec.tpe and different < spec.clusters:
@@ -263,7 +286,11 @@ class _PriorWSSSMethod(DetectronMethod):
                 f"MODEL.WSSS.CLUSTERS {spec.clusters} needs at least {spec.clusters} different descriptions; "
                 f"found {different}: lower it, or add descriptions"
             )
-        check_tokens(described, build_tokenizer(CLIP_PRESETS[spec.encoder].text))
+        tokenizer = build_tokenizer(CLIP_PRESETS[spec.encoder].text)
+        if cfg.MODEL.UNKNOWN_WORDS == "noise":
+            tokenizer.reads_unknown = tokenizer.rows is not None
+        check_words(tokenizer, described.names)
+        check_tokens(described, tokenizer)
 
     def check_test_data(self, cfg: CfgNode, name: str, entries: Entries) -> None:
         """Check that CAMs, if they are scored, are scored on images of at most a tile."""
@@ -281,7 +308,8 @@ class _PriorWSSSMethod(DetectronMethod):
 
     def background(self, cfg: CfgNode, class_names: Sequence[str]) -> int | None:
         """Find the class that is called `MODEL.WSSS.BACKGROUND`."""
-        return find_channels(class_names, cfg.MODEL.WSSS.BACKGROUND).background
+        spec = self.fit(cfg, model_spec(cfg, len(class_names)), class_names)
+        return find_channels(class_names, spec.background).background
 
     def finish_start(self, model: SegmentationModel, cfg: CfgNode) -> None:
         """Encode the class texts by the CLIP that has just been loaded; the cache is in `OUTPUT_DIR`."""
@@ -317,6 +345,9 @@ PRIOR_WSSS = _PriorWSSSMethod(
         "TEST.CRF": False,
         # A further pass that scores the CAMs for the image-level labels of the truth; results end in _CAM.
         "TEST.CAM": False,
+        # Follow the classes of the data: no background where no class has that name, and names alone where a
+        # packaged file of descriptions lacks a class. A warning says what was changed.
+        "MODEL.FIT_TO_CLASSES": False,
     },
-    reads=frozenset({"TEST.TILE", "TEST.TILE_OVERLAP"}),
+    reads=frozenset({"TEST.TILE", "TEST.TILE_OVERLAP", UNKNOWN_WORDS}),
 )

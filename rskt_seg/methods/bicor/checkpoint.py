@@ -5,6 +5,7 @@ ConvNeXt weights of torchvision and timm to those of its encoder.
 """
 
 from collections.abc import Mapping, Sequence, Set
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -48,7 +49,7 @@ class BiCoRLayout(CheckpointLayout):
         "between",
     )
     output_key = "decoder.head.classifier.weight"
-    class_key = _TABLE
+    class_axes: ClassVar[Mapping[str, int]] = {_TABLE: 1}
 
     def is_published(self, keys: Set[str]) -> bool:
         """See `CheckpointLayout.is_published`. Lightning's prefix `net.` is optional."""

@@ -9,6 +9,7 @@ is never used.
 import logging
 import re
 from collections.abc import Mapping, Set
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -28,6 +29,8 @@ _ORDERS = {"main": ("medium", "large", "local"), "deepglobe": ("local", "medium"
 """Branch of the published code -> order of the contexts in its fusion."""
 _NEW_PARTS = ("fusion.", "enhancement.")
 """Parts of the model that the checkpoint of an earlier stage may lack."""
+_CLASSIFIERS = ("score", "skip4", "skip3")
+"""Layers of the decoders with an output for each class; SegFormer's has the first alone."""
 _DECODER = {
     "output.0": "conv6",
     "output.3": "conv7",
@@ -45,7 +48,13 @@ class FCtLLayout(CheckpointLayout):
 
     # Whether contexts share the patch's encoder shows in the weights.
     training_only = ("context_encoder", "learn_upsampling", "focal_gamma")
-    output_key = class_key = "decoder.score.weight"
+    output_key = "decoder.score.weight"
+    # The upsampling of FCN-8s has a kernel from every class to every class.
+    class_axes: ClassVar[Mapping[str, int]] = {
+        **{f"decoder.{name}.{part}": 1 for name in _CLASSIFIERS for part in ("weight", "bias")},
+        **{f"decoder.{name}.weight": 2 for name in ("up5", "up4", "up3")},
+    }
+    remedy = _BUILD
 
     def is_published(self, keys: Set[str]) -> bool:
         """See `CheckpointLayout.is_published`."""
@@ -55,44 +64,36 @@ class FCtLLayout(CheckpointLayout):
         """See `CheckpointLayout.companions`: the contexts, whose encoders are those of earlier stages."""
         return spec.contexts if self.is_published(keys) and spec.context_encoder != "shared" else ()
 
-    def load(
+    def renamed(
         self,
         model: FCtL,
         weights: WeightFile,
         source: str,
-        left_out: Mapping[str, Tensor],
         companions: Mapping[str, Source] | None = None,
-    ) -> LoadReport:
-        """Load a whole checkpoint, strictly.
+    ) -> tuple[dict[str, Tensor], LoadReport]:
+        """Return a whole checkpoint under the names of this package.
 
         Args:
             model: The model to fill.
             weights: A checkpoint of this package, or a published file of stages 1 to 4, with or without the
                 prefix `module.`.
             source: Its name in messages.
-            left_out: Not used, because no encoder is ever left out.
             companions: For a published file and a model whose contexts have encoders of their own: "medium"
                 and "large" -> file with the VGG16 of this context, the checkpoint of the stage that trained
                 it or the encoder alone.
 
         Returns:
-            Which tensors were loaded, converted and dropped.
+            The tensors, and which of them were converted and dropped.
 
         Raises:
-            CheckpointError: A tensor of the model is missing, given twice or of another shape; the file has
-                further tensors that are not known to be unused, or different values under the several names
-                of one VGG16 layer. The model is unchanged.
+            CheckpointError: A tensor is given twice, or the file has different values under the several names
+                of one VGG16 layer.
         """
         if not self.is_published(weights.state.keys()):
-            return super().load(model, weights, source, left_out, companions)
+            return super().renamed(model, weights, source, companions)
         report = LoadReport(source)
-        state = {
-            **_convert_model(model, weights.state, report),
-            **_convert_contexts(model, companions or {}, report),
-        }
-        self.check_classes(model, state, source)
-        load_strict(model, state, source, _BUILD)
-        return report
+        converted = _convert_model(model, weights.state, report)
+        return {**converted, **_convert_contexts(model, companions or {}, report)}, report
 
     def start_from(
         self, model: FCtL, source: Source, companions: Mapping[str, Source] | None = None

@@ -1,7 +1,8 @@
 """Checkpoints of the weakly supervised method and weights of its encoders."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -11,8 +12,11 @@ from rskt_seg.checkpoints.rules import LoadReport, convert, load_strict
 from rskt_seg.methods.layout import OTHER_ENCODER, CheckpointLayout
 from rskt_seg.methods.record import EncoderRole
 from rskt_seg.models.wsss import PriorWSSS
+from rskt_seg.models.wsss.classes import find_channels
 
 logger = logging.getLogger(__name__)
+_TEXTS = "text_enriched"
+"""The class texts, in the state of the model."""
 
 
 class PriorWSSSLayout(CheckpointLayout):
@@ -30,7 +34,25 @@ class PriorWSSSLayout(CheckpointLayout):
         "affinity_weight",
         "radius",
     )
-    output_key = class_key = "decoder.classifier.weight"
+    output_key = "decoder.classifier.weight"
+    class_axes: ClassVar[Mapping[str, int]] = {
+        output_key: 1,
+        "decoder.classifier.bias": 1,
+        _TEXTS: 1,
+        "vpe.prototypes": 1,
+        "vpe.ready": 1,
+    }
+    class_options = ("num_classes", "background")
+
+    def class_rows(
+        self, name: str, class_names: Sequence[str], options: Mapping[str, object]
+    ) -> tuple[str, ...]:
+        """See `CheckpointLayout.class_rows`: only the classifier has a row for the background."""
+        if name == _TEXTS:  # they depend on one another, and `encode_classes` computes them again
+            return ()
+        if name.startswith("vpe."):
+            return find_channels(class_names, str(options["background"])).foreground
+        return tuple(class_names)
 
     def check_stated(self, model: PriorWSSS, weights: WeightFile, source: str) -> None:
         """See `CheckpointLayout.check_stated`: other descriptions are a warning, for the texts are stored."""

@@ -53,7 +53,8 @@ _RANGES = {
     "affinity_weight": (0.0, None),
     "radius": (0, None),
 }
-_TPE_ONLY = ("clusters", "topk", "text_weight", "restarts")
+TPE_ONLY = ("clusters", "topk", "text_weight", "restarts")
+"""Options that are read with `tpe` alone."""
 # Not first_layer, which depends on the encoder: an ablation of a shallow encoder switches off USR and nothing
 # else.
 _USR_ONLY = ("alpha", "rounds", "renorm", "start_iter")
@@ -193,7 +194,7 @@ class PriorWSSSSpec(Spec):
         self._refuse_unread()
 
     def _refuse_unread(self) -> None:
-        for name, options in (("tpe", _TPE_ONLY), ("usr", _USR_ONLY), ("vpe", _VPE_ONLY)):
+        for name, options in (("tpe", TPE_ONLY), ("usr", _USR_ONLY), ("vpe", _VPE_ONLY)):
             if not getattr(self, name):
                 refuse_unread(self, options, f"{name}=False")
         if self.pseudo == "complement":

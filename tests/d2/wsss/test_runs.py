@@ -47,7 +47,7 @@ class TestConfig:
             load_config(bicor, ["INPUT.AUGMENTATION", "wsss"])
 
     def test_a_background_that_the_data_lack_is_one_clear_error(self, data_root):
-        cfg = config("DATASETS.TRAIN", "('iSAID_train_sem_seg',)")
+        cfg = config("DATASETS.TRAIN", "iSAID_train_sem_seg", "MODEL.FIT_TO_CLASSES", "False")
         with pytest.raises(ConfigError, match="with the id 0"):
             build_segmentor(cfg)
 
