@@ -31,6 +31,7 @@ from rskt_seg.d2.datasets import load_datasets, why_other_than_published
 from rskt_seg.d2.evaluator import RSEvaluator
 from rskt_seg.d2.methods.record import EvaluationPass
 from rskt_seg.d2.methods.registry import method_of
+from rskt_seg.d2.progress import describe_evaluation
 from rskt_seg.d2.run_record import EVALUATION, update_record
 from rskt_seg.d2.segmentor import plain_model, unwrapped
 from rskt_seg.d2.specs import model_spec
@@ -80,6 +81,8 @@ def evaluate(cfg: CfgNode, resume: bool = False) -> NamedResults:
     if last is None:
         check_trained(cfg)
     weights = str(last or cfg.MODEL.WEIGHTS)
+    if comm.is_main_process():
+        logger.info("%s", describe_evaluation(cfg, comm.get_world_size()))
     model = evaluated_segmentor(cfg, weights)
     control = f"_rotated{cfg.TEST.ROTATE_NAMES}" if cfg.TEST.ROTATE_NAMES else ""
     trained = trained_sets(cfg, weights)

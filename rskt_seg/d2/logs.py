@@ -4,6 +4,7 @@ The console shows what this package says at INFO and above, and warnings and err
 file has all of it, with what is said at DEBUG: the whole configuration, versions, sizes of the model's parts.
 """
 
+import io
 import logging
 import sys
 from contextlib import suppress
@@ -46,6 +47,8 @@ def begin_log(folder: str | Path, rank: int) -> None:
     file.setFormatter(logging.Formatter(_LINE, "%m/%d %H:%M:%S"))
     handlers: list[logging.Handler] = [file]
     if rank == 0:
+        if isinstance(sys.stdout, io.TextIOWrapper):  # names of classes may have what the locale has not
+            sys.stdout.reconfigure(errors="backslashreplace")
         console = logging.StreamHandler(sys.stdout)
         console.setFormatter(_ConsoleFormatter())
         console.setLevel(logging.INFO)

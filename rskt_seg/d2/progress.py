@@ -1,6 +1,7 @@
 """What the console says of a training: what it begins with, and how far it is."""
 
 import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -29,12 +30,7 @@ def describe_training(cfg: CfgNode, done: int, period: int, seed: int, processes
     Returns:
         Method, images, classes, iterations, device, and where the results go.
     """
-    solver, sets = cfg.SOLVER, []
-    for name in dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)):
-        entries = load_datasets([name])
-        classes = counted(len(entries[0]["vocabulary"]) if entries else 0, "class", "classes")
-        use = "trained on" if name in cfg.DATASETS.TRAIN else "scored"
-        sets.append(f"  {name}: {counted(len(entries), 'image')}, {classes}, {use}")
+    solver = cfg.SOLVER
     images = len(load_datasets(cfg.DATASETS.TRAIN))
     epochs = solver.MAX_ITER * solver.IMS_PER_BATCH / max(images, 1)
     scored = "at the end" if cfg.DATASETS.TEST else "never"
@@ -48,12 +44,39 @@ def describe_training(cfg: CfgNode, done: int, period: int, seed: int, processes
         [
             f"Training {method_of(cfg).method.title} on {describe_device(cfg.MODEL.DEVICE)}, "
             f"{counted(processes, 'process', 'processes')}, seed {seed}",
-            *sets,
+            *_sets(cfg.DATASETS.TRAIN, "trained on"),
+            *_sets([name for name in cfg.DATASETS.TEST if name not in cfg.DATASETS.TRAIN], "scored"),
             f"  {counted(solver.MAX_ITER, 'iteration')} of {counted(solver.IMS_PER_BATCH, 'image')} "
             f"({epochs:.1f} epochs){f', {done} of them done' if done else ''}; scored {scored}",
-            f"  results: {cfg.OUTPUT_DIR}; details: {Path(cfg.OUTPUT_DIR, FILE)}",
+            _places(cfg),
         ]
     )
+
+
+def describe_evaluation(cfg: CfgNode, processes: int) -> str:
+    """Return what an evaluation is about, in a few lines.
+
+    Args:
+        cfg: The configuration; its datasets are registered.
+        processes: Number of processes.
+
+    Returns:
+        Method, device, images, classes, and where the results go.
+    """
+    what = f"Scoring {method_of(cfg).method.title} on {describe_device(cfg.MODEL.DEVICE)}"
+    about = f"{what}, {counted(processes, 'process', 'processes')}"
+    return "\n".join([about, *_sets(cfg.DATASETS.TEST, "scored"), _places(cfg)])
+
+
+def _sets(names: Sequence[str], use: str) -> Iterator[str]:
+    for name in names:
+        entries = load_datasets([name])
+        classes = counted(len(entries[0]["vocabulary"]) if entries else 0, "class", "classes")
+        yield f"  {name}: {counted(len(entries), 'image')}, {classes}, {use}"
+
+
+def _places(cfg: CfgNode) -> str:
+    return f"  results: {cfg.OUTPUT_DIR}; details: {Path(cfg.OUTPUT_DIR, FILE)}"
 
 
 class Progress(EventWriter):

@@ -100,7 +100,7 @@ def test_a_command_that_is_killed_and_given_again_leaves_what_the_uninterrupted_
 def test_every_stage_starts_from_the_results_of_those_before_it_and_has_a_log_of_its_own(straight):
     for name in ORDER:
         text = (straight / name / "log.txt").read_text()
-        assert text.count("Starting training from iteration 0") == 1
+        assert text.count("Training FCtL on ") == 1
         assert text.count("Saving checkpoint to") == 3
     record = json.loads((straight / "4_fused" / "stage.json").read_text())
     assert record == {
