@@ -51,7 +51,7 @@ def describe_training(cfg: CfgNode, done: int, period: int, seed: int, processes
             *sets,
             f"  {counted(solver.MAX_ITER, 'iteration')} of {counted(solver.IMS_PER_BATCH, 'image')} "
             f"({epochs:.1f} epochs){f', {done} of them done' if done else ''}; scored {scored}",
-            f"  results: {cfg.OUTPUT_DIR}; details: {Path(cfg.OUTPUT_DIR, FILE)}",
+            f"  results: {Path(cfg.OUTPUT_DIR)}; details: {Path(cfg.OUTPUT_DIR, FILE)}",
         ]
     )
 
