@@ -172,7 +172,7 @@ def compare_maps(scene: Path, folders: list[Path], output: Path) -> None:
     axes = figure.subplots(rows, 3).ravel()
     panel(axes[0], image, "orthophoto")
     panel(axes[1], colors[truth], "truth")
-    legend(axes[1], truth, colors, names)
+    legend(axes[1], np.stack([truth, *(ids for ids, _, _ in maps)]), colors, names)
     for each, folder, (ids, own, _) in zip(axes[2:], folders, maps, strict=False):
         right = (ids == truth)[truth != NO_DATA].mean()
         panel(each, own[ids], f"{folder.name}: {right:.0%} of the pixels right")
@@ -189,7 +189,7 @@ def panel(axes: Axes, picture: np.ndarray, title: str, **options: object) -> Non
 
 
 def legend(axes: Axes, ids: np.ndarray, colors: np.ndarray, names: dict[int, str]) -> None:
-    """List the classes that a map has on at least a thousandth of its pixels."""
+    """List the classes that maps have on at least a thousandth of their pixels."""
     present = [number for number in names if (ids == number).mean() >= 0.001]
     patches = [Patch(color=colors[number] / 255, label=names[number]) for number in present]
     axes.legend(handles=patches, fontsize=7, loc="lower left", framealpha=0.9)

@@ -20,6 +20,7 @@ from rskt_seg.geo.area_tables import area_table
 from rskt_seg.geo.grids import grid_difference, read_georeference
 from rskt_seg.geo.stretch import parse_stretch
 from rskt_seg.map_files import make_folder, result_name, save_picture
+from rskt_seg.methods.notices import model_notices
 from rskt_seg.methods.record import Picture
 from rskt_seg.methods.use import find_explanation, known_explanations
 from rskt_seg.scenes.engines import Engine
@@ -104,7 +105,7 @@ def segment_files(
     large: dict[str, Path | str] = {}
     with logging_redirect_tqdm():
         # Scenes, which have a bar of their own, are only told apart here; that takes no second.
-        for image, stem in tqdm(list(zip(images, _stems(images), strict=True)), unit="image", delay=1):
+        for image, stem in tqdm(_named(images), unit="image", delay=1, disable=None):  # in a terminal
             try:
                 if scenes is not None and is_large(segmenter, image):
                     large[stem] = image
@@ -140,8 +141,10 @@ def _segment_file(
     if options.at is not None:
         point_in(image.valid.shape, options.at)  # fails before the image is segmented
     result = segmenter.predict(image)
+    told = model_notices(segmenter.model)  # once for all images, when the segmenter was made
     for notice in result.notices:
-        logger.warning("%s: %s", path, notice)
+        if notice not in told:
+            logger.warning("%s: %s", path, notice)
     colors, labels = result.legend.colors, result.legend.positions(result.labels)
     base = options.output / stem
     result.save(options.output, stem)
@@ -213,10 +216,10 @@ def _read_truth(
     return truth
 
 
-def _stems(images: Sequence[Path | str]) -> list[str]:
-    """Return a name for the results of each image: its stem, numbered if another image has the same."""
+def _named(images: Sequence[Path | str]) -> list[tuple[Path | str, str]]:
+    """Return images with names for their results: the stem, numbered if another image has the same."""
     taken: set[str] = set()
-    stems = []
+    named = []
     for image in images:
         own = result_name(image)
         stem, number = own, 1
@@ -224,5 +227,5 @@ def _stems(images: Sequence[Path | str]) -> list[str]:
             number += 1
             stem = f"{own}-{number}"
         taken.add(stem)
-        stems.append(stem)
-    return stems
+        named.append((image, stem))
+    return named

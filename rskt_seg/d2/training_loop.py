@@ -128,7 +128,7 @@ class TrainingLoop(DefaultTrainer):
                 self.after_train()
         if not comm.is_main_process():
             return None
-        logger.info("Results are in %s; `rskt-seg report %s` draws them", *[self.cfg.OUTPUT_DIR] * 2)
+        logger.info("Results are in %s; `rskt-seg report %s` draws them", *[Path(self.cfg.OUTPUT_DIR)] * 2)
         if self.cfg.TEST.EXPECTED_RESULTS:
             verify_results(self.cfg, self.evaluations.results)
         return self.evaluations.results

@@ -30,17 +30,18 @@ def map_files(
         items: File paths, pairs of them or the like.
         title: Text of the progress bar.
         workers: Number of threads; None: one per core, at most eight.
-        progress: Whether to show a progress bar.
+        progress: Whether to show a progress bar, in a terminal.
         delay: Seconds after which the bar appears.
 
     Yields:
         The results.
     """
+    hidden = (
+        None if progress else True
+    )  # None hides it where no terminal is: it would run into lines of a log
     pool = ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1))
     try:
         results = pool.map(function, items)
-        yield from tqdm(
-            results, title, len(items), leave=False, unit=" pairs", delay=delay, disable=not progress
-        )
+        yield from tqdm(results, title, len(items), leave=False, unit=" pairs", delay=delay, disable=hidden)
     finally:
         pool.shutdown(cancel_futures=True)

@@ -54,6 +54,7 @@ EXTRAS = {
     "vector": "polygons of maps",
     "dask": "scenes on a Dask cluster",
     "crf": "dense CRF of the weakly supervised method",
+    "wandb": "curves of trainings on Weights & Biases",
 }
 """Extra -> what it is for; that of Detectron2 is checked by importing it."""
 

@@ -38,7 +38,8 @@ def open_part(path: Path) -> "DatasetReader":
     from rasterio.errors import RasterioIOError
 
     try:
-        return rasterio.open(gdal_name(path))
+        with ignore_georeference_warnings():  # parts of a map state no place; the whole does
+            return rasterio.open(gdal_name(path))
     except RasterioIOError as error:
         raise ImageReadError(f"{path}: this raster cannot be read ({error}); make it again") from error
 

@@ -25,6 +25,7 @@ from rskt_seg.geo.vectors import check_format
 from rskt_seg.geo.windowed import Survey, survey, survey_image
 from rskt_seg.inference.cells import WindowPlan
 from rskt_seg.inference.strategies import Strategy
+from rskt_seg.methods.notices import model_notices
 from rskt_seg.methods.use import score_kind
 from rskt_seg.scenes.engines import Chunk, Engine, HereEngine, MakeStrategy, Work, WorkerEngine
 from rskt_seg.scenes.job import SceneJob, chunk_side
@@ -181,7 +182,8 @@ def segment_scenes(
                 check_results(base, [each.source for each in scenes])
                 found, is_complete = find_map(base, model.decision, kind, job.facts, options.extras)
                 if found is not None and not options.restart:
-                    logger.info("%s: complete already; --restart segments it anew", scene.source)
+                    done = "complete already" if is_complete else "made anew from its complete rasters"
+                    logger.info("%s: %s; --restart segments it anew", scene.source, done)
                     maps[scene.name] = found if is_complete else _add_extras(model, found, job, options)
                     job.remove_leftovers()
                     remove_unfinished(output, f"{scene.name}_")
@@ -196,8 +198,10 @@ def segment_scenes(
                 logger.info(
                     "%s: %d of %s are done already", scene.source, kept, counted(len(job.chunks), "chunk")
                 )
+            told = model_notices(model.strategy.model)  # once for all scenes, when the segmenter was made
             for notice in _notices(model, scene, job):
-                logger.warning("%s: %s", scene.source, notice)
+                if notice not in told:
+                    logger.warning("%s: %s", scene.source, notice)
             jobs.append(job)
             started.append(scene)
         _run(model, started, jobs, output, options, engine, maps, failed)

@@ -9,7 +9,9 @@ import pytest
 import rasterio
 from PIL import Image
 from rasterio.transform import Affine
+from tqdm import tqdm
 
+import rskt_seg.commands.segment_files
 import rskt_seg.geo.area_tables
 import rskt_seg.geo.raster_files
 import rskt_seg.map_files
@@ -114,6 +116,15 @@ def test_a_tiff_that_lies_nowhere_gives_a_tiff_too(tmp_path):
     assert run([tmp_path / "a.tif"], tmp_path / "out") == 0
     with rasterio.open(tmp_path / "out" / "a_ids.tif") as written:
         assert written.shape == (20, 30) and written.crs is None
+
+
+def test_no_bar_runs_into_the_lines_of_a_log(tmp_path, monkeypatch, capsys):
+    def at_once(*args, **options):
+        return tqdm(*args, **options | {"delay": 0})
+
+    monkeypatch.setattr(rskt_seg.commands.segment_files, "tqdm", at_once)
+    assert run([png(tmp_path / "a.png", noise(20, 30))], tmp_path / "out") == 0
+    assert "image/s" not in capsys.readouterr().err
 
 
 def test_a_broken_image_does_not_stop_the_batch_but_fails_it(tmp_path, caplog):

@@ -1,11 +1,16 @@
 """Findings about libraries: each fault has its own line, and the command that cures it."""
 
+import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from rskt_seg.diagnosis import NOTE, OK, PROBLEM, Outcome, diagnose, versions
+from rskt_seg.diagnosis.requirements import EXTRAS
 from tests.diagnosis.machines import SOUND, faults, only, with_installed, with_outcome
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_machine_without_a_fault_has_none():
@@ -42,6 +47,11 @@ def test_versions_that_the_neighbours_declare_count_too():
 def test_an_extra_is_a_note():
     found = only(with_installed(pyogrio=None), NOTE, "extra vector")
     assert "pyogrio" in found.text and found.cure == 'pip install "rskt_seg[vector]"'
+
+
+def test_every_extra_that_users_choose_is_looked_for():
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(EXTRAS) == set(declared) - {"dev", "detectron2-deps"}
 
 
 def test_a_requirement_of_some_machines_is_compared_where_it_applies_and_once():

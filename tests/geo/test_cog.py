@@ -1,5 +1,6 @@
 """Cloud Optimized GeoTIFFs of finished maps."""
 
+import warnings
 from itertools import pairwise
 from xml.etree import ElementTree
 
@@ -62,6 +63,13 @@ def write(folder, array, layer=IDS, georeference=UTM, **cuts):
     path = folder / "out" / "map.tif"
     write_cog(path, cut(folder / "parts", array, **cuts), array.shape[1:], layer, georeference)
     return path
+
+
+def test_parts_without_a_place_are_ordinary_and_nothing_warns_of_them(tmp_path):
+    parts = cut(tmp_path / "parts", ids(40, 30)[None], rows=(20,))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_cog(tmp_path / "map.tif", parts, (40, 30), IDS, UTM)
 
 
 @pytest.mark.parametrize(

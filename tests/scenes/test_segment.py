@@ -115,6 +115,11 @@ def test_a_scene_that_is_complete_is_not_computed_again(scene, tmp_path, caplog)
         segment(scene, tmp_path / "out", model)
     assert not model.calls
     assert "complete already; --restart segments it anew" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        segment(scene, tmp_path / "out", model, polygons=("gpkg",))
+    assert not model.calls and (tmp_path / "out" / "farm_polygons.gpkg").is_file()
+    assert "made anew from its complete rasters" in caplog.text and "complete already" not in caplog.text
     segment(scene, tmp_path / "out", model, restart=True)
     assert model.calls
     again = Colours()
