@@ -18,8 +18,8 @@ TAPERS = ("hann", "mean")
 """How windows are weighted: by a raised cosine in both directions, or all cells equally as published."""
 MOST_OVERLAP = 0.75
 _STEPS = 1024
-"""Weights are whole numbers up to this one, squared, whose sums are exact in float32. The border of a window,
-where a model sees least, counts a thousandth of the middle of its neighbour."""
+"""Weights are whole numbers up to this one, squared. The border of a window, where a model sees least, counts
+a thousandth of the middle of its neighbour."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,10 @@ def taper(length: int, kind: str) -> Tensor:
 
 
 class CellSums:
-    """Weighted sums of the maps of windows over an area of cells, of which some rows are held at a time.
+    """Weighted means of the maps of windows over an area of cells, of which some rows are held at a time.
+
+    Each window moves the means towards itself by its share of the weights so far: where all windows agree,
+    the mean is what they agree on, to the last bit.
 
     Args:
         plan: How windows cover the scene.
@@ -194,9 +197,9 @@ class CellSums:
 
     def __init__(self, plan: WindowPlan, channels: int, area: Window, rows: int | None = None) -> None:
         self._plan, self._area = plan, area
-        self._first = self._divided = area.top  # the first row that is held, and the first that is no mean
+        self._first = area.top  # the first row that is held
         held = area.height if rows is None else min(rows, area.height)
-        self._sums = torch.zeros(channels, held, area.width)
+        self._means = torch.zeros(channels, held, area.width)
         self._weights = torch.zeros(held, area.width)
 
     def add(self, window: Window, maps: Tensor) -> None:
@@ -215,24 +218,25 @@ class CellSums:
             slice(top - self._first, bottom - self._first),
             slice(left - self._area.left, right - self._area.left),
         )
-        weights = self._plan.weights[seen]
-        self._sums[:, *here] += maps[:, *seen] * weights
+        weights, means = self._plan.weights[seen], self._means[:, *here]
         self._weights[here] += weights
+        # In three steps: a fused one is rounded otherwise at the end of a vector, which parts have elsewhere.
+        means += (maps[:, *seen] - means).mul_(weights / self._weights[here])
 
     @property
     def channels(self) -> int:
         """Number of maps."""
-        return len(self._sums)
+        return len(self._means)
 
     def forget(self, row: int) -> None:
         """Make room below: rows of cells above `row` are not asked for any more."""
         count, held = row - self._first, len(self._weights)
         if count <= 0:
             return
-        for kept in (*self._sums, self._weights):
+        for kept in (*self._means, self._weights):
             kept[: max(held - count, 0)] = kept[count:].clone()
             kept[max(held - count, 0) :] = 0
-        self._first, self._divided = row, max(self._divided, row)
+        self._first = row
 
     def mean(self, bottom: int | None = None) -> "CellMeans":
         """Return the means of the rows that are held. Cells that no window covers are 0.
@@ -241,11 +245,8 @@ class CellSums:
             bottom: The first row of cells to which windows may be added afterwards; None: none are.
         """
         bottom = self._area.bottom if bottom is None else bottom
-        new = slice(self._divided - self._first, bottom - self._first)
-        self._sums[:, new] /= self._weights[new].clamp(min=1)
-        self._divided = max(bottom, self._divided)
         held = Window(self._first, self._area.left, bottom - self._first, self._area.width)
-        return CellMeans(self._plan, held, self._sums[:, : held.height])
+        return CellMeans(self._plan, held, self._means[:, : held.height])
 
 
 @dataclass(frozen=True)
