@@ -57,6 +57,7 @@ class Colours(RSKT):
     """A model whose score of a class is a channel of the pixel, or of the mean of a cell."""
 
     working_side = 48
+    score_kind = "sigmoids"
 
     def __init__(self, cells: int = 48) -> None:
         nn.Module.__init__(self)
