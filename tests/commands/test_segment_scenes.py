@@ -88,6 +88,23 @@ def test_no_truth_is_replaced_by_results(tmp_path):
     assert np.array_equal(np.asarray(Image.open(truth)), noise(60, 50) % 3)
 
 
+def test_lists_without_an_image_or_of_themselves_are_refused(tmp_path):
+    (tmp_path / "a.txt").write_text("# nothing\n\n")
+    with pytest.raises(ImageReadError, match=r"a\.txt names no image"):
+        expand([str(tmp_path / "a.txt")])
+    for name, other in (("a.txt", "b.txt"), ("b.txt", "a.txt")):
+        (tmp_path / name).write_text(str(tmp_path / other))
+    with pytest.raises(ImageReadError, match=r"a\.txt names itself"):
+        expand([str(tmp_path / "a.txt")])
+
+
+def test_an_empty_name_is_not_the_folder_at_hand(tmp_path, monkeypatch):
+    monkeypatch.chdir(png(tmp_path / "a.png", 9, 9).parent)
+    with pytest.raises(ConfigError, match="empty name"):
+        expand([""])
+    assert [str(each) for each in expand(["."])] == ["a.png"]
+
+
 def test_flags_become_options():
     args = parse(
         "--window", "120m", "--overlap", "0.5", "--blend", "mean", "--part", "1,2,30,40", "--scores",

@@ -12,6 +12,7 @@ from rskt_seg.errors import ConfigError, ImageReadError
 from rskt_seg.geo import read_image
 from rskt_seg.scenes import segment as segmenting
 from rskt_seg.scenes.job import SceneJob
+from rskt_seg.windows import Window
 from rskt_seg.writing import only_one, remove_at_once
 from tests.geo.rasters import UTM, noise, write_tiff
 from tests.scenes.test_segment import contents, half_done, segment
@@ -215,3 +216,24 @@ def test_a_scene_that_is_replaced_during_a_run_gives_no_map_of_both(tmp_path):
 @pytest.mark.filterwarnings("error")
 def test_nothing_is_said_of_the_coordinates_of_chunks(scene, tmp_path):
     segment(scene, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("options", "rows"),
+    [
+        ({"part": Window(-5, 10, 20, 20)}, slice(0, 15)),
+        ({"bounds": (300005, 5599980, 300015, 5600010)}, slice(0, 40)),
+        ({"part": Window(0, 10, 15, 20)}, None),
+    ],
+)
+def test_a_part_that_reaches_beyond_the_scene_is_cut_and_told(scene, tmp_path, options, rows):
+    found = segment(scene, tmp_path / "out", **options)
+    assert any("reaches beyond the scene" in each for each in found.notices) == (rows is not None)
+    expected = noise(3, 60, 70).argmax(axis=0)[rows or slice(0, 15), 10:30]
+    np.testing.assert_array_equal(found.ids(), expected)
+
+
+@pytest.mark.parametrize(("nodata", "told"), [(300, True), (2.5, True), (-1, True), (255, False)])
+def test_a_nodata_value_that_no_sample_can_have_is_told(scene, tmp_path, nodata, told):
+    found = segment(scene, tmp_path / "out", nodata=nodata)
+    assert any(f"nodata value {nodata:g}" in each for each in found.notices) == told
