@@ -100,8 +100,7 @@ def segment_files(
     """
     for name in options.explanations:
         segmenter.check_explanation(name, options.present)
-    stems = _stems(images)
-    _check_results(stems, [*images, *truths.values()], options)
+    _check_results(stems := _stems(images), [*images, *truths.values()], options)
     make_folder(options.output)
     if notice := undrawable_notice([entry.name for entry in segmenter.legend.entries]):
         logger.warning("%s", notice)
