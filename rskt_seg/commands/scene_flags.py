@@ -119,7 +119,9 @@ def numbers(flag: str, text: str | None, names: Sequence[str]) -> tuple[float, .
     return found
 
 
-def expand(patterns: Iterable[str], output: Path | None = None) -> list[Path | str]:
+def expand(
+    patterns: Iterable[str], output: Path | None = None, within: tuple[Path, ...] = ()
+) -> list[Path | str]:
     """Replace folders, lists and glob patterns by the files that they stand for.
 
     Args:
@@ -127,16 +129,20 @@ def expand(patterns: Iterable[str], output: Path | None = None) -> list[Path | s
             patterns with * ? [ ]; names of GDAL's own. A name that does not exist stays in the list, so that
             it is reported with the other files that fail.
         output: Folder of the results, which no folder of images can be.
+        within: The lists that name these patterns, the outermost first.
 
     Returns:
         The files without repetition, in the order of the patterns; names of GDAL's own as text.
 
     Raises:
-        ImageReadError: A pattern matches no file, a folder holds no image, or a list cannot be read.
-        ConfigError: The results would lie among the images of a folder.
+        ImageReadError: A pattern matches no file, a folder or a list holds no image, or a list cannot be read
+            or names itself.
+        ConfigError: A name is empty, or the results would lie among the images of a folder.
     """
     files: list[Path | str] = []
     for pattern in patterns:
+        if not pattern.strip():
+            raise ConfigError("a scene has an empty name, which would be all images of this folder; name it")
         path = Path(pattern)
         if path.is_dir():
             if output is not None and output.resolve() == path.resolve():
@@ -150,8 +156,7 @@ def expand(patterns: Iterable[str], output: Path | None = None) -> list[Path | s
                 raise ImageReadError(f"{path} holds no image; expected files such as {path / 'scene.tif'}")
             files.extend(inside)
         elif path.suffix.lower() == ".txt" and path.is_file():
-            lines = [line.strip() for line in read_text(path).splitlines()]
-            files.extend(expand(line for line in lines if line and not line.startswith("#")))
+            files.extend(_expand_list(path, within))
         elif path.exists() or not glob.has_magic(pattern):
             files.append(_source(pattern))
         else:
@@ -160,6 +165,17 @@ def expand(patterns: Iterable[str], output: Path | None = None) -> list[Path | s
                 raise ImageReadError(f"no file matches {pattern!r}")
             files.extend(Path(name) for name in found)
     return list(dict.fromkeys(files))
+
+
+def _expand_list(path: Path, within: tuple[Path, ...]) -> list[Path | str]:
+    """Return the files that a list stands for, at least one."""
+    if path.resolve() in within:
+        raise ImageReadError(f"the list {path} names itself; expected a scene a line")
+    lines = [line.strip() for line in read_text(path).splitlines()]
+    names = [line for line in lines if line and not line.startswith("#")]
+    if not names:
+        raise ImageReadError(f"the list {path} names no image; expected a scene a line")
+    return expand(names, within=(*within, path.resolve()))
 
 
 def _source(name: str) -> Path | str:

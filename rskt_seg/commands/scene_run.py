@@ -36,6 +36,8 @@ def scene_options(args: argparse.Namespace, bands: tuple[int, ...] | None) -> Sc
         ConfigError: A value is out of its range.
     """
     part = numbers("--part", args.part, ("ROW", "COLUMN", "HEIGHT", "WIDTH"))
+    if part is not None and not all(map(float.is_integer, part)):
+        raise ConfigError(f"--part expects whole numbers of pixels; found {args.part!r}")
     bounds = numbers("--bounds", args.bounds, ("LEFT", "BOTTOM", "RIGHT", "TOP"))
     return SceneOptions(
         window=args.window,
@@ -152,8 +154,12 @@ def segment_large(
         if scene.name not in maps:
             continue
         made = maps[scene.name]
-        logger.info("%s\n%s", scene.source, area_table(made.areas))
-        if made.area.height * made.area.width <= MOST_PIXELS:
-            pixels = scene.survey.reader.read(made.area).pixels
-            write_pictures(made.base, pixels, made.ids(), made.legend, segmenter.background)
+        try:
+            logger.info("%s\n%s", scene.source, area_table(made.areas))
+            if made.area.height * made.area.width <= MOST_PIXELS:
+                pixels = scene.survey.reader.read(made.area).pixels
+                write_pictures(made.base, pixels, made.ids(), made.legend, segmenter.background)
+        except (RSKTSegError, OSError) as error:  # one that fails does not stop the others
+            logger.error("%s: %s", scene.source, error)
+            failed[scene.name] = error
     return [*failures, *((images[name], error) for name, error in failed.items())]

@@ -1,6 +1,7 @@
 """Segment many image files with a ready model and write a folder of results."""
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ from rskt_seg.visualization import draw_errors, draw_labels, undrawable_notice
 from rskt_seg.windows import point_in
 
 logger = logging.getLogger(__name__)
+_RESULTS = r"(ids|overlay|labels|legend|truth|errors|quicklook)\.png|(ids|confidence|scores)\.tif"
+"""Ends of the names of results that are images, which could be read as well."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,8 @@ def segment_files(
     """
     for name in options.explanations:
         segmenter.check_explanation(name, options.present)
+    named = _named(images)
+    _check_results([stem for _, stem in named], [*images, *truths.values()], options)
     make_folder(options.output)
     if notice := undrawable_notice([entry.name for entry in segmenter.legend.entries]):
         logger.warning("%s", notice)
@@ -105,7 +110,7 @@ def segment_files(
     large: dict[str, Path | str] = {}
     with logging_redirect_tqdm():
         # Scenes, which have a bar of their own, are only told apart here; that takes no second.
-        for image, stem in tqdm(_named(images), unit="image", delay=1, disable=None):  # in a terminal
+        for image, stem in tqdm(named, unit="image", delay=1, disable=None):  # in a terminal
             try:
                 if scenes is not None and is_large(segmenter, image):
                     large[stem] = image
@@ -214,6 +219,23 @@ def _read_truth(
             "gdalwarp -r near"
         )
     return truth
+
+
+def _check_results(stems: Sequence[str], sources: Sequence[Path | str], options: SegmentOptions) -> None:
+    """Check that no result takes the place of an image or a ground truth.
+
+    Raises:
+        ConfigError: One would.
+    """
+    drawings = "".join(rf"|{name}(_\d+)?\.png" for name in options.explanations)
+    folder, names = options.output.resolve(), set(stems)
+    for source in map(Path, sources):
+        found = re.fullmatch(rf"(.+?)_({_RESULTS}{drawings})", source.name, re.DOTALL)
+        if found is not None and found[1] in names and source.parent.resolve() == folder:
+            raise ConfigError(
+                f"the results of {found[1]} would replace {source}, which is read; choose another folder for "
+                "them"
+            )
 
 
 def _named(images: Sequence[Path | str]) -> list[tuple[Path | str, str]]:

@@ -155,6 +155,8 @@ def image_of(
     notices = list(source.notices) if bands == source.default_bands else []
     if scaling:
         notices.append(f"{scene.dtype} to 8 bit by {rule}: {', '.join(scaling)}")
+    if nodata is not None and not _holds(scene.dtype, nodata):
+        notices.append(f"no pixel has the nodata value {nodata:g}: the samples are {scene.dtype}")
     if len(bands) == 1:
         notices.append(ONE_BAND)
     if not scene.valid.any():
@@ -211,3 +213,12 @@ def _root_cause(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _holds(dtype: str | np.dtype, value: float) -> bool:
+    """Return whether samples of a type can have a value."""
+    kind = np.dtype(dtype)
+    if kind.kind not in "iu":
+        return True
+    limits = np.iinfo(kind)
+    return float(value).is_integer() and limits.min <= value <= limits.max

@@ -195,9 +195,11 @@ class RasterioSource:
             opaque = self._palette[self._read_band(1, window, size), 3] > 0
             mask = opaque if mask is None else mask & opaque
         by_alpha = MaskFlags.alpha in flags
-        if self._alpha and MaskFlags.all_valid in flags and self._alpha_band not in (0, index):
-            # GDAL makes masks of alpha bands of unsigned 8 and 16 bits alone, and of the last band.
-            mask, by_alpha = self._read_band(self._alpha_band, window, size) > 0, True
+        if self._alpha and not by_alpha and self._alpha_band not in (0, index):
+            # GDAL makes masks of alpha bands of unsigned 8 and 16 bits alone, of the last band, and of files
+            # without nodata and masks.
+            visible = self._read_band(self._alpha_band, window, size) > 0
+            mask, by_alpha = visible if mask is None else mask & visible, True
         if by_alpha and mask is not None and index == self.default_bands[0]:
             self._alpha_counts.add(self._read_band(self._alpha_band, window, size))
         return mask

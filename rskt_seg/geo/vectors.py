@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -137,16 +138,19 @@ def _geopackage(path: Path, crs: "CRS | None", legend: Legend) -> Iterator[Calla
     pyogrio = vector_library("pyogrio")
     vector_library("pyogrio.raw")
     count, layer = 0, _layer_name(path.stem)
-    with replacing_with_companions(path, ()) as partial, warnings.catch_warnings():
+    with (
+        replacing_with_companions(path, ()) as partial,
+        _uncut_name(partial) as name,
+        warnings.catch_warnings(),
+    ):
         warnings.filterwarnings("ignore", message="'crs' was not provided")
-        name = gdal_name(partial)
 
         def write(features: Features) -> int:
             nonlocal count
             attributes = features.attributes()
             pyogrio.raw.write(
                 name, features.geometry, list(attributes.values()), list(attributes),
-                layer=layer, driver="GPKG", geometry_type="Polygon", append=partial.exists(),
+                layer=layer, driver="GPKG", geometry_type="Polygon", append=os.path.exists(name),
                 crs=None if crs is None else crs.to_wkt(version="WKT2_2019"),
             )  # fmt: skip
             count += len(features.pixels)
@@ -167,6 +171,20 @@ def _geopackage(path: Path, crs: "CRS | None", legend: Legend) -> Iterator[Calla
             raise OSError(
                 f"{path} could not be written completely ({error}); check the space left on its disk"
             ) from error
+
+
+@contextmanager
+def _uncut_name(path: Path) -> Iterator[str]:
+    """Give the GeoPackage that is written a name without ; and !, at which pyogrio cuts names like URLs."""
+    whole = path.absolute()
+    if not set(";!") & set(str(whole)):
+        yield gdal_name(path)
+        return
+    with TemporaryDirectory() as folder:
+        link = Path(folder, "folder")
+        link.symlink_to(whole.parent, target_is_directory=True)
+        yield gdal_name(link / "map.gpkg")
+        os.replace(link / "map.gpkg", path)
 
 
 def _layer_name(stem: str) -> str:

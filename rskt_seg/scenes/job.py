@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import sha256
 from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
@@ -75,8 +76,24 @@ class SceneJob:
         """Return how many pixels each class was the best of, in all chunks: (T,) int64."""
         chosen = np.zeros(len(self.task.decision.ids), np.int64)
         for chunk in self.chunks:
-            chosen += np.array(json.loads(self.report(chunk).read_text())["chosen"], np.int64)
+            chosen += np.array(self._read_report(chunk)["chosen"], np.int64)
         return chosen
+
+    def _read_report(self, chunk: Window) -> dict[str, Any]:
+        """Return what was written of a chunk that is done.
+
+        Raises:
+            UnreadableError: The report is damaged, or of chunks that were computed from other facts.
+        """
+        report = parse_json(self.report(chunk).read_text("utf-8", "replace"))
+        if not isinstance(report, dict) or report.get("facts") != self.digest or "sums" not in report:
+            raise UnreadableError("it is no report of this chunk")
+        return report
+
+    @cached_property
+    def digest(self) -> str:
+        """What the reports of chunks state of the facts, so that those of other scenes are told apart."""
+        return sha256(json.dumps(self._stated, sort_keys=True).encode()).hexdigest()
 
     @contextmanager
     def open_folder(self, restart: bool = False) -> Iterator[int]:
@@ -159,11 +176,11 @@ class SceneJob:
         """
         damaged: list[str] = []
         for chunk in self.chunks:
-            sums = json.loads(self.report(chunk).read_text())["sums"]
             try:
+                sums = self._read_report(chunk)["sums"]
                 found = {layer: zlib.crc32(read_bands(self.part(chunk, layer)).data) for layer in sums}
-            except ImageReadError:
-                found = {}
+            except (ImageReadError, UnreadableError):
+                sums, found = {}, None
             if found != sums:
                 self.report(chunk).unlink(missing_ok=True)
                 damaged.append(self.report(chunk).stem)
@@ -206,7 +223,7 @@ def write_chunk(job: SceneJob, chunk: Window, maps: Maps) -> None:
     for layer, bands in layers.items():
         write_part(job.part(chunk, layer), bands, chunk)
     sums = {layer: zlib.crc32(np.ascontiguousarray(bands).data) for layer, bands in layers.items()}
-    report = {"chosen": maps.chosen.tolist(), "windows": maps.windows, "sums": sums}
+    report = {"facts": job.digest, "chosen": maps.chosen.tolist(), "windows": maps.windows, "sums": sums}
     replace_text(job.report(chunk), json.dumps(report) + "\n")
 
 

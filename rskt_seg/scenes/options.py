@@ -154,14 +154,7 @@ class SceneOptions:
         Raises:
             ConfigError: It lies outside of the scene, or bounds are given for a scene without a transform.
         """
-        whole, part = Window(0, 0, *size), None if self.part is None else Window(*self.part)
-        if self.bounds is not None:
-            part = None if georeference is None else georeference.pixels_of(self.bounds)
-            if part is None:
-                raise ConfigError(
-                    f"{name}: bounds need a scene with a transform to coordinates, which this one has not; "
-                    "give its part in pixels"
-                )
+        whole, part = Window(0, 0, *size), self._asked(name, georeference)
         if part is None:
             return whole
         inside = part.intersection(whole)
@@ -172,6 +165,28 @@ class SceneOptions:
                 "bounds"
             )
         return inside
+
+    def area_notices(self, name: str, georeference: Georeference | None, size: tuple[int, int]) -> list[str]:
+        """Return a line if the part that is asked for reaches beyond the scene; arguments as for `area`."""
+        asked = self._asked(name, georeference)
+        if asked is None or asked == self.area(name, georeference, size):
+            return []
+        return [
+            f"the part that is asked for (rows {asked.top}..{asked.bottom}, columns {asked.left}.."
+            f"{asked.right}) reaches beyond the scene of {size[1]} x {size[0]} px, and is cut to it"
+        ]
+
+    def _asked(self, name: str, georeference: Georeference | None) -> Window | None:
+        """Return the part (px) that is asked for, wherever it lies; None for all."""
+        if self.bounds is None:
+            return None if self.part is None else Window(*self.part)
+        part = None if georeference is None else georeference.pixels_of(self.bounds)
+        if part is None:
+            raise ConfigError(
+                f"{name}: bounds need a scene with a transform to coordinates, which this one has not; "
+                "give its part in pixels"
+            )
+        return part
 
 
 def _parse_length(text: str) -> tuple[float, str]:

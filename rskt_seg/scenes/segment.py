@@ -199,7 +199,7 @@ def segment_scenes(
                     "%s: %d of %s are done already", scene.source, kept, counted(len(job.chunks), "chunk")
                 )
             told = model_notices(model.strategy.model)  # once for all scenes, when the segmenter was made
-            for notice in _notices(model, scene, job):
+            for notice in _notices(model, scene, job, options):
                 if notice not in told:
                     logger.warning("%s: %s", scene.source, notice)
             jobs.append(job)
@@ -314,10 +314,11 @@ def _facts(task: SceneTask, survey: Survey, options: SceneOptions) -> dict[str, 
     }
 
 
-def _notices(model: MapModel, scene: Scene, job: SceneJob) -> list[str]:
+def _notices(model: MapModel, scene: Scene, job: SceneJob, options: SceneOptions) -> list[str]:
     """Return what was decided for the user."""
-    survey = scene.survey
-    return [*survey.overview.notices, *model.notices, _describe_windows(job.task.plan, job.area, survey)]
+    survey, plan = scene.survey, job.task.plan
+    cut = options.area_notices(scene.source, survey.georeference, (plan.height, plan.width))
+    return [*survey.overview.notices, *model.notices, *cut, _describe_windows(plan, job.area, survey)]
 
 
 def _describe_windows(plan: WindowPlan, area: Window, survey: Survey) -> str:
@@ -340,7 +341,7 @@ def _finish(model: MapModel, scene: Scene, job: SceneJob, output: Path, options:
     names = model.strategy.vocabulary.names
     job.check_parts()
     chosen = job.read_chosen()
-    notices = _notices(model, scene, job)
+    notices = _notices(model, scene, job, options)
     if unchosen := unchosen_notice(names, chosen.tolist()):
         logger.warning("%s: %s", scene.source, unchosen)
         notices.append(unchosen)

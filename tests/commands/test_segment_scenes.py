@@ -56,6 +56,55 @@ def test_a_scene_that_fails_does_not_stop_the_others(tmp_path, caplog):
     assert "2 of 3 images failed" in caplog.text
 
 
+def test_results_that_cannot_be_shown_fail_alone(tmp_path, caplog):
+    files = [png(tmp_path / name, 100, 60) for name in ("a.png", "b.png")]
+    (tmp_path / "o" / "a_overlay.png").mkdir(parents=True)
+    segmenter = Segmenter(Colours(), NAMES)
+    engine = HereEngine(segmenter.strategy)
+    assert segment_files(segmenter, files, {}, SegmentOptions(tmp_path / "o"), SceneOptions(), engine) == 1
+    assert (tmp_path / "o" / "b_overlay.png").is_file()
+    assert "1 of 2 images failed" in caplog.text
+
+
+@pytest.mark.parametrize("side", [60, 100])
+@pytest.mark.parametrize("kind", ["labels.png", "overlay.png", "ids.png", "quicklook.png"])
+def test_no_image_is_replaced_by_the_results_of_another(tmp_path, side, kind):
+    files = [png(tmp_path / name, side, 50) for name in ("farm.png", f"farm_{kind}")]
+    before = files[1].read_bytes()
+    segmenter = Segmenter(Colours(), NAMES)
+    engine = HereEngine(segmenter.strategy)
+    arguments = SegmentOptions(tmp_path), SceneOptions(), engine
+    with pytest.raises(ConfigError, match=rf"results of farm would replace .*farm_{kind}.*another folder"):
+        segment_files(segmenter, files, {}, *arguments)
+    assert files[1].read_bytes() == before
+    assert segment_files(segmenter, files[1:], {}, *arguments) == 0
+
+
+def test_no_truth_is_replaced_by_results(tmp_path):
+    image, truth = png(tmp_path / "farm.png", 60, 50), tmp_path / "farm_ids.png"
+    Image.fromarray(noise(60, 50) % 3).save(truth)
+    with pytest.raises(ConfigError, match=r"would replace .*farm_ids\.png"):
+        segment_files(Segmenter(Colours(), NAMES), [image], {image: truth}, SegmentOptions(tmp_path))
+    assert np.array_equal(np.asarray(Image.open(truth)), noise(60, 50) % 3)
+
+
+def test_lists_without_an_image_or_of_themselves_are_refused(tmp_path):
+    (tmp_path / "a.txt").write_text("# nothing\n\n")
+    with pytest.raises(ImageReadError, match=r"a\.txt names no image"):
+        expand([str(tmp_path / "a.txt")])
+    for name, other in (("a.txt", "b.txt"), ("b.txt", "a.txt")):
+        (tmp_path / name).write_text(str(tmp_path / other))
+    with pytest.raises(ImageReadError, match=r"a\.txt names itself"):
+        expand([str(tmp_path / "a.txt")])
+
+
+def test_an_empty_name_is_not_the_folder_at_hand(tmp_path, monkeypatch):
+    monkeypatch.chdir(png(tmp_path / "a.png", 9, 9).parent)
+    with pytest.raises(ConfigError, match="empty name"):
+        expand([""])
+    assert [str(each) for each in expand(["."])] == ["a.png"]
+
+
 def test_flags_become_options():
     args = parse(
         "--window", "120m", "--overlap", "0.5", "--blend", "mean", "--part", "1,2,30,40", "--scores",
@@ -70,7 +119,17 @@ def test_flags_become_options():
     assert scene_options(parse("--polygons", "none"), None).polygons == ()
 
 
-@pytest.mark.parametrize("argv", [["--bounds", "1,2,3"], ["--part", "a,b,c,d"], ["--chunk", "700"]])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--bounds", "1,2,3"],
+        ["--part", "a,b,c,d"],
+        ["--part", "nan,0,5,5"],
+        ["--part", "inf,0,5,5"],
+        ["--part", "1.5,0,5,5"],
+        ["--chunk", "700"],
+    ],
+)
 def test_values_that_make_no_sense_are_one_line(argv):
     with pytest.raises(ConfigError, match=argv[1].split(",")[0]):
         scene_options(parse(*argv), None)

@@ -6,7 +6,7 @@ from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning
 
 from rskt_seg.geo import read_image
-from tests.geo.rasters import has_notice, noise, write_tiff
+from tests.geo.rasters import has_notice, noise, write_mask_file, write_tiff
 
 pytestmark = pytest.mark.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
@@ -32,6 +32,22 @@ def test_an_internal_mask_is_honoured(tmp_path):
     mask = np.arange(42).reshape(6, 7) % 3 > 0
     image = read_image(write_tiff(tmp_path / "a.tif", noise(3, 6, 7), mask=mask))
     assert np.array_equal(image.valid, mask)
+
+
+@pytest.mark.parametrize("side_car", [False, True])
+def test_alpha_counts_beside_nodata_and_masks(tmp_path, side_car):
+    array = noise(4, 6, 7).clip(1)
+    array[3] = np.arange(42).reshape(6, 7) % 3 * 100
+    hidden = np.arange(42).reshape(6, 7) % 5 == 0
+    path = tmp_path / "a.tif"
+    if side_car:
+        write_tiff(path, array, photometric="rgb", alpha="yes")
+        write_mask_file(path, ~hidden)
+    else:
+        array[:3, hidden] = 0
+        write_tiff(path, array, photometric="rgb", alpha="yes", nodata=0)
+    assert np.array_equal(read_image(path).valid, (array[3] > 0) & ~hidden)
+    assert np.array_equal(read_image(path, alpha=False).valid, ~hidden)
 
 
 def test_a_raster_without_any_data_is_read_with_a_notice(tmp_path):

@@ -1,5 +1,7 @@
 """Scenes as unkind users and machines give them: what is left of killed runs, names, folders, numbers."""
 
+import shutil
+
 import numpy as np
 import pytest
 import rasterio
@@ -10,6 +12,7 @@ from rskt_seg.errors import ConfigError, ImageReadError
 from rskt_seg.geo import read_image
 from rskt_seg.scenes import segment as segmenting
 from rskt_seg.scenes.job import SceneJob
+from rskt_seg.windows import Window
 from rskt_seg.writing import only_one, remove_at_once
 from tests.geo.rasters import UTM, noise, write_tiff
 from tests.scenes.test_segment import contents, half_done, segment
@@ -106,10 +109,44 @@ def test_a_scene_is_not_replaced_by_results(tmp_path):
     assert scene.read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["-farm", "gpkg farm", "[farm]*", "it's", 'a "farm"', "農場", "---"])
+@pytest.mark.parametrize(
+    "name",
+    ["-farm", "gpkg farm", "[farm]*", "it's", 'a "farm"', "農場", "---", "farm; field", "farm!", "a!;b"],
+)
 def test_polygons_have_a_layer_whatever_the_name(scene, tmp_path, name):
-    found = segment(scene, tmp_path / "out", name=name, polygons=("gpkg",), part=None)
+    found = segment(scene, tmp_path / f"out {name}", name=name, polygons=("gpkg",), part=None)
     assert found.files["gpkg"].name == f"{name}_polygons.gpkg"
+    expected = segment(scene, tmp_path / "out", name="a", polygons=("gpkg",))
+    assert found.files["gpkg"].stat().st_size == expected.files["gpkg"].stat().st_size
+    left = sorted(path.name.removeprefix(name) for path in found.base.parent.iterdir())
+    assert left == sorted(path.name.removeprefix("a") for path in expected.base.parent.iterdir())
+
+
+def test_chunks_of_another_scene_are_not_used(tmp_path):
+    scenes = [
+        write_tiff(tmp_path / folder / "farm.tif", noise(3, 600, 700, seed=seed), photometric="rgb", **UTM)
+        for seed, folder in enumerate(("one", "two"))
+        if not (tmp_path / folder).mkdir()
+    ]
+    for number, scene in enumerate(scenes):
+        half_done(scene, tmp_path / f"out {number}")
+    for path in (tmp_path / "out 1" / "farm_parts").glob("[0-9]*"):
+        shutil.copy(path, tmp_path / "out 0" / "farm_parts")
+    with pytest.raises(ImageReadError, match=r"do not hold what was written; give the command again"):
+        segment(scenes[0], tmp_path / "out 0")
+    np.testing.assert_array_equal(
+        segment(scenes[0], tmp_path / "out 0").ids(), noise(3, 600, 700).argmax(axis=0)
+    )
+
+
+@pytest.mark.parametrize("report", ["", "{}", "[1]", "nonsense"])
+def test_a_damaged_report_of_a_chunk_costs_the_chunk(tmp_path, report):
+    scene = write_tiff(tmp_path / "farm.tif", noise(3, 600, 700), photometric="rgb", **UTM)
+    half_done(scene, tmp_path / "out")
+    (tmp_path / "out" / "farm_parts" / "0_0.json").write_text(report)
+    with pytest.raises(ImageReadError, match=r"1 chunk .0_0. do not hold what was written"):
+        segment(scene, tmp_path / "out")
+    np.testing.assert_array_equal(segment(scene, tmp_path / "out").ids(), noise(3, 600, 700).argmax(axis=0))
 
 
 @pytest.mark.parametrize(("name", "message"), [("a/b", "without its folder"), ("x" * 200, "over 180 bytes")])
@@ -179,3 +216,24 @@ def test_a_scene_that_is_replaced_during_a_run_gives_no_map_of_both(tmp_path):
 @pytest.mark.filterwarnings("error")
 def test_nothing_is_said_of_the_coordinates_of_chunks(scene, tmp_path):
     segment(scene, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("options", "rows"),
+    [
+        ({"part": Window(-5, 10, 20, 20)}, slice(0, 15)),
+        ({"bounds": (300005, 5599980, 300015, 5600010)}, slice(0, 40)),
+        ({"part": Window(0, 10, 15, 20)}, None),
+    ],
+)
+def test_a_part_that_reaches_beyond_the_scene_is_cut_and_told(scene, tmp_path, options, rows):
+    found = segment(scene, tmp_path / "out", **options)
+    assert any("reaches beyond the scene" in each for each in found.notices) == (rows is not None)
+    expected = noise(3, 60, 70).argmax(axis=0)[rows or slice(0, 15), 10:30]
+    np.testing.assert_array_equal(found.ids(), expected)
+
+
+@pytest.mark.parametrize(("nodata", "told"), [(300, True), (2.5, True), (-1, True), (255, False)])
+def test_a_nodata_value_that_no_sample_can_have_is_told(scene, tmp_path, nodata, told):
+    found = segment(scene, tmp_path / "out", nodata=nodata)
+    assert any(f"nodata value {nodata:g}" in each for each in found.notices) == told
