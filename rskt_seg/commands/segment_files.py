@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -101,8 +101,7 @@ def segment_files(
     """
     for name in options.explanations:
         segmenter.check_explanation(name, options.present)
-    named = _named(images)
-    _check_results([stem for _, stem in named], [*images, *truths.values()], options)
+    _check_results(named := _named(images), truths.values(), options)
     make_folder(options.output)
     if notice := undrawable_notice([entry.name for entry in segmenter.legend.entries]):
         logger.warning("%s", notice)
@@ -221,15 +220,17 @@ def _read_truth(
     return truth
 
 
-def _check_results(stems: Sequence[str], sources: Sequence[Path | str], options: SegmentOptions) -> None:
+def _check_results(
+    named: Sequence[tuple[Path | str, str]], truths: Iterable[Path], options: SegmentOptions
+) -> None:
     """Check that no result takes the place of an image or a ground truth.
 
     Raises:
         ConfigError: One would.
     """
     drawings = "".join(rf"|{name}(_\d+)?\.png" for name in options.explanations)
-    folder, names = options.output.resolve(), set(stems)
-    for source in map(Path, sources):
+    folder, names = options.output.resolve(), {stem for _, stem in named}
+    for source in map(Path, [*(image for image, _ in named), *truths]):
         found = re.fullmatch(rf"(.+?)_({_RESULTS}{drawings})", source.name, re.DOTALL)
         if found is not None and found[1] in names and source.parent.resolve() == folder:
             raise ConfigError(
