@@ -6,10 +6,7 @@ Shapes: T class, P prompt template, E embedding.
 import difflib
 from collections.abc import Callable, Sequence
 from functools import cache
-from importlib.machinery import PathFinder
 from importlib.resources import files
-from importlib.util import find_spec, module_from_spec
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +15,7 @@ from torch import Tensor
 from torch.amp.autocast_mode import is_autocast_available
 
 from rskt_seg.encoders.clip import CLIP
+from rskt_seg.encoders.open_clip_modules import open_clip_module
 from rskt_seg.encoders.presets import TextPreset
 from rskt_seg.encoders.text_files import TextFiles, TextQuery, computing_context, encoder_digest
 from rskt_seg.errors import ConfigError, VocabularyError
@@ -35,27 +33,9 @@ _TEMPLATE_SETS = {
 }
 
 
-def _of_open_clip(name: str) -> ModuleType:
-    """Return a module of open_clip by itself: the package imports its models, for longer than torch takes.
-
-    Args:
-        name: Of a module that imports no other one of the package.
-
-    Raises:
-        ModuleNotFoundError: open_clip is not installed, or has no such module.
-    """
-    package = find_spec("open_clip")
-    spec = package and PathFinder.find_spec(f"open_clip.{name}", package.submodule_search_locations)
-    if spec is None or spec.loader is None:
-        raise ModuleNotFoundError(f"No module named 'open_clip.{name}'", name=f"open_clip.{name}")
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @cache
 def _byte_pairs() -> Any:
-    return _of_open_clip("tokenizer").SimpleTokenizer(clean="lower")
+    return open_clip_module("tokenizer").SimpleTokenizer(clean="lower")
 
 
 def _byte_pair_encoder() -> Callable[[str], list[int]]:
@@ -259,7 +239,7 @@ def expand_templates(templates: Sequence[str]) -> tuple[str, ...]:
     expanded: list[str] = []
     for template in templates:
         if template in _TEMPLATE_SETS:
-            sets = _of_open_clip("zero_shot_metadata")
+            sets = open_clip_module("zero_shot_metadata")
             expanded += [make("{}") for make in getattr(sets, _TEMPLATE_SETS[template])]
         elif template.count("{}") == 1:
             expanded.append(template)
