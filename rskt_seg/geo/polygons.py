@@ -23,6 +23,7 @@ from rskt_seg.geo.tracing import trace
 from rskt_seg.geo.vectors import Features, vector_library, vector_writer
 from rskt_seg.geo.wkb import polygon_binaries
 from rskt_seg.legend import Legend
+from rskt_seg.wording import counted
 
 if TYPE_CHECKING:
     from rasterio.crs import CRS
@@ -117,7 +118,8 @@ def write_polygons(
     minus the row), where QGIS shows such a raster.
 
     With `min_area`, smaller areas get the class with which they share the longest border, among those
-    neighbours that are large enough (`rskt_seg.geo.sieve.decide`), before they become polygons. Memory is
+    neighbours that are large enough (`rskt_seg.geo.sieve.decide`), before they become polygons; those that
+    have none stay, and a notice counts them. Memory is
     that of the areas which have pixels in the rows at hand, and of the small ones that touch them; with
     `simplify` it is that of all polygons.
 
@@ -144,7 +146,7 @@ def write_polygons(
     with _polygons(labels_path, legend, confidence_path, min_area, simplify, skip_ids) as found:
         with vector_writer(path, found.outlines.crs, legend) as write:
             count = sum(map(write, found.batches))
-        return PolygonSummary(count, (*found.notices, *found.outlines.notices))
+        return PolygonSummary(count, found.notices)
 
 
 def find_polygons(
@@ -175,15 +177,23 @@ def find_polygons(
     with _polygons(labels_path, legend, confidence_path, min_area, simplify, skip_ids) as found:
         batches = [vars(features) for features in found.batches]
         merged = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
-        return Polygons(Features(**merged), found.outlines.crs, (*found.notices, *found.outlines.notices))
+        return Polygons(Features(**merged), found.outlines.crs, found.notices)
 
 
 class _Found(NamedTuple):
-    """Polygons as they are found: where they lie, some at a time, and what was decided."""
+    """Polygons as they are found: where they lie, some at a time, and what was decided on the areas."""
 
     outlines: "_Outlines"
     batches: Iterator[Features]
-    notices: tuple[str, ...]
+    stream: RegionStream
+    areas: PixelAreas
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What was decided on the user's behalf, once all batches were seen."""
+        small = self.stream.small
+        kept = f"{counted(small, 'polygon')} below the minimum area stay: they have no neighbour above it"
+        return (*self.areas.notices, *self.outlines.notices, *([kept] if small else []))
 
 
 @contextmanager
@@ -202,7 +212,7 @@ def _polygons(
         stream = _region_stream(labels, legend, areas, min_area, simplify, skip_ids)
         outlines = _Outlines(legend, place, areas.method is not None)
         found = _trace_all(_regions(labels, scores, legend, areas, stream), outlines.clockwise)
-        yield _Found(outlines, outlines.features(found, stream, simplify), areas.notices)
+        yield _Found(outlines, outlines.features(found, stream, simplify), stream, areas)
 
 
 def _region_stream(

@@ -82,6 +82,7 @@ class RegionStream:
     Attributes:
         junctions: Arrays (N, 2) of crossings, row and column, at which three or four areas or the outside
             meet.
+        small: How many of the returned areas are below `minimum` all the same: no neighbour was large enough.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class RegionStream:
         with_junctions: bool = False,
     ) -> None:
         self.junctions: list[np.ndarray] = []
+        self.small = 0
         self._width, self._none, self._with_junctions = width, classes, with_junctions
         self._minimum, self._in_metres = minimum, in_metres
         self._skipped = np.isin(np.arange(classes), list(skipped))
@@ -194,8 +196,7 @@ class RegionStream:
 
     def _find_borders(self, around: np.ndarray) -> None:
         """Add the borders of areas (1 + h, W) that may be too small, but for those along the first row."""
-        sizes = self._regions.metres if self._in_metres else self._regions.pixels
-        large = (self._final == UNDECIDED) & (sizes >= self._minimum)
+        large = (self._final == UNDECIDED) & (self._sizes(self._regions) >= self._minimum)
         self._final = np.where(large, self._regions.classes, self._final)
         for one, other in ((around[:-1], around[1:]), (around[1:, :-1], around[1:, 1:])):
             apart = (one != other) & (one >= 0) & (other >= 0)
@@ -222,6 +223,7 @@ class RegionStream:
         numbers[leaving] = np.arange(len(leaving)) + self._given_up
         self._given_up += len(leaving)
         found = self._regions.where(leaving)
+        self.small += int((self._sizes(found) < self._minimum).sum())
         taken = self._take_corners(corners, numbers)
         for region in [each for each in self._kept if unwanted[each]]:
             del self._kept[region]
@@ -241,6 +243,10 @@ class RegionStream:
         waiting = ~decided[self._borders.first] | ~decided[self._borders.second]
         self._borders = self._borders.where(waiting)
         return replace(corners, region=group[corners.region])
+
+    def _sizes(self, regions: Regions) -> np.ndarray:
+        """Return what `minimum` is compared with."""
+        return regions.metres if self._in_metres else regions.pixels
 
     def _is_open(self) -> np.ndarray:
         """Return (N,) bool: whether an area has pixels in the last row."""

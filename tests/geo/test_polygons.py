@@ -124,11 +124,21 @@ def test_without_a_transform_polygons_lie_where_qgis_shows_the_raster_and_areas_
 @pytest.mark.parametrize(("minimum", "pixels"), [("12 px", 12), (2.5, 10), ("2.5 m2", 10)])
 def test_small_areas_go_to_their_neighbours(tmp_path, minimum, pixels):
     ids, _ = write_map(tmp_path, size=2)
-    write(tmp_path, min_area=minimum)
+    told = write(tmp_path, min_area=minimum).notices
     geometry, found, _ = read(tmp_path / "map.gpkg")
+    small = int((found["pixels"] < pixels).sum())  # amid pixels without data
+    assert any(f"{small} polygon" in line for line in told) == (small > 0)
     expected = sieve(ids, 255, pixels)
     assert np.array_equal(drawn(geometry, found["class_id"], ids.shape, UTM["transform"]), expected)
     assert found["pixels"].sum() == (ids != 255).sum() and not np.array_equal(ids, expected)
+
+
+def test_a_minimum_above_every_area_changes_nothing_and_that_is_told(tmp_path):
+    write_map(tmp_path)
+    before = write(tmp_path).polygons
+    found = write(tmp_path, min_area="1e9 px")
+    assert found.polygons == before > 1
+    assert found.notices[-1].startswith(f"{before} polygons below the minimum area stay")
 
 
 @pytest.mark.parametrize("text", ["px", "-3", "1,5", "12 km", "1.2.3", float("nan"), "inf"])
