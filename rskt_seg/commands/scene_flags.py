@@ -15,6 +15,8 @@ _DEFAULTS = {
     "scores": False, "batch": None, "restart": False, "workers": 0, "scheduler": None,
     "polygons": None, "min_area": None, "simplify": None,
 }  # fmt: skip
+_HOW = {"batch", "chunk", "restart", "workers", "scheduler"}
+"""Flags that change how a map is computed, not what it is."""
 _IMAGES = {
     ".tif", ".tiff", ".vrt", ".jp2", ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".img", ".ecw", ".sid",
     ".nc", ".hdf", ".h5", ".grd", ".asc", ".bil", ".ntf", ".dat",
@@ -79,6 +81,16 @@ def refuse_scene_flags(args: argparse.Namespace) -> None:
             f"{', '.join(given)} is for scenes in windows, and images are seen as a whole with --whole, "
             "--sliding, --crf, --gt and what explains a result; leave one of them out"
         )
+
+
+def wants_windows(args: argparse.Namespace) -> bool:
+    """Return whether a flag asks for what windows alone can give, so that small images go through them too.
+
+    Args:
+        args: The parsed command line.
+    """
+    asked = (name for name, default in _DEFAULTS.items() if getattr(args, name) != default)
+    return any(name not in _HOW and (name, args.polygons) != ("polygons", "none") for name in asked)
 
 
 def names_options(args: argparse.Namespace) -> dict[str, Any]:

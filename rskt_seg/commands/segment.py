@@ -28,7 +28,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rskt_seg.commands.entry import command_parser, log_to_stderr, run
-from rskt_seg.commands.scene_flags import add_scene_flags, expand, names_options, refuse_scene_flags
+from rskt_seg.commands.scene_flags import (
+    add_scene_flags,
+    expand,
+    names_options,
+    refuse_scene_flags,
+    wants_windows,
+)
 from rskt_seg.commands.segment_flags import FlagFacts, flag_facts
 from rskt_seg.errors import (
     CheckpointError,
@@ -298,6 +304,7 @@ def segment(args: argparse.Namespace) -> int:
         tuple(name for name in flag_facts().drawings if getattr(args, name)),
         present=parse_names(args.present),
         at=parse_point(args.at),
+        in_windows=wants_windows(args),
     )
     scenes: SceneOptions | None = scene_options(args, options.bands)
     images = expand([*args.images, *args.input], args.output)

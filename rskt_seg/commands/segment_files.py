@@ -49,6 +49,7 @@ class SegmentOptions:
         present: Classes of an explanation for an image-level label; None stands for those of the ground
             truth, or without ground truth those predicted.
         at: A pixel (row, column) from 0 for an explanation of one place; None is the centre.
+        in_windows: Whether images that are small enough to be seen as a whole are scenes too.
 
     Raises:
         ConfigError: If `stretch` cannot be parsed, or `at` or `present` is given without what it applies to.
@@ -62,6 +63,7 @@ class SegmentOptions:
     explanations: tuple[str, ...] = ()
     present: tuple[str, ...] | None = None
     at: tuple[int, int] | None = None
+    in_windows: bool = False
 
     def __post_init__(self) -> None:
         parse_stretch(self.stretch)
@@ -111,7 +113,7 @@ def segment_files(
         # Scenes, which have a bar of their own, are only told apart here; that takes no second.
         for image, stem in tqdm(named, unit="image", delay=1, disable=None):  # in a terminal
             try:
-                if scenes is not None and is_large(segmenter, image):
+                if scenes is not None and (options.in_windows or is_large(segmenter, image)):
                     large[stem] = image
                 else:
                     _segment_file(segmenter, image, truths.get(image), options, stem)

@@ -1,5 +1,7 @@
 """Scenes on the command line: which images are scenes, flags, and names of files."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,7 +9,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from rskt_seg import Segmenter
 from rskt_seg.commands import segment
-from rskt_seg.commands.scene_flags import expand, refuse_scene_flags
+from rskt_seg.commands.scene_flags import expand, refuse_scene_flags, wants_windows
 from rskt_seg.commands.scene_run import scene_options
 from rskt_seg.commands.segment_files import SegmentOptions, segment_files
 from rskt_seg.errors import ConfigError, ImageReadError
@@ -43,6 +45,33 @@ def test_images_over_twice_the_side_of_the_model_are_scenes_and_others_pictures(
     assert {"large_overlay.png", "large_labels.png", "large_legend.png", "large_ids.png"} <= names
     ids = np.asarray(Image.open(tmp_path / "out" / "large_ids.png"))
     assert np.array_equal(ids, noise(97, 60, 3).argmax(axis=2))
+
+
+def test_a_flag_of_scenes_is_heeded_for_small_images_too(tmp_path):
+    small, output = png(tmp_path / "small.png", 96, 60), tmp_path / "out"
+    segmenter = Segmenter(Colours(), NAMES)
+    engine = HereEngine(segmenter.strategy)
+    options = SegmentOptions(output, in_windows=True)
+    assert segment_files(segmenter, [small], {}, options, SceneOptions(window=48), engine) == 0
+    provenance = json.loads((output / "small_provenance.json").read_text())
+    assert provenance["facts"]["windows"][0] == 48
+    assert (output / "small_confidence.tif").is_file()
+
+
+@pytest.mark.parametrize(
+    ("argv", "wanted"),
+    [
+        ([], False),
+        (["--workers", "2", "--batch", "3", "--chunk", "512", "--restart"], False),
+        (["--polygons", "none"], False),
+        (["--polygons", "gpkg"], True),
+        (["--window", "96"], True),
+        (["--scores"], True),
+        (["--part", "0,0,5,5", "--polygons", "none"], True),
+    ],
+)
+def test_flags_that_change_the_map_ask_for_windows(argv, wanted):
+    assert wants_windows(parse(*argv)) == wanted
 
 
 def test_a_scene_that_fails_does_not_stop_the_others(tmp_path, caplog):
