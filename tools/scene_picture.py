@@ -6,8 +6,8 @@
     python tools/scene_picture.py compare output/river/river.tif output/river/maps output/river/whole \\
         --output docs/images
 
-`draw` also writes a vocabulary with colours, and the true classes. The pictures take grids, colours and names
-from the results alone, as QGIS does.
+`draw` also writes a vocabulary with colours, and the true classes as a raster and as polygons. The pictures
+take grids, colours and names from the results alone, as QGIS does.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import rasterio
 import shapely
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
+from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.path import Path as Outline
@@ -27,6 +28,8 @@ from PIL import Image
 from rasterio.windows import Window
 
 from rskt_seg.commands.entry import run
+from rskt_seg.geo.polygons import write_polygons
+from rskt_seg.legend import Legend
 from rskt_seg.synthetic import MINIATURES, render_scene
 
 PIXEL = 0.3
@@ -95,6 +98,8 @@ def draw_scene(path: Path, size: tuple[int, int], seed: int) -> None:
         file.write(pixels.transpose(2, 0, 1))
     with rasterio.open(truth_of(path), "w", driver="GTiff", count=1, nodata=NO_DATA, **place) as file:
         file.write(truth, 1)
+    colors = np.rint(255 * to_rgba_array(list(CLASSES.values()))[:, :3]).astype(np.uint8)
+    write_polygons(truth_of(path).with_suffix(".gpkg"), truth_of(path), Legend.of(tuple(CLASSES), colors))
     lines = ["name,color", *(f"{name},{color}" for name, color in CLASSES.items())]
     (path.parent / "classes.csv").write_text("\n".join(lines) + "\n")
 

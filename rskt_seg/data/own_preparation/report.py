@@ -63,9 +63,8 @@ class OwnSummary:
             lines.append(f"  {name:{width}}" + "".join(f"{s:>10.2%}" for s in self._shares(number)))
         lines.append(f"  {self.file}")
         done = f"{counted(self.fresh, 'image')} converted" if self.fresh else "nothing was left to do"
-        own, first = f"DATASETS.OWN \"('{self.file}',)\"", next(iter(self.tiles))
-        train = f"DATASETS.TRAIN \"('{self.class_set.name}_{first}_sem_seg',)\""
-        return "\n".join([*lines, f"  {done}; next: rskt-seg check {self.file}; train with {own} {train}"])
+        advice = f"rskt-seg check {self.file}; rskt-seg train --model NAME --data {self.file}"
+        return "\n".join([*lines, f"  {done}; next: {advice}"])
 
     def _shares(self, number: int) -> list[float]:
         """Return the share of a class in the labelled pixels, or the images, of each split."""
