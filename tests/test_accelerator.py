@@ -58,7 +58,7 @@ INPUTS = {
 """Function -> what it copies to the device."""
 WITHIN = {"encoders/text.py:TextBank._encode", "models/fctl/model.py:FCtL._complete_windows"}
 """Those that a model calls while it computes: before its encoders, so that they wait for little."""
-CONTRACT = re.compile(r":\w*Strategy\.score_map$")
+CONTRACT = re.compile(r":\w*Strategy\.score_maps?$")
 ENCODED = "models/wsss/text.py:ReadOnce.has_values"
 RESULTS = {
     "d2/evaluator.py:RSEvaluator.process": "the best class of every pixel, for the confusion matrix",

@@ -195,7 +195,8 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
     if CHAIN not in {**dict(leaves(tree)), **pairs}:
         adopt_chain(cfg)
     check_agreement(cfg, defaults)
-    adopt_own_data(cfg, (*user_keys(config_file), *pairs))
+    if cfg.DATASETS.OWN:
+        adopt_own_data(cfg, (*user_keys(config_file), *pairs))
     check_choice(cfg)
     cfg.freeze()
     return cfg

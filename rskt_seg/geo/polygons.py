@@ -52,7 +52,7 @@ class Polygons:
     """What `find_polygons` found.
 
     Attributes:
-        features: The polygons and their attributes.
+        features: The polygons, here as objects of shapely, and their attributes.
         crs: Their CRS, as an object of rasterio; None for polygons in pixels, whose y is minus the row.
         notices: What was decided on the user's behalf, one line each.
     """
@@ -177,6 +177,7 @@ def find_polygons(
     with _polygons(labels_path, legend, confidence_path, min_area, simplify, skip_ids) as found:
         batches = [vars(features) for features in found.batches]
         merged = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+        merged["geometry"] = vector_library("shapely").from_wkb(merged["geometry"])
         return Polygons(Features(**merged), found.outlines.crs, found.notices)
 
 

@@ -83,7 +83,7 @@ def test_a_run_is_described_in_its_own_words_and_needs_a_configuration(name, cap
     assert "KEY VALUE" in out and "keys of the configuration, after all flags" in out
     assert not any(word in out for word in ("Yacs", "LazyConfig", "DefaultTrainer"))
     assert ends([name]) == 2
-    assert "the following arguments are required: --config-file" in capsys.readouterr().err
+    assert "one of the arguments --config-file --model is required" in capsys.readouterr().err
 
 
 def test_an_unknown_command_gets_the_nearest_name_or_all_of_them(capsys):

@@ -200,7 +200,7 @@ def test_a_missing_set_is_an_error_and_no_mean_is_printed(cfg, data_root, tmp_pa
     (data_root / find_split(SETS[1]).images).rename(data_root / "elsewhere")
     with pytest.raises(DatasetError, match="UDD5_all_sem_seg: the folder"):
         evaluate(cfg())
-    assert not REPORTS & {path.name for path in (tmp_path / "out").iterdir()}
+    assert not REPORTS & {path.name for path in (tmp_path / "out").glob("*")}
 
 
 def test_test_time_augmentation_is_a_pass_and_a_report_of_its_own(cfg, tmp_path, passes):

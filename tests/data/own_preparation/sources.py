@@ -10,7 +10,6 @@ from rasterio.transform import from_origin
 
 from rskt_seg.data import pairs, read_label, read_own
 from rskt_seg.data.own_preparation import OwnSummary, prepare_own
-from rskt_seg.palette import palette
 
 UTM = "EPSG:32632"
 ORIGIN = (500_000.0, 5_300_000.0)
@@ -87,7 +86,7 @@ def read_set(summary: OwnSummary) -> dict[str, dict[str, np.ndarray]]:
     """Split -> stem -> ids, as training reads the prepared set."""
     return {
         split.split: {pair.image.stem: read_label(pair.label) for pair in pairs(split, "/nowhere")}
-        for split in read_own(summary.file, palette)
+        for split in read_own(summary.file)
     }
 
 

@@ -9,7 +9,6 @@ from rskt_seg.commands.cli import main
 from rskt_seg.data import read_own, split_image_labels
 from rskt_seg.data.own_preparation import read_description
 from rskt_seg.errors import DatasetError
-from rskt_seg.palette import palette
 from tests.data.own_preparation.sources import colors_of, prepare, write_description, write_png
 
 SHOWN = {"a": ("field",), "b": ("field", "house"), "c": (), "d": ("house",)}
@@ -29,7 +28,7 @@ def read(summary):
             stem: tuple(split.class_set.names[k] for k in ids)
             for stem, ids in split_image_labels(split, "/").items()
         }
-        for split in read_own(summary.file, palette)
+        for split in read_own(summary.file)
     }
 
 
