@@ -182,7 +182,7 @@ def taper(length: int, kind: str) -> Tensor:
     return (_STEPS * torch.sin(torch.pi * phase) ** 2).round().clamp(min=1).float()
 
 
-class CellSums:
+class RunningMeans:
     """Weighted means of the maps of windows over an area of cells, of which some rows are held at a time.
 
     Each window moves the means towards itself by its share of the weights so far: where all windows agree,

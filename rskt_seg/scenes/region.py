@@ -12,7 +12,7 @@ from rskt_seg.decision import Decision
 from rskt_seg.finite import check_scores
 from rskt_seg.geo.map_layers import NO_SHARE, share_values
 from rskt_seg.geo.windowed import WindowReader
-from rskt_seg.inference.cells import CellMeans, CellSums, WindowPlan
+from rskt_seg.inference.cells import CellMeans, RunningMeans, WindowPlan
 from rskt_seg.inference.resize import image_tensor
 from rskt_seg.inference.strategies import Strategy
 from rskt_seg.windows import Window
@@ -140,17 +140,17 @@ def map_region(
     windows = [each for each in windows_of(plan, region.area) if _is_seen(plan, region, each)]
     values = _Values(strategy, task, region)
     shared = strategy.scene_context(task.overview) if windows else None
-    sums: CellSums | None = None
+    running: RunningMeans | None = None
     row = -1
     for done, (window, maps) in enumerate(_window_maps(strategy, task, region, windows, shared), start=1):
-        sums = sums or CellSums(plan, len(maps), around, plan.held_rows(BLOCK))
+        running = running or RunningMeans(plan, len(maps), around, plan.held_rows(BLOCK))
         if window.top != row:
             row = window.top
-            values.decide(sums, row)
-        sums.add(window, maps)
+            values.decide(running, row)
+        running.add(window, maps)
         on_window(done, len(windows))
-    if sums is not None:
-        values.decide(sums, around.bottom)
+    if running is not None:
+        values.decide(running, around.bottom)
     return values.maps(len(windows))
 
 
@@ -222,22 +222,22 @@ class _Values:
         self._strips: Iterator[Window] | None = None
         self._next: Window | None = None
 
-    def decide(self, sums: CellSums, bottom: int) -> None:
+    def decide(self, running: RunningMeans, bottom: int) -> None:
         """Decide on the strips of which all is known, as no more windows are added above a row of cells."""
         if self._strips is None:
-            self._strips = _strips(self._plan, self._area, sums.channels)
+            self._strips = _strips(self._plan, self._area, running.channels)
             self._next = next(self._strips, None)
         while self._next is not None:
             strip = self._next
             inside = strip.intersection(self._area)
             if self._valid[inside.relative_to(self._area).slices].any():
                 cells = _cells(self._plan, strip)
-                sums.forget(cells.top)
+                running.forget(cells.top)
                 if cells.bottom > bottom:
                     return
-                self._write(strip, inside, sums.mean(cells.bottom))
+                self._write(strip, inside, running.mean(cells.bottom))
             self._next = next(self._strips, None)
-        sums.forget(bottom)
+        running.forget(bottom)
 
     def _write(self, strip: Window, inside: Window, means: CellMeans) -> None:
         """Write the values of the part of a strip that lies inside of the area."""

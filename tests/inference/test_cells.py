@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rskt_seg.errors import ConfigError
-from rskt_seg.inference.cells import CellSums, plan_windows, taper
+from rskt_seg.inference.cells import RunningMeans, plan_windows, taper
 from rskt_seg.windows import Window
 
 
@@ -31,10 +31,10 @@ def whole(plan):
 
 
 def means(plan, area, maps_of):
-    sums = CellSums(plan, 2, area)
+    running = RunningMeans(plan, 2, area)
     for window in plan.windows(area):
-        sums.add(window, maps_of(window))
-    return sums.mean()
+        running.add(window, maps_of(window))
+    return running.mean()
 
 
 def noise_of(window):
