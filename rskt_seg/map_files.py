@@ -131,7 +131,8 @@ def write_pictures(
         untinted = None if background is None else int(legend.positions(np.array(background)))
         overlay = draw_overlay(pixels, labels, colors, background=untinted)
         files["overlay"] = save_picture(base, "overlay", overlay)
-    files["labels"] = save_picture(base, "labels", draw_labels(pixels, labels, names, colors))
+    picture = draw_labels(pixels, labels, names, colors, unlabelled="no data")
+    files["labels"] = save_picture(base, "labels", picture)
     files["legend"] = save_picture(base, "legend", draw_legend(names, colors))
     files["ids"] = save_picture(base, "ids", ids)
     return files

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from rskt_seg.commands.entry import command_parser, echo, log_to_stderr, run
+from rskt_seg.commands.entry import command_parser, echo, log_to_stderr, place, run
 from rskt_seg.errors import ConfigError
 from rskt_seg.reading import read_json
 from rskt_seg.writing import replace_text
@@ -39,7 +39,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--warmup", type=int, default=2, metavar="N", help="runs before them (2)")
     add("--threads", type=int, metavar="N", help="threads on the CPU (default: as PyTorch takes)")
     add("--no-time", action="store_true", help="measure neither time nor memory; takes seconds")
-    add("--output", type=Path, metavar="DIR", help="also write analyze.json, .md and .csv there")
+    add("--output", type=place, metavar="DIR", help="also write analyze.json, .md and .csv there")
     add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of the YAML file")
     return parser.parse_args(argv)
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from rskt_seg.commands.entry import command_parser, echo, log_to_stderr, positive, run
+from rskt_seg.commands.entry import command_parser, echo, log_to_stderr, place, positive, run
 from rskt_seg.commands.score import check_new
 from rskt_seg.errors import ConfigError
 from rskt_seg.metrics.bootstrap import RESAMPLES, SEED
@@ -64,7 +64,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )  # fmt: skip
     add("--resamples", type=positive, default=RESAMPLES, help="of the bootstrap (default %(default)s)")
     add("--seed", type=_from_0, default=SEED, help="of the bootstrap (default %(default)s)")
-    add("--output", metavar="DIR", type=Path, help=f"folder of {_STEM}{', '.join(COMPARISON_ENDINGS)}")
+    add("--output", metavar="DIR", type=place, help=f"folder of {_STEM}{', '.join(COMPARISON_ENDINGS)}")
     return parser.parse_args(argv)
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rskt_seg.commands.entry import command_parser, echo, log_to_stderr, positive, run
+from rskt_seg.commands.entry import command_parser, echo, log_to_stderr, place, positive, run
 from rskt_seg.errors import ConfigError, RSKTSegError
 
 PROGRAM = "rskt-seg demo"
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = command_parser(PROGRAM, __doc__)
-    parser.add_argument("--output", type=Path, default=Path("output/demo"), metavar="DIR")
+    parser.add_argument("--output", type=place, default=Path("output/demo"), metavar="DIR")
     parser.add_argument("--scenes", type=positive, default=4, metavar="N", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=1, help="others draw other scenes; default: %(default)s")
     return parser.parse_args(argv)

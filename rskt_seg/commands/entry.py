@@ -51,6 +51,18 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def place(text: str) -> Path:
+    """Parse the name of a file or folder, as the type of an argument of argparse.
+
+    Raises:
+        argparse.ArgumentTypeError: It is empty, as that of a variable which is not set; it would be the
+            current folder.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("expected a file or folder; found an empty name")
+    return Path(text)
+
+
 def log_to_stderr() -> None:
     """Write the log to standard error, one line a message, without what a terminal would obey."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")

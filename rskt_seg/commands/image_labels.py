@@ -12,9 +12,8 @@ import argparse
 import os
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
-from rskt_seg.commands.entry import command_parser, echo, run
+from rskt_seg.commands.entry import command_parser, echo, place, run
 from rskt_seg.data.catalog import ROOT_VARIABLE, pairs
 from rskt_seg.data.checking.check import select_splits
 from rskt_seg.data.image_labels import classes_of_pair, write_image_labels
@@ -34,7 +33,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = command_parser(PROGRAM, __doc__)
     parser.add_argument("name", metavar="NAME", help="split, dataset, or YAML file of a dataset of your own")
     parser.add_argument("--split", help="which split of a dataset or a YAML file that has several")
-    parser.add_argument("--output", metavar="FILE", type=Path, required=True, help="the file to write")
+    parser.add_argument("--output", metavar="FILE", type=place, required=True, help="the file to write")
     parser.add_argument(
         "--min-pixels",
         type=int,

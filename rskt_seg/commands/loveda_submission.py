@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rskt_seg.commands.entry import command_parser, echo, log_to_stderr, run
+from rskt_seg.commands.entry import command_parser, echo, log_to_stderr, place, run
 from rskt_seg.data.class_sets import LOVEDA
 from rskt_seg.data.submission import TEST_IDS, check_classes, check_output, find_test_images, write_submission
 
@@ -32,13 +32,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = command_parser(PROGRAM, __doc__, allow_abbrev=False)
     add = parser.add_argument
     add("--config-file", required=True, metavar="FILE", help="YAML file of a model of the LoveDA classes")
-    add("--images", required=True, type=Path, metavar="DIR", help="LoveDA/Test, or a folder of its PNGs")
-    add("--output", required=True, type=Path, metavar="FILE.zip", help="a file that does not exist yet")
+    add("--images", required=True, type=place, metavar="DIR", help="LoveDA/Test, or a folder of its PNGs")
+    add("--output", required=True, type=place, metavar="FILE.zip", help="a file that does not exist yet")
     add(
         "--tta", type=_views, metavar="NAME",
         help="views to average, such as d4_loveda; default: TEST.AUG.VIEWS where TEST.AUG.ENABLED",
     )  # fmt: skip
-    add("--work", type=Path, metavar="DIR", help="folder of the finished PNGs (default: beside the output)")
+    add("--work", type=place, metavar="DIR", help="folder of the finished PNGs (default: beside the output)")
     add("--part", action="store_true", help="take the images that are there; the server wants all")
     add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of the YAML file")
     return parser.parse_args(argv)

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from rskt_seg.commands.compare import titled_path
-from rskt_seg.commands.entry import command_parser, echo, log_to_stderr, positive, run
+from rskt_seg.commands.entry import command_parser, echo, log_to_stderr, place, positive, run
 from rskt_seg.commands.score import add_source_flags, check_new, named_splits
 from rskt_seg.data.catalog import Split, pairs
 from rskt_seg.data.class_sets import listed
@@ -82,7 +82,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--scene", action="append", default=[], metavar="NAME",
         help="a scene in place of the first ones, by its name without extension; may be repeated",
     )  # fmt: skip
-    add("--output", metavar="FILE", type=Path, required=True, help="the picture, a PNG file")
+    add("--output", metavar="FILE", type=place, required=True, help="the picture, a PNG file")
     return parser.parse_args(argv)
 
 

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from rskt_seg.commands.entry import command_parser, echo, run
+from rskt_seg.commands.entry import command_parser, echo, place, run
 from rskt_seg.data.catalog import ROOT_VARIABLE
 from rskt_seg.data.own_preparation import plan_own, prepare_own
 from rskt_seg.data.preparation import RECIPES, Limits, Options, plan_only, prepare
@@ -40,9 +40,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = command_parser(PROGRAM, __doc__)
     parser.add_argument("name", metavar="NAME", help=f"own, {', '.join(RECIPES)}")
-    parser.add_argument("source", metavar="SRC", type=Path)
-    parser.add_argument("root", metavar="DST", type=Path, nargs="?")
-    parser.add_argument("--also", metavar="SRC", type=Path, nargs="+", default=[], help="further sources")
+    parser.add_argument("source", metavar="SRC", type=place)
+    parser.add_argument("root", metavar="DST", type=place, nargs="?")
+    parser.add_argument("--also", metavar="SRC", type=place, nargs="+", default=[], help="further sources")
     parser.add_argument("--dry-run", action="store_true", help="tell what would be done, write nothing")
     parser.add_argument(
         "--tolerance",

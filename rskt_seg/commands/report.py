@@ -10,9 +10,8 @@ is going on or has ended, or of an evaluation; the next call replaces it.
 import argparse
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
-from rskt_seg.commands.entry import command_parser, echo, run
+from rskt_seg.commands.entry import command_parser, echo, place, run
 from rskt_seg.errors import ConfigError
 from rskt_seg.wording import counted
 from rskt_seg.writing import replace_text
@@ -29,8 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = command_parser(PROGRAM, __doc__, allow_abbrev=False)
-    parser.add_argument("folder", metavar="OUTPUT_DIR", type=Path, help="output folder of the run")
-    parser.add_argument("--output", metavar="FILE", type=Path, help=f"the page (default: OUTPUT_DIR/{_FILE})")
+    parser.add_argument("folder", metavar="OUTPUT_DIR", type=place, help="output folder of the run")
+    parser.add_argument(
+        "--output", metavar="FILE", type=place, help=f"the page (default: OUTPUT_DIR/{_FILE})"
+    )
     return parser.parse_args(argv)
 
 

@@ -10,7 +10,8 @@ import torch
 
 from rskt_seg.commands.scene_flags import numbers
 from rskt_seg.devices import default_device
-from rskt_seg.errors import ConfigError, RSKTSegError
+from rskt_seg.errors import ConfigError, ImageReadError, RSKTSegError
+from rskt_seg.geo.area import AreaSummary
 from rskt_seg.geo.area_tables import area_table
 from rskt_seg.geo.windowed import image_size
 from rskt_seg.inference.strategies import Strategy
@@ -18,6 +19,7 @@ from rskt_seg.map_files import MOST_PIXELS, write_pictures
 from rskt_seg.methods.words import word_notices
 from rskt_seg.scenes.engines import Engine, HereEngine, WorkerEngine
 from rskt_seg.scenes.options import SceneOptions
+from rskt_seg.scenes.outputs import SceneMap
 from rskt_seg.scenes.segment import Scene, dask_engine, open_scene, segment_scenes
 from rskt_seg.segmenter import Segmenter
 from rskt_seg.windows import Window
@@ -155,7 +157,7 @@ def segment_large(
             continue
         made = maps[scene.name]
         try:
-            logger.info("%s\n%s", scene.source, area_table(made.areas))
+            logger.info("%s\n%s", scene.source, area_table(_areas(made)))
             if made.area.height * made.area.width <= MOST_PIXELS:
                 pixels = scene.survey.reader.read(made.area).pixels
                 write_pictures(made.base, pixels, made.ids(), made.legend, segmenter.background)
@@ -163,3 +165,11 @@ def segment_large(
             logger.error("%s: %s", scene.source, error)
             failed[scene.name] = error
     return [*failures, *((images[name], error) for name, error in failed.items())]
+
+
+def _areas(made: SceneMap) -> AreaSummary:
+    """Measure a map, which a former run may have made, and something has damaged since."""
+    try:
+        return made.areas
+    except ImageReadError as error:
+        raise ImageReadError(f"{error}: segment the scene anew (--restart)") from error

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from rskt_seg import metrics
-from rskt_seg.commands.entry import command_parser, echo, log_to_stderr, positive, run
+from rskt_seg.commands.entry import command_parser, echo, log_to_stderr, place, positive, run
 from rskt_seg.data.catalog import ROOT_VARIABLE, SPLITS, Split, find_split
 from rskt_seg.data.class_sets import listed, repeated
 from rskt_seg.data.own import read_own
@@ -40,7 +40,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = command_parser(PROGRAM, __doc__)
     add = parser.add_argument
-    add("--predictions", metavar="FOLDER", type=Path, required=True, help="the label files")
+    add("--predictions", metavar="FOLDER", type=place, required=True, help="the label files")
     add("--dataset", metavar="NAME", action="append", required=True, help="a split; may be repeated")
     add_source_flags(parser)
     add("--protocol", choices=tuple(PROTOCOLS), default="", help="in place of that of the dataset")
@@ -49,7 +49,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--trained-on", metavar="NAME", action="append", default=[],
         help="a split that the method was trained on, which tells seen classes and images; may be repeated",
     )  # fmt: skip
-    add("--output", metavar="DIR", type=Path, help="folder of the reports (default: they are only printed)")
+    add("--output", metavar="DIR", type=place, help="folder of the reports (default: they are only printed)")
     add("--workers", type=positive, help="images read at a time (default: one a core, up to 8)")
     return parser.parse_args(argv)
 

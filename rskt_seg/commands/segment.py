@@ -27,7 +27,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rskt_seg.commands.entry import command_parser, log_to_stderr, run
+from rskt_seg.commands.entry import command_parser, log_to_stderr, place, run
 from rskt_seg.commands.scene_flags import (
     add_scene_flags,
     expand,
@@ -85,7 +85,7 @@ def parse_args(argv: Sequence[str] | None = None, program: str = PROGRAM) -> arg
         help='"building, road, tree", or a .txt (one class a line, synonyms after commas), .json or .csv '
         "list; closed-set models know their classes and need none",
     )  # fmt: skip
-    add("--output", required=True, type=Path, metavar="DIR", help="folder of the results")
+    add("--output", required=True, type=place, metavar="DIR", help="folder of the results")
     _add_inference_flags(parser, facts)
     add_scene_flags(parser)
     add(
@@ -102,7 +102,7 @@ def parse_args(argv: Sequence[str] | None = None, program: str = PROGRAM) -> arg
     )
     add("--no-alpha", action="store_true", help="a band that is declared alpha is data, such as infrared")
     add(
-        "--gt", nargs="+", type=Path, default=[], metavar="FILE",
+        "--gt", nargs="+", type=place, default=[], metavar="FILE",
         help="label images of class ids, or their folder; draws the errors",
     )  # fmt: skip
     for name, drawing in facts.drawings.items():

@@ -102,6 +102,7 @@ def draw_labels(
     colors: np.ndarray,
     *,
     truth: np.ndarray | None = None,
+    unlabelled: str = "not classified",
 ) -> np.ndarray:
     """Draw a label map beside its image and truth, over a legend with the share of each class.
 
@@ -114,6 +115,7 @@ def draw_labels(
         class_names: K names.
         colors: (K, 3) uint8 RGB.
         truth: (H, W) class ids.
+        unlabelled: What the legend calls pixels of no class.
 
     Returns:
         Picture (H, W, 3) uint8 RGB.
@@ -134,7 +136,7 @@ def draw_labels(
     (panels,) = add_panels(figure, 1, len(pictures))
     for panel, (title, picture) in zip(panels, pictures, strict=True):
         fill_panel(panel, picture, title, size, "antialiased" if picture is backdrop else "nearest")
-    handles = _legend_handles([labels] if truth is None else [labels, truth], class_names, colors)
+    handles = _legend_handles([labels] if truth is None else [labels, truth], class_names, colors, unlabelled)
     add_legend(figure, handles)
     return render(figure)
 
@@ -151,7 +153,7 @@ def _mark_errors(
 
 
 def _legend_handles(
-    maps: Sequence[np.ndarray], class_names: Sequence[str], colors: np.ndarray
+    maps: Sequence[np.ndarray], class_names: Sequence[str], colors: np.ndarray, unlabelled: str
 ) -> "list[Patch]":
     """Return legend handles with each class's share in the first of the label maps."""
     number = len(class_names)
@@ -160,7 +162,7 @@ def _legend_handles(
     listed = range(number) if number <= _MAX_LISTED else np.flatnonzero(counts.sum(axis=0)[:-1]).tolist()
     handles = [legend_patch(colors[k], f"{class_names[k]}  {shares[k]:.1%}") for k in listed]
     if counts[:, -1].any():
-        handles.append(legend_patch(UNLABELLED_COLOR, "not classified"))
+        handles.append(legend_patch(UNLABELLED_COLOR, unlabelled))
     return handles
 
 

@@ -55,6 +55,7 @@ def test_a_flag_of_scenes_is_heeded_for_small_images_too(tmp_path):
     assert segment_files(segmenter, [small], {}, options, SceneOptions(window=48), engine) == 0
     provenance = json.loads((output / "small_provenance.json").read_text())
     assert provenance["facts"]["windows"][0] == 48
+    assert provenance["facts"]["model"] == "Colours"
     assert (output / "small_confidence.tif").is_file()
 
 
@@ -109,6 +110,20 @@ def test_no_image_is_replaced_by_the_results_of_another(tmp_path, side, kind):
     assert segment_files(segmenter, files[1:], {}, *arguments) == 0
 
 
+def test_a_damaged_map_is_told_with_its_cure(tmp_path, caplog):
+    scene, output = png(tmp_path / "scene.png", 97, 60), tmp_path / "out"
+    segmenter, options = Segmenter(Colours(), NAMES), SegmentOptions(output)
+    engine = HereEngine(segmenter.strategy)
+    assert segment_files(segmenter, [scene], {}, options, SceneOptions(), engine) == 0
+    map_file = output / "scene_ids.tif"
+    content = bytearray(map_file.read_bytes())
+    content[-600:] = bytes(600)
+    map_file.write_bytes(content)
+    assert segment_files(segmenter, [scene], {}, options, SceneOptions(), engine) == 1
+    assert "scene_ids.tif" in caplog.text
+    assert "segment the scene anew (--restart)" in caplog.text
+
+
 def test_no_truth_is_replaced_by_results(tmp_path):
     image, truth = png(tmp_path / "farm.png", 60, 50), tmp_path / "farm_ids.png"
     Image.fromarray(noise(60, 50) % 3).save(truth)
@@ -132,6 +147,12 @@ def test_an_empty_name_is_not_the_folder_at_hand(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="empty name"):
         expand([""])
     assert [str(each) for each in expand(["."])] == ["a.png"]
+
+
+def test_an_empty_name_of_the_output_is_not_the_folder_at_hand(capsys):
+    with pytest.raises(SystemExit):
+        segment.parse_args(["a.tif", "--output", ""])
+    assert "--output: expected a file or folder; found an empty name" in capsys.readouterr().err
 
 
 def test_flags_become_options():

@@ -74,6 +74,13 @@ def test_the_legend_lists_only_what_occurs_once_classes_are_many():
     assert share_of(few, palette(41)[7]) == 0 < share_of(all_listed, palette(40)[7])
 
 
+def test_the_legend_says_what_pixels_of_no_class_are():
+    ids = labels(60, 60)
+    ids[:30] = 255
+    named = [draw_labels(None, ids, NAMES, COLORS, unlabelled=name) for name in ("no data", "not seen")]
+    assert not np.array_equal(*named)
+
+
 def test_names_are_drawn_as_they_are():
     plain = draw_legend(["a $b_{$ c^"], COLORS[:1])  # as a formula it would be an error
     assert plain.shape[0] > 20 and share_of(plain, COLORS[0]) > 0
