@@ -16,6 +16,7 @@ import nbformat
 from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 
+ROOT = Path(__file__).resolve().parents[1]
 SHOWN = ("image/png", "text/html", "text/plain")
 """Kinds of output that a page shows, the first that an output has."""
 TERMINAL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -67,7 +68,7 @@ class Kernel:
         for cell in run.cells[1:]:
             for output in cell.get("outputs", ()):
                 if output.output_type == "stream":
-                    output.text = output.text.replace(f"{folder}/", "")
+                    output.text = output.text.replace(f"{folder}/", "").replace(f"{ROOT}/", "")
         return nbformat.from_dict({**run, "cells": run.cells[1:]})
 
 
@@ -113,4 +114,4 @@ def _shown(output: nbformat.NotebookNode, name: str, pictures: dict[str, bytes])
 
 def _text(text: str) -> str:
     plain = TERMINAL.sub("", text).strip("\n")
-    return f"```text\n{plain}\n```" if plain else ""
+    return f"``` {{.text .output}}\n{plain}\n```" if plain else ""

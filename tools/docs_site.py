@@ -94,7 +94,8 @@ def place_of(source: str, root: Path) -> str:
         return re.sub(r"\.ipynb$", ".md", source.removeprefix("docs/"))
     if (root / source).is_dir():
         return f"{FOLDER}/{source}/files.md"
-    return f"{FOLDER}/{source}" if source.endswith(".md") else f"{FOLDER}/{source}.md"
+    page = source.replace("README.md", "readme.md")  # a README would be the page of its section
+    return f"{FOLDER}/{page}" if page.endswith(".md") else f"{FOLDER}/{page}.md"
 
 
 def as_page(source: str, root: Path) -> tuple[str, set[str]]:

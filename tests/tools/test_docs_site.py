@@ -60,6 +60,12 @@ def test_nothing_is_fetched_from_elsewhere(site):
         assert not [tag for tag in tags if re.search(r'(?:src|href)="(?:https?:)?//', tag)], page
 
 
+def test_no_list_and_no_table_is_left_as_text(site):
+    for page in site.rglob("*.html"):
+        paragraphs = re.findall(r"<p>(.*?)</p>", page.read_text(), re.DOTALL)
+        assert not [text for text in paragraphs if re.search(r"^(?:[-*] |\|.*\|$)", text, re.MULTILINE)], page
+
+
 def test_what_pages_link_to_in_the_repository_comes_along(site):
     spec = (site / "repository/rskt_seg/models/rskt/spec.py.html").read_text()
     assert "RSKTSpec" in spec
@@ -159,7 +165,9 @@ def test_a_page_of_a_notebook_shows_text_pictures_and_tables():
     title = nbformat.v4.new_markdown_cell("# Walk")
     page, pictures = page_of(nbformat.v4.new_notebook(cells=[title, cell]), "walk.ipynb")
     assert page.startswith("# Walk\n") and "```python\npredict()\n```" in page
-    assert "```text\n3 classes\n```" in page and "<table></table>" in page and "<Figure>" not in page
+    assert (
+        "``` {.text .output}\n3 classes\n```" in page and "<table></table>" in page and "<Figure>" not in page
+    )
     assert pictures == {"walk_0.png": b"\x89PNG\r\n\x1a\n"} and "(walk_0.png)" in page
 
 
