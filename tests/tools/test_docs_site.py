@@ -58,6 +58,7 @@ def test_nothing_is_fetched_from_elsewhere(site):
         text = page.read_text()
         tags = re.findall(r"<(?:script|link|img|iframe|source)\b[^>]*>", text)
         assert not [tag for tag in tags if re.search(r'(?:src|href)="(?:https?:)?//', tag)], page
+        assert ('class="mermaid"' in text) == (page.name == "architecture.html"), page  # see CONTRIBUTING.md
 
 
 def test_no_list_and_no_table_is_left_as_text(site):
