@@ -19,7 +19,7 @@ demo-train: $(READY)
 
 # The docs site, in site/: every notebook is run, and a link that leads nowhere is an error.
 docs: $(READY_TO_TEST)
-	OMP_NUM_THREADS=1 $(BIN)/python tools/docs_site.py build/pages
+	OMP_NUM_THREADS=1 $(BIN)/python tools/docs_site.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Work stealing leaves the full-size models, which come first, to one process (see tests/conftest.py).

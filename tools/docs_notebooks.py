@@ -41,8 +41,12 @@ class Kernel:
         connection = str(Path(self._folder.name, "kernel.json"))
         self._manager = KernelManager(kernel_name="python3", transport="ipc", connection_file=connection)
         programs = str(Path(sys.executable).parent)
-        path = os.pathsep.join([programs, os.environ.get("PATH", "")])
-        self._manager.start_kernel(env={**os.environ, "PATH": path}, cwd=self._folder.name)
+        own = {
+            "PATH": os.pathsep.join([programs, os.environ.get("PATH", "")]),
+            "IPYTHONDIR": self._folder.name,  # not the start-up files and the history of the user
+            "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        }
+        self._manager.start_kernel(env={**os.environ, **own}, cwd=self._folder.name)
         return self
 
     def __exit__(self, *error: object) -> None:

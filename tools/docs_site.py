@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Gather the pages of the docs site in one folder, from which MkDocs builds it (`make docs`).
 
-    python tools/docs_site.py build/pages && mkdocs build --strict
+    python tools/docs_site.py && mkdocs build --strict
 
 Pages are written for a code host, where `../configs/ovrsis/paper.yaml` and `own_data.ipynb` are links. A site
 has only what is in its folder. So the files and folders of the repository that pages link to come along below
@@ -15,13 +15,14 @@ import ast
 import posixpath
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from docs_notebooks import Kernel, page_of, read_notebook
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGES = ROOT / "build/pages"
+"""Where MkDocs finds the pages (`docs_dir` of mkdocs.yml)."""
 FOLDER = "repository"
 """Where the site has files of the repository that are not below docs/."""
 ALWAYS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "datasets/README.md")
@@ -32,16 +33,14 @@ LANGUAGES = {".py": "python", ".yaml": "yaml", ".cff": "yaml", ".json": "json"}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("output", type=Path, help="folder of the pages, which is emptied first")
-    output = parser.parse_args().output
-    gather(ROOT, output)
+    ).parse_args()
+    gather(ROOT, PAGES)
     with Kernel() as kernel:
         for path in notebooks(ROOT):
             print(f"running {path.relative_to(ROOT)}")
-            write_notebook_page(kernel.run(read_notebook(path)), path, ROOT, output)
+            write_notebook_page(kernel.run(read_notebook(path)), path, ROOT, PAGES)
 
 
 def gather(root: Path, output: Path) -> None:
@@ -149,4 +148,4 @@ def listed(folder: Path) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -7,7 +7,6 @@ A test compares the page with them, so that a model or a licence that changes is
 """
 
 import re
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -97,4 +96,4 @@ def method_row(method: Method) -> Sequence[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
