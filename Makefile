@@ -1,5 +1,5 @@
-# `make demo`, `make demo-train` and `make test` need Python 3.11 or newer and a Python package index, nothing else:
-# each makes .venv if it is missing and installs the pinned requirements once, the demos only their own.
+# `make demo`, `make demo-train`, `make docs` and `make test` need Python 3.11 or newer and a Python package index,
+# nothing else: each makes .venv if it is missing and installs the pinned requirements once, the demos only their own.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready

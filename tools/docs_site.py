@@ -132,7 +132,7 @@ def with_links(markdown: str, source: str, root: Path) -> tuple[str, set[str]]:
 
 def quoted(path: Path) -> str:
     """Return a file as a block of code."""
-    return f'`````{LANGUAGES.get(path.suffix, "text")} linenums="1"\n{path.read_text()}\n`````'
+    return f"`````{LANGUAGES.get(path.suffix, 'text')}\n{path.read_text().rstrip()}\n`````"
 
 
 def listed(folder: Path) -> Iterator[str]:
