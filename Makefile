@@ -1,5 +1,5 @@
-# `make demo`, `make demo-train` and `make test` need Python 3.11 or newer and a Python package index, nothing else:
-# each makes .venv if it is missing and installs the pinned requirements once, the demos only their own.
+# `make demo`, `make demo-train`, `make docs` and `make test` need Python 3.11 or newer and a Python package index,
+# nothing else: each makes .venv if it is missing and installs the pinned requirements once, the demos only their own.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
@@ -7,7 +7,7 @@ READY_TO_TEST := .venv/.ready-to-test
 # Two processes of one thread each: on two cores faster than one process of two threads.
 WORKERS ?= 2
 
-.PHONY: demo demo-train test lint clean
+.PHONY: demo demo-train docs test lint clean
 
 # A picture in seconds, by the tiny model of the package.
 demo: $(READY)
@@ -16,6 +16,11 @@ demo: $(READY)
 # The same model from nothing: scenes, training, evaluation, the benchmark in miniature. Minutes.
 demo-train: $(READY)
 	$(BIN)/python demo/quickstart.py --output output/demo
+
+# The docs site, in site/: every notebook is run, and a link that leads nowhere is an error.
+docs: $(READY_TO_TEST)
+	OMP_NUM_THREADS=1 $(BIN)/python tools/docs_site.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Work stealing leaves the full-size models, which come first, to one process (see tests/conftest.py).
 test: lint
@@ -41,4 +46,4 @@ $(READY_TO_TEST): $(READY) requirements-test.txt
 	touch $(READY_TO_TEST)
 
 clean:
-	rm -rf .venv build *.egg-info output
+	rm -rf .venv build site *.egg-info output

@@ -71,4 +71,5 @@ def test_the_pinned_set_up_covers_the_requirements_and_the_tests_come_apart():
     required = {name.split(">")[0].lower() for name in PROJECT["dependencies"]}
     demo, tests = names("requirements.txt"), names("requirements-test.txt")
     assert required <= demo and not demo & tests
-    assert {name.lower() for name in PROJECT["optional-dependencies"]["dev"]} == tests
+    extras = PROJECT["optional-dependencies"]
+    assert {name.lower() for name in (*extras["dev"], *extras["docs"])} == tests
