@@ -213,12 +213,9 @@ class Page:
             ]
 
     def cancel(self, session: Session) -> Iterator[list[Any]]:
-        """Stop what runs."""
-        if session.running.locked():
-            session.stop.set()
-            yield [html.note(["stopping"])]
-        else:
-            yield [html.note(["nothing is running"])]
+        """Stop what runs, which then says so itself: two answers to one status could change places."""
+        session.stop.set()
+        yield [gr.skip() if session.running.locked() else html.note(["nothing is running"])]
 
     def redraw(self, session: Session, classes: list[str], opacity: float, view: str) -> Iterator[list[Any]]:
         """Draw the result anew with other classes, opacity or view."""

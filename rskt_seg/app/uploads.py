@@ -68,9 +68,8 @@ def take_upload(sent: Path, name: str, folder: Path, pixels: int) -> Upload:
         ImageReadError: It is no image that may be read.
         OSError: It is no longer there.
     """
-    safe = re.sub(r"[^\w.-]+", "_", Path(name).name).strip("._") or "image"
-    stem, suffix = os.path.splitext(safe)
-    file = folder / f"{stem[:_LONGEST]}{suffix[:8]}"
+    stem, suffix = (re.sub(r"[^\w.-]+", "_", part) for part in os.path.splitext(Path(name).name))
+    file = folder / f"{stem.strip('._')[:_LONGEST] or 'image'}{suffix[:8]}"
     try:
         os.link(sent, file)
     except OSError:
