@@ -18,17 +18,20 @@ CSS = """
 .rs-view img { width: 100%; max-height: 72vh; object-fit: contain; image-rendering: auto; display: block;
   background: var(--background-fill-secondary); border-radius: 8px; }
 .rs-view img.rs-small { image-rendering: pixelated; }
-.rs-view figcaption { color: var(--body-text-color-subdued); font-size: .85rem; margin-top: 4px; }
+.rs-view figcaption { opacity: .75; font-size: .85rem; margin-top: 4px; }
 .rs-empty { border: 1px dashed var(--border-color-primary); border-radius: 8px; padding: 18vh 16px;
-  text-align: center; color: var(--body-text-color-subdued); }
+  text-align: center; }
 .rs-note { border-left: 4px solid #2f6fde; padding: 6px 12px; margin: 4px 0; font-size: .9rem;
   background: var(--background-fill-secondary); border-radius: 4px; overflow-wrap: anywhere; }
 .rs-note.rs-error { border-color: #c62828; }
 .rs-note.rs-done { border-color: #2e7d32; }
-.rs-table { border-collapse: collapse; width: 100%; font-size: .9rem; }
+.rs-table { border-collapse: collapse; width: 100%; font-size: .9rem; border: none !important; }
+.rs-table tr { border: none !important; }
 .rs-table th, .rs-table td { padding: 3px 8px !important; border: none !important; text-align: right;
-  border-bottom: 1px solid var(--border-color-primary) !important; }
-.rs-table th:nth-child(1), .rs-table td:nth-child(1) { text-align: left; overflow-wrap: anywhere; }
+  white-space: nowrap; border-bottom: 1px solid var(--border-color-primary) !important; }
+.rs-table th:nth-child(1), .rs-table td:nth-child(1) { text-align: left; white-space: normal;
+  overflow-wrap: break-word; max-width: 40vw; }
+@media (max-width: 480px) { .rs-table th:nth-child(3), .rs-table td:nth-child(3) { display: none; } }
 .rs-swatch { display: inline-block; width: 14px; height: 14px; border: 1px solid #666; border-radius: 3px;
   margin-right: 8px; vertical-align: -2px; }
 .rs-ramp { height: 10px; border-radius: 5px;

@@ -60,7 +60,7 @@ class Page:
             "file": gr.File(
                 label=f"Image or GeoTIFF, up to {mebibytes:g} MiB",
                 type="filepath",
-                height=120,
+                height=150,
                 elem_id="rs-file",
             ),
             "example": gr.Dropdown(
@@ -262,4 +262,6 @@ def _no_result() -> list[Any]:
 
 def theme() -> gr.Theme:
     """Return the look of the page, which needs no fonts but those of the machine of the user."""
-    return gr.themes.Default(font=_FONT, font_mono=["monospace"])
+    dark, light = "*neutral_600", "*neutral_300"  # enough contrast for small letters
+    look = gr.themes.Default(font=_FONT, font_mono=["monospace"])
+    return look.set(block_info_text_color=dark, block_info_text_color_dark=light)

@@ -69,7 +69,9 @@ class Result:
         visible = seen[positions]
         if view == "confidence":
             heat = confidence_colors(self.shares)
-            mixed = self.image + opacity * (heat - self.image.astype(np.float32))
+            # Without colours of its own the image does not change those of the confidence.
+            gray = self.image.mean(axis=2, keepdims=True, dtype=np.float32)
+            mixed = gray + opacity * (heat - gray)
             return np.where(visible[:, :, None], np.rint(mixed), self.image).astype(np.uint8)
         untinted = None if self.background is None else int(self.legend.positions(np.array(self.background)))
         labels = np.where(visible, positions, count)

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import numpy as np
@@ -44,6 +43,16 @@ def find_browser():
             pytest.fail(missing)
         pytest.skip(missing)
     return found
+
+
+def test_a_missing_browser_is_a_failure_in_continuous_integration_alone(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="apt-get install chromium"):
+        find_browser()
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="apt-get install chromium"):
+        find_browser()
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +100,12 @@ class User:
     def send(self, path):
         self.page.set_input_files("#rs-file input[type=file]", path)
         self.page.wait_for_selector(f"#rs-status :text('{path.stem.split()[0]}')")
+
+    def pick_scene(self):
+        """Pick the example that is large enough for windows."""
+        self.page.click("#rs-example input")
+        self.page.get_by_role("option").last.click()
+        self.page.wait_for_selector("#rs-picture img")
 
     def segment(self, words=WORDS, wait="#rs-status .rs-done"):
         if words:
@@ -205,23 +220,41 @@ def test_one_user_gets_nothing_of_another(browser, server, ann, tmp_path):
     (place,) = again.json()
     for user in (ann, ben):
         assert user.context.request.get(urljoin(server[0], f"gradio_api/file={place}")).status == 404
-    folder = Path(place).parents[2] / "sessions"
-    token = urlsplit(next(iter(mine.values()))).path.split("/")[2]
-    assert (folder / token).is_dir()
+    sessions = folders(server)
+    token, his = (urlsplit(next(iter(links.values()))).path.split("/")[2] for links in (mine, others))
+    assert {token, his} <= sessions
     ben.page.close()  # what he leaves is deleted
-    address = urlsplit(next(iter(others.values()))).path.split("/")[2]
-    for _ in range(200):
-        if not (folder / address).exists():
-            break
-        ann.page.wait_for_timeout(100)
-    assert not (folder / address).exists() and (folder / token).is_dir()
+    assert wait_until_left(ann, server, sessions - {his})
+
+
+def folders(server):
+    """Names of the folders of the sessions of the server."""
+    (root,) = server[1].parent.glob("rskt-seg-serve-*/sessions")
+    return {folder.name for folder in root.iterdir()}
+
+
+def wait_until_left(user, server, left):
+    """Wait until these folders of sessions are all that there is; return whether it came to that."""
+    return folders(server) == left or any(
+        user.page.wait_for_timeout(100) or folders(server) == left for _ in range(300)
+    )
+
+
+def test_whoever_leaves_during_a_scene_holds_up_nobody(browser, server, ann):
+    before, user = folders(server), User(browser, server[0])
+    user.pick_scene()
+    user.segment(None, wait="#rs-status .rs-bar")
+    assert len(folders(server)) == len(before) + 1
+    user.page.close()
+    assert wait_until_left(ann, server, before)
+    ann.segment("grass", wait="#rs-status .rs-bar")
+    ann.page.wait_for_selector("#rs-status .rs-done")
+    ann.segment()
 
 
 def test_a_scene_is_cancelled_and_another_comes_back_in_pieces(browser, server, tmp_path):
     user = User(browser, server[0])
-    user.page.click("#rs-example input")
-    user.page.get_by_role("option").last.click()
-    user.page.wait_for_selector("#rs-picture img")
+    user.pick_scene()
     user.segment(None, wait="#rs-status .rs-bar")
     user.page.click("#rs-cancel")
     user.page.wait_for_selector("#rs-status .rs-error")
