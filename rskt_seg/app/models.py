@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Sequence
 
-from rskt_seg.devices import default_device
+from rskt_seg.devices import default_device, move_to
 from rskt_seg.errors import ConfigError, VocabularyError
 from rskt_seg.methods import TrainedModel, load
 from rskt_seg.methods.load import is_closed_set
@@ -43,7 +43,7 @@ class Models:
             raise ConfigError(f"this page does not offer the model {name!r}; it has {', '.join(self.names)}")
         if name not in self._loaded:
             trained = load(name)
-            trained.model.to(self._device)
+            move_to(trained.model, self._device)
             self._loaded[name] = trained
         return self._loaded[name]
 

@@ -60,7 +60,7 @@ def make_application(root: Path, uploads: Path, models: Models, limits: Limits, 
     """
     sessions = Sessions(root / "sessions", limits)
     sessions.root.mkdir(mode=0o700)
-    application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, root_path=root_path)
+    application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     application.router.on_shutdown.append(sessions.close)
 
     @application.get("/results/{token}/{name}")

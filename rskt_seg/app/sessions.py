@@ -15,6 +15,8 @@ from rskt_seg.app.uploads import Upload
 from rskt_seg.errors import RSKTSegError
 
 _KEY_BYTES = 24
+_PATIENCE = 30.0
+"""Seconds that a segmentation has to end when its page is left."""
 
 
 class SessionError(RSKTSegError):
@@ -171,6 +173,8 @@ class Sessions:
 
     def _close(self, session: Session) -> None:
         session.stop.set()
-        with session.running:  # what still runs writes files
-            session.upload = session.result = None
-            shutil.rmtree(session.folder, ignore_errors=True)
+        ended = session.running.acquire(timeout=_PATIENCE)  # what still runs writes files
+        session.upload = session.result = None
+        shutil.rmtree(session.folder, ignore_errors=True)
+        if ended:
+            session.running.release()
