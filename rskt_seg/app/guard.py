@@ -1,11 +1,14 @@
 """What stands between the network and Gradio: who asks, and what may be asked for.
 
 Gradio gives files by their path to whoever names it. Here it gives none: results have a route of their own
-that asks for the secret in their address and for the browser that they were made for.
+that asks for the secret in their address and for the browser that they were made for. It also takes files by
+their path or address in the values of a call, from anywhere; here only those that were sent.
 """
 
+import json
+import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from secrets import token_urlsafe
@@ -27,7 +30,10 @@ _PAGES = ("/", "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/robo
 _FOLDERS = ("/assets/", "/static/", "/results/", "/gradio_api/heartbeat/")
 _CALLS = ("queue/join", "queue/data", "upload", "upload_progress", "startup-events", "app_id", "reset")
 _OPEN = {*_PAGES, *(f"/gradio_api/{call}" for call in _CALLS)}
-_UPLOAD, _DATA, _HEARTBEAT = "/gradio_api/upload", "/gradio_api/queue/data", "/gradio_api/heartbeat/"
+_UPLOAD, _CALL = "/gradio_api/upload", "/gradio_api/queue/join"
+_DATA, _HEARTBEAT = "/gradio_api/queue/data", "/gradio_api/heartbeat/"
+_LONGEST_CALL = 2**18
+"""Bytes of a call, without its files."""
 _ENVELOPE = 2**16
 """Bytes of a request around the file that it sends."""
 _SWEEP_SECONDS = 600.0
@@ -78,6 +84,10 @@ class Guard:
 
         path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
         status, reason = self._refusal(path, scope, headers, owner)
+        if not status and path == _CALL:
+            body = await _read(receive, _LONGEST_CALL)
+            status, reason = self._refuse_call(body, owner)
+            receive = _again(body, receive)
         if status:
             await _answer(send_more, status, reason)
             return
@@ -97,6 +107,22 @@ class Guard:
         if key and not self.sessions.may_use(key, owner):
             return 403, "this is the session of someone else"
         return self._refuse_upload(headers) if path == _UPLOAD else (0, "")
+
+    def _refuse_call(self, body: bytes, owner: str) -> tuple[int, str]:
+        if len(body) > _LONGEST_CALL:
+            return 413, "a call is not so long"
+        try:
+            call = json.loads(body)
+            key, paths = call.get("session_hash", ""), list(_paths(call))
+        except (ValueError, RecursionError, AttributeError):
+            return 400, "expected a call as JSON"
+        if isinstance(key, str) and key and not self.sessions.may_use(key, owner):
+            return 403, "this is the session of someone else"
+        folder = f"{os.path.realpath(self.uploads)}{os.sep}"
+        for path in paths:
+            if not isinstance(path, str) or "\0" in path or not os.path.realpath(path).startswith(folder):
+                return 403, "this is no file that was sent to this page"
+        return 0, ""
 
     def _refuse_upload(self, headers: dict[bytes, bytes]) -> tuple[int, str]:
         limits = self.sessions.limits
@@ -140,6 +166,38 @@ def _sweep(folder: Path) -> None:
                 path.unlink()
         except OSError:  # another request did it
             continue
+
+
+async def _read(receive: Receive, most: int) -> bytes:
+    """Return the body of a request, or somewhat more than `most` bytes of it."""
+    body = b""
+    while len(body) <= most:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            break
+    return body
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """Return what gives a body that was read, and then what comes after it."""
+    left: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive_again() -> Message:
+        return left.pop() if left else await receive()
+
+    return receive_again
+
+
+def _paths(value: Any) -> Iterator[Any]:
+    """Yield what is called a path anywhere in a value of JSON."""
+    if isinstance(value, dict):
+        if "path" in value:
+            yield value["path"]
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            yield from _paths(each)
 
 
 async def _answer(send: Send, status: int, reason: str) -> None:

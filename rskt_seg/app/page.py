@@ -31,7 +31,7 @@ class Page:
     Attributes:
         sessions: Its users.
         models: Its models.
-        examples: Its examples.
+        examples: Title -> example.
     """
 
     def __init__(self, sessions: Sessions, models: Models, examples: Sequence[Example]) -> None:
@@ -163,7 +163,9 @@ class Page:
 
     def pick(self, session: Session, title: str) -> Iterator[list[Any]]:
         """Take an example with its words, and show it."""
-        example = self.examples[title]
+        example = self.examples.get(title)
+        if example is None:
+            raise ConfigError(f"there is no example {title!r}")
         status, *others = self._open(session, example.file)
         yield [status, example.words, *others]
 

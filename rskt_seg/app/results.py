@@ -55,7 +55,7 @@ class Result:
 
         Args:
             shown: Positions in the legend of the classes that are shown; pixels of others are the image.
-            opacity: Share of what is drawn over the image, 0..1.
+            opacity: Share of what is drawn over the image; it is cut to 0..1.
             view: One of `VIEWS`.
 
         Returns:
@@ -63,6 +63,7 @@ class Result:
         """
         if view == "image":
             return self.image
+        opacity = min(max(float(opacity), 0.0), 1.0)
         positions, count = self.legend.positions(self.ids), len(self.legend.entries)
         seen = np.zeros(count + 1, bool)
         seen[[k for k in shown if 0 <= k < count]] = True

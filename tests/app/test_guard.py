@@ -1,6 +1,7 @@
 """The guard: what is asked for, by whom, and how large it may be, before Gradio sees it."""
 
 import asyncio
+import json
 import os
 
 import pytest
@@ -18,14 +19,17 @@ def guard(tmp_path):
     """A guard around an application that answers with the browser that it is told of."""
 
     async def behind(scope, receive, send):
+        body = scope[OWNER].encode()
+        if scope["path"].endswith("join"):
+            body += (await receive())["body"]
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": scope[OWNER].encode()})
+        await send({"type": "http.response.body", "body": body})
 
     (tmp_path / "uploads").mkdir()
     return Guard(behind, Sessions(tmp_path, Limits(upload_bytes=MIB, sessions=2)), tmp_path / "uploads")
 
 
-def ask(guard, path, cookie=ANN, query="", method="GET", **more):
+def ask(guard, path, cookie=ANN, query="", method="GET", body=(), **more):
     """Return status, headers and body of an answer."""
     headers = [(name.replace("_", "-").encode(), value.encode()) for name, value in more.items()]
     if cookie:
@@ -39,7 +43,12 @@ def ask(guard, path, cookie=ANN, query="", method="GET", **more):
         "type": "http", "path": path, "headers": headers, "query_string": query.encode(), "method": method,
         "root_path": "", "scheme": "http",
     }  # fmt: skip
-    asyncio.run(guard(scope, None, send))
+    parts = list(body)
+
+    async def receive():
+        return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts)}
+
+    asyncio.run(guard(scope, receive, send))
     return sent[0]["status"], dict(sent[0]["headers"]), sent[1]["body"].decode()
 
 
@@ -82,6 +91,37 @@ def test_events_and_the_end_of_a_session_are_for_its_browser(guard):
         assert ask(guard, path, ANN, query)[0] == 200
         assert ask(guard, path, BEN, query)[0] == 403
     assert ask(guard, "/gradio_api/queue/data", BEN, "session_hash=other")[0] == 200
+
+
+def call(guard, values, owner=ANN, key="key"):
+    body = values if isinstance(values, bytes) else json.dumps({"data": values, "session_hash": key}).encode()
+    halves = [body[: len(body) // 2], body[len(body) // 2 :]]
+    return ask(guard, "/gradio_api/queue/join", owner, method="POST", body=halves)
+
+
+def test_a_call_names_files_that_were_sent_and_no_others(guard, tmp_path):
+    sent = guard.uploads / "digest" / "a.tif"
+    sent.parent.mkdir()
+    sent.touch()
+    (guard.uploads / "link").symlink_to("/etc")
+    values = [{"path": str(sent), "meta": {}}, "words"]
+    status, _, body = call(guard, values)
+    assert status == 200 and json.loads(body.removeprefix(ANN))["data"] == values
+    for path in (
+        "/etc/passwd", f"{guard.uploads}/../other", f"{guard.uploads}/link/passwd", "http://192.0.2.1/a.png",
+        str(guard.uploads), f"{guard.uploads}2/a", "", None, 7, [str(sent)], {"path": str(sent)}, f"{sent}\0",
+    ):  # fmt: skip
+        for values in ([{"path": path}], ["words", {"deep": [{"url": str(sent), "path": path}]}]):
+            assert call(guard, values)[0] == 403, path
+
+
+def test_a_call_is_for_the_session_of_its_browser_and_short(guard):
+    guard.sessions.enter("key", ANN)
+    assert call(guard, ["words"])[0] == 200 and call(guard, ["words"], BEN)[0] == 403
+    assert call(guard, ["words"], BEN, "other")[0] == 200
+    assert call(guard, ["x" * 2**18])[0] == 413
+    for body in (b"no JSON", b"[1]", b"[" * 100_000, b"", b"\xff"):
+        assert call(guard, body)[0] == 400, body[:20]
 
 
 def upload(guard, length):

@@ -92,10 +92,15 @@ class User:
         self.context = browser.new_context(viewport={"width": width, "height": 900}, accept_downloads=True)
         self.page = self.context.new_page()
         self.page.set_default_timeout(60_000)
-        self.requests = []
-        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.requests, self.calls = [], []
+        self.page.on("request", self.listen)
         self.page.goto(address)
         self.page.wait_for_selector("#rs-segment")
+
+    def listen(self, request):
+        self.requests.append(request.url)
+        if request.url.split("?")[0].endswith("/queue/join"):
+            self.calls.append(json.loads(request.post_data))
 
     def send(self, path):
         self.page.set_input_files("#rs-file input[type=file]", path)
@@ -300,6 +305,21 @@ def test_mistakes_get_the_message_of_the_library_and_no_markup(browser, server, 
     answer = user.context.request.post(upload, multipart={"files": heavy})
     assert answer.status == 413
     user.context.close()
+
+
+def test_what_was_not_sent_is_neither_read_nor_fetched(ann, server):
+    call = next(call for call in ann.calls if isinstance(call["data"][0], dict))
+    (root,) = server[1].parent.glob("rskt-seg-serve-*")
+    for number, place in enumerate(
+        ("/etc/passwd", "http://192.0.2.1/x.png", f"{root}/uploads/../examples/large_scene.tif")
+    ):
+        asked = call | {
+            "data": [call["data"][0] | {"path": place, "url": place}],
+            "session_hash": f"new{number}",
+        }
+        joined = ann.context.request.post(urljoin(server[0], "gradio_api/queue/join"), data=asked)
+        assert (joined.status, joined.text()) == (403, "this is no file that was sent to this page")
+    assert "192.0.2.1" not in server[1].read_text()
 
 
 def test_it_fits_the_screen_of_a_telephone(browser, server):
