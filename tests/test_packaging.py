@@ -72,3 +72,6 @@ def test_the_pinned_set_up_covers_the_requirements_and_the_tests_come_apart():
     demo, tests = names("requirements.txt"), names("requirements-test.txt")
     assert required <= demo and not demo & tests
     assert {name.lower() for name in PROJECT["optional-dependencies"]["dev"]} == tests
+    app = names("requirements-app.txt")
+    (needed,) = PROJECT["optional-dependencies"]["app"]
+    assert needed.split(">")[0] in app and not app & (demo | tests)

@@ -221,6 +221,8 @@ class Page:
 
     def redraw(self, session: Session, classes: list[str], opacity: float, view: str) -> Iterator[list[Any]]:
         """Draw the result anew with other classes, opacity or view."""
+        if session.result is None and classes:
+            raise ConfigError("the result is no longer here, for the page was left for long; segment again")
         if session.result is not None:
             yield [gr.skip(), _draw(session.result, [int(each) for each in classes], opacity, view)]
 

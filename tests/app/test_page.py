@@ -17,6 +17,8 @@ from PIL import Image
 from rskt_seg.geo.georeference import Georeference
 from rskt_seg.geo.raster import RasterImage
 from rskt_seg.geo.tile_files import write_picture
+from rskt_seg.methods import load
+from rskt_seg.segmenter import Segmenter
 from rskt_seg.synthetic import MINIATURES, render_unseen
 
 ROW = MINIATURES["DLRSD"]
@@ -85,6 +87,11 @@ def server(browser, tmp_path_factory):
     assert "Traceback" not in errors and not list(folder.glob("rskt-seg-serve-*"))
 
 
+@pytest.fixture(scope="module")
+def tiny():
+    return load("tiny")
+
+
 class User:
     """A browser of someone with the page open."""
 
@@ -147,6 +154,7 @@ def scene(tmp_path_factory):
 
 
 def write_scene(path, indices):
+    path.parent.mkdir(exist_ok=True)
     rows = [np.concatenate([render_unseen(ROW, 1, k, 96).image for k in row], 1) for row in indices]
     pixels = np.concatenate(rows)
     place = Georeference.at(32632, (600_000, 5_000_000), 0.5)
@@ -163,15 +171,12 @@ def ann(browser, server, scene):
     return user
 
 
-def test_what_comes_back_is_what_the_library_makes_of_the_image(ann, scene, tmp_path):
-    from rskt_seg.methods import load
-    from rskt_seg.segmenter import Segmenter
-
+def test_what_comes_back_is_what_the_library_makes_of_the_image(ann, scene, tiny, tmp_path):
     ids = ann.download("class ids", tmp_path)
     with rasterio.open(scene) as sent, rasterio.open(ids) as got:
         assert (got.crs, got.transform, got.shape) == (sent.crs, sent.transform, sent.shape)
         labels = got.read(1)
-    made = Segmenter(load("tiny"), NAMES).predict(scene)
+    made = Segmenter(tiny, NAMES).predict(scene)
     np.testing.assert_array_equal(labels, made.labels)
     table = ann.page.inner_text("#rs-areas")
     for name, area in zip(NAMES, made.area(), strict=True):
@@ -201,6 +206,22 @@ def test_the_legend_switches_classes_and_colours_are_those_that_were_typed(ann, 
     ann.changed(before)
     overlay = np.asarray(Image.open(ann.download("overlay", tmp_path)))
     assert (overlay == [255, 0, 255]).all(2).any()  # the border of the class
+
+
+def test_two_users_at_once_do_not_mix(browser, server, tiny, tmp_path):
+    users, words = [User(browser, server[0]) for _ in range(2)], (["pavement", "cars"], ["grass", "field"])
+    files = [write_scene(tmp_path / name / "scene.tif", [[k]]) for k, name in enumerate("ab")]
+    for user, file, names in zip(users, files, words, strict=True):
+        user.send(file)
+        user.page.fill("#rs-words textarea", ", ".join(names))
+    for user in users:
+        user.page.click("#rs-segment")
+    for user, file, names in zip(users, files, words, strict=True):
+        user.page.wait_for_selector("#rs-status .rs-done")
+        with rasterio.open(user.download("class ids", file.parent)) as got:
+            np.testing.assert_array_equal(got.read(1), Segmenter(tiny, names).predict(file).labels)
+        assert set(user.page.locator("#rs-areas tbody td:first-child").all_inner_texts()) == set(names)
+        user.context.close()
 
 
 def test_one_user_gets_nothing_of_another(browser, server, ann, tmp_path):
