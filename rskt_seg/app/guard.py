@@ -40,7 +40,7 @@ _SWEEP_SECONDS = 600.0
 _HEADERS = (
     (b"content-security-policy", b"default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
      b"style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
-     b"worker-src 'self' blob:; form-action 'self'; base-uri 'self'"),
+     b"worker-src 'self' blob:; form-action 'self'; base-uri 'self'; frame-ancestors 'self'"),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 )  # fmt: skip
