@@ -34,7 +34,7 @@ from rskt_seg.writing import remove_unfinished
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 """To be raised whenever the same sources would give other files."""
 JOURNAL = "prepare.jsonl"
 _APPENDED, _REPLACED = (".aux.xml", ".msk", "-wal"), (".dbf", ".prj", ".cpg")
