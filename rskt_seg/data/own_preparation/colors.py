@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from rskt_seg.data.class_sets import IGNORE_LABEL, RGB
-from rskt_seg.data.labels import remap_colors
+from rskt_seg.data.labels import ColorTable, remap_colors
 from rskt_seg.data.own_preparation.label_forms import ColorMasks, hex_color
 from rskt_seg.data.own_preparation.label_maps import LabelFacts, strips
 from rskt_seg.errors import ImageReadError, LabelError
@@ -29,13 +29,16 @@ class ColorMask:
 
     Args:
         form: The colours.
+        known: The same as a table.
         names: The class names.
         path: The file: RGB, RGBA, a palette or gray; what is transparent or has no data is ignored.
         mask: What the file is.
     """
 
-    def __init__(self, form: ColorMasks, names: tuple[str, ...], path: Path, mask: SetImage) -> None:
-        self._form, self._names, self._path, self._mask = form, names, path, mask
+    def __init__(
+        self, form: ColorMasks, known: ColorTable, names: tuple[str, ...], path: Path, mask: SetImage
+    ) -> None:
+        self._form, self._known, self._names, self._path, self._mask = form, known, names, path, mask
         with _of_mask():
             self._reader = open_reader(mask, _AS_THEY_ARE, None)
 
@@ -59,24 +62,26 @@ class ColorMask:
 
     def _classes(self, window: Window) -> tuple[np.ndarray, dict[RGB, int], int]:
         """Return ids (h, w), the pixels of each colour of no class, and how many took the nearest colour."""
-        form = self._form
         with _of_mask():
             part = self._reader.read(window)
-        ids, unknown = remap_colors(part.pixels, form.table, form.ignored)
+        ids, unknown = self._known.look_up(part.pixels)
         ids[~part.valid] = IGNORE_LABEL
         if not part.valid.all() and unknown:
-            _, unknown = remap_colors(part.pixels[part.valid][None], form.table, form.ignored)
+            _, unknown = self._known.look_up(part.pixels[part.valid][None])
         snapped = 0
-        if unknown and form.snap:
-            snapped, unknown = _snap(ids, part.pixels, part.valid, unknown, form)
+        if unknown and self._form.snap:
+            snapped, unknown = _snap(ids, part.pixels, part.valid, unknown, self._form)
         return ids, unknown, snapped
 
 
-def open_color_mask(form: ColorMasks, names: tuple[str, ...], path: Path, image: SetImage) -> ColorMask:
+def open_color_mask(
+    form: ColorMasks, known: ColorTable, names: tuple[str, ...], path: Path, image: SetImage
+) -> ColorMask:
     """Open the colour mask of an image.
 
     Args:
         form: The colours.
+        known: The same as a table.
         names: The class names.
         path: The mask.
         image: The image that it belongs to.
@@ -99,7 +104,7 @@ def open_color_mask(form: ColorMasks, names: tuple[str, ...], path: Path, image:
         )
     if how := grid_difference(image.georeference, mask.georeference, image.size):
         raise LabelError(f"{path}: mask and image lie on different grids of the ground: {how}")
-    return ColorMask(form, names, path, mask)
+    return ColorMask(form, known, names, path, mask)
 
 
 @contextmanager

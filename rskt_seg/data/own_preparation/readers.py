@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from rskt_seg.data.class_sets import IGNORE_LABEL
+from rskt_seg.data.labels import ColorTable
 from rskt_seg.data.own_preparation.annotations import (
     CocoLabels,
     class_or_ignored,
@@ -81,7 +82,8 @@ def open_labels(
     if isinstance(form, IdRasters):
         return Labels(partial(_open_id_raster, form, len(names)), found)
     if isinstance(form, ColorMasks):
-        return Labels(partial(_open_color_mask, form, names), found)
+        known = ColorTable(form.table, form.ignored)
+        return Labels(partial(_open_color_mask, form, known, names), found)
     if isinstance(form, ImageLevel):
         return Labels(_open_nothing, found, classes=read_image_level(form, shared, found.sources, names))
     if not isinstance(form, Drawn):
@@ -183,9 +185,9 @@ def _open_id_raster(
 
 
 def _open_color_mask(
-    form: ColorMasks, names: tuple[str, ...], source: Source, image: SetImage
+    form: ColorMasks, known: ColorTable, names: tuple[str, ...], source: Source, image: SetImage
 ) -> AbstractContextManager[OpenLabel]:
-    return nullcontext(open_color_mask(form, names, _label_of(source), image))
+    return nullcontext(open_color_mask(form, known, names, _label_of(source), image))
 
 
 def _open_labelme(

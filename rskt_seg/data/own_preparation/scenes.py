@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +35,7 @@ class SceneTiles:
         image: What the image is.
         tiles: Stem of a tile, its pixels, and its split.
         digest: SHA-256 of the sources and of all that is made of them.
+        stamps: Name, bytes and time of change (ns) of all files of image and label.
         classes: Ids of the classes that the image shows, if that is all that is known; None if pixels have
             labels.
     """
@@ -43,6 +44,7 @@ class SceneTiles:
     image: SetImage
     tiles: tuple[tuple[str, Window, str], ...]
     digest: str
+    stamps: tuple[tuple[str, int, int], ...] = ()
     classes: tuple[int, ...] | None = None
 
     def files(self, stem: str, split: str) -> tuple[str, ...]:
@@ -144,14 +146,18 @@ def read_tile(reader: WindowReader, label: OpenLabel, window: Window) -> tuple[R
         window: The pixels of the tile.
 
     Returns:
-        The image, and ids (h, w) uint8. Pixels without data in the image have no class: 255.
+        The image, and ids (h, w) uint8. Pixels without data in the image are black and have no class: 255.
 
     Raises:
         LabelError: The label is not what the description says.
         ImageReadError: The image cannot be read.
     """
     picture = reader.read(window)
-    return picture, np.where(picture.valid, label.read(window), np.uint8(IGNORE_LABEL))
+    ids = label.read(window)
+    if picture.valid.all():
+        return picture, ids
+    pixels = np.where(picture.valid[:, :, None], picture.pixels, np.uint8(0))
+    return replace(picture, pixels=pixels), np.where(picture.valid, ids, np.uint8(IGNORE_LABEL))
 
 
 def survey_scene(
