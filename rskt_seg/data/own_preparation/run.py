@@ -3,7 +3,7 @@
 import logging
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -296,17 +296,31 @@ def _refuse_mixing(plan: OwnPlan, folder: Path) -> None:
     description, place = plan.description, folder.absolute()
     sources = [file for scene in plan.scenes for file in (scene.source.image, scene.source.label) if file]
     sources.append(description.path)
-    images = Path(description.images.path)
-    labels = description.path.parent.absolute() / Path(description.labels.path).expanduser()
-    folders = (images, labels) if description.labels.path else (images,)
-    searched = [each for each in folders if each.is_dir() and place.is_relative_to(each)]
-    pattern = PathPattern(description.images.path)
-    found = [file for scene in plan.scenes for file in scene.outputs if pattern.matches(place / file)]
-    if searched or found or any(f.resolve().is_relative_to(place.resolve()) for f in sources):
+    outputs = (file for scene in plan.scenes for file in scene.outputs)
+    inside = any(file.resolve().is_relative_to(place.resolve()) for file in sources)
+    if inside or searches(description, folder, outputs):
         raise DatasetError(
             f"{folder} lies where the sources are, so that prepared files would be taken for sources; give "
             "another folder as DST"
         )
+
+
+def searches(description: Description, folder: Path, files: Iterable[str]) -> bool:
+    """Return whether a description looks for its sources where other files will be.
+
+    Args:
+        description: The description.
+        folder: The folder of the other files.
+        files: Their names, relative to it.
+    """
+    place = folder.absolute()
+    images = Path(description.images.path)
+    labels = description.path.parent.absolute() / Path(description.labels.path).expanduser()
+    folders = (images, labels) if description.labels.path else (images,)
+    if any(each.is_dir() and place.is_relative_to(each) for each in folders):
+        return True
+    pattern = PathPattern(description.images.path)
+    return any(pattern.matches(place / file) for file in files)
 
 
 def _refuse_other_files(plan: OwnPlan, folder: Path) -> None:

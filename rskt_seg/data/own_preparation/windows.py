@@ -18,7 +18,7 @@ from rskt_seg.data.own_preparation.files import Source
 from rskt_seg.data.own_preparation.label_forms import Drawn
 from rskt_seg.data.own_preparation.label_maps import OpenLabel
 from rskt_seg.data.own_preparation.report import count_tiles, describe_absent, describe_results
-from rskt_seg.data.own_preparation.run import FORMAT, OwnPlan, plan_own
+from rskt_seg.data.own_preparation.run import FORMAT, OwnPlan, plan_own, searches
 from rskt_seg.data.own_preparation.scenes import (
     SceneResult,
     SceneTiles,
@@ -37,6 +37,9 @@ from rskt_seg.wording import counted
 from rskt_seg.writing import replace_text
 
 logger = logging.getLogger(__name__)
+
+_OF_RUNS = ("inference/scores.png", "inference/predictions/tile.png")
+"""Pictures as runs write them, which must not match a pattern of images."""
 
 
 class OwnWindow(NamedTuple):
@@ -140,6 +143,11 @@ class OwnWindows:
     @cached_property
     def plan(self) -> OwnPlan:
         """The plan; its scenes are those of `prepare_own`, before windows are left out."""
+        if searches(self.description, self.place.parent, _OF_RUNS):
+            raise DatasetError(
+                f"{self.place.parent} lies where {self._path} looks for sources, so that pictures of the run "
+                "would be taken for some; choose another --output"
+            )
         stored = StoredPlan.read(self.place)
         plan = plan_own(self._path, limits=None if stored is None else stored.limits)
         if stored is not None and stored.changes(self._path, StoredPlan.of(plan, ())):

@@ -242,6 +242,15 @@ def test_a_label_of_no_class_is_refused_before_any_training(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_pictures_of_a_run_are_never_taken_for_sources(tmp_path):
+    path = described(tmp_path, ids)
+    for images, run in (("images", "images/run"), ("**/*.png", "run")):
+        tree = yaml.safe_load(path.read_text()) | {"images": {"path": images}}
+        path.write_text(yaml.safe_dump(tree))
+        with pytest.raises(DatasetError, match="choose another --output"):
+            OwnWindows(path, tmp_path / run, renew=True).of_split("train")
+
+
 @pytest.mark.parametrize("form", ["ids", "colors"])
 def test_a_window_of_a_huge_scene_takes_little_memory(tmp_path, form):
     side = 2**15
