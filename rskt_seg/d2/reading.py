@@ -29,7 +29,7 @@ class Truth(NamedTuple):
 
 
 class EntryReader:
-    """Reads images and labels of dataset dicts. Worker processes receive it with their mapper.
+    """The reader of the images and labels of dataset dicts. Worker processes receive it with their mapper.
 
     Args:
         windows: Registered name -> the windows that it stands for; sets of files are not among them.

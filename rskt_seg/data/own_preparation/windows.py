@@ -183,7 +183,13 @@ class OwnWindows:
         return {stem: (scene, window) for scene in self.plan.scenes for stem, window, _ in scene.tiles}
 
     def of_split(self, split: str) -> list[OwnWindow]:
-        """Return the windows of a split that are kept, in the order of their stems.
+        """Return the windows of a split that are kept.
+
+        Args:
+            split: Its name in the YAML file.
+
+        Returns:
+            The windows, in the order of their stems.
 
         Raises:
             DatasetError: As `results`, and as `plan_own`.
