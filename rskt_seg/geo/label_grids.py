@@ -164,7 +164,7 @@ def _warped(
         )
     place: dict[str, Any] = {"transform": georeference.transform, "height": size[0], "width": size[1]}
     place |= {"crs": georeference.crs or _ANY_PLANE, "src_crs": own.crs or _ANY_PLANE}
-    # Of two bands, each read for itself, GDAL warps blocks that lie the same whatever window is read; where
-    # windows begin would else decide between neighbours, as places are interpolated along rows.
+    # Bands are read one by one, so that GDAL warps whole blocks, which lie the same whatever window is read:
+    # it interpolates places along the rows of what it warps.
     place |= {"resampling": Resampling.nearest, "add_alpha": True}
     return WarpedVRT(dataset, **place)
