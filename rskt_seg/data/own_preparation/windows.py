@@ -38,6 +38,8 @@ from rskt_seg.writing import replace_text
 
 logger = logging.getLogger(__name__)
 
+_WHOLE = (".png", ".jpg", ".jpeg")
+"""Endings of labels that are decoded from their beginning, or as a whole."""
 _OF_RUNS = ("inference/scores.png", "inference/predictions/tile.png")
 """Pictures as runs write them, which must not match a pattern of images."""
 
@@ -265,12 +267,13 @@ class OwnWindows:
         size = "whole images" if tiles is None else f"windows of {tiles.size} px"
         if tiles is not None and tiles.overlap:
             size += f", {tiles.overlap} px of them shared"
-        decoded = sum(not scene.image.windowed for scene in plan.scenes) if tiles else 0
-        slow = f"; {counted(decoded, 'image')} decoded whole for each window: prepare them" if decoded else ""
-        return (
-            f"{self.description.class_set.name}: {windows}, {size}, read directly from "
-            f"{counted(len(plan.scenes), 'image')}; {plan.stretch}{slow}; the plan is in {self.place}"
-        )
+        scenes = counted(len(plan.scenes), "image")
+        parts = [f"{self.description.class_set.name}: {windows}, {size}, read directly from {scenes}"]
+        parts.append(plan.stretch)
+        if tiles is not None and (decoded := sum(map(_decodes_whole, plan.scenes))):
+            which = counted(decoded, "pair")
+            parts.append(f"{which} of PNG or JPEG, decoded whole for each window: tiles are faster")
+        return "; ".join([*parts, f"the plan is in {self.place}"])
 
     def notes(self) -> list[str]:
         """Return sentences on what was found and left out, besides what `describe` says."""
@@ -278,6 +281,12 @@ class OwnWindows:
         absent = describe_absent(self.description.class_set, pixels)
         found = [note for note in self.plan.notes if note != self.plan.stretch]
         return [*found, *describe_results(self.results, self.plan.divided), *absent]
+
+
+def _decodes_whole(scene: SceneTiles) -> bool:
+    """Return whether image or label are of a format of which all is decoded to read a part."""
+    label = scene.source.label
+    return not scene.image.windowed or (label is not None and label.suffix.lower() in _WHOLE)
 
 
 def _digest(description: Description) -> str:
