@@ -222,6 +222,8 @@ def _class_names(cfg: CfgNode, count: int | None) -> tuple[list[str] | None, lis
 def _default_size(cfg: CfgNode, strategy: Strategy) -> tuple[tuple[int, int], str]:
     """Return the size (H, W) of the first test image, or of what the method usually sees; and which it is."""
     for name in cfg.DATASETS.TEST[:1]:
+        if MetadataCatalog.get(name).get("windows") is not None:
+            continue  # all of them would be looked at first
         try:
             size = size_of(load_datasets([name])[0])
             return size, f"Size: that of the first image of {name} (--sizes names others)."

@@ -71,7 +71,8 @@ def own_splits(file: str) -> tuple[Split, ...]:
 def register_own(files: Sequence[str], folder: str | Path = "output", renew: bool = False) -> dict[str, str]:
     """Register the datasets of a user's YAML files (`DATASETS.OWN`).
 
-    Every process of a run must call it. A second call reads the files again.
+    Every process of a run must call it. A second call reads the files again; only sources that have not
+    changed since are not planned anew.
 
     Args:
         files: Paths of the YAML files.
@@ -88,8 +89,9 @@ def register_own(files: Sequence[str], folder: str | Path = "output", renew: boo
     """
     sources: dict[str, str] = {}
     for file in files:
-        windows = OwnWindows(Path(file), Path(folder), renew) if is_description(file) else None
-        for split in own_splits(file):
+        splits = own_splits(file)
+        windows = _windows_of(file, Path(folder), renew, splits[0]) if is_description(file) else None
+        for split in splits:
             if split.name in sources:
                 raise DatasetError(f"{file}: name: {split.name} is in {sources[split.name]} too")
             sources[split.name] = file
@@ -104,6 +106,13 @@ def register_own(files: Sequence[str], folder: str | Path = "output", renew: boo
             load = partial(load_split, split) if windows is None else partial(load_windows, split, windows)
             _register(split, load, windows)
     return sources
+
+
+def _windows_of(file: str, folder: Path, renew: bool, split: Split) -> OwnWindows:
+    """Return the windows of a file: those of an earlier call if they are the same, as planning takes long."""
+    windows = OwnWindows(Path(file), folder, renew)
+    known = MetadataCatalog.get(split.name).get("windows") if split.name in DatasetCatalog.list() else None
+    return known if known is not None and known.serves(windows) else windows
 
 
 def load_windows(split: Split, windows: OwnWindows) -> list[DatasetDict]:

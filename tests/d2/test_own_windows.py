@@ -118,6 +118,18 @@ def test_the_plan_is_told_in_a_line_beside_the_sets(farm, tmp_path):
     assert str(tmp_path / "run/windows_farm.json") in line
 
 
+def test_sources_that_have_not_changed_are_planned_once(farm, tmp_path):
+    cfg = registered(config(farm, tmp_path / "run"))
+    first = load_datasets([TRAIN])
+    known = MetadataCatalog.get(TRAIN).windows
+    registered(cfg)
+    assert MetadataCatalog.get(TRAIN).windows is known and load_datasets([TRAIN]) == first
+    write_tif(farm.parent / "images/b.tif", np.ones((3, 30, 30), np.uint8), origin=(600_000.0, 5_300_000.0))
+    write_tif(farm.parent / "labels/b.tif", ids_of(3, 30, 30), origin=(600_000.0, 5_300_000.0))
+    registered(cfg)
+    assert MetadataCatalog.get(TRAIN).windows is not known
+
+
 def test_data_may_be_a_description_of_sources(farm):
     found = own_data(str(farm), [], evaluating=False)
     assert found[2:] == ("DATASETS.TRAIN", f"('{TRAIN}',)", "DATASETS.TEST", f"('{TEST}',)")

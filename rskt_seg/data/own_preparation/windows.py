@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from rskt_seg.data.class_sets import listed
 from rskt_seg.data.own_preparation.description import Description, read_description
-from rskt_seg.data.own_preparation.files import Source
+from rskt_seg.data.own_preparation.files import Source, find_sources
 from rskt_seg.data.own_preparation.label_forms import Drawn
 from rskt_seg.data.own_preparation.label_maps import OpenLabel
 from rskt_seg.data.own_preparation.report import count_tiles, describe_absent, describe_results
@@ -179,6 +179,21 @@ class OwnWindows:
         if stored is None or changed or found != stored.results:
             StoredPlan.of(plan, found).write(self.place)
         return found
+
+    def serves(self, other: "OwnWindows") -> bool:
+        """Return whether these windows were looked at, and are those of another object by files as they are.
+
+        Args:
+            other: Windows that may not have been looked at.
+        """
+        if "results" not in self.__dict__ or not self.place.exists():
+            return False
+        if (self.place, self._path, self.description) != (other.place, other._path, other.description):
+            return False
+        known = {scene.source for scene in self.plan.scenes}
+        stamps = {stamp for scene in self.plan.scenes for stamp in scene.stamps}
+        found = find_sources(self.description, allow_missing=False).sources
+        return known == set(found) and set(stamps_of(self.sources)) == stamps
 
     @cached_property
     def _windows(self) -> Mapping[str, tuple[SceneTiles, Window]]:
