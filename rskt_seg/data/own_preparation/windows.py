@@ -185,6 +185,9 @@ class OwnWindows:
 
         Args:
             other: Windows that may not have been looked at.
+
+        Returns:
+            False also if a file has come or gone.
         """
         if "results" not in self.__dict__ or not self.place.exists():
             return False
