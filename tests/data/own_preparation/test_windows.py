@@ -38,8 +38,8 @@ def scenes(folder: Path) -> None:
     """Two georeferenced scenes of four deep bands, without data along two sides."""
     for number, place in enumerate(PLACES):
         bands = np.random.default_rng(number).integers(1, 3000, (4, *SIZE)).astype(np.uint16)
-        bands[:, :9], bands[:, :, 50:] = 0, 0
-        write_tif(folder / f"images/s{number}.tif", bands, origin=place, nodata=0)
+        bands[:, :9], bands[:, :, 50:] = 4000, 4000
+        write_tif(folder / f"images/s{number}.tif", bands, origin=place, nodata=4000)
 
 
 def outlines(seed: int, count: int = 12) -> list[shapely.Polygon]:
