@@ -105,7 +105,9 @@ def parse_args(
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--config-file", metavar="FILE", help="YAML file, or a name within configs/")
     which.add_argument("--model", metavar="NAME", help="short name within configs/, such as tiny_dlrsd")
-    add("--data", metavar="FILE", help="YAML file of your own dataset, in place of the datasets there")
+    add(
+        "--data", metavar="FILE", help="YAML file of your own dataset or its sources, in place of those there"
+    )
     add("--output", metavar="DIR", help="OUTPUT_DIR, the folder of the results")
     add("--any-words", action="store_true", help="smoke run: tiny text encoders read unknown words as noise")
     add("--resume", action="store_true", help="continue from the last checkpoint of OUTPUT_DIR")

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from PIL import Image
 
 from rskt_seg.analysis import (
     Analysis,
@@ -24,12 +23,12 @@ from rskt_seg.analysis import (
 )
 from rskt_seg.d2 import provenance
 from rskt_seg.d2.config import load_config
-from rskt_seg.d2.datasets import check_registered, load_datasets, register_own
+from rskt_seg.d2.datasets import check_registered, load_datasets, register_own, size_of
 from rskt_seg.d2.methods.registry import method_of
 from rskt_seg.d2.specs import untrained_model
 from rskt_seg.d2.tta import evaluated_model
 from rskt_seg.d2.weights import check_trained, load_trained
-from rskt_seg.errors import ConfigError, DatasetError, ProcessDiedError
+from rskt_seg.errors import ConfigError, DatasetError, ImageReadError, ProcessDiedError
 from rskt_seg.inference.strategies import Strategy
 from rskt_seg.methods.record import Method
 from rskt_seg.methods.use import make_strategy, strategy_options
@@ -84,7 +83,7 @@ def analyze(request: Request) -> Analysis:
     cfg = load_config(request.config_file, request.opts)
     if cfg.MODEL.WEIGHTS and request.runs:
         check_trained(cfg)
-    register_own(cfg.DATASETS.OWN)
+    register_own(cfg.DATASETS.OWN, cfg.OUTPUT_DIR)
     model, method = _meta_model(cfg), method_of(cfg).method
     names, notices = _class_names(cfg, request.classes)
     strategy = make_strategy(model, names, method_of(cfg).evaluation_options(cfg))
@@ -159,7 +158,7 @@ def measure(request: Request, size: tuple[int, int]) -> Measurement:
     if request.threads is not None:
         torch.set_num_threads(request.threads)
     cfg = load_config(request.config_file, request.opts)
-    register_own(cfg.DATASETS.OWN)
+    register_own(cfg.DATASETS.OWN, cfg.OUTPUT_DIR)
     model = untrained_model(cfg)
     if cfg.MODEL.WEIGHTS:
         load_trained(model, cfg, cfg.MODEL.WEIGHTS)
@@ -223,11 +222,12 @@ def _class_names(cfg: CfgNode, count: int | None) -> tuple[list[str] | None, lis
 def _default_size(cfg: CfgNode, strategy: Strategy) -> tuple[tuple[int, int], str]:
     """Return the size (H, W) of the first test image, or of what the method usually sees; and which it is."""
     for name in cfg.DATASETS.TEST[:1]:
+        if MetadataCatalog.get(name).get("windows") is not None:
+            continue  # all of them would be looked at first
         try:
-            with Image.open(load_datasets([name])[0]["file_name"]) as image:
-                size = image.height, image.width
+            size = size_of(load_datasets([name])[0])
             return size, f"Size: that of the first image of {name} (--sizes names others)."
-        except (DatasetError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        except (DatasetError, ImageReadError):
             continue
     height, width = strategy.usual_size
     return (height, width), "Size: one crop of the method, as no test image is here (--sizes names others)."

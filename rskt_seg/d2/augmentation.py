@@ -243,13 +243,23 @@ class MirrorTransform(T.HFlipTransform):
         return cv2.flip(np.ascontiguousarray(img), 1)
 
 
+class UpsideDownTransform(T.VFlipTransform):
+    """`VFlipTransform` by OpenCV: fvcore warns of images that Pillow does not let it write to."""
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        """Mirror an image (H, W) or (H, W, C) uint8 from top to bottom."""
+        return cv2.flip(np.ascontiguousarray(img), 0)
+
+
 class RandomFlip(T.RandomFlip):
-    """Detectron2's `RandomFlip` with `MirrorTransform`."""
+    """Detectron2's `RandomFlip` with `MirrorTransform` and `UpsideDownTransform`."""
 
     def get_transform(self, image: np.ndarray) -> Transform:
         """Draw whether an image (H, W, 3) is flipped."""
         drawn = super().get_transform(image)
-        return MirrorTransform(drawn.width) if isinstance(drawn, T.HFlipTransform) else drawn
+        if isinstance(drawn, T.HFlipTransform):
+            return MirrorTransform(drawn.width)
+        return UpsideDownTransform(drawn.height) if isinstance(drawn, T.VFlipTransform) else drawn
 
 
 _ROTATIONS = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_CLOCKWISE}

@@ -38,7 +38,7 @@ from rskt_seg.d2.specs import model_spec
 from rskt_seg.d2.trained_sets import TrainedSet, trained_sets
 from rskt_seg.d2.trainer import Trainer
 from rskt_seg.d2.tta import SUFFIX, evaluated_model, with_augmentation
-from rskt_seg.d2.typing import NamedResults, Results
+from rskt_seg.d2.typing import DatasetDict, NamedResults, Results
 from rskt_seg.d2.weights import check_trained, load_trained, load_weights, scored_files
 from rskt_seg.errors import ConfigError, DatasetError, UnreadableError
 from rskt_seg.methods import optimize_for_inference
@@ -186,9 +186,8 @@ class Benchmark:
 
     def _evaluate(self, model: nn.Module, evaluator: RSEvaluator) -> Results:
         entries = load_datasets([evaluator.name])
-        files = [path for d in entries for path in (d["file_name"], d["sem_seg_file_name"])]
         classes = [list(evaluator.classes), evaluator.ignore]
-        identity = self.identity | {"data": provenance.listing_digest(files), "classes": classes}
+        identity = self.identity | {"data": _data_digest(evaluator.name, entries), "classes": classes}
         if self.note:  # the results depend on image-level labels
             given = [d.get("image_labels") for d in entries]
             identity["image_labels"] = [None if ids is None else list(ids) for ids in given]
@@ -250,6 +249,16 @@ class Benchmark:
 
     def _report_paths(self) -> list[Path]:
         return [self.folder / f"benchmark{self.suffix}{ending}" for ending in report.ENDINGS]
+
+
+def _data_digest(name: str, entries: Sequence[DatasetDict]) -> str:
+    """Return a digest of all files that a test set consists of, and of what is made of them in windows."""
+    windows = MetadataCatalog.get(name).get("windows")
+    if windows is not None:
+        return provenance.listing_digest(windows.sources) + str(windows.digest)
+    return provenance.listing_digest(
+        path for d in entries for path in (d["file_name"], d["sem_seg_file_name"])
+    )
 
 
 def _image_counts(evaluator: RSEvaluator) -> str:

@@ -8,16 +8,18 @@ from functools import partial
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
+from PIL import Image
 
 from rskt_seg.d2.typing import DatasetDict, Entry
 from rskt_seg.data.catalog import DRAWN, ROOT_VARIABLE, SPLITS, Split, images_of, pairs
 from rskt_seg.data.class_sets import IGNORE_LABEL
-from rskt_seg.data.image_labels import classes_of_pair, split_image_labels
+from rskt_seg.data.image_labels import classes_of_pair, present_classes, split_image_labels
 from rskt_seg.data.own import read_own
+from rskt_seg.data.own_preparation import OwnWindows, is_description, read_description
 from rskt_seg.data.pairing import Pair
 from rskt_seg.data.parallel import map_files
 from rskt_seg.data.published_sets import why_unpublished
-from rskt_seg.errors import ConfigError, DatasetError
+from rskt_seg.errors import ConfigError, DatasetError, ImageReadError
 
 logger = logging.getLogger(__name__)
 
@@ -31,53 +33,125 @@ def register_splits(splits: Iterable[Split] = SPLITS) -> None:
         splits: Entries of the catalog, or of your own.
     """
     for split in splits:
-        if split.name in DatasetCatalog.list():
-            continue
-        DatasetCatalog.register(split.name, partial(load_split, split))
-        MetadataCatalog.get(split.name).set(
-            stuff_classes=list(split.class_set.names),
-            stuff_colors=[list(color) for color in split.class_set.colors],
-            ignore_label=split.ignore_label,
-            evaluator_type="sem_seg",
-            dataset=split.dataset,
-            split=split.split,
-            note=split.note,
-            protocol=split.protocol,
-            palette_colors=split.palette_colors,
-        )
+        if split.name not in DatasetCatalog.list():
+            _register(split, partial(load_split, split))
 
 
-def register_own(files: Sequence[str]) -> dict[str, str]:
+def _register(split: Split, load: "partial[list[DatasetDict]]", windows: OwnWindows | None = None) -> None:
+    DatasetCatalog.register(split.name, load)
+    MetadataCatalog.get(split.name).set(
+        stuff_classes=list(split.class_set.names),
+        stuff_colors=[list(color) for color in split.class_set.colors],
+        ignore_label=split.ignore_label,
+        evaluator_type="sem_seg",
+        dataset=split.dataset,
+        split=split.split,
+        note=split.note,
+        protocol=split.protocol,
+        palette_colors=split.palette_colors,
+        windows=windows,
+    )
+
+
+def own_splits(file: str) -> tuple[Split, ...]:
+    """Return the splits of a YAML file of a user: of a dataset, or of sources that are read in windows.
+
+    Args:
+        file: The file.
+
+    Returns:
+        One split for each part of the data.
+
+    Raises:
+        DatasetError: The file cannot be used (see `read_own` and `read_description`).
+    """
+    return read_description(file).splits if is_description(file) else read_own(file)
+
+
+def register_own(files: Sequence[str], folder: str | Path = "output", renew: bool = False) -> dict[str, str]:
     """Register the datasets of a user's YAML files (`DATASETS.OWN`).
 
-    Every process of a run must call it. A second call reads the files again.
+    Every process of a run must call it. A second call reads the files again; only sources that have not
+    changed since are not planned anew.
 
     Args:
         files: Paths of the YAML files.
+        folder: `OUTPUT_DIR`, which keeps what was decided on windows of sources.
+        renew: Whether decisions on other sources that are there are replaced, by a training that begins; else
+            such sources are refused when they are loaded.
 
     Returns:
         Name of each dataset -> the file that defines it.
 
     Raises:
-        DatasetError: A file cannot be used (see `read_own`), or another file or other code has registered
+        DatasetError: A file cannot be used (see `own_splits`), or another file or other code has registered
             the same name.
     """
     sources: dict[str, str] = {}
     for file in files:
-        for split in read_own(file):
+        splits = own_splits(file)
+        windows = _windows_of(file, Path(folder), renew, splits[0]) if is_description(file) else None
+        for split in splits:
             if split.name in sources:
                 raise DatasetError(f"{file}: name: {split.name} is in {sources[split.name]} too")
             sources[split.name] = file
             if split.name in DatasetCatalog.list():  # by an earlier call, or by other code
                 loader = DatasetCatalog[split.name]
-                if not (isinstance(loader, partial) and loader.func is load_split):
+                if not (isinstance(loader, partial) and loader.func in (load_split, load_windows)):
                     raise DatasetError(
                         f"{file}: name: {split.name} is registered by other code; choose another name"
                     )
                 DatasetCatalog.remove(split.name)
                 MetadataCatalog.remove(split.name)
-            register_splits([split])
+            load = partial(load_split, split) if windows is None else partial(load_windows, split, windows)
+            _register(split, load, windows)
     return sources
+
+
+def _windows_of(file: str, folder: Path, renew: bool, split: Split) -> OwnWindows:
+    """Return the windows of a file: those of an earlier call if they are the same, as planning takes long."""
+    windows = OwnWindows(Path(file), folder, renew)
+    known = MetadataCatalog.get(split.name).get("windows") if split.name in DatasetCatalog.list() else None
+    return known if known is not None and known.serves(windows) else windows
+
+
+def load_windows(split: Split, windows: OwnWindows) -> list[DatasetDict]:
+    """Return the windows of a split in Detectron2's format, in the order that their tiles would have.
+
+    Args:
+        split: The split.
+        windows: The windows of its set.
+
+    Returns:
+        Dicts as of `load_split`, with `window`, `height` and `width`; where their names say that files are,
+        none can be.
+
+    Raises:
+        DatasetError: As `OwnWindows.of_split`.
+        ImageReadError: As there.
+    """
+    entries: list[DatasetDict] = []
+    for each in windows.of_split(split.split):
+        entry: DatasetDict = {"file_name": each.image, "window": (split.name, each.stem)}
+        entry |= {"height": each.size[0], "width": each.size[1], "vocabulary": split.class_set.names}
+        entry |= {"sem_seg_file_name": each.label} if each.label else {"image_labels": each.classes}
+        entries.append(entry)
+    return entries
+
+
+def size_of(entry: Entry) -> tuple[int, int]:
+    """Return the size (H, W) that a dict states, or its image file as it is stored.
+
+    Raises:
+        ImageReadError: It cannot be read.
+    """
+    if "height" in entry:
+        return entry["height"], entry["width"]
+    try:
+        with Image.open(entry["file_name"]) as image:
+            return image.height, image.width
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ImageReadError(f"{entry['file_name']} cannot be read as an image: {error}") from error
 
 
 def load_split(split: Split) -> list[DatasetDict]:
@@ -202,6 +276,10 @@ def with_labels_of_image(entry: DatasetDict, min_pixels: int) -> DatasetDict:
     """
     if "image_labels" in entry:
         return entry
+    if "window" in entry:
+        name, stem = entry["window"]
+        _, ids = MetadataCatalog.get(name).windows.read(stem)
+        return entry | {"image_labels": present_classes(ids, len(entry["vocabulary"]), 255, min_pixels)}
     pair = Pair(Path(entry["file_name"]), Path(mask_of(entry)))
     shown = classes_of_pair(pair, entry["vocabulary"], entry["ignore"], min_pixels)
     return entry | {"image_labels": shown}

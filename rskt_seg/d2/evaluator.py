@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rskt_seg.class_colors import class_colors
-from rskt_seg.d2.scene_pictures import chosen_files, in_order, save_picture, shrunk_scene
-from rskt_seg.d2.typing import Entries, Results
+from rskt_seg.d2.reading import EntryReader, Truth
+from rskt_seg.d2.scene_pictures import chosen_entries, in_order, save_picture, shrunk_scene
+from rskt_seg.d2.typing import Entries, Entry, Results
 from rskt_seg.data.fingerprint import Digests, Fingerprint, image_digest, label_digest
 from rskt_seg.data.labels import read_label
 from rskt_seg.data.samples import valid_target
@@ -100,7 +101,8 @@ class RSEvaluator(DatasetEvaluator):
         self.protocol = protocol or metadata.get("protocol", "")
         if self.protocol:
             check_protocol(self.protocol, len(self.classes))
-        self.drawn = chosen_files(dataset_name, pictures) if output_dir else ()
+        self.drawn = chosen_entries(dataset_name, pictures) if output_dir else {}
+        self._reader = EntryReader.of([dataset_name])
         self.picture: NDArray[np.uint8] | None = None
         self.scores: Scores | None = None
         self.protocol_scores: ProtocolScores | None = None
@@ -132,8 +134,8 @@ class RSEvaluator(DatasetEvaluator):
         """Count the pixels of each image against its label file.
 
         Args:
-            inputs: Dicts with `file_name`, `sem_seg_file_name` and, unless the image has data everywhere,
-                `valid_pixels` (H, W) bool, without which nothing is scored.
+            inputs: Dicts with `file_name`, `sem_seg_file_name` or `truth` and, unless the image has data
+                everywhere, `valid_pixels` (H, W) bool, without which nothing is scored.
             outputs: Those of `RSSegmentor`, or dicts with `labels` (H, W), class ids or 255.
 
         Raises:
@@ -143,18 +145,28 @@ class RSEvaluator(DatasetEvaluator):
         """
         for entry, output in zip(inputs, outputs, strict=True):
             predicted = predicted_labels(output, self.name, self.classes, entry["file_name"])
-            path = entry["sem_seg_file_name"]
             valid = entry.get("valid_pixels", np.ones(predicted.shape, bool))
-            label, image = read_label(path), Path(entry["file_name"])
-            target = valid_target(label, path, valid, self.classes, self.ignore)
-            digests = Digests(image.stem, image_digest(image.read_bytes()), label_digest(label))
+            image = Path(entry["file_name"])
+            target, digests = self._truth(entry, valid)
             ids = self.tally.count(digests, predicted.cpu().numpy(), target, valid)
             if entry["file_name"] in self.drawn:
                 truth = np.where(target == self.ignore, 255, target)
-                scene = shrunk_scene(entry["file_name"], truth, ids, len(self.classes))
+                pixels = self._reader.image(self.drawn[entry["file_name"]]).filled()
+                scene = shrunk_scene(entry["file_name"], pixels, truth, ids, len(self.classes))
                 self._scenes.append((entry["file_name"], scene))
             if self.saved is not None:
                 save_prediction(unfinished_predictions(self.saved, comm.get_rank()), image.stem, ids)
+
+    def _truth(self, entry: Entry, valid: np.ndarray) -> tuple[np.ndarray, Digests]:
+        """Return the label (H, W) that an image is compared with, and what it adds to the fingerprint."""
+        image = Path(entry["file_name"])
+        if "truth" in entry:
+            truth: Truth = entry["truth"]
+            return truth.ids, Digests(image.stem, truth.image, label_digest(truth.ids))
+        path = entry["sem_seg_file_name"]
+        label = read_label(path)
+        target = valid_target(label, path, valid, self.classes, self.ignore)
+        return target, Digests(image.stem, image_digest(image.read_bytes()), label_digest(label))
 
     def evaluate(self) -> Results | None:
         """Return `results()` of all processes together in the main process, and None in the others."""
@@ -196,7 +208,9 @@ class RSEvaluator(DatasetEvaluator):
     def _draw_scenes(self) -> NDArray[np.uint8]:
         stated = MetadataCatalog.get(self.name).get("stuff_colors")
         colors = np.array(class_colors(self.classes) if stated is None else stated, np.uint8)
-        return draw_scenes(in_order(self._scenes, self.drawn), self.classes, colors, titles=["Prediction"])
+        return draw_scenes(
+            in_order(self._scenes, tuple(self.drawn)), self.classes, colors, titles=["Prediction"]
+        )
 
     def state(self) -> dict[str, Any]:
         """Return everything that was counted but the counts of images, exactly, as values for JSON."""

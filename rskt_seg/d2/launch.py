@@ -74,7 +74,7 @@ def set_up(run: Run) -> CfgNode:
     """Return the configuration of this process, after setting up datasets, logging, seeds and the folder."""
     with kept_warnings():  # `run.warnings` has them
         cfg = load_config(run.args.config_file, run.args.opts)
-    register_own(cfg.DATASETS.OWN)
+    register_own(cfg.DATASETS.OWN, cfg.OUTPUT_DIR)
     rank = comm.get_rank()
     begin_log(cfg.OUTPUT_DIR, rank)
     logger.debug("Command line: %s", run.args)
@@ -130,7 +130,7 @@ def check_run(cfg: CfgNode, args: argparse.Namespace) -> None:
     last = last_checkpoint(cfg.OUTPUT_DIR) if args.resume else None
     if last is None:
         (check_trained if args.eval_only else check_weights)(cfg)
-    check_datasets(cfg, training=not args.eval_only)
+    check_datasets(cfg, training=not args.eval_only, resumed=last is not None)
     if not args.eval_only:
         method_of(cfg).check_training_data(cfg, class_names(cfg))
         if last is not None:

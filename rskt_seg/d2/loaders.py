@@ -73,7 +73,7 @@ def dead_worker(error: BaseException) -> RuntimeError | None:
     return None
 
 
-def check_datasets(cfg: CfgNode, training: bool) -> None:
+def check_datasets(cfg: CfgNode, training: bool, resumed: bool = False) -> None:
     """Check every dataset of a run before anything long begins.
 
     Datasets of `DATASETS.OWN` are registered first. Findings that do not stop a run are logged as warnings.
@@ -81,6 +81,8 @@ def check_datasets(cfg: CfgNode, training: bool) -> None:
     Args:
         cfg: The configuration.
         training: Whether the run trains; an evaluation only needs the names of `DATASETS.TRAIN`.
+        resumed: Whether it goes on from a checkpoint, so that windows of sources must be those that it was
+            begun with.
 
     Raises:
         ConfigError: A dataset is missing or not registered, or `MODEL.SEM_SEG_HEAD.IGNORE_VALUE` is the id
@@ -92,7 +94,7 @@ def check_datasets(cfg: CfgNode, training: bool) -> None:
         raise ConfigError("DATASETS.TRAIN is empty; name a dataset, for example DLRSD_train_sem_seg")
     if not training and not cfg.DATASETS.TEST:
         raise ConfigError("DATASETS.TEST is empty; name a dataset, for example DLRSD_val_sem_seg")
-    own = register_own(cfg.DATASETS.OWN)
+    own = register_own(cfg.DATASETS.OWN, cfg.OUTPUT_DIR, renew=training and not resumed)
     for name in cfg.DATASETS.TRAIN:
         check_registered(name)
     if training:
@@ -151,7 +153,11 @@ def _check_ignore_value(value: int, name: str, entries: Sequence[DatasetDict]) -
 
 
 def _check_files(name: str, entries: Sequence[DatasetDict], known_as: str) -> None:
-    """Check the files of a dataset quickly; `rskt-seg check` knows it by `known_as`."""
+    """Check the files of a dataset quickly; `rskt-seg check` knows it by `known_as`.
+
+    Windows of sources were all looked at when it was decided which are kept.
+    """
+    entries = [entry for entry in entries if "window" not in entry]
     unlabelled = [Path(entry["file_name"]) for entry in entries if "sem_seg_file_name" not in entry]
     masked = [entry for entry in entries if "sem_seg_file_name" in entry]
     findings = quick_image_check(name, unlabelled) if unlabelled else []
@@ -240,8 +246,7 @@ def training_loader(cfg: CfgNode) -> TrainingLoader:
         _check_image_labels(cfg, entries)
     wide: list[bool] | None = None
     if cfg.DATALOADER.ASPECT_RATIO_GROUPING:
-        paths = [Path(entry["file_name"]) for entry in entries]
-        wide = list(map_files(is_wide_image, paths, "image sizes", delay=2.0))
+        wide = list(map_files(_is_wide, entries, "image sizes", delay=2.0))
     dicts, processes = DatasetFromList(entries, copy=False), comm.get_world_size()
     batches = TrainingBatches(
         len(entries),
@@ -253,6 +258,12 @@ def training_loader(cfg: CfgNode) -> TrainingLoader:
     )
     loader = build_loader(cfg, DrawnDataset(dicts, training_mapper(cfg, dicts)), batches)
     return TrainingLoader(loader, batches)
+
+
+def _is_wide(entry: DatasetDict) -> bool:
+    if "window" in entry:
+        return bool(entry["width"] > entry["height"])
+    return is_wide_image(Path(entry["file_name"]))
 
 
 def _check_image_labels(cfg: CfgNode, entries: Sequence[DatasetDict]) -> None:

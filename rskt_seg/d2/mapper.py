@@ -13,10 +13,8 @@ from detectron2.data import transforms as T
 
 from rskt_seg.d2.chains import chosen_chain, evaluation_augmentations, training_augmentations
 from rskt_seg.d2.crops import Sample
-from rskt_seg.d2.datasets import mask_of
+from rskt_seg.d2.reading import EntryReader
 from rskt_seg.d2.typing import DatasetDict
-from rskt_seg.data.labels import read_label
-from rskt_seg.data.samples import read_8bit_image, valid_target
 from rskt_seg.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -32,11 +30,20 @@ class RSDatasetMapper:
         is_train: Whether to read labels.
         augmentations: Applied in this order.
         ignore: Id that unlabelled pixels get.
+        reader: Reads images and labels; by default of files alone.
     """
 
     @configurable
-    def __init__(self, is_train: bool, *, augmentations: Sequence[T.Augmentation], ignore: int = 255) -> None:
+    def __init__(
+        self,
+        is_train: bool,
+        *,
+        augmentations: Sequence[T.Augmentation],
+        ignore: int = 255,
+        reader: EntryReader | None = None,
+    ) -> None:
         self.is_train = is_train
+        self.reader = reader or EntryReader({})
         self.augmentations = T.AugmentationList(augmentations)
         self.ignore = ignore
         logger.debug("Augmentations in %s: %s", "training" if is_train else "evaluation", list(augmentations))
@@ -63,11 +70,12 @@ class RSDatasetMapper:
                 f"INPUT.FORMAT must be RGB, which the encoders expect; found {cfg.INPUT.FORMAT!r}"
             )
         ignore = cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE
+        reader = EntryReader.of((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST))
         if is_train:
-            augmentations = training_augmentations(cfg, samples, partial(read_sample, ignore=ignore))
+            augmentations = training_augmentations(cfg, samples, partial(reader.sample, ignore=ignore))
         else:
             augmentations = evaluation_augmentations(cfg)
-        return {"is_train": is_train, "augmentations": augmentations, "ignore": ignore}
+        return {"is_train": is_train, "augmentations": augmentations, "ignore": ignore, "reader": reader}
 
     def __call__(self, dataset_dict: DatasetDict) -> DatasetDict:
         """Return the dict with what a model and an evaluator need of its files.
@@ -79,7 +87,7 @@ class RSDatasetMapper:
         Returns:
             A new dict, with `image` (3, H, W) uint8 RGB, `height` and `width` of the image file and, in
             training, `sem_seg` (H, W) uint8. In evaluation `valid_pixels` (H, W) bool tells where the image
-            file has data; it is missing if it has data everywhere.
+            file has data; it is missing if it has data everywhere. `truth` is the label of a window.
 
         Raises:
             ImageReadError: The image cannot be read.
@@ -102,15 +110,17 @@ class RSDatasetMapper:
         return result
 
     def _read_test_image(self, result: DatasetDict) -> np.ndarray:
-        """Return the pixels of the image, and add its valid pixels to the result if some are not."""
-        image = read_8bit_image(result["file_name"])
+        """Return the pixels of the image, and add to the result what is scored of it."""
+        image, truth = self.reader.test_image(result)
         if not image.valid.all():
             result["valid_pixels"] = image.valid
+        if truth is not None:
+            result["truth"] = truth
         return image.filled()
 
     def sample(self, entry: DatasetDict) -> Sample:
         """Read what is augmented in training."""
-        return read_sample(entry, self.ignore)
+        return self.reader.sample(entry, self.ignore)
 
     def target(self, label: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return what an augmented label (H, W) uint8 adds to the result."""
@@ -132,7 +142,7 @@ class WeakDatasetMapper(RSDatasetMapper):
 
     def sample(self, entry: DatasetDict) -> Sample:
         """Read the image; its label is constant where the image has data."""
-        image = read_8bit_image(entry["file_name"])
+        image = self.reader.image(entry)
         return image.filled(), np.where(image.valid, np.uint8(self._inside), np.uint8(self.ignore))
 
     def target(self, label: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -155,30 +165,3 @@ def training_mapper(cfg: CfgNode, samples: Sequence[DatasetDict]) -> RSDatasetMa
     """
     mapper = RSDatasetMapper if chosen_chain(cfg).uses_masks else WeakDatasetMapper
     return mapper(cfg, is_train=True, samples=samples)
-
-
-def read_sample(entry: DatasetDict, ignore: int) -> Sample:
-    """Read the image of a dataset dict and its label, and check the label.
-
-    Pixels where the image has no data, or the label declares none, become `ignore`.
-
-    Args:
-        entry: The dict; pixels of its `ignore` (default: the same id) become `ignore`.
-        ignore: Id that unlabelled pixels get.
-
-    Returns:
-        Image (H, W, 3) uint8 RGB and label (H, W) uint8.
-
-    Raises:
-        ImageReadError: The image cannot be read.
-        LabelError: The label cannot be read, or has other ids or another size than expected.
-        DatasetError: There is no label file.
-    """
-    image = read_8bit_image(entry["file_name"])
-    classes, ignored = entry["vocabulary"], entry.get("ignore", ignore)
-    path = mask_of(entry)
-    label = valid_target(read_label(path), path, image.valid, classes, ignored)
-    if ignored != ignore:
-        label[label == ignored] = ignore
-    # Nearest-neighbour resizing is centred on pixels, as that of the image is, for 8-bit maps only.
-    return image.filled(), label.astype(np.uint8, copy=False)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
 from detectron2.utils.events import EventStorage, EventWriter, get_event_storage
 
 from rskt_seg.d2.curves import WINDOW
@@ -46,6 +47,7 @@ def describe_training(cfg: CfgNode, done: int, period: int, seed: int, processes
             f"{counted(processes, 'process', 'processes')}, seed {seed}",
             *_sets(cfg.DATASETS.TRAIN, "trained on"),
             *_sets([name for name in cfg.DATASETS.TEST if name not in cfg.DATASETS.TRAIN], "scored"),
+            *_windows((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)),
             f"  {counted(solver.MAX_ITER, 'iteration')} of {counted(solver.IMS_PER_BATCH, 'image')} "
             f"({epochs:.1f} epochs){f', {done} of them done' if done else ''}; scored {scored}",
             _places(cfg),
@@ -65,7 +67,7 @@ def describe_evaluation(cfg: CfgNode, processes: int) -> str:
     """
     what = f"Scoring {method_of(cfg).method.title} on {describe_device(cfg.MODEL.DEVICE)}"
     about = f"{what}, {counted(processes, 'process', 'processes')}"
-    return "\n".join([about, *_sets(cfg.DATASETS.TEST, "scored"), _places(cfg)])
+    return "\n".join([about, *_sets(cfg.DATASETS.TEST, "scored"), *_windows(cfg.DATASETS.TEST), _places(cfg)])
 
 
 def _sets(names: Sequence[str], use: str) -> Iterator[str]:
@@ -73,6 +75,14 @@ def _sets(names: Sequence[str], use: str) -> Iterator[str]:
         entries = load_datasets([name])
         classes = counted(len(entries[0]["vocabulary"]) if entries else 0, "class", "classes")
         yield f"  {name}: {counted(len(entries), 'image')}, {classes}, {use}"
+
+
+def _windows(names: Sequence[str]) -> Iterator[str]:
+    """Yield what was decided on windows of sources, once for each set."""
+    for windows in {MetadataCatalog.get(name).get("windows"): None for name in names}:
+        if windows is not None:
+            yield f"  {windows.describe()}"
+            yield from (f"    {note}" for note in windows.notes())
 
 
 def _places(cfg: CfgNode) -> str:

@@ -7,32 +7,35 @@ import numpy as np
 from PIL import Image
 
 from rskt_seg.d2.datasets import load_datasets
-from rskt_seg.data.samples import read_8bit_image
+from rskt_seg.d2.typing import DatasetDict
 from rskt_seg.visualization.figures import shrink_image, shrink_labels
 from rskt_seg.visualization.scenes import Scene
 from rskt_seg.writing import replacing
 
 
-def chosen_files(dataset_name: str, number: int) -> tuple[str, ...]:
-    """Return the image files that pictures show.
+def chosen_entries(dataset_name: str, number: int) -> dict[str, DatasetDict]:
+    """Return the images that pictures show.
 
     Args:
         dataset_name: Registered name of the test set.
         number: How many at most.
 
     Returns:
-        Files that are evenly spread over the set, in its order, which is that of their names.
+        Image file -> dict, evenly spread over the set, in its order, which is that of their names.
     """
-    files = [entry["file_name"] for entry in load_datasets([dataset_name])] if number else []
-    places = np.linspace(0, len(files) - 1, min(number, len(files))).round().astype(int)
-    return tuple(files[place] for place in places)
+    entries = load_datasets([dataset_name]) if number else []
+    places = np.linspace(0, len(entries) - 1, min(number, len(entries))).round().astype(int)
+    return {entries[place]["file_name"]: entries[place] for place in places}
 
 
-def shrunk_scene(file: str, truth: np.ndarray, labels: np.ndarray, num_classes: int) -> Scene:
+def shrunk_scene(
+    file: str, pixels: np.ndarray, truth: np.ndarray, labels: np.ndarray, num_classes: int
+) -> Scene:
     """Return what a picture needs of an image, at the size that it shows.
 
     Args:
         file: The image file.
+        pixels: (H, W, 3) uint8 RGB.
         truth: (H, W) class ids; any other is no class.
         labels: (H, W) predicted class ids or 255.
         num_classes: K.
@@ -41,8 +44,7 @@ def shrunk_scene(file: str, truth: np.ndarray, labels: np.ndarray, num_classes: 
         The row of `rskt_seg.visualization.draw_scenes`.
     """
     drawn = [np.where(each < num_classes, each, 255).astype(np.uint8) for each in (truth, labels)]
-    pixels = shrink_image(read_8bit_image(file).filled())
-    return Scene(Path(file).stem, pixels, shrink_labels(drawn[0]), [shrink_labels(drawn[1])])
+    return Scene(Path(file).stem, shrink_image(pixels), shrink_labels(drawn[0]), [shrink_labels(drawn[1])])
 
 
 def in_order(scenes: Sequence[tuple[str, Scene]], files: Sequence[str]) -> list[Scene]:

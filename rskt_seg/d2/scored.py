@@ -45,7 +45,7 @@ class ScoredModel:
                 "names, whose predictions are no result; set it to 0"
             )
         check_devices(self.cfg.MODEL.DEVICE)
-        register_own(self.cfg.DATASETS.OWN)
+        register_own(self.cfg.DATASETS.OWN, self.cfg.OUTPUT_DIR)
         check_trained(self.cfg)
         allow_tf32(self.cfg.MODEL.DEVICE, method_of(self.cfg).allows_tf32)
         self.name, self.classes = dataset_name, tuple(class_names)

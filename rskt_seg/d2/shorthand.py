@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from rskt_seg.d2.config import override_pairs
 from rskt_seg.d2.config_files import config_names
-from rskt_seg.data.own import read_own
+from rskt_seg.d2.datasets import own_splits
 from rskt_seg.errors import ConfigError
 
 _TRAIN = "train"
@@ -52,7 +52,7 @@ def own_data(file: str, opts: Sequence[str], evaluating: bool) -> tuple[str, ...
     Its part "train" is trained on, and every other part that has masks is scored.
 
     Args:
-        file: The YAML file of the dataset, relative to the working directory.
+        file: The YAML file of the dataset, or of sources, relative to the working directory.
         opts: The overrides of the command line, which win.
         evaluating: Whether nothing is trained.
 
@@ -67,7 +67,7 @@ def own_data(file: str, opts: Sequence[str], evaluating: bool) -> tuple[str, ...
     given = override_pairs(opts)
     if "DATASETS.OWN" in given:
         raise ConfigError(f"--data {file} and DATASETS.OWN {given['DATASETS.OWN']}: give one of them")
-    splits = read_own(file)
+    splits = own_splits(file)
     train = [each.name for each in splits if each.split == _TRAIN]
     if not train and len(splits) == 1 and not evaluating:
         train = [splits[0].name]

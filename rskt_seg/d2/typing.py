@@ -12,12 +12,15 @@ DatasetDict = dict[str, Any]
 * `vocabulary` (tuple of str): class names, in the order of their ids.
 * `ignore` (int): the id that the label file ignores.
 * `image_labels` (tuple of int): ids of the classes that the image shows.
+* `window` (two str): registered name and stem of a window of scenes, which `EntryReader` reads; then the
+  names above are no files, and `height` and `width` are known.
 
 The mapper adds:
 
 * `image` (3, H, W) uint8 RGB 0..255, augmented.
 * `height`, `width` (int): size of the image file, in pixels.
 * `sem_seg` (H, W) uint8, in training with masks: class ids.
+* `truth` (`Truth`), in evaluation of a window: its label.
 * `valid` (H, W) bool, in training without masks: False where the image is padded.
 """
 

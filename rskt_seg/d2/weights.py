@@ -338,7 +338,7 @@ def build_model(cfg: CfgNode) -> SegmentationModel:
         WeightsNotFoundError: A file is missing.
     """
     check_weights(cfg)
-    register_own(cfg.DATASETS.OWN)  # the classes of a closed-set model are those of its data
+    register_own(cfg.DATASETS.OWN, cfg.OUTPUT_DIR)  # the classes of a closed-set model are those of its data
     model = untrained_model(cfg)
     load_weights(model, cfg)
     return model.to(cfg.MODEL.DEVICE).eval()

@@ -174,51 +174,72 @@ def check_label(
     )
 
 
+class ColorTable:
+    """Colours and the class ids that they stand for, to be looked up in any number of images.
+
+    Args:
+        table: Colour -> id, 0..254.
+        ignore_colors: Colours that become `ignore_label`.
+        ignore_label: Also the id of pixels of an unknown colour, of which the caller decides how many are too
+            many (`refuse_unknown`).
+
+    Raises:
+        LabelError: An id outside 0..255, or a colour that is both a class and ignored.
+    """
+
+    def __init__(
+        self, table: Mapping[RGB, int], ignore_colors: Iterable[RGB] = (), ignore_label: int = IGNORE_LABEL
+    ) -> None:
+        ignored = set(ignore_colors)
+        if both := sorted(ignored & table.keys()):
+            raise LabelError(f"colours are listed both as a class and as ignored: {both}")
+        known = dict.fromkeys(ignored, ignore_label) | dict(table)
+        if wrong := {color: k for color, k in known.items() if not 0 <= k <= 255}:
+            raise LabelError(f"expected ids 0..255 for colours, found {wrong}")
+        self._known, self._ignore_label = (dict(table), ignored), ignore_label
+        self._ids = np.full(1 << 24, -1, np.int16)
+        self._ids[[_pack(np.array(color, np.uint8)) for color in known]] = list(known.values())
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return ColorTable, (*self._known, self._ignore_label)  # small, other than the array
+
+    def look_up(self, rgb: np.ndarray) -> tuple[np.ndarray, dict[RGB, int]]:
+        """Map colours to class ids by exact match.
+
+        Args:
+            rgb: (H, W, 3) uint8.
+
+        Returns:
+            The ids (H, W) uint8, and the unknown colours, which are neither classes nor ignored, each with
+            its pixel count.
+
+        Raises:
+            LabelError: An array of another dtype or shape.
+        """
+        if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
+            raise LabelError(f"expected uint8 colours (H, W, 3), found {rgb.dtype} of shape {rgb.shape}")
+        pixels = rgb.reshape(-1, 3)
+        ids = np.empty(len(pixels), np.uint8)
+        unknown: dict[RGB, int] = {}
+        for start in range(0, len(pixels), _CHUNK):
+            packed = _pack(pixels[start : start + _CHUNK])
+            found = self._ids[packed]
+            missing = found < 0
+            ids[start : start + _CHUNK] = np.where(missing, self._ignore_label, found)
+            for code, count in zip(*np.unique(packed[missing], return_counts=True), strict=True):
+                color = (int(code) >> 16, int(code) >> 8 & 255, int(code) & 255)
+                unknown[color] = unknown.get(color, 0) + int(count)
+        return ids.reshape(rgb.shape[:2]), unknown
+
+
 def remap_colors(
     rgb: np.ndarray,
     table: Mapping[RGB, int],
     ignore_colors: Iterable[RGB] = (),
     ignore_label: int = IGNORE_LABEL,
 ) -> tuple[np.ndarray, dict[RGB, int]]:
-    """Map colours to class ids by exact match.
-
-    Args:
-        rgb: (H, W, 3) uint8.
-        table: Colour -> id, 0..254.
-        ignore_colors: Colours that become `ignore_label`.
-        ignore_label: Also the id of pixels of an unknown colour, of which the caller decides how many are too
-            many (`refuse_unknown`).
-
-    Returns:
-        The ids (H, W) uint8, and the unknown colours, which are neither in `table` nor in `ignore_colors`,
-        each with its pixel count.
-
-    Raises:
-        LabelError: An array of another dtype or shape, an id outside 0..255, or a colour that is both a class
-            and ignored.
-    """
-    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
-        raise LabelError(f"expected uint8 colours of shape (H, W, 3), found {rgb.dtype} of shape {rgb.shape}")
-    ignored = set(ignore_colors)
-    if both := sorted(ignored & table.keys()):
-        raise LabelError(f"colours are listed both as a class and as ignored: {both}")
-    known = dict.fromkeys(ignored, ignore_label) | dict(table)
-    if wrong := {color: k for color, k in known.items() if not 0 <= k <= 255}:
-        raise LabelError(f"expected ids 0..255 for colours, found {wrong}")
-    lookup = np.full(1 << 24, -1, np.int16)
-    lookup[[_pack(np.array(color, np.uint8)) for color in known]] = list(known.values())
-    pixels = rgb.reshape(-1, 3)
-    ids = np.empty(len(pixels), np.uint8)
-    unknown: dict[RGB, int] = {}
-    for start in range(0, len(pixels), _CHUNK):
-        packed = _pack(pixels[start : start + _CHUNK])
-        found = lookup[packed]
-        missing = found < 0
-        ids[start : start + _CHUNK] = np.where(missing, ignore_label, found)
-        for code, count in zip(*np.unique(packed[missing], return_counts=True), strict=True):
-            color = (int(code) >> 16, int(code) >> 8 & 255, int(code) & 255)
-            unknown[color] = unknown.get(color, 0) + int(count)
-    return ids.reshape(rgb.shape[:2]), unknown
+    """Return what `ColorTable(table, ignore_colors, ignore_label).look_up(rgb)` does, for one image."""
+    return ColorTable(table, ignore_colors, ignore_label).look_up(rgb)
 
 
 def threshold_colors(rgb: np.ndarray) -> np.ndarray:

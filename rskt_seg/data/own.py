@@ -50,7 +50,13 @@ def read_own(path: str | Path) -> tuple[Split, ...]:
             the file and the key.
     """
     path = Path(path)
-    tree = check_keys(read_yaml(path, 'datasets/README.md, "Your own data"'), _KEYS, f"{path}")
+    tree = read_yaml(path, 'datasets/README.md, "Your own data"')
+    if isinstance(tree, dict) and "images" in tree and "splits" not in tree:
+        raise DatasetError(
+            f"{path} describes sources, not a dataset: `rskt-seg prepare own {path.name}` makes one, and "
+            "`rskt-seg train --data` also reads windows of the sources directly (docs/own_data.md)"
+        )
+    tree = check_keys(tree, _KEYS, f"{path}")
     name = check_word(tree["name"], f"{path}: name")
     if name.casefold() in {split.dataset.casefold() for split in SPLITS}:
         raise DatasetError(f"{path}: name: {name} is a dataset of the table; choose another name")

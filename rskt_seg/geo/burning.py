@@ -12,6 +12,7 @@ from rskt_seg.errors import ConfigError, DatasetError
 from rskt_seg.geo.georeference import Georeference
 from rskt_seg.geo.names import gdal_name
 from rskt_seg.geo.vectors import vector_library
+from rskt_seg.windows import Window
 
 if TYPE_CHECKING:
     from affine import Affine
@@ -146,24 +147,25 @@ class PolygonIds:
     def __init__(
         self, layer: PolygonLayer, ids: Sequence[int], order: Sequence[int], all_touched: bool
     ) -> None:
-        self._shapely = vector_library("shapely")
         self._layer, self._ids = layer, np.array(ids, np.int64)
         self._rank = {number: place for place, number in enumerate(order)}
         self._all_touched = all_touched
-        self._tree = self._shapely.STRtree(layer.geometry)
+        self._tree = vector_library("shapely").STRtree(layer.geometry)
 
-    def burn(self, place: Georeference, size: tuple[int, int], fill: int) -> tuple[np.ndarray, int]:
-        """Burn the polygons on the grid of an image.
+    def on(self, place: Georeference, size: tuple[int, int]) -> "PolygonsOnImage":
+        """Return the polygons whose boxes reach an image.
 
         Args:
             place: Where the image lies; it has a CRS and a transform.
             size: (H, W) of the image.
-            fill: The id outside of all polygons.
 
         Returns:
-            Ids (H, W) uint8, and the number of polygons whose box reaches the image.
+            The polygons on the grid of the image.
+
+        Raises:
+            DatasetError: They cannot be projected to the CRS of the image.
         """
-        shapely = self._shapely
+        shapely = vector_library("shapely")
         assert place.transform is not None and place.crs is not None
         outline = self._outline(place, size)
         found = np.sort(self._tree.query(shapely.envelope(outline)))
@@ -181,19 +183,19 @@ class PolygonIds:
                 f"{self._layer.path}: polygons on an image cannot be projected from {self._layer.crs} to "
                 f"{place.crs}; check both CRS"
             )
-        shapes = [(each, int(k)) for each, k in zip(polygons, self._ids[found], strict=True)]
-        return burn_shapes(shapes, size, fill, place.transform, self._all_touched), len(shapes)
+        return PolygonsOnImage(polygons, self._ids[found], place, self._all_touched)
 
     def count_on(self, place: Georeference, size: tuple[int, int]) -> int:
-        """Return the number of polygons that share ground with an image; arguments as of `burn`."""
+        """Return the number of polygons that share ground with an image; arguments as of `on`."""
         return len(self._tree.query(self._outline(place, size), predicate="intersects"))
 
     def describe(self, place: Georeference, size: tuple[int, int]) -> str:
-        """Return where the polygons and an image lie, in the CRS of the polygons; arguments as of `burn`."""
+        """Return where the polygons and an image lie, in the CRS of the polygons; arguments as of `on`."""
+        shapely = vector_library("shapely")
         texts = [
-            ", ".join(f"{each:.10g}" for each in self._shapely.bounds(geometry))
+            ", ".join(f"{each:.10g}" for each in shapely.bounds(geometry))
             for geometry in (
-                self._shapely.union_all(self._shapely.envelope(self._layer.geometry)),
+                shapely.union_all(shapely.envelope(self._layer.geometry)),
                 self._outline(place, size),
             )
         ]
@@ -201,11 +203,51 @@ class PolygonIds:
 
     def _outline(self, place: Georeference, size: tuple[int, int]) -> Any:
         """Return the outline of an image in the CRS of the polygons, with points along its sides."""
-        shapely, (height, width) = self._shapely, size
+        shapely, (height, width) = vector_library("shapely"), size
         assert place.transform is not None and place.crs is not None
         frame = shapely.segmentize(shapely.box(0, 0, width, height), max(height, width) / _EDGES)
         on_ground = shapely.transform(frame, lambda points: np.array(place.transform * points.T).T)
         return shapely.transform(on_ground, lambda points: _project(points, place.crs, self._layer.crs))
+
+
+class PolygonsOnImage:
+    """Polygons on the grid of an image, to be burned in windows of it.
+
+    Args:
+        geometry: (N,) shapely polygons and multipolygons in the CRS of the image; of several on a pixel the
+            last wins. The parts of one count each for itself.
+        ids: (N,) the id of each.
+        place: Where the image lies.
+        all_touched: As in `PolygonIds`.
+    """
+
+    def __init__(self, geometry: np.ndarray, ids: np.ndarray, place: Georeference, all_touched: bool) -> None:
+        shapely = vector_library("shapely")
+        assert place.transform is not None
+        self._parts, of = shapely.get_parts(geometry, return_index=True)
+        self._ids, self._transform, self._all_touched = ids[of], place.transform, all_touched
+        self._tree = shapely.STRtree(self._parts)
+
+    def burn(self, window: Window, fill: int) -> np.ndarray:
+        """Burn the polygons.
+
+        Args:
+            window: The part of the image, px.
+            fill: The id outside of all polygons.
+
+        Returns:
+            Ids (h, w) uint8.
+        """
+        from affine import Affine
+
+        transform = self._transform * Affine.translation(window.left, window.top)
+        # A pixel more on each side, which polygons may touch.
+        corners = [(x, y) for x in (-1, window.width + 1) for y in (-1, window.height + 1)]
+        xs, ys = zip(*(transform * corner for corner in corners), strict=True)
+        around = vector_library("shapely").box(min(xs), min(ys), max(xs), max(ys))
+        found = np.sort(self._tree.query(around))
+        shapes = [(each, int(k)) for each, k in zip(self._parts[found], self._ids[found], strict=True)]
+        return burn_shapes(shapes, (window.height, window.width), fill, transform, self._all_touched)
 
 
 def _project(points: np.ndarray, source: "CRS", target: "CRS") -> np.ndarray:
@@ -250,3 +292,20 @@ def burn_shapes(
         all_touched=all_touched,
         dtype="uint8",
     )
+
+
+def burn_pixels(shapes: Sequence[tuple[Any, int]], window: Window, fill: int) -> np.ndarray:
+    """Burn polygons of pixel coordinates of an image into a window of it.
+
+    Args:
+        shapes: As for `burn_shapes`.
+        window: The window.
+        fill: The id outside of all polygons.
+
+    Returns:
+        Ids (h, w) uint8.
+    """
+    from affine import Affine
+
+    shift = Affine.translation(window.left, window.top)
+    return burn_shapes(shapes, (window.height, window.width), fill, shift)

@@ -30,6 +30,7 @@ class SetImage:
         path: The file.
         size: (H, W), px.
         bands: Numbers of the one or three bands that are read.
+        driver: Format of the file: "GTiff", "PNG", "JPEG", ...
         dtype: Type of the stored samples.
         windowed: Whether windows are read from the file; else it is decoded as a whole.
         georeference: None for an image without one.
@@ -41,6 +42,7 @@ class SetImage:
     path: Path
     size: tuple[int, int]
     bands: tuple[int, ...]
+    driver: str
     dtype: str
     windowed: bool
     georeference: Georeference | None
@@ -79,8 +81,8 @@ def examine_image(
             )
         if source.orientation in range(2, 9) and source.georeference is None:
             raise ImageReadError(
-                f"{path} has the EXIF orientation {source.orientation}, and no label says whether it "
-                "follows; turn the stored pixels or remove the tag so that image and label fit, such as by "
+                f"{path} has the EXIF orientation {source.orientation}, and nothing says whether image and "
+                "label both follow it; turn the stored pixels or remove the tag so that they fit, such as by "
                 "exiftool -Orientation= FILE"
             )
         used = _choose_bands(path, source, bands)
@@ -93,6 +95,7 @@ def examine_image(
             path,
             (source.height, source.width),
             used,
+            source.driver,
             source.dtype,
             windowed,
             source.georeference,

@@ -235,6 +235,21 @@ def test_stages_start_from_the_ones_before_in_own_and_in_published_names(caplog)
     assert f"lacks {len(new)} tensors" in caplog.text and "fusion.weigh.mix.weight" in caplog.text
 
 
+def test_a_stage_does_not_start_from_one_of_as_many_other_classes(tmp_path):
+    state, model, path = build(1, **SINGLE).state_dict(), build(3), tmp_path / "single.pth"
+    model.class_names = ("field", "house", "road")
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    torch.save({"model": state, "class_names": ["field", "road", "house"]}, path)
+    with pytest.raises(
+        CheckpointError, match="trained on the classes field, road, house; those of this stage"
+    ):
+        FCtLLayout().start_from(model, str(path), encoders(build(1)))
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    torch.save({"model": state, "class_names": list(model.class_names)}, path)
+    FCtLLayout().start_from(model, str(path), encoders(build(1)))
+    assert torch.equal(model.state_dict()["decoder.score.weight"], state["decoder.score.weight"])
+
+
 def larger_plain(model):
     plain = build(9, **PLAIN)
     plain.encoder, plain.decoder = model.encoder, model.decoder

@@ -1,5 +1,6 @@
 """Scale, crop, turn and mosaic move image and label together, by the published rules."""
 
+import warnings
 from collections import Counter
 
 import numpy as np
@@ -9,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from rskt_seg.d2.augmentation import MirrorTransform, QuarterTurnTransform, RandomQuarterTurn, RandomScale
+from rskt_seg.d2.augmentation import (
+    MirrorTransform,
+    QuarterTurnTransform,
+    RandomQuarterTurn,
+    RandomScale,
+    UpsideDownTransform,
+)
 from rskt_seg.d2.crops import RandomMosaic, ScaledCrop, SmartCrop
 from rskt_seg.d2.resizing import resize_window
 from rskt_seg.windows import Window
@@ -159,6 +166,18 @@ def test_mirroring_exchanges_left_and_right(height, width):
     mirror = MirrorTransform(width)
     assert np.array_equal(mirror.apply_image(image), image[:, ::-1])
     assert np.array_equal(mirror.apply_segmentation(label[::-1]), label[::-1, ::-1])
+
+
+@settings(max_examples=40)
+@given(sides, sides)
+def test_mirroring_exchanges_top_and_bottom_without_a_word_on_images_of_pillow(height, width):
+    image, label = located(height, width)
+    image.setflags(write=False)  # as Pillow hands over what it has resized
+    mirror = UpsideDownTransform(height)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.array_equal(mirror.apply_image(image), image[::-1])
+    assert np.array_equal(mirror.apply_segmentation(label[:, ::-1]), label[::-1, ::-1])
 
 
 @settings(max_examples=40)

@@ -7,8 +7,10 @@ import pyogrio
 import pytest
 import rasterio
 import shapely
+import torch
 from rasterio.features import rasterize
 
+from rskt_seg.checkpoints.files import read_weights
 from rskt_seg.commands import prepare, segment, train
 
 ROOT = Path(__file__).parents[2]
@@ -65,3 +67,15 @@ def test_each_method_draws_polygons_over_another_scene_after_one_command_of_trai
     shapes = zip(shapely.from_wkb(geometry), classes.tolist(), strict=True)
     drawn = rasterize(shapes, found.shape, fill=255, transform=place, dtype="uint8")
     np.testing.assert_array_equal(drawn, found)
+
+
+def test_a_training_on_windows_ends_with_the_weights_of_one_on_tiles(town, tmp_path):
+    states = []
+    for number, data in enumerate((town / "data/town/town.yaml", town / "town.yaml")):
+        keys = ["SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "2", "SEED", "1", "DATASETS.TEST", "()"]
+        flags = ["--model", "fctl_tiny", "--data", str(data), "--output", str(tmp_path / f"{number}")]
+        assert train.main([*flags, *keys, "DATALOADER.NUM_WORKERS", "0"]) == 0
+        states.append(read_weights(tmp_path / f"{number}/model_final.pth").state)
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(each, states[1][key]) for key, each in states[0].items())
+    assert "read directly from 1 image" in (tmp_path / "1/log.txt").read_text()

@@ -18,13 +18,13 @@ from torch import Tensor
 
 from rskt_seg.d2.augmentation import RandomFlip, RandomQuarterTurn
 from rskt_seg.d2.chains import check_probability
-from rskt_seg.d2.datasets import load_datasets
+from rskt_seg.d2.datasets import load_datasets, size_of
 from rskt_seg.d2.devices import peak_memory
 from rskt_seg.d2.heads import SHARE, ClosedSetHead
 from rskt_seg.d2.methods.record import Chain, DetectronMethod
 from rskt_seg.d2.typing import Entries, Entry
 from rskt_seg.data.checking.quick import spread
-from rskt_seg.errors import ConfigError
+from rskt_seg.errors import ConfigError, ImageReadError
 from rskt_seg.inference.contexts import (
     context_window,
     crop_window,
@@ -314,9 +314,8 @@ def _patches(cfg: CfgNode, entries: Entries) -> _Patches:
     counts = []
     for entry in (entries[i] for i in spread(len(entries))) if entries else ():
         try:
-            with Image.open(entry["file_name"]) as image:
-                width, height = image.size
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            height, width = size_of(entry)
+        except ImageReadError:
             continue  # the check of the data set says so
         whole = cfg.MODEL.FCTL.VIEW == "whole"
         grid = patch_grid(height, width, cfg.MODEL.FCTL.PATCH_SIDE, cfg.INPUT.PATCH_OVERLAP)

@@ -12,13 +12,12 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
-from PIL import Image
 from torch import Tensor, nn
 
 from rskt_seg.checkpoints.files import read_weights
 from rskt_seg.d2.augmentation import RandomCropOrFill, RandomFlip, RandomQuarterTurn, RandomScaleBetween
 from rskt_seg.d2.chains import check_probability, crop_size
-from rskt_seg.d2.datasets import with_labels_of_image
+from rskt_seg.d2.datasets import size_of, with_labels_of_image
 from rskt_seg.d2.heads import ClosedSetHead
 from rskt_seg.d2.methods.record import UNKNOWN_WORDS, Chain, DetectronMethod, EvaluationPass
 from rskt_seg.d2.segmentor import unwrapped
@@ -28,7 +27,7 @@ from rskt_seg.d2.words import check_words
 from rskt_seg.encoders.clip import CLIP
 from rskt_seg.encoders.presets import CLIP_PIXEL_MEAN
 from rskt_seg.encoders.text import Tokenizer, build_tokenizer
-from rskt_seg.errors import ConfigError, DatasetError, ImageReadError
+from rskt_seg.errors import ConfigError, DatasetError
 from rskt_seg.finite import check_scores
 from rskt_seg.inference.crf import check_crf_installed
 from rskt_seg.inference.scales import mean_maps, scaled_scores
@@ -295,11 +294,7 @@ class _PriorWSSSMethod(DetectronMethod):
     def check_test_data(self, cfg: CfgNode, name: str, entries: Entries) -> None:
         """Check that CAMs, if they are scored, are scored on images of at most a tile."""
         for entry in entries if cfg.TEST.CAM else ():
-            try:
-                with Image.open(entry["file_name"]) as image:
-                    width, height = image.size
-            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-                raise ImageReadError(f"{entry['file_name']} cannot be read as an image: {error}") from error
+            height, width = size_of(entry)
             if max(width, height) > cfg.TEST.TILE:
                 raise ConfigError(
                     f"TEST.CAM: {entry['file_name']} of {name} is {width} x {height} px, larger than "

@@ -12,10 +12,13 @@ import numpy as np
 from rskt_seg.data.class_sets import IGNORE_LABEL, listed
 from rskt_seg.data.own_preparation.files import Source
 from rskt_seg.data.own_preparation.label_forms import CocoFile, Drawn, LabelmeFiles
-from rskt_seg.data.own_preparation.label_maps import LabelMap
+from rskt_seg.data.own_preparation.label_maps import LabelFacts
+from rskt_seg.data.own_preparation.run_lengths import RunLengths, encode
 from rskt_seg.errors import DatasetError, LabelError
-from rskt_seg.geo.burning import burn_shapes
+from rskt_seg.geo.burning import burn_pixels
+from rskt_seg.geo.image_sets import SetImage
 from rskt_seg.reading import brief
+from rskt_seg.windows import Window
 from rskt_seg.wording import counted
 
 _CIRCLE = 64
@@ -118,67 +121,82 @@ class CocoLabels:
             taken[chosen[0]], found[source.name] = source, self.entries[chosen[0]]
         return found, sorted(self.entries.keys() - taken.keys())
 
-    def read(self, entry: Mapping[str, Any], size: tuple[int, int], image: Path) -> LabelMap:
-        """Draw the annotations of an image.
+    def open(self, entry: Mapping[str, Any], image: SetImage) -> "CocoMasks":
+        """Return the annotations of an image.
 
         Args:
             entry: What `pair` returned for it.
-            size: (H, W) of the image.
-            image: The image, for messages.
+            image: The image.
 
         Returns:
-            The classes.
+            The label.
 
         Raises:
             LabelError: The entry states another size, or a segmentation is none.
         """
-        _check_size(self.path, image, (entry.get("height"), entry.get("width")), size)
-        fill = IGNORE_LABEL if self._form.background is None else self._form.background
-        ids = np.full(size, fill, np.uint8)
+        _check_size(self.path, image, (entry.get("height"), entry.get("width")))
         drawn = self._annotations.get(entry["id"], [])
         order = {number: place for place, number in enumerate(paint_order(self._form))}
-        for number, segmentation in sorted(drawn, key=lambda each: order[each[0]]):
-            ids[self._decode(segmentation, size, image)] = number
-        return LabelMap(ids, drawn=len(drawn))
-
-    def _decode(self, segmentation: Any, size: tuple[int, int], image: Path) -> np.ndarray:
-        """Return the mask (H, W) bool of a segmentation."""
-        from pycocotools import mask
-
-        try:
-            if isinstance(segmentation, dict):
-                if list(segmentation["size"]) != list(size):
-                    raise ValueError(f"its size is {segmentation['size']}")
-                counts = segmentation["counts"]
-                if isinstance(counts, list):
-                    if sum(counts) != size[0] * size[1]:
-                        raise ValueError(f"its counts sum to {sum(counts)}")
-                    segmentation = mask.frPyObjects(segmentation, *size)
-                return np.asarray(mask.decode(segmentation)).astype(bool)
-            if not segmentation or any(len(ring) < 6 or len(ring) % 2 for ring in segmentation):
-                raise ValueError("a polygon needs three or more points")
-            return np.asarray(mask.decode(mask.merge(mask.frPyObjects(segmentation, *size)))).astype(bool)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise LabelError(
-                f"{self.path}: a segmentation of {image.name} is neither polygons nor a run-length encoded "
-                f"mask of its size {size[0]} x {size[1]}: {error}"
-            ) from error
+        drawn = sorted(drawn, key=lambda each: order[each[0]])
+        fill = IGNORE_LABEL if self._form.background is None else self._form.background
+        where = f"{self.path}: a segmentation of {image.path.name}"
+        return CocoMasks([(number, encode(mask, image.size, where)) for number, mask in drawn], fill)
 
 
-def read_labelme(
-    path: Path, form: LabelmeFiles, names: tuple[str, ...], size: tuple[int, int], image: Path
-) -> LabelMap:
-    """Draw the shapes of a LabelMe file.
+class CocoMasks:
+    """The masks of an image, painted in windows; see `OpenLabel`.
+
+    Args:
+        masks: Ids and run lengths, from the least to the most important.
+        fill: The id outside of all masks.
+    """
+
+    def __init__(self, masks: Sequence[tuple[int, RunLengths]], fill: int) -> None:
+        self._masks, self._fill = masks, fill
+
+    def survey(self) -> LabelFacts:
+        """See `OpenLabel.survey`; all was looked at when it was opened."""
+        return LabelFacts()
+
+    def read(self, window: Window) -> np.ndarray:
+        """See `OpenLabel.read`."""
+        ids = np.full((window.height, window.width), self._fill, np.uint8)
+        for number, mask in self._masks:
+            mask.paint(ids, number, window)
+        return ids
+
+
+class Shapes:
+    """The shapes of an image, burned in windows; see `OpenLabel`.
+
+    Args:
+        shapes: Polygons as in GeoJSON with their ids, from the least to the most important.
+        fill: The id outside of all shapes.
+    """
+
+    def __init__(self, shapes: Sequence[tuple[Mapping[str, Any], int]], fill: int) -> None:
+        self._shapes, self._fill = shapes, fill
+
+    def survey(self) -> LabelFacts:
+        """See `OpenLabel.survey`; all was looked at when it was opened."""
+        return LabelFacts()
+
+    def read(self, window: Window) -> np.ndarray:
+        """See `OpenLabel.read`."""
+        return burn_pixels(self._shapes, window, self._fill)
+
+
+def read_labelme(path: Path, form: LabelmeFiles, names: tuple[str, ...], image: SetImage) -> Shapes:
+    """Read the shapes of a LabelMe file.
 
     Args:
         path: The file.
         form: What its labels mean.
         names: The class names.
-        size: (H, W) of the image.
-        image: The image, for messages.
+        image: The image.
 
     Returns:
-        The classes.
+        The label.
 
     Raises:
         LabelError: The file cannot be read or states another size; a label is of no class; or a shape is no
@@ -188,7 +206,7 @@ def read_labelme(
     shapes = tree.get("shapes")
     if not isinstance(shapes, list):
         raise LabelError(f"{path}: expected a LabelMe file with shapes; found {brief(list(tree))}")
-    _check_size(path, image, (tree.get("imageHeight"), tree.get("imageWidth")), size)
+    _check_size(path, image, (tree.get("imageHeight"), tree.get("imageWidth")))
     try:
         ids = class_or_ignored(form, [str(each["label"]) for each in shapes], names, f"{path}: labels")
         drawn = [(_outline(each), number) for each, number in zip(shapes, ids, strict=True)]
@@ -197,7 +215,7 @@ def read_labelme(
     order = {number: place for place, number in enumerate(paint_order(form))}
     drawn.sort(key=lambda each: order[each[1]])
     fill = IGNORE_LABEL if form.background is None else form.background
-    return LabelMap(burn_shapes(drawn, size, fill), drawn=len(drawn))
+    return Shapes(drawn, fill)
 
 
 def _outline(shape: Mapping[str, Any]) -> dict[str, Any]:
@@ -220,10 +238,11 @@ def _outline(shape: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
 
 
-def _check_size(path: Path, image: Path, stated: tuple[object, object], size: tuple[int, int]) -> None:
+def _check_size(path: Path, image: SetImage, stated: tuple[object, object]) -> None:
+    size = image.size
     if None not in stated and stated != size:
         raise LabelError(
-            f"{path}: {image.name} is stated as {stated[0]} x {stated[1]} but is {size[0]} x {size[1]} "
+            f"{path}: {image.path.name} is stated as {stated[0]} x {stated[1]} but is {size[0]} x {size[1]} "
             "(height x width); the image that was annotated is needed"
         )
 

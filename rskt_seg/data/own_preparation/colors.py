@@ -1,64 +1,119 @@
 """Masks in which each class has a colour, read by colour, whatever a palette or a decoder makes of them."""
 
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from rskt_seg.data.class_sets import IGNORE_LABEL, RGB
-from rskt_seg.data.labels import remap_colors
+from rskt_seg.data.labels import ColorTable, remap_colors
 from rskt_seg.data.own_preparation.label_forms import ColorMasks, hex_color
-from rskt_seg.data.own_preparation.label_maps import LabelMap
+from rskt_seg.data.own_preparation.label_maps import LabelFacts, strips
 from rskt_seg.errors import ImageReadError, LabelError
-from rskt_seg.geo import read_image
 from rskt_seg.geo.grids import grid_difference
-from rskt_seg.geo.image_sets import SetImage
+from rskt_seg.geo.image_sets import SetImage, examine_image, open_reader
+from rskt_seg.geo.stretch import parse_stretch
+from rskt_seg.windows import Window
 
 _MANY = 64
 """Colours of no class in one mask from which it is told that they were blurred, not chosen."""
 _SHOWN = 6
+_AS_THEY_ARE = (None, None, None)
+"""The limits of masks, whose values are never scaled."""
 
 
-def read_color_mask(form: ColorMasks, names: tuple[str, ...], image: SetImage, path: Path) -> LabelMap:
-    """Read the classes of a colour mask.
+class ColorMask:
+    """The mask of an image, ready to be read; see `OpenLabel`.
 
     Args:
         form: The colours.
+        known: The same as a table.
         names: The class names.
-        image: The image that the mask belongs to.
-        path: The mask: RGB, RGBA, a palette or gray; what is transparent or has no data is ignored.
+        path: The file: RGB, RGBA, a palette or gray; what is transparent or has no data is ignored.
+        mask: What the file is.
+    """
+
+    def __init__(
+        self, form: ColorMasks, known: ColorTable, names: tuple[str, ...], path: Path, mask: SetImage
+    ) -> None:
+        self._form, self._known, self._names, self._path, self._mask = form, known, names, path, mask
+        with _of_mask():
+            self._reader = open_reader(mask, _AS_THEY_ARE, None)
+
+    def survey(self) -> LabelFacts:
+        """See `OpenLabel.survey`; colours of no class that are tolerated are told."""
+        unknown: Counter[RGB] = Counter()
+        snapped = 0
+        for strip in strips(self._mask.size):
+            _, others, number = self._classes(strip)
+            unknown.update(others)
+            snapped += number
+        pixels = self._mask.size[0] * self._mask.size[1]
+        if sum(unknown.values()) > self._form.tolerance * pixels:
+            driver = self._mask.driver
+            raise LabelError(_describe_unknown(self._path, unknown, pixels, self._form, self._names, driver))
+        return LabelFacts(dict(unknown), snapped)
+
+    def read(self, window: Window) -> np.ndarray:
+        """See `OpenLabel.read`."""
+        return self._classes(window)[0]
+
+    def _classes(self, window: Window) -> tuple[np.ndarray, dict[RGB, int], int]:
+        """Return ids (h, w), the pixels of each colour of no class, and how many took the nearest colour."""
+        with _of_mask():
+            part = self._reader.read(window)
+        ids, unknown = self._known.look_up(part.pixels)
+        ids[~part.valid] = IGNORE_LABEL
+        if not part.valid.all() and unknown:
+            _, unknown = self._known.look_up(part.pixels[part.valid][None])
+        snapped = 0
+        if unknown and self._form.snap:
+            snapped, unknown = _snap(ids, part.pixels, part.valid, unknown, self._form)
+        return ids, unknown, snapped
+
+
+def open_color_mask(
+    form: ColorMasks, known: ColorTable, names: tuple[str, ...], path: Path, image: SetImage
+) -> ColorMask:
+    """Open the colour mask of an image.
+
+    Args:
+        form: The colours.
+        known: The same as a table.
+        names: The class names.
+        path: The mask.
+        image: The image that it belongs to.
 
     Returns:
-        The classes, with the colours of no class that are tolerated.
+        The label.
 
     Raises:
-        LabelError: The mask cannot be read, has another size or grid than its image, or too many pixels have
-            colours of no class.
+        LabelError: The mask cannot be read, or has another size or grid than its image.
     """
-    try:
-        mask = read_image(path, stretch="none")
-    except ImageReadError as error:
-        raise LabelError(f"the mask {error}") from error
-    height, width = mask.valid.shape
+    with _of_mask():
+        mask = examine_image(path, None, parse_stretch("none"), None, 1)
+    height, width = mask.size
     if mask.dtype != "uint8":
         raise LabelError(f"{path}: expected a mask of 8-bit colours; found {mask.dtype} samples")
-    if (height, width) != image.size:
+    if mask.size != image.size:
         raise LabelError(
             f"{path}: the mask is {height} x {width} but its image {image.path} is {image.size[0]} x "
             f"{image.size[1]} (height x width); masks are never resized: find the one that belongs here"
         )
     if how := grid_difference(image.georeference, mask.georeference, image.size):
         raise LabelError(f"{path}: mask and image lie on different grids of the ground: {how}")
-    ids, unknown = remap_colors(mask.pixels, form.table, form.ignored)
-    ids[~mask.valid] = IGNORE_LABEL
-    if not mask.valid.all() and unknown:
-        _, unknown = remap_colors(mask.pixels[mask.valid][None], form.table, form.ignored)
-    snapped = 0
-    if unknown and form.snap:
-        snapped, unknown = _snap(ids, mask.pixels, mask.valid, unknown, form)
-    total = sum(unknown.values())
-    if total > form.tolerance * ids.size:
-        raise LabelError(_describe_unknown(path, unknown, ids.size, form, names, mask.driver))
-    return LabelMap(ids, unknown=unknown, snapped=snapped)
+    return ColorMask(form, known, names, path, mask)
+
+
+@contextmanager
+def _of_mask() -> Iterator[None]:
+    """Raise `LabelError` in place of `ImageReadError`, which speaks of images."""
+    try:
+        yield
+    except ImageReadError as error:
+        raise LabelError(f"the mask {error}") from error
 
 
 def _snap(
@@ -88,7 +143,12 @@ def _nearest(color: RGB, form: ColorMasks) -> tuple[RGB, float]:
 
 
 def _describe_unknown(
-    path: Path, unknown: dict[RGB, int], pixels: int, form: ColorMasks, names: tuple[str, ...], driver: str
+    path: Path,
+    unknown: Mapping[RGB, int],
+    pixels: int,
+    form: ColorMasks,
+    names: tuple[str, ...],
+    driver: str,
 ) -> str:
     ordered = sorted(unknown.items(), key=lambda item: (-item[1], item[0]))
     shown = []

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from rskt_seg.class_colors import class_colors
-from rskt_seg.data.catalog import SPLITS
+from rskt_seg.data.catalog import SPLITS, Split
 from rskt_seg.data.class_sets import RGB, ClassSet
 from rskt_seg.data.own_preparation.label_forms import ColorMasks, ImageLevel, LabelForm, parse_labels
 from rskt_seg.data.yaml_files import check_keys, check_path, check_share, check_word, read_yaml
@@ -23,6 +23,8 @@ _KEYS = {
 }  # fmt: skip
 _IMAGE_KEYS = {"path": True, "bands": False, "stretch": False, "nodata": False}
 _TILE_KEYS = {"size": True, "overlap": False, "keep_empty": False, "background": False}
+RASTERS = ("jpg", "jpeg", "png", "tif", "tiff", "bmp", "jp2", "webp", "vrt", "img", "gif")
+"""Extensions of the images and masks that are looked for in a folder; a pattern takes any."""
 _BLOCKS = re.compile(r"([1-9]\d*(?:\.\d+)?)\s*(m|px)")
 WHOLE = "all"
 """The split of a description without `split`."""
@@ -106,6 +108,35 @@ class Description:
     labels: LabelForm
     tiles: Tiles | None
     division: Division
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits as entries of the catalog; their folders are those of the sources."""
+        given, of_images = self.labels.path, isinstance(self.labels, ImageLevel)
+        labels, image_labels = ("", given or "folders") if of_images else (given, "")
+        return tuple(
+            Split(
+                f"{self.class_set.name}_{name}_sem_seg", self.class_set.name, name, self.images.path, labels,
+                RASTERS, RASTERS, self.class_set, image_labels=image_labels,
+            )
+            for name in self.division.names
+        )  # fmt: skip
+
+
+def is_description(path: str | Path) -> bool:
+    """Return whether a YAML file describes sources, not a dataset in the form that training reads.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Whether it has `images`, which a dataset has for each of its splits, and no `splits`.
+
+    Raises:
+        DatasetError: It is missing, cannot be read or is not YAML.
+    """
+    tree = read_yaml(Path(path), 'datasets/README.md, "Your own data"')
+    return isinstance(tree, dict) and "images" in tree and "splits" not in tree
 
 
 def read_description(path: str | Path) -> Description:

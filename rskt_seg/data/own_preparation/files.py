@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rskt_seg.data.class_sets import listed, repeated
-from rskt_seg.data.own_preparation.description import Description
+from rskt_seg.data.own_preparation.description import RASTERS, Description
 from rskt_seg.data.own_preparation.label_forms import (
     CocoFile,
     ImageLevel,
@@ -20,8 +20,6 @@ from rskt_seg.data.pairing import spelling_advice
 from rskt_seg.errors import DatasetError
 from rskt_seg.wording import counted
 
-RASTERS = ("jpg", "jpeg", "png", "tif", "tiff", "bmp", "jp2", "webp", "vrt", "img", "gif")
-"""Extensions of the images and masks that are looked for in a folder; a pattern takes any."""
 _VECTORS = ("gpkg", "geojson", "json", "shp", "fgb")
 _STEM = "{stem}"
 _WILD = re.compile(r"[*?\[{]")
@@ -280,7 +278,7 @@ def refuse_lonely(
     if allow_missing and any_pair:
         return tuple(f"left out: {fault}" for fault in faults)
     advice = spelling_advice([path.stem for path in images], [path.stem for path in labels])
-    advice = advice or "find their partners, or leave them out by --allow-missing"
+    advice = advice or "find their partners, or leave them out by `rskt-seg prepare own --allow-missing`"
     raise DatasetError(f"{where}: {'; '.join(faults)}; {advice}")
 
 

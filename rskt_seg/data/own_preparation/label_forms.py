@@ -52,7 +52,7 @@ class IdRasters(LabelForm):
     """
 
     values: Mapping[int, int] | None = None
-    ignored: frozenset[int] = frozenset()
+    ignored: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Drawn(LabelForm):
     """
 
     values: Mapping[str, int] = ()  # type: ignore[assignment]
-    ignored: frozenset[str] = frozenset()
+    ignored: tuple[str, ...] = ()
     priority: tuple[int, ...] = ()
 
 
@@ -168,7 +168,7 @@ def _id_rasters(keys: dict[str, object], place: str, names: tuple[str, ...], whe
     known = dict(enumerate(names)) if values is None else {v: names[k] for v, k in values.items()}
     if both := sorted(ignored & known.keys()):
         raise DatasetError(f"{where}.ignore: {both[0]} is the value of class {known[both[0]]!r} already")
-    return IdRasters(place, None, values, ignored)
+    return IdRasters(place, None, values, tuple(sorted(ignored)))
 
 
 def _color_masks(keys: dict[str, object], place: str, names: tuple[str, ...], where: str) -> ColorMasks:
@@ -211,7 +211,7 @@ def _drawn(form: str, keys: dict[str, object], place: str, names: tuple[str, ...
         place,
         None if background is None else names.index(str(background)),
         values,
-        ignored,
+        tuple(sorted(ignored)),  # a set would have another order, and digest, in each process
         tuple(names.index(name) for name in order),
     )
     if form == "coco":

@@ -1,6 +1,7 @@
-"""The labels of a set, opened: for each form, how the label of an image is read."""
+"""The labels of a set: for each form, how the label of an image is opened."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -8,17 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from rskt_seg.data.class_sets import IGNORE_LABEL, listed
-from rskt_seg.data.labels import id_counts, pixel_counts
+from rskt_seg.data.class_sets import IGNORE_LABEL
+from rskt_seg.data.labels import ColorTable
 from rskt_seg.data.own_preparation.annotations import (
     CocoLabels,
     class_or_ignored,
     paint_order,
     read_labelme,
 )
-from rskt_seg.data.own_preparation.colors import read_color_mask
+from rskt_seg.data.own_preparation.colors import open_color_mask
 from rskt_seg.data.own_preparation.description import Description
 from rskt_seg.data.own_preparation.files import Found, Source, refuse_lonely
+from rskt_seg.data.own_preparation.id_rasters import open_id_raster
 from rskt_seg.data.own_preparation.image_level import read_image_level
 from rskt_seg.data.own_preparation.label_forms import (
     CocoFile,
@@ -29,12 +31,12 @@ from rskt_seg.data.own_preparation.label_forms import (
     LabelmeFiles,
     VectorFiles,
 )
-from rskt_seg.data.own_preparation.label_maps import LabelMap
+from rskt_seg.data.own_preparation.label_maps import LabelFacts, OpenLabel
 from rskt_seg.errors import DatasetError, LabelError
-from rskt_seg.geo.burning import PolygonIds, read_polygons
+from rskt_seg.geo.burning import PolygonIds, PolygonsOnImage, read_polygons
 from rskt_seg.geo.georeference import Georeference
 from rskt_seg.geo.image_sets import SetImage
-from rskt_seg.geo.label_grids import read_ids
+from rskt_seg.windows import Window
 from rskt_seg.wording import counted
 
 
@@ -43,7 +45,7 @@ class Labels:
     """The labels of a set.
 
     Attributes:
-        read: Reads the label of an image, in any thread; raises `LabelError` if it is not what the
+        open: Opens the label of an image, in any thread; raises `LabelError` if it is not what the
             description says.
         found: The images that have a label.
         notes: Sentences on the labels as a whole.
@@ -51,7 +53,7 @@ class Labels:
             labels.
     """
 
-    read: Callable[[Source, SetImage], LabelMap]
+    open: Callable[[Source, SetImage], AbstractContextManager[OpenLabel]]
     found: Found
     notes: tuple[str, ...] = ()
     classes: Mapping[str, tuple[int, ...]] | None = None
@@ -78,11 +80,12 @@ def open_labels(
     form, names = description.labels, description.class_set.names
     shared = description.path.parent.absolute() / Path(form.path).expanduser()
     if isinstance(form, IdRasters):
-        return Labels(partial(_read_id_raster, form, len(names)), found)
+        return Labels(partial(_open_id_raster, form, len(names)), found)
     if isinstance(form, ColorMasks):
-        return Labels(partial(_read_color_mask, form, names), found)
+        known = ColorTable(form.table, form.ignored)
+        return Labels(partial(_open_color_mask, form, known, names), found)
     if isinstance(form, ImageLevel):
-        return Labels(_read_nothing, found, classes=read_image_level(form, shared, found.sources, names))
+        return Labels(_open_nothing, found, classes=read_image_level(form, shared, found.sources, names))
     if not isinstance(form, Drawn):
         raise TypeError(f"a form that is not known: {form}")
     return _open_drawn(form, names, shared, found, images, allow_missing)
@@ -103,7 +106,7 @@ def _open_drawn(
     outside = "ignored" if form.background is None else names[form.background]
     notes: tuple[str, ...] = (order, f"outside of what is drawn: {outside}")
     if isinstance(form, LabelmeFiles):
-        return Labels(partial(_read_labelme, form, names), found, notes)
+        return Labels(partial(_open_labelme, form, names), found, notes)
     if isinstance(form, CocoFile):
         if found.sources[0].label is not None:
             raise DatasetError(f"{shared}: a COCO file has all images; give one file as labels.path")
@@ -113,14 +116,14 @@ def _open_drawn(
         lonely = [source.image for source in found.sources if source.name not in entries]
         left_out = refuse_lonely(shared, lonely, [Path(each) for each in others], allow_missing, bool(kept))
         return Labels(
-            partial(_read_coco, coco, entries),
+            partial(_open_coco, coco, entries),
             replace(found, sources=kept, notes=(*found.notes, *left_out)),
             notes,
         )
     assert isinstance(form, VectorFiles)
     places = [_place_of(image) for image in images]
     if found.sources[0].label is not None:
-        return Labels(partial(_read_own_vector, form, names), found, notes)
+        return Labels(partial(_open_own_vector, form, names), found, notes)
     polygons = _open_vector(form, names, shared)
     on = [polygons.count_on(place, image.size) for place, image in zip(places, images, strict=True)]
     if not any(on):
@@ -130,12 +133,43 @@ def _open_drawn(
         )
     if bare := on.count(0):
         notes = (*notes, f"{counted(bare, 'image')} without a polygon")
-    return Labels(partial(_read_vector, form, polygons), found, notes)
+    return Labels(partial(_open_polygons, form, polygons), found, notes)
 
 
-def _read_nothing(source: Source, image: SetImage) -> LabelMap:
-    """Return that no pixel has a class, where labels are those of whole images."""
-    return LabelMap(np.full(image.size, IGNORE_LABEL, np.uint8))
+class _NoPixels:
+    """The label of an image where labels are those of whole images; see `OpenLabel`."""
+
+    def survey(self) -> LabelFacts:
+        """See `OpenLabel.survey`."""
+        return LabelFacts()
+
+    def read(self, window: Window) -> np.ndarray:
+        """Return that no pixel has a class."""
+        return np.full((window.height, window.width), IGNORE_LABEL, np.uint8)
+
+
+class _Polygons:
+    """The polygons on an image; see `OpenLabel`.
+
+    Args:
+        polygons: The polygons.
+        fill: The id outside of them.
+    """
+
+    def __init__(self, polygons: PolygonsOnImage, fill: int) -> None:
+        self._polygons, self._fill = polygons, fill
+
+    def survey(self) -> LabelFacts:
+        """See `OpenLabel.survey`; all was looked at when it was opened."""
+        return LabelFacts()
+
+    def read(self, window: Window) -> np.ndarray:
+        """See `OpenLabel.read`."""
+        return self._polygons.burn(window, self._fill)
+
+
+def _open_nothing(source: Source, image: SetImage) -> AbstractContextManager[OpenLabel]:
+    return nullcontext(_NoPixels())
 
 
 def _label_of(source: Source) -> Path:
@@ -144,50 +178,41 @@ def _label_of(source: Source) -> Path:
     return source.label
 
 
-def _read_id_raster(form: IdRasters, num_classes: int, source: Source, image: SetImage) -> LabelMap:
-    path = _label_of(source)
-    found = read_ids(path, image.georeference, image.size)
-    values = {k: k for k in range(num_classes)} if form.values is None else form.values
-    # 255 is what this project writes for ignored pixels, unless the file says that it is a class.
-    table = dict.fromkeys({*form.ignored, IGNORE_LABEL}, IGNORE_LABEL) | dict(values)
-    known = found.ids[found.known]
-    if known.dtype in (np.uint8, np.uint16):
-        occurring = id_counts(known)
-    else:
-        values_there, counts = np.unique(known, return_counts=True)
-        occurring = dict(zip(values_there.tolist(), counts.tolist(), strict=True))
-    if wrong := {value: count for value, count in occurring.items() if value not in table}:
-        raise LabelError(
-            f"{path}: found ids {pixel_counts(wrong)}; expected {listed(sorted(table))}: map values to "
-            "classes by `values`, or name them in `ignore`"
-        )
-    ids = np.full(image.size, IGNORE_LABEL, np.uint8)
-    for value in occurring:
-        ids[found.ids == value] = table[value]
-    ids[~found.known] = IGNORE_LABEL
-    return LabelMap(ids, warped=found.warped)
+def _open_id_raster(
+    form: IdRasters, num_classes: int, source: Source, image: SetImage
+) -> AbstractContextManager[OpenLabel]:
+    return open_id_raster(form, num_classes, _label_of(source), image)
 
 
-def _read_color_mask(form: ColorMasks, names: tuple[str, ...], source: Source, image: SetImage) -> LabelMap:
-    return read_color_mask(form, names, image, _label_of(source))
+def _open_color_mask(
+    form: ColorMasks, known: ColorTable, names: tuple[str, ...], source: Source, image: SetImage
+) -> AbstractContextManager[OpenLabel]:
+    return nullcontext(open_color_mask(form, known, names, _label_of(source), image))
 
 
-def _read_labelme(form: LabelmeFiles, names: tuple[str, ...], source: Source, image: SetImage) -> LabelMap:
-    return read_labelme(_label_of(source), form, names, image.size, image.path)
+def _open_labelme(
+    form: LabelmeFiles, names: tuple[str, ...], source: Source, image: SetImage
+) -> AbstractContextManager[OpenLabel]:
+    return nullcontext(read_labelme(_label_of(source), form, names, image))
 
 
-def _read_coco(coco: CocoLabels, entries: Mapping[str, Any], source: Source, image: SetImage) -> LabelMap:
-    return coco.read(entries[source.name], image.size, image.path)
+def _open_coco(
+    coco: CocoLabels, entries: Mapping[str, Any], source: Source, image: SetImage
+) -> AbstractContextManager[OpenLabel]:
+    return nullcontext(coco.open(entries[source.name], image))
 
 
-def _read_vector(form: VectorFiles, polygons: PolygonIds, source: Source, image: SetImage) -> LabelMap:
+def _open_polygons(
+    form: VectorFiles, polygons: PolygonIds, source: Source, image: SetImage
+) -> AbstractContextManager[OpenLabel]:
     fill = IGNORE_LABEL if form.background is None else form.background
-    ids, drawn = polygons.burn(_place_of(image), image.size, fill)
-    return LabelMap(ids, drawn=drawn)
+    return nullcontext(_Polygons(polygons.on(_place_of(image), image.size), fill))
 
 
-def _read_own_vector(form: VectorFiles, names: tuple[str, ...], source: Source, image: SetImage) -> LabelMap:
-    return _read_vector(form, _open_vector(form, names, _label_of(source)), source, image)
+def _open_own_vector(
+    form: VectorFiles, names: tuple[str, ...], source: Source, image: SetImage
+) -> AbstractContextManager[OpenLabel]:
+    return _open_polygons(form, _open_vector(form, names, _label_of(source)), source, image)
 
 
 def _open_vector(form: VectorFiles, names: tuple[str, ...], path: Path) -> PolygonIds:

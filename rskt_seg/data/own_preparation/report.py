@@ -104,17 +104,12 @@ def summarize(
         DatasetError: A split has no tile.
     """
     names = description.division.names
-    tiles, pixels = _count(names, results)
-    if empty := [name for name in names if not tiles[name]]:
-        raise DatasetError(
-            f"{description.path}: split.{empty[0]} is left without a tile: none of those in it has a "
-            "labelled pixel that is kept; divide otherwise, or raise tiles.keep_empty"
-        )
+    tiles, pixels = count_tiles(description, results)
     mean, std = _mean_and_deviation(results)
     set_name = description.class_set.name
     summary = OwnSummary(
         description.class_set, folder, folder / f"{set_name}.yaml",
-        (*notes, *_describe_results(results, divided), *_describe_absent(description.class_set, pixels)),
+        (*notes, *describe_results(results, divided), *describe_absent(description.class_set, pixels)),
         len(results), tiles,
         {split: dict(sorted(counts.items())) for split, counts in pixels.items()}, mean, std, fresh,
         classes is not None,
@@ -133,10 +128,22 @@ def summarize(
     return summary
 
 
-def _count(
-    names: Sequence[str], results: Sequence[SceneResult]
+def count_tiles(
+    description: Description, results: Sequence[SceneResult]
 ) -> tuple[dict[str, int], dict[str, Counter[int]]]:
-    """Return the tiles, and the pixels of each class, of each split."""
+    """Count what is kept.
+
+    Args:
+        description: What was asked for.
+        results: What became of the images.
+
+    Returns:
+        Split -> number of tiles, and split -> class id -> number of pixels, or of images that show it.
+
+    Raises:
+        DatasetError: A split has no tile.
+    """
+    names = description.division.names
     tiles, pixels = dict.fromkeys(names, 0), {name: Counter[int]() for name in names}
     for result in results:
         for split, counts in result.pixels.items():
@@ -144,6 +151,11 @@ def _count(
         for output in result.outputs:
             split, kind, _ = output.split("/", 2)
             tiles[split] += kind == "images"
+    if empty := [name for name in names if not tiles[name]]:
+        raise DatasetError(
+            f"{description.path}: split.{empty[0]} is left without a tile: none of those in it has a "
+            "labelled pixel that is kept; divide otherwise, or raise tiles.keep_empty"
+        )
     return tiles, pixels
 
 
@@ -155,7 +167,7 @@ def _mean_and_deviation(results: Sequence[SceneResult]) -> tuple[tuple[float, ..
     return tuple(total / number for total in sums), tuple(each**0.5 / number for each in spreads)
 
 
-def _describe_results(results: Sequence[SceneResult], divided: Divided) -> list[str]:
+def describe_results(results: Sequence[SceneResult], divided: Divided) -> list[str]:
     """Return sentences on what was left out, ignored or changed."""
     unknown: Counter[RGB] = Counter()
     for result in results:
@@ -176,7 +188,7 @@ def _describe_results(results: Sequence[SceneResult], divided: Divided) -> list[
     return notes
 
 
-def _describe_absent(class_set: ClassSet, pixels: Mapping[str, Mapping[int, int]]) -> list[str]:
+def describe_absent(class_set: ClassSet, pixels: Mapping[str, Mapping[int, int]]) -> list[str]:
     """Return sentences on classes that no tile of a split shows."""
     absent = {
         split: [name for k, name in enumerate(class_set.names) if not counts.get(k)]

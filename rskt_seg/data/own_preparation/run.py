@@ -3,7 +3,7 @@
 import logging
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from rskt_seg.data.parallel import map_files
 from rskt_seg.data.preparation.output_journal import OutputJournal, locked_journal
 from rskt_seg.errors import DatasetError, DiskFullError
 from rskt_seg.geo.image_sets import Limits, SetImage, common_limits, examine_image
+from rskt_seg.geo.stretch import Stretch, parse_stretch
 from rskt_seg.geo.windowed import stamps_of
 from rskt_seg.windows import Window, window_grid
 from rskt_seg.wording import counted
@@ -34,7 +35,7 @@ from rskt_seg.writing import remove_unfinished
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 1
+FORMAT = 2
 """To be raised whenever the same sources would give other files."""
 JOURNAL = "prepare.jsonl"
 _APPENDED, _REPLACED = (".aux.xml", ".msk", "-wal"), (".dbf", ".prj", ".cpg")
@@ -53,6 +54,7 @@ class OwnPlan:
         labels: The labels.
         limits: How bands become 8 bits.
         divided: The splits of tiles.
+        stretch: A sentence on `limits`.
         notes: Sentences on what was found.
     """
 
@@ -61,6 +63,7 @@ class OwnPlan:
     labels: Labels
     limits: Limits
     divided: Divided
+    stretch: str
     notes: tuple[str, ...]
 
     @property
@@ -82,7 +85,11 @@ class OwnPlan:
 
 
 def plan_own(
-    path: Path, allow_missing: bool = False, workers: int | None = None, progress: bool = True
+    path: Path,
+    allow_missing: bool = False,
+    workers: int | None = None,
+    progress: bool = True,
+    limits: Limits | None = None,
 ) -> OwnPlan:
     """Find and examine the files of a description and divide their tiles into splits; nothing is written.
 
@@ -91,6 +98,8 @@ def plan_own(
         allow_missing: Whether images and labels without a partner are left out.
         workers: Number of images examined at a time; None for one a core, at most eight.
         progress: Whether a progress bar is shown.
+        limits: What an earlier plan of the same files has found, which then need not be read; None to find
+            it.
 
     Returns:
         The plan.
@@ -103,11 +112,13 @@ def plan_own(
     if workers is not None and workers < 1:
         raise DatasetError(f"at least one worker is needed; found {workers}")
     description = read_description(path)
-    found, images = _examine(description, find_sources(description, allow_missing), workers, progress)
+    found = find_sources(description, allow_missing)
+    rule = description.images.stretch if limits is None else parse_stretch("none")
+    images = _examine(description, rule, found, workers, progress)
     labels = open_labels(description, found, images, allow_missing)
     kept = {source.name for source in labels.found.sources}
     images = [image for source, image in zip(found.sources, images, strict=True) if source.name in kept]
-    limits = common_limits(images, description.images.stretch)
+    limits = limits or common_limits(images, description.images.stretch)
     cut = [
         _cut(description, source, image) for source, image in zip(labels.found.sources, images, strict=True)
     ]
@@ -121,8 +132,9 @@ def plan_own(
             f"{path}: several images or tiles of them would be written as {listed(twice)}; rename images "
             "that are called like tiles of others"
         )
-    notes = (*labels.found.notes, *_describe_images(description, images, limits), *labels.notes)
-    return OwnPlan(description, scenes, labels, limits, divided, notes)
+    stretch = _describe_stretch(description, images[0], limits)
+    notes = (*labels.found.notes, *_describe_images(images), stretch, *labels.notes)
+    return OwnPlan(description, scenes, labels, limits, divided, stretch, notes)
 
 
 def prepare_own(
@@ -164,7 +176,7 @@ def prepare_own(
             for place in ("", *plan.folders):
                 if removed := remove_unfinished(folder / place):
                     logger.warning("removed %d unfinished files of a run that was killed", len(removed))
-            head = {"format": _FORMAT, "dataset": plan.description.class_set.name}
+            head = {"format": FORMAT, "dataset": plan.description.class_set.name}
             journal = OutputJournal(folder / JOURNAL, file, folder, head, ("scene",), SceneResult.from_row)
             journal.resume(lambda place: _FOLDER.fullmatch(place) is not None, overwrite)
             _forget(plan, journal, folder)
@@ -215,14 +227,14 @@ def _forget(plan: OwnPlan, journal: OutputJournal[SceneResult], folder: Path) ->
 
 
 def _examine(
-    description: Description, found: Found, workers: int | None, progress: bool
-) -> tuple[Found, list[SetImage]]:
+    description: Description, rule: Stretch, found: Found, workers: int | None, progress: bool
+) -> list[SetImage]:
     keys = description.images
 
     def examine(source: Source) -> SetImage:
-        return examine_image(source.image, keys.bands, keys.stretch, keys.nodata, len(found.sources))
+        return examine_image(source.image, keys.bands, rule, keys.nodata, len(found.sources))
 
-    return found, list(map_files(examine, found.sources, "looking at images", workers, progress, delay=1))
+    return list(map_files(examine, found.sources, "looking at images", workers, progress, delay=1))
 
 
 def _cut(description: Description, source: Source, image: SetImage) -> CutImage:
@@ -253,35 +265,30 @@ def _scene(
     label = source.label or description.path.parent.absolute() / Path(form.path).expanduser()
     beside = [str(label), *(f"{label}{ending}" for ending in _APPENDED)]
     beside += [str(label.with_suffix(ending)) for ending in _REPLACED]
-    stated = stamps_of(beside) if labels.classes is None else labels.classes[source.name]
-    facts = (_FORMAT, image, limits, description.images.nodata, stated, form)
-    return SceneTiles(
-        source,
-        image,
-        tiles,
-        digest_of(*facts, description.class_set, description.tiles, tiles),
-        None if labels.classes is None else labels.classes[source.name],
-    )
+    of_label = stamps_of(beside) if form.path else ()
+    classes = None if labels.classes is None else labels.classes[source.name]
+    stated = of_label if classes is None else classes
+    facts = (FORMAT, image, limits, description.images.nodata, stated, form)
+    digest = digest_of(*facts, description.class_set, description.tiles, tiles)
+    return SceneTiles(source, image, tiles, digest, (*image.stamps, *of_label), classes)
 
 
-def _describe_images(description: Description, images: Sequence[SetImage], limits: Limits) -> list[str]:
+def _describe_images(images: Sequence[SetImage]) -> list[str]:
     """Return sentences on how the images of the set are read."""
-    notes: dict[str, int] = {}
-    for image in images:
-        for notice in image.notices:
-            notes[notice] = notes.get(notice, 0) + 1
-    said = [f"{notice} ({count} of {len(images)} images)" for notice, count in notes.items()]
+    notices = Counter(notice for image in images for notice in image.notices)
+    return [f"{notice} ({count} of {len(images)} images)" for notice, count in notices.items()]
+
+
+def _describe_stretch(description: Description, image: SetImage, limits: Limits) -> str:
+    """Return how the values of all images become 8 bits, of which `image` is the first."""
     if limits[0] is None:
-        return [*said, "images keep their 8-bit values"]
+        return "images keep their 8-bit values"
     ends = ", ".join(
         f"band {band} {ends[0]:g}..{ends[1]:g}"
-        for band, ends in zip(images[0].bands, limits, strict=False)
+        for band, ends in zip(image.bands, limits, strict=False)
         if ends is not None
     )
-    return [
-        *said,
-        f"one stretch for all images, {images[0].dtype} to 8 bit by {description.images.stretch}: {ends}",
-    ]
+    return f"one stretch for all images, {image.dtype} to 8 bit by {description.images.stretch}: {ends}"
 
 
 def _refuse_mixing(plan: OwnPlan, folder: Path) -> None:
@@ -289,17 +296,31 @@ def _refuse_mixing(plan: OwnPlan, folder: Path) -> None:
     description, place = plan.description, folder.absolute()
     sources = [file for scene in plan.scenes for file in (scene.source.image, scene.source.label) if file]
     sources.append(description.path)
-    images = Path(description.images.path)
-    labels = description.path.parent.absolute() / Path(description.labels.path).expanduser()
-    folders = (images, labels) if description.labels.path else (images,)
-    searched = [each for each in folders if each.is_dir() and place.is_relative_to(each)]
-    pattern = PathPattern(description.images.path)
-    found = [file for scene in plan.scenes for file in scene.outputs if pattern.matches(place / file)]
-    if searched or found or any(f.resolve().is_relative_to(place.resolve()) for f in sources):
+    outputs = (file for scene in plan.scenes for file in scene.outputs)
+    inside = any(file.resolve().is_relative_to(place.resolve()) for file in sources)
+    if inside or searches(description, folder, outputs):
         raise DatasetError(
             f"{folder} lies where the sources are, so that prepared files would be taken for sources; give "
             "another folder as DST"
         )
+
+
+def searches(description: Description, folder: Path, files: Iterable[str]) -> bool:
+    """Return whether a description looks for its sources where other files will be.
+
+    Args:
+        description: The description.
+        folder: The folder of the other files.
+        files: Their names, relative to it.
+    """
+    place = folder.absolute()
+    images = Path(description.images.path)
+    labels = description.path.parent.absolute() / Path(description.labels.path).expanduser()
+    folders = (images, labels) if description.labels.path else (images,)
+    if any(each.is_dir() and place.is_relative_to(each) for each in folders):
+        return True
+    pattern = PathPattern(description.images.path)
+    return any(pattern.matches(place / file) for file in files)
 
 
 def _refuse_other_files(plan: OwnPlan, folder: Path) -> None:

@@ -1,11 +1,11 @@
-"""What is done for one image of a set: its label and pixels are cut into tiles, and these written."""
+"""What is done for one image of a set: its tiles are read, of image and label, and kept or left out."""
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -13,12 +13,14 @@ from PIL import Image
 from rskt_seg.data.class_sets import IGNORE_LABEL, RGB
 from rskt_seg.data.own_preparation.description import Description, Tiles
 from rskt_seg.data.own_preparation.files import Source
+from rskt_seg.data.own_preparation.label_maps import OpenLabel
 from rskt_seg.data.own_preparation.readers import Labels
 from rskt_seg.data.preparation.output_journal import OutputJournal
 from rskt_seg.data.preparation.sampling import rank
 from rskt_seg.geo import RasterImage, write_labels
 from rskt_seg.geo.image_sets import Limits, SetImage, open_reader
 from rskt_seg.geo.tile_files import write_picture
+from rskt_seg.geo.windowed import WindowReader
 from rskt_seg.legend import Legend
 from rskt_seg.windows import Window, tile_stem
 from rskt_seg.writing import replacing
@@ -33,6 +35,7 @@ class SceneTiles:
         image: What the image is.
         tiles: Stem of a tile, its pixels, and its split.
         digest: SHA-256 of the sources and of all that is made of them.
+        stamps: Name, bytes and time of change (ns) of all files of image and label.
         classes: Ids of the classes that the image shows, if that is all that is known; None if pixels have
             labels.
     """
@@ -41,6 +44,7 @@ class SceneTiles:
     image: SetImage
     tiles: tuple[tuple[str, Window, str], ...]
     digest: str
+    stamps: tuple[tuple[str, int, int], ...] = ()
     classes: tuple[int, ...] | None = None
 
     def files(self, stem: str, split: str) -> tuple[str, ...]:
@@ -115,6 +119,103 @@ def digest_of(*facts: object) -> str:
     return hashlib.sha256(repr(facts).encode("utf-8", "surrogateescape")).hexdigest()
 
 
+class Tile(NamedTuple):
+    """A tile of an image as it is read.
+
+    Attributes:
+        stem: Its name.
+        window: Its pixels of the image.
+        split: Its split.
+        picture: Its pixels (h, w, 3) and where they are valid (h, w).
+        ids: (h, w) uint8, 255 where there is no class.
+    """
+
+    stem: str
+    window: Window
+    split: str
+    picture: RasterImage
+    ids: np.ndarray
+
+
+def read_tile(reader: WindowReader, label: OpenLabel, window: Window) -> tuple[RasterImage, np.ndarray]:
+    """Read a tile, for whatever use.
+
+    Args:
+        reader: The open image.
+        label: Its open label.
+        window: The pixels of the tile.
+
+    Returns:
+        The image, and ids (h, w) uint8. Pixels without data in the image are black and have no class: 255.
+
+    Raises:
+        LabelError: The label is not what the description says.
+        ImageReadError: The image cannot be read.
+    """
+    picture = reader.read(window)
+    ids = label.read(window)
+    if picture.valid.all():
+        return picture, ids
+    pixels = np.where(picture.valid[:, :, None], picture.pixels, np.uint8(0))
+    return replace(picture, pixels=pixels), np.where(picture.valid, ids, np.uint8(IGNORE_LABEL))
+
+
+def survey_scene(
+    scene: SceneTiles,
+    description: Description,
+    labels: Labels,
+    limits: Limits,
+    keep: Callable[[Tile], None] = lambda tile: None,
+    leave_out: Callable[[Tile], None] = lambda tile: None,
+) -> SceneResult:
+    """Read the label of an image and all of its tiles, and find which of these are kept.
+
+    Tiles without any class are left out, and as many of those with background alone as `tiles.keep_empty`
+    says, by their names.
+
+    Args:
+        scene: The image and its tiles.
+        description: What the YAML file of the set says.
+        labels: The labels of the set.
+        limits: How bands become 8 bits.
+        keep: Called with each tile that is kept.
+        leave_out: Called with every other one.
+
+    Returns:
+        What was found; `outputs` are the files of the tiles that are kept.
+
+    Raises:
+        LabelError: The label is not what the description says.
+        ImageReadError: The image cannot be read.
+    """
+    reader = open_reader(scene.image, limits, description.images.nodata)
+    left_out: Counter[str] = Counter()
+    pixels: dict[str, Counter[int]] = {}
+    outputs: list[str] = []
+    moments = np.zeros(7, object)
+    with labels.open(scene.source, scene.image) as label:
+        facts = label.survey()
+        for stem, window, split in scene.tiles:
+            tile = Tile(stem, window, split, *read_tile(reader, label, window))
+            counts = np.bincount(tile.ids.reshape(-1), minlength=256)
+            if scene.classes is not None:
+                counts = np.bincount(scene.classes, minlength=256)
+            elif reason := _reason_to_leave_out(counts, stem, description.tiles):
+                left_out[reason] += 1
+                leave_out(tile)
+                continue
+            keep(tile)
+            outputs += scene.files(stem, split)
+            found = {int(k): int(counts[k]) for k in np.flatnonzero(counts)}
+            pixels.setdefault(split, Counter()).update(found)
+            moments += _moments(tile.picture)
+    return SceneResult(
+        scene.source.name, scene.digest, tuple(outputs), left_out["unlabelled"], left_out["thinned"],
+        {split: dict(each) for split, each in pixels.items()}, tuple(int(each) for each in moments),
+        dict(facts.unknown), facts.snapped, facts.warped,
+    )  # fmt: skip
+
+
 def convert_scene(
     scene: SceneTiles,
     description: Description,
@@ -124,9 +225,6 @@ def convert_scene(
     root: Path,
 ) -> None:
     """Write the tiles of an image, and record it in the journal when it is begun and done.
-
-    Pixels without data in the image have no class. Tiles without any class are left out, and as many of those
-    with background alone as `tiles.keep_empty` says, by their names.
 
     Args:
         scene: The image and its tiles.
@@ -141,37 +239,21 @@ def convert_scene(
         ImageReadError: The image cannot be read.
         DatasetError: A file exists that no run has written.
     """
-    label = labels.read(scene.source, scene.image)
-    reader = open_reader(scene.image, limits, description.images.nodata)
     class_set = description.class_set
     legend = Legend.of(class_set.names, np.array(class_set.colors, np.uint8))
+
+    def files(tile: Tile) -> list[Path]:
+        return [root / file for file in scene.files(tile.stem, tile.split)]
+
+    def write(tile: Tile) -> None:
+        _write_tile(scene, tile, legend, files(tile))
+
+    def delete(tile: Tile) -> None:
+        for file in files(tile):
+            file.unlink(missing_ok=True)
+
     journal.begin((scene.source.name,), scene.outputs)
-    written: list[str] = []
-    left_out: Counter[str] = Counter()
-    pixels: dict[str, Counter[int]] = {}
-    moments = np.zeros(7, object)
-    for stem, window, split in scene.tiles:
-        picture = reader.read(window)
-        ids = np.where(picture.valid, label.ids[window.slices], np.uint8(IGNORE_LABEL))
-        counts = np.bincount(ids.reshape(-1), minlength=256)
-        if scene.classes is not None:
-            counts = np.bincount(scene.classes, minlength=256)
-        files = scene.files(stem, split)
-        if scene.classes is None and (reason := _reason_to_leave_out(counts, stem, description.tiles)):
-            left_out[reason] += 1
-            for file in files:
-                (root / file).unlink(missing_ok=True)
-            continue
-        _write_tile(scene, window, picture, ids, legend, [root / file for file in files])
-        written += files
-        pixels.setdefault(split, Counter()).update({int(k): int(counts[k]) for k in np.flatnonzero(counts)})
-        moments += _moments(picture)
-    result = SceneResult(
-        scene.source.name, scene.digest, tuple(written), left_out["unlabelled"], left_out["thinned"],
-        {split: dict(each) for split, each in pixels.items()}, tuple(int(each) for each in moments),
-        dict(label.unknown), label.snapped, label.warped,
-    )  # fmt: skip
-    journal.add((scene.source.name,), result)
+    journal.add((scene.source.name,), survey_scene(scene, description, labels, limits, write, delete))
 
 
 def _reason_to_leave_out(counts: np.ndarray, stem: str, tiles: Tiles | None) -> str:
@@ -184,23 +266,16 @@ def _reason_to_leave_out(counts: np.ndarray, stem: str, tiles: Tiles | None) -> 
     return "thinned" if place >= tiles.keep_empty else ""
 
 
-def _write_tile(
-    scene: SceneTiles,
-    window: Window,
-    picture: RasterImage,
-    ids: np.ndarray,
-    legend: Legend,
-    files: Sequence[Path],
-) -> None:
+def _write_tile(scene: SceneTiles, tile: Tile, legend: Legend, files: Sequence[Path]) -> None:
     """Write the image and the label of a tile: GeoTIFFs where the image is georeferenced, else PNGs."""
-    place = None if scene.image.georeference is None else scene.image.georeference.part(window)
-    write_picture(files[0], picture, place)
+    place = None if scene.image.georeference is None else scene.image.georeference.part(tile.window)
+    write_picture(files[0], tile.picture, place)
     for label in files[1:]:
         if place is not None:
-            write_labels(label, ids, place, legend)
+            write_labels(label, tile.ids, place, legend)
             continue
         with replacing(label) as partial:
-            Image.fromarray(ids).save(partial, "PNG")
+            Image.fromarray(tile.ids).save(partial, "PNG")
 
 
 def _moments(picture: RasterImage) -> np.ndarray:

@@ -112,10 +112,17 @@ class FCtLLayout(CheckpointLayout):
             Which tensors were loaded, converted and dropped.
 
         Raises:
-            CheckpointError: Encoder or decoder would not be filled completely, or a tensor has no place in
-                the model.
+            CheckpointError: The checkpoint states other classes, encoder or decoder would not be filled
+                completely, or a tensor has no place in the model.
         """
         name, weights = read_source(source)
+        stated, own_names = weights.class_names, model.class_names
+        if stated is not None and own_names is not None and stated != own_names:
+            raise CheckpointError(
+                f"{name} was trained on the classes {', '.join(stated)}; those of this stage are "
+                f"{', '.join(own_names)}: stages have the same classes in the same order, those of their "
+                "training sets; train the earlier stage on them, or start from it with MODEL.WEIGHTS"
+            )
         report = LoadReport(name)
         converted = {
             **_convert_model(model, weights.state, report),

@@ -96,6 +96,6 @@ def test_splits_that_give_way_come_first(tmp_path):
 
 
 def test_values_of_a_class_may_be_several_and_numbers(tmp_path):
-    labels = VECTOR | {"values": {"house": [1, "barn", 2.0], "field": 3}, "ignore": [9]}
+    labels = VECTOR | {"values": {"house": [1, "barn", 2.0], "field": 3}, "ignore": [9, "cloud", "a"]}
     form = read_description(write_description(tmp_path, labels=labels)).labels
-    assert dict(form.values) == {"1": 1, "barn": 1, "2": 1, "3": 0} and form.ignored == {"9"}
+    assert dict(form.values) == {"1": 1, "barn": 1, "2": 1, "3": 0} and form.ignored == ("9", "a", "cloud")
