@@ -11,7 +11,7 @@ import torch
 
 from rskt_seg.decision import make_decision
 from rskt_seg.digests import weights_digest
-from rskt_seg.errors import DeviceError
+from rskt_seg.errors import ConfigError, DeviceError
 from rskt_seg.explaining import Explains
 from rskt_seg.exporting import PROVIDERS, export_graph, open_graph
 from rskt_seg.geo.arrays import ImageSource, Reading, as_image
@@ -194,7 +194,7 @@ class Segmenter(Explains):
         overlap: float | None = None,
         resolution: float | None = None,
     ) -> None:
-        """Write the model with its class names as one file, `.onnx` (extra `export`) or `.pt2` (docs/export.md).
+        """Write the model with its class names as one file, `.onnx` (extra `export`) or `.pt2`.
 
         Args:
             path: The file to write or to replace.

@@ -14,6 +14,7 @@ from rskt_seg.errors import ConfigError
 PROGRAM = "rskt-seg"
 COMMANDS = {
     "segment": "segment images by class names, or into the classes of a closed-set model",
+    "export": "write a model with its class names as one ONNX or torch.export file",
     "demo": "segment generated scenes with the tiny model of this package, and show the picture",
     "train": "train a configuration",
     "eval": "evaluate the weights of a configuration on its test sets",

@@ -52,6 +52,7 @@ def check_extras(seen: Environment) -> Iterator[Finding]:
 
 EXTRAS = {
     "vector": "polygons of maps",
+    "export": "ONNX files of models",
     "dask": "scenes on a Dask cluster",
     "crf": "dense CRF of the weakly supervised method",
     "wandb": "curves of trainings on Weights & Biases",

@@ -19,9 +19,29 @@ from rskt_seg.methods.use import score_kind
 from rskt_seg.reading import brief
 from rskt_seg.writing import replacing
 
-FORMATS = (".onnx", ".pt2")
+ONNX = ".onnx"
+FORMATS = (ONNX, ".pt2")
 """Endings of the files: ONNX, and programs of `torch.export`."""
 _LARGE = (2**20, 2**20)  # px of a scene whose windows have their usual side
+
+
+def check_export(path: str | os.PathLike[str], resolution: float | None = None) -> None:
+    """Check what can be checked of an export before there is a model.
+
+    Args:
+        path: The file to write.
+        resolution: As for `export_graph`.
+
+    Raises:
+        ConfigError: The ending or the resolution cannot be used, or a package is missing.
+    """
+    ending = Path(path).suffix
+    if ending not in FORMATS:
+        raise ConfigError(f"an export ends in {' or '.join(FORMATS)}; found {brief(os.fspath(path))}")
+    if resolution is not None and not 0 < resolution < float("inf"):
+        raise ConfigError(f"a ground resolution is in metres a pixel, above 0; found {resolution!r}")
+    if ending == ONNX:
+        check_installed()
 
 
 def export_graph(
@@ -53,14 +73,9 @@ def export_graph(
             missing.
         DiskFullError: There is no room for the file.
     """
-    if (ending := Path(path).suffix) not in FORMATS:
-        raise ConfigError(f"an export ends in {' or '.join(FORMATS)}; found {brief(os.fspath(path))}")
-    if resolution is not None and not 0 < resolution < float("inf"):
-        raise ConfigError(f"a ground resolution is in metres a pixel, above 0; found {resolution!r}")
+    check_export(path, resolution)
     if strategy.model.device.type != "cpu":
         raise ConfigError(f"a model is exported from the CPU; found it on {strategy.model.device}")
-    if ending == ".onnx":
-        check_installed()
     plan = strategy.plan_scene(_LARGE, window, overlap, "hann")
     facts = describe(
         strategy,
@@ -74,7 +89,7 @@ def export_graph(
         versions={"rskt_seg": rskt_seg.__version__, "torch": version("torch")},
     )
     program = trace_windows(strategy, plan)
-    if ending == ".onnx":
+    if Path(path).suffix == ONNX:
         inputs = tuple(strategy.graph_inputs(plan))
         write_onnx(path, inputs, program, trace_scores(strategy, channels_of(program)), facts)
     else:

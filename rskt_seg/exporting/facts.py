@@ -106,8 +106,8 @@ class GraphFacts:
         asked = names.names if isinstance(names, Vocabulary) else check_names(names)
         if [name.casefold() for name in asked] != [name.casefold() for name in self.class_names]:
             raise VocabularyError(
-                f"the classes of {source} are frozen; leave the vocabulary out, or export another. Its classes "
-                f"are {', '.join(map(repr, self.class_names))}; found {', '.join(map(repr, asked))}"
+                f"the classes of {source} are frozen; leave the vocabulary out, or export another. Its "
+                f"classes are {', '.join(map(repr, self.class_names))}; found {', '.join(map(repr, asked))}"
             )
 
     def to_json(self) -> str:
@@ -210,7 +210,9 @@ def read_facts(text: str, source: str) -> GraphFacts:
         facts = GraphFacts(**{name: _frozen(value) for name, value in stated.items()})
         _check(facts)
     except (TypeError, ValueError, VocabularyError) as error:
-        raise CheckpointError(f"{source}: what it states cannot be used ({error}); export it again") from error
+        raise CheckpointError(
+            f"{source}: what it states cannot be used ({error}); export it again"
+        ) from error
     return facts
 
 

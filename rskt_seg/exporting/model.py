@@ -170,8 +170,8 @@ class GraphStrategy(Strategy):
         facts = self.model.facts
         if window not in (None, facts.window):
             raise ConfigError(
-                f"this graph sees windows of {facts.window} px and nothing else, and a window of {window} was "
-                "asked for; leave it out, or export another graph"
+                f"this graph sees windows of {facts.window} px and nothing else, and a window of {window} "
+                "was asked for; leave it out, or export another graph"
             )
         share = facts.overlap if overlap is None else overlap
         return plan_windows(size, facts.window, share, cell=facts.cell, taper=taper)
@@ -239,7 +239,9 @@ class PatchGraphModel(GraphModel):
         count = len(patches)
         inputs = {f"context_{name}": images.expand(count, -1, -1, -1) for name, images in contexts.items()}
         places = {
-            f"window_{name}": windows[name].float() for name, factor in self.context_factors.items() if not factor
+            f"window_{name}": windows[name].float()
+            for name, factor in self.context_factors.items()
+            if not factor
         }
         return PatchLogits(self.maps({"images": patches, **inputs, **places}))
 

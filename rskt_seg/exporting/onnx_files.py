@@ -114,11 +114,14 @@ def read_onnx(path: str | os.PathLike[str]) -> OnnxFile:
     stated = {each.key: each.value for each in model.metadata_props}
     if not {FACTS, SCORES, DIGEST} <= stated.keys():
         raise CheckpointError(
-            f"{source} is an ONNX file of another program: it does not state its classes and windows; expected "
-            "one of rskt-seg export"
+            f"{source} is an ONNX file of another program: it does not state its classes and windows; "
+            "expected one of rskt-seg export"
         )
     facts = read_facts(stated[FACTS], source)
-    rest = b64decode(stated[SCORES])
+    try:
+        rest = b64decode(stated[SCORES], validate=True)
+    except ValueError:
+        rest = b""
     if _digest(model, stated[FACTS], rest) != stated[DIGEST]:
         raise CheckpointError(
             f"{source}: its content does not have the digest that it states, so that it was damaged or "
@@ -195,8 +198,8 @@ def _convert(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[
     size = sum(each.numel() * each.element_size() for each in program.state_dict.values())
     if size > MOST_BYTES:
         raise ConfigError(
-            f"the weights of this model are {size / 1e9:.1f} GB, and an ONNX file holds 2 GiB at most; export "
-            "a smaller model, or a .pt2 file"
+            f"the weights of this model are {size / 1e9:.1f} GB, and an ONNX file holds 2 GiB at most; "
+            "export a smaller model, or a .pt2 file"
         )
     with _quiet():
         converted = torch.onnx.export(

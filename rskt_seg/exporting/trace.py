@@ -1,6 +1,6 @@
 """From a model with its names to graphs of tensors, by `torch.export`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, TypeVar, cast
@@ -85,9 +85,7 @@ def trace_windows(strategy: Strategy, plan: WindowPlan) -> ExportedProgram:
             strategy = replace(strategy, model=_without_texts(model, text_tower))
         # What spares memory where no gradient is asked for, by loops over images and strips, is no graph.
         stack.enter_context(torch.enable_grad())
-        return torch.export.export(
-            WindowGraph(strategy, plan), examples, dynamic_shapes=shapes, strict=False
-        )
+        return torch.export.export(WindowGraph(strategy, plan), examples, dynamic_shapes=shapes, strict=False)
 
 
 def channels_of(program: ExportedProgram) -> int:
@@ -111,7 +109,6 @@ def trace_scores(strategy: Strategy, channels: int) -> ExportedProgram:
     with torch.no_grad():
         graph = ScoreGraph(strategy.map_scores).eval()
         return torch.export.export(graph, (torch.rand(channels, 5, 7),), dynamic_shapes=shapes, strict=False)
-
 
 
 def _without_texts(model: Any, text_tower: Callable[[Any], TextTower]) -> Any:

@@ -111,8 +111,12 @@ class ClipZeroShot(HasInferenceForm):
             for window, part in zip(group, parts, strict=True):
                 # Of one window at a time: a pixel has as many logits as there are names.
                 logits = self.resize_logits(part, (window.height, window.width))
-                total[:, :, window.rows, window.columns] += logits
                 count[window.rows, window.columns] += 1
+                if torch.compiler.is_exporting():  # a graph has no assignment to a part
+                    around = (window.left, width - window.right, window.top, height - window.bottom)
+                    total = total + F.pad(logits, around)
+                else:
+                    total[:, :, window.rows, window.columns] += logits
         return ClipZeroShotOutput(total.div_(count), tuple(map(len, classes.synonyms)))
 
     def embed_text(self, names: Sequence[str]) -> Tensor:
