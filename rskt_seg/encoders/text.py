@@ -4,8 +4,7 @@ Shapes: T class, P prompt template, E embedding.
 """
 
 import difflib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -292,6 +291,7 @@ class TextBank:
         tokenizer: Tokenizer of the text tower.
         templates: P prompt templates, one `{}` each.
         files: Where embeddings are found and kept beyond this process, with the same bits; None: nowhere.
+        held: Names and embeddings that are constants of a graph that is being traced; None: there are none.
     """
 
     def __init__(
@@ -301,7 +301,7 @@ class TextBank:
         self.templates = tuple(templates)
         self.files = files
         self._entries: dict[_Key, Tensor] = {}
-        self._held: tuple[tuple[str, ...], Tensor] | None = None
+        self.held: tuple[tuple[str, ...], Tensor] | None = None
         self._encoder: tuple[tuple[tuple[int, int], ...], str] | None = None
 
     def emptied(self) -> "TextBank":
@@ -321,10 +321,9 @@ class TextBank:
         Raises:
             VocabularyError: The names cannot be used (see `first_names`), or a prompt cannot be encoded.
         """
-        names = first_names(vocabulary)
-        if self._held is not None and self._held[0] == names:
-            return self._held[1]
-        parameters = clip.text_parameters()
+        if self.held is not None and self.held[0] == tuple(vocabulary):
+            return self.held[1]
+        names, parameters = first_names(vocabulary), clip.text_parameters()
         learning = torch.is_grad_enabled() and any(p.requires_grad for p in parameters)
         if learning or any(p.is_inference() for p in parameters):
             return self._encode(clip, names)
@@ -340,26 +339,6 @@ class TextBank:
                 self._entries.pop(next(iter(self._entries)))
             self._entries[key] = self._from_files(clip, key)
         return self._entries[key]
-
-    @contextmanager
-    def holding(self, clip: CLIP, vocabulary: Sequence[str]) -> Iterator[None]:
-        """Return the embeddings of a vocabulary without looking at the text tower, which may go meanwhile.
-
-        A model that is traced inside becomes a graph in which they are constants.
-
-        Args:
-            clip: As in a call.
-            vocabulary: T class names.
-
-        Raises:
-            VocabularyError: As in a call.
-        """
-        with torch.no_grad():
-            self._held = first_names(vocabulary), self(clip, vocabulary).clone()
-        try:
-            yield
-        finally:
-            self._held = None
 
     def clear(self) -> None:
         """Remove every entry; files stay."""

@@ -9,7 +9,7 @@ import torch
 import rskt_seg
 from rskt_seg.decision import Decision
 from rskt_seg.errors import ConfigError
-from rskt_seg.exporting.facts import FACTS, GraphFacts, describe
+from rskt_seg.exporting.facts import GraphFacts, describe
 from rskt_seg.exporting.onnx_files import check_installed, write_onnx
 from rskt_seg.exporting.trace import channels_of, trace_scores, trace_windows
 from rskt_seg.inference.strategies import Strategy
@@ -22,6 +22,8 @@ from rskt_seg.writing import replacing
 ONNX = ".onnx"
 FORMATS = (ONNX, ".pt2")
 """Endings of the files: ONNX, and programs of `torch.export`."""
+FACTS_FILE = "facts.json"
+"""Name of the facts in a .pt2 file."""
 _LARGE = (2**20, 2**20)  # px of a scene whose windows have their usual side
 
 
@@ -94,5 +96,5 @@ def export_graph(
         write_onnx(path, inputs, program, trace_scores(strategy, channels_of(program)), facts)
     else:
         with replacing(path) as partial, partial.open("wb") as file:
-            torch.export.save(program, file, extra_files={f"{FACTS}.json": facts.to_json()})
+            torch.export.save(program, file, extra_files={FACTS_FILE: facts.to_json()})
     return facts

@@ -105,7 +105,14 @@ class GraphModel(nn.Module, StatesMethod):
         return torch.from_numpy(found)
 
     def map_scores(self, maps: Tensor) -> Tensor:
-        """Compute the scores (T, h, w) in 0..1 of blended maps (K, h, w)."""
+        """Compute the scores of blended maps.
+
+        Args:
+            maps: (K, h, w).
+
+        Returns:
+            (T, h, w) in 0..1.
+        """
         (found,) = self._scores.run(None, {"maps": np.ascontiguousarray(maps.numpy())})
         return torch.from_numpy(found)
 
@@ -225,7 +232,7 @@ class PatchGraphModel(GraphModel):
         return self.facts.contexts
 
     def encode_context(self, name: str, images: Tensor) -> Tensor:
-        """Return the images: the graph encodes them with every patch."""
+        """See `PatchModel.encode_context`; these are the images, which the graph encodes with every patch."""
         return images
 
     def forward(

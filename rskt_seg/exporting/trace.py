@@ -1,7 +1,7 @@
 """From a model with its names to graphs of tensors, by `torch.export`."""
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
@@ -35,10 +35,13 @@ class WindowGraph(nn.Module):
         self.strategy, self.plan = strategy, plan
 
     def forward(self, *inputs: Tensor) -> dict[str, Tensor]:
-        """Return "scores" (B, T, side, side) in 0..1 and "maps" (B, K, rows, columns).
+        """Compute scores and maps.
 
         Args:
             inputs: (B, ...), in the order of `Strategy.graph_inputs`.
+
+        Returns:
+            "scores" (B, T, side, side) in 0..1 and "maps" (B, K, rows, columns).
         """
         names = self.strategy.graph_inputs(self.plan)
         maps = self.strategy.graph_maps(dict(zip(names, inputs, strict=True)), self.plan)
@@ -58,7 +61,14 @@ class ScoreGraph(nn.Module):
         self.map_scores = map_scores
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Return scores (T, h, w) of maps (K, h, w)."""
+        """Compute scores.
+
+        Args:
+            maps: (K, h, w).
+
+        Returns:
+            (T, h, w).
+        """
         return self.map_scores(maps).clone()  # a graph may not return its input
 
 
@@ -81,7 +91,7 @@ def trace_windows(strategy: Strategy, plan: WindowPlan) -> ExportedProgram:
         stack.enter_context(torch.inference_mode(False))
         if text_tower is not None:
             tower = text_tower(model)
-            stack.enter_context(tower.bank.holding(tower.clip, strategy.prompts))
+            stack.enter_context(_holding(tower, strategy.prompts))
             strategy = replace(strategy, model=_without_texts(model, text_tower))
         # What spares memory where no gradient is asked for, by loops over images and strips, is no graph.
         stack.enter_context(torch.enable_grad())
@@ -109,6 +119,17 @@ def trace_scores(strategy: Strategy, channels: int) -> ExportedProgram:
     with torch.no_grad():
         graph = ScoreGraph(strategy.map_scores).eval()
         return torch.export.export(graph, (torch.rand(channels, 5, 7),), dynamic_shapes=shapes, strict=False)
+
+
+@contextmanager
+def _holding(tower: TextTower, names: tuple[str, ...]) -> Iterator[None]:
+    """Make the embeddings of names constants, which need no text encoder."""
+    with torch.no_grad():
+        tower.bank.held = names, tower.bank(tower.clip, names).clone()
+    try:
+        yield
+    finally:
+        tower.bank.held = None
 
 
 def _without_texts(model: Any, text_tower: Callable[[Any], TextTower]) -> Any:

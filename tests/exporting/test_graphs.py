@@ -16,6 +16,7 @@ from rskt_seg.commands.export import main
 from rskt_seg.commands.segment import main as segment_main
 from rskt_seg.errors import CheckpointError, ConfigError, VocabularyError, WeightsNotFoundError
 from rskt_seg.exporting import onnx_files
+from rskt_seg.exporting.export import FACTS_FILE
 from rskt_seg.exporting.facts import DIGEST, FACTS, SCORES
 from rskt_seg.inference.predict import evaluating
 from tests.geo.rasters import noise
@@ -188,13 +189,13 @@ def test_an_image_smaller_than_a_window_is_continued_by_its_border(tiles):
 def test_a_pt2_file_is_the_same_program(tmp_path):
     seen = segmenter("tiles")
     seen.export(tmp_path / "tiles.pt2")
-    texts = {f"{FACTS}.json": ""}
+    texts = {FACTS_FILE: ""}
     program = torch.export.load(tmp_path / "tiles.pt2", extra_files=texts)
     images = 255 * torch.rand(3, 3, 64, 64)
     with evaluating(seen.model):
         expected = seen.model(images).logits.softmax(dim=1)
         assert torch.allclose(program.module()(images)["scores"], expected, atol=1e-5)
-    assert json.loads(texts[f"{FACTS}.json"])["class_names"] == CLASSES
+    assert json.loads(texts[FACTS_FILE])["class_names"] == CLASSES
 
 
 def test_the_command_segments_with_the_file(tiles, tmp_path, capsys):

@@ -273,6 +273,16 @@ def test_the_segmenter_uses_its_strategy_its_options_and_its_explanations(model)
         rskt_seg.Segmenter(rskt_seg.create_model("rskt_tiny"), NAMES, sharpen=2)
 
 
+def test_it_is_exported_and_used_without_its_model(model, tmp_path):
+    pytest.importorskip("onnxruntime")
+    segmenter = rskt_seg.Segmenter(model, sharpen=3.0)
+    segmenter.export(tmp_path / "colour.onnx")
+    graph = rskt_seg.Segmenter.from_onnx(tmp_path / "colour.onnx")
+    expected, found = segmenter.predict(image()), graph.predict(image())
+    assert np.array_equal(found.labels, expected.labels) and found.class_names == tuple(NAMES)
+    assert np.allclose(found.scores, expected.scores, atol=1e-4)
+
+
 @pytest.fixture
 def installed(tmp_path, data_root):
     """The environment of a process in which a package with this method is installed."""
