@@ -261,6 +261,8 @@ def test_what_a_graph_cannot_do_is_refused(tiles, tmp_path, monkeypatch):
         graph.segment_scene(smooth(90, 100), tmp_path, window=32)
     with pytest.raises(VocabularyError, match="are frozen"):
         Segmenter.from_onnx(path, ["sea", "land"])
+    with pytest.raises(CheckpointError, match=r"use it by rskt_seg\.Segmenter\.from_onnx"):
+        rskt_seg.load(path)
     with pytest.raises(ConfigError, match="has no effect on ONNX models"):
         Segmenter.from_onnx(path, views="lr")
     with pytest.raises(ConfigError, match=r"ends in \.onnx or \.pt2"):
