@@ -80,6 +80,11 @@ class GraphFacts:
         return (*self.class_names, *self.background)
 
     @property
+    def sees_patches(self) -> bool:
+        """Whether windows are resized, and contexts cut, before the graph sees them."""
+        return bool(self.contexts) or self.input_side != self.window
+
+    @property
     def vocabulary(self) -> Vocabulary:
         """The classes, with the ids, colours and thresholds of the map."""
         thresholds = tuple(each or None for each in self.thresholds)
@@ -151,7 +156,7 @@ def describe(strategy: Strategy, decision: Decision, plan: WindowPlan, **known: 
 
 
 def deepness_metadata(facts: GraphFacts) -> dict[str, Any]:
-    """Return the keys that QGIS's plug-in Deepness reads of a graph of images alone.
+    """Return the keys that QGIS's plug-in Deepness reads of a graph of windows as they are.
 
     It feeds (value / 255 - mean) / standard deviation, which with these two are the values 0..255.
 

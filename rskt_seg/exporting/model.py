@@ -85,7 +85,7 @@ class GraphModel(nn.Module, StatesMethod):
             spec=Spec,
             presets={},
             vocabulary="open",
-            strategy=PatchContextStrategy if self.facts.contexts else GraphStrategy,
+            strategy=PatchContextStrategy if self.facts.sees_patches else GraphStrategy,
             checkpoint=CheckpointLayout(),
             supervision="none",
             score_kind=lambda model: self.facts.score_kind,
@@ -207,7 +207,7 @@ class GraphStrategy(Strategy):
 
 
 class PatchGraphModel(GraphModel):
-    """A graph that takes patches with their contexts, as images: `rskt_seg.inference.contexts.PatchModel`."""
+    """A graph that takes resized patches with their contexts: `rskt_seg.inference.contexts.PatchModel`."""
 
     sees_whole = False
 
@@ -276,6 +276,6 @@ def open_graph(path: str | os.PathLike[str], providers: Sequence[str] = PROVIDER
         CheckpointError: It is no such file, it is damaged, or ONNX Runtime cannot run it.
     """
     file = read_onnx(path)
-    model = (PatchGraphModel if file.facts.contexts else GraphModel)(path, providers, file)
+    model = (PatchGraphModel if file.facts.sees_patches else GraphModel)(path, providers, file)
     model.open()
     return model

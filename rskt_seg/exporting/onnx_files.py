@@ -77,7 +77,7 @@ def write_onnx(
         model.graph.value_info.append(maps)
     rest = _convert(scores, [MAPS], ["scores"]).SerializeToString(deterministic=True)
     text = facts.to_json()
-    known = {} if facts.contexts else deepness_metadata(facts)
+    known = {} if facts.sees_patches else deepness_metadata(facts)
     properties = {key: json.dumps(value, ensure_ascii=False) for key, value in known.items()}
     properties |= {FACTS: text, SCORES: b64encode(rest).decode(), DIGEST: _digest(model, text, rest)}
     for key, value in properties.items():
