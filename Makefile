@@ -41,8 +41,9 @@ $(READY): requirements.txt requirements-detectron2.txt pyproject.toml setup.py
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
 	touch $(READY)
 
-$(READY_TO_TEST): $(READY) requirements-test.txt
+$(READY_TO_TEST): $(READY) requirements-test.txt requirements-app.txt
 	$(BIN)/python -m pip install -q -r requirements-test.txt
+	$(BIN)/python -m pip install -q --no-deps -r requirements-app.txt
 	touch $(READY_TO_TEST)
 
 clean:

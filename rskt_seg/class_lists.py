@@ -65,10 +65,11 @@ def read_inline_list(text: str) -> ClassList:
     Args:
         text: Such as "building, road"; also "building . road", "building; road", "building|road", full-width
             commas, quoted names, numbers before the names, and a list in brackets such as ["a", "b"], in
-            which, as in JSON files, a comma and a blank separate synonyms.
+            which, as in JSON files, a comma and a blank separate synonyms. Outside of brackets an entry may
+            end with the colour of the class: "water #0000ff, road".
 
     Returns:
-        The classes. Entries may be empty or equal.
+        The classes, with their colours. Entries may be empty or equal.
 
     Raises:
         VocabularyError: A text that could mean several lists.
@@ -76,9 +77,11 @@ def read_inline_list(text: str) -> ClassList:
     if text.lstrip().startswith("["):
         return _read_brackets(text)
     entries, how = _split(text.strip())
+    entries, facts, colored = _take_colors(entries)
     names, unquoted = _unquote(entries)
     names, unnumbered, doubts = _unnumber(names)
-    return _read([[name] for name in names], [*how, *unquoted, *unnumbered], doubts)
+    notes = [*how, *colored, *unquoted, *unnumbered]
+    return _read([[name] for name in names], notes, doubts)._replace(facts=facts)
 
 
 def read_text_list(text: str) -> ClassList:

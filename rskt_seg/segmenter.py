@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from rskt_seg.decision import make_decision
+from rskt_seg.devices import move_to
 from rskt_seg.digests import weights_digest
-from rskt_seg.errors import DeviceError, LabelError
+from rskt_seg.errors import LabelError
 from rskt_seg.geo.arrays import ImageSource, Reading, as_image
 from rskt_seg.geo.raster import RasterImage
 from rskt_seg.inference.cams import TileCams
@@ -129,12 +130,7 @@ class Segmenter:
         if isinstance(model, TrainedModel):
             stated, model = model.options, model.model
             options = cast(SegmenterOptions, {**stated, **options})
-        try:
-            self.model = model if device is None else model.to(device)
-        except (RuntimeError, AssertionError) as error:
-            raise DeviceError(
-                f"cannot use device {device!s}: {str(error).splitlines()[0]}; choose another device"
-            ) from error
+        self.model = model if device is None else move_to(model, device)
         self._precision, self._digest = precision, ""
         if precision is not None:
             self._digest = weights_digest(self.model.state_dict())  # that of a form is not to be had

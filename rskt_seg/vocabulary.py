@@ -20,6 +20,7 @@ from rskt_seg.quoting import hidden_characters
 
 SYNONYM_RULES = ("first", "mean", "max")
 """How a class with several names is scored: by its first name alone, or by merging the scores of all."""
+_EMPTY = "the vocabulary is empty; give at least one class name"
 _SEVERAL = re.compile(
     r"[,;|\uff0c\u3001\u060c\u061b\uff0e\uff1b\uff5c\u30fb\u2022]|\s[./&+>\u00b7-]\s|\w/\w+/\w|\w\s{2,}\w|\\n"
     r"|\d\s+\d+\s+\d|#[0-9a-fA-F]{6}\b|^[\d\s.]+$"
@@ -167,7 +168,7 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
                 "remove it, and list each class by itself"
             )
     if not stripped:
-        raise VocabularyError("the vocabulary is empty; give at least one class name")
+        raise VocabularyError(_EMPTY)
     seen: dict[str, int] = {}
     for position, name in enumerate(stripped, start=1):
         first = seen.setdefault(name.casefold(), position)
@@ -344,8 +345,27 @@ def parse_vocabulary(text_or_path: str | os.PathLike[str]) -> Vocabulary:
     if not isinstance(text_or_path, str) or os.path.isfile(text) or suffix in _OTHER_FILES:
         raise VocabularyError(f"a vocabulary file must end in .txt, .csv or .json; found {text}")
     if not text.strip():
-        raise VocabularyError("the vocabulary is empty; give at least one class name")
+        raise VocabularyError(_EMPTY)
     return _vocabulary(read_inline_list(text))
+
+
+def read_typed(text: str) -> Vocabulary:
+    """Return the vocabulary of a text that a user typed, which is never taken for the name of a file.
+
+    Args:
+        text: One line of classes, see `rskt_seg.class_lists.read_inline_list`; or several with a class each,
+            see `rskt_seg.class_lists.read_text_list`.
+
+    Returns:
+        The vocabulary.
+
+    Raises:
+        VocabularyError: A text that could mean several lists, or names that `check_names` refuses.
+    """
+    if not text.strip():
+        raise VocabularyError(_EMPTY)
+    several = len(text.strip().splitlines()) > 1
+    return _vocabulary(read_text_list(text) if several else read_inline_list(text))
 
 
 _OTHER_FILES = {".tsv", ".yaml", ".yml", ".xlsx", ".ods", ".md"}

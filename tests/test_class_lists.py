@@ -13,7 +13,7 @@ from rskt_seg.data import catalog
 from rskt_seg.data.class_sets import ClassSet
 from rskt_seg.errors import VocabularyError
 from rskt_seg.segmenter import Segmenter
-from rskt_seg.vocabulary import check_names, parse_vocabulary
+from rskt_seg.vocabulary import check_names, parse_vocabulary, read_typed
 from tests.stub_models import Colours, FixedColours
 from tests.test_segmenter import noise
 
@@ -257,3 +257,25 @@ def test_a_name_that_looks_like_several_is_questioned(text):
 def test_colours_that_are_not_at_the_end_of_a_line_are_questioned(tmp_path, line):
     (tmp_path / "a.txt").write_text(f"{line}\nwater\n")
     assert repr(line) in parse_vocabulary(tmp_path / "a.txt").doubts[0]
+
+
+@pytest.mark.parametrize("text", ["water: #0000ff, road", "water #0000FF; road", "1: water #0000ff, 2: road"])
+def test_a_typed_list_may_give_colours(text):
+    vocabulary = parse_vocabulary(text)
+    assert vocabulary.names == ("water", "road") and vocabulary.colors == ((0, 0, 255), None)
+    assert "with the colours behind the names" in vocabulary.remarks[0]
+
+
+def test_typed_words_are_never_the_name_of_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "secret.txt").write_text("word\nof\nmine\n")
+    assert read_typed("secret.txt").names == ("secret.txt",)
+    assert read_typed(str(tmp_path / "secret.txt")).names == (str(tmp_path / "secret.txt"),)
+
+
+def test_typed_words_are_one_line_of_classes_or_a_class_a_line():
+    assert read_typed(" building, road\n").synonyms == (("building",), ("road",))
+    several = read_typed("building, house #804000\n\nroad\n")
+    assert several.synonyms == (("building", "house"), ("road",)) and several.colors == ((128, 64, 0), None)
+    with pytest.raises(VocabularyError, match="empty"):
+        read_typed(" \n ")

@@ -73,3 +73,6 @@ def test_the_pinned_set_up_covers_the_requirements_and_the_tests_come_apart():
     assert required <= demo and not demo & tests
     extras = PROJECT["optional-dependencies"]
     assert {name.lower() for name in (*extras["dev"], *extras["docs"])} == tests
+    app = names("requirements-app.txt")
+    (needed,) = extras["app"]
+    assert needed.split(">")[0] in app and not app & (demo | tests)

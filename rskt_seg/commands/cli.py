@@ -14,6 +14,7 @@ from rskt_seg.errors import ConfigError
 PROGRAM = "rskt-seg"
 COMMANDS = {
     "segment": "segment images by class names, or into the classes of a closed-set model",
+    "serve": "open a page in which images are segmented in a browser",
     "demo": "segment generated scenes with the tiny model of this package, and show the picture",
     "train": "train a configuration",
     "eval": "evaluate the weights of a configuration on its test sets",

@@ -53,6 +53,7 @@ def check_extras(seen: Environment) -> Iterator[Finding]:
 EXTRAS = {
     "vector": "polygons of maps",
     "dask": "scenes on a Dask cluster",
+    "app": "the page of rskt-seg serve",
     "crf": "dense CRF of the weakly supervised method",
     "wandb": "curves of trainings on Weights & Biases",
 }

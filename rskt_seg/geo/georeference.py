@@ -65,6 +65,23 @@ class Georeference:
     rpcs: "RPC | None" = None
 
     @classmethod
+    def at(cls, epsg: int, corner: tuple[float, float], side: float) -> "Georeference":
+        """Place an image whose rows run from west to east.
+
+        Args:
+            epsg: Code of the CRS.
+            corner: Its upper left corner (x, y) in the CRS.
+            side: Side of a pixel in units of the CRS.
+
+        Returns:
+            The georeference.
+        """
+        from affine import Affine
+        from rasterio.crs import CRS
+
+        return cls(CRS.from_epsg(epsg), Affine(side, 0, corner[0], 0, -side, corner[1]))
+
+    @classmethod
     def from_dataset(cls, dataset: "DatasetReader") -> "Georeference | None":
         """Read the georeference of a raster.
 

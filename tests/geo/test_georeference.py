@@ -9,6 +9,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
 
 from rskt_seg.geo import read_image
+from rskt_seg.geo.georeference import Georeference
 from tests.geo.rasters import UTM, has_notice, noise, write_tiff
 
 pytestmark = pytest.mark.filterwarnings("ignore", category=NotGeoreferencedWarning)
@@ -22,6 +23,12 @@ def test_the_grid_of_a_georeferenced_photograph_is_kept(tmp_path):
     image = read_image(tmp_path / "a.png")
     assert image.valid.shape == (5, 8) and has_notice(image, "orientation tag not applied")
     assert image.georeference.transform == Affine(2, 0, 499, 0, -2, 901)
+
+
+def test_a_place_is_that_of_the_upper_left_corner():
+    place = Georeference.at(32632, (500_000, 5_300_000), 0.5)
+    assert place.crs.to_epsg() == 32632
+    assert place.transform == Affine(0.5, 0, 500_000, 0, -0.5, 5_300_000)
 
 
 def test_ground_control_points_are_read(tmp_path):

@@ -113,8 +113,8 @@ def test_weights_of_a_tall_image_know_no_border_of_a_band(height, dilations):
     row = height // 2
     top, bottom = max(row - reach, 0), min(row + reach + 1, height)
     alone = pixel_weights(image[:, top:bottom], *options)[:, row - top]
-    # Not bit by bit: where a vector ends, PyTorch computes sums and exp another way, and exp of -20 makes 1e-6 of
-    # a rounded exponent. A border that is seen changes weights by hundredths.
+    # Not bit by bit: where a vector ends, PyTorch sums and computes exp another way; exp of -20 makes 1e-6
+    # of a rounded exponent. A border that is seen changes weights by hundredths.
     assert (pixel_weights(image, *options)[:, row] - alone).abs().max() <= 1e-5
 
 
