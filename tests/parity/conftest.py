@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import hashlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ import torch
 from torch import nn
 
 from rskt_seg.checkpoints.rules import LoadReport, convert
+from rskt_seg.encoders.clip import VisionTower, VisionTrunk
+from rskt_seg.encoders.dino import DINO
 from rskt_seg.methods import method_of
 from rskt_seg.typing import SegmentationModel
 from tests.parity.fill import FIXTURES, published_state
@@ -33,6 +36,44 @@ def no_random_start():
         yield
     _KEPT.clear()
     return_memory()
+
+
+@pytest.fixture(scope="module")
+def encoded() -> dict[tuple[object, ...], object]:
+    """What the encoders of a module's cases gave."""
+    return {}
+
+
+@pytest.fixture
+def encoders_remember(encoded, monkeypatch) -> None:
+    """Encode an image once for all cases of a module, which differ in what follows the encoders.
+
+    Encoders are the same if they have the same layers and weights; the fill makes a tensor from its name, so
+    that its first value tells it from others.
+    """
+
+    def remembering(encode):
+        def call(encoder, images, *args, **options):
+            pixels = hashlib.sha256(images.contiguous().numpy()).digest()
+            key = (encode.__qualname__, *_identity(encoder), images.shape, pixels, repr((args, options)))
+            if key not in encoded:
+                encoded[key] = encode(encoder, images, *args, **options)
+            return encoded[key]
+
+        return call
+
+    for owner, name in ((VisionTower, "dense"), (VisionTrunk, "tapped"), (DINO, "forward")):
+        monkeypatch.setattr(owner, name, remembering(getattr(owner, name)))
+
+
+def _identity(encoder: nn.Module) -> tuple[object, ...]:
+    """Tell encoders of other layers, precisions or weights apart."""
+    layers = tuple(type(layer).__name__ for layer in encoder.modules())
+    weights = tuple(
+        (name, weight.dtype, weight.shape, weight[(0,) * weight.ndim].item())
+        for name, weight in encoder.state_dict().items()
+    )
+    return layers, weights
 
 
 @pytest.fixture

@@ -49,6 +49,7 @@ OTHERS = 2e-5
 2 of 512 values of ViT-L's guidance_projection 1.2e-5 away, with the code of every commit alike."""
 FUSIONS = {"simple_separate": "separate", "simple_concatenation": "concat", "simple_mean": "mean"}
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_random_start", "memory_returned")]
+remembering = pytest.mark.usefixtures("encoders_remember")
 
 
 def options_of(case: dict) -> tuple[str, dict]:
@@ -120,6 +121,7 @@ def build(filled_state):
     return make
 
 
+@remembering
 @pytest.mark.parametrize("name", [n for n in CASES if "sliding" not in n and "train" not in n])
 def test_logits_and_scores_equal_the_published_code(name, build):
     case = CASES[name]
@@ -149,6 +151,7 @@ def test_the_inference_form_equals_the_published_code(precision, build):
             assert (stored[key] - expected).norm() <= 1.5e-2 * expected.norm()
 
 
+@remembering
 def test_sliding_crops_and_scores_equal_the_published_code(build):
     name = "vitb_L2_sliding_cliponly"
     case = CASES[name]
@@ -194,6 +197,7 @@ def test_training_loss_and_gradients_equal_the_published_code(build, filled_stat
         assert total == pytest.approx(float(arrays["grad_total_nonencoder"]), rel=1e-4)
 
 
+@remembering
 @pytest.mark.parametrize("name", ["vitb_L5_384_dlrsd", "vitl_L2_384_dlrsd"])
 def test_intermediates_equal_the_published_code(name, build):
     case = CASES[name]
@@ -221,10 +225,9 @@ def intermediates(model, images, classes, expected) -> dict[str, torch.Tensor]:
     atol = FROM_TEXT * float(text.std())
     torch.testing.assert_close(text[:, 0], expected["text_embed"], rtol=0, atol=atol)
     values = {}
-    for r in range(4):
-        turned = model.clip.visual.dense(torch.rot90(squares["clip"], r, (2, 3))).final
-        values[f"clip_dense_rot{r}"] = turned[0, :16, ::6, ::6]
     features, clip_maps = rotated_features(model.clip.visual, squares["clip"], 4, sets.clip_taps)
+    for r, upright in enumerate(features):
+        values[f"clip_dense_rot{r}"] = torch.rot90(upright, r, (2, 3))[0, :16, ::6, ::6]
     remote = model.remote_clip.tapped(squares["remote_clip"], sets.remote_taps)
     dino = model.dino(squares["dino"], sets.dino_taps)
     for j, (a, b, d) in enumerate(zip(sets.clip_taps, sets.remote_taps, sets.dino_taps[:2], strict=True)):

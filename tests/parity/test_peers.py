@@ -37,6 +37,7 @@ LONG = "catseg_vitb_L1_vocab_260"
 WHOLE = [name for name in CASES if name not in (*TRAINED, *SLIDING, LONG)]
 WITH_STEPS = [name for name in WHOLE if name.endswith("vitb_384_dlrsd")]
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_random_start", "memory_returned")]
+remembering = pytest.mark.usefixtures("encoders_remember")
 
 
 @pytest.fixture
@@ -62,6 +63,7 @@ def build(filled_state):
     return make
 
 
+@remembering
 @pytest.mark.parametrize("name", WHOLE)
 def test_logits_and_scores_equal_the_published_code(name, build):
     case = CASES[name]
@@ -73,6 +75,7 @@ def test_logits_and_scores_equal_the_published_code(name, build):
         check_scores(final_scores(model, output, *image.shape[1:]), arrays)
 
 
+@remembering
 @pytest.mark.parametrize("name", SLIDING)
 def test_sliding_crops_and_scores_equal_the_published_code(name, build):
     case = CASES[name]
@@ -150,6 +153,7 @@ def test_training_loss_and_gradients_equal_the_published_code(name, build):
         )
 
 
+@remembering
 @pytest.mark.parametrize("name", WITH_STEPS)
 def test_intermediates_equal_the_published_code(name, build):
     case = CASES[name]
