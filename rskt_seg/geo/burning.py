@@ -57,7 +57,8 @@ def read_polygons(path: Path, layer: str | None, attribute: str | None, crs: str
 
     Raises:
         DatasetError: The file is missing or no vector file; it has several layers and none is named, or not
-            the one that is; it has no such attribute, no CRS, no features, or features that are no polygons.
+            the one that is; it has no such attribute, no CRS or another than `crs`, no features, or features
+            that are no polygons.
         ConfigError: The extra `vector` is not installed, or `crs` is none.
     """
     pyogrio, shapely = vector_library("pyogrio"), vector_library("shapely")
@@ -70,7 +71,10 @@ def read_polygons(path: Path, layer: str | None, attribute: str | None, crs: str
     try:
         layers = [str(each) for each in pyogrio.list_layers(name)[:, 0] if each != "layer_styles"]
         chosen = _choose_layer(path, layers, layer)
-        fields = [str(each) for each in pyogrio.read_info(name, layer=chosen)["fields"]]
+        facts = pyogrio.read_info(name, layer=chosen, force_feature_count=True)
+        if not facts["features"]:
+            raise DatasetError(f"{path}: layer {chosen} has no features; is it the right layer?")
+        fields = [str(each) for each in facts["fields"]]
         if attribute is not None and attribute not in fields:
             raise DatasetError(
                 f"{path}: layer {chosen} has no attribute {attribute!r}; present: "
@@ -81,8 +85,8 @@ def read_polygons(path: Path, layer: str | None, attribute: str | None, crs: str
         )
     except pyogrio.errors.DataSourceError as error:
         raise DatasetError(f"{path} cannot be read as a vector file: {error}") from error
-    if wkb is None or not len(wkb):
-        raise DatasetError(f"{path}: layer {chosen} has no features; is it the right layer?")
+    if wkb is None:
+        raise DatasetError(f"{path}: layer {chosen} has no geometry; is it the right layer?")
     stated = meta["crs"] or crs
     if stated is None:
         raise DatasetError(
@@ -95,9 +99,14 @@ def read_polygons(path: Path, layer: str | None, attribute: str | None, crs: str
     if attribute is not None:
         values = tuple(_as_text(value) for value, kept in zip(columns[0], there, strict=True) if kept)
     try:
-        system = CRS.from_user_input(stated)
+        system, asked = CRS.from_user_input(stated), CRS.from_user_input(crs or stated)
     except ValueError as error:
-        raise ConfigError(f"{path}: {stated!r} is no CRS: {error}") from error
+        raise ConfigError(f"{path}: {crs or stated!r} is no CRS: {error}") from error
+    if system != asked:
+        raise DatasetError(
+            f"{path}: layer {chosen} states the CRS {system.to_string()}, not {crs}: `crs` is for files that "
+            "state none; leave it out, or correct the file"
+        )
     return PolygonLayer(path, geometry[there], values, system, int((~there).sum()))
 
 

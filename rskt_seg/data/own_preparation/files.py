@@ -173,9 +173,11 @@ def _find_labels(
     form, where = description.labels, f"{description.path}: labels.path"
     if isinstance(form, ImageLevel):
         return True, {}
+    place = description.path.parent.absolute() / Path(form.path).expanduser()
+    if isinstance(form, CocoFile) and (_STEM in form.path or place.is_dir()):
+        raise DatasetError(f"{where}: expected one COCO file of all images; found {form.path}")
     if _STEM in form.path:
         return False, dict(_by_pattern(form.path, images, where))
-    place = description.path.parent.absolute() / Path(form.path).expanduser()
     if place.is_dir():
         return False, dict(_by_folder(place, form, images, root, where))
     if not place.is_file():

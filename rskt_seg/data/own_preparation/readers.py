@@ -108,8 +108,6 @@ def _open_drawn(
     if isinstance(form, LabelmeFiles):
         return Labels(partial(_open_labelme, form, names), found, notes)
     if isinstance(form, CocoFile):
-        if found.sources[0].label is not None:
-            raise DatasetError(f"{shared}: a COCO file has all images; give one file as labels.path")
         coco = CocoLabels(shared, form, names)
         entries, others = coco.pair(found.sources)
         kept = tuple(source for source in found.sources if source.name in entries)

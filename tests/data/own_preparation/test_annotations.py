@@ -115,6 +115,7 @@ def test_every_coco_file_that_cannot_be_right_is_one_line(tmp_path):
     for wrong in ([[1, 2, 3]], [], {"size": [2, 2], "counts": [4]}, {"size": [40, 50], "counts": [4]}, "x"):
         write_coco(tmp_path, [(7, 10, wrong)])
         assert "neither polygons nor a run-length" in refusal(coco_labels, tmp_path)
+    assert "expected one COCO file of all images" in refusal(coco_labels, tmp_path, path="images")
     write_coco(tmp_path, [(7, 50, [SQUARE])])
     assert "expected a COCO file" in refusal(coco_labels, tmp_path)
     write_coco(tmp_path, [])

@@ -152,6 +152,10 @@ def test_every_vector_file_that_cannot_be_right_is_one_line(tmp_path):
         "lines": ([shapely.LineString([(X, Y), (X + 9, Y - 9)])], "no polygons: LineString (1)"),
         "empty": ([], "has no features"),
     }
+    (tmp_path / "none.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+    assert "layer none has no features" in refusal(tmp_path, path="none.geojson")
+    (tmp_path / "table.csv").write_text("kind\nhouse\n")
+    assert "layer table has no geometry" in refusal(tmp_path, path="table.csv")
     for name, (geometry, expected) in others.items():
         write_vector(tmp_path / f"{name}.gpkg", geometry, ["house"] if geometry else ["x"][:0] or None)
         given = {"attribute": None, "background": "field"} if not geometry else {}
@@ -178,6 +182,8 @@ def test_both_sides_need_a_crs(tmp_path):
     image(tmp_path)
     write_vector(tmp_path / "b.fgb", [HOUSE], ["house"], crs=None)
     assert "has no CRS, so its place on the images" in refusal(tmp_path, path="b.fgb")
+    assert "states the CRS EPSG:32632, not EPSG:32633" in refusal(tmp_path, crs="EPSG:32633")
+    assert (labels_of(tmp_path, crs=UTM) == labels_of(tmp_path)).all()
     assert (labels_of(tmp_path, path="b.fgb", crs=UTM) == by_centres([HOUSE], [1])).all()
     with pytest.raises(RSKTSegError, match="is no CRS"):
         labels_of(tmp_path, path="b.fgb", crs="UTM zone")
