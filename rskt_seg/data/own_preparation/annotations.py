@@ -89,13 +89,13 @@ class CocoLabels:
             self._annotations: dict[Any, list[tuple[int, Any]]] = {}
             for number, each in zip(ids, tree["annotations"], strict=True):
                 self._annotations.setdefault(each["image_id"], []).append((number, each["segmentation"]))
+            self._check_ids(tree)
         except (KeyError, TypeError) as error:
             raise LabelError(
                 f"{path}: expected a COCO file; an image, annotation or category lacks or misses {error}"
             ) from error
         if len(self.entries) < len(tree["images"]):
             raise LabelError(f"{path}: several images have the same file_name; join their entries")
-        self._check_ids(tree)
 
     def _check_ids(self, tree: Mapping[str, Any]) -> None:
         """Refuse ids that are not of one image or category, whose annotations would be lost or doubled."""

@@ -122,6 +122,8 @@ def test_every_coco_file_that_cannot_be_right_is_one_line(tmp_path):
     assert "found no annotations" in refusal(coco_labels, tmp_path)
     write_coco(tmp_path, [*square, ("7", 10, [SQUARE])])
     assert "by image_id: '7'; the ids of images are such as 7" in refusal(coco_labels, tmp_path)
+    write_coco(tmp_path, square, images=[{"id": 7, "file_name": "a.png"}, {"file_name": "b.png"}])
+    assert "an image, annotation or category lacks or misses 'id'" in refusal(coco_labels, tmp_path)
     write_coco(tmp_path, square, images=[{"id": 7, "file_name": f"{k}.png"} for k in "ab"])
     assert "several images have the id 7" in refusal(coco_labels, tmp_path)
     write_coco(tmp_path, square)
