@@ -129,10 +129,14 @@ def test_each_image_may_have_a_file_of_its_own(tmp_path):
     image(tmp_path)
     image(tmp_path, "b", origin=(X + 100, Y))
     write_vector(tmp_path / "v/a.geojson", [HOUSE], ["house"], "EPSG:4326")
-    write_vector(tmp_path / "v/b.geojson", [FIELD], ["field"], "EPSG:4326")
+    near = shapely.transform(FIELD, lambda points: points + (100, 0))
+    write_vector(tmp_path / "v/b.geojson", [near], ["field"], "EPSG:4326")
     keys = {"form": "vector", "path": "v", "attribute": "kind", "background": "field"}
     found = only_labels(prepare(write_description(tmp_path, labels=keys), tmp_path / "out"))
     assert (found["a"] == by_centres([HOUSE], [1], fill=0)).all() and (found["b"] == 0).all()
+    (tmp_path / "v/b.geojson").unlink()
+    write_vector(tmp_path / "v/b.geojson", [FIELD], ["field"], "EPSG:4326")
+    assert "b.geojson: no polygon lies on an image" in refusal(tmp_path, path="v", background="field")
 
 
 def test_every_vector_file_that_cannot_be_right_is_one_line(tmp_path):
