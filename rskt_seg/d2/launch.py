@@ -142,12 +142,18 @@ def kept_warnings() -> Iterator[list[str]]:
     """Collect the warnings of the package, which `set_up` logs once there is a log file.
 
     An error ends the run before there is one; then the warnings go to the standard error, before the error.
+    What the data have to say of a long look at them goes to the console at once.
     """
     handler = MemoryHandler(sys.maxsize, flushLevel=sys.maxsize)
     messages: list[str] = []
     handler.setLevel(logging.WARNING)
-    package = logging.getLogger("rskt_seg")
+    package, data = logging.getLogger("rskt_seg"), logging.getLogger("rskt_seg.data")
     package.addHandler(handler)
+    console = logging.StreamHandler(sys.stdout)
+    console.addFilter(lambda record: record.levelno < logging.WARNING)
+    data.addHandler(console)
+    level = data.level
+    data.setLevel(logging.INFO)
     try:
         yield messages
         messages += [record.getMessage() for record in handler.buffer]
@@ -157,6 +163,8 @@ def kept_warnings() -> Iterator[list[str]]:
         raise
     finally:
         package.removeHandler(handler)
+        data.removeHandler(console)
+        data.setLevel(level)
 
 
 def launch(main: Callable[[Run], object], run: Run, device: str) -> None:

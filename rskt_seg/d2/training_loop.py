@@ -1,6 +1,7 @@
 """The loop of a training: its hooks in their order, what records it, and how it ends."""
 
 import logging
+import shlex
 from functools import partial
 from pathlib import Path
 
@@ -128,7 +129,8 @@ class TrainingLoop(DefaultTrainer):
                 self.after_train()
         if not comm.is_main_process():
             return None
-        logger.info("Results are in %s; `rskt-seg report %s` draws them", *[Path(self.cfg.OUTPUT_DIR)] * 2)
+        place = Path(self.cfg.OUTPUT_DIR)
+        logger.info("Results are in %s; `rskt-seg report %s` draws them", place, shlex.quote(str(place)))
         if self.cfg.TEST.EXPECTED_RESULTS:
             verify_results(self.cfg, self.evaluations.results)
         return self.evaluations.results

@@ -57,20 +57,22 @@ def read_polygons(path: Path, layer: str | None, attribute: str | None, crs: str
 
     Raises:
         DatasetError: The file is missing or no vector file; it has several layers and none is named, or not
-            the one that is; it has no such attribute, no CRS, no features, or features that are no polygons.
+            the one that is; it has no such attribute, no CRS or another than `crs`, no features, or features
+            that are no polygons.
         ConfigError: The extra `vector` is not installed, or `crs` is none.
     """
     pyogrio, shapely = vector_library("pyogrio"), vector_library("shapely")
     vector_library("pyogrio.raw")
-    from rasterio.crs import CRS
-
     if not path.is_file():
         raise DatasetError(f"{path}: the vector file does not exist")
     name = gdal_name(path)
     try:
         layers = [str(each) for each in pyogrio.list_layers(name)[:, 0] if each != "layer_styles"]
         chosen = _choose_layer(path, layers, layer)
-        fields = [str(each) for each in pyogrio.read_info(name, layer=chosen)["fields"]]
+        facts = pyogrio.read_info(name, layer=chosen, force_feature_count=True)
+        if not facts["features"]:
+            raise DatasetError(f"{path}: layer {chosen} has no features; is it the right layer?")
+        fields = [str(each) for each in facts["fields"]]
         if attribute is not None and attribute not in fields:
             raise DatasetError(
                 f"{path}: layer {chosen} has no attribute {attribute!r}; present: "
@@ -81,23 +83,14 @@ def read_polygons(path: Path, layer: str | None, attribute: str | None, crs: str
         )
     except pyogrio.errors.DataSourceError as error:
         raise DatasetError(f"{path} cannot be read as a vector file: {error}") from error
-    if wkb is None or not len(wkb):
-        raise DatasetError(f"{path}: layer {chosen} has no features; is it the right layer?")
-    stated = meta["crs"] or crs
-    if stated is None:
-        raise DatasetError(
-            f"{path}: layer {chosen} has no CRS, so its place on the images is not known; state it, such as "
-            "`crs: EPSG:32632`"
-        )
+    if wkb is None:
+        raise DatasetError(f"{path}: layer {chosen} has no geometry; is it the right layer?")
+    system = _choose_crs(f"{path}: layer {chosen}", meta["crs"], crs)
     geometry = shapely.from_wkb(wkb)
     there = _find_polygons(f"{path}: layer {chosen}", geometry)
     values = None
     if attribute is not None:
         values = tuple(_as_text(value) for value, kept in zip(columns[0], there, strict=True) if kept)
-    try:
-        system = CRS.from_user_input(stated)
-    except ValueError as error:
-        raise ConfigError(f"{path}: {stated!r} is no CRS: {error}") from error
     return PolygonLayer(path, geometry[there], values, system, int((~there).sum()))
 
 
@@ -123,6 +116,28 @@ def _choose_layer(path: Path, layers: list[str], layer: str | None) -> str:
             f"{path} has {len(layers)} layers ({', '.join(layers) or 'none'}); name one by `layer`"
         )
     return layer or layers[0]
+
+
+def _choose_crs(where: str, stated: str | None, asked: str | None) -> "CRS":
+    """Return the CRS that a layer states, else the one that is asked for; both must not differ."""
+    from rasterio.crs import CRS
+
+    given = stated or asked
+    if given is None:
+        raise DatasetError(
+            f"{where} has no CRS, so its place on the images is not known; state it, such as "
+            "`crs: EPSG:32632`"
+        )
+    try:
+        system, other = CRS.from_user_input(given), CRS.from_user_input(asked or given)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {asked or given!r} is no CRS: {error}") from error
+    if system != other:
+        raise DatasetError(
+            f"{where} states the CRS {system.to_string()}, not {asked}: `crs` is for files that state none; "
+            "leave it out, or correct the file"
+        )
+    return system
 
 
 def _as_text(value: Any) -> str:

@@ -10,6 +10,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from rskt_seg.d2.benchmark import _data_digest
 from rskt_seg.d2.datasets import load_datasets, register_own, size_of, with_labels_of_image
 from rskt_seg.d2.evaluator import RSEvaluator
+from rskt_seg.d2.launch import kept_warnings
 from rskt_seg.d2.loaders import check_datasets, evaluation_loader, training_loader
 from rskt_seg.d2.progress import describe_evaluation
 from rskt_seg.d2.shorthand import own_data
@@ -116,6 +117,14 @@ def test_the_plan_is_told_in_a_line_beside_the_sets(farm, tmp_path):
     numbers = f"{len(load_datasets([TRAIN]))} train, {len(load_datasets([TEST]))} val"
     assert numbers in line and "windows of 24 px" in line and "uint16 to 8 bit" in line
     assert str(tmp_path / "run/windows_farm.json") in line
+
+
+def test_a_look_at_sources_is_told_before_it_takes_its_time(farm, tmp_path, capsys):
+    for number in range(2):
+        with kept_warnings() as warnings:
+            check_datasets(config(farm, tmp_path / "run"), training=True)
+        told = [line for line in capsys.readouterr().out.splitlines() if "of 1 image once" in line]
+        assert len(told) == (number == 0) and warnings == []
 
 
 def test_sources_that_have_not_changed_are_planned_once(farm, tmp_path):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rskt_seg.data.class_sets import IGNORE_LABEL, listed
+from rskt_seg.data.class_sets import IGNORE_LABEL, listed, repeated
 from rskt_seg.data.own_preparation.files import Source
 from rskt_seg.data.own_preparation.label_forms import CocoFile, Drawn, LabelmeFiles
 from rskt_seg.data.own_preparation.label_maps import LabelFacts
@@ -77,7 +77,7 @@ class CocoLabels:
         self.path, self._form = path, form
         tree = _read_json(path)
         for key in ("images", "annotations", "categories"):
-            if not isinstance(tree.get(key), list) or (key != "annotations" and not tree[key]):
+            if not isinstance(tree.get(key), list) or not tree[key]:
                 raise LabelError(
                     f"{path}: expected a COCO file with images, annotations and categories; found no {key}"
                 )
@@ -89,12 +89,28 @@ class CocoLabels:
             self._annotations: dict[Any, list[tuple[int, Any]]] = {}
             for number, each in zip(ids, tree["annotations"], strict=True):
                 self._annotations.setdefault(each["image_id"], []).append((number, each["segmentation"]))
+            self._check_ids(tree)
         except (KeyError, TypeError) as error:
             raise LabelError(
                 f"{path}: expected a COCO file; an image, annotation or category lacks or misses {error}"
             ) from error
         if len(self.entries) < len(tree["images"]):
             raise LabelError(f"{path}: several images have the same file_name; join their entries")
+
+    def _check_ids(self, tree: Mapping[str, Any]) -> None:
+        """Refuse ids that are not of one image or category, whose annotations would be lost or doubled."""
+        for key in ("images", "categories"):
+            if twice := repeated(each["id"] for each in tree[key]):
+                raise LabelError(
+                    f"{self.path}: several {key} have the id {brief(twice[0])}; number them anew"
+                )
+        ids = {each["id"] for each in tree["images"]}
+        if lost := sorted(repr(each) for each in self._annotations.keys() - ids):
+            raise LabelError(
+                f"{self.path}: annotations of images that the file does not list, by image_id: "
+                f"{listed(lost)}; the ids of images are such as {tree['images'][0]['id']!r}: correct them, "
+                "or delete these annotations"
+            )
 
     def pair(self, sources: Sequence[Source]) -> tuple[dict[str, Any], list[str]]:
         """Return the entry of each image by its name in the set, and the file names without an image.
@@ -132,7 +148,7 @@ class CocoLabels:
             The label.
 
         Raises:
-            LabelError: The entry states another size, or a segmentation is none.
+            LabelError: The entry states another size, a segmentation is none, or all are elsewhere.
         """
         _check_size(self.path, image, (entry.get("height"), entry.get("width")))
         drawn = self._annotations.get(entry["id"], [])
@@ -140,7 +156,11 @@ class CocoLabels:
         drawn = sorted(drawn, key=lambda each: order[each[0]])
         fill = IGNORE_LABEL if self._form.background is None else self._form.background
         where = f"{self.path}: a segmentation of {image.path.name}"
-        return CocoMasks([(number, encode(mask, image.size, where)) for number, mask in drawn], fill)
+        masks = CocoMasks([(number, encode(mask, image.size, where)) for number, mask in drawn], fill)
+        if not any(isinstance(mask, dict) for _, mask in drawn):
+            rings = [np.reshape(ring, (-1, 2)) for _, mask in drawn for ring in mask]
+            _refuse_elsewhere(self.path, image, rings)
+        return masks
 
 
 class CocoMasks:
@@ -199,8 +219,8 @@ def read_labelme(path: Path, form: LabelmeFiles, names: tuple[str, ...], image: 
         The label.
 
     Raises:
-        LabelError: The file cannot be read or states another size; a label is of no class; or a shape is no
-            polygon, rectangle or circle.
+        LabelError: The file cannot be read or states another size; a label is of no class; a shape is no
+            polygon, rectangle or circle; or all shapes are elsewhere.
     """
     tree = _read_json(path)
     shapes = tree.get("shapes")
@@ -212,6 +232,7 @@ def read_labelme(path: Path, form: LabelmeFiles, names: tuple[str, ...], image: 
         drawn = [(_outline(each), number) for each, number in zip(shapes, ids, strict=True)]
     except (KeyError, TypeError, ValueError) as error:
         raise LabelError(f"{path}: a shape cannot be drawn: {error}") from error
+    _refuse_elsewhere(path, image, [np.array(shape["coordinates"][0]) for shape, _ in drawn])
     order = {number: place for place, number in enumerate(paint_order(form))}
     drawn.sort(key=lambda each: order[each[1]])
     fill = IGNORE_LABEL if form.background is None else form.background
@@ -236,6 +257,19 @@ def _outline(shape: Mapping[str, Any]) -> dict[str, Any]:
         )
     ring = [tuple(point) for point in points.tolist()]
     return {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
+
+
+def _refuse_elsewhere(path: Path, image: SetImage, rings: Sequence[np.ndarray]) -> None:
+    """Refuse an image that none of its rings (n, 2) of x and y reaches, px."""
+    height, width = image.size
+    if rings and all((ring.max(0) <= 0).any() or (ring.min(0) >= (width, height)).any() for ring in rings):
+        points = np.concatenate(rings)
+        (x0, y0), (x1, y1) = points.min(0), points.max(0)
+        raise LabelError(
+            f"{path}: nothing of what is drawn lies on {image.path.name}: polygons reach over x {x0:g}.."
+            f"{x1:g} and y {y0:g}..{y1:g}, the image over 0..{width} and 0..{height} px; the image that was "
+            "annotated is needed"
+        )
 
 
 def _check_size(path: Path, image: SetImage, stated: tuple[object, object]) -> None:

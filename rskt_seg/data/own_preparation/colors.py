@@ -113,7 +113,7 @@ def _of_mask() -> Iterator[None]:
     try:
         yield
     except ImageReadError as error:
-        raise LabelError(f"the mask {error}") from error
+        raise LabelError(f"{error} (it is the mask of an image)") from error
 
 
 def _snap(
@@ -164,9 +164,11 @@ def _describe_unknown(
     reason = "name them in `colors`, or in `ignore`"
     if len(unknown) >= _MANY or driver == "JPEG":
         kind = "JPEG compression" if driver == "JPEG" else "smoothing or compression"
+        farther = f"a greater one than {form.snap:g}" if form.snap else "such as snap: 12"
         reason = (
             f"{len(unknown)} different ones: {kind} has blurred the colours, so get the lossless masks, or "
-            "give the distance up to which a pixel takes the nearest colour, such as snap: 12"
+            f"give the distance up to which a pixel takes the nearest colour, {farther}, and a `tolerance` "
+            "for those that are farther"
         )
     return (
         f"{path}: {total} of {pixels} pixels ({total / pixels:.3%}) have colours of no class: "

@@ -61,13 +61,15 @@ class PathPattern:
     """A pattern of paths: `*`, `**`, `?`, `[...]`, and `{stem}` for what image and label share.
 
     Args:
-        pattern: The absolute pattern; case does not count.
+        pattern: The pattern, absolute or relative to `base`; case does not count.
+        base: A folder, whose own name may have the signs of patterns.
     """
 
-    def __init__(self, pattern: str) -> None:
-        parts = os.path.normpath(pattern).split("/")
+    def __init__(self, pattern: str, base: Path) -> None:
+        inner = Path(pattern).relative_to(base) if Path(pattern).is_relative_to(base) else Path(pattern)
+        parts = Path(os.path.normpath(inner)).parts
         wild = next((i for i, part in enumerate(parts) if _WILD.search(part)), len(parts) - 1)
-        self.folder = Path("/".join(parts[:wild]) or "/")
+        self.folder = Path(os.path.normpath(base.joinpath(*parts[:wild])))
         self._expression = re.compile(_translate("/".join(parts[wild:])), re.IGNORECASE)
 
     def find(self) -> Iterator[tuple[Path, str]]:
@@ -155,7 +157,7 @@ def _find_images(description: Description) -> tuple[list[tuple[Path, str]], Path
     elif path.is_file():
         found, root, expected = [(path, path.stem)], path.parent, ""
     else:
-        pattern = PathPattern(place)
+        pattern = PathPattern(place, description.path.parent.absolute())
         found, root, expected = list(pattern.find()), pattern.folder, f"images that match {place}"
         if not root.is_dir():
             expected = f"images in {root}, which does not exist"
@@ -171,9 +173,11 @@ def _find_labels(
     form, where = description.labels, f"{description.path}: labels.path"
     if isinstance(form, ImageLevel):
         return True, {}
+    place = description.path.parent.absolute() / Path(form.path).expanduser()
+    if isinstance(form, CocoFile) and (_STEM in form.path or place.is_dir()):
+        raise DatasetError(f"{where}: expected one COCO file of all images; found {form.path}")
     if _STEM in form.path:
         return False, dict(_by_pattern(form.path, images, where))
-    place = description.path.parent.absolute() / Path(form.path).expanduser()
     if place.is_dir():
         return False, dict(_by_folder(place, form, images, root, where))
     if not place.is_file():

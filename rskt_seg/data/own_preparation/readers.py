@@ -108,8 +108,6 @@ def _open_drawn(
     if isinstance(form, LabelmeFiles):
         return Labels(partial(_open_labelme, form, names), found, notes)
     if isinstance(form, CocoFile):
-        if found.sources[0].label is not None:
-            raise DatasetError(f"{shared}: a COCO file has all images; give one file as labels.path")
         coco = CocoLabels(shared, form, names)
         entries, others = coco.pair(found.sources)
         kept = tuple(source for source in found.sources if source.name in entries)
@@ -127,10 +125,7 @@ def _open_drawn(
     polygons = _open_vector(form, names, shared)
     on = [polygons.count_on(place, image.size) for place, image in zip(places, images, strict=True)]
     if not any(on):
-        raise DatasetError(
-            f"{shared}: no polygon lies on an image: {polygons.describe(places[0], images[0].size)}; is the "
-            "CRS of both right?"
-        )
+        raise _none_on_an_image(shared, polygons, images[0])
     if bare := on.count(0):
         notes = (*notes, f"{counted(bare, 'image')} without a polygon")
     return Labels(partial(_open_polygons, form, polygons), found, notes)
@@ -212,7 +207,10 @@ def _open_polygons(
 def _open_own_vector(
     form: VectorFiles, names: tuple[str, ...], source: Source, image: SetImage
 ) -> AbstractContextManager[OpenLabel]:
-    return _open_polygons(form, _open_vector(form, names, _label_of(source)), source, image)
+    polygons = _open_vector(form, names, _label_of(source))
+    if not polygons.count_on(_place_of(image), image.size):
+        raise _none_on_an_image(_label_of(source), polygons, image)
+    return _open_polygons(form, polygons, source, image)
 
 
 def _open_vector(form: VectorFiles, names: tuple[str, ...], path: Path) -> PolygonIds:
@@ -220,6 +218,14 @@ def _open_vector(form: VectorFiles, names: tuple[str, ...], path: Path) -> Polyg
     values = [""] * len(layer.geometry) if layer.values is None else layer.values
     ids = class_or_ignored(form, values, names, f"{path}: attribute {form.attribute}")
     return PolygonIds(layer, ids, paint_order(form), form.all_touched)
+
+
+def _none_on_an_image(path: Path, polygons: PolygonIds, image: SetImage) -> LabelError:
+    """Return the error of polygons that lie on no image, of which `image` is the first."""
+    return LabelError(
+        f"{path}: no polygon lies on an image: {polygons.describe(_place_of(image), image.size)}; is the CRS "
+        "of both right?"
+    )
 
 
 def _place_of(image: SetImage) -> Georeference:

@@ -1,6 +1,7 @@
 """What a preparation has made: its YAML file, its manifest, and a report."""
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -63,7 +64,8 @@ class OwnSummary:
             lines.append(f"  {name:{width}}" + "".join(f"{s:>10.2%}" for s in self._shares(number)))
         lines.append(f"  {self.file}")
         done = f"{counted(self.fresh, 'image')} converted" if self.fresh else "nothing was left to do"
-        advice = f"rskt-seg check {self.file}; rskt-seg train --model NAME --data {self.file}"
+        file = shlex.quote(str(self.file))
+        advice = f"rskt-seg check {file}; rskt-seg train --model NAME --data {file}"
         return "\n".join([*lines, f"  {done}; next: {advice}"])
 
     def _shares(self, number: int) -> list[float]:
@@ -195,7 +197,7 @@ def describe_absent(class_set: ClassSet, pixels: Mapping[str, Mapping[int, int]]
         for split, counts in pixels.items()
     }
     return [
-        f"nothing in {split} shows {listed(names)}; are the values or colours of the labels these?"
+        f"no label in {split} shows {listed(names)}; if some should, are the values or colours right?"
         for split, names in absent.items()
         if names
     ]

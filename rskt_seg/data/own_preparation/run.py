@@ -315,11 +315,12 @@ def searches(description: Description, folder: Path, files: Iterable[str]) -> bo
     """
     place = folder.absolute()
     images = Path(description.images.path)
-    labels = description.path.parent.absolute() / Path(description.labels.path).expanduser()
+    base = description.path.parent.absolute()
+    labels = base / Path(description.labels.path).expanduser()
     folders = (images, labels) if description.labels.path else (images,)
     if any(each.is_dir() and place.is_relative_to(each) for each in folders):
         return True
-    pattern = PathPattern(description.images.path)
+    pattern = PathPattern(description.images.path, base)
     return any(pattern.matches(place / file) for file in files)
 
 

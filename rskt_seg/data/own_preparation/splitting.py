@@ -127,13 +127,11 @@ def _by_lists(division: Division, images: Sequence[CutImage], where: str, base: 
                 )
             rest = number
         for pattern in patterns:
-            by_path, by_place = PathPattern(str(base / pattern)), PathPattern(f"/{pattern}")
-            taken = [
+            by_path, by_place = PathPattern(pattern, base), PathPattern(pattern, Path("/"))
+            taken = [k for k, image in enumerate(images) if pattern in (image.name, image.place)] or [
                 k
                 for k, image in enumerate(images)
-                if image.name == pattern
-                or by_path.matches(image.path.absolute())
-                or by_place.matches(Path("/", image.place))
+                if by_path.matches(image.path.absolute()) or by_place.matches(Path("/", image.place))
             ]
             if not taken:
                 raise DatasetError(

@@ -2,9 +2,10 @@
 
 import json
 import logging
+import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,7 +69,8 @@ class StoredPlan:
 
     Attributes:
         description: SHA-256 of what the YAML file says.
-        files: Name, bytes and time of change (ns) of all source files.
+        files: Path from the YAML file, which may move together with them, bytes and time of change (ns) of
+            all source files.
         limits: How bands become 8 bits.
         results: What was found in each image.
     """
@@ -81,7 +83,9 @@ class StoredPlan:
     @classmethod
     def of(cls, plan: OwnPlan, results: tuple[SceneResult, ...]) -> "StoredPlan":
         """Return what is to be kept of a plan."""
-        files = sorted({stamp for scene in plan.scenes for stamp in scene.stamps})
+        base = plan.description.path.parent
+        stamps = {stamp for scene in plan.scenes for stamp in scene.stamps}
+        files = sorted((os.path.relpath(name, base), size, time) for name, size, time in stamps)
         return cls(_digest(plan.description), tuple(files), plan.limits, results)
 
     @classmethod
@@ -116,7 +120,8 @@ class StoredPlan:
     def changes(self, path: Path, now: "StoredPlan") -> list[str]:
         """Return the names of files that are others by now, the YAML file `path` among them."""
         described = [] if self.description == now.description else [str(path)]
-        return described + sorted({name for name, *_ in set(self.files) ^ set(now.files)})
+        others = {name for name, *_ in set(self.files) ^ set(now.files)}
+        return described + sorted(str(path.parent / name) for name in others)
 
 
 class OwnWindows:
@@ -171,7 +176,7 @@ class OwnWindows:
         if changed and not self._renew:
             raise DatasetError(
                 f"{self.place} belongs to a run on other data: {listed(changed)} changed since; put back "
-                "what was, or choose another --output"
+                "what was, choose another --output, or, if the files show what they did, delete this one"
             )
         known = {} if stored is None else {each.source: each for each in stored.results}
         found = _survey(plan, known)
@@ -308,7 +313,10 @@ def _decodes_whole(scene: SceneTiles) -> bool:
 
 
 def _digest(description: Description) -> str:
-    facts = (description.class_set, description.images, description.labels, description.tiles)
+    images = replace(
+        description.images, path=os.path.relpath(description.images.path, description.path.parent)
+    )
+    facts = (description.class_set, images, description.labels, description.tiles)
     return digest_of(*facts, description.division)
 
 

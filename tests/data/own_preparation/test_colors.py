@@ -117,6 +117,7 @@ def test_blurred_masks_are_refused_with_the_reason_and_snapped_within_a_distance
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels/a.jpg").write_bytes(encoded(Image.fromarray(COLORS[ids]), "JPEG", quality=95))
     assert "JPEG compression has blurred the colours" in refusal(tmp_path)
+    assert "a greater one than 12, and a `tolerance`" in refusal(tmp_path, snap=12)
     rgb = np.array(Image.open(tmp_path / "labels/a.jpg").convert("RGB")).astype(float)
     distance = np.linalg.norm(rgb[:, :, None] - COLORS, axis=3)
     expected = np.where(distance.min(axis=2) <= 60, distance.argmin(axis=2), 255)

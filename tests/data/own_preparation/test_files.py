@@ -96,11 +96,11 @@ def test_what_is_not_there_is_told(tmp_path):
 def test_patterns_are_those_of_a_shell_and_of_stems(tmp_path):
     touch(tmp_path, "a/x.tif", "a/b/x.TIF", "a/b/y.png", "a/.hidden/x.tif")
     every = sorted(
-        path.relative_to(tmp_path).as_posix() for path, _ in PathPattern(f"{tmp_path}/**/*.tif").find()
+        path.relative_to(tmp_path).as_posix() for path, _ in PathPattern("**/*.tif", tmp_path).find()
     )
     assert every == ["a/b/x.TIF", "a/x.tif"]
-    one = [stem for _, stem in PathPattern(f"{tmp_path}/a/[!b]*/{{stem}}.tif").find()]
-    assert one == [] and [s for _, s in PathPattern(f"{tmp_path}/a/?/{{stem}}.tif").find()] == ["x"]
+    one = [stem for _, stem in PathPattern("a/[!b]*/{stem}.tif", tmp_path).find()]
+    assert one == [] and [s for _, s in PathPattern("a/?/{stem}.tif", tmp_path).find()] == ["x"]
 
 
 def test_links_to_folders_are_followed_once(tmp_path):
@@ -108,4 +108,14 @@ def test_links_to_folders_are_followed_once(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images/near").symlink_to(tmp_path / "far")
     (tmp_path / "far/loop").symlink_to(tmp_path / "far")
-    assert [path.name for path, _ in PathPattern(f"{tmp_path}/images/**/*.tif").find()] == ["x.tif"]
+    assert [path.name for path, _ in PathPattern("images/**/*.tif", tmp_path).find()] == ["x.tif"]
+
+
+def test_only_what_the_file_says_is_a_pattern_not_the_folder_it_is_in(tmp_path):
+    folder = tmp_path / "fields (2) [new] {stem}"
+    touch(folder, "images/ä [1].jpg", "images/b*.jpg", "labels/ä [1].png", "labels/b*.png")
+    labels = {"form": "ids", "path": "../labels/{stem}.png"}
+    assert found(folder, images="../fields*/images/*.jpg", labels=labels) == {
+        "ä [1]": "labels/ä [1].png",
+        "b*": "labels/b*.png",
+    }

@@ -295,15 +295,16 @@ def test_the_command_tells_its_plan_prepares_and_draws(folder, capsys):
     path = write_description(folder, tiles={"size": 16}, split={"val": 0.3})
     assert main(["prepare", "own", str(path), str(folder / "out"), "--dry-run"]) == 0
     assert "would cut at most" in capsys.readouterr().out and not (folder / "out").exists()
-    assert main(["prepare", "own", str(path), str(folder / "out")]) == 0
+    place = folder / "set (1)"
+    assert main(["prepare", "own", str(path), str(place)]) == 0
     out = capsys.readouterr().out
-    assert "house" in out and "rskt-seg check" in out
-    sheet = folder / "out/farm/contact_sheet.png"
+    assert "house" in out and f"rskt-seg check '{place / 'farm/farm.yaml'}';" in out
+    sheet = place / "farm/contact_sheet.png"
     assert np.array(Image.open(sheet)).std() > 0
     drawn = sheet.stat().st_mtime_ns
-    assert main(["prepare", "own", str(path), str(folder / "out")]) == 0
+    assert main(["prepare", "own", str(path), str(place)]) == 0
     assert sheet.stat().st_mtime_ns == drawn
-    assert main(["check", str(folder / "out/farm/farm.yaml")]) == 0
+    assert main(["check", str(place / "farm/farm.yaml")]) == 0
 
 
 def test_a_users_mistake_is_one_line(folder, capsys):

@@ -125,6 +125,13 @@ def test_lists_are_names_or_patterns_and_the_rest_goes_where_it_is_asked_to():
     assert np.concatenate(divided.splits).tolist() == [1, 0, 2]
 
 
+def test_a_listed_path_is_that_image_though_it_reads_as_a_pattern_of_another():
+    images = [cut(name, (20, 20), 20, 0) for name in ("a [1]", "a 1")]
+    for listed in ("a [1]", "a [1].tif"):
+        lists = {"train": (), "val": (listed,)}
+        assert np.concatenate(run(Division(tuple(lists), {}, lists), images).splits).tolist() == [1, 0]
+
+
 @pytest.mark.parametrize(
     ("lists", "expected"),
     [

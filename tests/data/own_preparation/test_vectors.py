@@ -129,10 +129,14 @@ def test_each_image_may_have_a_file_of_its_own(tmp_path):
     image(tmp_path)
     image(tmp_path, "b", origin=(X + 100, Y))
     write_vector(tmp_path / "v/a.geojson", [HOUSE], ["house"], "EPSG:4326")
-    write_vector(tmp_path / "v/b.geojson", [FIELD], ["field"], "EPSG:4326")
+    near = shapely.transform(FIELD, lambda points: points + (100, 0))
+    write_vector(tmp_path / "v/b.geojson", [near], ["field"], "EPSG:4326")
     keys = {"form": "vector", "path": "v", "attribute": "kind", "background": "field"}
     found = only_labels(prepare(write_description(tmp_path, labels=keys), tmp_path / "out"))
     assert (found["a"] == by_centres([HOUSE], [1], fill=0)).all() and (found["b"] == 0).all()
+    (tmp_path / "v/b.geojson").unlink()
+    write_vector(tmp_path / "v/b.geojson", [FIELD], ["field"], "EPSG:4326")
+    assert "b.geojson: no polygon lies on an image" in refusal(tmp_path, path="v", background="field")
 
 
 def test_every_vector_file_that_cannot_be_right_is_one_line(tmp_path):
@@ -152,6 +156,10 @@ def test_every_vector_file_that_cannot_be_right_is_one_line(tmp_path):
         "lines": ([shapely.LineString([(X, Y), (X + 9, Y - 9)])], "no polygons: LineString (1)"),
         "empty": ([], "has no features"),
     }
+    (tmp_path / "none.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+    assert "layer none has no features" in refusal(tmp_path, path="none.geojson")
+    (tmp_path / "table.csv").write_text("kind\nhouse\n")
+    assert "layer table has no geometry" in refusal(tmp_path, path="table.csv")
     for name, (geometry, expected) in others.items():
         write_vector(tmp_path / f"{name}.gpkg", geometry, ["house"] if geometry else ["x"][:0] or None)
         given = {"attribute": None, "background": "field"} if not geometry else {}
@@ -178,6 +186,8 @@ def test_both_sides_need_a_crs(tmp_path):
     image(tmp_path)
     write_vector(tmp_path / "b.fgb", [HOUSE], ["house"], crs=None)
     assert "has no CRS, so its place on the images" in refusal(tmp_path, path="b.fgb")
+    assert "states the CRS EPSG:32632, not EPSG:32633" in refusal(tmp_path, crs="EPSG:32633")
+    assert (labels_of(tmp_path, crs=UTM) == labels_of(tmp_path)).all()
     assert (labels_of(tmp_path, path="b.fgb", crs=UTM) == by_centres([HOUSE], [1])).all()
     with pytest.raises(RSKTSegError, match="is no CRS"):
         labels_of(tmp_path, path="b.fgb", crs="UTM zone")

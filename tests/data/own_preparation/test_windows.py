@@ -214,6 +214,15 @@ def test_sources_are_looked_at_once_and_the_plan_says_what_they_were(tmp_path, m
         OwnWindows(path, run, renew=False).of_split("train")
 
 
+def test_sources_may_move_together_with_the_file_that_describes_them(tmp_path):
+    (tmp_path / "here").mkdir()
+    path, run = described(tmp_path / "here", ids), tmp_path / "run"
+    first = read_all(OwnWindows(path, run, renew=True))
+    (tmp_path / "here").rename(tmp_path / "there")
+    moved = OwnWindows(tmp_path / "there" / path.name, run, renew=False)
+    np.testing.assert_equal(read_all(moved), first)
+
+
 def test_a_source_that_changes_while_it_is_trained_on_is_refused(tmp_path):
     path = described(tmp_path, vector)
     found = OwnWindows(path, tmp_path / "run", renew=True)
