@@ -21,6 +21,8 @@ _TITLE = "rskt_seg"
 _OPACITY = 0.45
 _DRAWING = 4
 """Requests for pictures that are answered at a time; they do not wait for the model."""
+_LONGEST_WORDS, _LONGEST_WINDOW = 50_000, 20
+"""Letters of a text; `rskt_seg.app.guard` takes no longer call, and 100 classes are long before."""
 _WORDS = "buildings #c83c32\nroad\ntrees\nwater #2060ff"
 _FONT = ["system-ui", "sans-serif"]
 
@@ -72,6 +74,7 @@ class Page:
                 placeholder=_WORDS,
                 lines=5,
                 max_lines=12,
+                max_length=_LONGEST_WORDS,
                 elem_id="rs-words",
             ),
             "model": gr.Dropdown(
@@ -81,6 +84,7 @@ class Page:
                 label="Window",
                 info="what the model sees at a time: pixels (384) or metres (120m); empty: what suits it",
                 max_lines=1,
+                max_length=_LONGEST_WINDOW,
                 elem_id="rs-window",
             ),
         }
@@ -195,7 +199,8 @@ class Page:
             def work(watch: Watch) -> Result:
                 with self.models.lock:
                     segmenter = self.models.segmenter(model, words)
-                    return segment_upload(segmenter, upload, window, folder, watch)
+                    most = self.sessions.limits.windows
+                    return segment_upload(segmenter, upload, window, folder, watch, most)
 
             yield [html.bar(0), html.picture(upload.picture, upload.name), *_no_result()]
             for found in watched(work, session.stop):

@@ -14,6 +14,7 @@ import pytest
 import rasterio
 from PIL import Image
 
+from rskt_seg.app.guard import _LONGEST_CALL
 from rskt_seg.geo.georeference import Georeference
 from rskt_seg.geo.raster import RasterImage
 from rskt_seg.geo.tile_files import write_picture
@@ -341,6 +342,11 @@ def test_what_was_not_sent_is_neither_read_nor_fetched(ann, server):
         joined = ann.context.request.post(urljoin(server[0], "gradio_api/queue/join"), data=asked)
         assert (joined.status, joined.text()) == (403, "this is no file that was sent to this page")
     assert "192.0.2.1" not in server[1].read_text()
+
+
+def test_what_is_typed_is_no_longer_than_the_guard_takes(ann):
+    letters = int(ann.page.get_attribute("#rs-words textarea", "maxlength"))
+    assert 4 * letters < _LONGEST_CALL  # in UTF-8
 
 
 def test_it_fits_the_screen_of_a_telephone(browser, server):
