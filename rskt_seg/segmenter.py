@@ -5,19 +5,18 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Unpack, cast, overload
+from typing import Any, Self, Unpack, cast, overload
 
-import numpy as np
 import torch
 
 from rskt_seg.decision import make_decision
 from rskt_seg.devices import move_to
 from rskt_seg.digests import weights_digest
-from rskt_seg.errors import LabelError
+from rskt_seg.errors import ConfigError
+from rskt_seg.explaining import Explains
+from rskt_seg.exporting import PROVIDERS, export_graph, open_graph
 from rskt_seg.geo.arrays import ImageSource, Reading, as_image
 from rskt_seg.geo.raster import RasterImage
-from rskt_seg.inference.cams import TileCams
-from rskt_seg.inference.context_maps import PatchContexts
 from rskt_seg.inference.predict import evaluating
 from rskt_seg.inference.strategies import (
     MultiScaleOptions,
@@ -29,10 +28,9 @@ from rskt_seg.inference.strategies import (
 from rskt_seg.legend import Legend
 from rskt_seg.methods.notices import model_notices
 from rskt_seg.methods.optimize import optimize_for_inference
-from rskt_seg.methods.record import ExplanationRequest
 from rskt_seg.methods.registry import method_of
 from rskt_seg.methods.trained import TrainedModel
-from rskt_seg.methods.use import find_explanation, make_strategy, score_kind
+from rskt_seg.methods.use import make_strategy, score_kind
 from rskt_seg.methods.words import keep_texts
 from rskt_seg.predicting import background_id, batches, make_result
 from rskt_seg.scenes.options import SceneArguments, SceneOptions
@@ -40,7 +38,7 @@ from rskt_seg.scenes.outputs import SceneMap
 from rskt_seg.scenes.segment import MapModel, make_engine, open_scene, segment_scenes
 from rskt_seg.segmentation import Segmentation
 from rskt_seg.typing import ScoreKind, SegmentationModel
-from rskt_seg.vocabulary import Vocabulary, VocabularySource
+from rskt_seg.vocabulary import Vocabulary, VocabularySource, make_vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +47,7 @@ class SegmenterOptions(WholeImageOptions, TiledOptions, PatchContextOptions, Mul
     """Options of `Segmenter`: those of all strategies in `rskt_seg.inference.strategies`."""
 
 
-class Segmenter:
+class Segmenter(Explains):
     """A model with its classes, ready to segment images of any size.
 
     `Segmenter(model).options` lists the options of a model and their values. Open-vocabulary models
@@ -148,6 +146,70 @@ class Segmenter:
             self._strategy = make_strategy(self.model, asked, options)
         for notice in model_notices(self.model):
             logger.warning("%s", notice)
+
+    @classmethod
+    def from_onnx(
+        cls,
+        path: str | os.PathLike[str],
+        vocabulary: VocabularySource | None = None,
+        *,
+        threshold: float | None = None,
+        providers: Sequence[str] = PROVIDERS,
+        **options: Unpack[SegmenterOptions],
+    ) -> Self:
+        """Use the graph of a file that `export` or `rskt-seg export` wrote; it needs the extra `export`.
+
+        Args:
+            path: The ONNX file.
+            vocabulary: None, or the class names that are frozen in the file.
+            threshold: As for `Segmenter`, for classes without a threshold in the file.
+            providers: What computes, names of ONNX Runtime, the first that can.
+            options: As for `Segmenter`; graphs of images alone have none.
+
+        Returns:
+            A segmenter without a model of this package, whose images and scenes are seen in windows.
+
+        Raises:
+            WeightsNotFoundError: There is no such file.
+            CheckpointError: It is of another program, damaged, or of another release.
+            VocabularyError: Other classes are asked for.
+            ConfigError: A package is missing, or an option has no effect.
+        """
+        model = open_graph(path, providers)
+        names = None if vocabulary is None else make_vocabulary(vocabulary)
+        model.facts.check_names(names, os.fspath(path))
+        classes, hidden = model.facts.vocabulary, model.facts.background
+        stated = TrainedModel(cast(SegmentationModel, model), model.options)
+        return cls(stated, classes, background=hidden, threshold=threshold, **options)
+
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        window: int | None = None,
+        overlap: float | None = None,
+        resolution: float | None = None,
+    ) -> None:
+        """Write the model with its class names as one file, `.onnx` (extra `export`) or `.pt2`.
+
+        Args:
+            path: The file to write or to replace.
+            window: Side (px) of the windows that the graph sees; None: what suits the model.
+            overlap: Share of a window that the next one covers again; None: what suits the model.
+            resolution: Ground resolution (m) of a pixel that the model is meant for; None: unknown.
+
+        Raises:
+            ConfigError: A value cannot be used, the model does not see windows, a package is missing, or this
+                segmenter has another precision than that of its model.
+            DiskFullError: There is no room for the file.
+        """
+        if self._precision is not None:
+            raise ConfigError("the plain model is exported; make the segmenter without precision")
+        weights = weights_digest(self.model.state_dict())
+        export_graph(
+            path, self._strategy, self._decision, weights=weights, window=window, overlap=overlap,
+            resolution=resolution,
+        )  # fmt: skip
 
     @property
     def strategy(self) -> Strategy:
@@ -284,108 +346,3 @@ class Segmenter:
         }
         notices = (*self._strategy.notices, *model_notices(self.model))
         return MapModel(self._strategy, self._decision, facts, notices)
-
-    def check_explanation(self, name: str, present: Sequence[str] | None = None) -> None:
-        """Check the arguments of `explain` before anything is computed.
-
-        Args:
-            name: As for `explain`.
-            present: As for `explain`.
-
-        Raises:
-            ConfigError: The model does not offer this explanation.
-            VocabularyError: A name in `present` is not a class that it can show.
-        """
-        find_explanation(self.model, name).check(self.model, present)
-
-    def explain(
-        self,
-        name: str,
-        source: ImageSource,
-        *,
-        at: tuple[int, int] | None = None,
-        present: Sequence[str] | None = None,
-        truth: np.ndarray | None = None,
-    ) -> Any:
-        """Return what the model computes for an image, such as its cost maps.
-
-        The model does not see the values of pixels that are not valid.
-
-        Args:
-            name: A key of `Method.explanations` of the model's method, such as "cost_maps", "heatmaps",
-                "context_maps" or "cams".
-            source: As in `predict`.
-            at: (row, column) of a pixel of the patch or tile to explain; None: the centre of the image.
-            present: Class names of the image-level label; None: the classes in `truth`, or without it the
-                predicted ones.
-            truth: (H, W) class ids of the image, uint8, 255 where there is no label; None: unknown.
-
-        Returns:
-            The result of `Explanation.compute`, whose type depends on `name`.
-
-        Raises:
-            ConfigError: The model does not offer this explanation, or `at` is outside the image.
-            ImageReadError: As `predict`.
-            LabelError: `truth` has another size than the image.
-            VocabularyError: A name in `present` is not a class that it can show.
-        """
-        explanation = find_explanation(self.model, name)
-        image = as_image(source)
-        if truth is not None and truth.shape != image.valid.shape:
-            raise LabelError(
-                f"expected a truth of the size of the image, {image.valid.shape}; found {truth.shape}"
-            )
-        request = ExplanationRequest(image.filled(), image.pixels, image.valid, at, present, truth)
-        with evaluating(self.model):
-            return explanation.compute(self._strategy, request)
-
-    def cost_maps(self, source: ImageSource) -> dict[str, np.ndarray]:
-        """See `Segmenter.explain`: name -> (len(prompts), h, w) float32, cosines of pixels and texts."""
-        maps: dict[str, np.ndarray] = self.explain("cost_maps", source)
-        return maps
-
-    def heatmaps(self, source: ImageSource) -> np.ndarray:
-        """See `Segmenter.explain`: (L layers, T classes, h = ceil(H / 4), w) float32 in 0..1."""
-        maps: np.ndarray = self.explain("heatmaps", source)
-        return maps
-
-    def context_maps(self, source: ImageSource, at: tuple[int, int] | None = None) -> PatchContexts:
-        """Return the maps of the contexts of one patch.
-
-        Args:
-            source: As in `predict`.
-            at: (row, column) of a pixel of the patch; None: the centre of the image.
-
-        Returns:
-            The patch, its contexts and their maps.
-
-        Raises:
-            ConfigError: The model has no contexts, or `at` is outside the image.
-            ImageReadError: As `predict`.
-        """
-        maps: PatchContexts = self.explain("context_maps", source, at=at)
-        return maps
-
-    def cams(
-        self,
-        source: ImageSource,
-        present: Sequence[str] | None = None,
-        at: tuple[int, int] | None = None,
-        truth: np.ndarray | None = None,
-    ) -> TileCams:
-        """Return the stages of the class activation maps of one tile.
-
-        Args:
-            source: As in `explain`, like the other arguments.
-            present: Class names of the image-level label.
-            at: (row, column) of a pixel of the tile.
-            truth: (H, W) class ids of the image.
-
-        Returns:
-            The maps of the tile, with all that they are made from.
-
-        Raises:
-            RSKTSegError: As `explain`.
-        """
-        view: TileCams = self.explain("cams", source, at=at, present=present, truth=truth)
-        return view

@@ -37,6 +37,7 @@ ALLOWED = {
         "models",
         "visualization",
     },
+    "exporting": {"encoders", "inference", "layers", "methods"},
     "scenes": {"geo", "inference", "map_views", "methods", "visualization"},
     "synthetic": {"data"},
     "app": {"geo", "map_views", "methods", "scenes", "segmenter", "synthetic", "visualization"},
@@ -69,7 +70,17 @@ ALLOWED = {
     "map_views.py": {"geo", "visualization"},
     "segmentation.py": {"geo", "inference", "map_files", "map_views"},
     "predicting.py": {"geo", "inference", "methods", "segmentation"},
-    "segmenter.py": {"geo", "inference", "methods", "predicting", "scenes", "segmentation"},
+    "explaining.py": {"geo", "inference", "methods"},
+    "segmenter.py": {
+        "explaining",
+        "exporting",
+        "geo",
+        "inference",
+        "methods",
+        "predicting",
+        "scenes",
+        "segmentation",
+    },
     "__init__.py": {"checkpoints", "methods", "segmentation", "segmenter"},
 }
 SHARED = {"cost_volumes"}  # folders beside those of the methods, with what several of them are made of

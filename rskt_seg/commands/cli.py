@@ -15,6 +15,7 @@ PROGRAM = "rskt-seg"
 COMMANDS = {
     "segment": "segment images by class names, or into the classes of a closed-set model",
     "serve": "open a page in which images are segmented in a browser",
+    "export": "write a model with its class names as one ONNX or torch.export file",
     "demo": "segment generated scenes with the tiny model of this package, and show the picture",
     "train": "train a configuration",
     "eval": "evaluate the weights of a configuration on its test sets",

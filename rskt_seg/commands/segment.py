@@ -3,6 +3,7 @@ r"""Segment images by class names, or into the classes that a closed-set model w
     rskt-seg segment scene.png --model tiny --vocabulary "buildings, grass, water" --output results
     rskt-seg segment scene.tif photos/*.jpg --weights model_final.pth \
         --vocabulary "building, road, tree, water" --output results
+    rskt-seg segment scene.tif --model scene.onnx --output results
     rskt-seg segment --config-file configs/bicor/loveda.yaml --input tile.png --heatmaps --tta lr \
         --output results --opts MODEL.WEIGHTS model_final.pth
     rskt-seg segment --config-file configs/wsss/vitb_isaid.yaml --input tile.png --cams \
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rskt_seg.commands.entry import command_parser, log_to_stderr, place, run
+from rskt_seg.commands.model_flags import add_model_flags, add_opts, check_model_flags, choose_model
 from rskt_seg.commands.scene_flags import (
     add_scene_flags,
     expand,
@@ -36,13 +38,7 @@ from rskt_seg.commands.scene_flags import (
     wants_windows,
 )
 from rskt_seg.commands.segment_flags import FlagFacts, flag_facts
-from rskt_seg.errors import (
-    CheckpointError,
-    ConfigError,
-    DatasetError,
-    OtherModelError,
-    VocabularyError,
-)
+from rskt_seg.errors import ConfigError, DatasetError
 from rskt_seg.vocabulary import SYNONYM_RULES, Vocabulary, check_names, parse_vocabulary
 
 if TYPE_CHECKING:
@@ -50,6 +46,8 @@ if TYPE_CHECKING:
     from rskt_seg.segmenter import Segmenter
 
 PROGRAM = "rskt-seg segment"
+GRAPH = ".onnx"
+"""Ending of files of `rskt-seg export`, which are models as well."""
 
 
 def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
@@ -61,30 +59,14 @@ def parse_args(argv: Sequence[str] | None = None, program: str = PROGRAM) -> arg
     """Parse the flags: those of Detectron2's demo, a vocabulary, and what to draw."""
     parser, facts = command_parser(program, __doc__, allow_abbrev=False), flag_facts()
     add = parser.add_argument
-    add(
-        "--model", metavar="NAME",
-        help="a model by name, such as tiny, which comes with the package (docs/weights.md has them all), or "
-        "a trained checkpoint",
-    )  # fmt: skip
-    add("--weights", metavar="FILE", help="trained checkpoint, which states its model, classes and sizes")
-    add("--preset", metavar="NAME", help="with a published checkpoint, which states no model: its model")
+    add_model_flags(parser, ", or an .onnx file of rskt-seg export")
     add("--device", help="without --config-file: where to compute (default: the GPU, or cpu without one)")
-    add(
-        "--config-file",
-        metavar="FILE",
-        help="in place of --model: YAML file, with --opts MODEL.WEIGHTS FILE",
-    )
     add(
         "images", nargs="*", default=[], metavar="SCENE",
         help="images and rasters of any kind and size, their folders, quoted globs, .txt lists of them, or "
         "names of GDAL's own such as /vsizip/a.zip/b.tif",
     )  # fmt: skip
     add("--input", nargs="+", default=[], metavar="SCENE", help="the same")
-    add(
-        "--vocabulary", "--vocab", "--class-names", metavar="NAMES",
-        help='"building, road, tree", or a .txt (one class a line, synonyms after commas), .json or .csv '
-        "list; closed-set models know their classes and need none",
-    )  # fmt: skip
     add("--output", required=True, type=place, metavar="DIR", help="folder of the results")
     _add_inference_flags(parser, facts)
     add_scene_flags(parser)
@@ -113,9 +95,7 @@ def parse_args(argv: Sequence[str] | None = None, program: str = PROGRAM) -> arg
         "--gt in the tile, without it those predicted there)",
     )  # fmt: skip
     add("--at", metavar="ROW,COLUMN", help=f"pixel of {_flags_taking(facts, 'at')} (default: the centre)")
-    add(
-        "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="overrides of the YAML file"
-    )
+    add_opts(parser)
     return parser.parse_args(argv)
 
 
@@ -282,15 +262,7 @@ def segment(args: argparse.Namespace) -> int:
     logging.getLogger("pyogrio").setLevel(logging.WARNING)  # it counts records
     if not args.images and not args.input:
         raise ConfigError("no image is given: rskt-seg segment SCENE... --output DIR")
-    if sum(map(bool, (args.model, args.weights, args.config_file))) != 1:
-        raise ConfigError(
-            "give either --weights FILE, a trained checkpoint, or --model NAME, such as tiny, or "
-            "--config-file FILE"
-        )
-    for flag in ("preset", "device") if args.config_file else ("opts",):
-        if getattr(args, flag):
-            other = "--weights or --model" if args.config_file else "--config-file"
-            raise ConfigError(f"--{flag} goes with {other}; leave it out")
+    check_model_flags(args, ("device",))
     vocabulary = None
     if args.vocabulary is not None:
         vocabulary = parse_vocabulary(args.vocabulary)
@@ -335,62 +307,31 @@ def build_segmenter(
     Raises:
         RSKTSegError: The configuration or the weights are wrong.
     """
-    build = _from_config if args.config_file else _from_weights
-    return build(args, vocabulary, device)
-
-
-def _from_weights(args: argparse.Namespace, vocabulary: Vocabulary | None, device: str | None) -> "Segmenter":
-    """Build the model that a checkpoint states, or that has a name."""
-    from rskt_seg.devices import default_device
-    from rskt_seg.methods import find_preset, load
-    from rskt_seg.methods.load import is_closed_set
-    from rskt_seg.methods.named import find_named
     from rskt_seg.segmenter import Segmenter
 
-    source = args.model or args.weights
-    named = find_named(source)
-    preset = named.preset if named else args.preset
-    closed = preset is not None and find_preset(preset)[0].is_closed
-    names = vocabulary.names if closed and vocabulary else None
-    try:
-        trained = load(source, args.preset, class_names=names)
-    except OtherModelError as error:
-        presets = " or ".join(error.presets)
-        raise CheckpointError(f"{error.finding}; give --preset {presets}, or --config-file") from error
-    if vocabulary is None and not is_closed_set(trained.model):
-        raise VocabularyError("open-vocabulary models need class names: pass --vocabulary")
-    options = segmenter_options(args, dict(trained.options))
+    if (args.model or args.weights or "").endswith(GRAPH):
+        return _from_graph(args, vocabulary)
+    chosen = choose_model(args, vocabulary)
     return Segmenter(
-        trained.model,
+        chosen.model,
         vocabulary,
-        device=device or args.device or default_device(),
-        precision=args.precision or "fp32",
+        device=device or args.device or chosen.device,
+        precision=args.precision or chosen.precision,
         release=True,
         **names_options(args),
-        **options,
+        **segmenter_options(args, chosen.options),
     )
 
 
-def _from_config(args: argparse.Namespace, vocabulary: Vocabulary | None, device: str | None) -> "Segmenter":
-    """Build the model of a configuration."""
-    from rskt_seg.d2 import build_model, load_config
-    from rskt_seg.d2.devices import check_devices
-    from rskt_seg.d2.methods import method_of
-    from rskt_seg.d2.weights import check_trained
+def _from_graph(args: argparse.Namespace, vocabulary: Vocabulary | None) -> "Segmenter":
+    """Open the graph of an ONNX file, in which everything but the threshold is frozen."""
     from rskt_seg.segmenter import Segmenter
 
-    cfg = load_config(args.config_file, args.opts)
-    record = method_of(cfg)
-    if vocabulary is None and not record.method.is_closed:
-        raise VocabularyError("open-vocabulary models need class names: pass --vocabulary")
-    check_devices(cfg.MODEL.DEVICE)
-    check_trained(cfg)
-    return Segmenter(
-        build_model(cfg),
-        vocabulary,
-        device=device,
-        precision=args.precision or cfg.MODEL.PRECISION,
-        release=True,
-        **names_options(args),
-        **segmenter_options(args, record.segmenter_options(cfg)),
-    )
+    frozen = [flag for flag in ("preset", "device", "precision", "background") if getattr(args, flag)]
+    if frozen:
+        raise ConfigError(
+            f"--{', --'.join(frozen)} has no effect on an ONNX file, in which model and classes are frozen; "
+            "leave it out"
+        )
+    options = segmenter_options(args, {})
+    return Segmenter.from_onnx(args.model or args.weights, vocabulary, threshold=args.threshold, **options)

@@ -1,6 +1,7 @@
 """Loaders of training and test data."""
 
 import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -32,6 +33,8 @@ from rskt_seg.errors import ConfigError, DatasetError, RSKTSegError, causes
 from rskt_seg.scoring.predictions import check_stems
 
 logger = logging.getLogger(__name__)
+_UNTIL_TOLD = 2.0
+"""Seconds within which the system tells a process that a child of it has died."""
 
 
 class PlainErrors:
@@ -53,6 +56,11 @@ class PlainErrors:
             kind = type(error)
             message = str(error).rpartition(f"{kind.__module__}.{kind.__qualname__}: ")[2]
             raise kind(message.rstrip()) from None
+        except (ConnectionError, EOFError):
+            # A worker died while it handed a tensor over. The signal of its death, of which PyTorch makes the
+            # error that says so, comes a moment after the end of the connection.
+            time.sleep(_UNTIL_TOLD)
+            raise
 
 
 def dead_worker(error: BaseException) -> RuntimeError | None:

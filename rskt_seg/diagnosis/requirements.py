@@ -52,6 +52,7 @@ def check_extras(seen: Environment) -> Iterator[Finding]:
 
 EXTRAS = {
     "vector": "polygons of maps",
+    "export": "ONNX files of models",
     "dask": "scenes on a Dask cluster",
     "app": "the page of rskt-seg serve",
     "crf": "dense CRF of the weakly supervised method",

@@ -108,7 +108,7 @@ class DINO(nn.Module):
         patches = self.patch_embed(images)
         grid = (int(patches.shape[2]), int(patches.shape[3]))
         tokens = patches.flatten(2).transpose(1, 2)  # (B, H * W, C)
-        tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
+        tokens = torch.cat([self.cls_token.expand(tokens.shape[0], -1, -1), tokens], dim=1)
         tokens = tokens + rescale_to_grid(self.pos_embed[0], grid)
         maps: dict[int, Tensor] = {}
         for index, block in enumerate(self.blocks[: max(taps) + 1]):

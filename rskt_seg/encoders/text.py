@@ -291,6 +291,7 @@ class TextBank:
         tokenizer: Tokenizer of the text tower.
         templates: P prompt templates, one `{}` each.
         files: Where embeddings are found and kept beyond this process, with the same bits; None: nowhere.
+        held: Names and embeddings that are constants of a graph that is being traced; None: there are none.
     """
 
     def __init__(
@@ -300,6 +301,7 @@ class TextBank:
         self.templates = tuple(templates)
         self.files = files
         self._entries: dict[_Key, Tensor] = {}
+        self.held: tuple[tuple[str, ...], Tensor] | None = None
         self._encoder: tuple[tuple[tuple[int, int], ...], str] | None = None
 
     def emptied(self) -> "TextBank":
@@ -319,6 +321,8 @@ class TextBank:
         Raises:
             VocabularyError: The names cannot be used (see `first_names`), or a prompt cannot be encoded.
         """
+        if self.held is not None and self.held[0] == tuple(vocabulary):
+            return self.held[1]
         names, parameters = first_names(vocabulary), clip.text_parameters()
         learning = torch.is_grad_enabled() and any(p.requires_grad for p in parameters)
         if learning or any(p.is_inference() for p in parameters):

@@ -4,6 +4,7 @@ The models, specifications and results of methods have types of their own. Where
 them, `Any` stands for these types: generic code passes the values on and does not look inside.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple
@@ -244,3 +245,12 @@ class Method:
     def frozen_encoders(self) -> tuple[str, ...]:
         """Roles of the encoders that are never trained."""
         return tuple(role for role, encoder in self.encoders.items() if encoder.frozen)
+
+
+class StatesMethod(ABC):
+    """A model that states its record itself, because none that is registered builds it: an exported graph."""
+
+    @property
+    @abstractmethod
+    def method(self) -> Method:
+        """The record of this model alone."""

@@ -7,7 +7,7 @@ import logging
 from importlib.metadata import entry_points
 
 from rskt_seg.errors import ConfigError
-from rskt_seg.methods.record import Method
+from rskt_seg.methods.record import Method, StatesMethod
 
 GROUP = "rskt_seg.methods"
 logger = logging.getLogger(__name__)
@@ -109,7 +109,8 @@ def method_of(model: object) -> Method:
     """Return the method of a model.
 
     Args:
-        model: An instance of the model class of a registered method, or of a subclass.
+        model: An instance of the model class of a registered method, or of a subclass; or one that states
+            its method itself.
 
     Returns:
         Of several candidates, the method whose model class is nearest in the bases of the class.
@@ -117,6 +118,8 @@ def method_of(model: object) -> Method:
     Raises:
         ConfigError: The model belongs to no registered method.
     """
+    if isinstance(model, StatesMethod):
+        return model.method
     by_class = {method.model: method for method in registered_methods()}
     for base in type(model).__mro__:
         if base in by_class:

@@ -1,5 +1,6 @@
 """`load`: a trained model from its checkpoint alone."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -72,6 +73,11 @@ def load(
         WeightsNotFoundError: There is no such file, or no such encoder; or the file of a name has to be got
             by hand, which the message explains.
     """
+    if isinstance(source, str | os.PathLike) and os.fspath(source).endswith(".onnx"):
+        raise CheckpointError(
+            f"{os.fspath(source)} is a graph, not weights; use it by rskt_seg.Segmenter.from_onnx, or by "
+            "rskt-seg segment --model"
+        )
     if named := find_named(source):
         return _load_named(named, preset, options, class_names, encoders, contexts)
     return _load_file(source, preset, options, class_names, encoders, contexts)

@@ -73,7 +73,7 @@ def check_options(method: Method, options: Mapping[str, object]) -> dict[str, ob
         ConfigError: An option is unknown, has no effect on models of this method, or is of another type.
     """
     defaults = {each.title: strategy_options(each) for each in registered_methods()}
-    own = defaults[method.title]
+    own = strategy_options(method)
     for name, value in options.items():
         readers = [title for title, known in defaults.items() if name in known]
         if not readers:

@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from torch.utils.data import DataLoader
 from rskt_seg.commands.train import main
 from rskt_seg.d2.checkpointer import last_checkpoint
 from rskt_seg.d2.launch import Run, launch
+from rskt_seg.d2.loaders import PlainErrors
 from rskt_seg.errors import ProcessDiedError
 from tests.d2.test_train_net import command, one_line, start
 from tests.full_disk import file_limit
@@ -158,10 +160,20 @@ class Destroyed:
         kill_worker()
 
 
+class LostConnection:
+    """A loader whose connection to a worker ends before the system tells of the worker's death."""
+
+    def __iter__(self):
+        (worker,) = multiprocessing.active_children()
+        threading.Timer(0.2, os.kill, (worker.pid, signal.SIGKILL)).start()
+        raise ConnectionResetError
+
+
 @pytest.mark.parametrize(
     "work",
     [
         pytest.param(kill_worker, id="anywhere"),
+        pytest.param(lambda: list(PlainErrors(LostConnection())), id="before it is known"),
         pytest.param(lambda: torch.save(torch.zeros(1000), File()), id="in an archive"),
         pytest.param(lambda: Destroyed() and None, id="in a destructor"),
     ],

@@ -31,6 +31,7 @@ from rskt_seg.checkpoints.rules import LoadReport, Rule, convert, load_strict
 from rskt_seg.d2.heads import ClosedSetHead
 from rskt_seg.d2.methods import DetectronMethod
 from rskt_seg.errors import CheckpointError, ConfigError
+from rskt_seg.inference.cells import WindowPlan, plan_windows
 from rskt_seg.inference.strategies import Strategy, channels_first
 from rskt_seg.inference.views import VIEWS
 from rskt_seg.methods import CheckpointLayout, EncoderRole, Explanation, Method, unregister_method
@@ -90,6 +91,15 @@ class PixelStrategy(Strategy):
     def score_map(self, pixels: np.ndarray) -> Tensor:
         logits = self.model(channels_first(pixels)[None].float().to(self.model.device)).logits[0]
         return (self.sharpen * logits).softmax(dim=0).cpu()
+
+    def plan_scene(self, size, window, overlap, taper) -> WindowPlan:
+        return plan_windows(size, window or 16, 0.25 if overlap is None else overlap, taper=taper)
+
+    def window_maps(self, images, windows, plan, shared) -> Tensor:
+        return (self.sharpen * self.model(images).logits).cpu()
+
+    def map_scores(self, maps) -> Tensor:
+        return maps.softmax(dim=0)
 
 
 class ColourLayout(CheckpointLayout):
@@ -261,6 +271,16 @@ def test_the_segmenter_uses_its_strategy_its_options_and_its_explanations(model)
         rskt_seg.Segmenter(model, tile=64)
     with pytest.raises(ConfigError, match="no effect on RSKT-Seg models; it is an option of Colour"):
         rskt_seg.Segmenter(rskt_seg.create_model("rskt_tiny"), NAMES, sharpen=2)
+
+
+def test_it_is_exported_and_used_without_its_model(model, tmp_path):
+    pytest.importorskip("onnxruntime")
+    segmenter = rskt_seg.Segmenter(model, sharpen=3.0)
+    segmenter.export(tmp_path / "colour.onnx")
+    graph = rskt_seg.Segmenter.from_onnx(tmp_path / "colour.onnx")
+    expected, found = segmenter.predict(image()), graph.predict(image())
+    assert np.array_equal(found.labels, expected.labels) and found.class_names == tuple(NAMES)
+    assert np.allclose(found.scores, expected.scores, atol=1e-4)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Strategy of closed-set models that see patches with larger context crops, or whole images."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypedDict
@@ -20,6 +20,7 @@ from rskt_seg.inference.contexts import (
     encode_whole,
     pad_image,
     patch_grid,
+    relative_window,
 )
 from rskt_seg.inference.patches import PATCH_BATCH, probabilities
 from rskt_seg.inference.strategies.strategy import (
@@ -117,10 +118,35 @@ class PatchContextStrategy(Strategy):
             extent = Window(plan.margin - window.top, plan.margin - window.left, plan.height, plan.width)
             reader = ContextReader(self.model, around, shared, extent)
             logits = reader.predict([Window(plan.margin, plan.margin, side, side)]).logits.float().cpu()
-            if logits.shape[-1] != side:
-                logits = F.interpolate(logits, size=(side, side), mode="bilinear", align_corners=False)
-            maps.append(logits[:, :, :height, :width])
+            maps.append(_resized(logits, side)[:, :, :height, :width])
         return torch.cat(maps)
+
+    @property
+    def contexts(self) -> Mapping[str, float]:
+        """See `Strategy.contexts`."""
+        return self.model.context_factors
+
+    def graph_inputs(self, plan: WindowPlan) -> dict[str, tuple[int, ...]]:
+        """See `Strategy.graph_inputs`: patch and contexts as resized outside of the graph.
+
+        Of a context that is the whole scene also where it lies, as `relative_window` says.
+        """
+        square = (3, self.model.working_side, self.model.working_side)
+        contexts = {f"context_{name}": square for name in self.contexts}
+        windows = {f"window_{name}": (4,) for name, factor in self.contexts.items() if not factor}
+        return {"images": square, **contexts, **windows}
+
+    def graph_maps(self, inputs: Mapping[str, Tensor], plan: WindowPlan) -> Tensor:
+        """See `Strategy.graph_maps`: the logits of the patches."""
+        patch = Window(0, 0, plan.side, plan.side)
+        windows = {
+            name: torch.tensor([relative_window(context_window(patch, factor), patch)])
+            if factor
+            else inputs[f"window_{name}"]
+            for name, factor in self.contexts.items()
+        }
+        contexts = {name: inputs[f"context_{name}"] for name in self.contexts}
+        return _resized(self.model(inputs["images"], contexts=contexts, windows=windows).logits, plan.side)
 
     def map_scores(self, maps: Tensor) -> Tensor:
         """See `Strategy.map_scores`."""
@@ -163,3 +189,10 @@ class PatchContextStrategy(Strategy):
         side = self.model.working_side
         what = f"one pixel of the {side} px that the model sees"
         return Coarseness(side, what, (size[0] / side, size[1] / side), "use a model of patches")
+
+
+def _resized(logits: Tensor, side: int) -> Tensor:
+    """Resize the logits of patches (B, T, h, w) to their side, bilinearly."""
+    if logits.shape[-1] == side:
+        return logits
+    return F.interpolate(logits, size=(side, side), mode="bilinear", align_corners=False)

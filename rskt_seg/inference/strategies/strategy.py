@@ -165,6 +165,34 @@ class Strategy:
         raise NotImplementedError
 
     @property
+    def contexts(self) -> Mapping[str, float]:
+        """Contexts that the model sees with each window: name -> side in windows, 0 for the whole scene."""
+        return {}
+
+    def graph_inputs(self, plan: WindowPlan) -> dict[str, tuple[int, ...]]:
+        """Return what the graph of an export takes, besides the number of windows: name -> shape.
+
+        Args:
+            plan: What `plan_scene` returned for a large scene.
+
+        Returns:
+            By default "images" (3, side, side), float32 RGB in 0..255.
+        """
+        return {"images": (3, plan.side, plan.side)}
+
+    def graph_maps(self, inputs: Mapping[str, Tensor], plan: WindowPlan) -> Tensor:
+        """Compute `window_maps` of the inputs of a graph, by tensors alone, so that it can be traced.
+
+        Args:
+            inputs: Name -> (B, ...), see `graph_inputs`.
+            plan: As there.
+
+        Returns:
+            Maps (B, K, rows, columns) float32, in cells of the plan.
+        """
+        return self.window_maps(inputs["images"], (), plan, None)
+
+    @property
     def usual_size(self) -> tuple[int, int]:
         """Size (H, W) in px of an image that stands for others where none is given."""
         return 512, 512

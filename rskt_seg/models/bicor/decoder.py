@@ -192,7 +192,7 @@ class Decoder(nn.Module):
         """Run the interaction layers on features (B, C, h, w)."""
         size = features.shape[2:]
         pixels = features.flatten(2).transpose(1, 2)  # (B, h * w, C)
-        classes = self.class_embeddings.expand(len(features), -1, -1)  # (B, N, C)
+        classes = self.class_embeddings.expand(features.shape[0], -1, -1)  # (B, N, C)
         embeddings, heatmaps = [], []
         for layer in self.layers:
             classes, pixels, scores = layer(classes, pixels)
@@ -207,4 +207,4 @@ class Decoder(nn.Module):
         Raises:
             ConfigError: The model was built without an auxiliary head (`aux_weight=0`).
         """
-        return self.head.auxiliary_logits(features, self.class_embeddings.expand(len(features), -1, -1))
+        return self.head.auxiliary_logits(features, self.class_embeddings.expand(features.shape[0], -1, -1))

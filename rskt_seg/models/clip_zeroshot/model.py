@@ -100,18 +100,23 @@ class ClipZeroShot(HasInferenceForm):
         text = self.embed_text(classes.prompts("max"))  # (Q, E)
         batch = self.resize(stack_images(images))
         height, width = batch.shape[2:]
-        total = batch.new_zeros(len(batch), len(text), height, width)
+        total = batch.new_zeros(batch.shape[0], len(text), height, width)
         count = batch.new_zeros(height, width)
         windows = self.windows(height, width)  # resizing a resized image changes nothing
-        step = max(1, _WINDOWS // len(batch))
+        # A graph that is traced has no loop over windows, and its batch has no number.
+        step = len(windows) if torch.compiler.is_exporting() else max(1, _WINDOWS // len(batch))
         for group in (windows[first : first + step] for first in range(0, len(windows), step)):
             crops = torch.cat([batch[:, :, window.rows, window.columns] for window in group])
-            parts = self.patch_logits(crops, text).split(len(batch))
+            parts = self.patch_logits(crops, text).unflatten(0, (len(group), -1))
             for window, part in zip(group, parts, strict=True):
                 # Of one window at a time: a pixel has as many logits as there are names.
                 logits = self.resize_logits(part, (window.height, window.width))
-                total[:, :, window.rows, window.columns] += logits
                 count[window.rows, window.columns] += 1
+                if torch.compiler.is_exporting():  # a graph has no assignment to a part
+                    around = (window.left, width - window.right, window.top, height - window.bottom)
+                    total = total + F.pad(logits, around)
+                else:
+                    total[:, :, window.rows, window.columns] += logits
         return ClipZeroShotOutput(total.div_(count), tuple(map(len, classes.synonyms)))
 
     def embed_text(self, names: Sequence[str]) -> Tensor:
@@ -248,17 +253,23 @@ class ClipZeroShot(HasInferenceForm):
         Returns:
             (B, T, h, w) in 0..1.
         """
-        best = logits.new_empty(len(logits), len(names), *logits.shape[2:])
-        step = max(1, _VALUES // (len(logits) * logits.shape[1] * logits.shape[3]))
-        for first in range(0, logits.shape[2], step):
-            rows = slice(first, first + step)
-            shares = (self.spec.scale * logits[:, :, rows]).softmax(dim=1)
-            parts = [part.amax(dim=1) for part in shares.split(tuple(names), dim=1)]
-            best[:, :, rows] = torch.stack(parts, dim=1)
+        if torch.compiler.is_exporting():  # the size of what is traced has no number
+            best = self._best_names(logits, names)
+        else:
+            best = logits.new_empty(len(logits), len(names), *logits.shape[2:])
+            step = max(1, _VALUES // (len(logits) * logits.shape[1] * logits.shape[3]))
+            for first in range(0, logits.shape[2], step):
+                rows = slice(first, first + step)
+                best[:, :, rows] = self._best_names(logits[:, :, rows], names)
         if self.spec.threshold:
             rest, low = best[:, self.spec.background], best.amax(dim=1) < self.spec.threshold
             best[:, self.spec.background] = torch.where(low, self.spec.threshold, rest)
         return best
+
+    def _best_names(self, logits: Tensor, names: Sequence[int]) -> Tensor:
+        """Return the greatest share (B, T, h, w) of the names of each class, of logits (B, Q, h, w)."""
+        shares = (self.spec.scale * logits).softmax(dim=1)
+        return torch.stack([part.amax(dim=1) for part in shares.split(tuple(names), dim=1)], dim=1)
 
     def inference_form(self, builder: FormBuilder) -> Self:
         """See `HasInferenceForm`; the form has a cache of text embeddings of its own.

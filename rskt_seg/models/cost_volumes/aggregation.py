@@ -69,7 +69,7 @@ def beside_text(tokens: Tensor, text: Tensor) -> Tensor:
     Returns:
         (B * h * w, T, C + G).
     """
-    cells = tokens.unflatten(0, (len(text), -1))
+    cells = tokens.unflatten(0, (text.shape[0], -1))
     return torch.cat([cells, text[:, None].expand(-1, cells.shape[1], -1, -1)], dim=-1).flatten(0, 1)
 
 

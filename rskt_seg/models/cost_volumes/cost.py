@@ -30,8 +30,9 @@ def rotated_features(
         and the outputs of the blocks in `taps` for the unrotated images, block -> (B, W, H, W).
     """
     rotated = torch.cat([torch.rot90(images, r, dims=(2, 3)) for r in range(rotations)])  # (R * B, 3, S, S)
-    features = tower.dense(rotated, taps, tapped=len(images))
-    upright = [torch.rot90(f, -r, dims=(2, 3)) for r, f in enumerate(features.final.chunk(rotations))]
+    features = tower.dense(rotated, taps, tapped=images.shape[0])
+    turned = features.final.unflatten(0, (rotations, -1))
+    upright = [torch.rot90(f, -r, dims=(2, 3)) for r, f in enumerate(turned)]
     return torch.stack(upright), features.taps
 
 

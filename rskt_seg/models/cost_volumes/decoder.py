@@ -152,7 +152,7 @@ class _ComposedStage(UpsampleStage):
         """See `UpsampleStage.raise_cost`."""
         (h, w), outputs = x.shape[2:], self.phases.shape[0] // 4
         phases = F.conv2d(x, self.phases, padding=1).unflatten(1, (2, 2, outputs))  # (N, 2, 2, C', h+1, w+1)
-        raised = x.new_empty(len(x), outputs, 2 * h, 2 * w)
+        raised = x.new_empty(x.shape[0], outputs, 2 * h, 2 * w)
         for row in range(2):
             for column in range(2):
                 part = phases[:, row, column, :, row : row + h, column : column + w]

@@ -270,7 +270,7 @@ class CostVolumeModel(HasInferenceForm, HasTrainingForm):
         kept = nearest_classes(costs["clip"], limit) if 0 < limit < classes else None
         if kept is not None:
             costs = {name: take_classes(cost, kept) for name, cost in costs.items()}
-            words = take_classes(words.expand(len(kept), -1, -1), kept)  # (B, K, C)
+            words = take_classes(words.expand(kept.shape[0], -1, -1), kept)  # (B, K, C)
         # (B, T, C, G, G); no name holds the first embedding, whose memory the layers can thus reuse.
         embedding = self.aggregate(self.cost(*costs.values()), encoded.image_guidance, words)
         logits = self.decoder(embedding, self.guide(encoded.taps))  # (B, T, 4G, 4G)

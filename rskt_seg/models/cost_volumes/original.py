@@ -163,8 +163,8 @@ class PaddedClassTransformer(nn.Module):
         pooling = self.pooling if self.training else self.test_pooling
         tokens, grid = to_class_tokens(x, pooling)  # (B * h * w, T, C)
         missing = max(self.padded_classes - classes, 0)
-        tokens = torch.cat([tokens, self.padding_tokens.expand(len(tokens), missing, -1)], dim=1)
-        text = torch.cat([text, self.padding_guidance.expand(len(text), missing, -1)], dim=1)
+        tokens = torch.cat([tokens, self.padding_tokens.expand(tokens.shape[0], missing, -1)], dim=1)
+        text = torch.cat([text, self.padding_guidance.expand(text.shape[0], missing, -1)], dim=1)
         normed = self.norm1(tokens)  # (B * h * w, max(T, padded_classes), C)
         both = beside_text(normed, text)
         tokens = tokens + self.attend(self.q(both), self.k(both), self.v(normed), self.heads)

@@ -46,7 +46,7 @@ def put_classes(x: Tensor, kept: Tensor, classes: int, value: float) -> Tensor:
     Returns:
         (B, T, ...).
     """
-    whole = x.new_full((len(x), classes, *x.shape[2:]), value)
+    whole = x.new_full((x.shape[0], classes, *x.shape[2:]), value)
     return whole.scatter(1, _index(kept, x).expand_as(x), x)
 
 

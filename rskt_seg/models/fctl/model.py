@@ -189,10 +189,10 @@ class FCtL(nn.Module):
         patches = _check_images(patches, "patches")
         height, width = patches.shape[2:]
         # First, because their copy to the device would wait for the encoders.
-        placed = self._complete_windows(windows or {}, len(patches))
+        placed = self._complete_windows(windows or {}, patches.shape[0])
         encoded = self.encoder(self._normalize(patches))
         features = {"local": encoded.final}  # (B, C, h, w), as those of all contexts
-        features |= self._encode_contexts(contexts or {}, len(patches), (height, width))
+        features |= self._encode_contexts(contexts or {}, patches.shape[0], (height, width))
         stride, offset = self.encoder.stride, self.encoder.offset
         rows, columns = encoded.final.shape[2:]
         grids = (Grid(rows, height, stride, offset), Grid(columns, width, stride, offset))
@@ -262,9 +262,9 @@ class FCtL(nn.Module):
                 raise ConfigError(
                     f"context {name} must be resized to the patches' {size} px; found {context.size}"
                 )
-            if len(context.map) not in (1, patches):
+            if context.map.shape[0] not in (1, patches):
                 raise ConfigError(
-                    f"context {name} must have a batch of 1 or {patches}; found {len(context.map)}"
+                    f"context {name} must have a batch of 1 or {patches}; found {context.map.shape[0]}"
                 )
             features[name] = context.map.expand(patches, -1, -1, -1)
         return features
@@ -273,11 +273,13 @@ class FCtL(nn.Module):
         """Return the window of "local" and of every context, (B or 1, 4) float64."""
         for name, window in given.items():
             self._check_context(name)
-            if window.ndim != 2 or len(window) not in (1, patches) or window.shape[1] != 4:
+            if window.ndim != 2 or window.shape[0] not in (1, patches) or window.shape[1] != 4:
                 raise ConfigError(
                     f"windows[{name!r}] must be (B or 1, 4) for B={patches}; found {tuple(window.shape)}"
                 )
-            if window.device.type == "cpu" and not bool((window[:, 2:] > 0).all()):
+            # What is traced has no values, and on other devices they would have to be waited for.
+            readable = window.device.type == "cpu" and not torch.compiler.is_exporting()
+            if readable and not bool((window[:, 2:] > 0).all()):
                 raise ConfigError(f"windows[{name!r}] must have heights and widths above 0")
         placed = {"local": window_tensor(PATCH_WINDOW, self.device)}
         for name, factor in self.spec.context_factors.items():
