@@ -16,7 +16,6 @@ from rskt_seg.errors import ConfigError, RSKTSegError
 from rskt_seg.geo.map_layers import NO_SHARE, share_values
 from rskt_seg.geo.raster_files import read_reduced
 from rskt_seg.geo.vectors import has_vector_library
-from rskt_seg.inference.strategies import Strategy
 from rskt_seg.scenes.engines import Chunk, Engine, Event, HereEngine, Work
 from rskt_seg.scenes.options import SceneOptions
 from rskt_seg.scenes.segment import Scene, open_scene, segment_scenes
@@ -183,7 +182,7 @@ def _segment_scene(
 ) -> Result:
     scene = replace(open_scene(upload.open(), options, upload.stem), source=upload.name)
     if options.window is not None:
-        _check_windows(segmenter.strategy, scene, upload.size, options, most_windows)
+        _check_windows(segmenter, scene, upload.size, options, most_windows)
     engine = WatchedEngine(HereEngine(segmenter.strategy), watch)
     maps, failed = segment_scenes(segmenter.map_model(), [scene], folder, options, engine)
     for error in failed.values():
@@ -203,11 +202,11 @@ def _segment_scene(
 
 
 def _check_windows(
-    strategy: Strategy, scene: Scene, size: tuple[int, int], options: SceneOptions, most: int
+    segmenter: Segmenter, scene: Scene, size: tuple[int, int], options: SceneOptions, most: int
 ) -> None:
     """Refuse a window so small that one scene would keep the model from all others, or fill the memory."""
     side = options.window_side(scene.source, scene.survey.georeference, size)
-    stride = strategy.plan_scene(size, side, options.overlap, options.taper).stride
+    stride = segmenter.strategy.plan_scene(size, side, options.overlap, options.taper).stride
     count = math.prod(math.ceil(length / stride) for length in size)
     if count > most:
         raise ConfigError(
