@@ -279,6 +279,23 @@ def test_whoever_leaves_during_a_scene_holds_up_nobody(browser, server, ann):
     ann.segment()
 
 
+def test_a_request_is_cancelled_while_it_waits_for_that_of_another(browser, server):
+    busy, user = User(browser, server[0]), User(browser, server[0])
+    for each in (busy, user):
+        each.pick_scene()
+    busy.page.fill("#rs-window input, #rs-window textarea", "12")  # takes long
+    busy.segment(None, wait="#rs-status .rs-bar")
+    user.segment(None, wait="#rs-status :text('queue')")
+    user.page.click("#rs-cancel")
+    user.page.wait_for_selector("#rs-status :text('will not begin')")
+    busy.page.click("#rs-cancel")
+    user.page.wait_for_selector("#rs-status .rs-error")
+    assert "stopped" in user.status() and not user.links()
+    user.segment(None, wait="#rs-status .rs-bar")  # nor does it end what is asked for later
+    for each in (user, busy):
+        each.context.close()
+
+
 def test_a_scene_is_cancelled_and_another_comes_back_in_pieces(browser, server, tmp_path):
     user = User(browser, server[0])
     user.pick_scene()
