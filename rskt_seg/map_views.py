@@ -14,7 +14,8 @@ from rskt_seg.geo.area import AreaSummary
 from rskt_seg.geo.georeference import Georeference
 from rskt_seg.legend import Legend
 from rskt_seg.visualization.figures import full_extent, image_size, legend_patch
-from rskt_seg.visualization.quick_look import draw_reduced, present_classes, shortened
+from rskt_seg.visualization.quick_look import draw_reduced, present_classes
+from rskt_seg.wording import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

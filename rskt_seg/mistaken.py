@@ -6,6 +6,7 @@ from typing import NamedTuple
 BEGINNING = 1024
 """How many bytes are enough to tell."""
 _LFS = b"version https://git-lfs.github.com/spec/"
+_DRAWING = re.compile(rb"^[^<]*(<[?!][^>]*>\s*)*<svg\b")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -38,5 +39,7 @@ def recognise(start: bytes) -> Mistaken | None:
     # A binary file can begin with "<" too; GDAL's descriptions of rasters do.
     is_markup = start.removeprefix(_BYTE_ORDER_MARK).lstrip().startswith(b"<")
     if is_markup and b"\0" not in start and b"<VRTDataset" not in start:
+        if _DRAWING.search(start):
+            return Mistaken("a drawing of lines (SVG)", "export it as PNG")
         return Mistaken("a saved web page", "open it in a browser to see what the server said")
     return None

@@ -14,6 +14,10 @@ STAND_INS = [
     (b"<!DOCTYPE html>\n<html>", "a saved web page"),
     (b"\xef\xbb\xbf\n  <html lang=en>", "a saved web page"),
     (b'<?xml version="1.0"?><Error>', "a saved web page"),
+    (
+        b'<?xml version="1.0"?>\n<!-- a map -->\n<svg xmlns="http://www.w3.org/2000/svg">',
+        "a drawing of lines (SVG)",
+    ),
 ]
 
 

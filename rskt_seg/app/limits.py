@@ -13,6 +13,7 @@ class Limits:
         sessions: Most open pages at a time, each with one upload and one result.
         waiting: Most requests in the queue for the model, which computes one at a time.
         classes: Most class names of a request.
+        windows: Most windows of a scene where their side is asked for; what suits the model has no limit.
         idle_seconds: After so long without a request, a page makes room for others.
     """
 
@@ -21,4 +22,5 @@ class Limits:
     sessions: int = 32
     waiting: int = 16
     classes: int = 100
+    windows: int = 25_000
     idle_seconds: float = 3600.0

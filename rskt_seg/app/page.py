@@ -21,6 +21,9 @@ _TITLE = "rskt_seg"
 _OPACITY = 0.45
 _DRAWING = 4
 """Requests for pictures that are answered at a time; they do not wait for the model."""
+_LONGEST_WORDS, _LONGEST_WINDOW = 50_000, 20
+"""Letters of a text; `rskt_seg.app.guard` takes no longer call, and 100 classes are long before."""
+_IDLE = "nothing is running, and what waits will not begin"
 _WORDS = "buildings #c83c32\nroad\ntrees\nwater #2060ff"
 _FONT = ["system-ui", "sans-serif"]
 
@@ -72,6 +75,7 @@ class Page:
                 placeholder=_WORDS,
                 lines=5,
                 max_lines=12,
+                max_length=_LONGEST_WORDS,
                 elem_id="rs-words",
             ),
             "model": gr.Dropdown(
@@ -81,6 +85,7 @@ class Page:
                 label="Window",
                 info="what the model sees at a time: pixels (384) or metres (120m); empty: what suits it",
                 max_lines=1,
+                max_length=_LONGEST_WINDOW,
                 elem_id="rs-window",
             ),
         }
@@ -120,7 +125,7 @@ class Page:
             self._told(self.pick, [gr.skip(), *blank]),
             [asked["example"]], [status, words, *results], **quick,
         )  # fmt: skip
-        asked["segment"].click(
+        asked["segment"].click(self._told(self.ask, []), None, [status], **quick).then(
             self._told(self.segment, kept),
             [words, asked["model"], asked["window"], shown["opacity"], shown["view"]],
             [status, *results],
@@ -180,6 +185,12 @@ class Page:
             *_no_result(),
         ]
 
+    def ask(self, session: Session) -> Iterator[list[Any]]:
+        """Forget an earlier Cancel, before the request waits for its turn; from now on one is for it."""
+        if not session.running.locked():
+            session.stop.clear()
+        yield [gr.skip()]
+
     def segment(
         self, session: Session, words: str, model: str, window: str, opacity: float, view: str
     ) -> Iterator[list[Any]]:
@@ -188,14 +199,14 @@ class Page:
             upload = session.upload
             if upload is None:
                 raise ConfigError("there is no image yet: send one, or pick an example")
-            session.stop.clear()
             session.result = None
             folder = session.new_folder("results")
 
             def work(watch: Watch) -> Result:
                 with self.models.lock:
                     segmenter = self.models.segmenter(model, words)
-                    return segment_upload(segmenter, upload, window, folder, watch)
+                    most = self.sessions.limits.windows
+                    return segment_upload(segmenter, upload, window, folder, watch, most)
 
             yield [html.bar(0), html.picture(upload.picture, upload.name), *_no_result()]
             for found in watched(work, session.stop):
@@ -217,7 +228,7 @@ class Page:
     def cancel(self, session: Session) -> Iterator[list[Any]]:
         """Stop what runs, which then says so itself: two answers to one status could change places."""
         session.stop.set()
-        yield [gr.skip() if session.running.locked() else html.note(["nothing is running"])]
+        yield [gr.skip() if session.running.locked() else html.note([_IDLE])]
 
     def redraw(self, session: Session, classes: list[str], opacity: float, view: str) -> Iterator[list[Any]]:
         """Draw the result anew with other classes, opacity or view."""

@@ -1,5 +1,6 @@
 """From an upload and words to a result: the way of `rskt-seg segment`, watched and stopped by the page."""
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,13 +12,13 @@ import numpy as np
 
 from rskt_seg.app.results import Result, reduce, reduced_size
 from rskt_seg.app.uploads import Upload
-from rskt_seg.errors import RSKTSegError
+from rskt_seg.errors import ConfigError, RSKTSegError
 from rskt_seg.geo.map_layers import NO_SHARE, share_values
 from rskt_seg.geo.raster_files import read_reduced
 from rskt_seg.geo.vectors import has_vector_library
 from rskt_seg.scenes.engines import Chunk, Engine, Event, HereEngine, Work
 from rskt_seg.scenes.options import SceneOptions
-from rskt_seg.scenes.segment import open_scene, segment_scenes
+from rskt_seg.scenes.segment import Scene, open_scene, segment_scenes
 from rskt_seg.segmenter import Segmenter
 
 _IMAGE_FILES = {
@@ -122,7 +123,9 @@ def watched(work: Callable[[Watch], Result], stop: threading.Event) -> Iterator[
         yield future.result()
 
 
-def segment_upload(segmenter: Segmenter, upload: Upload, window: str, folder: Path, watch: Watch) -> Result:
+def segment_upload(
+    segmenter: Segmenter, upload: Upload, window: str, folder: Path, watch: Watch, most_windows: int
+) -> Result:
     """Segment an upload: as a whole, or as a scene if it is large or a window is asked for.
 
     Args:
@@ -131,6 +134,7 @@ def segment_upload(segmenter: Segmenter, upload: Upload, window: str, folder: Pa
         window: Side of a window, "384" or "120m"; "": what suits the model.
         folder: Where the files go.
         watch: Whom it tells how far it is.
+        most_windows: How many windows a side that is asked for may make.
 
     Returns:
         The result.
@@ -143,7 +147,7 @@ def segment_upload(segmenter: Segmenter, upload: Upload, window: str, folder: Pa
     large = max(upload.size) > 2 * max(segmenter.strategy.usual_size)
     if large or window.strip():
         options = SceneOptions(window=window.strip() or None)
-        return _segment_scene(segmenter, upload, options, folder, watch)
+        return _segment_scene(segmenter, upload, options, folder, watch, most_windows)
     watch.tell(0.0)
     made = segmenter.predict(upload.open())
     watch.tell(0.9)
@@ -169,9 +173,16 @@ def segment_upload(segmenter: Segmenter, upload: Upload, window: str, folder: Pa
 
 
 def _segment_scene(
-    segmenter: Segmenter, upload: Upload, options: SceneOptions, folder: Path, watch: Watch
+    segmenter: Segmenter,
+    upload: Upload,
+    options: SceneOptions,
+    folder: Path,
+    watch: Watch,
+    most_windows: int,
 ) -> Result:
     scene = replace(open_scene(upload.open(), options, upload.stem), source=upload.name)
+    if options.window is not None:
+        _check_windows(segmenter, scene, upload.size, options, most_windows)
     engine = WatchedEngine(HereEngine(segmenter.strategy), watch)
     maps, failed = segment_scenes(segmenter.map_model(), [scene], folder, options, engine)
     for error in failed.values():
@@ -188,3 +199,17 @@ def _segment_scene(
         made.notices,
         {title: made.files[kind] for kind, title in _SCENE_FILES.items() if kind in made.files},
     )
+
+
+def _check_windows(
+    segmenter: Segmenter, scene: Scene, size: tuple[int, int], options: SceneOptions, most: int
+) -> None:
+    """Refuse a window so small that one scene would keep the model from all others, or fill the memory."""
+    side = options.window_side(scene.source, scene.survey.georeference, size)
+    stride = segmenter.strategy.plan_scene(size, side, options.overlap, options.taper).stride
+    count = math.prod(math.ceil(length / stride) for length in size)
+    if count > most:
+        raise ConfigError(
+            f"a window of {options.window} makes {count:,} windows of {size[1]} x {size[0]} px; expected at "
+            f"most {most:,}: choose a larger one, or none for what suits the model"
+        )

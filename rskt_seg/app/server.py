@@ -1,5 +1,6 @@
 """The server of the page: Gradio behind the guard, with a route for results."""
 
+import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +40,8 @@ def listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family)
     except OSError as error:
-        reason = error.strerror or error
+        is_address = isinstance(error, socket.gaierror)  # its numbers are not those of the system
+        reason = error.strerror if is_address or not error.errno else os.strerror(error.errno)
         raise ConfigError(
             f"cannot listen at {host} port {port}: {reason}; choose others by --host and --port"
         ) from error

@@ -76,7 +76,9 @@ def check_configuration(seen: Environment) -> Iterator[Finding]:
             yield Finding(PROBLEM, name, f"cannot be read: {outcome.error}")
         return
     if missing := facts.get("weights"):
-        yield Finding(PROBLEM, name, missing, f"rskt-seg weights fetch --all-for {name}")
+        # The error names the command for one file; that for all of them stands in its place.
+        fact, fetched, _ = missing.partition(". Run `rskt-seg weights fetch")
+        yield Finding(PROBLEM, name, fact, f"rskt-seg weights fetch --all-for {name}" if fetched else "")
     else:
         yield Finding(OK, name, "every weight file that it starts from is here, or is fetched by its name")
     if absent := facts.get("absent"):

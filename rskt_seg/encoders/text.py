@@ -20,6 +20,7 @@ from rskt_seg.encoders.presets import TextPreset
 from rskt_seg.encoders.text_files import TextFiles, TextQuery, computing_context, encoder_digest
 from rskt_seg.errors import ConfigError, VocabularyError
 from rskt_seg.vocabulary import check_names
+from rskt_seg.wording import shortened
 
 _START, _END = 49406, 49407
 _FULL_VOCABULARY = 49408
@@ -133,7 +134,7 @@ class Tokenizer:
             ids = _ids(text)
             if len(ids) > self.context_length:
                 raise VocabularyError(
-                    f"the text encoder reads at most {self.context_length} tokens; {text!r} has "
+                    f"the text encoder reads at most {self.context_length} tokens; {shortened(text)!r} has "
                     f"{len(ids)}: shorten the class name or the template"
                 )
             if self.rows is not None:
@@ -176,10 +177,10 @@ class Tokenizer:
     def _refusal(self, unknown: Sequence[str], text: str) -> str:
         near = dict.fromkeys(each for word in unknown for each in self.near_words(word))
         spelled = f" (near in spelling: {', '.join(near)})" if near else ""
+        words = ", ".join(repr(shortened(word)) for word in unknown)
         return (
-            f"the tiny text encoder never saw {', '.join(map(repr, unknown))} of {text!r} in "
-            f"training{spelled}; use the words of rskt_seg/encoders/tiny_words.txt, or a full model; a smoke "
-            "run reads any words as noise with MODEL.UNKNOWN_WORDS noise"
+            f"the tiny text encoder never saw {words} of {shortened(text)!r} in training{spelled}; use the "
+            "words of rskt_seg/encoders/tiny_words.txt, or a full model"
         )
 
 

@@ -92,10 +92,10 @@ class RasterioSource:
             chosen, reason = tuple(data[:1]), "the first"
         doubt = doubt_names([names[i - 1] for i in chosen]) if len(chosen) == 3 and chosen != named else ""
         if len(data) > len(chosen) or chosen not in ((1,), (1, 2, 3)) or doubt:
-            numbers, reason = ", ".join(map(str, chosen)), f"{reason}, {doubt}" if doubt else reason
-            self._opening.append(
-                f"bands {numbers} of {len(data)} are used as the colours ({reason}); choose others by bands"
-            )
+            used = "bands {} of {} are" if len(chosen) > 1 else "band {} of {} is"
+            used = used.format(", ".join(map(str, chosen)), len(data))
+            reason = f"{reason}, {doubt}" if doubt else reason
+            self._opening.append(f"{used} used as the colours ({reason}); choose others by bands")
         return chosen
 
     @property

@@ -63,10 +63,13 @@ def open_untrusted(path: Path, max_pixels: int) -> Path | RasterImage:
         try:
             image = Image.open(path, formats=_PHOTOGRAPHS if photograph else ("PNG",))
         except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-            raise ImageReadError(_describe(path, beginning, error)) from error
+            raise ImageReadError(_describe(path, beginning, error, max_pixels)) from error
         with image:
             _check_size(path, image.size, max_pixels)
-            return replace(as_image(image), source=str(path)) if photograph else path
+            if not photograph:
+                return path
+            image.load()  # here, where damage is told with the name of the file
+            return replace(as_image(image), source=str(path))
 
 
 def _pictures(path: Path) -> Iterator[tuple[tuple[int, int], int]]:
@@ -95,10 +98,11 @@ def _check_size(path: Path, size: tuple[int, int], max_pixels: int) -> None:
         )
 
 
-def _describe(path: Path, beginning: bytes, error: Exception) -> str:
+def _describe(path: Path, beginning: bytes, error: Exception, max_pixels: int) -> str:
     """Return what a file is that is no image, by its first bytes, or which formats are read."""
     if isinstance(error, Image.DecompressionBombError):
-        return f"{path} is too large for its format; send a GeoTIFF"
+        most = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
+        return f"{path} has too many pixels; expected at most {most:,} in its format: cut or reduce it"
     if found := recognise(beginning):
         return f"{path} is {found.what}, not an image; {found.remedy}, or get the file again"
     return f"cannot read {path} as an image; expected PNG, JPEG, WebP, BMP, GIF or TIFF (GeoTIFF)"

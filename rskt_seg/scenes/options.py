@@ -136,7 +136,7 @@ class SceneOptions:
         if pixel is None:
             raise ConfigError(
                 f"{name}: a window of {self.window} needs to know how large a pixel is on the ground, which "
-                "the file does not say; give it in pixels (--window 384)"
+                "the file does not say; give it in pixels, such as 384"
             )
         side = round(length / (pixel[0] * pixel[1]) ** 0.5)
         if side < 1:

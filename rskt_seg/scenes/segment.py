@@ -327,13 +327,18 @@ def _describe_windows(plan: WindowPlan, area: Window, survey: Survey) -> str:
     pixel = pixel_size(survey.georeference, (plan.height, plan.width))
     seen, cell = f"{columns} x {rows} px", f"{plan.cell} x {plan.cell} px"
     if pixel is not None:
-        seen += f" ({columns * pixel[1]:.3g} x {rows * pixel[0]:.3g} m)"
-        cell += f" ({plan.cell * pixel[1]:.3g} x {plan.cell * pixel[0]:.3g} m)"
+        seen += f" ({_metres(columns * pixel[1])} x {_metres(rows * pixel[0])} m)"
+        cell += f" ({_metres(plan.cell * pixel[1])} x {_metres(plan.cell * pixel[0])} m)"
     count = len(windows_of(plan, area))
     return (
         f"{area.width} x {area.height} px are seen in {counted(count, 'window')} of {seen}, one every "
-        f"{plan.stride} px; a cell of the result covers {cell}. For another scale choose --window"
+        f"{plan.stride} px; a cell of the result covers {cell}. For another scale choose another window"
     )
+
+
+def _metres(length: float) -> str:
+    """Return a length in three digits, without an exponent."""
+    return f"{float(f'{length:.3g}'):,.12g}"
 
 
 def _finish(model: MapModel, scene: Scene, job: SceneJob, output: Path, options: SceneOptions) -> SceneMap:

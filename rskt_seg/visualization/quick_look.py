@@ -8,12 +8,12 @@ from PIL import Image
 from rskt_seg.legend import Legend, LegendEntry
 from rskt_seg.visualization.figures import add_legend, image_size, legend_patch, new_figure, render
 from rskt_seg.visualization.labels import colorize, draw_overlay
+from rskt_seg.wording import shortened
 
 MOST_PIXELS = 2000
 """Longest side of a quick-look."""
 _MOST_LISTED = 40
 _ROWS = 256
-_MOST_LETTERS = 60
 _DOTS, _LEAST_INCHES = 150, 5.0
 _WHITE = np.array([255, 255, 255], np.uint8)
 
@@ -121,8 +121,3 @@ def _draw_key(labels: np.ndarray, legend: Legend, width: int) -> np.ndarray:
     figure = new_figure(max(width / _DOTS, _LEAST_INCHES), 1.0)
     add_legend(figure, handles)
     return render(figure)
-
-
-def shortened(name: str) -> str:
-    """Return a name in at most 60 letters."""
-    return name if len(name) <= _MOST_LETTERS else f"{name[: _MOST_LETTERS - 1]}…"

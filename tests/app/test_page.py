@@ -14,6 +14,7 @@ import pytest
 import rasterio
 from PIL import Image
 
+from rskt_seg.app.guard import _LONGEST_CALL
 from rskt_seg.geo.georeference import Georeference
 from rskt_seg.geo.raster import RasterImage
 from rskt_seg.geo.tile_files import write_picture
@@ -278,6 +279,23 @@ def test_whoever_leaves_during_a_scene_holds_up_nobody(browser, server, ann):
     ann.segment()
 
 
+def test_a_request_is_cancelled_while_it_waits_for_that_of_another(browser, server):
+    busy, user = User(browser, server[0]), User(browser, server[0])
+    for each in (busy, user):
+        each.pick_scene()
+    busy.page.fill("#rs-window input, #rs-window textarea", "12")  # takes long
+    busy.segment(None, wait="#rs-status .rs-bar")
+    user.segment(None, wait="#rs-status :text('queue')")
+    user.page.click("#rs-cancel")
+    user.page.wait_for_selector("#rs-status :text('will not begin')")
+    busy.page.click("#rs-cancel")
+    user.page.wait_for_selector("#rs-status .rs-error")
+    assert "stopped" in user.status() and not user.links()
+    user.segment(None, wait="#rs-status .rs-bar")  # nor does it end what is asked for later
+    for each in (user, busy):
+        each.context.close()
+
+
 def test_a_scene_is_cancelled_and_another_comes_back_in_pieces(browser, server, tmp_path):
     user = User(browser, server[0])
     user.pick_scene()
@@ -341,6 +359,11 @@ def test_what_was_not_sent_is_neither_read_nor_fetched(ann, server):
         joined = ann.context.request.post(urljoin(server[0], "gradio_api/queue/join"), data=asked)
         assert (joined.status, joined.text()) == (403, "this is no file that was sent to this page")
     assert "192.0.2.1" not in server[1].read_text()
+
+
+def test_what_is_typed_is_no_longer_than_the_guard_takes(ann):
+    letters = int(ann.page.get_attribute("#rs-words textarea", "maxlength"))
+    assert 4 * letters < _LONGEST_CALL  # in UTF-8
 
 
 def test_it_fits_the_screen_of_a_telephone(browser, server):

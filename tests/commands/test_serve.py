@@ -47,7 +47,10 @@ def test_models_and_limits_are_those_of_the_command_line(started):
 def test_what_cannot_be_is_one_line(started, capsys, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert main(["serve", "--port", str(taken.getsockname()[1])]) == 2
-    assert "choose others by --host and --port" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(": Address already in use; choose others by --host and --port")
+    assert main(["serve", "--host", "nowhere.invalid"]) == 2
+    assert "cannot listen at nowhere.invalid port 7860" in capsys.readouterr().err
     monkeypatch.delitem(sys.modules, "rskt_seg.app.server")
     monkeypatch.setitem(sys.modules, "gradio", None)
     assert main(["serve"]) == 2

@@ -83,9 +83,15 @@ def test_a_folder_is_writable_where_its_nearest_parent_is(tmp_path, monkeypatch)
 
 
 def test_absent_weights_and_datasets_of_a_configuration():
-    facts = {"name": "a.yaml", "weights": "MODEL.ENCODERS.CLIP: the file a.pt does not exist", "absent": ""}
-    found = only(with_outcome("configuration", facts=facts), PROBLEM, "a.yaml")
-    assert "a.pt" in found.text and found.cure == "rskt-seg weights fetch --all-for a.yaml"
+    fact = "MODEL.ENCODERS.CLIP: the file a.pt does not exist"
+    told = {
+        f"{fact}. Run `rskt-seg weights fetch a`, or get it": "rskt-seg weights fetch --all-for a.yaml",
+        f"{fact}; check the path": "",
+    }
+    for weights, cure in told.items():  # a line has one cure, and none that would not help
+        facts = {"name": "a.yaml", "weights": weights, "absent": ""}
+        found = only(with_outcome("configuration", facts=facts), PROBLEM, "a.yaml")
+        assert found.cure == cure and found.text == (fact if cure else weights)
     found = only(
         with_outcome("configuration", facts={"name": "a.yaml", "weights": "", "absent": "DLRSD_val_sem_seg"}),
         NOTE,

@@ -10,6 +10,7 @@ import rasterio
 from PIL import Image
 
 from rskt_seg.errors import ImageReadError
+from rskt_seg.geo import png
 from rskt_seg.geo.raster import read_image
 from rskt_seg.geo.untrusted import open_untrusted
 
@@ -95,8 +96,18 @@ def test_limits_are_those_of_the_header_before_anything_is_decoded(tmp_path):
     for name in ("a.tif", "a.png", "a.jpg"):
         assert f"has {SIDE} x {SIDE} px; expected at most 500 pixels" in refusal(tmp_path / name, pixels=500)
         assert open_untrusted(tmp_path / name, SIDE * SIDE)
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    huge = png.SIGNATURE + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", b"") + png_chunk(b"IEND", b"")
+    assert "too many pixels; expected at most 500 in its format" in refusal(tmp_path / "b.png", huge, 500)
     write_tiff(tmp_path / "deep.tif", count=17)
     assert "17 bytes a pixel" in refusal(tmp_path / "deep.tif")
+
+
+def test_damage_is_told_with_the_name_of_the_file(tmp_path):
+    whole = tmp_path / "a.jpg"
+    Image.fromarray(PIXELS).save(whole)
+    half = whole.read_bytes()[:-100]
+    assert "half.jpg: damaged or incomplete" in refusal(tmp_path / "half.jpg", half)
 
 
 @pytest.mark.parametrize(
@@ -105,6 +116,7 @@ def test_limits_are_those_of_the_header_before_anything_is_decoded(tmp_path):
         (b"", "the file is empty"),
         (b"<!DOCTYPE html><html></html>", "is a saved web page, not an image"),
         (b"version https://git-lfs.github.com/spec/v1\nsize 7\n", "Git LFS pointer"),
+        (b"<svg width='9'></svg>", "is a drawing of lines (SVG), not an image; export it as PNG"),
         (b"just some words", "expected PNG, JPEG, WebP, BMP, GIF or TIFF"),
         (b"II*\0" + b"\1" * 60, "damaged or incomplete"),
     ],

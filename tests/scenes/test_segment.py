@@ -267,6 +267,13 @@ def test_the_notice_of_windows_counts_those_of_the_part(scene, tmp_path, caplog)
     assert int(seen[1]) == len(model.calls)
 
 
+def test_lengths_on_the_ground_are_told_without_exponents(tmp_path, caplog):
+    coarse = UTM | {"transform": Affine(10, 0, 600_000, 0, -10, 5_000_000)}
+    site = write_tiff(tmp_path / "farm.tif", np.ones((3, 110, 120), np.uint8), **coarse)
+    segment(site, tmp_path / "out", window=110, polygons=())
+    assert "of 110 x 110 px (1,100 x 1,100 m), " in caplog.text
+
+
 def test_polygons_that_cannot_be_written_are_refused_before_anything_is_computed(scene, tmp_path):
     model = Colours()
     with pytest.raises(ConfigError, match=r"farm\.tif: GeoJSON holds longitudes"):
