@@ -338,7 +338,7 @@ class Segmenter(Explains):
     def map_model(self) -> MapModel:
         """Return what `rskt_seg.scenes.segment.segment_scenes` needs of this segmenter."""
         facts = {
-            "model": type(self.model).__name__,
+            "model": method_of(self.model).name,
             "weights": self._digest or weights_digest(self.model.state_dict()),
             "precision": self._precision,
             "vocabulary": [list(group) for group in self.vocabulary.synonyms],

@@ -55,7 +55,7 @@ def test_a_flag_of_scenes_is_heeded_for_small_images_too(tmp_path):
     assert segment_files(segmenter, [small], {}, options, SceneOptions(window=48), engine) == 0
     provenance = json.loads((output / "small_provenance.json").read_text())
     assert provenance["facts"]["windows"][0] == 48
-    assert provenance["facts"]["model"] == "Colours"
+    assert provenance["facts"]["model"] == "rskt"
     assert (output / "small_confidence.tif").is_file()
 
 
