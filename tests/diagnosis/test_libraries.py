@@ -51,7 +51,7 @@ def test_an_extra_is_a_note():
 
 def test_every_extra_that_users_choose_is_looked_for():
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert set(EXTRAS) == set(declared) - {"dev", "detectron2-deps"}
+    assert set(EXTRAS) == set(declared) - {"dev", "docs", "detectron2-deps"}
 
 
 def test_a_requirement_of_some_machines_is_compared_where_it_applies_and_once():

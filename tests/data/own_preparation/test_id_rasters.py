@@ -57,7 +57,7 @@ def test_255_is_ignored_as_everywhere_unless_it_is_a_class(tmp_path):
     write_png(tmp_path / "labels/a.png", stored)
     summary = prepare(write_description(tmp_path), tmp_path / "out")
     assert (only_labels(summary)["a"] == stored).all()
-    assert "nothing in all shows house" in "".join(summary.notes)
+    assert "no label in all shows house" in "".join(summary.notes)
     other = write_description(
         tmp_path, name="other", labels={"form": "ids", "path": "labels", "values": {"field": 0, "house": 255}}
     )
