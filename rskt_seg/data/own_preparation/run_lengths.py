@@ -1,4 +1,8 @@
-"""Masks as the lengths of their runs, of which a window is painted without the rest."""
+"""Masks as the lengths of their runs, of which a window is painted without the rest.
+
+pycocotools makes run lengths of polygons. Its decoder is not used: it paints whole images alone, and takes
+lengths for granted, also such as lead out of the image.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
