@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from rskt_seg.layers.attention import attend, attend_with_weights
 from rskt_seg.layers.containers import ModuleListOf
-from rskt_seg.layers.inference_form import FormBuilder, HasInferenceForm, copy_around
-from rskt_seg.layers.training_form import TrainedLinear, packed_linear
+from rskt_seg.layers.inference_form import FormBuilder, HasInferenceForm
 
 QUICK = 1.702
 """Slope inside the sigmoid of OpenAI's activation."""
@@ -134,39 +133,6 @@ class _ConvertedAttention(SplitAttention):
     def values(self, x: Tensor) -> Tensor:
         """See `SplitAttention.values`."""
         return self.out_proj(self.v(x))
-
-
-class _TrainedAttention(SplitAttention):
-    """`SplitAttention` of four `packed_linear`, with its parameters."""
-
-    def __init__(self, attention: SplitAttention) -> None:
-        nn.Module.__init__(self)
-        self.heads, self.in_proj_bias = attention.heads, attention.in_proj_bias
-        self.q_proj_weight, self.k_proj_weight = attention.q_proj_weight, attention.k_proj_weight
-        self.v_proj_weight = attention.v_proj_weight
-        self.add_module("out_proj", TrainedLinear(attention.out_proj))
-
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """See `SplitAttention.project`."""
-        q_bias, k_bias, v_bias = self.in_proj_bias.chunk(3)
-        q, k = packed_linear(x, self.q_proj_weight, q_bias), packed_linear(x, self.k_proj_weight, k_bias)
-        return q, k, packed_linear(x, self.v_proj_weight, v_bias)
-
-
-def pack_for_training(tower: nn.Module) -> nn.Module:
-    """Copy a tower with all linear layers computed by `packed_linear`; all parameters are shared.
-
-    Args:
-        tower: A tower on a CPU where packing pays, which sees hundreds of tokens at a time.
-
-    Returns:
-        The copy.
-    """
-    if isinstance(tower, SplitAttention):
-        return _TrainedAttention(tower)
-    if type(tower) is nn.Linear:
-        return TrainedLinear(tower)
-    return copy_around(tower, {name: pack_for_training(child) for name, child in tower.named_children()})
 
 
 class ValuePath(nn.Module):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from rskt_seg.layers.inference_form import FormBuilder, copy_around
+from rskt_seg.layers.inference_form import Activation, FormBuilder, InferenceLinear, copy_around
 
 
 class HasTrainingForm(nn.Module, ABC):
@@ -50,59 +50,29 @@ def recompute_in(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> nn.Mo
     return copy_around(module, children)
 
 
-class TrainedLinear(nn.Module):
-    """A linear layer that is trained as `torch.nn.Linear` is, see `packed_linear`."""
-
-    def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
-        self.weight, self.bias = linear.weight, linear.bias
+class LiveLinear(InferenceLinear):
+    """`InferenceLinear` whose weight has a history, into which gradients go."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform the last axis, (..., in) -> (..., out)."""
-        return packed_linear(x, self.weight, self.bias)
+        return self.apply_to(x)
 
 
-def packed_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Compute a linear layer by products in oneDNN's layout, into which the weight is brought at each call.
+class LiveBuilder(FormBuilder):
+    """Builder of forms with gradients: each is made from the parameters for one forward pass."""
 
-    That takes 2 % of the product where there are thousands of tokens, and no memory.
+    def __init__(self) -> None:
+        super().__init__(torch.float32, packed=False)
 
-    Args:
-        x: (..., in).
-        weight: (out, in).
-        bias: (out).
-
-    Returns:
-        (..., out), with gradients.
-    """
-    y: Tensor = _PackedLinear.apply(x, weight, bias)
-    return y
-
-
-class _PackedLinear(torch.autograd.Function):
-    """`packed_linear`; the weight gradient, whose factors both are activations, is a plain product."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight)
-        return _multiply(x, weight, bias)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        rows = grads[0].flatten(0, -2)
-        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
-        return (
-            _multiply(grads[0], weight.T, None) if needs_x else None,
-            rows.T @ x.flatten(0, -2) if needs_weight else None,
-            rows.sum(0) if needs_bias else None,
-        )
-
-
-def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    packed = torch.ops.mkldnn._reorder_linear_weight(weight)
-    y: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
-    return y
+    def linear(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        activation: Activation = "none",
+        dtype: torch.dtype | None = None,
+    ) -> LiveLinear:
+        """See `FormBuilder.linear`; the precision is that of the weight."""
+        return LiveLinear(weight, bias, activation)
 
 
 def is_frozen(module: nn.Module) -> bool:

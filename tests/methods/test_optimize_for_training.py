@@ -1,16 +1,19 @@
 """A training form gives the gradients of its model, to the model's own parameters."""
 
+from math import prod
+
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 import rskt_seg
 from rskt_seg.encoders.clip_blocks import QuickGELU
 from rskt_seg.layers.inference_form import InferenceLinear, packing_pays
-from rskt_seg.layers.training_form import Recomputed, packed_linear
+from rskt_seg.layers.packed_products import packed_gated_mlp, packed_linear, packed_mlp
+from rskt_seg.layers.training_form import LiveLinear, Recomputed
 from rskt_seg.methods.optimize import optimize_for_training
 
 NAMES = ("water", "road", "building")
@@ -121,6 +124,54 @@ def test_a_packed_linear_layer_has_the_gradients_of_a_plain_one(rows, sizes, tra
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
+@settings(max_examples=10)
+@given(
+    rows=st.lists(st.integers(1, 40), min_size=1, max_size=3).filter(lambda rows: prod(rows) < 2500),
+    sizes=st.tuples(st.integers(1, 20), st.integers(1, 20), st.integers(1, 20)),
+    slope=st.floats(0.5, 2),
+)
+@example(rows=[2, 1025], sizes=(3, 5, 2), slope=1.702)  # more than two strips
+def test_a_packed_mlp_passes_the_gradient_of_its_definition_on(rows, sizes, slope):
+    assume(packing_pays(torch.device("cpu")))
+    torch.manual_seed(0)
+    first, second = nn.Linear(*sizes[:2]), nn.Linear(*sizes[1:])
+    x, of_output = torch.randn(*rows, sizes[0], requires_grad=True), torch.randn(*rows, sizes[2])
+    hidden = first(x)
+    expected = second(hidden * torch.sigmoid(slope * hidden))
+    found = packed_mlp(x, first, second, slope)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    gradients = [torch.autograd.grad(y, x, of_output)[0] for y in (expected, found)]
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-5)
+
+
+@settings(max_examples=20)
+@given(
+    rows=st.lists(st.integers(1, 5), min_size=1, max_size=3),
+    sizes=st.tuples(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40)),
+)
+def test_a_packed_gated_mlp_has_the_gradients_of_a_plain_one(rows, sizes):
+    assume(packing_pays(torch.device("cpu")))
+    torch.manual_seed(0)
+    inputs, width, outputs = sizes
+    # Gates on both sides of 0 and 6, where ReLU6 is flat.
+    first = LiveLinear(4 * torch.randn(2 * width, inputs), torch.randn(2 * width), "none")
+    second = LiveLinear(torch.randn(outputs, width), torch.randn(outputs), "none")
+    x, of_output = torch.randn(*rows, inputs), torch.randn(*rows, outputs)
+    values = [x, first.weight, first.bias, second.weight, second.bias]
+    for each in values:
+        each.requires_grad_()
+
+    def plain():
+        gate, value = first(x).chunk(2, dim=-1)
+        return second(F.relu6(gate) * value)
+
+    expected, found = (
+        torch.autograd.grad(y, values, of_output) for y in (plain(), packed_gated_mlp(x, first, second))
+    )
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
 def test_quick_gelu_has_the_gradient_of_its_definition():
     x = torch.linspace(-9, 9, 101, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(QuickGELU(), (x,))
@@ -144,8 +195,9 @@ def test_the_parts_that_are_trained_are_the_model_s_own_and_follow_its_mode():
     assert own == {id(p) for p in form.parameters() if p.requires_grad}
     model.eval()
     # Blocks of encoders have no mode.
-    layers = [*form.layers, form.decoder]
-    assert all(isinstance(part, Recomputed) and not part.module.training for part in layers)
+    assert all(isinstance(part, Recomputed) for part in (*form.layers, form.decoder))
+    parts = [form.decoder.module, *(part for layer in form.layers for part in layer.module.children())]
+    assert len(parts) == 1 + 2 * len(form.layers) and not any(part.training for part in parts)
 
 
 def test_other_kinds_of_models_are_trained_as_they_are():

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rskt_seg.encoders.clip import CLIP
-from rskt_seg.encoders.clip_blocks import Block, ValuePath, pack_for_training
+from rskt_seg.encoders.clip_blocks import Block, ValuePath
+from rskt_seg.encoders.clip_training import pack_for_training
 from rskt_seg.encoders.dino import DINO
 from rskt_seg.encoders.presets import CLIP_PIXEL_MEAN, CLIP_PIXEL_STD, ENCODER_SETS
 from rskt_seg.encoders.text import TextBank, build_tokenizer, vocabulary_size

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from rskt_seg.encoders.clip import VisionTrunk
 from rskt_seg.layers.fourier import FourierConv
 from rskt_seg.layers.inference_form import FormBuilder
+from rskt_seg.layers.training_form import Recomputed
 from rskt_seg.models.cost_volumes.cost import (
     ConcatFusion,
     CostEmbedding,
@@ -29,6 +30,7 @@ from rskt_seg.models.cost_volumes.model import CostVolumeModel, Encoded
 from rskt_seg.models.cost_volumes.original import original_layer
 from rskt_seg.models.rskt.fusion import FusionLayer
 from rskt_seg.models.rskt.spec import RSKTSpec
+from rskt_seg.models.rskt.trained_fusion import TrainedFusionLayer
 
 
 class RSKT(CostVolumeModel):
@@ -99,6 +101,23 @@ class RSKT(CostVolumeModel):
         if isinstance(fusion, SeparateFusion):
             form.set_submodule("cost.fusion.both", FourierConv(fusion.both, self.grid_side))
             form.cost.chunk = 2 * self.spec.class_chunk  # the more classes share the spectrum, the better
+        return form
+
+    def training_form(self, builder: FormBuilder, recompute: bool) -> Self:
+        """See `HasTrainingForm`.
+
+        Args:
+            builder: As there.
+            recompute: As there.
+
+        Returns:
+            The form.
+        """
+        form = super().training_form(builder, recompute)
+        if builder.packed and builder.dtype is torch.float32:
+            for index, layer in enumerate(self.layers):
+                if isinstance(layer, FusionLayer) and layer.published:
+                    form.set_submodule(f"layers.{index}", Recomputed(TrainedFusionLayer(layer)))
         return form
 
     def embed_text(self, vocabulary: Sequence[str]) -> Tensor:
