@@ -13,6 +13,7 @@ import rskt_seg
 from rskt_seg.encoders.clip_blocks import QuickGELU
 from rskt_seg.layers.inference_form import InferenceLinear, packing_pays
 from rskt_seg.layers.packed_products import packed_gated_mlp, packed_linear, packed_mlp
+from rskt_seg.layers.trained_fourier import TrainedFourierConv
 from rskt_seg.layers.training_form import LiveLinear, Recomputed
 from rskt_seg.methods.optimize import optimize_for_training
 
@@ -167,6 +168,27 @@ def test_a_packed_gated_mlp_has_the_gradients_of_a_plain_one(rows, sizes):
 
     expected, found = (
         torch.autograd.grad(y, values, of_output) for y in (plain(), packed_gated_mlp(x, first, second))
+    )
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@settings(max_examples=20)
+@given(
+    side=st.integers(1, 12),
+    margin=st.integers(0, 3),
+    channels=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    count=st.integers(1, 3),
+)
+def test_a_convolution_by_fourier_transform_has_the_gradients_of_a_plain_one(side, margin, channels, count):
+    torch.manual_seed(0)
+    conv = nn.Conv2d(*channels, 2 * margin + 1, padding=margin)
+    x = torch.randn(count, channels[0], side, side, requires_grad=True)
+    of_output = torch.randn(count, channels[1], side, side)
+    plain, transformed = conv(x), TrainedFourierConv(conv, side)(x)
+    torch.testing.assert_close(transformed, plain, rtol=1e-4, atol=1e-5)
+    expected, found = (
+        torch.autograd.grad(y, [x, conv.weight, conv.bias], of_output) for y in (plain, transformed)
     )
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from rskt_seg.encoders.clip import VisionTrunk
 from rskt_seg.layers.fourier import FourierConv
-from rskt_seg.layers.inference_form import FormBuilder
+from rskt_seg.layers.inference_form import FormBuilder, copy_around
+from rskt_seg.layers.trained_fourier import CLASSES_AT_A_TIME, TrainedFourierConv
 from rskt_seg.layers.training_form import Recomputed
 from rskt_seg.models.cost_volumes.cost import (
     ConcatFusion,
@@ -118,6 +119,10 @@ class RSKT(CostVolumeModel):
             for index, layer in enumerate(self.layers):
                 if isinstance(layer, FusionLayer) and layer.published:
                     form.set_submodule(f"layers.{index}", Recomputed(TrainedFusionLayer(layer)))
+            if isinstance(fusion := self.cost.fusion, SeparateFusion):
+                both = TrainedFourierConv(fusion.both, self.grid_side)
+                form.cost = copy_around(self.cost, {"fusion": copy_around(fusion, {"both": both})})
+                form.cost.chunk = CLASSES_AT_A_TIME
         return form
 
     def embed_text(self, vocabulary: Sequence[str]) -> Tensor:
