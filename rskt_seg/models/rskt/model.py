@@ -29,6 +29,7 @@ from rskt_seg.models.cost_volumes.decoder import Decoder, clip_guides
 from rskt_seg.models.cost_volumes.finetune import set_trainable
 from rskt_seg.models.cost_volumes.model import CostVolumeModel, Encoded
 from rskt_seg.models.cost_volumes.original import original_layer
+from rskt_seg.models.cost_volumes.trained_decoder import trained_decoder
 from rskt_seg.models.rskt.fusion import FusionLayer
 from rskt_seg.models.rskt.spec import RSKTSpec
 from rskt_seg.models.rskt.trained_fusion import TrainedFusionLayer
@@ -38,6 +39,7 @@ class RSKT(CostVolumeModel):
     """Open-vocabulary segmentation model, called with images and a list of class names."""
 
     spec: RSKTSpec
+    decoder: Decoder
     cheap = (FusionLayer, Decoder)  # 3 % of the operations of a training step, half of what it keeps
 
     def __init__(self, spec: RSKTSpec) -> None:
@@ -123,6 +125,7 @@ class RSKT(CostVolumeModel):
                 both = TrainedFourierConv(fusion.both, self.grid_side)
                 form.cost = copy_around(self.cost, {"fusion": copy_around(fusion, {"both": both})})
                 form.cost.chunk = CLASSES_AT_A_TIME
+            form.set_submodule("decoder", Recomputed(trained_decoder(self.decoder)))
         return form
 
     def embed_text(self, vocabulary: Sequence[str]) -> Tensor:
