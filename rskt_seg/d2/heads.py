@@ -15,6 +15,7 @@ from rskt_seg.d2.words import check_vocabularies
 from rskt_seg.errors import DatasetError
 from rskt_seg.inference.views import VIEWS, View
 from rskt_seg.methods.load import class_names_of
+from rskt_seg.methods.optimize import optimize_for_training
 from rskt_seg.typing import SegmentationModel
 
 SHARE = "share"
@@ -31,15 +32,19 @@ class Head(nn.Module):
         model: The plain model.
         ignore_value: Id of target pixels that the loss ignores.
         splits_batches: Whether a training batch goes through the model in several `parts`.
+        checkpointing: Whether training keeps less for the backward pass, and computes it again.
     """
 
     model: SegmentationModel
     splits_batches = False
+    checkpointing = False
 
     def __init__(self, model: SegmentationModel, ignore_value: int) -> None:
         super().__init__()
         self.model = model
         self.ignore_value = ignore_value
+        # The training form; in a tuple, so that it is no submodule: its parameters are those of the model.
+        self._trained: tuple[Any, ...] = ()
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec] | None = None) -> dict[str, Any]:
@@ -60,11 +65,19 @@ class Head(nn.Module):
         return {"model": model, "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE}
 
     def begin_training(self, amp: torch.dtype | None) -> None:
-        """Prepare for training, once the weights are loaded.
+        """Build the training form of the model, once the weights are loaded.
 
         Args:
             amp: The dtype of mixed precision; None without it.
         """
+        form = optimize_for_training(self.model, dtype=amp or torch.float32, recompute=self.checkpointing)
+        self._trained = (form,)
+
+    @property
+    def trained(self) -> Any:
+        """What computes the output for the losses: the training form, or the model before there is one."""
+        (model,) = self._trained or (self.model,)
+        return model
 
     def parts(self, entries: Entries) -> Iterator[Entries]:
         """Yield a training batch in parts, whose gradients are summed before the optimizer steps.

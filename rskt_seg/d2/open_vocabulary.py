@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 from detectron2.layers import ShapeSpec
@@ -15,7 +14,6 @@ from rskt_seg.d2.heads import Head, resize_maps
 from rskt_seg.d2.methods.record import Chain, DetectronMethod
 from rskt_seg.d2.typing import Entries
 from rskt_seg.inference.predict import sliding_scores
-from rskt_seg.methods.optimize import optimize_for_training
 from rskt_seg.typing import OpenVocabularyModel
 from rskt_seg.windows import sliding_sizes
 
@@ -43,8 +41,6 @@ class OpenVocabularyHead(Head):
     ) -> None:
         super().__init__(model, ignore_value)
         self.sliding_window, self.checkpointing = sliding_window, checkpointing
-        # The training form; in a tuple, so that it is no submodule: its parameters are those of the model.
-        self._trained: tuple[OpenVocabularyModel, ...] = ()
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec] | None = None) -> dict[str, Any]:
@@ -52,16 +48,10 @@ class OpenVocabularyHead(Head):
         own = {"sliding_window": cfg.TEST.SLIDING_WINDOW, "checkpointing": cfg.MODEL.CHECKPOINTING}
         return super().from_config(cfg, input_shape) | own
 
-    def begin_training(self, amp: torch.dtype | None) -> None:
-        """See `Head.begin_training`."""
-        form = optimize_for_training(self.model, dtype=amp or torch.float32, recompute=self.checkpointing)
-        self._trained = (form,)
-
     def losses(self, entries: Entries, vocabulary: Sequence[str]) -> dict[str, Tensor]:
         """Return named scalars for images and targets, all targets of one size."""
         targets = self.targets(entries)
-        (model,) = self._trained or (self.model,)
-        output = model(self.images(entries), vocabulary)
+        output = self.trained(self.images(entries), vocabulary)
         return self.model.losses(output, targets, self.ignore_value)
 
     def forward(self, entries: Entries, vocabulary: Sequence[str]) -> list[Tensor]:

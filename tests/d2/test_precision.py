@@ -68,9 +68,7 @@ def test_a_training_uses_the_training_form_that_is_asked_for_and_saves_the_model
     entry = ENTRY | {"sem_seg": torch.zeros(50, 60, dtype=torch.long)}
     before = segmentor([entry])["loss_sem_seg"]
     head.begin_training(None)
-    kinds = {
-        type(each.module) for form in head._trained for each in form.modules() if type(each) is Recomputed
-    }
+    kinds = {type(each.module) for each in head.trained.modules() if type(each) is Recomputed}
     assert (Block in kinds) is recompute and list(segmentor.state_dict()) == keys
     after = segmentor([entry])["loss_sem_seg"]
     assert float(after) == pytest.approx(float(before), rel=1e-5)
@@ -84,7 +82,6 @@ def test_a_trainer_builds_the_training_form_once_the_weights_are_loaded(tmp_path
         METHODS["rskt"](*ALONE, "SOLVER.IMS_PER_BATCH", "2", "OUTPUT_DIR", str(tmp_path / "out"))
     )
     head = unwrapped(trainer.model).sem_seg_head
-    assert not head._trained
+    assert head.trained is head.model
     trainer.resume_or_load(resume=False)
-    (form,) = head._trained
-    assert form is not head.model
+    assert head.trained is not head.model

@@ -16,6 +16,7 @@ from rskt_seg.layers.packed_products import packed_gated_mlp, packed_linear, pac
 from rskt_seg.layers.trained_fourier import TrainedFourierConv
 from rskt_seg.layers.training_form import LiveLinear, Recomputed
 from rskt_seg.methods.optimize import optimize_for_training
+from rskt_seg.models.wsss.model import FROZEN
 
 NAMES = ("water", "road", "building")
 RECOMPUTE = pytest.mark.parametrize("recompute", [False, True])
@@ -220,6 +221,28 @@ def test_the_parts_that_are_trained_are_the_model_s_own_and_follow_its_mode():
     # Blocks of encoders and the decoder have no mode.
     parts = [part for layer in form.layers for part in layer.module.children()]
     assert len(parts) == 2 * len(form.layers) and not any(part.training for part in parts)
+
+
+def test_the_weakly_supervised_model_learns_the_same_by_the_inference_form_of_its_encoders():
+    torch.manual_seed(0)
+    model = rskt_seg.create_model("prior_wsss_tiny", ("ship", "plane", "bridge")).train()
+    model.encode_classes()
+    form, (images, target) = optimize_for_training(model), batch()
+    towers = (form.clip.visual, form.dinov2)
+    assert all(any(isinstance(part, InferenceLinear) for part in tower.modules()) for tower in towers)
+    found = []
+    for each in (model, form):
+        torch.manual_seed(1)  # of the dropout
+        terms = model.losses(each(images, evidence=True), target)
+        model.zero_grad()
+        sum(terms.values()).backward()
+        gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        found.append((terms, gradients))
+    (expected_terms, expected), (terms, gradients) = found
+    torch.testing.assert_close(terms, expected_terms, rtol=1e-5, atol=0)
+    assert gradients.keys() == expected.keys() and not any(name.split(".")[0] in FROZEN for name in gradients)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-3, atol=1e-5)
 
 
 def test_other_kinds_of_models_are_trained_as_they_are():

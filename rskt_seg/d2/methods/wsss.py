@@ -120,7 +120,7 @@ class PriorWSSSHead(ClosedSetHead):
                 [entry["valid"].to(self.model.device, non_blocking=True) for entry in entries]
             )
         on_device = present.to(self.model.device)
-        output = self.model(images, evidence=True)
+        output = self.trained(images, evidence=True)
         cams = self.model.cams(output.evidence, on_device, learn=self.training, valid=valid)
         maps = cams.final.unflatten(2, output.evidence.grid)
         return self.model.losses(output, self.model.pseudo_labels(images, maps, present, valid))

@@ -27,6 +27,21 @@ def min_max_normalize(maps: Tensor) -> Tensor:
     return (maps - low) / (high - low).clamp(min=_MIN_RANGE)
 
 
+def valid_cells(valid: Tensor, stride: int) -> Tensor:
+    """Return which cells have at least half of their pixels in a mask.
+
+    Args:
+        valid: (B, H, W) bool.
+        stride: Side of a cell in pixels; pixels beyond the borders are not in the mask.
+
+    Returns:
+        (B, 1, L) float32, 0 or 1.
+    """
+    bottom, right = (-side % stride for side in valid.shape[1:])
+    shares = F.avg_pool2d(F.pad(valid.float(), (0, right, 0, bottom))[:, None], stride)
+    return (shares >= 0.5).float().flatten(2)
+
+
 def stack_cams(foreground: Tensor, present: Tensor, power: float | None) -> Tensor:
     """Prepend the background to the maps of the foreground classes and zero those of absent classes.
 

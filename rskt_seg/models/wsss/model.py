@@ -9,6 +9,7 @@ channels, the background first.
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -27,10 +28,12 @@ from rskt_seg.encoders.presets import (
 from rskt_seg.encoders.text import build_tokenizer, expand_templates, vocabulary_size
 from rskt_seg.errors import ConfigError
 from rskt_seg.layers.images import enlarge, stack_images
+from rskt_seg.layers.inference_form import FormBuilder, copy_around
+from rskt_seg.layers.training_form import HasTrainingForm
 from rskt_seg.losses.affinity import affinity_loss, affinity_target
 from rskt_seg.losses.pixel import balanced_cross_entropy, check_target, one_hot_cross_entropy
 from rskt_seg.models.wsss.adapters import Adapter, Decoder
-from rskt_seg.models.wsss.cams import initial_cam, min_max_normalize, stack_cams
+from rskt_seg.models.wsss.cams import initial_cam, min_max_normalize, stack_cams, valid_cells
 from rskt_seg.models.wsss.classes import IGNORE_LABEL, find_channels
 from rskt_seg.models.wsss.outputs import Cams, Evidence, PriorOutput, Stages
 from rskt_seg.models.wsss.par import ParOptions
@@ -45,7 +48,7 @@ FROZEN = ("clip", "dinov2")
 """Names of the parts that are never trained."""
 
 
-class PriorWSSS(nn.Module):
+class PriorWSSS(HasTrainingForm):
     """Segmentation trained with image-level labels, on frozen CLIP and DINOv2.
 
     All weights are random at first: load CLIP and DINOv2 (`rskt_seg.load_encoder`) and call `encode_classes`,
@@ -77,6 +80,8 @@ class PriorWSSS(nn.Module):
         self.class_names = check_names(class_names)
         fixed_names(self.class_names, spec.num_classes)
         self.channels = find_channels(self.class_names, spec.background)
+        # Exponent of the background's map, None if no class is the background.
+        self._power = None if spec.background == NO_BACKGROUND else spec.background_power
         clip, dino = CLIP_PRESETS[spec.encoder], DINOV2_PRESETS[spec.dino]
         for name, block in (("clip_levels", max(spec.clip_levels)), ("first_layer", spec.first_layer)):
             if block > clip.vision.layers and (name != "first_layer" or spec.usr):
@@ -128,6 +133,11 @@ class PriorWSSS(nn.Module):
         for frozen in (self.clip, self.dinov2):
             frozen.eval()
         return self
+
+    def training_form(self, builder: FormBuilder, recompute: bool) -> Self:
+        """See `HasTrainingForm`; the encoders keep nothing for the backward pass in any case."""
+        clip = copy_around(self.clip, {"visual": builder.convert(self.clip.visual)})
+        return copy_around(self, {"clip": clip, "dinov2": builder.convert(self.dinov2)})
 
     def encode_classes(self, cache: Path | None = None) -> None:
         """Encode the classes with the current weights of CLIP (TPE, equations 1 to 4).
@@ -213,7 +223,7 @@ class PriorWSSS(nn.Module):
                 ).cams
             if spec.vpe:
                 if learn:
-                    candidates = refined if valid is None else refined * self._valid_cells(valid)
+                    candidates = refined if valid is None else refined * valid_cells(valid, self.stride)
                     self.vpe.update(joint, select_seeds(candidates, present, spec.seed_percent))
                 final = self.vpe.cam(joint, refined, present, power)
         if learn:
@@ -337,17 +347,6 @@ class PriorWSSS(nn.Module):
             pairs = affinity_target(padded, grid, spec.radius, ignore_value)
             terms["loss_affinity"] = spec.affinity_weight * affinity_loss(output.evidence.affinity, pairs)
         return terms
-
-    @property
-    def _power(self) -> float | None:
-        """Exponent of the background's map, None if no class is the background."""
-        return None if self.spec.background == NO_BACKGROUND else self.spec.background_power
-
-    def _valid_cells(self, valid: Tensor) -> Tensor:
-        """Return (B, 1, L) float: 1 for cells with at least half of their pixels in `valid` (B, H, W)."""
-        bottom, right = (-side % self.stride for side in valid.shape[1:])
-        shares = F.avg_pool2d(F.pad(valid.float(), (0, right, 0, bottom))[:, None], self.stride)
-        return (shares >= 0.5).float().flatten(2)
 
     def _pad(self, images: Tensor) -> Tensor:
         """Return images (B, 3, H, W) as float32 with sides that are multiples of the stride."""
