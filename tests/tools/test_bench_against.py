@@ -19,6 +19,7 @@ from benchmarks.timing import CpuClock
 from benchmarks.training import Step, make_step, make_target, time_steps
 from torch import nn
 
+import rskt_seg.d2  # noqa: F401 - prepares Detectron2, and registers a set of the same name as the stand-in
 from rskt_seg.commands.entry import run
 from rskt_seg.errors import ConfigError
 from rskt_seg.stopping import Terminated
@@ -29,8 +30,9 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
-def _loggers_kept():
-    """Detectron2's `default_setup` gives its loggers handlers that stay."""
+def _default_setup_leaves_nothing(monkeypatch):
+    """Detectron2's `default_setup` gives its loggers handlers that stay, and seeds all generators."""
+    monkeypatch.setattr("detectron2.engine.defaults.seed_all_rng", lambda seed: None)
     loggers = [logging.getLogger(name) for name in ("detectron2", "fvcore")]
     kept = [(each, each.handlers[:], each.propagate, each.level) for each in loggers]
     yield
@@ -153,7 +155,7 @@ SETUP = "\ndef setup(args):\n    raise "
         (appended("train_net.py", "\nsetup = None"), "pass", r"no function setup\(args\)"),
         (appended("train_net.py", "\n)"), "pass", "importing train_net.py failed with SyntaxError"),
         (appended("train_net.py", f"{SETUP}SystemExit('too\\nold')"), "pass", "SystemExit: too old"),
-        (appended(CONFIG, "    NO_KEY: 1\n"), "pass", "building its model failed with KeyError: .*NO_KEY"),
+        (appended(CONFIG, "    NO_KEY: 1\n"), "pass", r"KeyError: .*NO_KEY.* \(.*/train_net.py:\d+\)"),
         (without("pretrained/dino.pth"), "pass", "FileNotFoundError: .*dino.pth"),
         (
             unchanged,
@@ -276,8 +278,6 @@ def test_a_published_model_is_asked_for_what_it_can_answer(checkout, model):
 
 def test_the_process_is_left_as_it_was(checkout, model, monkeypatch):
     from detectron2.data import DatasetCatalog, MetadataCatalog
-
-    import rskt_seg.d2  # noqa: F401 - which registers a set of the same name as the stand-in
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
 
