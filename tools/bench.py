@@ -4,6 +4,7 @@
     python tools/bench.py --quick                         # 17 classes, 3 rounds; minutes on one core
     python tools/bench.py --precision fp32 bf16 --memory --train --output output/bench.json
     python tools/bench.py --method fctl                   # stages of another method: fctl, wsss or bicor
+    python tools/bench.py --quick --against ../RSKT-Seg   # beside the published code, from a folder of yours
     python tools/bench.py --check tools/benchmarks/goals.json
 
 All forms have the same weights in one process, and take turns. No time is given for a form that computes
@@ -17,13 +18,14 @@ import sys
 from pathlib import Path
 
 import torch
+from benchmarks.against import Checkout, find_checkout
 from benchmarks.goals import check, read_goals
 from benchmarks.measuring import Plan, measure
 from benchmarks.others import PRESETS, TINY_PRESETS, measure_method
 from benchmarks.report import report
 from benchmarks.results import Result, read_result
 
-from rskt_seg.commands.entry import command_parser, positive, run
+from rskt_seg.commands.entry import command_parser, place, positive, run
 from rskt_seg.errors import ConfigError
 from rskt_seg.writing import replace_text
 
@@ -45,6 +47,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     add("--no-stages", dest="stages", action="store_false", help="time the whole model alone")
     add("--memory", action="store_true", help="also memory beyond the weights, in fresh processes")
     add("--train", action="store_true", help="also a training step of one image with the fewest classes")
+    add("--against", type=place, metavar="FOLDER", help="also time the published code in this folder")
+    add("--against-config", metavar="FILE.yaml", help="its configuration, as a path from its folder")
+    add("--against-opts", nargs="+", metavar="OPT", help="overrides of its configuration: KEY VALUE ...")
     add("--output", type=Path, metavar="FILE.json", help="write all samples")
     add("--read", type=Path, metavar="FILE.json", help="measure nothing: show and check an earlier run")
     add("--check", type=Path, metavar="GOALS.json", help="judge the run; exit status 1 if a goal fails")
@@ -56,8 +61,9 @@ def plan_of(args: argparse.Namespace) -> Plan:
     short = args.quick or args.tiny
     _check_device(args.device)
     presets = {"rskt": "rskt_tiny", **TINY_PRESETS} if args.tiny else {"rskt": "rskt_vitb16", **PRESETS}
+    preset = args.preset or presets[args.method]
     return Plan(
-        preset=args.preset or presets[args.method],
+        preset=preset,
         classes=tuple(dict.fromkeys(args.classes or ([17] if short else [17, 100]))),
         precisions=tuple(dict.fromkeys(args.precision)),
         batch=args.batch,
@@ -68,7 +74,22 @@ def plan_of(args: argparse.Namespace) -> Plan:
         memory=args.memory,
         training=args.train,
         small=args.tiny,
+        against=_checkout_of(args, preset),
     )
+
+
+def _checkout_of(args: argparse.Namespace, preset: str) -> Checkout | None:
+    """Return where the published code is, if it is to be timed."""
+    if args.against is None:
+        if args.against_config or args.against_opts:
+            raise ConfigError("--against-config and --against-opts belong to --against FOLDER: give it too")
+        return None
+    if args.batch > 1:
+        raise ConfigError(
+            "--against times one image at a time, as the published code returns the first of a batch alone; "
+            f"found --batch {args.batch}"
+        )
+    return find_checkout(args.against, args.against_config, args.against_opts or (), preset)
 
 
 def _check_device(name: str) -> None:
@@ -89,6 +110,7 @@ def _measure(args: argparse.Namespace) -> Result:
             ("--precision", args.precision != ["fp32"]),
             ("--memory", args.memory),
             ("--train", args.train),
+            ("--against", args.against),
         )
         if value
     ]

@@ -101,20 +101,17 @@ def convert(state: Mapping[str, Tensor], rules: Sequence[Rule], report: LoadRepo
     return result
 
 
-def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str, remedy: str) -> None:
-    """Copy a state dict into a module if every key and every shape fits, otherwise nothing.
+def describe_misfit(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """Compare the names and shapes of a state dict with those of a model.
 
     Args:
-        module: The module to fill.
-        state: State dict under its names.
-        source: Name of the file in messages.
-        remedy: Advice at the end of the message, as a sentence without a full stop.
+        own: State dict of the model.
+        state: What is to be copied into it, under its names.
 
-    Raises:
-        CheckpointError: Keys are missing, unexpected or of another shape, or a tensor is sparse, quantized,
-            complex or without data, or has values that are not finite; up to ten of each are listed.
+    Returns:
+        What is missing, unexpected, of another shape or cannot be copied, with up to ten names of each; "" if
+        everything fits.
     """
-    own = module.state_dict()
     faults = {
         "missing": [key for key in own if key not in state],
         "unexpected": [key for key in state if key not in own],
@@ -136,14 +133,30 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str, rem
             )
         ],
     }
-    lists = [
+    return "; ".join(
         f"{len(keys)} {what}: {', '.join(keys[:_LISTED])}"
         + (f", and {len(keys) - _LISTED} more" if len(keys) > _LISTED else "")
         for what, keys in faults.items()
         if keys
-    ]
-    if lists:
-        raise CheckpointError(f"{source} does not fit this model; {'; '.join(lists)}. {remedy}")
+    )
+
+
+def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str, remedy: str) -> None:
+    """Copy a state dict into a module if every key and every shape fits, otherwise nothing.
+
+    Args:
+        module: The module to fill.
+        state: State dict under its names.
+        source: Name of the file in messages.
+        remedy: Advice at the end of the message, as a sentence without a full stop.
+
+    Raises:
+        CheckpointError: Keys are missing, unexpected or of another shape, or a tensor is sparse, quantized,
+            complex or without data, or has values that are not finite; up to ten of each are listed.
+    """
+    own = module.state_dict()
+    if misfit := describe_misfit(own, state):
+        raise CheckpointError(f"{source} does not fit this model; {misfit}. {remedy}")
     # In the precision of the model, in which large values can become infinite.
     if broken := describe_not_finite((key, tensor.to(own[key].dtype)) for key, tensor in state.items()):
         raise CheckpointError(

@@ -10,7 +10,7 @@ from tests.accelerator import Accelerator
 MAY_UPLOAD = {
     "encoders/text.py:TextBank._encode",
     "plain.py:Plain.embed_text",
-    "training.py:make_step",
+    "training.py:make_target",
 }
 """The tokens of a vocabulary, and the labels of a step."""
 

@@ -79,7 +79,8 @@ def test_every_backward_pass_is_of_its_own_forward_pass_and_the_model_is_left_as
             order.append((call.__name__, call.__self__))
             return super().measure(call, calls)
 
-    times = time_steps(model, make_images(model, 1), class_names(2), 2, Watch(1))
+    images, names = make_images(model, 1), class_names(2)
+    times = time_steps({form: make_step(model, form, images, names) for form in FORMS}, 2, Watch(1))
     assert [name for name, _ in order] == ["forward", "backward"] * 8
     steps = list(dict.fromkeys(step for _, step in order))
     there_and_back = [*steps, *reversed(steps)]

@@ -49,8 +49,8 @@ class Equality:
             return self.max_abs <= MOST_ABSOLUTE
         return self.relative_l2 <= MOST_RELATIVE and not self.flipped
 
-    def require(self) -> None:
-        """Raise `UnequalError` unless it holds."""
+    def require(self, advice: str = "") -> None:
+        """Raise `UnequalError` unless it holds; `advice` ends the message."""
         if not self.holds:
             bound = (
                 f"a difference of at most {MOST_ABSOLUTE:g}"
@@ -61,6 +61,7 @@ class Equality:
                 f"{self.form} differs from the plain form with {self.classes} classes: expected {bound}; "
                 f"found a difference of {self.max_abs:.3g}, a relative distance of {self.relative_l2:.3g} "
                 f"and {self.flipped} clear labels changed. No time is given for another computation"
+                + (f"; {advice}" if advice else "")
             )
 
 

@@ -28,8 +28,8 @@ class Form:
     """One form of the computation.
 
     Attributes:
-        name: "plain" (the published computation), "model" (the model as it is trained) or "form" (optimized
-            for inference).
+        name: "plain" (the published computation), "model" (the model as it is trained), "form" (optimized
+            for inference) or "published" (the published code itself).
         precision: "fp32" or "bf16".
         model: What is called.
     """

@@ -1,11 +1,14 @@
 """A run: memory, equality, times and the limit of the machine, in this order and in one process."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from benchmarks.against import ADVICE, Checkout, Published, PublishedCode
 from benchmarks.equality import compare
 from benchmarks.forms import (
     PER_CLASS,
@@ -22,7 +25,7 @@ from benchmarks.memory import Memory, Setting
 from benchmarks.memory import measure as measure_memory
 from benchmarks.results import PLAIN, Result, Saved, Timing, describe_machine
 from benchmarks.timing import Sample, alternate, clock_of, repeats_of
-from benchmarks.training import FORMS, time_steps
+from benchmarks.training import FORMS, Step, make_step, make_target, time_steps
 from benchmarks.work import check_spec, necessary_work
 
 
@@ -42,6 +45,7 @@ class Plan:
         memory: Whether memory is measured.
         training: Whether a training step is timed.
         small: Whether the products of the limit are small, to show the course of a run.
+        against: The published code, which is timed beside our forms; None: it is not at hand.
     """
 
     preset: str
@@ -55,6 +59,7 @@ class Plan:
     memory: bool
     training: bool
     small: bool
+    against: Checkout | None = None
 
     @property
     def clock(self) -> str:
@@ -75,16 +80,18 @@ def measure(plan: Plan) -> Result:
 
     Raises:
         UnequalError: A form computes something else than the plain one.
-        ConfigError: The model is not the published one, or there are not so many class names.
+        ConfigError: The model is not the published one, there are not so many class names, or the published
+            code cannot be used.
     """
     torch.set_num_threads(plan.threads)
     torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32, or equality could not be asked for
     device = torch.device(plan.device)
+    # What cannot be imported is told before anything is measured.
+    code = None if plan.against is None else PublishedCode(plan.against, device)
     # While this process holds no models.
     memory = _measure_memory(plan) if plan.memory else []
-    return Run(
-        plan, Result(describe_machine(device), {**asdict(plan), "clock": plan.clock}, memory=memory)
-    ).make()
+    result = Result(describe_machine(device), {**asdict(plan), "clock": plan.clock}, memory=memory)
+    return Run(plan, result, code).make()
 
 
 def _measure_memory(plan: Plan) -> list[Memory]:
@@ -103,9 +110,9 @@ def _measure_memory(plan: Plan) -> list[Memory]:
 class Run:
     """The models of a run, and its result as far as it has come."""
 
-    def __init__(self, plan: Plan, result: Result) -> None:
+    def __init__(self, plan: Plan, result: Result, code: PublishedCode | None = None) -> None:
         device = torch.device(plan.device)
-        self.plan, self.result = plan, result
+        self.plan, self.result, self.code = plan, result, code
         self.clock = clock_of(device, plan.threads)
         self.model = make_model(plan.preset, device)
         check_spec(self.model.spec)
@@ -118,7 +125,9 @@ class Run:
         forms = [build_form(self.model, *key) for key in form_keys(self.plan.precisions)]
         images = make_images(self.model, self.plan.batch)
         for index, classes in enumerate(self.plan.classes):
-            self._time_whole(forms, images, classes)
+            with self._published(class_names(classes)) as published:
+                others = [Form("published", "fp32", each) for each in published]
+                self._time_whole([*forms, *others], images, classes)
             if self.plan.stages:
                 # What the encoders of images do depends on no class.
                 self._time_stages(forms, images, classes, PER_CLASS if index else None)
@@ -130,13 +139,23 @@ class Run:
         self.result.rates = self.limit.rates()
         return self.result
 
+    @contextmanager
+    def _published(self, names: Sequence[str]) -> Iterator[list[Published]]:
+        """Yield the published model for these classes, if a run has it; it keeps those it was built for."""
+        if self.code is None:
+            yield []
+            return
+        with self.code.built(self.model, names) as published:
+            self.result.settings["depth"] = published.depth
+            yield [published]
+
     def _time_whole(self, forms: Sequence[Form], images: Tensor, classes: int) -> None:
         """Compare the forms, and time them if they are equal; the comparison has warmed them up."""
         names = class_names(classes)
         logits = {form.label: form.logits(images, names) for form in forms}
         for form in forms[1:]:
             equality = compare(form.label, form.precision, logits[PLAIN], logits[form.label])
-            equality.require()
+            equality.require(ADVICE if form.name == "published" else "")
             self.result.equality.append(equality)
         calls = {form.label: _inference(form, images, names) for form in forms}
         samples = alternate(calls, self.plan.pairs, self.clock)
@@ -176,7 +195,14 @@ class Run:
         """Time a training step of one image, with the fewest classes."""
         classes = min(self.plan.classes)
         names, images = class_names(classes), make_images(self.model, 1)
-        for form, found in time_steps(self.model, images, names, self.plan.pairs, self.clock).items():
+        steps = {form: make_step(self.model, form, images, names) for form in FORMS}
+        with self._published(names) as published:
+            for each in published:
+                target = make_target(images, classes)
+                each.module.train()
+                steps["published"] = Step(each.module, partial(each.loss, images, target))
+            times = time_steps(steps, self.plan.pairs, self.clock)
+        for form, found in times.items():
             label = f"{form} fp32"
             for stage, samples in (
                 ("training step", found.whole),

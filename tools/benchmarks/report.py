@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from benchmarks.limit import Rate, peak
-from benchmarks.results import PLAIN, Result, Timing
-from benchmarks.timing import is_contended
+from benchmarks.results import CALIBRATED, PLAIN, PUBLISHED, Result, Timing
+from benchmarks.timing import Ratio, is_contended
 
 TRAINING = ("training step", "forward", "backward")
 
@@ -28,6 +28,7 @@ def report(result: Result) -> str:
         _equality(result),
         _times(result, inference, "inference"),
         _times(result, training, "training"),
+        _calibration(result),
         _saved(result),
         _memory(result),
     ]
@@ -43,11 +44,15 @@ def _table(rows: Sequence[Sequence[str]], head: Sequence[str], left: int = 1) ->
 
 def _machine(result: Result) -> str:
     where, how = result.environment, result.settings
-    return (
+    text = (
         f"{how['preset']}, {how['batch']} image(s) at a time, on {where['device']}, {where['threads']} "
         f"thread(s) of {where['cores']}, load {where['load']}; torch {where['torch']}, {where['vectors']}. "
         f"{how['pairs']} rounds, random weights. Seconds are of {how['clock']}."
     )
+    if against := how.get("against"):
+        opts = "".join(f", {opt}" for opt in (" ".join(against["opts"]), how["depth"]) if opt)
+        text += f" Published code: {against['folder']}, {against['config']}{opts}."
+    return text
 
 
 def _rates(rates: Sequence[Rate]) -> str:
@@ -80,24 +85,52 @@ def _equality(result: Result) -> str:
 
 def _times(result: Result, timings: Sequence[Timing], what: str) -> str:
     rows = []
+    has_published = any(each.form == PUBLISHED for each in timings)
     for timing in timings:
         ratio, distance = result.ratio(timing), result.distance(timing)
+        against = [_spread(result.ratio(timing, PUBLISHED))] if has_published else []
         rows.append(
             (
                 timing.stage,
                 "" if timing.classes is None else str(timing.classes),
                 timing.form,
                 f"{timing.seconds:.4g}",
-                "" if ratio is None else f"{ratio.median:.2f} ({ratio.least:.2f}-{ratio.greatest:.2f})",
+                _spread(ratio),
                 "" if ratio is None else f"{ratio.low:.2f}-{ratio.high:.2f}",
+                *against,
                 "" if timing.work is None else f"{timing.work / 1e9:.4g}",
                 "" if distance is None else f"{distance:.2f}",
                 ", ".join(_warnings(result, timing)),
             )
         )
     faster = f"{PLAIN} / form (min-max)"
-    head = (what, "T", "form", "s", faster, "90 %", "GFLOP needed", "x limit", "")
+    against_head = [f"{PUBLISHED} / form (min-max)"] if has_published else []
+    head = (what, "T", "form", "s", faster, "90 %", *against_head, "GFLOP needed", "x limit", "")
     return _table(rows, head, 3)
+
+
+def _spread(ratio: Ratio | None) -> str:
+    return "" if ratio is None else f"{ratio.median:.2f} ({ratio.least:.2f}-{ratio.greatest:.2f})"
+
+
+def _calibration(result: Result) -> str:
+    """Say whether the plain form stands for the published code in what was timed of both."""
+    lines = []
+    for timing in result.timings:
+        ratio = result.ratio(timing) if timing.form == PUBLISHED else None
+        if ratio is None or timing.stage in ("forward", "backward"):
+            continue  # the halves of a step that has a line
+        if ratio.is_noisy:
+            verdict = "noisy: repeat the run with more --pairs"
+        elif abs(ratio.median - 1) <= CALIBRATED:
+            verdict = f"within {CALIBRATED:.0%}, so that ratios to plain are ratios to the published code"
+        else:
+            verdict = f"not within {CALIBRATED:.0%}: ratios to plain are none to the published code"
+        lines.append(
+            f"{timing.stage}, T = {timing.classes}: plain takes {_spread(ratio)} times the time of the "
+            f"published code, {verdict}."
+        )
+    return "\n\n".join(lines)
 
 
 def _warnings(result: Result, timing: Timing) -> list[str]:

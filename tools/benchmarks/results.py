@@ -20,6 +20,10 @@ from rskt_seg.reading import parse_json, read_text
 
 PLAIN = "plain fp32"
 """Label of the form with which all are compared."""
+PUBLISHED = "published fp32"
+"""Label of the published code itself, where a run has it."""
+CALIBRATED = 0.1
+"""Greatest share by which the time of the plain form may differ from that of the published code."""
 _TOLD_FLAGS = ("avx", "amx", "fma", "sse4", "neon", "asimd", "sve", "bf16")
 
 
@@ -83,10 +87,18 @@ class Result:
     memory: list[Memory] = field(default_factory=list)
     saved: list[Saved] = field(default_factory=list)
 
-    def ratio(self, timing: Timing) -> Ratio | None:
-        """Compare a timing with that of the plain form; None for the plain form itself."""
+    def ratio(self, timing: Timing, base: str = PLAIN) -> Ratio | None:
+        """Return how many times faster a timing is than that of the same by another form.
+
+        Args:
+            timing: One of `timings`.
+            base: Label of the other form.
+
+        Returns:
+            The ratio; None for the other form itself, and where it was not timed.
+        """
         for each in self.timings:
-            if (each.stage, each.classes, each.form) == (timing.stage, timing.classes, PLAIN):
+            if (each.stage, each.classes, each.form) == (timing.stage, timing.classes, base):
                 return None if each is timing else ratio_of(each.samples, timing.samples)
         return None
 
@@ -102,6 +114,11 @@ class Result:
         for timing in self.timings:
             if (ratio := self.ratio(timing)) is not None:
                 found[f"{timing.key}/ratio"] = ratio.median
+            if (against := self.ratio(timing, PUBLISHED)) is not None:
+                found[f"{timing.key}/against"] = against.median
+            if timing.form == PUBLISHED and ratio is not None:
+                key = timing.key.removesuffix(PUBLISHED) + PLAIN
+                found[f"{key}/calibration"] = abs(ratio.median - 1)
             if (distance := self.distance(timing)) is not None:
                 found[f"{timing.key}/limit"] = distance
         for equality in self.equality:

@@ -1,10 +1,10 @@
 """One training step: forward, loss and backward, in the published form and in ours."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from benchmarks.equality import UnequalError
@@ -21,7 +21,7 @@ _MOST_RELATIVE = 1e-4
 class Step:
     """A step of one form; its forward pass is followed by one backward pass."""
 
-    def __init__(self, model: RSKT, forward: Callable[[], Tensor]) -> None:
+    def __init__(self, model: nn.Module, forward: Callable[[], Tensor]) -> None:
         self.model, self._forward = model, forward
         self.loss = torch.tensor(torch.nan)
 
@@ -42,8 +42,16 @@ class Step:
         self.backward()
 
 
+def make_target(images: Tensor, classes: int) -> Tensor:
+    """Draw labels (B, H, W) of images (B, 3, H, W) on their device, a tenth of them ignored."""
+    generator = torch.Generator().manual_seed(2)
+    target = torch.randint(0, classes, (len(images), *images.shape[2:]), generator=generator)
+    target[torch.rand(target.shape, generator=generator) < 0.1] = 255
+    return target.to(images.device)
+
+
 def make_step(model: RSKT, form: str, images: Tensor, vocabulary: Sequence[str]) -> Step:
-    """Prepare the step of a form on random labels, a tenth of them ignored.
+    """Prepare the step of a form on random labels.
 
     Args:
         model: The model, which is put in training mode.
@@ -55,10 +63,7 @@ def make_step(model: RSKT, form: str, images: Tensor, vocabulary: Sequence[str])
         The step.
     """
     model.train()
-    generator = torch.Generator().manual_seed(2)
-    target = torch.randint(0, len(vocabulary), (len(images), *images.shape[2:]), generator=generator)
-    target[torch.rand(target.shape, generator=generator) < 0.1] = 255
-    target = target.to(images.device)
+    target = make_target(images, len(vocabulary))
     if form == "plain":
         plain = Plain(model)
         return Step(model, lambda: plain.loss(plain(images, vocabulary), target))
@@ -114,21 +119,17 @@ def saved_bytes(step: Step) -> int:
     return sum(kept.values())
 
 
-def gradient_norm(model: RSKT) -> float:
+def gradient_norm(model: nn.Module) -> float:
     """Return the L2 norm of all gradients."""
     squares = [each.grad.double().square().sum() for each in model.parameters() if each.grad is not None]
     return float(torch.stack(squares).sum().sqrt())
 
 
-def time_steps(
-    model: RSKT, images: Tensor, vocabulary: Sequence[str], pairs: int, clock: Clock
-) -> dict[str, TrainingTimes]:
+def time_steps(steps: Mapping[str, Step], pairs: int, clock: Clock) -> dict[str, TrainingTimes]:
     """Time the steps of all forms in turns, once they have given the same loss and gradients.
 
     Args:
-        model: The model; it is in evaluation mode again afterwards.
-        images: (B, 3, H, W).
-        vocabulary: T class names.
+        steps: Form -> its step, the plain one first; their models are in evaluation mode again afterwards.
         pairs: Number of rounds.
         clock: What measures.
 
@@ -138,27 +139,28 @@ def time_steps(
     Raises:
         UnequalError: The forms differ.
     """
-    steps = {form: make_step(model, form, images, vocabulary) for form in FORMS}
     saved, values = {}, {}
     for form, step in steps.items():
         saved[form] = saved_bytes(step)
         step.backward()
-        values[form] = (float(step.loss), gradient_norm(model))
+        values[form] = (float(step.loss), gradient_norm(step.model))
     _require_equal(values)
     forward: dict[str, list[Sample]] = {form: [] for form in steps}
     backward: dict[str, list[Sample]] = {form: [] for form in steps}
-    for order in turns(FORMS, pairs):
+    for order in turns(tuple(steps), pairs):
         for form in order:
             forward[form].append(clock.measure(steps[form].forward))
             backward[form].append(clock.measure(steps[form].backward))
-    model.zero_grad(set_to_none=True)
-    model.eval()
+    for step in steps.values():
+        step.model.zero_grad(set_to_none=True)
+        step.model.eval()
     return {form: TrainingTimes(tuple(forward[form]), tuple(backward[form]), saved[form]) for form in steps}
 
 
 def _require_equal(values: dict[str, tuple[float, float]]) -> None:
-    for form in FORMS[1:]:
-        compared = zip(("loss", "norm of the gradients"), values[FORMS[0]], values[form], strict=True)
+    (_, expected), *others = values.items()
+    for form, given in others:
+        compared = zip(("loss", "norm of the gradients"), expected, given, strict=True)
         for what, plain, found in compared:
             if not abs(found - plain) <= _MOST_RELATIVE * abs(plain):
                 raise UnequalError(
