@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.sources import tree
+
 ROOT = Path(__file__).parents[1]
 settings.register_profile("laws", deadline=None)  # times are those of the machine, and no law
 settings.load_profile("laws")
@@ -32,6 +34,7 @@ def _no_cache_of_the_user(tmp_path_factory) -> Iterator[None]:
 def _memory_is_given_back() -> Iterator[None]:
     """Return the memory of a module's large models to the system, which glibc would keep for later."""
     yield
+    tree.cache_clear()
     gc.collect()
     if sys.platform == "linux":
         with suppress(AttributeError):  # musl has no such function

@@ -4,12 +4,9 @@ import ast
 import re
 import subprocess
 import sys
-from pathlib import Path
 
-import pytest
+from tests.sources import FILES, PACKAGE, every_file, relative, tree
 
-PACKAGE = Path(__file__).parents[1] / "rskt_seg"
-FILES = sorted(PACKAGE.rglob("*.py"))
 # Room -> rooms it may import. Modules at the top of the package are facades over the rooms; those of
 # `BASE` stand below everything.
 ALLOWED = {
@@ -106,10 +103,10 @@ ONLY_IN = {
 
 def imports(path, annotations=True):
     """Every module that a file imports, at any depth, as dotted names; those of annotations alone or not."""
-    tree = ast.parse(path.read_text())
+    parts = tree(path).body
     if not annotations:
-        tree.body = [node for node in tree.body if not ast.unparse(node).startswith("if TYPE_CHECKING:")]
-    for node in ast.walk(tree):
+        parts = [node for node in parts if not ast.unparse(node).startswith("if TYPE_CHECKING:")]
+    for node in (each for part in parts for each in ast.walk(part)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -120,11 +117,7 @@ def imports(path, annotations=True):
                 yield from (f"rskt_seg.{alias.name}" for alias in node.names)
 
 
-def relative(path):
-    return path.relative_to(PACKAGE).as_posix()
-
-
-@pytest.mark.parametrize("path", FILES, ids=relative)
+@every_file
 def test_imports_flow_one_way(path):
     room = relative(path).split("/")[0]
     if ALLOWED[room] is None:
@@ -137,12 +130,12 @@ def test_imports_flow_one_way(path):
 
 def test_commands_import_detectron2s_side_inside_functions_so_that_its_lack_is_one_line():
     for path in sorted((PACKAGE / "commands").rglob("*.py")):
-        for node in ast.parse(path.read_text()).body:
+        for node in tree(path).body:
             if isinstance(node, ast.Import | ast.ImportFrom):
                 assert not re.search(r"\brskt_seg\.d2\b", ast.unparse(node)), f"{path}: {ast.unparse(node)}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=relative)
+@every_file
 def test_methods_never_import_each_other(path):
     parts = relative(path).split("/")
     if parts[0] not in ("models", "methods") or len(parts) < 3:
@@ -152,7 +145,7 @@ def test_methods_never_import_each_other(path):
         assert not others & set(name.split(".")), f"{relative(path)} imports {name}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=relative)
+@every_file
 def test_heavy_libraries_stay_in_their_rooms(path):
     for name in imports(path, annotations=not relative(path).startswith("commands/")):
         rooms = ONLY_IN.get(name.split(".")[0])
@@ -165,9 +158,9 @@ WRITES_ENVIRONMENT = {
 }
 
 
-@pytest.mark.parametrize("path", FILES, ids=relative)
+@every_file
 def test_no_print_no_fixed_device_no_environment_write(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Call):
             function = node.func
             assert not (isinstance(function, ast.Name) and function.id == "print"), f"{path}: print"
@@ -194,10 +187,10 @@ EXECUTES = re.compile(
 )
 
 
-@pytest.mark.parametrize("path", FILES, ids=relative)
+@every_file
 def test_nothing_in_a_file_is_executed(path):
     """No call that runs what it reads; `torch.load` and `numpy.load` only in the modes that read values."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(path)):
         if not isinstance(node, ast.Call):
             continue
         name, where = ast.unparse(node.func), f"{relative(path)}:{node.lineno}"
@@ -213,7 +206,7 @@ def test_the_only_unpickler_is_the_restricted_one():
     found = [
         (relative(path), ast.unparse(base), [each.name for each in node.body if hasattr(each, "name")])
         for path in FILES
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree(path))
         if isinstance(node, ast.ClassDef)
         for base in node.bases
         if "Unpickler" in ast.unparse(base)
@@ -222,11 +215,11 @@ def test_the_only_unpickler_is_the_restricted_one():
     assert (file, base) == ("checkpoints/torchscript.py", "pickle.Unpickler") and "find_class" in methods
 
 
-@pytest.mark.parametrize("path", FILES, ids=relative)
+@every_file
 def test_files_and_functions_stay_small(path):
     text = path.read_text()
     assert text.count("\n") <= 400, f"{path} has over 400 lines"
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.FunctionDef):
             assert node.end_lineno - node.lineno < 60, f"{relative(path)}:{node.name} does not fit a screen"
 
@@ -256,10 +249,10 @@ _FOLDERS, _FILES = "|".join(sorted(METHODS | SHARED)), "|".join(sorted(METHODS))
 OWN = re.compile(rf"(models|methods)/({_FOLDERS})/|d2/methods/({_FILES})")
 
 
-def words_of_code(tree):
+def words_of_code(module):
     """Every name, attribute, import and string of a module, docstrings aside."""
-    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    for node in ast.walk(tree):
+    docstrings = {id(node.value) for node in ast.walk(module) if isinstance(node, ast.Expr)}
+    for node in ast.walk(module):
         match node:
             case ast.Name(id=word) | ast.Attribute(attr=word) | ast.alias(name=word):
                 yield word
@@ -269,13 +262,13 @@ def words_of_code(tree):
                 yield word
 
 
-@pytest.mark.parametrize("path", FILES, ids=relative)
+@every_file
 def test_generic_code_names_no_method(path):
     if OWN.match(relative(path)) or relative(path).startswith("synthetic/"):
         return
     # The package, its error, the benchmark and its augmentation, and the address of an encoder's file.
     own_name = re.compile(r"rskt[_-]seg|RSKTSegError|OVRSIS(Bench)?|ovrsis|yecy749/GSNet")
-    words = (own_name.sub("", word) for word in words_of_code(ast.parse(path.read_text())))
+    words = (own_name.sub("", word) for word in words_of_code(tree(path)))
     named = sorted({word for word in words if re.search("|".join(METHODS), word, re.IGNORECASE)})
     if relative(path) in MAY_NAME_A_METHOD:
         assert named, "the exception has no use any more"
@@ -283,10 +276,10 @@ def test_generic_code_names_no_method(path):
         assert not named, f"{relative(path)} names a method: {named}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=relative)
+@every_file
 def test_no_model_is_probed_for_what_it_has(path):
     allowed = {"d2/compat.py"}  # what differs between releases of Detectron2 and Pillow
-    calls = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+    calls = (node for node in ast.walk(tree(path)) if isinstance(node, ast.Call))
     probes = [node for node in calls if isinstance(node.func, ast.Name) and node.func.id == "hasattr"]
     assert not probes or relative(path) in allowed, f"{relative(path)} probes with hasattr"
 
@@ -298,7 +291,7 @@ def test_no_module_imports_itself_by_way_of_others():
     graph = {}
     for name, path in modules.items():
         imported = set()
-        for node in ast.parse(path.read_text()).body:
+        for node in tree(path).body:
             if isinstance(node, ast.ImportFrom) and node.module:
                 inner = {f"{node.module}.{alias.name}" for alias in node.names} & modules.keys()
                 imported |= inner or ({node.module} & modules.keys())

@@ -2,12 +2,9 @@
 
 import ast
 import re
-from pathlib import Path
 
-import pytest
+from tests.sources import FILES, PACKAGE, every_file, tree
 
-PACKAGE = Path(__file__).parents[1] / "rskt_seg"
-FILES = sorted(PACKAGE.rglob("*.py"))
 SECTION = re.compile(r"^( *)(Args|Attributes|Raises|Returns|Yields):\n((?:(?:\1 +.*)?\n)+)", re.MULTILINE)
 OTHER_VERB = re.compile(r"(Returns|Gets|Computes|Reads|Writes|Checks|Builds|Draws|Makes|Creates|Loads)\b")
 
@@ -20,7 +17,7 @@ def exported():
     """(module, name) of everything that the `__init__` of a room imports to offer it."""
     found = set()
     for path in PACKAGE.rglob("__init__.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree(path)):
             if isinstance(node, ast.ImportFrom):
                 found |= {(node.module, alias.name) for alias in node.names}
     return found
@@ -31,7 +28,7 @@ EXPORTED = exported()
 
 def public_functions(path):
     """Yield (name, function) of the exported functions of a file, and of the methods of exported classes."""
-    for node in ast.parse(path.read_text()).body:
+    for node in tree(path).body:
         if (module_name(path), getattr(node, "name", None)) not in EXPORTED:
             continue
         if isinstance(node, ast.FunctionDef):
@@ -47,7 +44,7 @@ def test_there_is_something_to_check():
     assert sum(1 for path in FILES for _ in public_functions(path)) > 250
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if any(public_functions(p))], ids=module_name)
+@every_file
 def test_exports_document_their_parameters_and_results(path):
     """One line is enough for a function without parameters, and for a method that refers to its base."""
     for name, function in public_functions(path):
@@ -65,9 +62,9 @@ def test_exports_document_their_parameters_and_results(path):
             assert {"Returns", "Yields"} & sections.keys(), f"{name} has no Returns"
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_name)
+@every_file
 def test_docstrings_are_imperative_and_their_entries_are_sentences(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(path)):
         if not isinstance(node, ast.FunctionDef | ast.ClassDef):
             continue
         text = ast.get_docstring(node) or ""
