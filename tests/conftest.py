@@ -50,6 +50,12 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
+def pytest_collection_finish():
+    """Set the million objects of the imports aside, which every collection of garbage would visit anew."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport():
     """Make what a test wrote encodable: parallel workers end at a name of a file that is not UTF-8."""

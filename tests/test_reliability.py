@@ -46,7 +46,6 @@ def ground(tmp_path_factory):
     gc.collect()
     gc.freeze()  # a collection in a forked process would copy all that it shares
     yield Ground(material, Runs(material, tmp_path_factory.mktemp("runs")), may_mount=False)
-    gc.unfreeze()
     torch.set_num_threads(threads)
 
 
