@@ -5,6 +5,7 @@ import gc
 import hashlib
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,14 @@ from torch import nn
 from rskt_seg.checkpoints.rules import LoadReport, convert
 from rskt_seg.encoders.clip import VisionTower, VisionTrunk
 from rskt_seg.encoders.dino import DINO
+from rskt_seg.encoders.vgg import VGG
 from rskt_seg.methods import method_of
 from rskt_seg.typing import SegmentationModel
-from tests.parity.fill import FIXTURES, published_state
+from tests.parity import fctl_fill
+from tests.parity.fill import FIXTURES, fill, published_state
 
-_KEPT: dict[str, dict[str, torch.Tensor]] = {}
-"""Manifest of ViT-B -> its filled state dict; one at most, while the tests of a module run."""
+drawn = lru_cache(maxsize=None)(fill)  # most tensors are those of several models
+drawn_for_fctl = lru_cache(maxsize=None)(fctl_fill.fill)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +37,8 @@ def no_random_start():
         for start in ("normal_", "trunc_normal_"):
             patch.setattr(nn.init, start, lambda tensor, **_: tensor)
         yield
-    _KEPT.clear()
+    drawn.cache_clear()
+    drawn_for_fctl.cache_clear()
     return_memory()
 
 
@@ -49,26 +53,32 @@ def encoders_remember(encoded, monkeypatch) -> None:
     """Encode an image once for all cases of a module, which differ in what follows the encoders.
 
     Encoders are the same if they have the same layers and weights; the fill makes a tensor from its name, so
-    that its first value tells it from others.
+    that its first value tells it from others. Encoders that are trained compute anew.
     """
 
     def remembering(encode):
         def call(encoder, images, *args, **options):
+            if torch.is_grad_enabled() and any(weight.requires_grad for weight in encoder.parameters()):
+                return encode(encoder, images, *args, **options)
             pixels = hashlib.sha256(images.contiguous().numpy()).digest()
             key = (encode.__qualname__, *_identity(encoder), images.shape, pixels, repr((args, options)))
             if key not in encoded:
-                encoded[key] = encode(encoder, images, *args, **options)
+                with torch.inference_mode(False), torch.no_grad():  # a training step may have them next
+                    encoded[key] = encode(encoder, images.clone(), *args, **options)
             return encoded[key]
 
         return call
 
-    for owner, name in ((VisionTower, "dense"), (VisionTrunk, "tapped"), (DINO, "forward")):
+    for owner, name in ((VisionTower, "dense"), (VisionTrunk, "tapped"), (DINO, "forward"), (VGG, "forward")):
         monkeypatch.setattr(owner, name, remembering(getattr(owner, name)))
 
 
 def _identity(encoder: nn.Module) -> tuple[object, ...]:
-    """Tell encoders of other layers, precisions or weights apart."""
-    layers = tuple(type(layer).__name__ for layer in encoder.modules())
+    """Tell encoders of other layers, precisions or weights apart, and layers that training changes."""
+    changed = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase)
+    layers = tuple(
+        (type(layer).__name__, layer.training and isinstance(layer, changed)) for layer in encoder.modules()
+    )
     weights = tuple(
         (name, weight.dtype, weight.shape, weight[(0,) * weight.ndim].item())
         for name, weight in encoder.state_dict().items()
@@ -95,17 +105,10 @@ def return_memory() -> None:
 
 @pytest.fixture
 def filled_state():
-    """The filled published state dict of a manifest; the last one of ViT-B is kept for the next test."""
+    """The filled published state dict of a manifest; the next test has the same tensors."""
 
     def state(manifest: str, folder: Path = FIXTURES) -> dict[str, torch.Tensor]:
-        if manifest in _KEPT:
-            return _KEPT[manifest]
-        _KEPT.clear()
-        return_memory()
-        filled = published_state(manifest, folder=folder)
-        if "vitl" not in manifest:
-            _KEPT[manifest] = filled
-        return filled
+        return published_state(manifest, folder, drawn)
 
     return state
 

@@ -1,6 +1,7 @@
 """The deterministic fill of the FCtL fixtures: weights, images and labels follow from keys and seeds."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -52,10 +53,12 @@ def fill_key(key: str, prefix: str = "") -> str:
     return prefix + key
 
 
-def published_state(layout: str, prefix: str = "", parallel: bool = True) -> dict[str, torch.Tensor]:
+def published_state(
+    layout: str, prefix: str = "", parallel: bool = True, draw: Callable[..., torch.Tensor] = fill
+) -> dict[str, torch.Tensor]:
     """A filled state dict in a published layout, with its aliases and (`parallel`) the prefix `module.`.
 
-    The unused classifier has no fill; it is zeros that take no memory.
+    `draw` makes its tensors as `fill` does. The unused classifier has no fill; its zeros take no memory.
     """
     state: dict[str, torch.Tensor] = {}
     for key, entry in LAYOUTS[layout].items():
@@ -67,7 +70,7 @@ def published_state(layout: str, prefix: str = "", parallel: bool = True) -> dic
         else:
             name = fill_key(key, prefix)
             rule = MANIFEST.get(name) or MANIFEST.get(f"{name}@7cls") or _rule(key)
-            state[key] = fill(name, shape, rule["rule"])
+            state[key] = draw(name, shape, rule["rule"])
     return {f"module.{key}" if parallel else key: value for key, value in state.items()}
 
 

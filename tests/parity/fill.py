@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -37,17 +38,16 @@ def fill(key: str, shape: tuple[int, ...], rule: str, gain: float = 1.0) -> torc
 
 
 def published_state(
-    manifest: str, shapes: dict[str, tuple[int, ...]] | None = None, folder: Path = FIXTURES
+    manifest: str, folder: Path = FIXTURES, draw: Callable[..., torch.Tensor] = fill
 ) -> dict[str, torch.Tensor]:
-    """The filled state dict of a manifest; `shapes` replaces those that depend on a switch."""
+    """The filled state dict of a manifest; `draw` makes its tensors as `fill` does."""
     entries = json.loads((folder / f"manifest_{manifest}.json").read_text())["state_dict"]
     state = {}
     for key, entry in entries.items():
         if entry["rule"] == "keep":
             state[key] = shift_mask(24, 24, 12, 6)  # the one computed entry: the mask of shifted windows
             continue
-        shape = (shapes or {}).get(key, entry["shape"])
-        state[key] = fill(key, tuple(shape), entry["rule"], entry.get("gain", 1.0))
+        state[key] = draw(key, tuple(entry["shape"]), entry["rule"], entry.get("gain", 1.0))
     return state
 
 

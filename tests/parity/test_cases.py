@@ -163,6 +163,7 @@ def test_sliding_crops_and_scores_equal_the_published_code(build):
         check_scores(scores, arrays)
 
 
+@remembering
 def test_training_loss_and_gradients_equal_the_published_code(build, filled_state):
     """Backward image by image, which needs half the memory: the loss is the mean over equal images."""
     name = "vitb_L2_train_loss"

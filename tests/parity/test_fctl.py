@@ -4,6 +4,7 @@ Tolerances are those of the fixtures' description: logits 1e-4 absolute, gradien
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,11 @@ from rskt_seg.inference.predict import evaluating
 from rskt_seg.methods import load_checkpoint
 from rskt_seg.methods.fctl.checkpoint import merge_aliases, rules_for
 from rskt_seg.models.fctl import FCtL, FCtLSpec
-from tests.parity.conftest import return_memory
+from tests.parity.conftest import drawn_for_fctl, return_memory
 from tests.parity.fctl_fill import arrays, image, labels, published_state
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("memory_returned")]
+remembering = pytest.mark.usefixtures("encoders_remember")
 
 SINGLE = {"contexts": ("medium",), "self_context": False, "context_encoder": "shared"}
 MODES = {
@@ -28,6 +30,9 @@ MODES = {
     "main_mode3": ("inria_main.FCN8.mode3.n2", {}),
     "deepglobe_mode4": ("deepglobe.FCN8.mode4.n7", {"branch": "deepglobe"}),
 }
+
+
+filled = partial(published_state, draw=drawn_for_fctl)
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +48,8 @@ def built(no_random_start):
             layout, chosen = MODES[mode]
             model = FCtL(FCtLSpec(int(layout[-1]), **chosen, **options)).eval()
             encoder = f"{layout.split('.')[0]}.MiniFCN8"
-            contexts = {name: published_state(encoder, f"ctx_{name}.") for name in model.context_encoders}
-            load_checkpoint(model, published_state(layout), contexts)
+            contexts = {name: filled(encoder, f"ctx_{name}.") for name in model.context_encoders}
+            load_checkpoint(model, filled(layout), contexts)
             kept[key] = model
         return kept[key]
 
@@ -74,6 +79,7 @@ def statistics(x: torch.Tensor) -> np.ndarray:
     return np.array([x.mean(), x.std(), x.abs().max()])
 
 
+@remembering
 @pytest.mark.parametrize(
     ("mode", "side", "seed"),
     [
@@ -92,7 +98,7 @@ def test_logits_of_a_patch_equal_the_published_main_branch(built, mode, side, se
     patch = batch(image(seed, side, side))
     with torch.inference_mode():
         output = model(patch, {context: pictures[context] for context in model.spec.contexts})
-        pool5 = model.encoder(patch / 255).final
+        pool5 = model.encoder(patch / 255).final  # remembered
     stride = int(expected["stride"])
     check(output.logits[0, :, ::stride, ::stride], expected["logits"], name)
     check(pool5[0, ::32], expected["pool5_c32"], "pool5")
@@ -179,7 +185,7 @@ def test_a_training_step_equals_the_published_code(built, tmp_path):
     expected = arrays("train_step_main_mode3_81")
     model = built("main_mode3")
     before = {key: value.clone() for key, value in model.state_dict().items() if value.numel() < 400_000}
-    names = own_names(model, published_state("inria_main.FCN8.mode3.n2"))
+    names = own_names(model, filled("inria_main.FCN8.mode3.n2"))
     for number, loss_value in enumerate(expected["losses"]):
         patches, contexts, target = sub_batch(int(expected["seed"]), number)
         loss = model.losses(model(patches, contexts), target)["loss_sem_seg"]

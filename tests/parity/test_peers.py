@@ -115,6 +115,7 @@ def gradient_bound(name: str, key: str, norm: float) -> float:
     return (6e-4 if name.startswith("gsnet") else 2e-4) * norm
 
 
+@remembering
 @pytest.mark.parametrize("name", TRAINED)
 def test_training_loss_and_gradients_equal_the_published_code(name, build):
     """Backward image by image, which needs half the memory: the loss is the mean over equal images."""
