@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.figure import Figure
     from matplotlib.font_manager import FontEntry
+    from matplotlib.text import Text
 
 _PLACEHOLDERS = "Last Resort"
 """Beginning of the names of fonts that have a box for every character."""
@@ -45,15 +47,27 @@ def use_fonts_for(figure: "Figure") -> None:
     Args:
         figure: A complete figure.
     """
-    from matplotlib.text import Text
-
-    texts = [text for text in figure.findobj(Text) if isinstance(text, Text)]
+    texts = list(_texts(figure))
     content = "".join(text.get_text() for text in texts)
     if content.isascii():
         return
     families, _ = find_families(content)
     for text in texts:
         text.set_fontfamily([*text.get_fontfamily(), *families])
+
+
+def _texts(artist: "Artist") -> "Iterator[Text]":
+    """Yield the texts of an artist that are drawn: not those of axes that are off, which had to be made."""
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.text import Text
+
+    if isinstance(artist, Text):
+        yield artist
+    hides_axes = isinstance(artist, Axes) and not artist.axison
+    for child in artist.get_children():
+        if not (hides_axes and isinstance(child, Axis)):
+            yield from _texts(child)
 
 
 def find_families(text: str) -> tuple[list[str], set[str]]:
