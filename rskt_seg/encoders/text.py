@@ -4,8 +4,8 @@ Shapes: T class, P prompt template, E embedding.
 """
 
 import difflib
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Sequence
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -39,9 +39,10 @@ def _byte_pairs() -> Any:
     return open_clip_module("tokenizer").SimpleTokenizer(clean="lower")
 
 
-def _byte_pair_encoder() -> Callable[[str], list[int]]:
-    encode: Callable[[str], list[int]] = _byte_pairs().encode
-    return encode
+@lru_cache(maxsize=1 << 14)
+def _encode(text: str) -> tuple[int, ...]:
+    """Return the byte-pair ids of a text: of a prompt, or of a word, which most prompts share with others."""
+    return tuple(_byte_pairs().encode(text))
 
 
 @cache
@@ -54,8 +55,7 @@ def _known_words(words: str) -> tuple[str, ...]:
 @cache
 def _known_tokens(words: str) -> tuple[int, ...]:
     """Return the sorted byte-pair ids of a word list beside this module, start and end token included."""
-    encode = _byte_pair_encoder()
-    ids = {token for word in _known_words(words) for token in encode(word)}
+    ids = {token for word in _known_words(words) for token in _encode(word)}
     return tuple(sorted(ids | {_START, _END}))
 
 
@@ -113,7 +113,7 @@ class Tokenizer:
         Returns:
             The tokens in lower case; parts of a character that takes several are shown as U+FFFD.
         """
-        return tuple(_byte_pairs().decode([token]).strip() for token in _byte_pair_encoder()(text))
+        return tuple(_byte_pairs().decode([token]).strip() for token in _encode(text))
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Encode texts.
@@ -156,9 +156,8 @@ class Tokenizer:
         """
         if (rows := self.rows) is None:
             return ()
-        encode = _byte_pair_encoder()
-        words = [word for word in text.split() if any(token not in rows for token in encode(word))]
-        if not words and any(token not in rows for token in encode(text)):
+        words = [word for word in text.split() if any(token not in rows for token in _encode(word))]
+        if not words and any(token not in rows for token in _encode(text)):
             words = [text]
         return tuple(dict.fromkeys(words))
 
@@ -219,7 +218,7 @@ def build_tokenizer(preset: TextPreset) -> Tokenizer:
 
 
 def _ids(text: str) -> list[int]:
-    return [_START, *_byte_pair_encoder()(text), _END]
+    return [_START, *_encode(text), _END]
 
 
 def expand_templates(templates: Sequence[str]) -> tuple[str, ...]:
