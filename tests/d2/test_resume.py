@@ -1,5 +1,6 @@
 """A resumed training is the uninterrupted one, bit by bit, however its data are loaded."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -110,7 +111,8 @@ def test_a_seed_that_is_drawn_is_stated_used_by_resume_and_repeats_the_run(tmp_p
 
 
 def train_in_parts(out: str) -> None:
-    """What each of two processes does below."""
+    """What each of two processes does below, with loader workers that are started as those of a run are."""
+    multiprocessing.set_start_method(None, force=True)
     torch.set_num_threads(1)
     for method in ("wsss", "fctl"):
         folder = Path(out, method)
