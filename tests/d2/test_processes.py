@@ -48,7 +48,7 @@ def alive(pids: set[int]) -> set[int]:
     running = set()
     for pid in pids:
         try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            state = facts(pid)[0]
         except OSError:
             continue
         if state != "Z":
@@ -67,15 +67,26 @@ def wait_for(condition: Callable[[], object], seconds: float) -> bool:
 
 def ranks(pid: int) -> list[int]:
     """The processes of a run that compute, in the order of their start."""
-    return sorted(
+    found = (
         child
         for child in alive(descendants(pid))
         if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text() and parent(child) == pid
     )
+    return sorted(found, key=start_time)
 
 
 def parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return int(facts(pid)[1])
+
+
+def start_time(pid: int) -> tuple[int, int]:
+    """When a process began, in ticks; ids alone begin anew where they end."""
+    return int(facts(pid)[19]), pid
+
+
+def facts(pid: int) -> list[str]:
+    """What the system says of a process after its name, from its state on."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def training(out: Path, processes: int) -> subprocess.Popen:
@@ -123,7 +134,7 @@ def test_sigterm_to_every_process_of_a_run_is_no_traceback_either(data_root, tmp
 
 def test_a_loader_worker_that_is_killed_ends_the_run_with_one_line(data_root, tmp_path):
     with training(tmp_path / "out", 1) as process:
-        worker = max(descendants(process.pid))
+        worker = max(descendants(process.pid), key=start_time)
         os.kill(worker, signal.SIGKILL)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 2, err
