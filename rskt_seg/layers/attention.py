@@ -1,5 +1,7 @@
 """Attention as functions on tensors. Shapes: B batch, L query, S key and value, C channel, H W grid."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -102,26 +104,50 @@ def attend_with_weights(q: Tensor, k: Tensor, v: Tensor, heads: int) -> tuple[Te
     return merge_heads(weights.to(v.dtype) @ v), weights.mean(dim=1)
 
 
-def linear_attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+def linear_attend(q: Tensor, k: Tensor, v: Tensor, heads: int, last: int = 1) -> Tensor:
     """Attend with the kernel phi = ELU + 1 in place of the softmax, at a cost linear in L and S.
 
-    Values are divided by S before the sum and multiplied by it afterwards, as in the published aggregator, to
-    keep the sums small.
+    Values are divided by the number of keys before the sum and multiplied by it afterwards, as in the
+    published aggregator, to keep the sums small.
 
     Args:
         q: Queries (B, L, C).
         k: Keys (B, S, C).
         v: Values (B, S, C).
         heads: Number of heads, a divisor of C.
+        last: Number of equal keys, with equal values, that the last one stands for.
 
     Returns:
         (B, L, C).
     """
-    q, k, v = (split_heads(x, heads) for x in (F.elu(q) + 1, F.elu(k) + 1, v / v.shape[1]))
+    length = k.shape[1] - 1 + last
+    phi = F.elu(k) + 1
+    if last > 1:
+        phi = torch.cat([phi[:, :-1], phi[:, -1:] * last], dim=1)
+    q, k, v = (split_heads(x, heads) for x in (F.elu(q) + 1, phi, v / length))
     context = k.transpose(-1, -2) @ v  # (B, heads, C / heads, C / heads)
     norm = q @ k.sum(dim=2, keepdim=True).transpose(-1, -2) + 1e-6  # (B, heads, L, 1)
-    length = k.shape[2]
     return merge_heads((q @ context) / norm * length)
+
+
+def weighted_attend(q: Tensor, k: Tensor, v: Tensor, heads: int, last: int = 1) -> Tensor:
+    """Attend with the softmax of (C / heads) ** -0.5 q k^T, where the last key stands for several.
+
+    Args:
+        q: Queries (B, L, C).
+        k: Keys (B, S, C).
+        v: Values (B, S, C).
+        heads: Number of heads, a divisor of C.
+        last: Number of equal keys, with equal values, that the last one stands for.
+
+    Returns:
+        (B, L, C).
+    """
+    if last == 1:
+        return attend(q, k, v, heads)
+    q, k, v = (split_heads(x, heads) for x in (q, k, v))
+    bias = torch.cat([q.new_zeros(k.shape[2] - 1), q.new_full((1,), math.log(last))])
+    return merge_heads(F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None, None, None]))
 
 
 def shift_mask(height: int, width: int, window: int, shift: int) -> Tensor:

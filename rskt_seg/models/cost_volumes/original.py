@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from rskt_seg.errors import ConfigError
 from rskt_seg.layers.attention import (
-    attend,
     linear_attend,
     merge_heads,
     partition,
     shift_mask,
     split_heads,
     unpartition,
+    weighted_attend,
 )
 from rskt_seg.models.cost_volumes.aggregation import (
     AggregationLayer,
@@ -28,7 +28,7 @@ from rskt_seg.models.cost_volumes.aggregation import (
 from rskt_seg.models.cost_volumes.spec import WindowedSpec
 
 PADDED_CLASSES = 256
-"""Classes are padded to this number with learned tokens, so that the cost hardly depends on T."""
+"""Classes are padded to this number with a learned token, so that what they attend to hardly depends on T."""
 
 
 class WindowAttention(nn.Module):
@@ -139,7 +139,7 @@ class PaddedClassTransformer(nn.Module):
         super().__init__()
         self.heads, self.pooling, self.padded_classes = heads, pooling, padded_classes
         self.test_pooling = pooling if test_pooling is None else test_pooling
-        self.attend = linear_attend if attention == "linear" else attend
+        self.attend = linear_attend if attention == "linear" else weighted_attend
         self.padding_tokens = nn.Parameter(torch.zeros(1, 1, dim))
         self.padding_guidance = nn.Parameter(torch.zeros(1, 1, text_dim))
         self.norm1 = nn.LayerNorm(dim)
@@ -163,12 +163,15 @@ class PaddedClassTransformer(nn.Module):
         pooling = self.pooling if self.training else self.test_pooling
         tokens, grid = to_class_tokens(x, pooling)  # (B * h * w, T, C)
         missing = max(self.padded_classes - classes, 0)
-        tokens = torch.cat([tokens, self.padding_tokens.expand(tokens.shape[0], missing, -1)], dim=1)
-        text = torch.cat([text, self.padding_guidance.expand(text.shape[0], missing, -1)], dim=1)
-        normed = self.norm1(tokens)  # (B * h * w, max(T, padded_classes), C)
+        # The padding is one token many times, and nobody reads what becomes of it: one stands for all.
+        one = min(missing, 1)
+        padded = torch.cat([tokens, self.padding_tokens.expand(tokens.shape[0], one, -1)], dim=1)
+        text = torch.cat([text, self.padding_guidance.expand(text.shape[0], one, -1)], dim=1)
+        normed = self.norm1(padded)  # (B * h * w, T + 1, C)
         both = beside_text(normed, text)
-        tokens = tokens + self.attend(self.q(both), self.k(both), self.v(normed), self.heads)
-        tokens = (tokens + self.mlp(self.norm2(tokens)))[:, :classes]
+        q, k, v = self.q(both[:, :classes]), self.k(both), self.v(normed)
+        tokens = tokens + self.attend(q, k, v, self.heads, max(missing, 1))
+        tokens = tokens + self.mlp(self.norm2(tokens))
         return x + from_class_tokens(tokens, grid, x.shape)
 
 
