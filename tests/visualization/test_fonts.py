@@ -9,7 +9,9 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
 
 from rskt_seg.visualization import draw_legend, undrawable_notice
+from rskt_seg.visualization.confusion import draw_confusion
 from rskt_seg.visualization.fonts import find_families
+from rskt_seg.visualization.scenes import Scene, draw_scenes
 
 WATER, FIELD = "\u6c34\u4f53", "\u0916\u0947\u0924"
 """A water body in Chinese, and a field in Hindi."""
@@ -80,6 +82,22 @@ def test_a_font_that_was_installed_meanwhile_is_used(no_other_fonts, tmp_path):
     assert undrawable_notice([WATER]) is None
     after = dark(draw_legend([WATER, WATER], BLACK + np.uint8(255)))
     assert after > 1.5 * before  # squares that are filled, in place of empty ones
+
+
+def on_axes(name):
+    return draw_confusion(np.zeros((3, 2), int), [name, name])
+
+
+def above_panels(name):
+    scene = Scene(name, np.full((40, 40, 3), 255, np.uint8), np.zeros((40, 40), int), [])
+    return draw_scenes([scene], ["road"], BLACK + np.uint8(255), titles=[])
+
+
+@pytest.mark.parametrize("draw", [on_axes, above_panels])
+def test_texts_on_axes_and_beside_panels_without_axes_get_the_font_too(draw, no_other_fonts, tmp_path):
+    before = dark(draw(WATER * 5))
+    no_other_fonts.append(make_font(tmp_path / "a.ttf", "Squares", WATER))
+    assert dark(draw(WATER * 5)) > 1.2 * before
 
 
 def test_several_fonts_share_the_characters_and_the_plain_ones_of_noto_come_first(no_other_fonts, tmp_path):
