@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 from rskt_seg.errors import ConfigError
 from rskt_seg.models.wsss.spec import CLASS_PREFIX, COMPLEMENT, NO_BACKGROUND
 
@@ -74,6 +77,29 @@ def find_channels(names: Sequence[str], background: str) -> CamChannels:
     if len(names) == (0 if position is None else 1):
         raise ConfigError("at least one class besides the background is needed")
     return CamChannels(names, position)
+
+
+def check_present(present: Tensor, images: int, foreground: Sequence[str]) -> Tensor:
+    """Return image-level labels that have the type and shape of such.
+
+    Args:
+        present: What should be bool (B, T).
+        images: Number B of images.
+        foreground: Names of the T foreground classes.
+
+    Returns:
+        `present`.
+
+    Raises:
+        ConfigError: They have not.
+    """
+    expected = (images, len(foreground))
+    if present.shape != expected or present.dtype != torch.bool:
+        raise ConfigError(
+            f"present must be bool of shape {expected}, one row per image and one column for each of "
+            f"{', '.join(foreground)}; found {tuple(present.shape)} {present.dtype}"
+        )
+    return present
 
 
 def _background_id(names: tuple[str, ...], background: str) -> int:

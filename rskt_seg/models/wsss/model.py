@@ -34,7 +34,7 @@ from rskt_seg.losses.affinity import affinity_loss, affinity_target
 from rskt_seg.losses.pixel import balanced_cross_entropy, check_target, one_hot_cross_entropy
 from rskt_seg.models.wsss.adapters import Adapter, Decoder
 from rskt_seg.models.wsss.cams import initial_cam, min_max_normalize, stack_cams, valid_cells
-from rskt_seg.models.wsss.classes import IGNORE_LABEL, find_channels
+from rskt_seg.models.wsss.classes import IGNORE_LABEL, check_present, find_channels
 from rskt_seg.models.wsss.outputs import Cams, Evidence, PriorOutput, Stages
 from rskt_seg.models.wsss.par import ParOptions
 from rskt_seg.models.wsss.prototypes import VisualPrototypes, select_seeds
@@ -135,7 +135,15 @@ class PriorWSSS(HasTrainingForm):
         return self
 
     def training_form(self, builder: FormBuilder, recompute: bool) -> Self:
-        """See `HasTrainingForm`; the encoders keep nothing for the backward pass in any case."""
+        """See `HasTrainingForm`; the encoders keep nothing for the backward pass in any case.
+
+        Args:
+            builder: As there.
+            recompute: As there.
+
+        Returns:
+            The form.
+        """
         clip = copy_around(self.clip, {"visual": builder.convert(self.clip.visual)})
         return copy_around(self, {"clip": clip, "dinov2": builder.convert(self.dinov2)})
 
@@ -298,13 +306,7 @@ class PriorWSSS(HasTrainingForm):
         Raises:
             ConfigError: If the images cannot be used, or the labels have another shape or dtype.
         """
-        present = torch.as_tensor(present)
-        expected = (len(images), len(self.foreground))
-        if present.shape != expected or present.dtype != torch.bool:
-            raise ConfigError(
-                f"present must be bool of shape {expected}, one row per image and one column for each of "
-                f"{', '.join(self.foreground)}; found {tuple(present.shape)} {present.dtype}"
-            )
+        present = check_present(torch.as_tensor(present), len(images), self.foreground)
         on_device = present.to(self.device)
         with torch.no_grad():
             evidence: Evidence = self(images, evidence=True).evidence
