@@ -18,9 +18,14 @@ from torch import Tensor, nn
 
 from rskt_seg.errors import ConfigError
 
-Activation = Literal["none", "silu", "gelu"]
+Activation = Literal["none", "silu", "gelu", "relu6"]
 M = TypeVar("M", bound=nn.Module)
-_FUSED = {"none": ("none", ""), "silu": ("swish", ""), "gelu": ("gelu", "none")}  # oneDNN's names
+_FUSED: dict[str, tuple[str, list[float], str]] = {  # oneDNN's names, bounds and algorithms
+    "none": ("none", [], ""),
+    "silu": ("swish", [], ""),
+    "gelu": ("gelu", [], "none"),
+    "relu6": ("hardtanh", [0.0, 6.0], ""),
+}
 
 
 class InferenceLinear(nn.Module):
@@ -55,7 +60,13 @@ class InferenceLinear(nn.Module):
         y = F.linear(x, self.weight, self.bias)
         if self.activation == "silu":
             return F.silu(y, inplace=True)
+        if self.activation == "relu6":
+            return F.relu6(y, inplace=True)
         return F.gelu(y) if self.activation == "gelu" else y
+
+    def times(self, x: Tensor, factor: Tensor) -> Tensor:
+        """Multiply the layer without its activation by a factor, (..., in) and (..., out) -> (..., out)."""
+        return F.linear(x.to(self.dtype), self.weight, self.bias).mul_(factor)
 
     def _save_to_state_dict(self, destination: object, prefix: str, keep_vars: bool) -> None:
         raise ConfigError("an inference form cannot be saved: save the model it was made from")
@@ -76,8 +87,31 @@ class PackedLinear(InferenceLinear):
 
     def apply_to(self, x: Tensor) -> Tensor:
         """See `InferenceLinear.apply_to`."""
-        name, algorithm = _FUSED[self.activation]
-        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, name, [], algorithm)
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, *_FUSED[self.activation])
+        return y
+
+    def times(self, x: Tensor, factor: Tensor) -> Tensor:
+        """See `InferenceLinear.times`."""
+        x, fused = x.to(self.dtype), torch.ops.mkldnn._linear_pointwise.binary
+        y: Tensor = fused(x, factor, self.packed, self.bias, "mul")
+        return y
+
+
+class InPrecision(nn.Module):
+    """A convolution or a norm of maps, computed and returned in a precision."""
+
+    def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
+        """Copy a module; parameters that have the precision are shared."""
+        super().__init__()
+        self.dtype, self.module = dtype, copy_around(module, {})
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.dtype is not dtype:
+                rounded = nn.Parameter(parameter.detach().to(dtype), requires_grad=False)
+                setattr(self.module, name, rounded)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the module to (N, C, H, W) of any precision."""
+        y: Tensor = self.module(x.to(self.dtype))
         return y
 
 
@@ -86,7 +120,8 @@ class FormBuilder:
     """Builder of the inference form of a model.
 
     Attributes:
-        dtype: Precision of matrix products; norms, softmax, cosines and the decoder are in float32.
+        dtype: Precision of matrix products and of the decoder up to its head; cosines, logits, and sums and
+            norms of tokens are in float32.
         packed: Whether linear layers are packed.
         release: Whether to free the parameters of the model that the form does not share.
     """
@@ -107,7 +142,7 @@ class FormBuilder:
         Args:
             weight: (out, in).
             bias: (out).
-            activation: What follows: "silu" is x * sigmoid(x), "gelu" the exact GELU.
+            activation: What follows: "silu" is x * sigmoid(x), "gelu" the exact GELU, "relu6" limits to 0..6.
             dtype: Precision of the layer and of its output; None: that of the form.
 
         Returns:

@@ -28,8 +28,8 @@ def optimize_for_inference(
     Args:
         model: The model, on its device.
         precision: "fp32" (the logits of the models of cost volumes differ by rounding, at most 2e-5), "bf16"
-            or "fp16" (GPUs only): precision of the matrix products of encoders and layers. Norms, softmax,
-            cosines and the decoder stay in float32.
+            or "fp16" (GPUs only): precision of the matrix products of encoders and layers, and of the
+            decoder up to its head. Logits, cosines, and sums and norms of tokens stay in float32.
         packed: Whether linear layers are stored in the layout of oneDNN, on a CPU; None: where that pays,
             see `rskt_seg.layers.inference_form.packing_pays`.
         release: Whether to free the parameters of `model` that the form does not share, as they are

@@ -15,7 +15,7 @@ from rskt_seg.layers.attention import attend
 from rskt_seg.layers.fourier import FourierConv
 from rskt_seg.layers.inference_form import FormBuilder, InferenceLinear, PackedLinear, packing_pays
 from rskt_seg.methods.use import make_strategy
-from rskt_seg.models.cost_volumes.decoder import UpsampleStage
+from rskt_seg.models.cost_volumes.decoder import Decoder, Guide, UpsampleStage
 from rskt_seg.models.rskt.fusion import FusionLayer
 from rskt_seg.models.rskt.spec import RSKTSpec
 from rskt_seg.segmenter import Segmenter
@@ -140,15 +140,25 @@ def test_nothing_is_packed_where_no_cpu_computes():
     st.integers(1, 40),
     st.integers(1, 40),
     st.integers(1, 9),
-    st.sampled_from(["none", "silu", "gelu"]),
+    st.sampled_from(["none", "silu", "gelu", "relu6"]),
     st.booleans(),
 )
 def test_packed_layers_equal_plain_ones(inputs, outputs, rows, activation, biased):
     generator = torch.Generator().manual_seed(inputs)
     weight, x = (torch.randn(n, inputs, generator=generator) for n in (outputs, rows))
     bias = torch.randn(outputs, generator=generator) if biased else None
-    plain, packed = (kind(weight, bias, activation)(x) for kind in (InferenceLinear, PackedLinear))
+    layers = [kind(weight, bias, activation) for kind in (InferenceLinear, PackedLinear)]
+    plain, packed = (layer(x) for layer in layers)
     assert torch.allclose(plain, packed, atol=1e-5)
+    factor = torch.randn(rows, outputs, generator=generator)
+    expected = torch.nn.functional.linear(x, weight, bias) * factor
+    assert all(torch.allclose(layer.times(x, factor), expected, atol=1e-4) for layer in layers)
+
+
+def test_an_activation_that_limits_to_6_does():
+    layers = [kind(torch.eye(3), None, "relu6") for kind in (InferenceLinear, PackedLinear)]
+    x = torch.tensor([[-1.0, 4.0, 9.0]])
+    assert all(layer(x).tolist() == [[0.0, 4.0, 6.0]] for layer in layers)
 
 
 @settings(max_examples=20)
@@ -200,6 +210,36 @@ def test_a_composed_upsampling_stage_equals_the_stage(height, width, classes, im
     with torch.no_grad():
         plain, fast = (each(x, each.convolve_guidance(guides)) for each in (stage, form))
     assert torch.allclose(plain, fast, atol=1e-4)
+
+
+@settings(max_examples=10)
+@given(st.integers(1, 3), st.integers(1, 2), st.integers(1, 9))
+def test_a_decoder_in_half_precision_returns_logits_in_float32(classes, images, chunk):
+    torch.manual_seed(0)
+    decoder = Decoder(32, 2, chunk).eval()
+    x = torch.randn(images, classes, 32, 5, 6)
+    guides = [[torch.randn(images, c, a, b) for _ in range(2)] for c, a, b in ((8, 10, 12), (4, 20, 24))]
+    with torch.inference_mode():
+        exact, halves = (
+            decoder(x, guides),
+            FormBuilder(torch.bfloat16, packed=False).convert(decoder)(x, guides),
+        )
+    assert halves.dtype == torch.float32
+    assert 0 < (halves - exact).norm() <= 1.5e-2 * exact.norm()
+    # Values of a few bits would make ties, and a label of chance.
+    assert not torch.equal(halves, halves.bfloat16().float())
+
+
+def test_a_guide_is_computed_in_the_precision_of_the_form():
+    torch.manual_seed(0)
+    guide, x = Guide(nn.ConvTranspose2d(6, 4, 2, stride=2), 4, 3), torch.randn(2, 6, 5, 5)
+    with torch.inference_mode():
+        exact = guide(x)
+        same, halves = (
+            FormBuilder(dtype, packed=False).convert(guide)(x) for dtype in (torch.float32, torch.bfloat16)
+        )
+    assert torch.equal(same, exact) and halves.dtype == torch.bfloat16
+    assert (halves.float() - exact).norm() <= 1.5e-2 * exact.norm()
 
 
 @pytest.mark.parametrize("length", [1, 511, 513, 1100])

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rskt_seg.layers.containers import ModuleListOf
-from rskt_seg.layers.inference_form import FormBuilder, HasInferenceForm
+from rskt_seg.layers.inference_form import FormBuilder, HasInferenceForm, InPrecision
 
 
-class Guide(nn.Module):
+class Guide(HasInferenceForm):
     """One encoder's tapped map brought to a stage's resolution and width: ReLU(project(side(x)))."""
 
     def __init__(self, side: nn.Module, channels: int, out: int) -> None:
@@ -24,6 +24,11 @@ class Guide(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Resize and project a tapped map, (B, W, h, w) -> (B, G, H, W)."""
         return F.relu(self.project(self.side(x)))
+
+    def inference_form(self, builder: FormBuilder) -> nn.Module:
+        """See `HasInferenceForm`."""
+        children = {name: InPrecision(child, builder.dtype) for name, child in self.named_children()}
+        return builder.copy(self, **children)
 
 
 class Guides(ModuleListOf[Guide]):
@@ -139,25 +144,32 @@ class _ComposedStage(UpsampleStage):
         first = stage.conv1.weight.detach()
         cost, guidance = first[:, : stage.raised], first[:, stage.raised :]
         bias = torch.einsum("orhw,r->ohw", cost, stage.up.bias.detach())[:, None]
-        self.register_buffer("phases", compose_phases(stage.up.weight.detach(), cost), persistent=False)
-        self.register_buffer("guiding", torch.cat([guidance, bias], dim=1), persistent=False)
-        self.up, self.norm1, self.conv2, self.norm2 = stage.up, stage.norm1, stage.conv2, stage.norm2
+        phases = compose_phases(stage.up.weight.detach(), cost)
+        for name, weight in (("phases", phases), ("guiding", torch.cat([guidance, bias], dim=1))):
+            weight = weight.to(builder.dtype, memory_format=torch.channels_last)
+            self.register_buffer(name, weight, persistent=False)
+        self.add_module("up", InPrecision(stage.up, torch.float32))  # for means of all classes alone
+        for name in ("norm1", "conv2", "norm2"):
+            self.add_module(name, InPrecision(stage.get_submodule(name), builder.dtype))
 
     def convolve_guidance(self, guides: Sequence[Tensor]) -> Tensor:
-        """See `UpsampleStage.convolve_guidance`."""
+        """See `UpsampleStage.convolve_guidance`; the result has its channels last in memory."""
         ones = torch.ones_like(guides[0][:, :1])
-        return F.conv2d(torch.cat([*guides, ones], dim=1), self.guiding, padding=1)
+        maps = torch.cat([*guides, ones], dim=1).to(self.guiding.dtype, memory_format=torch.channels_last)
+        return F.conv2d(maps, self.guiding, padding=1)
 
-    def raise_cost(self, x: Tensor) -> Tensor:
-        """See `UpsampleStage.raise_cost`."""
-        (h, w), outputs = x.shape[2:], self.phases.shape[0] // 4
-        phases = F.conv2d(x, self.phases, padding=1).unflatten(1, (2, 2, outputs))  # (N, 2, 2, C', h+1, w+1)
-        raised = x.new_empty(x.shape[0], outputs, 2 * h, 2 * w)
+    def forward(self, x: Tensor, guidance: Tensor) -> Tensor:
+        """See `UpsampleStage.forward`; the result has its channels last in memory."""
+        (b, t, _, h, w), outputs = x.shape, len(self.phases) // 4
+        maps = x.flatten(0, 1).to(self.phases.dtype, memory_format=torch.channels_last)
+        phases = F.conv2d(maps, self.phases, padding=1).unflatten(1, (2, 2, outputs)).unflatten(0, (b, t))
+        mixed = phases.new_empty(b, t, 2 * h, 2 * w, outputs).permute(0, 1, 4, 2, 3)  # (B, t, C', 2h, 2w)
         for row in range(2):
             for column in range(2):
-                part = phases[:, row, column, :, row : row + h, column : column + w]
-                raised[:, :, row::2, column::2] = part
-        return raised
+                part = phases[:, :, row, column, :, row : row + h, column : column + w]
+                mixed[..., row::2, column::2] = part + guidance[:, None, :, row::2, column::2]
+        mixed = self.conv2(F.relu_(self.norm1(mixed.flatten(0, 1))))
+        return F.relu_(self.norm2(mixed)).unflatten(0, (b, t))
 
 
 def compose_phases(up: Tensor, conv: Tensor) -> Tensor:
@@ -183,7 +195,7 @@ def compose_phases(up: Tensor, conv: Tensor) -> Tensor:
     return composed.flatten(0, 2)
 
 
-class Decoder(nn.Module):
+class Decoder(HasInferenceForm):
     """Two upsampling stages and a 3x3 head."""
 
     def __init__(self, dim: int, guides: int, chunk: int) -> None:
@@ -219,3 +231,9 @@ class Decoder(nn.Module):
     def predict(self, x: Tensor) -> Tensor:
         """Apply the head to the output of the last stage, (B, t, C, H, W) -> logits (B, t, H, W)."""
         return self.head(x.flatten(0, 1)).squeeze(1).unflatten(0, x.shape[:2])
+
+    def inference_form(self, builder: FormBuilder) -> nn.Module:
+        """See `HasInferenceForm`; the head computes logits in float32."""
+        form = builder.copy(self, head=InPrecision(self.head, torch.float32))
+        form.chunk = max(1, self.chunk // 2)  # whose maps of the second stage stay in cache
+        return form

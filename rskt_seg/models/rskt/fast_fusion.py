@@ -25,18 +25,18 @@ def _norm(norm: nn.LayerNorm, x: Tensor) -> Tensor:
 
 
 class FastGatedMlp(nn.Module):
-    """`GatedMlp` whose first two layers are one."""
+    """`GatedMlp` whose products end in the activation and in the gating."""
 
     def __init__(self, mlp: GatedMlp, builder: FormBuilder) -> None:
         super().__init__()
-        weight = torch.cat([mlp.fc1.weight, mlp.fc2.weight])
-        self.fc12 = builder.linear(weight, torch.cat([mlp.fc1.bias, mlp.fc2.bias]))
+        self.fc1 = builder.linear(mlp.fc1.weight, mlp.fc1.bias, "relu6")
+        self.fc2 = builder.linear(mlp.fc2.weight, mlp.fc2.bias)
         self.fc3 = builder.linear(mlp.fc3.weight, mlp.fc3.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform the last axis, (..., C) -> (..., C)."""
-        gate, value = self.fc12(x).chunk(2, dim=-1)
-        return self.fc3(F.relu6(gate) * value)
+        x = x.to(self.fc1.dtype)
+        return self.fc3(self.fc2.times(x, self.fc1(x)))
 
 
 def _blocks(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
