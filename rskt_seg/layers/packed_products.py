@@ -10,8 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rskt_seg.layers.inference_form import InferenceLinear
-
 _ROWS = 1024
 """Tokens of a strip: 3072 hidden channels take 13 MB; products of fewer tokens are slower."""
 
@@ -62,18 +60,20 @@ def packed_mlp(x: Tensor, first: nn.Linear, second: nn.Linear, slope: float) -> 
     return y
 
 
-def packed_gated_mlp(x: Tensor, first: InferenceLinear, second: InferenceLinear) -> Tensor:
-    """Compute second(ReLU6(gate) * value) of [gate, value] = first(x).
+def packed_gated_mlp(x: Tensor, gate: nn.Linear, value: nn.Linear, out: nn.Linear) -> Tensor:
+    """Compute out(ReLU6(gate(x)) * value(x)).
 
     Args:
         x: (..., in).
-        first: From `in` to twice the hidden channels.
-        second: From hidden channels to `out`.
+        gate: From `in` to hidden channels.
+        value: From `in` to hidden channels.
+        out: From hidden channels to `out`.
 
     Returns:
         (..., out), with the gradients of `x` and of all weights.
     """
-    y: Tensor = _PackedGatedMlp.apply(x, first.weight, first.bias, second.weight, second.bias)
+    weight, bias = torch.cat([gate.weight, value.weight]), torch.cat([gate.bias, value.bias])
+    y: Tensor = _PackedGatedMlp.apply(x, weight, bias, out.weight, out.bias)
     return y
 
 

@@ -14,7 +14,7 @@ from rskt_seg.encoders.clip_blocks import QuickGELU
 from rskt_seg.layers.inference_form import InferenceLinear, packing_pays
 from rskt_seg.layers.packed_products import packed_gated_mlp, packed_linear, packed_mlp
 from rskt_seg.layers.trained_fourier import TrainedFourierConv
-from rskt_seg.layers.training_form import LiveLinear, Recomputed
+from rskt_seg.layers.training_form import Recomputed
 from rskt_seg.methods.optimize import optimize_for_training
 from rskt_seg.models.wsss.model import FROZEN
 
@@ -155,20 +155,13 @@ def test_a_packed_gated_mlp_has_the_gradients_of_a_plain_one(rows, sizes):
     assume(packing_pays(torch.device("cpu")))
     torch.manual_seed(0)
     inputs, width, outputs = sizes
-    # Gates on both sides of 0 and 6, where ReLU6 is flat.
-    first = LiveLinear(4 * torch.randn(2 * width, inputs), torch.randn(2 * width), "none")
-    second = LiveLinear(torch.randn(outputs, width), torch.randn(outputs), "none")
-    x, of_output = torch.randn(*rows, inputs), torch.randn(*rows, outputs)
-    values = [x, first.weight, first.bias, second.weight, second.bias]
-    for each in values:
-        each.requires_grad_()
-
-    def plain():
-        gate, value = first(x).chunk(2, dim=-1)
-        return second(F.relu6(gate) * value)
-
+    gate, value, out = nn.Linear(inputs, width), nn.Linear(inputs, width), nn.Linear(width, outputs)
+    nn.init.normal_(gate.weight, std=4)  # on both sides of 0 and 6, where ReLU6 is flat
+    x, of_output = torch.randn(*rows, inputs, requires_grad=True), torch.randn(*rows, outputs)
+    values = [x, *(parameter for layer in (gate, value, out) for parameter in layer.parameters())]
     expected, found = (
-        torch.autograd.grad(y, values, of_output) for y in (plain(), packed_gated_mlp(x, first, second))
+        torch.autograd.grad(y, values, of_output)
+        for y in (out(F.relu6(gate(x)) * value(x)), packed_gated_mlp(x, gate, value, out))
     )
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)

@@ -10,15 +10,19 @@ from rskt_seg.layers.packed_products import packed_gated_mlp
 from rskt_seg.layers.training_form import LiveBuilder
 from rskt_seg.models.cost_volumes.aggregation import from_class_tokens, to_class_tokens
 from rskt_seg.models.rskt.fast_fusion import FastClassTransformer, FastGatedMlp, FastSpatialTransformer
-from rskt_seg.models.rskt.fusion import FusionLayer
+from rskt_seg.models.rskt.fusion import FusionLayer, GatedMlp
 
 
 class _TrainedGatedMlp(FastGatedMlp):
     """`FastGatedMlp` with the gradients of packed products."""
 
+    def __init__(self, mlp: GatedMlp) -> None:
+        nn.Module.__init__(self)
+        self.mlp = mlp
+
     def forward(self, x: Tensor) -> Tensor:
         """Transform the last axis, (..., C) -> (..., C)."""
-        return packed_gated_mlp(x, self.fc12, self.fc3)
+        return packed_gated_mlp(x, self.mlp.fc1, self.mlp.fc2, self.mlp.fc3)
 
 
 class TrainedFusionLayer(nn.Module):
@@ -33,8 +37,8 @@ class TrainedFusionLayer(nn.Module):
         builder = LiveBuilder()
         spatial = FastSpatialTransformer(self.spatial, builder)
         classes = FastClassTransformer(self.classes, builder)
-        spatial.mlp = _TrainedGatedMlp(self.spatial.mlp, builder)
-        classes.mlp = _TrainedGatedMlp(self.classes.mlp, builder)
+        spatial.mlp = _TrainedGatedMlp(self.spatial.mlp)
+        classes.mlp = _TrainedGatedMlp(self.classes.mlp)
         return torch.stack(
             [
                 self._refine(*of_image, spatial, classes)

@@ -307,10 +307,9 @@ class PriorWSSS(HasTrainingForm):
             ConfigError: If the images cannot be used, or the labels have another shape or dtype.
         """
         present = check_present(torch.as_tensor(present), len(images), self.foreground)
-        on_device = present.to(self.device)
         with torch.no_grad():
             evidence: Evidence = self(images, evidence=True).evidence
-        cams = self.cams(evidence, on_device)
+        cams = self.cams(evidence, present.to(self.device))
         initial, refined, final = (
             stage.unflatten(2, evidence.grid) for stage in (cams.initial, cams.refined, cams.final)
         )
