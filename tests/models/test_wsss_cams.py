@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rskt_seg.errors import ConfigError
-from rskt_seg.models.wsss.cams import initial_cam, min_max_normalize, stack_cams
+from rskt_seg.models.wsss.cams import initial_cam, min_max_normalize, stack_cams, valid_cells
 from rskt_seg.models.wsss.relations import (
     diffuse,
     joint_affinity,
@@ -23,6 +23,14 @@ NUMBERS = st.integers(0, 10**6)
 
 
 # CAMs
+
+
+def test_a_cell_may_be_a_seed_where_at_least_half_of_it_is_in_the_image_and_valid():
+    valid = torch.ones(1, 20, 21, dtype=torch.bool)
+    valid[:, 8:12, :8] = False  # half of the second cell of the first column
+    valid[:, 8:13, 8:16] = False  # more than half of that of the second
+    # The last row of cells has 4 of 8 rows in the image, the last column 5 of 8 columns.
+    assert valid_cells(valid, 8).tolist() == [[[1, 1, 1, 1, 0, 1, 1, 1, 0]]]
 
 
 @settings(max_examples=25)

@@ -48,13 +48,6 @@ class TestLabels:
         cut = model.pseudo_labels(images(1, 37, 27), cams, here)
         assert torch.equal(cut, whole[:, :37, :27])
 
-    def test_a_cell_may_be_a_seed_where_at_least_half_of_it_is_in_the_image_and_valid(self):
-        valid = torch.ones(1, 20, 21, dtype=torch.bool)
-        valid[:, 8:12, :8] = False  # half of the second cell of the first column
-        valid[:, 8:13, 8:16] = False  # more than half of that of the second
-        # The last row of cells has 4 of 8 rows in the image, the last column 5 of 8 columns.
-        assert build(encode=False)._valid_cells(valid).tolist() == [[[1, 1, 1, 1, 0, 1, 1, 1, 0]]]
-
 
 class TestLosses:
     @pytest.mark.parametrize(("height", "width"), [(48, 48), (37, 27)])
